@@ -1,0 +1,46 @@
+# `make` shows the verbs. Each works on a bare machine with Python 3.11+: the environment makes itself.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: help demo test up lint format soak bench clean
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Wanfarm needs Python 3.11 or newer; '$(PYTHON)' is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@# torch first and alone: a pip that sees only the pin takes the build meant for this machine
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY) ## the whole farm on this machine: submit shots, watch, download into out/
+	$(BIN)/wanfarm demo
+
+up: $(READY) ## keep a farm running here (Ctrl-C ends it)
+	$(BIN)/wanfarm up
+
+test: lint ## lint, types, import rules, then every test
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not soak"
+
+lint: $(READY) ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## let ruff rewrite
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+soak: $(READY) ## two minutes of random faults with a seed, then an audit (SEED=n repeats one)
+	$(BIN)/pytest -m soak -s tests/e2e $(if $(SEED),--soak-seed $(SEED))
+
+bench: $(READY) ## the numbers of bench/README.md, each beside its comparison
+	$(BIN)/python -m bench
+
+clean: ## remove the environment and everything made here
+	rm -rf $(VENV) .wanfarm out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

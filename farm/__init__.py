@@ -1,0 +1,1 @@
+"""The job's life: ledger, scheduling, GPU worker, intake, storage, webhooks and the `wanfarm` command."""

@@ -1,0 +1,187 @@
+"""Settings: one TOML file plus environment variables (`WANFARM_LEASE__SECONDS=45`). Read once, by whoever starts
+a process; nobody else looks at the environment. Every setting has a default, a unit and a sentence."""
+
+import os
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+#: the environment variable that names the TOML file
+CONFIG_ENV = "WANFARM_CONFIG"
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RedisSettings(Section):
+    """Ledger and broker use separate databases (separate instances when they grow)."""
+
+    ledger_url: str = "redis://127.0.0.1:6379/0"
+    broker_url: str = "redis://127.0.0.1:6379/1"
+    #: seconds before a call to a silent Redis fails
+    socket_timeout_s: float = 5.0
+    connect_timeout_s: float = 3.0
+    #: keys of several farms can share a database
+    prefix: str = "wf"
+    #: replicas + local AOF acknowledged before an admission or commit is answered, where the server has WAITAOF
+    waitaof: bool = True
+
+
+class S3Settings(Section):
+    endpoint: str = "127.0.0.1:9000"
+    #: the address that clients reach; signatures cover it. Default: endpoint
+    public_endpoint: str | None = None
+    access_key: str = "wanfarm"
+    secret_key: str = "wanfarm-secret"  # noqa: S105 - the embedded server's, replaced by `wanfarm up`
+    bucket: str = "wanfarm"
+    region: str = "us-east-1"
+    secure: bool = False
+    public_secure: bool | None = None
+    #: life of a presigned result URL
+    url_ttl_s: int = 3600
+    #: life of a presigned upload URL
+    upload_ttl_s: int = 900
+
+
+class GatewaySettings(Section):
+    host: str = "127.0.0.1"
+    #: 0 takes a free port
+    port: int = 0
+    processes: int = 2
+    threads: int = 24
+    #: server-sent-event streams at once in one process; more get 503
+    max_streams: int = 16
+    #: bytes of a request body; more is 413
+    max_body: int = 32 * 1024 * 1024
+    #: the address in links, when it is not the one bound (a proxy in front)
+    public_url: str | None = None
+    #: seconds that a key, once seen valid, is trusted without asking Redis
+    key_cache_s: float = 10.0
+
+
+class LeaseSettings(Section):
+    """Three clocks watch an attempt: heartbeat (process gone), progress (stuck), wall time (runaway)."""
+
+    #: an attempt's right to write ends this long after its last heartbeat; the agent beats at a third of it
+    seconds: float = 45.0
+    #: no progress for this long: the engine is stuck, it is killed and the attempt fails
+    stuck_s: float = 600.0
+    #: a render may take this many times its predicted seconds, and never less than wall_min_s
+    wall_factor: float = 10.0
+    wall_min_s: float = 1800.0
+    max_attempts: int = 3
+    #: attempts that may take their worker down before the job is called poisonous
+    poison_losses: int = 2
+    #: first retry after this long, then doubled
+    backoff_s: float = 2.0
+    backoff_max_s: float = 300.0
+    #: a cancelled engine has this long to stop before it is killed
+    cancel_grace_s: float = 30.0
+
+
+class SchedulingSettings(Section):
+    #: within a tenant, the loaded lane may be preferred among this many of the first jobs
+    affinity_window: int = 16
+    #: and a job may be passed over this many times
+    affinity_passes: int = 4
+    #: an unclaimed permit is replaced after this long
+    permit_ttl_s: float = 10.0
+    #: how often beat reaps and audits
+    reap_every_s: float = 2.0
+    audit_every_s: float = 30.0
+    #: first guess of a pool's speed until it is measured, TFLOP/s
+    assumed_tflops: float = 300.0
+    #: finished jobs are kept this long
+    retention_s: float = 30 * 86400.0
+
+
+class IntakeSettings(Section):
+    """What may come in. Limits are checked while reading, never after."""
+
+    #: networks (CIDR) that inputs may be fetched from and webhooks sent to although they are not public
+    allow_networks: tuple[str, ...] = ()
+    connect_s: float = 3.0
+    read_s: float = 10.0
+    total_s: float = 20.0
+    max_redirects: int = 3
+    max_image_bytes: int = 20 * 1024 * 1024
+    max_video_bytes: int = 200 * 1024 * 1024
+    max_audio_bytes: int = 20 * 1024 * 1024
+    max_pixels: int = 50_000_000
+    max_side: int = 16_384
+    max_clip_s: float = 120.0
+    #: synchronous fetches at once in one gateway process; more jobs are accepted as `waiting` instead
+    sync_fetches: int = 8
+
+
+class WorkerSettings(Section):
+    pool: str = "default"
+    #: folder with one folder of weights per model id
+    models_dir: Path | None = None
+    #: which models this machine offers; empty: all whose weights are there, and the tiny ones when there is no GPU
+    models: tuple[str, ...] = ()
+    #: "auto" takes every GPU that NVML shows, else one CPU worker; or "cpu", "cpu:2", "0,1"
+    devices: str = "auto"
+    #: seconds that a starting engine may take to say that it is ready
+    engine_start_s: float = 180.0
+    #: the module that is run as the engine (tests put one in its place that hangs, dies or disobeys)
+    engine: str = "farm.engine.child"
+    #: threads of the io worker (intake, webhooks)
+    io_threads: int = 8
+
+
+class ModelDefaults(Section):
+    """What a dialect without a model field means. Empty: the first offered model that does the task."""
+
+    t2v: str | None = None
+    i2v: str | None = None
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="WANFARM_", env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    #: everything that must survive: Redis' append-only file, objects, logs, scratch
+    state_dir: Path = Path(".wanfarm")
+    redis: RedisSettings = Field(default_factory=RedisSettings)
+    s3: S3Settings = Field(default_factory=S3Settings)
+    gateway: GatewaySettings = Field(default_factory=GatewaySettings)
+    lease: LeaseSettings = Field(default_factory=LeaseSettings)
+    scheduling: SchedulingSettings = Field(default_factory=SchedulingSettings)
+    intake: IntakeSettings = Field(default_factory=IntakeSettings)
+    worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    default_models: ModelDefaults = Field(default_factory=ModelDefaults)
+
+    @model_validator(mode="after")
+    def _clocks_agree(self) -> Self:
+        if self.lease.stuck_s < self.lease.seconds:
+            raise ValueError("lease.stuck_s must not be shorter than lease.seconds")
+        if self.lease.cancel_grace_s >= self.lease.stuck_s:
+            raise ValueError("lease.cancel_grace_s must be shorter than lease.stuck_s")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        if path := os.environ.get(CONFIG_ENV):
+            sources += (TomlConfigSettingsSource(settings_cls, Path(path)),)
+        return sources
+
+
+def load() -> Settings:
+    """The settings of this process: environment over the file that WANFARM_CONFIG names over defaults."""
+    return Settings()

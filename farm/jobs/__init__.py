@@ -1,0 +1,1 @@
+"""The vocabulary: spec, job, attempt, states, errors. It talks to nothing."""

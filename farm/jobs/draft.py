@@ -1,0 +1,62 @@
+"""A job as somebody asked for it, in any dialect, before validation: None means that the asker left it out.
+
+Every dialect parses into a Draft; farm.submit turns drafts into NewJobs, in one place.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an input comes from: exactly one of `url`, `data` (decoded bytes), `upload` (id of a presigned PUT) or
+    `base64` (text as it came, with or without data-URI prefix)."""
+
+    url: str | None = None
+    data: bytes | None = None
+    upload: str | None = None
+    base64: str | None = None
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Fields as in farm.jobs.spec.JobSpec and farm.jobs.job.NewJob.
+
+    model       catalog id; None takes the default of the task
+    resolution, aspect   a resolution word ("480p") and width / height, instead of width and height; an aspect of
+                         None means the picture's own, or the model's default without a picture
+    seconds     length of the clip instead of frames
+    field_names our field -> the name that the asker used, so that an error names what they wrote
+    """
+
+    prompt: str | None
+    model: str | None = None
+    task: str | None = None
+    negative_prompt: str | None = None
+    width: int | None = None
+    height: int | None = None
+    resolution: str | None = None
+    aspect: float | None = None
+    frames: int | None = None
+    seconds: float | None = None
+    fps: int | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    guidance_2: float | None = None
+    shift: float | None = None
+    seed: int | None = None
+    inputs: Mapping[str, Source] = field(default_factory=dict)
+    loras: tuple[Mapping[str, Any], ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    priority: int | None = None
+    deadline_ms: int | None = None
+    max_attempts: int | None = None
+    idempotency_key: str | None = None
+    name: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    webhook_url: str | None = None
+    batch: str | None = None
+    dialect: str = "farm"
+    dialect_data: Mapping[str, Any] = field(default_factory=dict)
+    field_names: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,152 @@
+"""Everything that can go wrong with a job or a request, as types and as stable codes.
+
+FarmError
+├── RequestError        the caller's fault; `http_status` is a 4xx and the text says what to do
+│   ├── InvalidRequest  422, names the field
+│   ├── NotFound        404, also for another tenant's id
+│   ├── Unauthorized    401
+│   ├── Forbidden       403
+│   ├── Conflict        409 (an idempotency key used with another body, a job already over)
+│   ├── TooLarge        413
+│   ├── PaymentRequired 402 (credit, or a price that is not known)
+│   └── TooMany         429, carries retry_after_s
+├── Unavailable         503, the farm's fault and passing (Redis or S3 away)
+└── JobFault            why an attempt ended badly: a FaultCode and a sentence
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class FaultCode(StrEnum):
+    """Stable names of the ways a job can fail; users read them, so they never change meaning."""
+
+    # the job's own fault: never retried
+    INVALID_INPUT = "invalid_input"
+    INPUT_UNREACHABLE = "input_unreachable"
+    INPUT_REFUSED = "input_refused"
+    DOES_NOT_FIT = "does_not_fit"
+    PROVENANCE_REQUIRED = "provenance_required"
+    # the farm's fault: retried with backoff
+    ENGINE_DIED = "engine_died"
+    ENGINE_ERROR = "engine_error"
+    OUT_OF_MEMORY = "out_of_memory"
+    BAD_OUTPUT = "bad_output"
+    DEVICE_FAULT = "device_fault"
+    STORAGE_FAILED = "storage_failed"
+    WORKER_LOST = "worker_lost"
+    STUCK = "stuck"
+    TOO_LONG = "too_long"
+    # a verdict over several attempts
+    POISONOUS = "poisonous"
+    DEADLINE_PASSED = "deadline_passed"
+    # asked for
+    CANCELLED = "cancelled"
+    # at a provider
+    PROVIDER_FAILED = "provider_failed"
+
+
+#: a new attempt may help
+RETRYABLE = frozenset(
+    {
+        FaultCode.ENGINE_DIED,
+        FaultCode.ENGINE_ERROR,
+        FaultCode.OUT_OF_MEMORY,
+        FaultCode.BAD_OUTPUT,
+        FaultCode.DEVICE_FAULT,
+        FaultCode.STORAGE_FAILED,
+        FaultCode.WORKER_LOST,
+        FaultCode.STUCK,
+        FaultCode.TOO_LONG,
+    }
+)
+
+#: the attempt took its worker or engine down with it; two of these make a job poisonous
+KILLS_WORKER = frozenset({FaultCode.ENGINE_DIED, FaultCode.WORKER_LOST})
+
+
+class FarmError(Exception):
+    """Root of everything that Wanfarm raises on purpose."""
+
+
+@dataclass
+class RequestError(FarmError):
+    """A request that cannot be served as it is. `detail` says what to do; `field` is a dotted path or None."""
+
+    detail: str
+    field: str | None = None
+    http_status = 400
+    slug = "bad-request"
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.detail}" if self.field else self.detail
+
+
+class InvalidRequest(RequestError):
+    http_status = 422
+    slug = "invalid-request"
+
+
+class NotFound(RequestError):
+    http_status = 404
+    slug = "not-found"
+
+
+class Unauthorized(RequestError):
+    http_status = 401
+    slug = "unauthorized"
+
+
+class Forbidden(RequestError):
+    http_status = 403
+    slug = "forbidden"
+
+
+class Conflict(RequestError):
+    http_status = 409
+    slug = "conflict"
+
+
+class TooLarge(RequestError):
+    http_status = 413
+    slug = "too-large"
+
+
+class PaymentRequired(RequestError):
+    http_status = 402
+    slug = "payment-required"
+
+
+@dataclass
+class TooMany(RequestError):
+    """Over a rate or an open-job limit; come back in `retry_after_s` seconds."""
+
+    retry_after_s: float = 1.0
+    http_status = 429
+    slug = "too-many"
+
+
+@dataclass
+class Unavailable(FarmError):
+    """A part of the farm is away; the request was not stored and may be sent again in `retry_after_s`."""
+
+    detail: str
+    retry_after_s: float = 2.0
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+@dataclass
+class JobFault(FarmError):
+    """Why an attempt ended badly. `message` is for the job's owner: no paths, no stack trace."""
+
+    code: FaultCode
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+    @property
+    def retryable(self) -> bool:
+        return self.code in RETRYABLE

@@ -1,0 +1,16 @@
+"""Identifiers. A job id is a UUIDv7: 36 characters, ordered by time of creation, with 74 random bits."""
+
+import re
+
+import uuid_utils
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def new_job_id() -> str:
+    return str(uuid_utils.uuid7())
+
+
+def is_job_id(text: str) -> bool:
+    """Whether `text` could be one of ours; anything else is not found without asking Redis."""
+    return _UUID.fullmatch(text) is not None

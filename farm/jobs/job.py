@@ -1,0 +1,144 @@
+"""The records of the ledger as the rest of the house sees them. All times are integers, milliseconds since the
+epoch, on the clock of the Redis server (the only clock that decides anything)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from farm.jobs.spec import JobSpec
+from farm.jobs.states import State
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job to be admitted. `id` is a UUIDv7 made by the caller (farm.jobs.ids), so that a batch keeps its order.
+
+    pool, lane       where it can run, and what must be loaded for it
+    predicted_s      GPU-seconds that it is expected to take: charged to the tenant's fair share
+    priority         0 (last) .. 9 (first) within the tenant; deadline_ms breaks ties (None: last)
+    idempotency_key  of the tenant; body_sha256 tells whether the same key came with another body
+    hold             credit to hold, in micro-credits; None when the tenant has no account
+    dialect, dialect_data   who asked and what that dialect needs to answer (callback address, own ids, raw request)
+    wall_s           the longest that one attempt may take
+    """
+
+    id: str
+    tenant: str
+    spec: JobSpec
+    pool: str
+    lane: str
+    predicted_s: float
+    wall_s: float
+    priority: int = 5
+    deadline_ms: int | None = None
+    max_attempts: int = 3
+    idempotency_key: str | None = None
+    body_sha256: str | None = None
+    hold: int | None = None
+    dialect: str = "farm"
+    dialect_data: Mapping[str, Any] = field(default_factory=dict)
+    name: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    webhook_url: str | None = None
+    batch: str | None = None
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """`created` is False when the idempotency key had been seen with the same body: `id` is the first job's."""
+
+    id: str
+    created: bool
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """Where a committed result lies. Keys are in the results bucket, under the attempt's own prefix."""
+
+    video: str
+    poster: str
+    recipe: str
+    size: int
+    sha256: str
+    width: int
+    height: int
+    frames: int
+    fps: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job as it stands. Everything that an owner may see, and what a worker needs to run it.
+
+    attempt        number of the current or last attempt = the fencing token; 0 before the first
+    attempts_used  attempts that count toward max_attempts (a hand-back does not)
+    progress       of the current attempt, [0, 1]; step of steps while denoising
+    cancelling     a cancel was acknowledged; the job can no longer succeed
+    """
+
+    id: str
+    tenant: str
+    state: State
+    spec: JobSpec
+    pool: str
+    lane: str
+    priority: int
+    deadline_ms: int | None
+    predicted_s: float
+    wall_s: float
+    max_attempts: int
+    created_ms: int
+    queued_ms: int | None
+    started_ms: int | None
+    finished_ms: int | None
+    not_before_ms: int | None
+    lease_until_ms: int | None
+    attempt: int
+    attempts_used: int
+    worker_losses: int
+    worker: str | None
+    phase: str | None
+    progress: float
+    step: int
+    steps: int
+    cancelling: bool
+    error_code: str | None
+    error_message: str | None
+    artifacts: Artifacts | None
+    hold: int | None
+    charged: int | None
+    dialect: str
+    dialect_data: Mapping[str, Any]
+    name: str | None
+    metadata: Mapping[str, str]
+    webhook_url: str | None
+    batch: str | None
+    #: ETA arithmetic: when the current phase began
+    phase_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A valid lease: the right to write to `job` under `attempt` until lease_ms from now, renewed by heartbeats."""
+
+    job: Job
+    attempt: int
+    lease_ms: int
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """One line of a tenant's event stream. `id` is resumable (a Redis stream id)."""
+
+    id: str
+    job: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Page:
+    """Newest first. `cursor` continues after the last job, None at the end."""
+
+    jobs: tuple[Job, ...]
+    cursor: str | None

@@ -1,0 +1,64 @@
+"""What a job is asked to do, after validation: every default is filled in, so a stored spec means the same
+for ever, whatever the catalog says later."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class InputRef:
+    """An input of a job, by role. Either still an address (`url`, before intake) or stored content.
+
+    key      object key, `inputs/{tenant}/{sha256}`
+    width, height  pixels, of pictures and clips;  seconds  of clips and sound
+    """
+
+    url: str | None = None
+    sha256: str | None = None
+    key: str | None = None
+    content_type: str | None = None
+    size: int | None = None
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = None
+
+    @property
+    def stored(self) -> bool:
+        return self.key is not None
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """The render that was asked for. Fields as in models.request.RenderRequest; inputs are references."""
+
+    model: str
+    task: str
+    prompt: str
+    negative_prompt: str
+    width: int
+    height: int
+    frames: int
+    fps: int
+    steps: int
+    guidance: float
+    guidance_2: float | None
+    shift: float
+    seed: int
+    inputs: Mapping[str, InputRef] = field(default_factory=dict)
+    loras: tuple[Mapping[str, Any], ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def needs_intake(self) -> bool:
+        return any(not ref.stored for ref in self.inputs.values())
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Self:
+        values = dict(raw)
+        values["inputs"] = {role: InputRef(**ref) for role, ref in values.get("inputs", {}).items()}
+        values["loras"] = tuple(values.get("loras", ()))
+        return cls(**values)

@@ -1,0 +1,49 @@
+"""The states of a job and the only ways between them.
+
+The Lua scripts of the ledger get these names from here (farm.ledger.scripts); nothing else spells them.
+"""
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where a job stands. `waiting` is intake; the last three are terminal."""
+
+    WAITING = "waiting"
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Phase(StrEnum):
+    """What a running job is doing; progress in [0, 1] goes with it."""
+
+    ASSIGNED = "assigned"
+    LOADING = "loading"
+    PREPROCESSING = "preprocessing"
+    DENOISING = "denoising"
+    DECODING = "decoding"
+    ENCODING = "encoding"
+    UPLOADING = "uploading"
+    # at a provider
+    SUBMITTING = "submitting"
+    SUBMIT_UNKNOWN = "submit_unknown"
+    PROVIDER_QUEUED = "provider_queued"
+    GENERATING = "generating"
+    DOWNLOADING = "downloading"
+
+
+TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
+OPEN = frozenset(State) - TERMINAL
+
+#: from -> to. A transition that is not here does not exist.
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.WAITING: frozenset({State.WAITING, State.QUEUED, State.FAILED, State.CANCELLED}),
+    State.QUEUED: frozenset({State.RUNNING, State.CANCELLED, State.FAILED}),
+    State.RUNNING: frozenset({State.QUEUED, State.RUNNING, *TERMINAL}),
+    State.SUCCEEDED: frozenset(),
+    State.FAILED: frozenset(),
+    State.CANCELLED: frozenset(),
+}

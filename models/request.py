@@ -1,0 +1,124 @@
+"""What an engine is asked and what it answers. Pure data, JSON both ways; shapes and units are stated here.
+
+The agent writes a RenderRequest, the engine answers with Progress lines and one RenderResult or RenderFault.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Self
+
+
+class Stage(StrEnum):
+    """The phases that an engine passes through; the same words as farm.jobs.states.Phase."""
+
+    LOADING = "loading"
+    PREPROCESSING = "preprocessing"
+    DENOISING = "denoising"
+    DECODING = "decoding"
+    ENCODING = "encoding"
+
+
+@dataclass(frozen=True)
+class Lora:
+    """One LoRA file for one expert: `expert` is "high", "low" or "both"; `scale` is its strength."""
+
+    path: str
+    sha256: str
+    expert: str = "both"
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class RenderRequest:
+    """A render, fully decided: no defaults are left to the engine.
+
+    model       catalog id
+    task        "t2v", "i2v", "flf2v", "animate", "replace", "vace"
+    width, height in pixels (multiples of the model's step), frames is 4n+1, fps frames per second
+    guidance    classifier-free guidance of the (high-noise) expert; guidance_2 of the low-noise one, or None
+    shift       flow shift of the scheduler
+    seed        0 .. 2**63-1
+    inputs      role -> local file: "image", "last_image", "video", "audio", ...
+    input_sha256 role -> content hash of that file
+    out_dir     existing empty folder that the engine fills: video.mp4, poster.jpg, recipe.json
+    options     what only some models read (lossy caches, segment lengths, ...); part of the recipe
+    """
+
+    model: str
+    task: str
+    prompt: str
+    negative_prompt: str
+    width: int
+    height: int
+    frames: int
+    fps: int
+    steps: int
+    guidance: float
+    guidance_2: float | None
+    shift: float
+    seed: int
+    out_dir: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    input_sha256: Mapping[str, str] = field(default_factory=dict)
+    loras: tuple[Lora, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    #: written into the recipe: who renders (worker id) and for which job and attempt
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Self:
+        values = dict(raw)
+        values["loras"] = tuple(Lora(**lora) for lora in values.get("loras", ()))
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a render is: `step` of `steps` denoising steps done; `fraction` of the whole render in [0, 1]."""
+
+    stage: Stage
+    fraction: float
+    step: int = 0
+    steps: int = 0
+
+
+@dataclass(frozen=True)
+class RenderResult:
+    """The files of a finished render, all in the request's out_dir, and what was measured.
+
+    recipe      the recipe.json as an object: everything that made the frames
+    timings     stage -> seconds
+    """
+
+    video: str
+    poster: str
+    recipe_path: str
+    recipe: Mapping[str, Any]
+    width: int
+    height: int
+    frames: int
+    fps: float
+    timings: Mapping[str, float]
+
+
+class RenderFault(Exception):
+    """A render that ended without a result.
+
+    code        a farm.jobs.errors.FaultCode value (models does not import farm): "invalid_input",
+                "out_of_memory", "bad_output", "device_fault", "does_not_fit", "engine_error", ...
+    poisoned    the process cannot be trusted any more (CUDA assert): the engine exits after reporting
+    """
+
+    def __init__(self, code: str, message: str, *, poisoned: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.poisoned = poisoned
+
+
+class Cancelled(Exception):
+    """Raised inside a pipeline when the render was cancelled; the model stays warm."""

@@ -1,0 +1,16 @@
+"""`make bench`: every measurement of the house in turn. `python -m bench wakeup ledger` runs some."""
+
+import importlib
+import sys
+
+#: in the order in which a reader asks: how fast does it wake, what does a job cost, the door, the ledger
+NAMES = ("wakeup", "overhead", "gateway", "ledger")
+
+
+def main() -> None:
+    for name in sys.argv[1:] or NAMES:
+        importlib.import_module(f"bench.{name}").main([])
+
+
+if __name__ == "__main__":
+    main()

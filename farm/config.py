@@ -138,6 +138,19 @@ class WorkerSettings(Section):
     io_threads: int = 8
 
 
+class EmbeddedSettings(Section):
+    """`wanfarm up` starts a Redis and an S3 server of its own, unless redis.ledger_url / s3.endpoint are set."""
+
+    #: 0 takes a free port at the first start and keeps it
+    redis_port: int = Field(default=0, ge=0, le=65535)
+    s3_port: int = Field(default=0, ge=0, le=65535)
+    #: a part that died is started again after this long, then doubled
+    backoff_s: float = 0.2
+    backoff_max_s: float = 15.0
+    #: seconds that a part other than the worker has to end by itself
+    stop_s: float = 10.0
+
+
 class ModelDefaults(Section):
     """What a dialect without a model field means. Empty: the first offered model that does the task."""
 
@@ -157,6 +170,7 @@ class Settings(BaseSettings):
     scheduling: SchedulingSettings = Field(default_factory=SchedulingSettings)
     intake: IntakeSettings = Field(default_factory=IntakeSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    embedded: EmbeddedSettings = Field(default_factory=EmbeddedSettings)
     default_models: ModelDefaults = Field(default_factory=ModelDefaults)
 
     @model_validator(mode="after")

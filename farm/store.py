@@ -1,10 +1,40 @@
-"""Objects: inputs and results in one bucket, through the minio SDK. The only code that knows object keys."""
+"""Objects: inputs and results in one bucket, through the minio SDK. The only code that knows object keys.
 
-from collections.abc import Mapping
+Two clients: one for the address that the farm dials, one that only signs, for the address that clients reach (a
+signature covers the host). Foreign errors end here: a caller sees Unavailable, NotFound or TooLarge.
+"""
+
+import io
+import logging
+import mimetypes
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
+
+import urllib3
+from minio import Minio
+from minio.deleteobjects import DeleteObject
+from minio.error import InvalidResponseError, MinioException, S3Error
 
 from farm.config import S3Settings
+from farm.jobs.errors import NotFound, TooLarge, Unavailable
+
+log = logging.getLogger(__name__)
+
+#: seconds to connect, and between two reads, before a call to a silent server fails
+CONNECT_S = 3.0
+READ_S = 15.0
+#: the same, twice over, for the one question whether it is there at all
+READY_S = 2.0
+#: bytes of one part of a multipart upload
+PART_SIZE = 16 * 1024 * 1024
+_CHUNK = 1024 * 1024
+_MISSING = frozenset({"NoSuchKey", "NoSuchObject", "NoSuchVersion"})
 
 
 def input_key(tenant: str, sha256: str) -> str:
@@ -14,6 +44,11 @@ def input_key(tenant: str, sha256: str) -> str:
 def result_key(tenant: str, job_id: str, attempt: int, name: str) -> str:
     """`name` is video.mp4, poster.jpg or recipe.json. The attempt's own prefix: a late writer overwrites nothing."""
     return f"results/{tenant}/{job_id}/{attempt}/{name}"
+
+
+def result_prefix(tenant: str, job_id: str) -> str:
+    """Everything that any attempt at the job wrote."""
+    return f"results/{tenant}/{job_id}/"
 
 
 def upload_key(tenant: str, upload_id: str) -> str:
@@ -30,45 +65,177 @@ class Stat:
 
 
 class Store:
-    """Raises farm.jobs.errors.Unavailable when the server is away or refuses, NotFound for a missing key."""
+    """Raises farm.jobs.errors.Unavailable when the server is away or refuses, NotFound for a missing key.
 
-    def __init__(self, settings: S3Settings) -> None: ...
+    Threads may share one; processes may not (make it after the fork). Making one dials nobody.
+    """
+
+    def __init__(self, settings: S3Settings) -> None:
+        self._settings = settings
+        self._bucket = settings.bucket
+        self._inner = _client(settings, settings.endpoint, settings.secure)
+        self._probe = _client(settings, settings.endpoint, settings.secure, _IMPATIENT)
+        self._public = _client(
+            settings,
+            settings.public_endpoint or settings.endpoint,
+            settings.secure if settings.public_secure is None else settings.public_secure,
+        )
 
     def ensure_bucket(self) -> None:
-        raise NotImplementedError
+        with _mapped("create the bucket"):
+            if not self._inner.bucket_exists(self._bucket):
+                try:
+                    self._inner.make_bucket(self._bucket)
+                except (S3Error, InvalidResponseError):
+                    # another process may have been faster
+                    if not self._inner.bucket_exists(self._bucket):
+                        raise
 
     def put_file(self, key: str, path: Path, content_type: str, metadata: Mapping[str, str] | None = None) -> Stat:
         """Upload and verify (size) by a stat; multipart for large files."""
-        raise NotImplementedError
+        size = path.stat().st_size
+        with _mapped(f"store {key}"), path.open("rb") as data:
+            self._inner.put_object(
+                self._bucket, key, data, size, content_type, dict(metadata or {}), part_size=PART_SIZE
+            )
+        return self._verified(key, size)
 
     def put_bytes(self, key: str, data: bytes, content_type: str) -> Stat:
-        raise NotImplementedError
+        with _mapped(f"store {key}"):
+            self._inner.put_object(self._bucket, key, io.BytesIO(data), len(data), content_type, part_size=PART_SIZE)
+        return self._verified(key, len(data))
 
-    def get_file(self, key: str, path: Path) -> None:
-        """Download to `path` (through a temporary name beside it, so that a partial file never stands there)."""
-        raise NotImplementedError
+    def get_file(self, key: str, path: Path, limit: int | None = None) -> None:
+        """Download to `path` (through a temporary name beside it, so that a partial file never stands there).
+
+        Raises TooLarge above `limit` bytes, before reading them.
+        """
+        size = self._known(key, limit)
+        handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as out:
+                for block in self._blocks(key, size):
+                    out.write(block)
+            os.replace(partial, path)
+        except BaseException:
+            Path(partial).unlink(missing_ok=True)
+            raise
 
     def get_bytes(self, key: str, limit: int) -> bytes:
         """Raises TooLarge above `limit` bytes, before reading them."""
-        raise NotImplementedError
+        return b"".join(self._blocks(key, self._known(key, limit)))
 
     def stat(self, key: str) -> Stat | None:
         """None when there is no such object. (GET of a missing key is never tried: stat first.)"""
-        raise NotImplementedError
+        with _mapped(f"look at {key}"):
+            try:
+                found = self._inner.stat_object(self._bucket, key)
+            except S3Error as error:
+                if error.code in _MISSING:
+                    return None
+                raise
+        return Stat(key, int(found.size or 0), found.content_type, (found.etag or "").strip('"'))
 
     def delete(self, *keys: str) -> None:
-        raise NotImplementedError
+        """A key that is not there is deleted already."""
+        with _mapped("delete objects"):
+            wanted = [DeleteObject(key) for key in keys]
+            for error in self._inner.remove_objects(self._bucket, wanted):
+                if error.code not in _MISSING:
+                    raise Unavailable(f"object store did not delete {error.name}: {error.code}")
 
     def delete_prefix(self, prefix: str) -> int:
-        raise NotImplementedError
+        """How many objects went. `prefix` must name something, or the bucket would be emptied."""
+        if not prefix.strip("/"):
+            raise ValueError("an empty prefix is the whole bucket")
+        with _mapped(f"list {prefix}"):
+            keys = [found.object_name for found in self._inner.list_objects(self._bucket, prefix, recursive=True)]
+        self.delete(*keys)
+        return len(keys)
 
     def presign_get(self, key: str, *, ttl_s: int | None = None, filename: str | None = None) -> str:
-        """A public URL to read the object; signed for the public endpoint."""
-        raise NotImplementedError
+        """A public URL to read the object; signed for the public endpoint. Needs no network.
+
+        With `filename` a browser saves under that name instead of showing it. The content type is signed too, from
+        the key's ending: some servers forget the one that they were told.
+        """
+        headers: dict[str, Any] = {}
+        if kind := mimetypes.guess_type(key)[0]:
+            headers["response-content-type"] = kind
+        if filename is not None:
+            safe = "".join(c if c.isalnum() or c in "-_. " else "_" for c in filename if c.isascii()) or "file"
+            headers["response-content-disposition"] = f'attachment; filename="{safe}"'
+        life = timedelta(seconds=ttl_s or self._settings.url_ttl_s)
+        return str(self._public.presigned_get_object(self._bucket, key, life, response_headers=headers))
 
     def presign_put(self, key: str, *, ttl_s: int | None = None) -> str:
-        raise NotImplementedError
+        """A public URL to which one PUT may write the object, as often as it likes until it expires."""
+        life = timedelta(seconds=ttl_s or self._settings.upload_ttl_s)
+        return str(self._public.presigned_put_object(self._bucket, key, life))
 
     def ready(self) -> bool:
         """Whether the server answers for the bucket now."""
-        raise NotImplementedError
+        try:
+            with _mapped("look at the bucket"):
+                return bool(self._probe.bucket_exists(self._bucket))
+        except Unavailable:
+            return False
+
+    def _verified(self, key: str, size: int) -> Stat:
+        stat = self.stat(key)
+        if stat is None or stat.size != size:
+            raise Unavailable(f"object store did not keep {key} whole")
+        return stat
+
+    def _known(self, key: str, limit: int | None) -> int:
+        """Size of an object that is there and within the limit."""
+        stat = self.stat(key)
+        if stat is None:
+            raise NotFound(f"no object {key}")
+        if limit is not None and stat.size > limit:
+            raise TooLarge(f"{stat.size} bytes are more than the {limit} allowed")
+        return stat.size
+
+    def _blocks(self, key: str, size: int) -> Iterator[bytes]:
+        """The object's bytes; Unavailable when it is not `size` bytes long (it changed or broke off meanwhile)."""
+        left = size
+        with _mapped(f"read {key}"), closing(self._inner.get_object(self._bucket, key)) as response:
+            for block in response.stream(_CHUNK):
+                left -= len(block)
+                if left < 0:
+                    break
+                yield block
+            response.release_conn()
+        if left:
+            raise Unavailable(f"object store did not give {key} whole")
+
+
+_PATIENT: dict[str, Any] = {
+    "timeout": urllib3.Timeout(connect=CONNECT_S, read=READ_S),
+    "retries": urllib3.Retry(total=2, read=1, backoff_factor=0.1, status_forcelist=[500, 502, 503, 504]),
+}
+_IMPATIENT: dict[str, Any] = {
+    "timeout": urllib3.Timeout(connect=READY_S, read=READY_S),
+    "retries": urllib3.Retry(total=0),
+}
+
+
+def _client(settings: S3Settings, endpoint: str, secure: bool, patience: Mapping[str, Any] = _PATIENT) -> Minio:
+    return Minio(
+        endpoint,
+        access_key=settings.access_key,
+        secret_key=settings.secret_key,
+        secure=secure,
+        region=settings.region,
+        http_client=urllib3.PoolManager(maxsize=32, **patience),
+    )
+
+
+@contextmanager
+def _mapped(doing: str) -> Iterator[None]:
+    """The one place where the SDK's and the network's errors become ours. Details go to the log, not to a caller."""
+    try:
+        yield
+    except (MinioException, urllib3.exceptions.HTTPError) as error:
+        log.warning("object store could not %s: %s", doing, error)
+        raise Unavailable("object store is away or refuses; try again in a moment") from error

@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -39,9 +39,9 @@ def _listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _serve(command: list[str], port: int, log: Path) -> Iterator[int]:
+def _serve(command: list[str], port: int, log: Path, env: Mapping[str, str] | None = None) -> Iterator[int]:
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, **(env or {})})
     try:
         wait_until(lambda: _listening(port), what=f"{command[0]} on port {port} (log: {log})")
         yield port
@@ -75,8 +75,8 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Settings]:
     folder, port = tmp_path_factory.mktemp("s3"), free_port()
     settings = S3Settings(endpoint=f"127.0.0.1:{port}", access_key="test-access", secret_key="test-secret")
     (folder / "data" / settings.bucket).mkdir(parents=True)
-    command = s3_part.command(folder / "data", port, settings.access_key, settings.secret_key)
-    for _ in _serve(command, port, folder / "log"):
+    env = s3_part.environment(settings.access_key, settings.secret_key)
+    for _ in _serve(s3_part.command(folder / "data", port), port, folder / "log", env):
         yield settings
 
 

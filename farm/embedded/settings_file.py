@@ -1,0 +1,32 @@
+"""Settings as a TOML file for the parts, with every value written out: what a part reads is what was decided."""
+
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import SecretBytes, SecretStr
+
+from farm.config import Settings
+
+HEADER = "# Written by `wanfarm up` at every start; changes made here are lost.\n\n"
+
+
+def render(settings: Settings) -> str:
+    """TOML that loads to equal settings. None is left out: it is every optional setting's default."""
+    return HEADER + tomli_w.dumps(_plain(settings.model_dump()))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(v) for v in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, SecretStr | SecretBytes):
+        return value.get_secret_value()
+    if isinstance(value, Enum):
+        return value.value
+    return value

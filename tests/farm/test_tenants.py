@@ -1,0 +1,173 @@
+"""Tenants and keys on a real Redis."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis import Redis
+
+from farm.config import Settings
+from farm.jobs.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from farm.tenants import Principal, Role, Tenants, new_key, well_formed
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_790_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def tenants(redis: Redis, settings: Settings, clock: Clock) -> Tenants:
+    return Tenants(redis, settings, wall_s=clock, mono_s=clock)
+
+
+def test_a_tenant_is_what_the_ledger_reads(tenants: Tenants, redis: Redis) -> None:
+    made = tenants.create("studio-a", name="Studio A", weight=2.5, max_open=100)
+    assert tenants.get("studio-a") == made
+    assert tenants.list() == [made]
+    raw = redis.hgetall("wf:tenant:studio-a")
+    assert (raw["weight"], raw["max_open"]) == ("2.5", "100")
+    assert "rate_per_minute" not in raw
+
+
+def test_limits_change_and_go(tenants: Tenants) -> None:
+    tenants.create("a", max_open=5)
+    assert tenants.set("a", max_open=None, rate_per_minute=30, rate_burst=10).max_open is None
+    found = tenants.get("a")
+    assert found is not None
+    assert (found.max_open, found.rate_per_minute, found.rate_burst) == (None, 30, 10)
+
+
+@pytest.mark.parametrize("bad", ["", "A", "a/b", "-a", "a-", "a" * 33, "a b", "ä", "a\n"])
+def test_an_id_is_safe_in_keys_and_paths(tenants: Tenants, bad: str) -> None:
+    with pytest.raises(InvalidRequest):
+        tenants.create(bad)
+    assert tenants.list() == []
+
+
+@pytest.mark.parametrize(
+    "limits", [{"weight": 0}, {"weight": float("nan")}, {"max_open": 0}, {"rate_burst": 1.5}, {"wieght": 2}]
+)
+def test_a_limit_that_means_nothing_is_refused(tenants: Tenants, limits: dict[str, float]) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        tenants.create("a", **limits)
+    assert refused.value.field == next(iter(limits))
+
+
+def test_a_taken_id_keeps_what_it_had(tenants: Tenants) -> None:
+    tenants.create("a", weight=3)
+    with pytest.raises(Conflict):
+        tenants.create("a", weight=9)
+    found = tenants.get("a")
+    assert found is not None
+    assert found.weight == 3
+
+
+def test_a_key_opens_once_shown_and_is_not_stored(tenants: Tenants, redis: Redis) -> None:
+    tenants.create("a")
+    key, text = tenants.create_key("a", name="laptop")
+    assert text.startswith(key.shown)
+    assert key.shown.startswith("wf_live_")
+    assert tenants.authenticate(text) == Principal("a", Role.TENANT, key.id)
+    for name in redis.keys("*"):
+        kind = redis.type(name)
+        stored = str(redis.hgetall(name) if kind == "hash" else redis.smembers(name))
+        assert text not in stored
+        assert text[len(key.shown) : -7] not in stored
+
+
+def test_two_keys_live_side_by_side(tenants: Tenants, clock: Clock) -> None:
+    tenants.create("a")
+    first, old = tenants.create_key("a")
+    clock.now += 1
+    second, new = tenants.create_key("a", role="admin", env="test")
+    assert [k.id for k in tenants.keys("a")] == [first.id, second.id]
+    assert tenants.authenticate(old) is not None
+    principal = tenants.authenticate(new)
+    assert principal is not None
+    assert principal.role is Role.ADMIN
+
+
+def test_the_last_day_of_use_is_kept(tenants: Tenants, clock: Clock) -> None:
+    tenants.create("a")
+    _, text = tenants.create_key("a")
+    assert tenants.keys("a")[0].last_used is None
+    tenants.authenticate(text)
+    assert tenants.keys("a")[0].last_used == "2026-09-21"
+    clock.now += 86400
+    tenants.authenticate(text)
+    assert tenants.keys("a")[0].last_used == "2026-09-22"
+
+
+def test_a_revoked_key_ends_here_at_once_and_elsewhere_within_the_cache(
+    tenants: Tenants, redis: Redis, settings: Settings, clock: Clock
+) -> None:
+    elsewhere = Tenants(redis, settings, wall_s=clock, mono_s=clock)
+    tenants.create("a")
+    key, text = tenants.create_key("a")
+    assert tenants.authenticate(text)
+    assert elsewhere.authenticate(text)
+    tenants.revoke_key(key.id)
+    assert tenants.authenticate(text) is None
+    clock.now += settings.gateway.key_cache_s
+    assert elsewhere.authenticate(text) is None
+    assert tenants.keys("a") == []
+    with pytest.raises(NotFound):
+        tenants.revoke_key(key.id)
+
+
+def test_a_known_key_asks_redis_once_per_cache_life(tenants: Tenants, redis: Redis) -> None:
+    tenants.create("a")
+    _, text = tenants.create_key("a")
+    unknown = new_key()
+    tenants.authenticate(text)
+    tenants.authenticate(unknown)
+    before = redis.info("stats")["total_commands_processed"]
+    for _ in range(5):
+        assert tenants.authenticate(text)
+        assert tenants.authenticate(unknown) is None
+        assert tenants.authenticate("wf_live_nonsense") is None
+    assert redis.info("stats")["total_commands_processed"] - before == 1  # the question itself
+
+
+def test_a_right_id_with_a_wrong_secret_opens_nothing(tenants: Tenants) -> None:
+    tenants.create("a")
+    key, _ = tenants.create_key("a")
+    forged = _with_id(new_key(), key.id)
+    assert well_formed(forged)
+    assert tenants.authenticate(forged) is None
+
+
+def _with_id(text: str, key_id: str) -> str:
+    from farm.tenants import _checksum  # the only way to make a forgery that gets as far as Redis
+
+    body = f"wf_live_{key_id}{text[16:44]}"
+    return f"{body}_{_checksum(body)}"
+
+
+@given(st.text(max_size=60))
+def test_noise_is_no_key(text: str) -> None:
+    assert not well_formed(text)
+
+
+@given(st.integers(0, 50), st.sampled_from("0aZ_-"))
+def test_a_typo_is_seen_without_asking(at: int, char: str) -> None:
+    key = new_key()
+    typo = key[:at] + char + key[at + 1 :]
+    assert well_formed(key)
+    assert well_formed(typo) == (typo == key)
+
+
+def test_no_redis_is_said_as_such(settings: Settings) -> None:
+    with Redis(port=1, socket_connect_timeout=0.2, decode_responses=True) as away:
+        with pytest.raises(Unavailable):
+            Tenants(away, settings).list()
+        with pytest.raises(Unavailable):
+            Tenants(away, settings).authenticate(new_key())

@@ -3,6 +3,9 @@
 FarmError
 ├── RequestError        the caller's fault; `http_status` is a 4xx and the text says what to do
 │   ├── InvalidRequest  422, names the field
+│   │   ├── AddressRefused      a URL that the guard does not dial (private, no http, strange port, ...)
+│   │   ├── AddressUnreachable  a URL that was dialled and gave nothing usable; `passing` when trying again may help
+│   │   └── ModelUnavailable    nobody here renders that model
 │   ├── NotFound        404, also for another tenant's id
 │   ├── Unauthorized    401
 │   ├── Forbidden       403
@@ -85,6 +88,22 @@ class RequestError(FarmError):
 class InvalidRequest(RequestError):
     http_status = 422
     slug = "invalid-request"
+
+
+class ModelUnavailable(InvalidRequest):
+    """A model that this farm knows or not, but renders nowhere now."""
+
+    slug = "model-unavailable"
+
+
+class AddressRefused(InvalidRequest):
+    slug = "address-refused"
+
+
+@dataclass
+class AddressUnreachable(InvalidRequest):
+    passing: bool = False
+    slug = "address-unreachable"
 
 
 class NotFound(RequestError):

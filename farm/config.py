@@ -101,6 +101,8 @@ class SchedulingSettings(Section):
     assumed_tflops: float = 300.0
     #: finished jobs are kept this long
     retention_s: float = 30 * 86400.0
+    #: how often beat removes what is older, and objects that no job points to
+    forget_every_s: float = 600.0
 
 
 class IntakeSettings(Section):
@@ -134,6 +136,10 @@ class WorkerSettings(Section):
     engine_start_s: float = 180.0
     #: the module that is run as the engine (tests put one in its place that hangs, dies or disobeys)
     engine: str = "farm.engine.child"
+    #: the one device that this agent process serves, as farm.engine.slots writes it; `wanfarm worker` sets it
+    slot: str | None = None
+    #: an idle agent that hears no permit for this long although jobs are waiting is deaf: it ends and is started anew
+    deaf_s: float = 60.0
     #: threads of the io worker (intake, webhooks)
     io_threads: int = 8
 

@@ -1,0 +1,87 @@
+"""Celery as the farm uses it: it wakes processes and carries nothing but permits. Every setting here was chosen by
+measurement; what it protects from stands beside it. The ledger is the queue: a message may be lost or doubled."""
+
+import logging
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging
+
+from farm.config import Settings
+
+#: the task that a permit wakes, in agents and in the io worker
+PERMIT_TASK = "farm.permit"
+#: the queue of what beat sends
+BEAT_QUEUE = "beat"
+#: a message unacknowledged for this long is delivered again; far above any job. It recovers nothing: leases do
+VISIBILITY_S = 3600
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def pool_queue(pool: str) -> str:
+    """The queue on which the permits of a pool travel."""
+    return f"pool.{pool}"
+
+
+def make_app(settings: Settings, name: str) -> Celery:
+    """An app on the broker of `settings`, without result backend. `name` is the app's, not the worker's."""
+    app = Celery(name, broker=settings.redis.broker_url, set_as_current=False)
+    app.conf.update(
+        broker_transport_options=_transport(settings),
+        # a Redis failover is a channel error; without this every worker process exits
+        broker_channel_error_retry=True,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_connection_timeout=settings.redis.connect_timeout_s,
+        # a publisher per gateway thread, so that none waits for another's timeout
+        broker_pool_limit=settings.gateway.threads + settings.worker.io_threads,
+        # one message at a time and none held back: a busy worker hides no permit
+        task_acks_late=True,
+        worker_prefetch_multiplier=1,
+        # a job that kills its worker would come back at once, for ever; the ledger counts and decides
+        task_reject_on_worker_lost=False,
+        # a connection loss must not throw away minutes of rendering (True is the default to come)
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        # results would only leak: the ledger has them
+        result_backend=None,
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        visibility_timeout=VISIBILITY_S,
+        # pickle is code execution
+        task_serializer="json",
+        result_serializer="json",
+        accept_content=["json"],
+        task_publish_retry=False,
+        # nobody sends commands or reads events; both are N x N chatter
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        task_send_sent_event=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        enable_utc=True,
+        timezone="UTC",
+    )
+    return app
+
+
+def _transport(settings: Settings) -> dict[str, Any]:
+    redis = settings.redis
+    return {
+        "visibility_timeout": VISIBILITY_S,
+        # without these a half-open connection leaves a worker deaf and a publisher hanging for ever
+        "socket_timeout": redis.socket_timeout_s,
+        "socket_connect_timeout": redis.connect_timeout_s,
+        "socket_keepalive": True,
+        "health_check_interval": 5,
+        # messages of a dead worker come back soon: harmless, and the queue stays tidy
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        # the shortest visibility timeout on a database wins, so every farm keeps its own keys
+        "global_keyprefix": f"{redis.prefix}:celery:",
+    }
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def _plain_logging(loglevel: int | str | None = None, **_: Any) -> None:
+    """Celery leaves logging alone when somebody answers this signal."""
+    logging.basicConfig(level=loglevel or logging.INFO, format=LOG_FORMAT)

@@ -1,0 +1,33 @@
+"""Every metric of the farm, defined once. Names say their unit; labels are few and bounded (never a job or a tenant's
+own words). Counting is the callers' business."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+# --- permits
+PERMITS = Counter("wanfarm_permits_total", "Wake-ups by what became of them", ["pool", "outcome"])
+
+# --- the agent: attempts at jobs
+ATTEMPTS = Counter("wanfarm_attempts_total", "Attempts that this process ended, by ending", ["pool", "ending"])
+HEARTBEAT_FAILURES = Counter("wanfarm_heartbeat_failures_total", "Heartbeats that got no answer")
+LEASES_LOST = Counter("wanfarm_leases_lost_total", "Attempts whose lease had gone to somebody else")
+ENGINE_STARTS = Counter("wanfarm_engine_starts_total", "Engines started, by result", ["result"])
+ENGINE_KILLS = Counter("wanfarm_engine_kills_total", "Engines killed by their agent, by reason", ["reason"])
+ENGINE_UP = Gauge("wanfarm_engine_up", "1 while the engine can take a job")
+PREPARE_SECONDS = Histogram(
+    "wanfarm_prepare_seconds", "Claim to inputs on the worker's disk", buckets=(0.01, 0.05, 0.2, 0.5, 1, 2, 5, 15, 60)
+)
+CLAIM_TO_RENDER_SECONDS = Histogram(
+    "wanfarm_claim_to_render_seconds", "Claim to the engine at work", buckets=(0.01, 0.05, 0.2, 0.5, 1, 2, 5, 15, 60)
+)
+RENDER_SECONDS = Histogram(
+    "wanfarm_render_seconds", "Time that an engine took", ["lane"], buckets=(0.5, 1, 5, 15, 30, 60, 120, 300, 600, 1800)
+)
+UPLOAD_SECONDS = Histogram(
+    "wanfarm_upload_seconds", "Result uploaded and verified", buckets=(0.05, 0.2, 0.5, 1, 2, 5, 15, 60, 300)
+)
+
+# --- keeping house (io worker)
+REAPED = Counter("wanfarm_reaped_total", "What the reaper did", ["action"])
+AUDIT_DRIFT = Counter("wanfarm_audit_drift_total", "Counters that the audit found wrong and mended", ["counter"])
+FORGOTTEN = Counter("wanfarm_forgotten_jobs_total", "Jobs removed after their retention")
+ORPHANS = Counter("wanfarm_orphan_objects_total", "Objects removed that no job pointed to")

@@ -1,0 +1,44 @@
+"""The first tenant, `studio`, with a key of its own and one for operators, made when a farm starts for the first time.
+
+Both are kept in the state folder's client.toml, which the command line reads, so that `wanfarm submit` just works.
+"""
+
+import contextlib
+
+from redis import Redis
+
+from farm.embedded.folder import ClientNotes, StateFolder
+from farm.embedded.plan import Plan
+from farm.jobs.errors import Conflict
+from farm.tenants import Role, Tenants
+
+TENANT = "studio"
+
+
+def first_keys(plan: Plan, folder: StateFolder) -> ClientNotes:
+    """Write client.toml with this start's address. Keys that were lost or revoked are made anew."""
+    old = folder.client()
+    with Redis.from_url(
+        plan.settings.redis.ledger_url,
+        decode_responses=True,
+        socket_timeout=plan.settings.redis.socket_timeout_s,
+        socket_connect_timeout=plan.settings.redis.connect_timeout_s,
+    ) as redis:
+        tenants = Tenants(redis, plan.settings)
+        with contextlib.suppress(Conflict):
+            tenants.create(TENANT, name="Studio")
+        notes = ClientNotes(
+            url=plan.url,
+            key=_working(tenants, old.key if old else None, Role.TENANT),
+            admin_key=_working(tenants, old.admin_key if old else None, Role.ADMIN),
+            tenant=TENANT,
+        )
+    folder.write_client(notes)
+    return notes
+
+
+def _working(tenants: Tenants, key: str | None, role: Role) -> str:
+    principal = tenants.authenticate(key)
+    if key is not None and principal is not None and principal.role is role:
+        return key
+    return tenants.create_key(TENANT, role=role, name="made by wanfarm up")[1]

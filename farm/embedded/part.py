@@ -1,0 +1,177 @@
+"""One process of the farm: how it is started, when it is ready, how often it died. It decides nothing by itself."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from pathlib import Path
+
+from farm import lifeline
+
+#: a part that ran this long before it died starts over with the shortest backoff
+STEADY_S = 30.0
+#: a log is set aside (one old copy is kept) when it has grown to this
+LOG_BYTES = 20 * 1024 * 1024
+
+
+class Rank(IntEnum):
+    """Parts start when every FOUNDATION is ready, and end from the highest rank down."""
+
+    FOUNDATION = 0
+    SERVICE = 1
+    WORKER = 2
+
+
+class Phase(StrEnum):
+    WAITING = "waiting"
+    STARTING = "starting"
+    READY = "ready"
+    DOWN = "down"
+    STOPPING = "stopping"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a part is.
+
+    ready      asked while it starts, from the supervising thread: answers within a second, raises nothing
+    address    for people
+    drains     its first SIGTERM lets running work end, however long that takes; the second hurries
+    files      descriptors that it inherits
+    patience_s alive but not ready for so long: it is started again. None: as long as it takes (Redis loading)
+    """
+
+    name: str
+    rank: Rank
+    command: Sequence[str]
+    ready: Callable[[], bool]
+    address: str = ""
+    drains: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[int, ...] = ()
+    patience_s: float | None = 120.0
+
+
+class Child:
+    """A part and its process. Times are seconds of the monotonic clock, passed in as `now`."""
+
+    def __init__(
+        self, part: Part, *, log: Path, environment: Mapping[str, str], backoff_s: float, backoff_max_s: float
+    ) -> None:
+        self.part = part
+        self.log = log
+        self.phase = Phase.WAITING
+        self.deaths = 0
+        self.was_ready = False
+        self.again_at = 0.0
+        self.kill_at: float | None = None
+        self.asked_at = 0.0
+        self._environment = {**environment, **part.environment}
+        self._backoff_s, self._backoff_max_s = backoff_s, backoff_max_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = 0.0
+        self._streak = 0
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def start(self, now: float) -> None:
+        self.set_log_aside()
+        with self.log.open("ab") as out:
+            self._process = subprocess.Popen(
+                lifeline.bound(self.part.command),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                # a neutral place: an `api` or `models` folder of the user's must not be imported instead of ours
+                cwd=self.log.parent,
+                pass_fds=self.part.files,
+                process_group=0,
+            )
+        self.phase, self._started_at = Phase.STARTING, now
+
+    def exited(self, now: float) -> int | None:
+        """The exit status (negative: a signal) when the process has just ended, else None. Sets the next start."""
+        process = self._process
+        if process is None:
+            return None
+        # look before reaping: as long as the leader is a zombie, its group's number cannot be somebody else's
+        if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return None
+        self._signal_group(signal.SIGKILL)
+        status = process.wait()
+        self._process, self.kill_at = None, None
+        self.deaths += self.phase is not Phase.STOPPING
+        if self.phase is Phase.STOPPING:
+            self.phase = Phase.ENDED
+            return status
+        steady = self.phase is Phase.READY and now - self._started_at > STEADY_S
+        self._streak = 0 if steady else self._streak + 1
+        self.again_at = now + min(self._backoff_max_s, self._backoff_s * 2 ** max(0, self._streak - 1))
+        self.phase = Phase.DOWN
+        return status
+
+    def check_ready(self, now: float) -> bool:
+        """Whether it has just become ready. One that is not within its patience is killed, to start again."""
+        if self.part.ready():
+            self.phase, self.was_ready = Phase.READY, True
+            return True
+        if self.part.patience_s is not None and now - self._started_at > self.part.patience_s:
+            self.kill()
+        return False
+
+    def stop(self, now: float, stop_s: float | None) -> None:
+        """Ask it to end; `stop_s` later it is killed (None: never)."""
+        if self._process is None:
+            self.phase = Phase.ENDED
+            return
+        self.phase, self.asked_at = Phase.STOPPING, now
+        self.kill_at = None if stop_s is None else now + stop_s
+        self._process.send_signal(signal.SIGTERM)
+
+    def hurry(self, now: float, stop_s: float) -> None:
+        """Ask a draining part a second time: it hands back what it works on."""
+        self.kill_at = now + stop_s
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._signal_group(signal.SIGKILL)
+
+    def last_words(self, lines: int = 12) -> str:
+        """The end of its log."""
+        try:
+            with self.log.open("rb") as log:
+                log.seek(max(0, self.log.stat().st_size - 8192))
+                return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
+        except OSError:
+            return ""
+
+    def set_log_aside(self) -> None:
+        """Copy and cut: the part goes on writing to the same file (it is open for appending)."""
+        try:
+            if self.log.stat().st_size > LOG_BYTES:
+                shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
+                os.truncate(self.log, 0)
+        except FileNotFoundError:
+            pass
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        try:
+            os.killpg(self._process.pid, number)
+        except (ProcessLookupError, PermissionError):
+            # the group is empty but for the zombie (macOS calls that EPERM), or not made yet
+            self._process.kill()
+
+
+def now_s() -> float:
+    return time.monotonic()

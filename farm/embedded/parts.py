@@ -1,0 +1,96 @@
+"""The parts of a farm on one machine and how each is run. The list is read from top to bottom: that is the farm."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from farm.embedded import redis_part, s3_part
+from farm.embedded.folder import StateFolder
+from farm.embedded.part import Part, Rank
+from farm.embedded.plan import Plan
+from farm.embedded.readiness import bucket_there, gateway_ready, redis_answers
+
+#: seconds that the gateway lets running requests end before it drops them (event streams never end by themselves)
+_GATEWAY_GRACE_S = 4
+_QUIET_CELERY = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+
+
+def parts_of(plan: Plan, folder: StateFolder, *, gateway_socket: int, worker_ready: Callable[[], bool]) -> list[Part]:
+    """`gateway_socket` is a listening socket that stays open while the gateway is restarted: clients wait instead of
+    being refused."""
+    settings = plan.settings
+    parts = []
+    if plan.own_redis:
+        parts.append(
+            Part(
+                name="redis",
+                rank=Rank.FOUNDATION,
+                command=redis_part.command(folder.redis, plan.redis_port),
+                ready=redis_answers(settings.redis),
+                address=f"127.0.0.1:{plan.redis_port}",
+                patience_s=None,
+            )
+        )
+    if plan.own_s3:
+        parts.append(
+            Part(
+                name="s3",
+                rank=Rank.FOUNDATION,
+                command=s3_part.command(folder.s3, plan.s3_port, host=plan.s3_host),
+                environment=s3_part.environment(settings.s3.access_key, settings.s3.secret_key),
+                ready=bucket_there(settings),
+                address=f"{plan.s3_host}:{plan.s3_port}",
+            )
+        )
+    return [
+        *parts,
+        Part(
+            name="gateway",
+            rank=Rank.SERVICE,
+            command=_gateway(plan, gateway_socket),
+            ready=gateway_ready(plan.url),
+            address=plan.url,
+            files=(gateway_socket,),
+        ),
+        Part(name="io", rank=Rank.SERVICE, command=_io(settings.worker.io_threads), ready=_runs),
+        Part(name="beat", rank=Rank.SERVICE, command=_beat(folder), ready=_runs),
+        Part(
+            name="worker",
+            rank=Rank.WORKER,
+            command=[sys.executable, "-m", "farm.cli", "worker"],
+            ready=worker_ready,
+            drains=True,
+            # a large model may take minutes from disk to GPU, and the worker watches its own engines
+            patience_s=None,
+        ),
+    ]
+
+
+def _runs() -> bool:
+    """A Celery process has no port to ask: it runs, or it has died and says why in its log."""
+    return True
+
+
+def _gateway(plan: Plan, socket: int) -> Sequence[str]:
+    gateway = plan.settings.gateway
+    return [
+        *(sys.executable, "-m", "gunicorn", "--config", "python:farm.embedded.gunicorn_conf"),
+        *("--bind", f"fd://{socket}", "--worker-class", "gthread", "--no-control-socket"),
+        *("--workers", str(gateway.processes), "--threads", str(gateway.threads)),
+        *("--graceful-timeout", str(_GATEWAY_GRACE_S), "--keep-alive", "30"),
+        "api.app:create_app()",
+    ]
+
+
+def _io(threads: int) -> Sequence[str]:
+    return [
+        *(sys.executable, "-m", "celery", "-A", "farm.io_app", "worker", "-n", "io@%h"),
+        *("-P", "threads", "-c", str(threads), "-Q", "pool.intake,beat", "-l", "INFO", *_QUIET_CELERY),
+    ]
+
+
+def _beat(folder: StateFolder) -> Sequence[str]:
+    return [
+        *(sys.executable, "-m", "celery", "-A", "farm.io_app", "beat", "-l", "WARNING"),
+        # no pid file: one left by a killed beat would keep the next from starting
+        *("--schedule", str(folder.beat / "schedule"), "--pidfile", ""),
+    ]

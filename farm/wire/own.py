@@ -1,0 +1,388 @@
+"""The farm's own JSON for jobs, both directions: a create body and a Draft, a ledger Job and what its owner sees.
+Pure; the gateway, its OpenAPI document and farm.client all stand on these types, so they cannot disagree.
+
+Strict: a wrong type or an unknown field is named, never guessed at.
+"""
+
+import base64
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from fractions import Fraction
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from farm.jobs.draft import Draft, Source
+from farm.jobs.errors import InvalidRequest, RequestError
+from farm.jobs.job import Job
+from farm.jobs.states import Phase, State
+from models.catalog import MAX_PROMPT_CHARS, MAX_SEED
+
+DIALECT = "farm"
+MAX_IDEMPOTENCY_KEY = 255
+#: our field -> the name in the request, where they differ
+NAMES = {
+    "aspect": "aspect_ratio",
+    "seconds": "duration_s",
+    "deadline_ms": "deadline",
+    "idempotency_key": "Idempotency-Key",
+}
+_ROLES = ("image", "last_image")
+_M = TypeVar("_M", bound=BaseModel)
+
+
+class InvalidBody(InvalidRequest):
+    """Everything that is wrong with a body, as (field, what); the first is also `field` and `detail`."""
+
+    def __init__(self, errors: tuple[tuple[str, str], ...]) -> None:
+        super().__init__(errors[0][1], errors[0][0] or None)
+        self.errors = errors
+
+
+class BrokenJson(RequestError):
+    slug = "broken-json"
+
+
+class Strict(BaseModel):
+    """A part of a request."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class View(BaseModel):
+    """A part of an answer. A client ignores fields that it does not know: the farm may be newer than it."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+# --- asking for a job
+
+
+class InputSource(Strict):
+    """Where a picture comes from: exactly one of an address, base64 text (a data: URI or bare), an upload's id."""
+
+    url: str | None = Field(None, max_length=8192)
+    base64: str | None = None
+    upload: str | None = Field(None, max_length=64)
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if sum(v is not None for v in (self.url, self.base64, self.upload)) != 1:
+            raise ValueError("give exactly one of url, base64, upload")
+        return self
+
+
+def _source(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if value[:5].lower() == "data:":
+        return {"base64": value}
+    if value.partition("://")[0].lower() in ("http", "https"):
+        return {"url": value}
+    raise ValueError('give an http(s) URL, a data: URI, or an object with one of "url", "base64", "upload"')
+
+
+Picture = Annotated[
+    InputSource | None, BeforeValidator(_source, json_schema_input_type=Annotated[str, Field()] | InputSource | None)
+]
+
+
+class CreateJob(Strict):
+    """A job to render. Everything but the prompt has a default, mostly the model's own (`GET /v1/models`)."""
+
+    prompt: str = Field(min_length=1, max_length=MAX_PROMPT_CHARS)
+    model: str | None = Field(None, max_length=200, description="id of a model; left out: the farm's default")
+    task: str | None = Field(None, max_length=40, description="t2v or i2v; left out: what the inputs make it")
+    negative_prompt: str | None = Field(None, max_length=MAX_PROMPT_CHARS)
+    image: Picture = Field(None, description="first frame: a URL, a data: URI, or an object")
+    last_image: Picture = Field(None, description="last frame, for models that take one")
+    width: int | None = Field(None, ge=1, le=65536)
+    height: int | None = Field(None, ge=1, le=65536)
+    resolution: str | None = Field(None, max_length=20, description='instead of width and height: "480p", "720p"')
+    aspect_ratio: str | None = Field(
+        None, pattern=r"^[1-9][0-9]{0,4}:[1-9][0-9]{0,4}$", description='with resolution: "16:9"'
+    )
+    frames: int | None = Field(None, ge=1, le=100_000, description="4n+1")
+    duration_s: float | None = Field(None, gt=0, le=3600, description="instead of frames")
+    fps: int | None = Field(None, ge=1, le=1000)
+    steps: int | None = Field(None, ge=1, le=10_000)
+    guidance: float | None = Field(None, ge=0, le=100)
+    guidance_2: float | None = Field(None, ge=0, le=100, description="of the second (low-noise) expert")
+    shift: float | None = Field(None, ge=0, le=100)
+    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="left out: a random one, told in the answer")
+    priority: int | None = Field(None, ge=0, le=9, description="among your own jobs: 9 first, default 5")
+    deadline: AwareDatetime | None = Field(None, description="breaks ties of priority; ISO 8601 with a time zone")
+    max_attempts: int | None = Field(None, ge=1, le=10)
+    name: str | None = Field(None, max_length=200)
+    metadata: dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] = Field(
+        default_factory=dict, max_length=16
+    )
+    webhook_url: str | None = Field(None, max_length=2048)
+    batch: str | None = Field(None, min_length=1, max_length=100, description="a label to list jobs by")
+
+
+def parse_create(body: bytes | str, *, idempotency_key: str | None = None) -> Draft:
+    """A POST /v1/jobs body. Raises BrokenJson, or InvalidBody naming every field that is wrong."""
+    asked = parse(CreateJob, body)
+    return Draft(
+        prompt=asked.prompt,
+        model=asked.model,
+        task=asked.task,
+        negative_prompt=asked.negative_prompt,
+        width=asked.width,
+        height=asked.height,
+        resolution=asked.resolution,
+        aspect=_ratio(asked.aspect_ratio),
+        frames=asked.frames,
+        seconds=asked.duration_s,
+        fps=asked.fps,
+        steps=asked.steps,
+        guidance=asked.guidance,
+        guidance_2=asked.guidance_2,
+        shift=asked.shift,
+        seed=asked.seed,
+        inputs={
+            role: Source(url=given.url, base64=given.base64, upload=given.upload)
+            for role in _ROLES
+            if (given := getattr(asked, role)) is not None
+        },
+        priority=asked.priority,
+        deadline_ms=None if asked.deadline is None else round(asked.deadline.timestamp() * 1000),
+        max_attempts=asked.max_attempts,
+        idempotency_key=idempotency_key,
+        name=asked.name,
+        metadata=asked.metadata,
+        webhook_url=asked.webhook_url,
+        batch=asked.batch,
+        dialect=DIALECT,
+        field_names=NAMES,
+    )
+
+
+def render_create(draft: Draft) -> dict[str, Any]:
+    """The body that asks for `draft`; its idempotency key travels in a header."""
+    body: dict[str, Any] = {
+        name: value
+        for name in CreateJob.model_fields
+        if (value := getattr(draft, name, None)) is not None and value != {}
+    }
+    if draft.aspect is not None:
+        body["aspect_ratio"] = _ratio_word(draft.aspect)
+    if draft.seconds is not None:
+        body["duration_s"] = draft.seconds
+    if draft.deadline_ms is not None:
+        body["deadline"] = _time(draft.deadline_ms).isoformat().replace("+00:00", "Z")
+    for role, source in draft.inputs.items():
+        given = {"url": source.url, "base64": source.base64, "upload": source.upload}
+        if source.data is not None:
+            given["base64"] = base64.b64encode(source.data).decode()
+        body[role] = {kind: value for kind, value in given.items() if value is not None}
+    return body
+
+
+def parse_idempotency_key(text: str | None) -> str | None:
+    if text is not None and not (1 <= len(text) <= MAX_IDEMPOTENCY_KEY and text.isprintable() and text.isascii()):
+        raise InvalidRequest(f"1 to {MAX_IDEMPOTENCY_KEY} printable ASCII characters", "Idempotency-Key")
+    return text
+
+
+def _ratio(text: str | None) -> float | None:
+    if text is None:
+        return None
+    wide, _, high = text.partition(":")
+    return int(wide) / int(high)
+
+
+def _ratio_word(aspect: float) -> str:
+    ratio = Fraction(aspect).limit_denominator(99_999)
+    return f"{ratio.numerator}:{ratio.denominator}"
+
+
+def _time(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def parse(kind: type[_M], body: bytes | str) -> _M:
+    """`body` as a `kind`, read strictly. Raises BrokenJson or InvalidBody."""
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise refusal(error) from None
+
+
+def refusal(error: ValidationError) -> RequestError:
+    """What pydantic found, in the words of this API."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    if found[0]["type"] == "json_invalid":
+        return BrokenJson(f"the body is not JSON: {found[0]['msg'].removeprefix('Invalid JSON: ')}")
+    return InvalidBody(tuple((".".join(map(str, one["loc"])), _sentence(one["type"], one["msg"])) for one in found))
+
+
+def _sentence(kind: str, message: str) -> str:
+    known = {
+        "missing": "required",
+        "extra_forbidden": "unknown field",
+        "model_type": "the body must be a JSON object",
+        "string_too_short": "must not be empty",
+    }
+    return known.get(kind, message.removeprefix("Value error, ").replace("Input should be", "must be"))
+
+
+# --- telling about a job
+
+
+class Result(View):
+    """The files of a committed result. The URLs are signed and end at `expires_at`; asking again makes new ones."""
+
+    video_url: str
+    poster_url: str
+    recipe_url: str
+    expires_at: datetime
+    width: int
+    height: int
+    frames: int
+    fps: float
+    seconds: float
+    size: int
+    sha256: str
+
+
+class Fault(View):
+    """Why a job failed. `code` is stable."""
+
+    code: str
+    message: str
+
+
+class InputView(View):
+    """An input as the farm has it: an address until intake has fetched it, then stored content."""
+
+    url: str | None = None
+    sha256: str | None = None
+    content_type: str | None = None
+    size: int | None = None
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = None
+
+
+class JobView(View):
+    """A job as its owner sees it.
+
+    progress   of the current attempt, [0, 1]; step of steps while denoising
+    position   jobs of yours before this one while it is queued (0: next), else null
+    eta_s      seconds until it is over, null while that cannot be known
+    attempt    number of the current or last attempt, 0 before the first
+    cancelling a cancel was acknowledged; the job can no longer succeed
+    """
+
+    id: str
+    object: Literal["job"] = "job"
+    name: str | None = None
+    batch: str | None = None
+    state: State
+    phase: Phase | None = None
+    progress: float = 0.0
+    step: int = 0
+    steps: int
+    position: int | None = None
+    eta_s: float | None = None
+    attempt: int = 0
+    max_attempts: int = 3
+    cancelling: bool = False
+    model: str
+    task: str
+    prompt: str
+    negative_prompt: str = ""
+    inputs: dict[str, InputView] = Field(default_factory=dict)
+    width: int
+    height: int
+    frames: int
+    fps: int
+    duration_s: float
+    guidance: float
+    guidance_2: float | None = None
+    shift: float
+    seed: int
+    priority: int = 5
+    deadline: datetime | None = None
+    predicted_s: float | None = None
+    metadata: dict[str, str] = Field(default_factory=dict)
+    webhook_url: str | None = None
+    dialect: str = DIALECT
+    created_at: datetime
+    queued_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    result: Result | None = None
+    error: Fault | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.state in TERMINAL
+
+
+class JobList(View):
+    """Newest first. `next_cursor` continues after the last one, null at the end."""
+
+    object: Literal["list"] = "list"
+    data: list[JobView]
+    next_cursor: str | None = None
+
+
+def view_job(
+    job: Job, *, position: int | None = None, eta_s: float | None = None, links: Links | None = None
+) -> JobView:
+    """`links` to the files of a committed result, freshly signed; None leaves the result out."""
+    spec, files = job.spec, job.artifacts
+    result = None
+    if links is not None and files is not None and job.state is State.SUCCEEDED:
+        shape = {
+            name: getattr(files, name) for name in ("width", "height", "frames", "fps", "seconds", "size", "sha256")
+        }
+        result = Result(**shape, **asdict(links))
+    return JobView(
+        id=job.id,
+        name=job.name,
+        batch=job.batch,
+        state=job.state,
+        phase=Phase(job.phase) if job.phase and job.state is State.RUNNING else None,
+        progress=1.0 if job.state is State.SUCCEEDED else job.progress,
+        step=job.step,
+        steps=job.steps or spec.steps,
+        position=position,
+        eta_s=eta_s,
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        cancelling=job.cancelling and job.state not in TERMINAL,
+        **{name: getattr(spec, name) for name in _SPEC_FIELDS},
+        inputs={
+            role: InputView(**{n: getattr(ref, n) for n in InputView.model_fields}) for role, ref in spec.inputs.items()
+        },
+        duration_s=round(spec.frames / spec.fps, 3),
+        priority=job.priority,
+        predicted_s=round(job.predicted_s, 3),
+        metadata=dict(job.metadata),
+        webhook_url=job.webhook_url,
+        dialect=job.dialect,
+        **{
+            f"{event}": _time(ms) if ms is not None else None
+            for event, ms in (
+                ("deadline", job.deadline_ms),
+                ("created_at", job.created_ms),
+                ("queued_at", job.queued_ms),
+                ("started_at", job.started_ms),
+                ("finished_at", job.finished_ms),
+            )
+        },
+        result=result,
+        error=_fault(job),
+    )

@@ -1,0 +1,73 @@
+"""The dialects' spellings of a job id. Pure and reversible: no table to keep, and what is no id of ours is None.
+
+kie task_wan_<32 hex>, apixo task_<32 hex>, crun the UUID itself (36 characters), wiro a decimal number and a token of
+30 characters, openai video_<32 hex>. Only wiro's token is a secret: its last 8 characters are random and kept.
+"""
+
+import re
+import secrets
+import string
+
+from farm.jobs.ids import is_job_id
+
+_PREFIX = {"kie": "task_wan_", "apixo": "task_", "openai": "video_"}
+_HEX = re.compile(r"[0-9a-f]{32}")
+_ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_PLACE = {c: i for i, c in enumerate(_ALPHABET)}
+_TOKEN_HEAD = 22  # 62**22 > 2**128
+_TOKEN_TAIL = 8
+
+
+def task_id(dialect: str, job_id: str) -> str:
+    if dialect in _PREFIX:
+        return _PREFIX[dialect] + job_id.replace("-", "")
+    if dialect == "wiro":
+        return str(_number(job_id))
+    return job_id
+
+
+def job_id(dialect: str, text: str) -> str | None:
+    """The job id in a dialect's task id, None when it can be none of ours."""
+    text = text.strip()
+    if prefix := _PREFIX.get(dialect):
+        rest = text[len(prefix) :]
+        return _dashed(rest) if text.startswith(prefix) and _HEX.fullmatch(rest) else None
+    if dialect == "wiro":
+        return _from_number(int(text)) if text.isascii() and text.isdecimal() and len(text) <= 39 else None
+    return text.lower() if is_job_id(text.lower()) else None
+
+
+def new_token_tail() -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(_TOKEN_TAIL))
+
+
+def token(job_id: str, tail: str) -> str:
+    """wiro's socketaccesstoken: the job id in base 62, then the job's secret tail."""
+    number, head = _number(job_id), []
+    for _ in range(_TOKEN_HEAD):
+        number, digit = divmod(number, 62)
+        head.append(_ALPHABET[digit])
+    return "".join(reversed(head)) + tail
+
+
+def split_token(text: str) -> tuple[str, str] | None:
+    """(job id, tail) of a token, None when it can be none of ours. The caller compares the tail."""
+    if len(text) != _TOKEN_HEAD + _TOKEN_TAIL or any(c not in _PLACE for c in text):
+        return None
+    number = 0
+    for c in text[:_TOKEN_HEAD]:
+        number = number * 62 + _PLACE[c]
+    found = _from_number(number)
+    return (found, text[_TOKEN_HEAD:]) if found else None
+
+
+def _number(job_id: str) -> int:
+    return int(job_id.replace("-", ""), 16)
+
+
+def _from_number(number: int) -> str | None:
+    return _dashed(f"{number:032x}") if number < 2**128 else None
+
+
+def _dashed(text: str) -> str:
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))

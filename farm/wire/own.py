@@ -1,14 +1,14 @@
-"""The farm's own JSON for jobs, both directions: a create body and a Draft, a ledger Job and what its owner sees.
-Pure; the gateway, its OpenAPI document and farm.client all stand on these types, so they cannot disagree.
+"""The farm's own JSON, asking: a create body and a Draft, both directions. What it answers is own_views.py. Pure; the
+gateway, its OpenAPI document and farm.client all stand on these types, so they cannot disagree.
 
 Strict: a wrong type or an unknown field is named, never guessed at.
 """
 
 import base64
-from collections.abc import Mapping
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from fractions import Fraction
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import (
     AwareDatetime,
@@ -19,11 +19,10 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import InvalidRequest, RequestError
-from farm.jobs.job import Job
-from farm.jobs.states import Phase, State
 from models.catalog import MAX_PROMPT_CHARS, MAX_SEED
 
 DIALECT = "farm"
@@ -35,6 +34,10 @@ NAMES = {
     "deadline_ms": "deadline",
     "idempotency_key": "Idempotency-Key",
 }
+#: told of one body at once; the rest would only repeat itself
+_MAX_ERRORS = 20
+#: far above any honest body, far below what makes a million errors of one
+_MAX_COLONS = 50_000
 _ROLES = ("image", "last_image")
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -55,12 +58,6 @@ class Strict(BaseModel):
     """A part of a request."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class View(BaseModel):
-    """A part of an answer. A client ignores fields that it does not know: the farm may be newer than it."""
-
-    model_config = ConfigDict(frozen=True)
 
 
 # --- asking for a job
@@ -129,7 +126,7 @@ class CreateJob(Strict):
     batch: str | None = Field(None, min_length=1, max_length=100, description="a label to list jobs by")
 
 
-def parse_create(body: bytes | str, *, idempotency_key: str | None = None) -> Draft:
+def parse_create(body: bytes, *, idempotency_key: str | None = None) -> Draft:
     """A POST /v1/jobs body. Raises BrokenJson, or InvalidBody naming every field that is wrong."""
     asked = parse(CreateJob, body)
     return Draft(
@@ -210,179 +207,32 @@ def _time(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
 
 
-def parse(kind: type[_M], body: bytes | str) -> _M:
+def parse(kind: type[_M], body: bytes) -> _M:
     """`body` as a `kind`, read strictly. Raises BrokenJson or InvalidBody."""
+    if body.count(b":") > _MAX_COLONS:
+        raise BrokenJson("the body has more fields than any request")
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
-        raise refusal(error) from None
+        raise refusal(error, kind) from None
 
 
-def refusal(error: ValidationError) -> RequestError:
+def refusal(error: ValidationError, kind: type[BaseModel]) -> RequestError:
     """What pydantic found, in the words of this API."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         return BrokenJson(f"the body is not JSON: {found[0]['msg'].removeprefix('Invalid JSON: ')}")
-    return InvalidBody(tuple((".".join(map(str, one["loc"])), _sentence(one["type"], one["msg"])) for one in found))
+    return InvalidBody(tuple((".".join(map(str, one["loc"])), _sentence(one, kind)) for one in found[:_MAX_ERRORS]))
 
 
-def _sentence(kind: str, message: str) -> str:
+def _sentence(one: ErrorDetails, kind: type[BaseModel]) -> str:
+    if one["type"] == "extra_forbidden":
+        near = get_close_matches(str(one["loc"][-1]), kind.model_fields, n=1) if len(one["loc"]) == 1 else []
+        return f"unknown field; did you mean {near[0]}?" if near else "unknown field"
     known = {
         "missing": "required",
-        "extra_forbidden": "unknown field",
         "model_type": "the body must be a JSON object",
         "string_too_short": "must not be empty",
+        "string_pattern_mismatch": 'must look like "16:9"',
     }
-    return known.get(kind, message.removeprefix("Value error, ").replace("Input should be", "must be"))
-
-
-# --- telling about a job
-
-
-class Result(View):
-    """The files of a committed result. The URLs are signed and end at `expires_at`; asking again makes new ones."""
-
-    video_url: str
-    poster_url: str
-    recipe_url: str
-    expires_at: datetime
-    width: int
-    height: int
-    frames: int
-    fps: float
-    seconds: float
-    size: int
-    sha256: str
-
-
-class Fault(View):
-    """Why a job failed. `code` is stable."""
-
-    code: str
-    message: str
-
-
-class InputView(View):
-    """An input as the farm has it: an address until intake has fetched it, then stored content."""
-
-    url: str | None = None
-    sha256: str | None = None
-    content_type: str | None = None
-    size: int | None = None
-    width: int | None = None
-    height: int | None = None
-    seconds: float | None = None
-
-
-class JobView(View):
-    """A job as its owner sees it.
-
-    progress   of the current attempt, [0, 1]; step of steps while denoising
-    position   jobs of yours before this one while it is queued (0: next), else null
-    eta_s      seconds until it is over, null while that cannot be known
-    attempt    number of the current or last attempt, 0 before the first
-    cancelling a cancel was acknowledged; the job can no longer succeed
-    """
-
-    id: str
-    object: Literal["job"] = "job"
-    name: str | None = None
-    batch: str | None = None
-    state: State
-    phase: Phase | None = None
-    progress: float = 0.0
-    step: int = 0
-    steps: int
-    position: int | None = None
-    eta_s: float | None = None
-    attempt: int = 0
-    max_attempts: int = 3
-    cancelling: bool = False
-    model: str
-    task: str
-    prompt: str
-    negative_prompt: str = ""
-    inputs: dict[str, InputView] = Field(default_factory=dict)
-    width: int
-    height: int
-    frames: int
-    fps: int
-    duration_s: float
-    guidance: float
-    guidance_2: float | None = None
-    shift: float
-    seed: int
-    priority: int = 5
-    deadline: datetime | None = None
-    predicted_s: float | None = None
-    metadata: dict[str, str] = Field(default_factory=dict)
-    webhook_url: str | None = None
-    dialect: str = DIALECT
-    created_at: datetime
-    queued_at: datetime | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    result: Result | None = None
-    error: Fault | None = None
-
-    @property
-    def over(self) -> bool:
-        return self.state in TERMINAL
-
-
-class JobList(View):
-    """Newest first. `next_cursor` continues after the last one, null at the end."""
-
-    object: Literal["list"] = "list"
-    data: list[JobView]
-    next_cursor: str | None = None
-
-
-def view_job(
-    job: Job, *, position: int | None = None, eta_s: float | None = None, links: Links | None = None
-) -> JobView:
-    """`links` to the files of a committed result, freshly signed; None leaves the result out."""
-    spec, files = job.spec, job.artifacts
-    result = None
-    if links is not None and files is not None and job.state is State.SUCCEEDED:
-        shape = {
-            name: getattr(files, name) for name in ("width", "height", "frames", "fps", "seconds", "size", "sha256")
-        }
-        result = Result(**shape, **asdict(links))
-    return JobView(
-        id=job.id,
-        name=job.name,
-        batch=job.batch,
-        state=job.state,
-        phase=Phase(job.phase) if job.phase and job.state is State.RUNNING else None,
-        progress=1.0 if job.state is State.SUCCEEDED else job.progress,
-        step=job.step,
-        steps=job.steps or spec.steps,
-        position=position,
-        eta_s=eta_s,
-        attempt=job.attempt,
-        max_attempts=job.max_attempts,
-        cancelling=job.cancelling and job.state not in TERMINAL,
-        **{name: getattr(spec, name) for name in _SPEC_FIELDS},
-        inputs={
-            role: InputView(**{n: getattr(ref, n) for n in InputView.model_fields}) for role, ref in spec.inputs.items()
-        },
-        duration_s=round(spec.frames / spec.fps, 3),
-        priority=job.priority,
-        predicted_s=round(job.predicted_s, 3),
-        metadata=dict(job.metadata),
-        webhook_url=job.webhook_url,
-        dialect=job.dialect,
-        **{
-            f"{event}": _time(ms) if ms is not None else None
-            for event, ms in (
-                ("deadline", job.deadline_ms),
-                ("created_at", job.created_ms),
-                ("queued_at", job.queued_ms),
-                ("started_at", job.started_ms),
-                ("finished_at", job.finished_ms),
-            )
-        },
-        result=result,
-        error=_fault(job),
-    )
+    return known.get(one["type"], one["msg"].removeprefix("Value error, ").replace("Input should be", "must be"))

@@ -1,0 +1,330 @@
+"""The farm's own JSON, answering: what the owner of a job sees, and the farm's other resources. Pure.
+
+Times are ISO 8601 in UTC. A client ignores fields that it does not know: the farm may be newer than it.
+"""
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from farm.jobs.job import Artifacts, Job
+from farm.jobs.spec import InputRef
+from farm.jobs.states import TERMINAL, Phase, State
+from models.catalog import Model
+
+
+class View(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Result(View):
+    """The files of a committed result. The URLs are signed and end at `expires_at`; asking again makes new ones."""
+
+    video_url: str
+    poster_url: str
+    recipe_url: str
+    expires_at: datetime
+    width: int
+    height: int
+    frames: int
+    fps: float
+    seconds: float
+    size: int
+    sha256: str
+
+
+class Fault(View):
+    """Why a job failed. `code` is stable."""
+
+    code: str
+    message: str
+
+
+class InputView(View):
+    """An input as the farm has it: an address until intake has fetched it, then stored content."""
+
+    url: str | None = None
+    sha256: str | None = None
+    content_type: str | None = None
+    size: int | None = None
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = None
+
+
+class JobView(View):
+    """A job as its owner sees it.
+
+    progress   of the current attempt, [0, 1]; step of steps while denoising
+    position   jobs of yours before this one while it is queued (0: next), else null
+    eta_s      seconds until it is over, null while that cannot be known
+    attempt    number of the current or last attempt, 0 before the first
+    cancelling a cancel was acknowledged; the job can no longer succeed
+    """
+
+    id: str
+    object: Literal["job"] = "job"
+    name: str | None = None
+    batch: str | None = None
+    state: State
+    phase: Phase | None = None
+    progress: float = 0.0
+    step: int = 0
+    steps: int
+    position: int | None = None
+    eta_s: float | None = None
+    attempt: int = 0
+    max_attempts: int = 3
+    cancelling: bool = False
+    model: str
+    task: str
+    prompt: str
+    negative_prompt: str = ""
+    inputs: dict[str, InputView] = Field(default_factory=dict)
+    width: int
+    height: int
+    frames: int
+    fps: int
+    duration_s: float
+    guidance: float
+    guidance_2: float | None = None
+    shift: float
+    seed: int
+    priority: int = 5
+    deadline: datetime | None = None
+    predicted_s: float | None = None
+    metadata: dict[str, str] = Field(default_factory=dict)
+    webhook_url: str | None = None
+    dialect: str = "farm"
+    created_at: datetime
+    queued_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    result: Result | None = None
+    error: Fault | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.state in TERMINAL
+
+
+class JobList(View):
+    """Newest first. `next_cursor` continues after the last one, null at the end."""
+
+    object: Literal["list"] = "list"
+    data: list[JobView]
+    next_cursor: str | None = None
+
+
+@dataclass(frozen=True)
+class Links:
+    """Freshly signed addresses of a result's files."""
+
+    video_url: str
+    poster_url: str
+    recipe_url: str
+    expires_at: datetime
+
+
+def view_job(
+    job: Job, *, position: int | None = None, eta_s: float | None = None, links: Links | None = None
+) -> JobView:
+    """`links` to the files of a committed result; without them the result is left out."""
+    spec, running, over = job.spec, job.state is State.RUNNING, job.state in TERMINAL
+    return JobView(
+        id=job.id,
+        name=job.name,
+        batch=job.batch,
+        state=job.state,
+        phase=Phase(job.phase) if running and job.phase else None,
+        progress=1.0 if job.state is State.SUCCEEDED else job.progress,
+        step=job.step,
+        steps=job.steps or spec.steps,
+        position=position,
+        eta_s=eta_s,
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        cancelling=job.cancelling and not over,
+        model=spec.model,
+        task=spec.task,
+        prompt=spec.prompt,
+        negative_prompt=spec.negative_prompt,
+        inputs={role: _input(ref) for role, ref in spec.inputs.items()},
+        width=spec.width,
+        height=spec.height,
+        frames=spec.frames,
+        fps=spec.fps,
+        duration_s=round(spec.frames / spec.fps, 3),
+        guidance=spec.guidance,
+        guidance_2=spec.guidance_2,
+        shift=spec.shift,
+        seed=spec.seed,
+        priority=job.priority,
+        deadline=_time(job.deadline_ms),
+        predicted_s=round(job.predicted_s, 3),
+        metadata=dict(job.metadata),
+        webhook_url=job.webhook_url,
+        dialect=job.dialect,
+        created_at=moment(job.created_ms),
+        queued_at=_time(job.queued_ms),
+        started_at=_time(job.started_ms),
+        finished_at=_time(job.finished_ms),
+        result=_result(job.artifacts, links) if links and job.artifacts and over else None,
+        error=_fault(job),
+    )
+
+
+def eta_s(job: Job, now_ms: int) -> float | None:
+    """Seconds until a running job is over, from the pace of its own denoising; None before two steps were seen, and
+    wherever nothing was measured. The steps tell it early, the share of the whole (which knows of the decoding after
+    them) late; the longer of the two is said."""
+    if job.state is not State.RUNNING or job.phase != Phase.DENOISING or job.phase_ms is None:
+        return None
+    elapsed_s = (now_ms - job.phase_ms) / 1000
+    if elapsed_s <= 0 or not 2 <= job.step <= job.steps or not 0 < job.progress <= 1:
+        return None
+    by_steps = (job.steps - job.step) / job.step
+    by_share = (1 - job.progress) / job.progress
+    return round(elapsed_s * max(by_steps, by_share), 1)
+
+
+def moment(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def _time(ms: int | None) -> datetime | None:
+    return None if ms is None else moment(ms)
+
+
+def _input(ref: InputRef) -> InputView:
+    return InputView(
+        url=None if ref.stored else ref.url,
+        sha256=ref.sha256,
+        content_type=ref.content_type,
+        size=ref.size,
+        width=ref.width,
+        height=ref.height,
+        seconds=ref.seconds,
+    )
+
+
+def _result(files: Artifacts, links: Links) -> Result:
+    return Result(
+        **asdict(links),
+        width=files.width,
+        height=files.height,
+        frames=files.frames,
+        fps=files.fps,
+        seconds=files.seconds,
+        size=files.size,
+        sha256=files.sha256,
+    )
+
+
+def _fault(job: Job) -> Fault | None:
+    if job.state is not State.FAILED:
+        return None
+    return Fault(code=job.error_code or "engine_error", message=job.error_message or "the job failed")
+
+
+# --- the farm's other resources
+
+
+class Upload(View):
+    """Where to PUT the bytes of an input, once; then name it as `{"upload": id}`."""
+
+    id: str
+    method: Literal["PUT"] = "PUT"
+    url: str
+    expires_at: datetime
+    max_bytes: int
+
+
+class ModelLimits(View):
+    """width and height are multiples of `multiple`; frames is 4n+1."""
+
+    multiple: int
+    min_side: int
+    max_side: int
+    max_pixels: int
+    max_frames: int
+    max_steps: int
+    min_fps: int
+    max_fps: int
+
+
+class ModelDefaults(View):
+    width: int
+    height: int
+    frames: int
+    fps: int
+    steps: int
+    guidance: float
+    guidance_2: float | None
+    shift: float
+
+
+class ModelView(View):
+    """tasks: task -> inputs that it needs. `available`: a worker that is alive offers it."""
+
+    id: str
+    object: Literal["model"] = "model"
+    title: str
+    tasks: dict[str, list[str]]
+    resolutions: dict[str, int]
+    defaults: ModelDefaults
+    limits: ModelLimits
+    tiny: bool
+    external: bool
+    available: bool
+
+
+class ModelList(View):
+    object: Literal["list"] = "list"
+    data: list[ModelView]
+
+
+class WorkerList(View):
+    """For operators: what each live worker last said of itself."""
+
+    object: Literal["list"] = "list"
+    data: list[dict[str, Any]]
+
+
+class Health(View):
+    """`parts`: what was asked and what it answered; "ok" for all of them is readiness."""
+
+    status: Literal["ok", "unready"]
+    parts: dict[str, str] = Field(default_factory=dict)
+
+
+class FieldFault(View):
+    field: str | None
+    detail: str
+
+
+class ProblemView(View):
+    """RFC 9457. `type` is stable; `field` is a dotted path; `errors` is there when several fields are wrong."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    field: str | None = None
+    errors: list[FieldFault] | None = None
+
+
+def view_model(model: Model, *, available: bool) -> ModelView:
+    return ModelView(
+        id=model.id,
+        title=model.title,
+        tasks={task: list(needs) for task, needs in model.tasks.items()},
+        resolutions=model.resolutions,
+        defaults=ModelDefaults(**asdict(model.defaults)),
+        limits=ModelLimits(**asdict(model.limits)),
+        tiny=model.weights.tiny,
+        external=model.external,
+        available=available,
+    )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from bad_servers import serve  # noqa: F401 - a fixture for everyone
 from redis import Redis
 
 from farm.config import RedisSettings, S3Settings, Settings

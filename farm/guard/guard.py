@@ -1,0 +1,194 @@
+"""The Guard: every address vetted before it is dialled, every redirect vetted again, every byte and second counted."""
+
+import hashlib
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import httpcore
+import httpx
+
+from farm.config import IntakeSettings
+from farm.guard.addresses import Address, is_inside, is_public, networks, unwrapped
+from farm.guard.dial import Deadline, PinnedBackend
+from farm.guard.names import Resolver, Target, resolved, system_resolver, target
+from farm.jobs.errors import AddressRefused, AddressUnreachable, TooLarge
+
+#: ports that are dialled on public addresses; inside the allowed networks any port is
+FETCH_PORTS = frozenset({80, 443, 8080, 8443})
+POST_PORTS = frozenset({443, 8443})
+#: answers that another try may change
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_AGENT = b"wanfarm"
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What was written to the caller's file. `content_type` is what the server claims: not to be believed."""
+
+    size: int
+    sha256: str
+    url: str
+    content_type: str | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a POST was answered. The body is never read: it belongs to somebody else's network."""
+
+    status: int
+    headers: Mapping[str, str]
+
+
+class Guard:
+    """Threads may share one. Raises AddressRefused, AddressUnreachable or TooLarge, and echoes no bodies."""
+
+    def __init__(
+        self,
+        settings: IntakeSettings,
+        *,
+        resolver: Resolver = system_resolver,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._settings = settings
+        self._allowed = networks(settings.allow_networks)
+        self._resolver = resolver
+        # certifi's authorities and the system's: a studio's own are among the latter
+        self._tls = tls or httpcore.default_ssl_context()
+
+    def vet(self, url: str, *, seconds: float | None = None) -> None:
+        """Raise unless `url` could be fetched from now, by its form and its addresses. Dials nobody."""
+        self._vetted(target(url), Deadline(seconds or self._settings.connect_s), FETCH_PORTS)
+
+    def vet_webhook(self, url: str, *, seconds: float | None = None) -> None:
+        """As vet, for an address to post to: https, except inside the allowed networks."""
+        self._vetted_webhook(target(url), Deadline(seconds or self._settings.connect_s))
+
+    def fetch(self, url: str, out: BinaryIO, *, limit: int, seconds: float | None = None) -> Fetched:
+        """GET `url` into `out`, at most `limit` bytes in `seconds` (default: settings.total_s) all told.
+
+        Follows max_redirects, each vetted like the first address.
+        """
+        deadline = Deadline(self._settings.total_s if seconds is None else seconds)
+        where = target(url)
+        for _ in range(self._settings.max_redirects + 1):
+            addresses = self._vetted(where, deadline, FETCH_PORTS)
+            with self._exchange(b"GET", where, addresses, deadline) as response:
+                if response.status not in _REDIRECTS:
+                    return _received(response, where, out, limit)
+                where = _next(where, response)
+        raise AddressUnreachable(f"the address redirects more than {self._settings.max_redirects} times")
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str], *, seconds: float | None = None) -> Answer:
+        """POST `body` once, as it is. A redirect is an answer like any other: it is not followed."""
+        deadline = Deadline(self._settings.total_s if seconds is None else seconds)
+        where = target(url)
+        addresses = self._vetted_webhook(where, deadline)
+        with self._exchange(b"POST", where, addresses, deadline, headers=headers, body=body) as response:
+            return Answer(
+                response.status, {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in response.headers}
+            )
+
+    def _vetted(self, where: Target, deadline: Deadline, ports: frozenset[int]) -> list[Address]:
+        """The addresses behind the name, all of them good: one bad one among them refuses the whole."""
+        limit_s = max(0.0, min(self._settings.connect_s, deadline.left_s))
+        found = []
+        for text in resolved(where, self._resolver, limit_s):
+            try:
+                address = unwrapped(text)
+            except ValueError:
+                raise AddressRefused("the URL leads to an address that is not public") from None
+            if not is_inside(address, self._allowed):
+                if not is_public(address):
+                    raise AddressRefused("the URL leads to an address that is not public")
+                if where.port not in ports:
+                    raise AddressRefused(f"port {where.port} is not dialled; use {_either(ports)}")
+            found.append(address)
+        return found
+
+    def _vetted_webhook(self, where: Target, deadline: Deadline) -> list[Address]:
+        addresses = self._vetted(where, deadline, POST_PORTS if where.scheme == "https" else FETCH_PORTS)
+        if where.scheme != "https" and not all(is_inside(address, self._allowed) for address in addresses):
+            raise AddressRefused("the URL must begin with https://")
+        return addresses
+
+    @contextmanager
+    def _exchange(
+        self,
+        method: bytes,
+        where: Target,
+        addresses: Sequence[Address],
+        deadline: Deadline,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> Iterator[httpcore.Response]:
+        """One request on a connection of its own. The one place where httpcore's errors become ours."""
+        lines = [(b"Host", where.authority.encode()), (b"User-Agent", _AGENT), (b"Accept", b"*/*")]
+        # what is not compressed cannot swell
+        lines += [(b"Accept-Encoding", b"identity"), (b"Connection", b"close")]
+        lines += [(name.encode("ascii"), value.encode("latin-1")) for name, value in (headers or {}).items()]
+        if method == b"POST":
+            lines.append((b"Content-Length", str(len(body)).encode()))
+        wait = {"connect": self._settings.connect_s, "read": self._settings.read_s, "write": self._settings.read_s}
+        address = httpcore.URL(
+            scheme=where.scheme.encode(), host=where.host.encode(), port=where.port, target=where.path
+        )
+        backend = PinnedBackend(addresses, deadline)
+        try:
+            with (
+                httpcore.ConnectionPool(ssl_context=self._tls, network_backend=backend, max_connections=1) as pool,
+                pool.stream(
+                    method, address, headers=lines, content=body or None, extensions={"timeout": wait}
+                ) as response,
+            ):
+                yield response
+        except httpcore.TimeoutException:
+            raise AddressUnreachable("the address did not answer in time", passing=True) from None
+        except httpcore.ConnectError as error:
+            untrusted = any(isinstance(cause, ssl.SSLError) for cause in error.args)
+            said = "has no certificate that can be trusted" if untrusted else "cannot be connected to"
+            raise AddressUnreachable(f"the address {said}", passing=not untrusted) from None
+        except (httpcore.NetworkError, httpcore.ProtocolError):
+            raise AddressUnreachable("the address broke off or does not speak HTTP", passing=True) from None
+
+
+def _received(response: httpcore.Response, where: Target, out: BinaryIO, limit: int) -> Fetched:
+    """Write the body of a plain 200 to `out`, counting while reading."""
+    if response.status != 200:
+        raise AddressUnreachable(f"the address answered {response.status}", passing=response.status in _PASSING)
+    headers = httpx.Headers(response.headers)
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise AddressRefused("the address sends compressed bytes although it was asked for plain ones")
+    too_large = TooLarge(f"the address holds more than the {limit} bytes allowed")
+    claimed = headers.get("content-length", "")
+    if claimed.isdecimal() and int(claimed) > limit:
+        raise too_large
+    size, digest = 0, hashlib.sha256()
+    for block in response.iter_stream():
+        size += len(block)
+        if size > limit:
+            raise too_large
+        digest.update(block)
+        out.write(block)
+    return Fetched(size, digest.hexdigest(), where.url, headers.get("content-type"))
+
+
+def _next(where: Target, response: httpcore.Response) -> Target:
+    """Where a redirect leads; the caller vets it."""
+    location = httpx.Headers(response.headers).get("location")
+    if not location:
+        raise AddressUnreachable("the address redirects to nowhere")
+    try:
+        return target(str(httpx.URL(where.url).join(location)))
+    except httpx.InvalidURL:
+        raise AddressRefused("the address redirects to what is not a URL") from None
+    except AddressRefused as refused:
+        raise AddressRefused(f"after a redirect: {refused.detail}") from None
+
+
+def _either(ports: frozenset[int]) -> str:
+    return ", ".join(map(str, sorted(ports)))

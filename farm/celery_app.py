@@ -81,7 +81,7 @@ def _transport(settings: Settings) -> dict[str, Any]:
     }
 
 
-@setup_logging.connect  # type: ignore[untyped-decorator]
+@setup_logging.connect
 def _plain_logging(loglevel: int | str | None = None, **_: Any) -> None:
     """Celery leaves logging alone when somebody answers this signal."""
     logging.basicConfig(level=loglevel or logging.INFO, format=LOG_FORMAT)

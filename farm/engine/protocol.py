@@ -11,10 +11,42 @@ engine -> agent
     {"ev": "fault", "render": ID, "code", "message", "poisoned", "lane": LANE or null}
     {"ev": "cancelled", "render": ID, "lane": LANE or null}
 The end of the pipe means that the other side is gone. ID is "{job}:{attempt}".
+
+The engine is started as `python -m MODULE LAUNCH`, LAUNCH being the JSON of a Launch.
 """
 
 import json
-from typing import IO, Any
+from dataclasses import asdict, dataclass
+from typing import IO, Any, Self
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What an engine is told at its start.
+
+    commands, answers  file descriptors that it inherits: to read, to write
+    parent      pid of the agent; an engine whose parent is another one has been orphaned and ends
+    lock        file that it holds a flock on while it lives: one engine per device
+    device      "cpu" or "cuda" (CUDA_VISIBLE_DEVICES is set already)
+    models      catalog ids to offer; empty: all whose weights are there
+    """
+
+    commands: int
+    answers: int
+    parent: int
+    lock: str
+    device: str
+    models_dir: str | None
+    models: tuple[str, ...] = ()
+
+    def to_text(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        values = json.loads(text)
+        values["models"] = tuple(values["models"])
+        return cls(**values)
 
 
 def send(pipe: IO[str], message: dict[str, Any]) -> None:

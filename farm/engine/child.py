@@ -1,0 +1,149 @@
+"""The engine process: takes render requests from a pipe, answers on another. The only file of the farm that imports
+the renderer, and so torch. It knows no Redis and no tenant.
+
+Its end is never in doubt: it dies with its agent (parent-death signal, and the end of the pipe), it alone holds the
+device's lock, and it leads a process group, so that one kill takes whatever the libraries have started.
+"""
+
+import fcntl
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from farm import lifeline
+from farm.engine.protocol import Launch, receive, send
+from farm.jobs.errors import FaultCode
+from models import catalog
+from models.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult
+
+log = logging.getLogger("farm.engine")
+
+
+class Renders(Protocol):
+    """What the engine needs of a renderer (models.renderer.Renderer; tests have one that misbehaves)."""
+
+    @property
+    def lane(self) -> str | None: ...
+    def device_facts(self) -> dict[str, Any]: ...
+    def offered(self) -> Sequence[str]: ...
+    def render(
+        self, request: RenderRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
+    ) -> RenderResult: ...
+
+
+def main(make: Callable[[Launch], Renders]) -> None:
+    """Run as the engine that the command line's Launch describes, until told to end. `make` imports what is heavy."""
+    launch = Launch.from_text(sys.argv[1])
+    lifeline.bind(parent=launch.parent)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # an engine that is being killed lets go in a moment; waiting here is what keeps a device from being used twice
+    lock = Path(launch.lock).open("w")  # noqa: SIM115 - held until the process ends
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    renderer = make(launch)
+    Child(launch, renderer).serve()
+
+
+def real(launch: Launch) -> Renders:
+    from models.renderer import Renderer
+
+    # the process is pinned: whatever it sees is its device
+    device = "cuda:0" if launch.device == "cuda" else launch.device
+    if launch.models_dir is None:
+        raise SystemExit("the engine needs worker.models_dir")
+    return Renderer(Path(launch.models_dir), device)
+
+
+class Child:
+    """Renders in the main thread while another listens for cancels."""
+
+    def __init__(self, launch: Launch, renderer: Renders) -> None:
+        self._launch = launch
+        self._renderer = renderer
+        for pipe in (launch.answers, launch.commands):
+            # whatever a library starts must not hold them open
+            os.set_inheritable(pipe, False)
+        self._answers: IO[str] = os.fdopen(launch.answers, "w", encoding="utf-8")
+        self._commands: IO[str] = os.fdopen(launch.commands, "r", encoding="utf-8")
+        self._todo: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._cancelled: set[str] = set()
+
+    def serve(self) -> None:
+        threading.Thread(target=self._listen, name="listen", daemon=True).start()
+        send(
+            self._answers,
+            {"ev": "ready", "device": self._renderer.device_facts(), "models": self._offered()},
+        )
+        while (message := self._todo.get()) is not None:
+            poisoned = self._render(message["render"], message["request"])
+            self._cancelled.discard(message["render"])
+            if poisoned:
+                log.error("the process cannot be trusted after this fault; it ends")
+                break
+
+    def _offered(self) -> list[str]:
+        """What was configured, of what is here; by default everything, but no tiny models on a GPU."""
+        here = list(self._renderer.offered())
+        if self._launch.models:
+            return [model for model in here if model in self._launch.models]
+        if self._launch.device == "cuda":
+            return [model for model in here if not catalog.get(model).weights.tiny]
+        return here
+
+    def _listen(self) -> None:
+        while (message := self._received()) is not None:
+            match message["op"]:
+                case "render":
+                    self._todo.put(message)
+                case "cancel":
+                    self._cancelled.add(message["render"])
+                case "exit":
+                    self._todo.put(None)
+        # the agent is gone: nobody wants the rest, and the device may be wanted now
+        if os.getpgid(0) == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+    def _received(self) -> dict[str, Any] | None:
+        with suppress(OSError, ValueError):
+            return receive(self._commands)
+        return None
+
+    def _render(self, render: str, raw: dict[str, Any]) -> bool:
+        """One render, answered. True when the process must end."""
+
+        def progress(at: Progress) -> None:
+            send(self._answers, {"ev": "progress", "render": render, **asdict(at)})
+
+        try:
+            request = RenderRequest.from_json(raw)
+            result = self._renderer.render(request, progress, lambda: render in self._cancelled)
+        except Cancelled:
+            self._answer("cancelled", render)
+        except RenderFault as fault:
+            log.warning("render %s: %s", render, fault.code, exc_info=True)
+            self._answer("fault", render, code=fault.code, message=fault.message, poisoned=fault.poisoned)
+            return fault.poisoned
+        except Exception as error:
+            # the trace goes to the log; what an owner reads names no paths
+            log.exception("render %s: unforeseen", render)
+            code = FaultCode.OUT_OF_MEMORY if isinstance(error, MemoryError) else FaultCode.ENGINE_ERROR
+            message = f"the renderer failed ({type(error).__name__})"
+            self._answer("fault", render, code=code, message=message, poisoned=False)
+        else:
+            self._answer("result", render, result=asdict(result))
+        return False
+
+    def _answer(self, event: str, render: str, **values: Any) -> None:
+        send(self._answers, {"ev": event, "render": render, "lane": self._renderer.lane, **values})
+
+
+if __name__ == "__main__":
+    main(real)

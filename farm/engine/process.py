@@ -1,0 +1,228 @@
+"""The agent's side of one engine: starts it, talks to it, notices its death at once, kills it. Never restarts it."""
+
+import logging
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from farm.config import Settings
+from farm.engine.protocol import Launch, receive, send
+from farm.engine.slots import Slot
+from farm.jobs.errors import FarmError
+from models.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult, Stage
+
+log = logging.getLogger(__name__)
+
+#: how often a waiting render lets its caller look at the clock
+WATCH_S = 0.25
+#: a dying process is given this long to show how it died, before it is killed for certain
+_LAST_BREATH_S = 1.0
+#: a killed process that is still there after this long hangs in the kernel (a driver's fault)
+_GONE_S = 30.0
+_LOG_BYTES = 16 * 1024 * 1024
+
+
+class EngineDied(FarmError):
+    """The engine is gone, or never came. The text says how, for operators."""
+
+
+class Engine:
+    """One engine process, from start to death. `lane` is what it has loaded; `facts` what its ready message said.
+
+    Any thread may cancel or kill; one at a time may render. Start it from a thread that lives as long as it should:
+    the kernel ends it with that thread.
+    """
+
+    def __init__(self, settings: Settings, slot: Slot) -> None:
+        self._settings, self.slot = settings, slot
+        self.lane: str | None = None
+        self.facts: dict[str, Any] = {}
+        #: set when the engine can no longer answer
+        self.gone = threading.Event()
+        self._ready = threading.Event()
+        self._inbox: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._sending = threading.Lock()
+        self._killing = threading.Lock()
+        self._end: str | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._commands: IO[str] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    @property
+    def alive(self) -> bool:
+        return self._ready.is_set() and not self.gone.is_set()
+
+    def start(self, wanted: Callable[[], bool] = lambda: True) -> None:
+        """Start the process and wait until it can take work. Raises EngineDied: it ended, it took longer than
+        worker.engine_start_s, or it is no longer `wanted`."""
+        self._spawn()
+        deadline = time.monotonic() + self._settings.worker.engine_start_s
+        while not self._ready.wait(WATCH_S):
+            if self.gone.is_set():
+                raise self._died()
+            if time.monotonic() > deadline or not wanted():
+                self.kill()
+                raise EngineDied(f"no engine on {self.slot.name} after {self._settings.worker.engine_start_s:.0f} s")
+
+    def render(
+        self,
+        render: str,
+        request: RenderRequest,
+        on_progress: Callable[[Progress], None],
+        watch: Callable[[], None] = lambda: None,
+    ) -> RenderResult:
+        """Have `request` rendered; `render` names it in cancel(). Blocks.
+
+        `watch` is called several times a second and may raise to stop waiting: the engine is then still at work, and
+        the caller's to kill. Raises RenderFault, Cancelled, EngineDied.
+        """
+        self._send({"op": "render", "render": render, "request": request.to_json()})
+        while True:
+            watch()
+            try:
+                message = self._inbox.get(timeout=WATCH_S)
+            except queue.Empty:
+                continue
+            if message is None:
+                raise self._died()
+            if message["render"] == render and (result := self._take(message, on_progress)):
+                return result
+
+    def cancel(self, render: str) -> None:
+        """Ask that it stops within a step; render() then raises Cancelled. A dead engine needs no asking."""
+        with suppress(EngineDied):
+            self._send({"op": "cancel", "render": render})
+
+    def kill(self) -> None:
+        """End the process and all that it started; returns when they are gone. Harmless to repeat."""
+        with self._killing:
+            process = self._process
+            if process is None or process.returncode is not None:
+                return
+            self._end = _how(process, _LAST_BREATH_S if self.gone.is_set() else 0.0)
+            # until it is reaped, the group's number cannot be anybody else's
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            try:
+                process.wait(_GONE_S)
+            except subprocess.TimeoutExpired:
+                log.error("engine %d does not die: its device hangs", process.pid)
+        self.gone.set()
+
+    def _spawn(self) -> None:
+        state, worker = self._settings.state_dir.absolute(), self._settings.worker
+        locks, logs = state / "engines", state / "logs"
+        for folder in (locks, logs):
+            folder.mkdir(parents=True, exist_ok=True)
+        commands, to_engine = os.pipe()
+        from_engine, answers = os.pipe()
+        launch = Launch(
+            commands=commands,
+            answers=answers,
+            parent=os.getpid(),
+            lock=str(locks / f"{self.slot.name}.lock"),
+            device=self.slot.device,
+            models_dir=str(worker.models_dir or state / "models"),
+            models=worker.models,
+        )
+        try:
+            with _log_file(logs / f"engine-{self.slot.name}.log") as out:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", worker.engine, launch.to_text()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    env={**os.environ, **self.slot.environment},
+                    pass_fds=(commands, answers),
+                    start_new_session=True,
+                )
+        finally:
+            os.close(commands)
+            os.close(answers)
+        self._commands = os.fdopen(to_engine, "w", encoding="utf-8")
+        reader = os.fdopen(from_engine, "r", encoding="utf-8")
+        reading = threading.Thread(target=self._read, args=(reader,), name=f"engine-{self.pid}", daemon=True)
+        reading.start()
+        threading.Thread(target=self._wait, args=(self._process.pid, reading), daemon=True).start()
+
+    def _wait(self, pid: int, reading: threading.Thread) -> None:
+        """Notice the death also when something that the engine started still holds its end of the pipe."""
+        with suppress(ChildProcessError):
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        # its last words may still be in the pipe
+        reading.join(_LAST_BREATH_S)
+        self.gone.set()
+        self._inbox.put(None)
+
+    def _read(self, answers: IO[str]) -> None:
+        with answers, suppress(OSError, ValueError):
+            while (message := receive(answers)) is not None:
+                if message["ev"] == "ready":
+                    self.facts = {"device": message["device"], "models": message["models"]}
+                    self._ready.set()
+                else:
+                    self._inbox.put(message)
+        self.gone.set()
+        self._inbox.put(None)
+
+    def _take(self, message: dict[str, Any], on_progress: Callable[[Progress], None]) -> RenderResult | None:
+        """The result, if `message` is one; raises what it means otherwise."""
+        if message["ev"] == "progress":
+            stage = Stage(message["stage"])
+            on_progress(Progress(stage, message["fraction"], message["step"], message["steps"]))
+            return None
+        self.lane = message["lane"]
+        if message["ev"] == "cancelled":
+            raise Cancelled
+        if message["ev"] == "fault":
+            raise RenderFault(message["code"], message["message"], poisoned=message["poisoned"])
+        return RenderResult(**message["result"])
+
+    def _send(self, message: dict[str, Any]) -> None:
+        with self._sending:
+            if self._commands is None or self.gone.is_set():
+                raise self._died()
+            try:
+                send(self._commands, message)
+            except OSError:
+                self.gone.set()
+        if self.gone.is_set():
+            raise self._died()
+
+    def _died(self) -> EngineDied:
+        """How it ended. What is left of it, if anything, is killed."""
+        self.kill()
+        return EngineDied(f"the engine on {self.slot.name} {self._end or 'was killed'}")
+
+
+def _how(process: subprocess.Popen[bytes], patience_s: float) -> str | None:
+    """How a process ended, found out without reaping it; None when it still runs after patience_s."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is not None:
+            if ended.si_code == os.CLD_EXITED:
+                return f"exited with status {ended.si_status}"
+            return f"was ended by {signal.Signals(ended.si_status).name}"
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(0.01)  # the pipe closes a moment before the kernel has the exit status
+
+
+def _log_file(path: Path) -> IO[bytes]:
+    """The engine's own output, appended; one older file is kept when it has grown large."""
+    with suppress(FileNotFoundError):
+        if path.stat().st_size > _LOG_BYTES:
+            path.replace(path.with_suffix(".log.1"))
+    return path.open("ab")

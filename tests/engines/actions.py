@@ -1,0 +1,137 @@
+"""An engine that does what the prompt says, run by the real child loop: the endings that a real one has on bad days.
+
+ok            files at once                   slow:N       N steps of a tenth of a second each
+error         a fault that may be retried     invalid      a fault that is the job's own
+poisoned      a fault, then the process ends  crash        an exception that nobody foresaw
+oom           the device's memory is full     exit         the process ends in silence
+sigkill       what the kernel's out-of-memory killer does
+hang          no progress, no answer, but cancellable      deaf    neither, and ignores the cancel
+freeze        the whole process stops (SIGSTOP)
+tail:PATH     decodes until PATH exists       grandchild   starts a process that holds everything open, then dies
+once:PATH:A   A the first time (PATH is made), then ok
+"""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from farm.engine import child
+from farm.engine.protocol import Launch
+from models.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult, Stage
+
+Tell = Callable[[Progress], None]
+Asked = Callable[[], bool]
+STEP_S = 0.1
+
+
+class Actions:
+    def __init__(self, launch: Launch) -> None:
+        self.lane: str | None = None
+        self.launch = launch
+
+    def device_facts(self) -> dict[str, Any]:
+        return {"name": "actions", "visible": os.environ.get("CUDA_VISIBLE_DEVICES")}
+
+    def offered(self) -> Sequence[str]:
+        return ["actions"]
+
+    def render(self, request: RenderRequest, on_progress: Tell, cancelled: Asked) -> RenderResult:
+        self.lane = request.model
+        word, _, rest = request.prompt.partition(":")
+        if word == "once":
+            flag, _, word = rest.partition(":")
+            if Path(flag).exists():
+                word = "ok"
+            Path(flag).touch()
+        on_progress(Progress(Stage.LOADING, 0.01))
+        getattr(self, f"do_{word}")(rest, on_progress, cancelled)
+        on_progress(Progress(Stage.ENCODING, 0.95, 1, 1))
+        return files(request)
+
+    def do_ok(self, rest: str, tell: Tell, asked: Asked) -> None:
+        tell(Progress(Stage.DENOISING, 0.5, 1, 1))
+
+    def do_slow(self, rest: str, tell: Tell, asked: Asked) -> None:
+        for step in range(int(rest)):
+            time.sleep(STEP_S)  # the work itself
+            tell(Progress(Stage.DENOISING, 0.9 * (step + 1) / int(rest), step + 1, int(rest)))
+            if asked():
+                raise Cancelled
+
+    def do_hang(self, rest: str, tell: Tell, asked: Asked) -> None:
+        while not asked():
+            time.sleep(0.02)  # hanging is what is asked for
+        raise Cancelled
+
+    def do_deaf(self, rest: str, tell: Tell, asked: Asked) -> None:
+        time.sleep(3600)  # deaf to everything but a signal
+
+    def do_error(self, rest: str, tell: Tell, asked: Asked) -> None:
+        raise RenderFault("engine_error", "as asked")
+
+    def do_invalid(self, rest: str, tell: Tell, asked: Asked) -> None:
+        raise RenderFault("invalid_input", "as asked")
+
+    def do_oom(self, rest: str, tell: Tell, asked: Asked) -> None:
+        raise RenderFault("out_of_memory", "as asked")
+
+    def do_poisoned(self, rest: str, tell: Tell, asked: Asked) -> None:
+        raise RenderFault("device_fault", "as asked", poisoned=True)
+
+    def do_crash(self, rest: str, tell: Tell, asked: Asked) -> None:
+        raise KeyError("/secret/path")
+
+    def do_exit(self, rest: str, tell: Tell, asked: Asked) -> None:
+        os._exit(3)
+
+    def do_sigkill(self, rest: str, tell: Tell, asked: Asked) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def do_freeze(self, rest: str, tell: Tell, asked: Asked) -> None:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    def do_tail(self, rest: str, tell: Tell, asked: Asked) -> None:
+        tell(Progress(Stage.DECODING, 0.9, 1, 1))
+        while not Path(rest).exists():
+            time.sleep(0.02)  # polls for the test's signal
+            if asked():
+                raise Cancelled
+
+    def do_grandchild(self, rest: str, tell: Tell, asked: Asked) -> None:
+        started = subprocess.Popen(
+            [sys.executable, "-c", "import time; time.sleep(3600)"], pass_fds=[self.launch.answers]
+        )
+        Path(rest).write_text(str(started.pid))
+        os._exit(4)
+
+
+def files(request: RenderRequest) -> RenderResult:
+    """Small files whose content depends on the request alone."""
+    out = Path(request.out_dir)
+    recipe = {"seed": request.seed, "prompt": request.prompt, "provenance": dict(request.provenance)}
+    mark = hashlib.sha256(f"{request.prompt} {request.seed}".encode()).digest()
+    (out / "video.mp4").write_bytes(b"\x00\x00\x00\x18ftypisom" + mark)
+    (out / "poster.jpg").write_bytes(b"\xff\xd8\xff\xe0" + mark)
+    (out / "recipe.json").write_text(json.dumps(recipe))
+    return RenderResult(
+        video=str(out / "video.mp4"),
+        poster=str(out / "poster.jpg"),
+        recipe_path=str(out / "recipe.json"),
+        recipe=recipe,
+        width=request.width,
+        height=request.height,
+        frames=request.frames,
+        fps=float(request.fps),
+        timings={"denoising": 0.1},
+    )
+
+
+if __name__ == "__main__":
+    child.main(Actions)

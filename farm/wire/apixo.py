@@ -1,6 +1,6 @@
 """The apixo.ai dialect, both directions. Pure: JSON values in, farm vocabulary out, and back.
 
-What surprises: the model stands in the path, also when polling; errors use the real HTTP status and repeat it in `code`;
+What surprises: the model stands in the path, also when polling; errors use the real HTTP status, repeated in `code`;
 resultJson is there only on success and failCode only on failure; a callback is the status answer, failures included.
 """
 

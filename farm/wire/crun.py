@@ -1,7 +1,7 @@
 """The crun.ai dialect, both directions. Pure: JSON values in, farm vocabulary out, and back.
 
-What surprises: times in whole seconds; `param` is an object; ids are UUIDs; a callback is the bare data object, without
-an envelope; HTTP status is real for most errors, and a task that is not found may also arrive as HTTP 200 with code 404.
+What surprises: times in whole seconds; `param` is an object; ids are UUIDs; a callback is the bare data object without
+an envelope; HTTP status is real for most errors, and a missing task may also arrive as HTTP 200 with code 404.
 """
 
 from collections.abc import Mapping

@@ -1,0 +1,255 @@
+"""OpenAI's /v1/videos, both directions. Pure: JSON values in, farm vocabulary out, and back.
+
+What surprises: `seconds` is a string; a cancelled job is a failed one; progress is a whole percentage; OpenAI's own model
+names mean whatever the farm renders by default, any other name is a catalog id.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from farm.jobs.draft import Draft, Source
+from farm.jobs.errors import (
+    Conflict,
+    FarmError,
+    FaultCode,
+    Forbidden,
+    InvalidRequest,
+    ModelUnavailable,
+    NotFound,
+    PaymentRequired,
+    TooLarge,
+    TooMany,
+    Unauthorized,
+    Unavailable,
+)
+from farm.jobs.states import State
+from farm.wire.error_table import Row, error_of, retry_headers, row_of
+from farm.wire.model_ids import OPENAI_DEFAULTS
+from farm.wire.report import Fault, Output, Reply, Report
+from farm.wire.words import Fields, compact, keepable, parse_nested, plain_number
+
+DIALECT = "openai"
+VARIANTS = ("video", "thumbnail")
+
+_WORDS = {
+    State.WAITING: "queued",
+    State.QUEUED: "queued",
+    State.RUNNING: "in_progress",
+    State.SUCCEEDED: "completed",
+    State.FAILED: "failed",
+    State.CANCELLED: "failed",
+}
+_STATES = {
+    "queued": State.QUEUED,
+    "in_progress": State.RUNNING,
+    "completed": State.SUCCEEDED,
+    "failed": State.FAILED,
+}
+_NAMES = {"image": "input_reference", "width": "size", "height": "size", "frames": "seconds"}
+
+
+def parse_create(raw: Mapping[str, Any], picture: Source | None = None) -> Draft:
+    """A create body; `picture` is the file of a multipart body's input_reference. Beyond OpenAI's five fields, the
+    farm's names for the usual knobs are read too. Raises InvalidRequest."""
+    given = Fields(raw)
+    prompt = given.text("prompt")
+    if prompt is None:
+        raise InvalidRequest("required", "prompt")
+    model = given.text("model")
+    width, height = _size(given.text("size"))
+    inputs = {"image": source} if (source := picture or _reference(given)) else {}
+    return Draft(
+        prompt=prompt,
+        model=None if model is None or model.strip().lower() in OPENAI_DEFAULTS else model.strip(),
+        negative_prompt=given.text("negative_prompt"),
+        width=width,
+        height=height,
+        seconds=given.number("seconds"),
+        frames=given.integer("frames", "num_frames"),
+        fps=given.integer("fps"),
+        steps=given.integer("steps", "num_inference_steps"),
+        guidance=given.number("guidance", "guidance_scale"),
+        seed=given.integer("seed"),
+        inputs=inputs,
+        dialect=DIALECT,
+        dialect_data=compact({"model": model, "request": keepable(raw)}),
+        field_names=_NAMES,
+    )
+
+
+def _size(text: str | None) -> tuple[int | None, int | None]:
+    if text is None:
+        return None, None
+    wide, mark, high = text.strip().lower().partition("x")
+    if not (mark and wide.isdecimal() and high.isdecimal() and len(text) < 16):
+        raise InvalidRequest("must be WIDTHxHEIGHT in pixels, like 1280x720", "size")
+    return int(wide), int(high)
+
+
+def _reference(given: Fields) -> Source | None:
+    value = parse_nested(given.raw.get("input_reference"))
+    if isinstance(value, Mapping):
+        url = Fields(value, "input_reference.").url("image_url")
+        if url is None:
+            raise InvalidRequest("give an image_url, or send the picture as a file", "input_reference")
+        return Source(url=url)
+    url = given.url("input_reference")
+    return Source(url=url) if url else None
+
+
+def render_create(draft: Draft) -> dict[str, Any]:
+    """The JSON create body for a draft."""
+    source = draft.inputs.get("image")
+    return compact(
+        {
+            "model": draft.model,
+            "prompt": draft.prompt,
+            "input_reference": {"image_url": source.url} if source and source.url else None,
+            "size": f"{draft.width}x{draft.height}" if draft.width and draft.height else None,
+            "seconds": None if draft.seconds is None else str(plain_number(draft.seconds)),
+            "negative_prompt": draft.negative_prompt,
+            "frames": draft.frames,
+            "fps": draft.fps,
+            "steps": draft.steps,
+            "guidance": draft.guidance,
+            "seed": draft.seed,
+        }
+    )
+
+
+def render_status(report: Report) -> dict[str, Any]:
+    """The video object."""
+    wide, high = report.size or (0, 0)
+    share = 1.0 if report.state is State.SUCCEEDED else report.progress or 0.0
+    return {
+        "id": report.id,
+        "object": "video",
+        "model": report.model,
+        "status": _WORDS[report.state],
+        "progress": round(share * 100),
+        "created_at": (report.created_ms or 0) // 1000,
+        "completed_at": None if report.finished_ms is None else report.finished_ms // 1000,
+        "expires_at": None,
+        "prompt": report.prompt,
+        "size": f"{wide}x{high}",
+        "seconds": str(plain_number(round(report.seconds or 0.0, 3))),
+        "remixed_from_video_id": None,
+        "error": {"code": str(report.fault.code), "message": report.fault.message} if report.fault else None,
+    }
+
+
+def parse_status(body: Any) -> Report:
+    """A video object. Raises the error that the body stands for when it is none. Its file is at content_path."""
+    if (
+        not isinstance(body, Mapping)
+        or not isinstance(body.get("id"), str)
+        or body.get("error")
+        and "status" not in body
+    ):
+        raise parse_error(400, body) or InvalidRequest("the answer carries no video")
+    # a word that nobody documented means "not over yet"
+    state = _STATES.get(str(body.get("status")), State.RUNNING)
+    fault = None
+    if state is State.FAILED:
+        given = body.get("error")
+        error = given if isinstance(given, Mapping) else {}
+        code = str(error.get("code"))
+        known = FaultCode(code) if code in FaultCode.__members__.values() else FaultCode.PROVIDER_FAILED
+        fault = Fault(known, str(error.get("message") or ""))
+        state = State.CANCELLED if known is FaultCode.CANCELLED else state
+    progress = body.get("progress")
+    try:
+        size = _size(str(body.get("size") or "")) if body.get("size") else None
+    except InvalidRequest:
+        size = None
+    wide, high = size or (None, None)
+    done = state is State.SUCCEEDED
+    return Report(
+        id=body["id"],
+        state=state,
+        model=str(body.get("model") or ""),
+        progress=min(max(progress / 100, 0.0), 1.0) if isinstance(progress, (int, float)) else None,
+        outputs=(Output(url=content_path(body["id"]), content_type="video/mp4"),) if done else (),
+        fault=fault,
+        prompt=body.get("prompt") if isinstance(body.get("prompt"), str) else None,
+        size=(wide, high) if wide and high else None,
+        seconds=Fields(body).number("seconds"),
+        created_ms=_ms(body.get("created_at")),
+        finished_ms=_ms(body.get("completed_at")),
+    )
+
+
+def content_path(video_id: str) -> str:
+    """Where the file is: a path, because OpenAI serves it behind the same key."""
+    return f"/v1/videos/{video_id}/content"
+
+
+render_created = render_status
+
+
+def parse_created(body: Any) -> str:
+    return parse_status(body).id
+
+
+def render_list(reports: Sequence[Report], *, more: bool) -> dict[str, Any]:
+    return {
+        "object": "list",
+        "data": [render_status(report) for report in reports],
+        "first_id": reports[0].id if reports else None,
+        "last_id": reports[-1].id if reports else None,
+        "has_more": more,
+    }
+
+
+def render_deleted(video_id: str) -> dict[str, Any]:
+    return {"id": video_id, "object": "video.deleted", "deleted": True}
+
+
+def _ms(value: Any) -> int | None:
+    return int(value) * 1000 if isinstance(value, (int, float)) and value > 0 else None
+
+
+#: kinds and the words of OpenAI's error object; the code column is the HTTP status
+_ERRORS = (
+    Row(Unauthorized, 401, 401),
+    Row(PaymentRequired, 402, 402),
+    Row(Forbidden, 403, 403),
+    Row(NotFound, 404, 404),
+    Row(Conflict, 409, 409),
+    Row(TooLarge, 413, 413),
+    Row(TooMany, 429, 429),
+    Row(Unavailable, 503, 503),
+    Row(InvalidRequest, 400, 400),
+    Row(FarmError, 400, 400),
+)
+_TYPES = {401: "invalid_request_error", 402: "insufficient_quota", 429: "rate_limit_error", 500: "server_error"}
+_CODES = {401: "invalid_api_key", 402: "insufficient_quota", 429: "rate_limit_exceeded", 404: "not_found"}
+_NO_MODEL = "model_not_found"
+
+
+def render_error(error: Exception) -> Reply:
+    row = row_of(_ERRORS, error)
+    if row is None:
+        return Reply(500, _error("The server had an error.", "server_error", None, None))
+    code = _NO_MODEL if isinstance(error, ModelUnavailable) else _CODES.get(row.status)
+    kind = _TYPES.get(row.status, "invalid_request_error" if row.status < 500 else "server_error")
+    detail = getattr(error, "detail", None) or str(error)
+    field = getattr(error, "field", None)
+    return Reply(row.status, _error(detail, kind, field, code), retry_headers(error))
+
+
+def _error(message: str, kind: str, param: str | None, code: str | None) -> dict[str, Any]:
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def parse_error(status: int, body: Any, headers: Mapping[str, str] | None = None) -> FarmError | None:
+    """The farm's error for an answer, None when it is none."""
+    given = body.get("error") if isinstance(body, Mapping) else None
+    error = given if isinstance(given, Mapping) else {}
+    message, param = str(error.get("message") or ""), error.get("param")
+    if error.get("code") == _NO_MODEL and not 200 <= status < 300:
+        return ModelUnavailable(message, param if isinstance(param, str) else None)
+    found = error_of(_ERRORS, status, message, headers)
+    if isinstance(found, InvalidRequest) and isinstance(param, str):
+        found.field = param
+    return found

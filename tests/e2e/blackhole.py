@@ -14,7 +14,7 @@ class BlackHole:
     router lost its table."""
 
     def __init__(self, target: int) -> None:
-        self._target = target
+        self.target = target
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self._lock = threading.Lock()
@@ -54,7 +54,11 @@ class BlackHole:
             threading.Thread(target=self._forward, args=(near,), daemon=True).start()
 
     def _forward(self, near: socket.socket) -> None:
-        far = socket.create_connection(("127.0.0.1", self._target))
+        try:
+            far = socket.create_connection(("127.0.0.1", self.target))
+        except OSError:
+            near.close()
+            return
         with self._lock:
             self._open |= {near, far}
             if self._swallowing:

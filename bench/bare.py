@@ -1,0 +1,79 @@
+"""The comparison: Celery alone, on the same Redis, with the same settings of the transport. Its task does one command
+on Redis, as a claim would. The broker's address comes from BENCH_BROKER."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from celery import Celery
+from redis import Redis
+
+from farm.celery_app import make_app
+from farm.config import RedisSettings, Settings
+
+BROKER_ENV = "BENCH_BROKER"
+RAN = "bare:ran"
+QUEUE = "bare"
+
+
+def _app(broker: str) -> Celery:
+    app = make_app(Settings(redis=RedisSettings(ledger_url=broker, broker_url=broker, prefix="bare")), "bare")
+    app.conf.task_default_queue = QUEUE
+    return app
+
+
+app = _app(os.environ.get(BROKER_ENV, "redis://127.0.0.1:6379/2"))
+_client: list[Redis] = []
+
+
+@app.task(name="bare.noop")
+def noop() -> None:
+    """Tell Redis that it ran, over a connection that is open already."""
+    if not _client:
+        _client.append(Redis.from_url(os.environ[BROKER_ENV]))
+    _client[0].lpush(RAN, 1)
+
+
+class Bare:
+    """A sender of bare tasks, and a way to wait until each has run."""
+
+    def __init__(self, broker: str) -> None:
+        self._app = _app(broker)
+        self._redis = Redis.from_url(broker)
+
+    def run_one(self) -> None:
+        """Send one and wait for it (a blocking read: no polling that the measurement would see)."""
+        self.send()
+        self.wait_one()
+
+    def send(self) -> None:
+        self._app.send_task("bare.noop", queue=QUEUE, retry=False, ignore_result=True)
+
+    def wait_one(self) -> None:
+        if self._redis.brpop([RAN], timeout=30) is None:
+            raise RuntimeError("the bare worker does not answer")
+
+
+@contextmanager
+def bare_worker(broker: str) -> Iterator[Bare]:
+    """One idle Celery worker as a farm's agent is one: threads, concurrency 1, quiet."""
+    command = [
+        *(sys.executable, "-m", "celery", "-A", "bench.bare", "worker", "-P", "threads", "-c", "1", "-l", "WARNING"),
+        *("--without-gossip", "--without-mingle", "--without-heartbeat", "-Q", QUEUE),
+    ]
+    worker = subprocess.Popen(command, env={**os.environ, BROKER_ENV: broker}, stdout=subprocess.DEVNULL)
+    # never longer than the benchmark itself, should it be killed in here
+    guard = threading.Timer(600, worker.kill)
+    guard.daemon = True
+    guard.start()
+    try:
+        bare = Bare(broker)
+        bare.run_one()
+        yield bare
+    finally:
+        guard.cancel()
+        worker.kill()
+        worker.wait()

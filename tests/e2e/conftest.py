@@ -1,0 +1,43 @@
+"""Fixtures of the end-to-end tests, and the option that repeats a soak."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from e2e_laws import audit_end
+from harness import Farm, fresh_seed
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak-seed", type=int, default=None, help="the seed of the soak's faults (default: a new one)")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="session")
+def soak_seed(request: pytest.FixtureRequest) -> int:
+    asked = request.config.getoption("--soak-seed")
+    return fresh_seed() if asked is None else int(asked)
+
+
+@pytest.fixture(scope="module")
+def two_agents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    """A farm of two CPU workers whose engines do what the prompts say."""
+    with Farm(tmp_path_factory.mktemp("farm"), {"worker": {"devices": "cpu:2"}}) as farm:
+        yield farm.start(workers=2)
+
+
+@pytest.fixture
+def farm(two_agents: Farm) -> Iterator[Farm]:
+    """The module's farm at rest; afterwards the laws are checked over the jobs of the test."""
+    two_agents.settle()
+    two_agents.acknowledged.clear()
+    yield two_agents
+    two_agents.thaw_all()
+    two_agents.settle()
+    audit_end(two_agents)

@@ -53,7 +53,10 @@ def decide(given: Settings, folder: StateFolder) -> Plan:
     }
     if own_redis:
         base = f"redis://{LOOPBACK}:{kept.redis_port}"
-        updates["redis"] = given.redis.model_copy(update={"ledger_url": f"{base}/0", "broker_url": f"{base}/1"})
+        urls = {"ledger_url": f"{base}/0"}
+        if "broker_url" not in given.redis.model_fields_set:
+            urls["broker_url"] = f"{base}/1"
+        updates["redis"] = given.redis.model_copy(update=urls)
     if own_s3:
         updates["s3"] = given.s3.model_copy(update=_s3(given, kept, s3_host))
     if given.worker.models_dir is None:

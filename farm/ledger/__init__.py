@@ -1,23 +1,36 @@
 """The ledger: the only code that writes job state. Every transition is one Lua script (lua/*.lua)."""
 
-from farm.ledger.ledger import Ledger
+from farm.ledger.connection import connect
+from farm.ledger.ledger import INTAKE_POOL, Ledger
 from farm.ledger.outcomes import (
+    Account,
     AuditReport,
     CancelOutcome,
     CommitOutcome,
     FailOutcome,
+    OutboxEntry,
     Permit,
+    RateVerdict,
     ReapReport,
+    StatementKind,
+    StatementLine,
     Verdict,
 )
 
 __all__ = [
+    "INTAKE_POOL",
+    "Account",
     "AuditReport",
     "CancelOutcome",
     "CommitOutcome",
     "FailOutcome",
     "Ledger",
+    "OutboxEntry",
     "Permit",
+    "RateVerdict",
     "ReapReport",
+    "StatementKind",
+    "StatementLine",
     "Verdict",
+    "connect",
 ]

@@ -4,46 +4,59 @@
 Redis is away: the transition then *may* have happened, and saying it again is safe.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
+from uuid import uuid4
 
-from redis import Redis
-
-from farm.config import Settings
-from farm.jobs.errors import JobFault
-from farm.jobs.job import Admitted, Artifacts, Claim, Job, JobEvent, NewJob, Page
+from farm.jobs.errors import Conflict, JobFault, PaymentRequired, RequestError, TooMany
+from farm.jobs.job import Admitted, Artifacts, Claim, NewJob
 from farm.jobs.spec import InputRef
-from farm.jobs.states import State
-from farm.ledger.outcomes import (
-    AuditReport,
-    CancelOutcome,
-    CommitOutcome,
-    FailOutcome,
-    Permit,
-    ReapReport,
-    Verdict,
-)
+from farm.ledger.accounts import Accounts
+from farm.ledger.connection import mapped
+from farm.ledger.outbox import Outbox
+from farm.ledger.outcomes import CancelOutcome, CommitOutcome, FailOutcome, Permit, Verdict
+from farm.ledger.reading import Reading
+from farm.ledger.records import admission, artifacts_json, decode, with_inputs
+from farm.ledger.scripts import INTAKE_POOL
+from farm.ledger.upkeep import Upkeep
+from farm.ledger.workforce import Workforce, permits
 
-#: the pool of the io worker: jobs in state `waiting` are queued there for intake
-INTAKE_POOL = "intake"
+__all__ = ["INTAKE_POOL", "Ledger"]
+
+#: what a tenant at its open-job limit is told to wait: about as long as a short render takes to end
+OPEN_RETRY_AFTER_S = 10.0
+#: characters of a fault's message that are kept
+_MESSAGE_CHARS = 1000
 
 
-class Ledger:
-    def __init__(self, redis: Redis, settings: Settings) -> None: ...
+class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox):
+    """Threads may share one. Reading, upkeep, workers, credit and outbox are in the modules of the base classes; here
+    is the life of a job, in order."""
 
-    # --- the life of a job, in order
     def admit(self, jobs: Sequence[NewJob]) -> tuple[list[Admitted], list[Permit]]:
         """All or nothing. A job whose spec needs intake starts `waiting`, any other `queued`.
 
         Raises Conflict (idempotency key seen with another body), TooMany (open-job limit of the tenant),
         PaymentRequired (holds do not fit the tenant's credit), Unavailable.
         """
-        raise NotImplementedError
+        if not jobs:
+            return [], []
+        arguments = [argument for job in jobs for argument in admission(job)]
+        verdict, *details = self.run("admit", len(jobs), *arguments, durable=True)
+        if verdict != "ok":
+            raise _refusal(verdict, details)
+        answers, wanted = details
+        return [Admitted(job_id, bool(created)) for job_id, created in answers], permits(wanted)
 
     def claim(self, pool: str, worker: str, *, loaded: str | None = None, permit: str | None = None) -> Claim | None:
         """The best job of the pool at this moment, leased to `worker`: fairness picks the tenant, priority then
         deadline the job, and the `loaded` lane may reorder within the affinity window. None: nothing to do."""
-        raise NotImplementedError
+        # the nonce makes a call that the client sends again find the lease that the first one took
+        answer = self.run("claim", pool, worker, loaded or "", permit or "", uuid4().hex)
+        if not answer:
+            return None
+        attempt, job = answer
+        return Claim(decode(job), attempt, int(self._settings.lease.seconds * 1000))
 
     def heartbeat(
         self,
@@ -56,96 +69,61 @@ class Ledger:
         steps: int = 0,
     ) -> Verdict:
         """Renew the lease; with `phase`, also record progress and tell the tenant's event stream."""
-        raise NotImplementedError
+        shown = "" if progress is None else round(progress, 4)
+        return Verdict(self.run("heartbeat", job_id, attempt, phase or "", shown, step, steps))
 
     def intake_done(self, job_id: str, attempt: int, inputs: dict[str, InputRef]) -> tuple[CommitOutcome, list[Permit]]:
         """waiting -> queued: every input is stored. Ends the intake lease."""
-        raise NotImplementedError
+        with mapped():
+            body = self._redis.get(self._keys("body", job_id))
+        if not isinstance(body, str):
+            return CommitOutcome.FENCED, []
+        outcome, wanted = self.run("intake_done", job_id, attempt, with_inputs(body, inputs), durable=True)
+        return CommitOutcome(outcome), permits(wanted)
 
     def commit(self, job_id: str, attempt: int, artifacts: Artifacts, *, gpu_s: float) -> CommitOutcome:
         """running -> succeeded. State, pointer to the result, charge, event and outbox in one write. `gpu_s` is what
         the attempt really took: it corrects the tenant's fair-share charge."""
-        raise NotImplementedError
+        answer = self.run("commit", job_id, attempt, artifacts_json(artifacts), _seconds(gpu_s), durable=True)
+        return CommitOutcome(answer)
 
     def fail(
         self, job_id: str, attempt: int, fault: JobFault, *, gpu_s: float = 0.0
     ) -> tuple[FailOutcome, list[Permit]]:
         """The attempt ended badly: queued again after a backoff when the fault is retryable and attempts are left,
         else failed. FaultCode.CANCELLED, or a job being cancelled: cancelled."""
-        raise NotImplementedError
+        message = fault.message[:_MESSAGE_CHARS]
+        outcome, wanted = self.run("fail", job_id, attempt, fault.code, message, _seconds(gpu_s), durable=True)
+        return FailOutcome(outcome), permits(wanted)
 
-    def release(self, job_id: str, attempt: int) -> tuple[FailOutcome, list[Permit]]:
+    def release(self, job_id: str, attempt: int, *, gpu_s: float = 0.0) -> tuple[FailOutcome, list[Permit]]:
         """Hand the attempt back, not counted (a drain, a spot notice): queued again at once."""
-        raise NotImplementedError
+        outcome, wanted = self.run("release", job_id, attempt, _seconds(gpu_s))
+        return FailOutcome(outcome), permits(wanted)
 
     def cancel(self, tenant: str, job_id: str) -> CancelOutcome:
-        raise NotImplementedError
+        """Over at once unless it is being rendered; then its worker is told at the next heartbeat."""
+        return CancelOutcome(self.run("cancel", tenant, job_id, durable=True))
 
-    # --- keeping the house in order (beat)
-    def reap(self, limit: int = 200) -> ReapReport:
-        """Expired leases become retries or verdicts; delayed retries whose time has come are queued; missing permits
-        are asked for. Every action checks again what it acts on, so several reapers are harmless."""
-        raise NotImplementedError
 
-    def audit(self, cursor: str | None = None, limit: int = 500) -> AuditReport:
-        """Compare indexes and counters with the records of up to `limit` jobs after `cursor` and mend them."""
-        raise NotImplementedError
+def _seconds(gpu_s: float) -> float:
+    return max(0.0, min(float(gpu_s), 1e9))
 
-    def forget(self, before_ms: int, limit: int = 500) -> list[Job]:
-        """Remove terminal jobs that ended before `before_ms`; returns them, so that their objects can go too."""
-        raise NotImplementedError
 
-    # --- permits and workers
-    def permits_wanted(self, pool: str) -> list[Permit]:
-        """Reserve as many permits as there are claimable jobs and workers not yet woken."""
-        raise NotImplementedError
-
-    def worker_seen(self, worker: str, pool: str, facts: dict[str, Any], *, ttl_s: float) -> None:
-        """Keep `worker` among the pool's live workers for `ttl_s`; `facts` is shown to operators (device, lane,
-        state, job, models)."""
-        raise NotImplementedError
-
-    def worker_gone(self, worker: str, pool: str) -> None:
-        raise NotImplementedError
-
-    def workers(self) -> list[dict[str, Any]]:
-        raise NotImplementedError
-
-    # --- reading
-    def get(self, tenant: str, job_id: str) -> Job | None:
-        """None also when the job is another tenant's."""
-        raise NotImplementedError
-
-    def find(self, job_id: str) -> Job | None:
-        """For the farm itself: whoever's it is."""
-        raise NotImplementedError
-
-    def page(
-        self,
-        tenant: str,
-        *,
-        states: Collection[State] = (),
-        model: str | None = None,
-        batch: str | None = None,
-        dialect: str | None = None,
-        cursor: str | None = None,
-        limit: int = 50,
-    ) -> Page:
-        """Newest first."""
-        raise NotImplementedError
-
-    def position(self, job: Job) -> int | None:
-        """How many jobs of its own tenant stand before a queued job (0: next); None when it is not queued."""
-        raise NotImplementedError
-
-    def counts(self, tenant: str | None = None) -> dict[State, int]:
-        raise NotImplementedError
-
-    def events(
-        self, tenant: str, *, after: str, job_id: str | None = None, block_ms: int = 0, count: int = 100
-    ) -> list[JobEvent]:
-        """Events after the id `after` ("0" from the oldest kept, "$" only new ones). Blocks up to block_ms."""
-        raise NotImplementedError
-
-    def last_event_id(self, tenant: str) -> str:
-        raise NotImplementedError
+def _refusal(verdict: str, details: list[Any]) -> RequestError:
+    match verdict:
+        case "conflict":
+            return Conflict("this idempotency key was used with another request", "Idempotency-Key")
+        case "taken":
+            return Conflict(f"the id of job {details[0]} is taken")
+        case "unpriced":
+            return PaymentRequired("the price of this job is not known, so it cannot be held against the credit")
+        case "too_many":
+            return TooMany(
+                f"no more than {details[1]} jobs may be open at once; wait for some to end",
+                retry_after_s=OPEN_RETRY_AFTER_S,
+            )
+        case "payment":
+            _tenant, needed, available = details
+            return PaymentRequired(f"{needed} micro-credits are needed and {available} are free")
+    raise AssertionError(f"admit answered {verdict!r}")

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from farm.jobs.states import State
+
 
 class Verdict(StrEnum):
     """The answer to a heartbeat: go on, stop because the owner cancelled, or stop because the lease is not yours."""
@@ -67,3 +69,62 @@ class AuditReport:
     checked: int = 0
     drift: dict[str, int] = field(default_factory=dict)
     cursor: str | None = None
+
+
+class StatementKind(StrEnum):
+    """What a line of a tenant's statement books. `hold` and `release` change only what is held, `topup` only the
+    balance, `settle` takes the amount from both."""
+
+    TOPUP = "topup"
+    HOLD = "hold"
+    SETTLE = "settle"
+    RELEASE = "release"
+
+
+@dataclass(frozen=True)
+class Account:
+    """A tenant's credit in micro-credits: `balance` is paid in and not spent, `held` the part that open jobs hold."""
+
+    balance: int
+    held: int
+
+    @property
+    def available(self) -> int:
+        return self.balance - self.held
+
+
+@dataclass(frozen=True)
+class StatementLine:
+    """One booking, with the account as it stood after it. `id` is a Redis stream id and a cursor; `job` is None for a
+    top-up. `amount` is positive except for a correcting top-up."""
+
+    id: str
+    at_ms: int
+    kind: StatementKind
+    amount: int
+    job: str | None
+    balance: int
+    held: int
+    note: str
+
+
+@dataclass(frozen=True)
+class RateVerdict:
+    """Whether a request is within the tenant's rate. `limit` is None when there is none; `remaining` requests could
+    follow at once, all of `limit` again after reset_s, and a refused one may come back after retry_after_s."""
+
+    allowed: bool
+    limit: int | None = None
+    remaining: int | None = None
+    reset_s: float = 0.0
+    retry_after_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class OutboxEntry:
+    """A terminal job whose owner wants to be told. Read again until it is acknowledged."""
+
+    id: str
+    job: str
+    tenant: str
+    state: State

@@ -1,0 +1,53 @@
+"""The connection to the ledger's Redis, and the one place where errors of Redis become the farm's own."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis import Redis
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+from redis.retry import Retry
+
+from farm.config import RedisSettings
+from farm.jobs.errors import Unavailable
+
+#: an idle connection is checked before use when it has been silent this long
+HEALTH_CHECK_S = 15
+#: answers of a server that is there but cannot write now: full, loading, read-only after a failover, disk error
+_PASSING = re.compile(
+    r"\b(OOM|LOADING|BUSY|READONLY|MISCONF|MASTERDOWN|NOREPLICAS|UNBLOCKED|TRYAGAIN|CLUSTERDOWN)\b"
+    r"|max number of clients"
+)
+
+
+def connect(settings: RedisSettings) -> Redis:
+    """A client for the Ledger; threads may share it. Connects at the first call.
+
+    A call on a connection that turns out to be broken is sent again at once, which every script of the ledger
+    stands; one that timed out is not, because a caller at the gateway would wait for several timeouts.
+    """
+    return Redis.from_url(
+        settings.ledger_url,
+        decode_responses=True,
+        socket_timeout=settings.socket_timeout_s,
+        socket_connect_timeout=settings.connect_timeout_s,
+        socket_keepalive=True,
+        health_check_interval=HEALTH_CHECK_S,
+        retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.02), 2, supported_errors=(RedisConnectionError,)),
+        client_name="wanfarm-ledger",
+    )
+
+
+@contextmanager
+def mapped() -> Iterator[None]:
+    """Errors of Redis that pass by themselves become Unavailable; a mistake of ours stays what it is."""
+    try:
+        yield
+    except ResponseError as error:
+        if _PASSING.search(str(error)):
+            raise Unavailable(f"the ledger cannot write now: {str(error)[:200]}") from error
+        raise
+    except (RedisError, OSError) as error:
+        raise Unavailable(f"the ledger does not answer ({type(error).__name__})") from error

@@ -1,0 +1,67 @@
+"""The names of every key of the ledger, once. The Lua scripts get theirs from here (farm.ledger.scripts)."""
+
+from collections.abc import Mapping
+
+#: name -> its parts after the prefix; a part in braces is an argument. The type and the meaning of each:
+TEMPLATES: Mapping[str, str] = {
+    # --- a job
+    "job": "job:{id}",  # HASH, what the scripts decide on; small values only, so that Redis keeps it packed
+    "body": "body:{id}",  # STRING, JSON of what no script reads: spec, dialect, metadata, ...
+    "result": "result:{id}",  # STRING, JSON of the artifacts, once committed
+    # --- indexes: ZSETs of job ids, all scores 0, so the order is that of the ids and a size is a count
+    "jobs": "jobs:{tenant}:{state}",
+    "batch": "batch:{tenant}:{state}:{batch}",
+    "ended": "ended",  # ZSET, terminal job id -> finished_ms
+    # --- who waits for what, per pool
+    "queue": "queue:{pool}:{tenant}",  # ZSET, job id -> (9 - priority) * 2^42 + deadline_ms
+    "delayed": "delayed:{pool}",  # ZSET, job id -> when it may be tried again, ms
+    "leases": "leases:{pool}",  # ZSET, job id -> lease_until_ms
+    "fair": "fair:{pool}",  # ZSET, tenant with queued jobs -> virtual time, GPU-seconds per weight
+    "share": "share:{pool}",  # HASH, tenant -> virtual time, "tenant|lifted" -> s forgiven, "|clock" -> the pool's
+    "permits": "permits:{pool}",  # ZSET, permit id -> when it was reserved, ms
+    "permit_seq": "permit-seq",  # counter
+    "workers": "workers:{pool}",  # ZSET, worker -> until when it counts as live, ms
+    "facts": "facts:{pool}",  # HASH, worker -> JSON for operators
+    "slots": "slots:{pool}",  # HASH, worker -> jobs that it takes at once, where that is not 1
+    "claim": "claim:{nonce}",  # STRING, "job attempt" of a claim, for a call that is repeated after a lost reply
+    "pools": "pools",  # SET, pools ever used
+    "owners": "owners",  # SET, tenants that ever had a job
+    "reaped": "reaped",  # STRING, when the last reap was, ms
+    # --- what others read
+    "events": "events:{tenant}",  # STREAM {job, data}
+    "outbox": "outbox",  # STREAM {job, tenant, state} of terminal jobs whose owner wants a callback
+    # --- limits and money
+    "tenant": "tenant:{tenant}",  # HASH, written by farm.tenants: weight, max_open, rate_per_minute, rate_burst
+    "idem": "idem:{tenant}:{key}",  # STRING "job sha256" for 24 h
+    "rate": "rate:{tenant}",  # STRING, theoretical arrival time of the next request, ms
+    "credit": "credit:{tenant}",  # HASH {balance, held} in micro-credits; audit_pos, audit_sum while one runs
+    "statement": "statement:{tenant}",  # STREAM {kind, amount, job, balance, held, note}
+    "topups": "topups:{tenant}",  # SET, references of top-ups that were booked
+}
+
+
+class Keys:
+    """`Keys("wf")("queue", pool, tenant)` is `wf:queue:<pool>:<tenant>`."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self._formats = {
+            name: f"{prefix}:" + "".join("{}" if part.startswith("{") else part for part in _split(template))
+            for name, template in TEMPLATES.items()
+        }
+
+    def __call__(self, name: str, *parts: str) -> str:
+        return self._formats[name].format(*parts)
+
+    def lua(self, name: str) -> str:
+        """The Lua function of one key: `Key_queue(a1, a2)`."""
+        parts = _split(TEMPLATES[name])
+        arguments = [f"a{n}" for n in range(sum(part.startswith("{") for part in parts))]
+        pieces, names = [f"'{self.prefix}:'"], iter(arguments)
+        pieces += [next(names) if part.startswith("{") else f"'{part}'" for part in parts]
+        return f"local function Key_{name}({', '.join(arguments)}) return {' .. '.join(pieces)} end"
+
+
+def _split(template: str) -> list[str]:
+    """`a:{b}` -> `["a:", "{b}"]`."""
+    return [part for part in template.replace("{", "\0{").replace("}", "}\0").split("\0") if part]

@@ -1,0 +1,95 @@
+-- admit(count, job 1, job 2, ...): all of them or none. Of each job, in this order: id, tenant, state, pool, lane,
+-- priority, deadline_ms, predicted_s, max_attempts, hold, hook, batch, idempotency key, body sha256, body JSON; '' for
+-- what it has not. Writes Key.job, Key.body, Key.jobs, Key.batch, Key.queue, Key.idem, Key.credit, Key.owners.
+-- Answers {'ok', {{id, created}, ...}, {permit, pool, ...}}, or why not: {'conflict' | 'taken' | 'unpriced', n},
+-- {'too_many', tenant, limit}, {'payment', tenant, needed, available}.
+-- uses: clock job event money queue permit
+local WIDTH = 15
+local count = tonumber(ARGV[1])
+local answers, fresh, seen = {}, {}, {}
+local opening, needed, tenants = {}, {}, {}
+
+for n = 1, count do
+  local at = 2 + (n - 1) * WIDTH
+  local id, tenant, hold, key, sha = ARGV[at], ARGV[at + 1], ARGV[at + 9], ARGV[at + 12], ARGV[at + 13]
+  local owner = redis.call('HGET', Key.job(id), 'tenant')
+  local known = false
+  if key ~= '' then
+    local idem = Key.idem(tenant, key)
+    known = seen[idem] or redis.call('GET', idem)
+    if not known then seen[idem] = id .. ' ' .. sha end
+  end
+  if owner then
+    -- the same call again after a lost reply
+    if owner ~= tenant then return {'taken', n} end
+    answers[n] = {id, 1}
+  elseif known then
+    local first, first_sha = string.match(known, '^(%S+) ?(.*)$')
+    if first_sha ~= sha then return {'conflict', n} end
+    answers[n] = {first, 0}
+  else
+    answers[n] = {id, 1}
+    fresh[#fresh + 1] = at
+    if not opening[tenant] then
+      opening[tenant], needed[tenant] = 0, 0
+      tenants[#tenants + 1] = tenant
+    end
+    opening[tenant] = opening[tenant] + 1
+    if hold ~= '' then
+      needed[tenant] = needed[tenant] + tonumber(hold)
+    elseif money_has_account(tenant) then
+      return {'unpriced', n}
+    end
+  end
+end
+
+for _, tenant in ipairs(tenants) do
+  local limit = tonumber(redis.call('HGET', Key.tenant(tenant), 'max_open') or '')
+  if limit then
+    local open = redis.call('ZCARD', Key.jobs(tenant, State.WAITING))
+      + redis.call('ZCARD', Key.jobs(tenant, State.QUEUED)) + redis.call('ZCARD', Key.jobs(tenant, State.RUNNING))
+    if open + opening[tenant] > limit then return {'too_many', tenant, limit} end
+  end
+  local account = redis.call('HMGET', Key.credit(tenant), 'balance', 'held')
+  if account[1] then
+    local available = tonumber(account[1]) - tonumber(account[2] or 0)
+    if needed[tenant] > available then return {'payment', tenant, needed[tenant], available} end
+  end
+end
+
+local pools = {}
+for _, at in ipairs(fresh) do
+  local job = {
+    id = ARGV[at], tenant = ARGV[at + 1], state = ARGV[at + 2], pool = ARGV[at + 3], attempt = 0,
+    priority = tonumber(ARGV[at + 5]), deadline_ms = tonumber(ARGV[at + 6]), hold = tonumber(ARGV[at + 9]),
+    batch = ARGV[at + 11] ~= '' and ARGV[at + 11] or nil,
+  }
+  local record = {'tenant', job.tenant, 'state', job.state, 'pool', job.pool, 'lane', ARGV[at + 4],
+    'priority', ARGV[at + 5], 'predicted_s', ARGV[at + 7], 'max_attempts', ARGV[at + 8], 'created_ms', NOW}
+  local function also(name, value)
+    if value ~= '' then
+      record[#record + 1] = name
+      record[#record + 1] = value
+    end
+  end
+  also('deadline_ms', ARGV[at + 6])
+  also('hold', ARGV[at + 9])
+  also('hook', ARGV[at + 10])
+  also('batch', ARGV[at + 11])
+  if job.state == State.QUEUED then also('queued_ms', NOW) end
+  redis.call('HSET', Key.job(job.id), unpack(record))
+  redis.call('SET', Key.body(job.id), ARGV[at + 14])
+  redis.call('SADD', Key.owners(), job.tenant)
+  if ARGV[at + 12] ~= '' then
+    redis.call('SET', Key.idem(job.tenant, ARGV[at + 12]), job.id .. ' ' .. ARGV[at + 13], 'EX', Setting.IDEMPOTENCY_S)
+  end
+  job_index(job, 'ZADD', 0, job.id)
+  money_hold(job)
+  queue_put(job)
+  event(job)
+  pools[job_pool(job)] = true
+end
+
+local permits = {}
+for pool in pairs(pools) do permit_reserve(pool, permits) end
+return {'ok', answers, permits}

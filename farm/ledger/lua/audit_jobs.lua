@@ -1,0 +1,132 @@
+-- audit_jobs(id, ...): put every trace of these jobs where their records say that it belongs.
+-- Answers {name of the drift, count, ...}.
+-- uses: clock job event money fair queue verdict
+local drift, names = {}, {}
+local function note(name)
+  if not drift[name] then
+    drift[name] = 0
+    names[#names + 1] = name
+  end
+  drift[name] = drift[name] + 1
+end
+
+local STATES = {State.WAITING, State.QUEUED, State.RUNNING, State.SUCCEEDED, State.FAILED, State.CANCELLED}
+
+-- Each job is in the index of its own state and in no other.
+local function check_index(job)
+  for _, state in ipairs(STATES) do
+    local keys = {Key.jobs(job.tenant, state)}
+    if job.batch then keys[2] = Key.batch(job.tenant, state, job.batch) end
+    for _, key in ipairs(keys) do
+      local there = redis.call('ZSCORE', key, job.id)
+      if state == job.state and not there then
+        redis.call('ZADD', key, 0, job.id)
+        note('index')
+      elseif state ~= job.state and there then
+        redis.call('ZREM', key, job.id)
+        note('index')
+      end
+    end
+  end
+end
+
+local function places(job, pool)
+  return redis.call('ZSCORE', Key.queue(pool, job.tenant), job.id), redis.call('ZSCORE', Key.delayed(pool), job.id),
+    redis.call('ZSCORE', Key.leases(pool), job.id)
+end
+
+-- A job stands nowhere in a pool that it is not in now.
+local function check_absent(job, pool)
+  local queued, delayed, leased = places(job, pool)
+  if queued then
+    queue_remove(pool, job.tenant, job.id)
+    note('queue')
+  end
+  if delayed then
+    redis.call('ZREM', Key.delayed(pool), job.id)
+    note('delayed')
+  end
+  if leased then
+    redis.call('ZREM', Key.leases(pool), job.id)
+    note('lease')
+  end
+end
+
+-- A job that waits is queued, delayed or (in intake) leased: exactly one of them. The lease is the safest of them, for
+-- somebody may be at work; then the queue, where it is not forgotten.
+local function check_waiting(job, pool)
+  local queued, delayed, leased = places(job, pool)
+  if leased and job.state == State.QUEUED then
+    redis.call('ZREM', Key.leases(pool), job.id)
+    leased = false
+    note('lease')
+  end
+  if queued and leased then
+    queue_remove(pool, job.tenant, job.id)
+    note('queue')
+  end
+  if delayed and (queued or leased) then
+    redis.call('ZREM', Key.delayed(pool), job.id)
+    note('delayed')
+  end
+  if not queued and not delayed and not leased then
+    queue_put(job)
+    note('queue')
+  end
+  if queued and not leased and not redis.call('ZSCORE', Key.fair(pool), job.tenant) then
+    fair_enter(pool, job.tenant)
+    note('fair')
+  end
+end
+
+local function check_running(job, pool)
+  local queued, delayed, leased = places(job, pool)
+  if queued then
+    queue_remove(pool, job.tenant, job.id)
+    note('queue')
+  end
+  if delayed then
+    redis.call('ZREM', Key.delayed(pool), job.id)
+    note('delayed')
+  end
+  if not leased then
+    redis.call('ZADD', Key.leases(pool), NOW + Setting.LEASE_MS, job.id)
+    note('lease')
+  end
+end
+
+-- A hold stays open as long as its job.
+local function check_ended(job)
+  if job.hold_open then
+    if job.state == State.SUCCEEDED then money_settle(job) else money_release(job) end
+    note('hold')
+  end
+  if not redis.call('ZSCORE', Key.ended(), job.id) then
+    redis.call('ZADD', Key.ended(), redis.call('HGET', Key.job(job.id), 'finished_ms') or NOW, job.id)
+    note('ended')
+  end
+end
+
+for _, id in ipairs(ARGV) do
+  local job = job_load(id)
+  if job then
+    local pool = job_pool(job)
+    check_index(job)
+    if TERMINAL[job.state] then
+      check_absent(job, pool)
+      check_ended(job)
+    elseif job.state == State.RUNNING then
+      check_running(job, pool)
+    else
+      check_waiting(job, pool)
+    end
+    if pool ~= Setting.INTAKE_POOL then check_absent(job, Setting.INTAKE_POOL) end
+  end
+end
+
+local answer = {}
+for _, name in ipairs(names) do
+  answer[#answer + 1] = name
+  answer[#answer + 1] = drift[name]
+end
+return answer

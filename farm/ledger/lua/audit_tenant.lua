@@ -1,0 +1,56 @@
+-- audit_tenant(tenant, after id or '', limit): over the tenant's indexes, in the order of the ids, remove what has no
+-- record and add up the open holds; at the end the sum must be what is `held`. While the audit is under way, audit_pos
+-- and audit_sum of Key.credit follow every change of the holds that it has counted (lib/money.lua), so the sum is
+-- exact although jobs go on. Answers {last id or '' at the end, checked, indexed without record, held corrected}.
+-- uses: clock job event money
+local tenant, after, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local STATES = {State.WAITING, State.QUEUED, State.RUNNING, State.SUCCEEDED, State.FAILED, State.CANCELLED}
+local credit = Key.credit(tenant)
+local account = money_has_account(tenant)
+
+local from = '-'
+if after ~= '' then from = '(' .. after end
+local ids, full = {}, false
+for _, state in ipairs(STATES) do
+  local some = redis.call('ZRANGEBYLEX', Key.jobs(tenant, state), from, '+', 'LIMIT', 0, limit)
+  for _, id in ipairs(some) do ids[#ids + 1] = {id, state} end
+end
+table.sort(ids, function(a, b) return a[1] < b[1] end)
+
+-- Only the audit that began last may add to the sum.
+local adding = account
+if account and after == '' then
+  redis.call('HSET', credit, 'audit_pos', '', 'audit_sum', 0)
+elseif account then
+  adding = redis.call('HGET', credit, 'audit_pos') == after
+end
+
+local checked, orphans, sum = math.min(#ids, limit), 0, 0
+for n = 1, checked do
+  local id, state = ids[n][1], ids[n][2]
+  local record = redis.call('HMGET', Key.job(id), 'tenant', 'hold', 'hold_open', 'state')
+  if record[1] ~= tenant then
+    redis.call('ZREM', Key.jobs(tenant, state), id)
+    orphans = orphans + 1
+  elseif record[3] and record[4] == state then
+    sum = sum + tonumber(record[2])
+  end
+end
+
+local last = ''
+if #ids > limit then last = ids[limit][1] end
+local corrected = 0
+if adding then
+  local total = redis.call('HINCRBY', credit, 'audit_sum', sum)
+  if last ~= '' then
+    redis.call('HSET', credit, 'audit_pos', last)
+  else
+    local held = tonumber(redis.call('HGET', credit, 'held') or 0)
+    if held ~= total then
+      redis.call('HSET', credit, 'held', total)
+      corrected = 1
+    end
+    redis.call('HDEL', credit, 'audit_pos', 'audit_sum')
+  end
+end
+return {last, checked, orphans, corrected}

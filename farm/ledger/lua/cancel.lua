@@ -1,0 +1,17 @@
+-- cancel(tenant, id): a job that nobody renders is over now; a running one is told at its next heartbeat, and can no
+-- longer succeed. Answers a CancelOutcome.
+-- uses: clock job event verdict
+local tenant, id = ARGV[1], ARGV[2]
+
+local job = job_load(id)
+if not job or job.tenant ~= tenant then return Cancel.NOT_FOUND end
+if TERMINAL[job.state] then return Cancel.OVER end
+if job.state ~= State.RUNNING then
+  job_cancelled(job)
+  return Cancel.CANCELLED
+end
+if not job.cancelling then
+  redis.call('HSET', Key.job(id), 'cancelling', 1)
+  event(job, {cancelling = true})
+end
+return Cancel.CANCELLING

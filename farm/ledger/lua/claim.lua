@@ -1,0 +1,69 @@
+-- claim(pool, worker, loaded lane or '', permit or '', nonce): lease the best job of the pool to the worker.
+-- Fairness picks the tenant (Key.fair), the order of its queue the job (Key.queue); the loaded lane may be preferred
+-- among the first few of the same priority. Answers {attempt, job as lib/read.lua} or false. O(log n) in queued jobs.
+-- uses: clock job event fair queue permit read
+local pool, worker, loaded, permit, nonce = unpack(ARGV)
+
+local function belongs(job)
+  if not job or job_pool(job) ~= pool then return false end
+  return job.state == State.QUEUED or job.state == State.WAITING
+end
+
+-- The job to take instead of the first: one for the loaded lane, unless that passes over a job too often.
+local function preferred(first)
+  if loaded == '' or first.lane == loaded then return first end
+  local passed = {}
+  for _, id in ipairs(redis.call('ZRANGE', Key.queue(pool, first.tenant), 0, Setting.AFFINITY_WINDOW - 1)) do
+    local lane, priority, passes = unpack(redis.call('HMGET', Key.job(id), 'lane', 'priority', 'passes'))
+    if tonumber(priority or -1) ~= first.priority then return first end
+    if lane == loaded then
+      local job = job_load(id)
+      if not belongs(job) then return first end
+      for _, other in ipairs(passed) do redis.call('HINCRBY', Key.job(other), 'passes', 1) end
+      return job
+    end
+    if tonumber(passes or 0) >= Setting.AFFINITY_PASSES then return first end
+    passed[#passed + 1] = id
+  end
+  return first
+end
+
+local function take(job)
+  local key = Key.job(job.id)
+  queue_remove(pool, job.tenant, job.id)
+  fair_charge(job, pool)
+  job.attempt = job.attempt + 1
+  redis.call('ZADD', Key.leases(pool), NOW + Setting.LEASE_MS, job.id)
+  redis.call('HSET', key, 'attempt', job.attempt, 'worker', worker)
+  redis.call('HDEL', key, 'passes')
+  redis.call('SET', Key.claim(nonce), job.id .. ' ' .. job.attempt, 'PX', Setting.CLAIM_MEMORY_MS)
+  if job.state == State.QUEUED then
+    redis.call('HSET', key, 'started_ms', NOW, 'phase', Phase.ASSIGNED, 'phase_ms', NOW)
+    job_move(job, State.RUNNING)
+    event(job, {phase = Phase.ASSIGNED, progress = 0})
+  end
+  return {job.attempt, job_read(job.id)}
+end
+
+local before = redis.call('GET', Key.claim(nonce))
+if before then
+  -- the same call again after a lost reply: the same lease, if it still is one
+  local id, attempt = string.match(before, '^(%S+) (%d+)$')
+  local job = job_load(id)
+  if job and job_held(job, tonumber(attempt)) then return {job.attempt, job_read(id)} end
+  return false
+end
+
+redis.call('SADD', Key.pools(), pool)
+if permit ~= '' then redis.call('ZREM', Key.permits(pool), permit) end
+queue_promote(pool, Setting.PROMOTED_PER_CLAIM)
+
+for _ = 1, Setting.STALE_PER_CLAIM do
+  local tenant = redis.call('ZRANGE', Key.fair(pool), 0, 0)[1]
+  if not tenant then return false end
+  local id = redis.call('ZRANGE', Key.queue(pool, tenant), 0, 0)[1]
+  local job = id and job_load(id)
+  if belongs(job) then return take(preferred(job)) end
+  if id then queue_remove(pool, tenant, id) else fair_leave(pool, tenant) end
+end
+return false

@@ -1,0 +1,55 @@
+-- A job's record and the indexes that follow its state. The one door for a change of state is job_move.
+-- uses: clock
+local TRANSITIONS = Table.TRANSITIONS
+local TERMINAL = Table.TERMINAL
+local TEXTS = {'tenant', 'state', 'pool', 'lane', 'batch', 'hook', 'cancelling', 'hold_open', 'worker', 'phase'}
+local NUMBERS = {'priority', 'deadline_ms', 'predicted_s', 'max_attempts', 'attempt', 'attempts_used', 'worker_losses',
+  'hold', 'vcharge', 'vlifted', 'started_ms', 'ended_attempt', 'intake_attempt'}
+local FIELDS = {}
+for _, name in ipairs(TEXTS) do FIELDS[#FIELDS + 1] = name end
+for _, name in ipairs(NUMBERS) do FIELDS[#FIELDS + 1] = name end
+
+-- The record as a table, or nil. attempt, attempts_used and worker_losses are numbers, never nil.
+local function job_load(id)
+  local values = redis.call('HMGET', Key.job(id), unpack(FIELDS))
+  if not values[2] then return nil end
+  local job = {id = id}
+  for i = 1, #TEXTS do
+    if values[i] then job[TEXTS[i]] = values[i] end
+  end
+  for i = 1, #NUMBERS do
+    local value = values[#TEXTS + i]
+    if value then job[NUMBERS[i]] = tonumber(value) end
+  end
+  job.attempt = job.attempt or 0
+  job.attempts_used = job.attempts_used or 0
+  job.worker_losses = job.worker_losses or 0
+  return job
+end
+
+local function job_index(job, command, ...)
+  redis.call(command, Key.jobs(job.tenant, job.state), ...)
+  if job.batch then redis.call(command, Key.batch(job.tenant, job.state, job.batch), ...) end
+end
+
+local function job_move(job, to)
+  if job.state == to then return end
+  if not TRANSITIONS[job.state .. '>' .. to] then
+    error('no way from ' .. job.state .. ' to ' .. to .. ' for job ' .. job.id)
+  end
+  job_index(job, 'ZREM', job.id)
+  job.state = to
+  job_index(job, 'ZADD', 0, job.id)
+  redis.call('HSET', Key.job(job.id), 'state', to)
+end
+
+-- The pool in whose queue, leases and delays the job stands now.
+local function job_pool(job)
+  if job.state == State.WAITING then return Setting.INTAKE_POOL end
+  return job.pool
+end
+
+-- Whether `attempt` holds the job's lease: the fence that every write of a worker passes.
+local function job_held(job, attempt)
+  return job.attempt == attempt and redis.call('ZSCORE', Key.leases(job_pool(job)), job.id) ~= false
+end

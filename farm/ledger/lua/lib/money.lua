@@ -1,0 +1,50 @@
+-- Credit: `balance` is what was paid in and not yet spent, `held` the part of it that open jobs will cost. A job's hold
+-- is open while its record says `hold_open`; closing it removes that mark, so it is settled or released once.
+local function money_has_account(tenant)
+  return redis.call('HEXISTS', Key.credit(tenant), 'balance') == 1
+end
+
+-- One line of the statement, after balance and held were changed.
+local function money_note(tenant, kind, amount, job_id, note)
+  local now = redis.call('HMGET', Key.credit(tenant), 'balance', 'held')
+  redis.call('XADD', Key.statement(tenant), '*', 'kind', kind, 'amount', amount, 'job', job_id,
+    'balance', now[1] or 0, 'held', now[2] or 0, 'note', note or '')
+end
+
+-- A running audit has summed the holds of the jobs up to audit_pos: what changes among those, changes its sum.
+local function money_held(job, change)
+  local key = Key.credit(job.tenant)
+  redis.call('HINCRBY', key, 'held', change)
+  local pos = redis.call('HGET', key, 'audit_pos')
+  if pos and job.id <= pos then redis.call('HINCRBY', key, 'audit_sum', change) end
+end
+
+local function money_hold(job)
+  if not job.hold or not money_has_account(job.tenant) then return end
+  money_held(job, job.hold)
+  job.hold_open = '1'
+  redis.call('HSET', Key.job(job.id), 'hold_open', 1)
+  money_note(job.tenant, Statement.HOLD, job.hold, job.id)
+end
+
+local function money_close(job, kind)
+  if not job.hold_open then return end
+  job.hold_open = nil
+  redis.call('HDEL', Key.job(job.id), 'hold_open')
+  if not money_has_account(job.tenant) then return end
+  money_held(job, -job.hold)
+  if kind == Statement.SETTLE then redis.call('HINCRBY', Key.credit(job.tenant), 'balance', -job.hold) end
+  money_note(job.tenant, kind, job.hold, job.id)
+end
+
+-- The job succeeded: what was held is spent.
+local function money_settle(job)
+  money_close(job, Statement.SETTLE)
+  if job.hold then redis.call('HSET', Key.job(job.id), 'charged', job.hold) end
+end
+
+-- The job ended without a result: what was held is free again.
+local function money_release(job)
+  money_close(job, Statement.RELEASE)
+  if job.hold then redis.call('HSET', Key.job(job.id), 'charged', 0) end
+end

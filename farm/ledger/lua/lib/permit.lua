@@ -1,0 +1,42 @@
+-- Permits: wake-ups reserved for the workers of a pool, never more at once than there are jobs to claim or slots.
+-- uses: clock
+-- Slots of the live workers; those that were not seen in time are forgotten.
+local function permit_capacity(pool)
+  local gone = redis.call('ZRANGEBYSCORE', Key.workers(pool), '-inf', NOW)
+  for _, worker in ipairs(gone) do
+    redis.call('ZREM', Key.workers(pool), worker)
+    redis.call('HDEL', Key.facts(pool), worker)
+    redis.call('HDEL', Key.slots(pool), worker)
+  end
+  local capacity = redis.call('ZCARD', Key.workers(pool))
+  for _, slots in ipairs(redis.call('HVALS', Key.slots(pool))) do capacity = capacity + tonumber(slots) - 1 end
+  return capacity
+end
+
+-- Jobs that could be claimed now, counted no further than `most`.
+local function permit_claimable(pool, most)
+  local count = 0
+  for _, tenant in ipairs(redis.call('ZRANGE', Key.fair(pool), 0, most - 1)) do
+    count = count + redis.call('ZCARD', Key.queue(pool, tenant))
+    if count >= most then return most end
+  end
+  return count
+end
+
+-- Reserve what is missing and append `id, pool` of each to `into`. A permit that nobody took counts as lost only while a
+-- slot is free: with all of them busy it waits in the broker's queue as it should. Where no worker is known, one wakes
+-- the worker that is about to start.
+local function permit_reserve(pool, into)
+  local capacity = permit_capacity(pool)
+  if capacity > redis.call('ZCARD', Key.leases(pool)) then
+    redis.call('ZREMRANGEBYSCORE', Key.permits(pool), '-inf', NOW - Setting.PERMIT_TTL_MS)
+  end
+  local wanted = permit_claimable(pool, math.max(capacity, 1)) - redis.call('ZCARD', Key.permits(pool))
+  for _ = 1, wanted do
+    local id = tostring(redis.call('INCR', Key.permit_seq()))
+    redis.call('ZADD', Key.permits(pool), NOW, id)
+    into[#into + 1] = id
+    into[#into + 1] = pool
+  end
+  return into
+end

@@ -1,0 +1,15 @@
+-- A job as farm.ledger.records decodes it: {id, fields and values of the record, body, result, lease_until_ms}.
+local function job_read(id)
+  local record = redis.call('HGETALL', Key.job(id))
+  if #record == 0 then return false end
+  local state, pool
+  for i = 1, #record, 2 do
+    if record[i] == 'state' then state = record[i + 1] end
+    if record[i] == 'pool' then pool = record[i + 1] end
+  end
+  local result, lease = false, false
+  if state == State.SUCCEEDED then result = redis.call('GET', Key.result(id)) end
+  if state == State.RUNNING then lease = redis.call('ZSCORE', Key.leases(pool), id) end
+  if state == State.WAITING then lease = redis.call('ZSCORE', Key.leases(Setting.INTAKE_POOL), id) end
+  return {id, record, redis.call('GET', Key.body(id)), result, lease}
+end

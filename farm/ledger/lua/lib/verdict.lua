@@ -1,0 +1,74 @@
+-- How an attempt, and how a job ends.
+-- uses: clock job event money fair queue
+local RETRYABLE = Table.RETRYABLE
+local KILLS_WORKER = Table.KILLS_WORKER
+
+-- The end of a job, whatever it is: out of every queue, money closed, one event, one outbox entry.
+local function job_end(job, state, code, message)
+  queue_leave(job)
+  job_move(job, state)
+  if state == State.SUCCEEDED then money_settle(job) else money_release(job) end
+  local key = Key.job(job.id)
+  redis.call('HDEL', key, 'phase', 'phase_ms', 'cancelling', 'not_before_ms', 'passes', 'vcharge', 'vlifted', 'graced')
+  redis.call('HSET', key, 'finished_ms', NOW)
+  if code then redis.call('HSET', key, 'error_code', code, 'error_message', message) end
+  redis.call('ZADD', Key.ended(), NOW, job.id)
+  event(job, {error_code = code, error_message = message})
+  if job.hook then
+    redis.call('XADD', Key.outbox(), '*', 'job', job.id, 'tenant', job.tenant, 'state', state)
+  end
+end
+
+local function job_cancelled(job)
+  job_end(job, State.CANCELLED, Fault.CANCELLED, 'cancelled by its owner')
+end
+
+-- The lease ends, whoever ended it.
+local function attempt_end(job, gpu_s)
+  redis.call('ZREM', Key.leases(job_pool(job)), job.id)
+  redis.call('HDEL', Key.job(job.id), 'phase', 'phase_ms', 'progress', 'step', 'steps', 'graced')
+  fair_correct(job, gpu_s)
+end
+
+-- A little later for one job than for another, always the same for the same job and attempt.
+local function attempt_backoff_ms(job, used)
+  local delay = math.min(Setting.BACKOFF_MS * 2 ^ math.min(used - 1, 30), Setting.BACKOFF_MAX_MS)
+  local spread = tonumber(string.sub(job.id, -4), 16) or 0
+  return math.floor(delay * (1 + 0.25 * ((spread + 7919 * used) % 65536) / 65536))
+end
+
+-- An attempt went wrong and its lease is over: a retry, or the job's end.
+local function attempt_failed(job, code, message)
+  if job.cancelling then
+    job_cancelled(job)
+    return Fail.CANCELLED
+  end
+  local used, losses = job.attempts_used + 1, job.worker_losses
+  if KILLS_WORKER[code] then losses = losses + 1 end
+  redis.call('HSET', Key.job(job.id), 'attempts_used', used, 'worker_losses', losses)
+  if KILLS_WORKER[code] and losses >= Setting.POISON_LOSSES then
+    job_end(job, State.FAILED, Fault.POISONOUS,
+      'took its worker down ' .. losses .. ' times; the last time: ' .. message)
+    return Fail.FAILED
+  end
+  if not RETRYABLE[code] or used >= job.max_attempts then
+    job_end(job, State.FAILED, code, message)
+    return Fail.FAILED
+  end
+  if job.state == State.RUNNING then job_move(job, State.QUEUED) end
+  local delay = attempt_backoff_ms(job, used)
+  event(job, {retry_in_s = delay / 1000, error_code = code, error_message = message})
+  if delay > 0 then queue_delay(job, NOW + delay) else queue_put(job) end
+  redis.call('HSET', Key.job(job.id), 'queued_ms', NOW)
+  return Fail.RETRY
+end
+
+-- What a fail or a release is told that does not hold the lease: repeated after a lost reply, or fenced.
+local function attempt_over(job, attempt)
+  if job.ended_attempt == attempt then return Fail.ALREADY end
+  if job.attempt == attempt then
+    if job.state == State.SUCCEEDED then return Fail.ALREADY end
+    if job.state == State.CANCELLED then return Fail.CANCELLED end
+  end
+  return Fail.FENCED
+end

@@ -1,0 +1,12 @@
+-- topup(tenant, amount, note, reference): book an amount once per reference; opens the account. Answers
+-- {booked, balance, held}; booked is 0 when a negative amount would take what is held.
+-- uses: money
+local tenant, amount, note, reference = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local account = redis.call('HMGET', Key.credit(tenant), 'balance', 'held')
+local balance, held = tonumber(account[1] or 0), tonumber(account[2] or 0)
+if redis.call('SISMEMBER', Key.topups(tenant), reference) == 1 then return {1, balance, held} end
+if amount < 0 and balance + amount < held then return {0, balance, held} end
+redis.call('SADD', Key.topups(tenant), reference)
+redis.call('HSET', Key.credit(tenant), 'balance', balance + amount, 'held', held)
+money_note(tenant, Statement.TOPUP, amount, '', note)
+return {1, balance + amount, held}

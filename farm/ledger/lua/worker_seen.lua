@@ -1,0 +1,7 @@
+-- worker_seen(worker, pool, facts JSON, ttl_ms, slots): the worker counts as live for ttl_ms.
+-- uses: clock
+local worker, pool, facts, ttl_ms, slots = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
+redis.call('SADD', Key.pools(), pool)
+redis.call('ZADD', Key.workers(pool), NOW + ttl_ms, worker)
+redis.call('HSET', Key.facts(pool), worker, facts)
+if slots == '1' then redis.call('HDEL', Key.slots(pool), worker) else redis.call('HSET', Key.slots(pool), worker, slots) end

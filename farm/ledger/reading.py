@@ -1,0 +1,134 @@
+"""What the ledger can be asked. Nothing here writes."""
+
+import heapq
+import json
+import time
+from collections.abc import Collection, Iterable, Sequence
+from itertools import islice
+from typing import Any, cast
+
+from farm.jobs.ids import is_job_id
+from farm.jobs.job import Job, JobEvent, Page
+from farm.jobs.states import State
+from farm.ledger.connection import mapped
+from farm.ledger.records import decode
+from farm.ledger.scripts import Scripted
+
+#: records that one page reads at most while it looks for jobs of a model or a dialect; then it answers with fewer
+_READ_PER_PAGE = 2000
+#: one blocking read of a stream; shorter than any sensible socket timeout
+_SLICE_MS = 1000
+
+
+class Reading(Scripted):
+    def get(self, tenant: str, job_id: str) -> Job | None:
+        """None also when the job is another tenant's."""
+        job = self.find(job_id)
+        return job if job is not None and job.tenant == tenant else None
+
+    def find(self, job_id: str) -> Job | None:
+        """For the farm itself: whoever's it is."""
+        return self.find_many([job_id])[0]
+
+    def find_many(self, job_ids: Sequence[str]) -> list[Job | None]:
+        """In the order asked for, as of one moment."""
+        known = [job_id for job_id in job_ids if is_job_id(job_id)]
+        if not known:
+            return [None] * len(job_ids)
+        found = {answer[0]: decode(answer) for answer in self.run("read", *known) if answer}
+        return [found.get(job_id) for job_id in job_ids]
+
+    def page(
+        self,
+        tenant: str,
+        *,
+        states: Collection[State] = (),
+        model: str | None = None,
+        batch: str | None = None,
+        dialect: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page:
+        """Newest first. With `model` or `dialect` a page can have fewer jobs than `limit` and still a cursor. A cursor
+        that is no job id starts at the newest."""
+        wanted = frozenset(states or State)
+        after = cursor if cursor is not None and is_job_id(cursor) else None
+        jobs: list[Job] = []
+        read = 0
+        while read < _READ_PER_PAGE:
+            # one more than asked for tells whether there is a next page
+            ids = self._ids(tenant, wanted, batch, after, limit + 1)
+            for job in self.find_many(ids):
+                # a job can move on or be forgotten between the two reads
+                if job is None or job.state not in wanted:
+                    continue
+                if (model is None or job.spec.model == model) and (dialect is None or job.dialect == dialect):
+                    jobs.append(job)
+            if len(jobs) > limit:
+                return Page(tuple(jobs[:limit]), jobs[limit - 1].id)
+            if len(ids) <= limit:
+                return Page(tuple(jobs), None)
+            after, read = ids[-1], read + len(ids)
+        return Page(tuple(jobs), after)
+
+    def _ids(self, tenant: str, states: Iterable[State], batch: str | None, after: str | None, limit: int) -> list[str]:
+        """The `limit` newest ids before `after` over the indexes of the states, as of one moment."""
+        with mapped(), self._redis.pipeline(transaction=True) as pipe:
+            for state in states:
+                key = self._keys("jobs", tenant, state) if batch is None else self._keys("batch", tenant, state, batch)
+                pipe.zrevrangebylex(key, f"({after}" if after else "+", "-", start=0, num=limit)
+            newest_first = pipe.execute()
+        return list(islice(heapq.merge(*newest_first, reverse=True), limit))
+
+    def position(self, job: Job) -> int | None:
+        """How many jobs of its own tenant stand before a queued job (0: next); None when it is not queued, or delayed
+        until a retry."""
+        if job.state is not State.QUEUED:
+            return None
+        with mapped():
+            return cast("int | None", self._redis.zrank(self._keys("queue", job.pool, job.tenant), job.id))
+
+    def counts(self, tenant: str | None = None, *, batch: str | None = None) -> dict[State, int]:
+        """Jobs per state: the tenant's, those of one batch of it, or everybody's."""
+        with mapped():
+            owners = [tenant] if tenant else sorted(cast("set[str]", self._redis.smembers(self._keys("owners"))))
+            with self._redis.pipeline(transaction=True) as pipe:
+                for owner in owners:
+                    for state in State:
+                        key = self._keys("batch", owner, state, batch) if batch else self._keys("jobs", owner, state)
+                        pipe.zcard(key)
+                sizes = pipe.execute()
+        states = list(State)
+        return {state: sum(sizes[n :: len(states)]) for n, state in enumerate(states)}
+
+    # --- events
+    def events(
+        self, tenant: str, *, after: str, job_id: str | None = None, block_ms: int = 0, count: int = 100
+    ) -> list[JobEvent]:
+        """Events after the id `after` ("0" from the oldest kept, "$" only new ones). Blocks up to block_ms."""
+        if after == "$":
+            after = self.last_event_id(tenant)
+        end = time.monotonic() + block_ms / 1000
+        while True:
+            left_ms = max(0, int((end - time.monotonic()) * 1000))
+            entries = self._entries(self._keys("events", tenant), after, min(left_ms, _SLICE_MS), count)
+            found = [
+                JobEvent(entry_id, fields["job"], json.loads(fields["data"]))
+                for entry_id, fields in entries
+                if job_id is None or fields["job"] == job_id
+            ]
+            if found or (not entries and left_ms == 0):
+                return found
+            if entries:
+                after = entries[-1][0]
+
+    def _entries(self, key: str, after: str, block_ms: int, count: int) -> list[tuple[str, dict[str, str]]]:
+        with mapped():
+            answer: Any = self._redis.xread({key: after}, count=count, block=block_ms or None)
+        streams = answer.items() if isinstance(answer, dict) else answer or []
+        return [(entry_id, fields) for _, entries in streams for entry_id, fields in entries]
+
+    def last_event_id(self, tenant: str) -> str:
+        with mapped():
+            newest = cast("list[Any]", self._redis.xrevrange(self._keys("events", tenant), count=1))
+        return str(newest[0][0]) if newest else "0-0"

@@ -1,0 +1,127 @@
+"""Between the vocabulary (NewJob, Job) and what Redis keeps: the arguments of admit, the answers of lib/read.lua."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from farm.jobs.job import Artifacts, Job, NewJob
+from farm.jobs.spec import InputRef, JobSpec
+from farm.jobs.states import State
+
+#: deadlines are part of a queue's score, below the priority (lib/queue.lua)
+_MAX_DEADLINE_MS = 2**42 - 2
+#: a job is charged at least this to its tenant's share, so that nobody claims for nothing
+_MIN_PREDICTED_S = 0.001
+
+
+def admission(job: NewJob) -> list[str | int | float]:
+    """The fifteen arguments of one job for admit.lua. Raises ValueError on values that no ledger could keep."""
+    if not 0 <= job.priority <= 9:
+        raise ValueError(f"priority {job.priority} is not in 0..9")
+    if job.hold is not None and job.hold < 0:
+        raise ValueError(f"hold {job.hold} is negative")
+    state = State.WAITING if job.spec.needs_intake else State.QUEUED
+    deadline = "" if job.deadline_ms is None else max(0, min(job.deadline_ms, _MAX_DEADLINE_MS))
+    predicted = max(_MIN_PREDICTED_S, min(float(job.predicted_s), 1e9))
+    wants_callback = bool(job.webhook_url or job.dialect_data.get("callback"))
+    return [
+        *(job.id, job.tenant, state, job.pool, job.lane),
+        *(job.priority, deadline, predicted, job.max_attempts),
+        *("" if job.hold is None else job.hold, "1" if wants_callback else "", job.batch or ""),
+        *(job.idempotency_key or "", job.body_sha256 or "", _dumps(_body(job))),
+    ]
+
+
+def _body(job: NewJob) -> dict[str, Any]:
+    body: dict[str, Any] = {"spec": spec_json(job.spec), "wall_s": job.wall_s}
+    optional = {
+        "dialect": job.dialect,
+        "dialect_data": dict(job.dialect_data),
+        "name": job.name,
+        "metadata": dict(job.metadata),
+        "webhook_url": job.webhook_url,
+    }
+    return body | {name: value for name, value in optional.items() if value}
+
+
+def spec_json(spec: JobSpec) -> dict[str, Any]:
+    """Like spec.to_json(), without what is empty: a million queued jobs are kept in memory."""
+    plain = {name: value for name, value in vars(spec).items() if value is not None and value not in ({}, ())}
+    if spec.inputs:
+        plain["inputs"] = inputs_json(spec.inputs)
+    plain.setdefault("guidance_2", None)
+    return plain
+
+
+def inputs_json(inputs: Mapping[str, InputRef]) -> dict[str, Any]:
+    return {
+        role: {name: value for name, value in vars(ref).items() if value is not None} for role, ref in inputs.items()
+    }
+
+
+def with_inputs(body: str, inputs: Mapping[str, InputRef]) -> str:
+    """The body of a job whose inputs are stored now."""
+    plain = json.loads(body)
+    plain["spec"]["inputs"] = inputs_json(inputs)
+    return _dumps(plain)
+
+
+def artifacts_json(artifacts: Artifacts) -> str:
+    return _dumps(asdict(artifacts))
+
+
+def _dumps(plain: Any) -> str:
+    return json.dumps(plain, separators=(",", ":"), ensure_ascii=False)
+
+
+def decode(answer: Sequence[Any]) -> Job:
+    """A Job from lib/read.lua's {id, record, body, result, lease_until_ms}."""
+    job_id, pairs, body_text, result, lease = answer
+    record = dict(zip(pairs[::2], pairs[1::2], strict=True))
+    body = json.loads(body_text)
+    state = State(record["state"])
+    return Job(
+        id=job_id,
+        tenant=record["tenant"],
+        state=state,
+        spec=JobSpec.from_json(body["spec"]),
+        pool=record["pool"],
+        lane=record["lane"],
+        priority=int(record["priority"]),
+        deadline_ms=_int(record.get("deadline_ms")),
+        predicted_s=float(record["predicted_s"]),
+        wall_s=body["wall_s"],
+        max_attempts=int(record["max_attempts"]),
+        created_ms=int(record["created_ms"]),
+        queued_ms=_int(record.get("queued_ms")),
+        started_ms=_int(record.get("started_ms")),
+        finished_ms=_int(record.get("finished_ms")),
+        not_before_ms=_int(record.get("not_before_ms")),
+        lease_until_ms=_int(lease),
+        attempt=int(record.get("attempt", 0)),
+        attempts_used=int(record.get("attempts_used", 0)),
+        worker_losses=int(record.get("worker_losses", 0)),
+        worker=record.get("worker"),
+        phase=record.get("phase"),
+        progress=1.0 if state is State.SUCCEEDED else float(record.get("progress", 0.0)),
+        step=int(record.get("step", 0)),
+        steps=int(record.get("steps", 0)),
+        cancelling="cancelling" in record,
+        error_code=record.get("error_code"),
+        error_message=record.get("error_message"),
+        artifacts=Artifacts(**json.loads(result)) if result else None,
+        hold=_int(record.get("hold")),
+        charged=_int(record.get("charged")),
+        dialect=body.get("dialect", "farm"),
+        dialect_data=body.get("dialect_data", {}),
+        name=body.get("name"),
+        metadata=body.get("metadata", {}),
+        webhook_url=body.get("webhook_url"),
+        batch=record.get("batch"),
+        phase_ms=_int(record.get("phase_ms")),
+    )
+
+
+def _int(text: str | float | None) -> int | None:
+    return None if text is None else int(float(text))

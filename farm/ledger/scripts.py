@@ -1,0 +1,163 @@
+"""The Lua scripts: put together from lua/*.lua, with the words of the house filled in, and run.
+
+In a script `State.QUEUED`, `Fault.WORKER_LOST`, `Setting.LEASE_MS` or `Table.RETRYABLE` is replaced by the value that
+Python has for it, `Key.queue(pool, tenant)` by a function made from farm.ledger.keys, and `-- uses: a b` brings in
+lua/lib/a.lua and lib/b.lua. A name that does not exist is an error when the script is loaded.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+from redis import Redis
+from redis.commands.core import Script
+from redis.exceptions import ResponseError
+
+from farm.config import Settings
+from farm.jobs.errors import KILLS_WORKER, RETRYABLE, FaultCode, Unavailable
+from farm.jobs.states import TERMINAL, TRANSITIONS, Phase, State
+from farm.ledger.connection import mapped
+from farm.ledger.keys import Keys
+from farm.ledger.outcomes import CancelOutcome, CommitOutcome, FailOutcome, StatementKind, Verdict
+
+#: the pool of the io worker: jobs in state `waiting` are queued there for intake
+INTAKE_POOL = "intake"
+#: events kept per tenant, about; a client that was away for longer reads the jobs instead
+EVENTS_KEPT = 10_000
+#: an idempotency key is remembered this long
+IDEMPOTENCY_S = 24 * 3600
+#: jobs dropped from a queue by one claim because their record says that they do not belong there
+STALE_PER_CLAIM = 256
+#: delayed retries that one claim may queue
+PROMOTED_PER_CLAIM = 8
+
+_WORDS: Mapping[str, type[StrEnum]] = {
+    "State": State,
+    "Phase": Phase,
+    "Fault": FaultCode,
+    "Verdict": Verdict,
+    "Commit": CommitOutcome,
+    "Fail": FailOutcome,
+    "Cancel": CancelOutcome,
+    "Statement": StatementKind,
+}
+_WORD = re.compile(r"\b(State|Phase|Fault|Verdict|Commit|Fail|Cancel|Statement|Setting|Table)\.([A-Z][A-Z0-9_]*)\b")
+_KEY = re.compile(r"\bKey\.([a-z_]+)\(")
+_USES = re.compile(r"^-- uses: (.+)$", re.MULTILINE)
+_COMMENT = re.compile(r"^\s*--.*\n", re.MULTILINE)
+
+
+def lua_settings(settings: Settings) -> dict[str, int | float | str]:
+    """`Setting.*`: numbers in the unit of their names."""
+    lease, scheduling = settings.lease, settings.scheduling
+    return {
+        "INTAKE_POOL": INTAKE_POOL,
+        "LEASE_MS": int(lease.seconds * 1000),
+        # a reaper that was silent for longer was away together with Redis or the whole farm
+        "REAP_GAP_MS": int(max(lease.seconds / 2, 3 * scheduling.reap_every_s) * 1000),
+        "POISON_LOSSES": lease.poison_losses,
+        "BACKOFF_MS": int(lease.backoff_s * 1000),
+        "BACKOFF_MAX_MS": int(lease.backoff_max_s * 1000),
+        "AFFINITY_WINDOW": max(1, scheduling.affinity_window),
+        "AFFINITY_PASSES": scheduling.affinity_passes,
+        "PERMIT_TTL_MS": int(scheduling.permit_ttl_s * 1000),
+        "EVENTS_KEPT": EVENTS_KEPT,
+        "IDEMPOTENCY_S": IDEMPOTENCY_S,
+        "STALE_PER_CLAIM": STALE_PER_CLAIM,
+        "PROMOTED_PER_CLAIM": PROMOTED_PER_CLAIM,
+        "CLAIM_MEMORY_MS": int(2000 * settings.redis.socket_timeout_s) + 10_000,
+    }
+
+
+_TABLES: Mapping[str, Iterable[str]] = {
+    "RETRYABLE": sorted(RETRYABLE),
+    "KILLS_WORKER": sorted(KILLS_WORKER),
+    "TERMINAL": sorted(TERMINAL),
+    "TRANSITIONS": [f"{source}>{target}" for source, targets in TRANSITIONS.items() for target in sorted(targets)],
+}
+
+
+@lru_cache(maxsize=256)
+def source(name: str, prefix: str, constants: tuple[tuple[str, int | float | str], ...]) -> str:
+    """The text of script `name` as it is sent to Redis."""
+    parts = _with_libraries(name)
+    body = _COMMENT.sub("", "\n".join(parts))
+    numbers = dict(constants)
+
+    def word(match: re.Match[str]) -> str:
+        kind, member = match.groups()
+        if kind == "Setting":
+            value = numbers[member]
+            return f"'{value}'" if isinstance(value, str) else repr(value)
+        if kind == "Table":
+            return "{" + ", ".join(f"['{item}'] = true" for item in _TABLES[member]) + "}"
+        return f"'{_WORDS[kind][member]}'"
+
+    used = sorted(set(_KEY.findall(body)))
+    keys = Keys(prefix)
+    body = _KEY.sub(lambda match: f"Key_{match.group(1)}(", _WORD.sub(word, body))
+    return "\n".join([*(keys.lua(key) for key in used), body])
+
+
+def _with_libraries(name: str) -> list[str]:
+    """The texts of the script and, before it, of what it uses, each once."""
+    folder = resources.files("farm.ledger") / "lua"
+    done: dict[str, str] = {}
+
+    def add(path: str) -> None:
+        if path not in done:
+            text = folder.joinpath(*path.split("/")).read_text(encoding="utf-8")
+            for line in _USES.findall(text):
+                for library in line.split():
+                    add(f"lib/{library}.lua")
+            done[path] = text
+
+    add(f"{name}.lua")
+    return list(done.values())
+
+
+class Scripted:
+    """What every part of the Ledger stands on: a client, the keys, and `run`."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        """`redis` decodes responses (farm.ledger.connection.connect)."""
+        self._redis = redis
+        self._settings = settings
+        self._keys = Keys(settings.redis.prefix)
+        self._constants = tuple(lua_settings(settings).items())
+        self._scripts: dict[str, Script] = {}
+        self._waitaof: bool | None = None if settings.redis.waitaof else False
+
+    def run(self, name: str, *args: str | int | float, durable: bool = False) -> Any:
+        """Run lua/<name>.lua. `durable`: return only when the append-only file has it, where the server can tell."""
+        script = self._scripts.get(name)
+        if script is None:
+            text = source(name, self._keys.prefix, self._constants)
+            script = self._scripts[name] = self._redis.register_script(text)
+        with mapped():
+            if durable and self._can_wait():
+                return self._run_and_wait(script, args)
+            return script(args=args)
+
+    def _can_wait(self) -> bool:
+        """Whether the server has WAITAOF (Redis 7.2) and an append-only file. Asked once."""
+        if self._waitaof is None:
+            try:
+                self._redis.execute_command("WAITAOF", 1, 0, 1)
+                self._waitaof = True
+            except ResponseError:
+                self._waitaof = False
+        return self._waitaof
+
+    def _run_and_wait(self, script: Script, args: tuple[str | int | float, ...]) -> Any:
+        # WAITAOF speaks about the writes of its own connection
+        with self._redis.client() as connection:
+            answer = script(args=args, client=connection)
+            timeout_ms = int(self._settings.redis.socket_timeout_s * 500)
+            local, _replicas = connection.execute_command("WAITAOF", 1, 0, timeout_ms)
+        if not local:
+            raise Unavailable("the ledger's append-only file did not get the write in time")
+        return answer

@@ -1,0 +1,58 @@
+"""Keeping the house in order: what beat calls. Any number of these may run at once."""
+
+from typing import cast
+
+from farm.jobs.job import Job
+from farm.ledger.connection import mapped
+from farm.ledger.outcomes import AuditReport, ReapReport
+from farm.ledger.records import decode
+from farm.ledger.scripts import Scripted
+from farm.ledger.workforce import permits
+
+#: the two stages of an audit, as its cursors name them
+_RECORDS, _TENANT = "records", "tenant"
+
+
+class Upkeep(Scripted):
+    def reap(self, limit: int = 200) -> ReapReport:
+        """Expired leases become retries or verdicts; delayed retries whose time has come are queued; missing permits
+        are asked for. Every action checks again what it acts on, so several reapers are harmless. `limit` is per pool.
+        """
+        expired, requeued, failed, cancelled, promoted, wanted = self.run("reap", limit)
+        return ReapReport(expired, requeued, failed, cancelled, promoted, tuple(permits(wanted)))
+
+    def audit(self, cursor: str | None = None, limit: int = 500) -> AuditReport:
+        """Compare indexes and counters with the records of about `limit` jobs after `cursor` and mend them. Begin with
+        None and go on with each report's cursor until that is None: first over all records, then tenant by tenant."""
+        stage, _, place = (cursor or f"{_RECORDS}:0").partition(":")
+        if stage == _RECORDS:
+            return self._audit_records(int(place), limit)
+        tenant, _, after = place.partition(":")
+        return self._audit_tenant(tenant, after, limit)
+
+    def _audit_records(self, position: int, limit: int) -> AuditReport:
+        with mapped():
+            position, keys = cast(
+                "tuple[int, list[str]]",
+                self._redis.scan(position, match=self._keys("job", "*"), count=limit, _type="HASH"),
+            )
+        prefix = self._keys("job", "")
+        ids = [key.removeprefix(prefix) for key in keys]
+        drift = self.run("audit_jobs", *ids) if ids else []
+        counts = dict(zip(drift[::2], drift[1::2], strict=True))
+        return AuditReport(len(ids), counts, f"{_RECORDS}:{position}" if position else self._after_tenant(""))
+
+    def _audit_tenant(self, tenant: str, after: str, limit: int) -> AuditReport:
+        last, checked, orphans, corrected = self.run("audit_tenant", tenant, after, limit)
+        drift = {name: count for name, count in (("index", orphans), ("held", corrected)) if count}
+        return AuditReport(checked, drift, f"{_TENANT}:{tenant}:{last}" if last else self._after_tenant(tenant))
+
+    def _after_tenant(self, tenant: str) -> str | None:
+        with mapped():
+            owners = cast("set[str]", self._redis.smembers(self._keys("owners")))
+        following = min((owner for owner in owners if owner > tenant), default=None)
+        return f"{_TENANT}:{following}:" if following else None
+
+    def forget(self, before_ms: int, limit: int = 500) -> list[Job]:
+        """Remove terminal jobs that ended before `before_ms`; returns them, so that their objects can go too."""
+        return [decode(answer) for answer in self.run("forget", before_ms, limit)]

@@ -65,6 +65,8 @@ class GatewaySettings(Section):
     public_url: str | None = None
     #: seconds that a key, once seen valid, is trusted without asking Redis
     key_cache_s: float = 10.0
+    #: whether /metrics answers without an admin key (a Prometheus on a network that tenants do not reach)
+    open_metrics: bool = False
 
 
 class LeaseSettings(Section):

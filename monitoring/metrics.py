@@ -31,3 +31,16 @@ REAPED = Counter("wanfarm_reaped_total", "What the reaper did", ["action"])
 AUDIT_DRIFT = Counter("wanfarm_audit_drift_total", "Counters that the audit found wrong and mended", ["counter"])
 FORGOTTEN = Counter("wanfarm_forgotten_jobs_total", "Jobs removed after their retention")
 ORPHANS = Counter("wanfarm_orphan_objects_total", "Objects removed that no job pointed to")
+
+# --- the gateway
+HTTP_REQUESTS = Counter("wanfarm_http_requests_total", "Requests answered", ["route", "method", "status"])
+HTTP_SECONDS = Histogram(
+    "wanfarm_http_request_seconds",
+    "Request read to answer ready (event streams: to their first byte)",
+    ["route"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 30),
+)
+STREAMS = Gauge("wanfarm_event_streams", "Event streams open", multiprocess_mode="livesum")
+#: read from the ledger whenever somebody scrapes a gateway: name, help, label
+JOBS = ("wanfarm_jobs", "Jobs kept, by state", "state")
+WORKERS = ("wanfarm_workers", "Live workers, by pool", "pool")

@@ -26,7 +26,17 @@ from farm.jobs.states import State
 from farm.wire import model_ids
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.report import Fault, Output, Reply, Report, credits_from, credits_number
-from farm.wire.words import Fields, aspect_word, compact, dump, keepable, parse_nested, plain_number, resolution_word
+from farm.wire.words import (
+    Fields,
+    aspect_word,
+    compact,
+    dump,
+    keepable,
+    parse_nested,
+    plain_number,
+    positive,
+    resolution_word,
+)
 
 DIALECT = "apixo"
 #: a shorter clip is billed as the first, a longer one as the second
@@ -247,13 +257,9 @@ def parse_status(body: Any) -> Report:
         state=state,
         outputs=tuple(Output(url=str(url)) for url in urls) if isinstance(urls, list) else (),
         fault=fault,
-        created_ms=_ms(data.get("createTime")),
-        finished_ms=_ms(data.get("completeTime")),
+        created_ms=positive(data.get("createTime")),
+        finished_ms=positive(data.get("completeTime")),
     )
-
-
-def _ms(value: Any) -> int | None:
-    return int(value) if isinstance(value, (int, float)) and value > 0 else None
 
 
 render_callback = render_status

@@ -24,7 +24,16 @@ from farm.jobs.states import State
 from farm.wire import model_ids
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.report import Fault, Output, Reply, Report, credits_from, credits_number, fault_number, fault_of
-from farm.wire.words import Fields, aspect_word, compact, keepable, parse_nested, plain_number, resolution_word
+from farm.wire.words import (
+    Fields,
+    aspect_word,
+    compact,
+    keepable,
+    parse_nested,
+    plain_number,
+    positive,
+    resolution_word,
+)
 
 DIALECT = "crun"
 #: what a tenant without an account is told when it asks for its balance
@@ -223,7 +232,8 @@ def _seconds(ms: int | None) -> int | None:
 
 
 def _ms(value: Any) -> int | None:
-    return int(value) * 1000 if isinstance(value, (int, float)) and value > 0 else None
+    seconds = positive(value)
+    return None if seconds is None else seconds * 1000
 
 
 def render_balance(credits_micro: int | None) -> dict[str, Any]:

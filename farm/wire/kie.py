@@ -27,7 +27,18 @@ from farm.jobs.states import State
 from farm.wire import model_ids
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.report import Fault, Output, Reply, Report, credits_from, credits_number, fault_number, fault_of
-from farm.wire.words import Fields, aspect_word, compact, dump, keepable, parse_nested, plain_number, resolution_word
+from farm.wire.words import (
+    Fields,
+    aspect_word,
+    compact,
+    dump,
+    keepable,
+    parse_nested,
+    plain_number,
+    positive,
+    resolution_word,
+    share,
+)
 
 DIALECT = "kie"
 #: what a tenant without an account is told when it asks for its credits: clients do arithmetic on the number
@@ -220,10 +231,10 @@ def parse_status(body: Any) -> Report:
         outputs=tuple(Output(url=url) for url in _result_urls(data.get("resultJson"))),
         fault=fault,
         request=request if isinstance(request, (Mapping, str)) else {},
-        progress=min(max(progress / 100, 0.0), 1.0) if isinstance(progress, (int, float)) else None,
-        created_ms=_ms(data.get("createTime")),
-        updated_ms=_ms(data.get("updateTime")),
-        finished_ms=_ms(data.get("completeTime")),
+        progress=share(progress),
+        created_ms=positive(data.get("createTime")),
+        updated_ms=positive(data.get("updateTime")),
+        finished_ms=positive(data.get("completeTime")),
         credits_micro=credits_from(data.get("consumeCredits")),
         credits_left_micro=credits_from(data.get("remainedCredits")),
     )
@@ -240,10 +251,6 @@ def _result_urls(value: Any) -> tuple[str, ...]:
         if isinstance(found, list) and found:
             return tuple(str(url) for url in found)
     return ()
-
-
-def _ms(value: Any) -> int | None:
-    return int(value) if isinstance(value, (int, float)) and value > 0 else None
 
 
 def render_callback(report: Report) -> dict[str, Any]:

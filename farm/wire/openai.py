@@ -1,7 +1,7 @@
 """OpenAI's /v1/videos, both directions. Pure: JSON values in, farm vocabulary out, and back.
 
-What surprises: `seconds` is a string; a cancelled job is a failed one; progress is a whole percentage; OpenAI's own model
-names mean whatever the farm renders by default, any other name is a catalog id.
+What surprises: `seconds` is a string; a cancelled job is a failed one; progress is a whole percentage; OpenAI's own
+model names mean whatever the farm renders by default, any other name is a catalog id.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from farm.jobs.states import State
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.model_ids import OPENAI_DEFAULTS
 from farm.wire.report import Fault, Output, Reply, Report
-from farm.wire.words import Fields, compact, keepable, parse_nested, plain_number
+from farm.wire.words import Fields, compact, keepable, parse_nested, plain_number, positive, share
 
 DIALECT = "openai"
 VARIANTS = ("video", "thumbnail")
@@ -140,12 +140,7 @@ def render_status(report: Report) -> dict[str, Any]:
 
 def parse_status(body: Any) -> Report:
     """A video object. Raises the error that the body stands for when it is none. Its file is at content_path."""
-    if (
-        not isinstance(body, Mapping)
-        or not isinstance(body.get("id"), str)
-        or body.get("error")
-        and "status" not in body
-    ):
+    if not isinstance(body, Mapping) or not isinstance(body.get("id"), str) or not body.get("status"):
         raise parse_error(400, body) or InvalidRequest("the answer carries no video")
     # a word that nobody documented means "not over yet"
     state = _STATES.get(str(body.get("status")), State.RUNNING)
@@ -168,7 +163,7 @@ def parse_status(body: Any) -> Report:
         id=body["id"],
         state=state,
         model=str(body.get("model") or ""),
-        progress=min(max(progress / 100, 0.0), 1.0) if isinstance(progress, (int, float)) else None,
+        progress=share(progress),
         outputs=(Output(url=content_path(body["id"]), content_type="video/mp4"),) if done else (),
         fault=fault,
         prompt=body.get("prompt") if isinstance(body.get("prompt"), str) else None,
@@ -206,7 +201,8 @@ def render_deleted(video_id: str) -> dict[str, Any]:
 
 
 def _ms(value: Any) -> int | None:
-    return int(value) * 1000 if isinstance(value, (int, float)) and value > 0 else None
+    seconds = positive(value)
+    return None if seconds is None else seconds * 1000
 
 
 #: kinds and the words of OpenAI's error object; the code column is the HTTP status

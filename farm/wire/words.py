@@ -184,6 +184,20 @@ def aspect_word(aspect: float) -> str | None:
     return next((word for word, ratio in RATIOS.items() if abs(ratio - aspect) < 1e-6), None)
 
 
+def positive(value: Any) -> int | None:
+    """A count or a time in an answer: a number above zero, or None. Never raises."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return int(value) if 0 < value < MAX_INTEGER else None
+
+
+def share(percent: Any) -> float | None:
+    """[0, 1] of a percentage in an answer, or None. Never raises."""
+    if isinstance(percent, bool) or not isinstance(percent, (int, float)) or math.isnan(percent):
+        return None
+    return min(max(percent / 100, 0.0), 1.0)
+
+
 def plain_number(value: float) -> int | float:
     """5 rather than 5.0, as people write it."""
     return int(value) if float(value).is_integer() else float(value)

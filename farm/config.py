@@ -159,6 +159,15 @@ class EmbeddedSettings(Section):
     stop_s: float = 10.0
 
 
+class PoolSettings(Section):
+    """What is known of a pool before its workers say so themselves."""
+
+    #: models that it serves even while no worker is up: jobs for them are accepted and wait
+    models: tuple[str, ...] = ()
+    #: speed of one of its GPUs, TFLOP/s, until it is measured; None: scheduling.assumed_tflops
+    tflops: float | None = Field(None, gt=0)
+
+
 class ModelDefaults(Section):
     """What a dialect without a model field means. Empty: the first offered model that does the task."""
 
@@ -180,6 +189,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     embedded: EmbeddedSettings = Field(default_factory=EmbeddedSettings)
     default_models: ModelDefaults = Field(default_factory=ModelDefaults)
+    pools: dict[str, PoolSettings] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _clocks_agree(self) -> Self:

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import urllib3
 from minio import Minio
@@ -101,9 +101,13 @@ class Store:
         return self._verified(key, size)
 
     def put_bytes(self, key: str, data: bytes, content_type: str) -> Stat:
+        return self.put_stream(key, io.BytesIO(data), len(data), content_type)
+
+    def put_stream(self, key: str, data: BinaryIO, size: int, content_type: str) -> Stat:
+        """As put_file, for `size` bytes from where an open file stands."""
         with _mapped(f"store {key}"):
-            self._inner.put_object(self._bucket, key, io.BytesIO(data), len(data), content_type, part_size=PART_SIZE)
-        return self._verified(key, len(data))
+            self._inner.put_object(self._bucket, key, data, size, content_type, part_size=PART_SIZE)
+        return self._verified(key, size)
 
     def get_file(self, key: str, path: Path, limit: int | None = None) -> None:
         """Download to `path` (through a temporary name beside it, so that a partial file never stands there).
@@ -120,6 +124,13 @@ class Store:
         except BaseException:
             Path(partial).unlink(missing_ok=True)
             raise
+
+    def read(self, key: str, out: BinaryIO, limit: int) -> int:
+        """Append the object to an open file; answers its size. Raises TooLarge as get_bytes does."""
+        size = self._known(key, limit)
+        for block in self._blocks(key, size):
+            out.write(block)
+        return size
 
     def get_bytes(self, key: str, limit: int) -> bytes:
         """Raises TooLarge above `limit` bytes, before reading them."""

@@ -265,9 +265,15 @@ def size_for(model: Model, resolution: str, aspect: float) -> tuple[int, int]:
     areas = model.resolutions
     if resolution.lower() not in areas:
         raise ShapeError("resolution", f"{resolution!r} is none of {', '.join(areas)}")
-    area, step = areas[resolution.lower()], model.limits.multiple
-    height = int((area / aspect) ** 0.5) // step * step
-    width = int((area * aspect) ** 0.5) // step * step
+    return size_of_area(model, areas[resolution.lower()], aspect)
+
+
+def size_of_area(model: Model, area: int, aspect: float) -> tuple[int, int]:
+    """(width, height) of about `area` pixels at an aspect ratio: both rounded down to the model's multiple."""
+    # a square root may come out a hair below the whole number that it is
+    step = model.limits.multiple
+    height = int((area / aspect) ** 0.5 + 1e-6) // step * step
+    width = int((area * aspect) ** 0.5 + 1e-6) // step * step
     return width, height
 
 

@@ -30,7 +30,11 @@ class InputRef:
 
 @dataclass(frozen=True)
 class JobSpec:
-    """The render that was asked for. Fields as in models.request.RenderRequest; inputs are references."""
+    """The render that was asked for. Fields as in models.request.RenderRequest; inputs are references.
+
+    picture_area   pixels of the clip, while its sides still have to be taken from the aspect of a picture that intake
+                   has not fetched yet (width and height are the model's own until then); None when they are final
+    """
 
     model: str
     task: str
@@ -48,6 +52,7 @@ class JobSpec:
     inputs: Mapping[str, InputRef] = field(default_factory=dict)
     loras: tuple[Mapping[str, Any], ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    picture_area: int | None = None
 
     @property
     def needs_intake(self) -> bool:

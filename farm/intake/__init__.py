@@ -1,0 +1,1 @@
+"""What becomes of a job's inputs before any GPU sees it: fetched, sniffed, checked, stored by content hash."""

@@ -1,0 +1,183 @@
+"""Intake: from wherever an input comes to bytes in the store, named by their hash. Knows no jobs and no ledger.
+
+Two steps, so that nothing is stored while anything else about a request may still be wrong: `look` reads and checks,
+`keep` stores.
+"""
+
+import base64
+import binascii
+import hashlib
+import io
+import re
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from farm.config import Settings
+from farm.guard import Guard
+from farm.intake.check import check
+from farm.intake.media import Kind, Media, byte_limit, kind_of
+from farm.jobs.draft import Source
+from farm.jobs.errors import InvalidRequest, NotFound, RequestError, TooLarge
+from farm.jobs.spec import InputRef
+from farm.store import Store, input_key, upload_key
+
+_DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(;[\w.+-]+=[\w.+-]+)*;base64,", re.IGNORECASE)
+_UPLOAD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_COPY = 1 << 20
+
+
+@dataclass
+class Content:
+    """Bytes that were read and checked, and are not stored yet. Close it."""
+
+    file: BinaryIO
+    size: int
+    sha256: str
+    media: Media
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class Intake:
+    """Threads may share one.
+
+    Raises InvalidRequest and TooLarge naming the field, Unavailable when the store is away.
+    """
+
+    def __init__(self, settings: Settings, store: Store, guard: Guard | None = None) -> None:
+        self._limits = settings.intake
+        self._store = store
+        self.guard = guard or Guard(settings.intake)
+        self._fetches = threading.BoundedSemaphore(settings.intake.sync_fetches)
+
+    def look(self, tenant: str, role: str, source: Source, *, field: str, seconds: float | None = None) -> Content:
+        """Read the whole source into memory or a nameless file, and check that it is what the role needs.
+
+        `seconds` is the deadline of fetching a URL (default: settings.intake.total_s).
+        """
+        kind = kind_of(role)
+        limit = byte_limit(kind, self._limits)
+        with _named(field):
+            if source.url is not None:
+                file: BinaryIO = _nameless()
+                try:
+                    self.guard.fetch(source.url, file, limit=limit, seconds=seconds)
+                except BaseException:
+                    file.close()
+                    raise
+            elif source.upload is not None:
+                file = self._uploaded(tenant, source.upload, limit)
+            else:
+                file = io.BytesIO(_plain(source, limit))
+            return self._checked(file, kind)
+
+    @contextmanager
+    def fetch_slot(self) -> Iterator[bool]:
+        """Whether this process may fetch one more URL while somebody waits for the answer."""
+        got = self._fetches.acquire(blocking=False)
+        try:
+            yield got
+        finally:
+            if got:
+                self._fetches.release()
+
+    def keep(self, tenant: str, content: Content) -> InputRef:
+        """Store the content under its hash; what is stored already is not sent again."""
+        key = input_key(tenant, content.sha256)
+        present = self._store.stat(key)
+        if present is None or present.size != content.size:
+            content.file.seek(0)
+            self._store.put_stream(key, content.file, content.size, content.media.content_type)
+        media = content.media
+        return InputRef(
+            sha256=content.sha256,
+            key=key,
+            content_type=media.content_type,
+            size=content.size,
+            width=media.width,
+            height=media.height,
+            seconds=media.seconds,
+        )
+
+    def _checked(self, file: BinaryIO, kind: Kind) -> Content:
+        try:
+            media = check(file, kind, self._limits)
+        except BaseException:
+            file.close()
+            raise
+        if media.replaced is not None:
+            file.close()
+            file = io.BytesIO(media.replaced)
+        size, digest = 0, hashlib.sha256()
+        file.seek(0)
+        while block := file.read(_COPY):
+            size += len(block)
+            digest.update(block)
+        return Content(file, size, digest.hexdigest(), media)
+
+    def _uploaded(self, tenant: str, upload_id: str, limit: int) -> BinaryIO:
+        """What was put to a presigned address. It stays there until it expires, so that a repeated request finds it."""
+        unknown = InvalidRequest("no such upload; ask for an address at /v1/uploads and PUT the file there first")
+        if not _UPLOAD_ID.fullmatch(upload_id):
+            raise unknown
+        file = _nameless()
+        try:
+            self._store.read(upload_key(tenant, upload_id), file, limit)
+        except NotFound:
+            file.close()
+            raise unknown from None
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+
+def _plain(source: Source, limit: int) -> bytes:
+    """The bytes of a source that came with the request."""
+    if source.data is not None:
+        data = source.data
+    elif source.base64 is not None:
+        data = _decoded(source.base64, limit)
+    else:
+        raise InvalidRequest("give an address, base64 text or an upload")
+    if len(data) > limit:
+        raise TooLarge(f"{len(data)} bytes are more than the {limit} allowed")
+    return data
+
+
+def _decoded(text: str, limit: int) -> bytes:
+    """base64 in the standard alphabet, with or without data-URI prefix, white space allowed between."""
+    text = text.lstrip()
+    if text[:5].lower() == "data:":
+        prefix = _DATA_URI.match(text[:256])
+        if prefix is None:
+            raise InvalidRequest("the data: URI must be of the form data:image/png;base64,...")
+        text = text[prefix.end() :]
+    if len(text) > limit * 2:
+        raise TooLarge(f"the base64 text is longer than what {limit} bytes can need")
+    text = "".join(text.split())
+    if len(text) // 4 * 3 > limit + 2:
+        raise TooLarge(f"the base64 text holds more than the {limit} bytes allowed")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest("this is not base64 (standard alphabet, padded with =)") from None
+
+
+def _nameless() -> BinaryIO:
+    """A file that leaves nothing behind, however the process ends."""
+    return tempfile.TemporaryFile(prefix="wanfarm-intake-")
+
+
+@contextmanager
+def _named(field: str) -> Iterator[None]:
+    try:
+        yield
+    except RequestError as error:
+        error.field = error.field or field
+        raise

@@ -1,0 +1,141 @@
+"""What a file is, told by its first bytes and never by its name or by what a server claims. Decodes nothing."""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from farm.config import IntakeSettings
+from farm.jobs.errors import InvalidRequest
+
+#: bytes that are enough to tell what a file is
+HEAD = 4096
+
+
+class Kind(StrEnum):
+    """What a role of input holds. The value is how it is called in a sentence."""
+
+    PICTURE = "picture"
+    CLIP = "video"
+    SOUND = "audio"
+
+
+@dataclass(frozen=True)
+class Media:
+    """A file that was checked. width and height are pixels as it is seen, after EXIF orientation.
+
+    replaced   the bytes to keep instead of the file's own, where those would not survive the pipeline
+    """
+
+    content_type: str
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = None
+    replaced: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Form:
+    """`opens` is what the decoder is forced to. Without a kind: nothing that is accepted, `name` says what it is."""
+
+    name: str
+    content_type: str = ""
+    kind: Kind | None = None
+    opens: str = ""
+
+
+_PNG = Form("a PNG picture", "image/png", Kind.PICTURE, "PNG")
+_JPEG = Form("a JPEG picture", "image/jpeg", Kind.PICTURE, "JPEG")
+_WEBP = Form("a WebP picture", "image/webp", Kind.PICTURE, "WEBP")
+_MP4 = Form("an MP4 video", "video/mp4", Kind.CLIP, "mov")
+_M4A = Form("M4A audio", "audio/mp4", Kind.SOUND, "mov")
+_MOV = Form("a QuickTime video", "video/quicktime", Kind.CLIP, "mov")
+_MATROSKA = Form("a Matroska video", "video/x-matroska", Kind.CLIP, "matroska")
+_WEBM = Form("a WebM video", "video/webm", Kind.CLIP, "matroska")
+_WAV = Form("WAV audio", "audio/wav", Kind.SOUND, "wav")
+_FLAC = Form("FLAC audio", "audio/flac", Kind.SOUND, "flac")
+_OGG = Form("Ogg audio", "audio/ogg", Kind.SOUND, "ogg")
+_MP3 = Form("MP3 audio", "audio/mpeg", Kind.SOUND, "mp3")
+_AAC = Form("AAC audio", "audio/aac", Kind.SOUND, "aac")
+
+#: how files begin, the first that fits
+_BEGINNINGS: tuple[tuple[re.Pattern[bytes], Form], ...] = tuple(
+    (re.compile(pattern, re.DOTALL), form)
+    for pattern, form in (
+        (rb"\x89PNG\r\n\x1a\n", _PNG),
+        (rb"\xff\xd8\xff", _JPEG),
+        (rb"RIFF....WEBP", _WEBP),
+        (rb"RIFF....WAVE", _WAV),
+        (rb"RIFF....AVI ", Form("an AVI video")),
+        (rb"GIF8[79]a", Form("a GIF")),
+        (rb"....ftyp(avif|avis)", Form("an AVIF picture")),
+        (rb"....ftyp(heic|heix|hevc|heim|heis|mif1|msf1)", Form("a HEIC picture")),
+        (rb"....ftyp(M4A|M4B)", _M4A),
+        (rb"....ftypqt", _MOV),
+        (rb"....ftyp", _MP4),
+        (rb"....(moov|mdat|wide|free|skip)", _MOV),
+        (rb"\x1aE\xdf\xa3.{0,64}webm", _WEBM),
+        (rb"\x1aE\xdf\xa3", _MATROSKA),
+        (rb"fLaC", _FLAC),
+        (rb"OggS", _OGG),
+        (rb"ID3|\xff[\xfa\xfb\xf2\xf3\xe2\xe3]", _MP3),
+        (rb"\xff[\xf0\xf1\xf8\xf9]", _AAC),
+        (rb"II\*\0|MM\0\*|II\+\0|MM\0\+", Form("a TIFF picture")),
+        (rb"BM....\0\0\0\0", Form("a BMP picture")),
+        (rb"\0\0\0\x0cJXL |\xff\x0a", Form("a JPEG XL picture")),
+        (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", Form("a JPEG 2000 picture")),
+        (rb"8BPS", Form("a Photoshop file")),
+        (rb"v/1\x01", Form("an OpenEXR picture")),
+        (rb"%PDF", Form("a PDF")),
+        (rb"PK\x03\x04", Form("a ZIP archive or an office document")),
+        (rb"\x1f\x8b", Form("a gzip archive")),
+        (rb"\s*(\xef\xbb\xbf)?\s*(<\?xml.*?)?(<!--.*?)?(<!doctype svg.*?)?<svg", Form("an SVG drawing")),
+        (rb"\s*(\xef\xbb\xbf)?\s*#EXTM3U", Form("a playlist")),
+        (rb"(?i)\s*(\xef\xbb\xbf)?\s*(<!doctype html|<html|<head|<body)", Form("a web page")),
+    )
+)
+_WANTED = {
+    Kind.PICTURE: "a PNG, JPEG or WebP picture",
+    Kind.CLIP: "an MP4, MOV, MKV or WebM video",
+    Kind.SOUND: "WAV, MP3, FLAC, Ogg or AAC audio",
+}
+
+
+def kind_of(role: str) -> Kind:
+    """What an input role holds: "image", "last_image", "mask", ... are pictures, "driving_video" a clip."""
+    last = role.rpartition("_")[2]
+    return {"video": Kind.CLIP, "audio": Kind.SOUND}.get(last, Kind.PICTURE)
+
+
+def byte_limit(kind: Kind, limits: IntakeSettings) -> int:
+    return {
+        Kind.PICTURE: limits.max_image_bytes,
+        Kind.CLIP: limits.max_video_bytes,
+        Kind.SOUND: limits.max_audio_bytes,
+    }[kind]
+
+
+def form_of(head: bytes, kind: Kind) -> Form:
+    """The form of a file that begins with `head`. Raises InvalidRequest saying what to send instead."""
+    if not head:
+        raise InvalidRequest(f"the file is empty; send {_WANTED[kind]}")
+    form = next((form for pattern, form in _BEGINNINGS if pattern.match(head)), None)
+    if form is None:
+        what = "a text file" if _is_text(head) else f"not {_WANTED[kind]}"
+        raise InvalidRequest(f"the file is {what}" + (f"; send {_WANTED[kind]}" if what.startswith("a ") else ""))
+    # one container holds either: whoever asked for sound gets its sound
+    if form.kind is Kind.CLIP and kind is Kind.SOUND and form.opens == "mov":
+        return _M4A
+    if form.kind is not kind:
+        raise InvalidRequest(f"the file is {form.name}; send {_WANTED[kind]}")
+    return form
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        # a character cut in half by the end of the head is no sign of anything
+        if error.start < len(head) - 3:
+            return False
+        text = head[: error.start].decode("utf-8")
+    return all(c.isprintable() or c in "\r\n\t\f\b\x1b" for c in text)

@@ -48,11 +48,15 @@ class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox):
         answers, wanted = details
         return [Admitted(job_id, bool(created)) for job_id, created in answers], permits(wanted)
 
-    def claim(self, pool: str, worker: str, *, loaded: str | None = None, permit: str | None = None) -> Claim | None:
+    def claim(
+        self, pool: str, worker: str, *, loaded: str | None = None, permit: str | None = None, nonce: str | None = None
+    ) -> Claim | None:
         """The best job of the pool at this moment, leased to `worker`: fairness picks the tenant, priority then
-        deadline the job, and the `loaded` lane may reorder within the affinity window. None: nothing to do."""
-        # the nonce makes a call that the client sends again find the lease that the first one took
-        answer = self.run("claim", pool, worker, loaded or "", permit or "", uuid4().hex)
+        deadline the job, and the `loaded` lane may reorder within the affinity window. None: nothing to do.
+
+        A call that is said again with the same `nonce` within a few seconds finds the lease that the first one took.
+        """
+        answer = self.run("claim", pool, worker, loaded or "", permit or "", nonce or uuid4().hex)
         if not answer:
             return None
         attempt, job = answer

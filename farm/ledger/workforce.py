@@ -18,6 +18,10 @@ class Workforce(Scripted):
         """Reserve as many permits as there are claimable jobs and workers not yet woken."""
         return permits(self.run("permits", pool))
 
+    def claimable(self, pool: str, *, most: int = 1) -> int:
+        """Jobs of the pool that could be claimed now, counted no further than `most`."""
+        return int(self.run("claimable", pool, most))
+
     def worker_seen(self, worker: str, pool: str, facts: dict[str, Any], *, ttl_s: float, slots: int = 1) -> None:
         """Keep `worker` among the pool's live workers for `ttl_s`; `facts` is shown to operators (device, lane,
         state, job, models). `slots`: jobs that it takes at once; 0 for one that shall be seen and not be woken."""

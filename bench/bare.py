@@ -2,6 +2,7 @@
 on Redis, as a claim would. The broker's address comes from BENCH_BROKER."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -40,7 +41,8 @@ def noop() -> None:
 class Bare:
     """A sender of bare tasks, and a way to wait until each has run."""
 
-    def __init__(self, broker: str) -> None:
+    def __init__(self, broker: str, worker: int) -> None:
+        self._worker = worker
         self._app = _app(broker)
         self._redis = Redis.from_url(broker)
 
@@ -56,6 +58,15 @@ class Bare:
         if self._redis.brpop([RAN], timeout=30) is None:
             raise RuntimeError("the bare worker does not answer")
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """The worker stands still meanwhile, so that a backlog can grow."""
+        os.kill(self._worker, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._worker, signal.SIGCONT)
+
 
 @contextmanager
 def bare_worker(broker: str) -> Iterator[Bare]:
@@ -70,7 +81,7 @@ def bare_worker(broker: str) -> Iterator[Bare]:
     guard.daemon = True
     guard.start()
     try:
-        bare = Bare(broker)
+        bare = Bare(broker, worker.pid)
         bare.run_one()
         yield bare
     finally:

@@ -1,6 +1,7 @@
 """A whole farm under test: the real `wanfarm up` in a folder of its own, with short clocks, whose parts can be killed
 and frozen. It knows no test."""
 
+import contextlib
 import os
 import random
 import signal
@@ -60,7 +61,7 @@ class Farm:
         """`wanfarm up`, until every part is ready and `workers` agents have an engine."""
         with (self.folder / "up.log").open("ab") as log:
             self.up = subprocess.Popen(
-                [sys.executable, "-m", "farm.cli", "--config", str(self.config), "--state-dir", str(self.state_dir), "up"],
+                [sys.executable, "-m", "farm.cli", "--config", self.config, "--state-dir", self.state_dir, "up"],
                 cwd=self.folder,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -69,7 +70,7 @@ class Farm:
                 start_new_session=True,
             )
         self._workers = workers
-        self.wait(lambda: self._is_up(), "the farm to come up")
+        self.wait(self._is_up, "the farm to come up")
         self.settle()
         return self
 
@@ -291,10 +292,8 @@ def fresh_seed() -> int:
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def _merged(base: Mapping[str, Mapping[str, Any]], over: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

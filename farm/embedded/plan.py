@@ -87,7 +87,7 @@ def _loopback(host: str) -> bool:
     return host == "localhost" or host.startswith("127.") or host == "::1"
 
 
-def refuse_written_settings(config: Path | None, folder: StateFolder) -> None:
+def refuse_written_settings(config: str | None, folder: StateFolder) -> None:
     """The file that `up` writes for its parts names its own Redis as if it were a foreign one."""
-    if config is not None and config.absolute() == folder.settings_file:
+    if config is not None and Path(config).absolute() == folder.settings_file:
         raise BadPlan(f"{config} is written by `wanfarm up` for its parts; start it with your own file, or none")

@@ -15,14 +15,15 @@ HEADER = "# Written by `wanfarm up` at every start; changes made here are lost.\
 
 def render(settings: Settings) -> str:
     """TOML that loads to equal settings. None is left out: it is every optional setting's default."""
-    return HEADER + tomli_w.dumps(_plain(settings.model_dump()))
+    return HEADER + tomli_w.dumps(plain(settings.model_dump()))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """`value` in types that TOML and JSON have; None is left out of tables."""
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items() if v is not None}
+        return {str(k): plain(v) for k, v in value.items() if v is not None}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, SecretStr | SecretBytes):

@@ -49,7 +49,7 @@ class PartBroken(FarmError):
 @dataclass(frozen=True)
 class Report:
     """What happened to a part ("ready", "died", "stopping", "stopped") or to the farm as a whole ("up", "draining",
-    "hurrying", "down", with part None). `detail` is for people."""
+    "hurrying", "killing", "down", with part None). `detail` is for people."""
 
     what: str
     part: str | None = None
@@ -65,8 +65,11 @@ class Stack:
         self._say = say
         self._children: list[Child] = []
         self._signals = 0
+        self._announced = 0
         self._up = False
         self._notes: ClientNotes | None = None
+        #: keys were made at this start, so they should be shown
+        self.new_keys = False
         self._plan: Plan | None = None
 
     @property
@@ -106,6 +109,7 @@ class Stack:
         before = [(child.phase, child.pid) for child in self._children]
         self._bury(now)
         if self._signals:
+            self._announce_stop()
             self._stop_next(now)
         for child in self._children:
             self._advance(child, now)
@@ -151,7 +155,9 @@ class Stack:
         if self._notes is None:
             assert self._plan is not None
             try:
+                before = self.folder.client()
                 self._notes = first_keys(self._plan, self.folder)
+                self.new_keys = before is None or before.key != self._notes.key
             except Unavailable:
                 # Redis has died between its first answer and this: it comes again, and so do we
                 return False
@@ -225,6 +231,11 @@ class Stack:
 
     def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
         self._signals += 1
+
+    def _announce_stop(self) -> None:
+        if self._signals > self._announced:
+            self._announced = self._signals
+            self._say(Report({1: "draining", 2: "hurrying"}.get(self._signals, "killing")))
 
 
 def _drain_socket(wake: socket.socket) -> None:

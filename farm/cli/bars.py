@@ -1,0 +1,140 @@
+"""Progress as a person sees it: a bar per job on a terminal, a line per change anywhere else."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from farm.jobs.states import Phase, State
+
+if TYPE_CHECKING:
+    from farm.cli.follow import Follow
+    from farm.cli.output import Output
+    from farm.wire.own_views import JobView
+
+_WORDS = {State.WAITING: "fetching inputs", State.SUCCEEDED: "done", State.CANCELLED: "cancelled"}
+_STYLES = {State.SUCCEEDED: "green", State.FAILED: "red", State.CANCELLED: "yellow", State.RUNNING: "cyan"}
+#: what is on top when not every job fits the terminal
+_ORDER = [State.RUNNING, State.WAITING, State.QUEUED, State.FAILED, State.CANCELLED, State.SUCCEEDED]
+
+
+def title(job: "JobView", wide: int = 32) -> str:
+    text = " ".join((job.name or job.prompt).split())
+    return text if len(text) <= wide else text[: wide - 1] + "…"
+
+
+def words(job: "JobView") -> str:
+    """Where a job is: place in the queue, phase and step, or how it ended."""
+    if job.cancelling and not job.over:
+        return "cancelling"
+    if job.state is State.QUEUED:
+        return _queue_words(job)
+    if job.state is State.RUNNING:
+        steps = f", step {job.step}/{job.steps}" if job.phase is Phase.DENOISING and job.steps else ""
+        return f"{job.phase or 'starting'}{steps}"
+    if job.state is State.FAILED:
+        return f"failed: {job.error.message if job.error else 'no reason was given'}"
+    return _WORDS[job.state]
+
+
+def _queue_words(job: "JobView") -> str:
+    again = f" (attempt {job.attempt + 1})" if job.attempt else ""
+    if job.position is None:
+        return f"queued{again}"
+    return f"{'next in the queue' if job.position == 0 else f'queued, {job.position} before it'}{again}"
+
+
+def duration(seconds: float) -> str:
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
+def took(job: "JobView") -> str:
+    if job.finished_at is None or job.started_at is None:
+        return ""
+    return f"took {duration((job.finished_at - job.started_at).total_seconds())}"
+
+
+def summary(jobs: "Sequence[JobView]") -> str:
+    counts = Counter(job.state for job in jobs)
+    parts = [f"{counts[state]} {state}" for state in State if counts[state]]
+    return f"{len(jobs)} job{'s' if len(jobs) != 1 else ''}: {', '.join(parts)}"
+
+
+@contextmanager
+def shown(follow: "Follow", out: "Output") -> Iterator[Callable[[], None]]:
+    """What to call when something may have changed. Progress is not the result: it goes to standard error."""
+    if out.as_json or not sys.stderr.isatty():
+        yield Lines(follow, quiet=out.as_json).show
+        return
+    from rich.live import Live
+
+    console = out.console(sys.stderr)
+    bars = Bars(follow)
+    with Live(console=console, get_renderable=lambda: bars.render(console.height), refresh_per_second=8) as live:
+        yield lambda: None
+        live.refresh()
+
+
+class Lines:
+    """One line whenever a job's words change (a step alone is not worth one)."""
+
+    def __init__(self, follow: "Follow", *, quiet: bool) -> None:
+        self._follow, self._quiet = follow, quiet
+        self._said: dict[str, str] = {}
+
+    def show(self) -> None:
+        for job in self._follow.jobs:
+            now = words(job).partition(", step")[0]
+            if self._quiet or self._said.get(job.id) == now:
+                continue
+            self._said[job.id] = now
+            ending = f"  {took(job)}" if job.state is State.SUCCEEDED else ""
+            print(f"{time.strftime('%H:%M:%S')}  {title(job):32}  {now}{ending}".rstrip(), file=sys.stderr, flush=True)
+
+
+class Bars:
+    def __init__(self, follow: "Follow") -> None:
+        self._follow = follow
+
+    def render(self, height: int) -> Any:
+        from rich.console import Group
+        from rich.text import Text
+
+        jobs = self._follow.jobs
+        room = max(1, height - 2)
+        shown_jobs: list[JobView] = list(jobs)
+        if len(jobs) > room:
+            # those that move are worth the space; within a state the order that was given stays
+            shown_jobs = sorted(jobs, key=lambda job: _ORDER.index(job.state))[:room]
+        lines: list[Any] = [self._table(shown_jobs)]
+        if len(jobs) > 1:
+            lines.append(Text(summary(jobs), style="dim"))
+        return Group(*lines)
+
+    def _table(self, jobs: "Sequence[JobView]") -> Any:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table.grid(padding=(0, 2))
+        table.add_column(no_wrap=True)
+        table.add_column(width=24)
+        table.add_column(no_wrap=True, overflow="ellipsis")
+        table.add_column(no_wrap=True, justify="right", min_width=4)
+        table.add_column(no_wrap=True)
+        for job in jobs:
+            style = _STYLES.get(job.state, "dim")
+            started = job.state in (State.RUNNING, State.SUCCEEDED)
+            left_s = self._follow.left_s(job.id) if job.state is State.RUNNING else None
+            table.add_row(
+                Text(title(job)),
+                ProgressBar(total=1.0, completed=job.progress, width=24, complete_style=style, finished_style=style),
+                Text(words(job), style=style),
+                Text(f"{job.progress:.0%}" if started else ""),
+                Text(f"{duration(left_s)} left" if left_s is not None else took(job) if job.over else "", style="dim"),
+            )
+        return table

@@ -1,0 +1,136 @@
+"""The way into the command: the list of commands, loaded one by one, and the one place where errors become words."""
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+#: command -> where it is. The order is that of the help
+COMMANDS = {
+    "up": "farm.cli.up:up",
+    "demo": "farm.cli.demo:demo",
+    "submit": "farm.cli.submit:submit",
+    "watch": "farm.cli.watch:watch",
+    "jobs": "farm.cli.jobs:jobs",
+    "show": "farm.cli.jobs:show",
+    "cancel": "farm.cli.jobs:cancel",
+    "download": "farm.cli.jobs:download",
+    "rerender": "farm.cli.rerender:rerender",
+    "models": "farm.cli.models:models",
+    "workers": "farm.cli.workers:workers",
+    "worker": "farm.cli.worker:worker",
+    "tenants": "farm.cli.tenants:tenants",
+    "keys": "farm.cli.keys:keys",
+    "config": "farm.cli.config:config",
+    "completion": "farm.cli.completion:completion",
+}
+
+FAILED, USAGE, UNREACHABLE, REFUSED, DEFECT, INTERRUPTED = 1, 2, 3, 4, 70, 130
+#: set, a defect shows its trace
+DEBUG_ENV = "WANFARM_DEBUG"
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when somebody asks for that command."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        where = COMMANDS.get(cmd_name)
+        if where is None:
+            return None
+        module, _, name = where.partition(":")
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="wanfarm", prog_name="wanfarm")
+def wanfarm() -> None:
+    """One queue in front of a studio's GPUs: render video with Wan 2.2.
+
+    `wanfarm up` starts a farm here; `wanfarm submit --prompt "..."` gives it work; `wanfarm demo` shows all of it.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and leave with its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = wanfarm.main(given, prog_name="wanfarm", standalone_mode=False)
+        sys.stdout.flush()
+    except Exception as error:  # noqa: BLE001 - a person reads this, not a trace
+        sys.exit(_explain(error, as_json="--json" in given))
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explain(error: Exception, *, as_json: bool) -> int:
+    """Say on stderr what went wrong and what to do; returns the exit code."""
+    if isinstance(error, click.exceptions.Abort):
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        # the reader has seen enough (`| head`); keep Python from complaining about it once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    if isinstance(error, click.UsageError) and not as_json:
+        error.show()
+        return error.exit_code
+    code, words = _verdict(error)
+    if code == DEFECT and os.environ.get(DEBUG_ENV):
+        raise error
+    if as_json:
+        print(json.dumps({"error": {"exit_code": code, **words}}), file=sys.stderr)
+    else:
+        field = f"{words['field']}: " if words.get("field") else ""
+        print(f"wanfarm: {field}{words['message']}", file=sys.stderr)
+    return code
+
+
+def _verdict(error: Exception) -> tuple[int, dict[str, Any]]:
+    from farm.jobs.errors import FarmError, RequestError, Unavailable
+
+    verdict: tuple[int, dict[str, Any]]
+    match error:
+        case click.ClickException():
+            verdict = error.exit_code, {"message": error.format_message()}
+        case RequestError():
+            verdict = REFUSED, {"message": error.detail, "field": error.field, "kind": error.slug}
+        case Unavailable():
+            verdict = UNREACHABLE, {"message": str(error), "kind": "unavailable"}
+        case FarmError():
+            verdict = FAILED, {"message": str(error)}
+        case _ if _from_settings(error):
+            verdict = USAGE, {"message": f"the configuration is wrong: {_settings_words(error)}"}
+        case OSError():
+            verdict = FAILED, {"message": f"{error.filename}: {error.strerror}" if error.filename else str(error)}
+        case _:
+            words = f"defect: {type(error).__name__}: {error} (set {DEBUG_ENV}=1 for the trace)"
+            verdict = DEFECT, {"message": words}
+    return verdict
+
+
+def _from_settings(error: Exception) -> bool:
+    """By name: importing pydantic to ask would cost more than most commands."""
+    return type(error).__name__ in ("TOMLDecodeError", "SettingsError", "ValidationError")
+
+
+def _settings_words(error: Exception) -> str:
+    """Every wrong setting by its dotted name."""
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return "; ".join(
+        f"{'.'.join(map(str, one['loc'])) or 'settings'}: {one['msg'].removeprefix('Value error, ')}"
+        for one in error.errors(include_url=False, include_context=False, include_input=False)
+    )

@@ -1,0 +1,126 @@
+"""Following jobs until they are over: the farm's event stream tells at once, a look now and then keeps it true. It
+shows nothing; whoever shows asks for `jobs`."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from farm.cli.pace import Pace
+from farm.jobs.errors import FarmError, Unavailable
+from farm.jobs.states import Phase, State
+
+if TYPE_CHECKING:
+    from farm.client import Client
+    from farm.wire.own_views import JobView
+
+#: seconds between two looks at what the stream does not tell (positions in the queue) or may have missed
+LOOK_S = 1.5
+#: jobs asked about at one look: a batch of thousands must not flood the gateway
+LOOKS = 12
+_TICK_S = 0.1
+_TOLD = ("state", "phase", "progress", "step", "steps", "attempt", "cancelling")
+
+
+class Follow:
+    """`jobs` are the latest views, in the order that was given; `paces` their forecasts."""
+
+    def __init__(self, client: "Client", jobs: "Sequence[JobView]") -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._jobs = {job.id: job for job in jobs}
+        self._pace = {job.id: Pace() for job in jobs}
+        self._stop = threading.Event()
+        self._changed = threading.Event()
+        self._ended: list[str] = []
+        self._turn = 0
+
+    @property
+    def jobs(self) -> "list[JobView]":
+        with self._lock:
+            return list(self._jobs.values())
+
+    def left_s(self, job_id: str) -> float | None:
+        return self._pace[job_id].left_s(time.monotonic())
+
+    def until_over(self, show: Callable[[], None], *, timeout_s: float | None = None) -> "list[JobView]":
+        """Call `show` whenever something may have changed, until every job is over. TimeoutError after timeout_s."""
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        listener = threading.Thread(target=self._listen, name="events", daemon=True)
+        listener.start()
+        try:
+            look_at = 0.0
+            while True:
+                if (now := time.monotonic()) >= look_at or self._ended:
+                    self._look()
+                    look_at = now + LOOK_S
+                show()
+                if all(job.over for job in self.jobs):
+                    return self.jobs
+                if end is not None and time.monotonic() > end:
+                    raise TimeoutError(f"not over after {timeout_s:g} s")
+                self._changed.wait(_TICK_S)
+                self._changed.clear()
+        finally:
+            # the thread hangs in a read: it ends with the process, or at its next event
+            self._stop.set()
+
+    def _listen(self) -> None:
+        """The tenant's stream. Without it (too many streams, no farm) the looks alone go on."""
+        while not self._stop.is_set():
+            try:
+                for event in self._client.jobs.events():
+                    if self._stop.is_set():
+                        return
+                    if event.job in self._jobs:
+                        self._merge(event.job, event.data)
+            except Unavailable:
+                self._stop.wait(LOOK_S)
+            except FarmError:
+                return
+
+    def _merge(self, job_id: str, data: Mapping[str, Any]) -> None:
+        with self._lock:
+            job = self._jobs[job_id]
+            if job.over:
+                return
+            known: dict[str, Any] = {name: data[name] for name in _TOLD if data.get(name) is not None}
+            if "state" in known:
+                known["state"] = State(known["state"])
+            if "phase" in known:
+                known["phase"] = Phase(known["phase"])
+            if known.get("state") in (State.SUCCEEDED, State.FAILED, State.CANCELLED):
+                # the event is thin: result and error come with a look
+                self._ended.append(job_id)
+            else:
+                self._keep(job.model_copy(update=known))
+        self._changed.set()
+
+    def _look(self) -> None:
+        with self._lock:
+            ended, self._ended = self._ended, []
+            open_jobs = [job for job in self._jobs.values() if not job.over]
+        running = [job.id for job in open_jobs if job.state is State.RUNNING]
+        others = [job.id for job in open_jobs if job.state is not State.RUNNING]
+        # the rest take turns
+        turn = self._turn % max(1, len(others))
+        others = (others[turn:] + others[:turn])[: max(1, LOOKS - len(running))]
+        self._turn += len(others)
+        for job_id in dict.fromkeys([*ended, *running[:LOOKS], *others]):
+            try:
+                job = self._client.jobs.get(job_id)
+            except Unavailable:
+                continue
+            with self._lock:
+                self._keep(job)
+
+    def _keep(self, job: "JobView") -> None:
+        self._jobs[job.id] = job
+        self._pace[job.id].see(
+            time.monotonic(),
+            attempt=job.attempt,
+            denoising=job.phase is Phase.DENOISING,
+            step=job.step,
+            steps=job.steps,
+            progress=job.progress,
+        )

@@ -1,0 +1,135 @@
+"""`wanfarm jobs`, `show`, `cancel`, `download`: looking at jobs and ending them."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from farm.cli.session import Session, asks_the_farm
+from farm.jobs.states import State
+
+if TYPE_CHECKING:
+    from farm.wire.own_views import JobView
+
+
+@click.command()
+@click.option("--state", type=click.Choice([str(state) for state in State]), help="Only these.")
+@click.option("--model", help="Only of this model.")
+@click.option("--batch", help="Only with this label.")
+@click.option("--limit", "-n", type=click.IntRange(min=1), default=25, show_default=True, help="How many at most.")
+@asks_the_farm
+def jobs(session: Session, state: str | None, model: str | None, batch: str | None, limit: int) -> None:
+    """List your jobs, newest first."""
+    with session.client() as client:
+        listed = list(islice(client.jobs.list(state=state, model=model, batch=batch, page=min(limit, 100)), limit))
+    if session.out.as_json:
+        session.out.document(listed)
+        return
+    from farm.cli.bars import title, words
+
+    session.out.table(
+        ["job", "what", "model", "size", ">frames", "age", "state"],
+        [
+            [job.id, title(job, 28), job.model, f"{job.width}x{job.height}", job.frames, _age(job), words(job)]
+            for job in listed
+        ],
+        empty='no jobs; wanfarm submit --prompt "..."',
+    )
+
+
+@click.command()
+@click.argument("job_id", metavar="JOB")
+@asks_the_farm
+def show(session: Session, job_id: str) -> None:
+    """Everything about one job."""
+    with session.client() as client:
+        job = client.jobs.get(job_id)
+    if session.out.as_json:
+        session.out.document(job)
+        return
+    from farm.cli.bars import words
+
+    guidance = f"{job.guidance:g}" if job.guidance_2 is None else f"{job.guidance:g}, then {job.guidance_2:g}"
+    session.out.facts(
+        {
+            "job": job.id,
+            "name": job.name,
+            "batch": job.batch,
+            "state": f"{job.state} ({words(job)})" if words(job) != job.state else job.state,
+            "time left": f"about {job.eta_s:.0f} s" if job.eta_s is not None else None,
+            "attempt": f"{job.attempt} of at most {job.max_attempts}" if job.attempt else None,
+            "model": job.model,
+            "task": job.task,
+            "prompt": job.prompt,
+            "negative prompt": job.negative_prompt or None,
+            **{role: ref.sha256 or ref.url for role, ref in job.inputs.items()},
+            "size": f"{job.width}x{job.height}, {job.frames} frames at {job.fps} fps ({job.duration_s:g} s)",
+            "steps": job.steps,
+            "guidance": guidance,
+            "shift": f"{job.shift:g}",
+            "seed": job.seed,
+            "created": _when(job.created_at),
+            "started": _when(job.started_at),
+            "finished": _when(job.finished_at),
+            **(
+                {
+                    "video": f"{job.result.size} bytes, sha256 {job.result.sha256}",
+                    "fetch": f"wanfarm download {job.id}",
+                }
+                if job.result
+                else {}
+            ),
+        }
+    )
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="JOB...", required=True)
+@asks_the_farm
+def cancel(session: Session, ids: Sequence[str]) -> None:
+    """Cancel jobs. A running one stops within one denoising step."""
+    from farm.cli.bars import words
+
+    with session.client() as client:
+        ended = [client.jobs.cancel(job_id) for job_id in dict.fromkeys(ids)]
+    if session.out.as_json:
+        session.out.document(ended)
+        return
+    for job in ended:
+        session.out.line(f"{job.id}  {words(job)}")
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="JOB...", required=True)
+@click.option(
+    "--to", "folder", type=click.Path(path_type=Path, file_okay=False), default=Path("out"), show_default=True
+)
+@asks_the_farm
+def download(session: Session, ids: Sequence[str], folder: Path) -> None:
+    """Fetch video, poster and recipe of finished jobs, and check that they are what the farm committed."""
+    from farm.cli.watch import stems_of
+
+    with session.client() as client:
+        found = [client.jobs.get(job_id) for job_id in dict.fromkeys(ids)]
+        stems = stems_of(found)
+        files = {job.id: client.jobs.download(job, folder, stem=stems[job.id]) for job in found}
+    if session.out.as_json:
+        session.out.document(files)
+        return
+    for one in files.values():
+        session.out.line(str(one.video))
+
+
+def _age(job: "JobView") -> str:
+    seconds = int((datetime.now(UTC) - job.created_at).total_seconds())
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{max(0, seconds)} s"
+
+
+def _when(moment: datetime | None) -> str | None:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment is not None else None

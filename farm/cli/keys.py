@@ -1,0 +1,69 @@
+"""`wanfarm keys`: API keys of tenants. Speaks to the farm's Redis, on the farm's machine."""
+
+from datetime import UTC, datetime
+
+import click
+
+from farm.cli.farm_redis import farm_tenants
+from farm.cli.session import Session, runs_here
+
+
+@click.group()
+def keys() -> None:
+    """API keys of tenants."""
+
+
+@keys.command("list")
+@click.argument("tenant")
+@runs_here
+def list_keys(session: Session, tenant: str) -> None:
+    """List a tenant's keys: what may be seen of them, and when they were last used."""
+    with farm_tenants(session) as known:
+        listed = known.keys(tenant)
+    if session.out.as_json:
+        session.out.document(listed)
+        return
+    session.out.table(
+        ["id", "key", "role", "name", "created", "last used"],
+        [
+            [
+                key.id,
+                f"{key.shown}…",
+                key.role,
+                key.name,
+                datetime.fromtimestamp(key.created_ms / 1000, UTC).strftime("%Y-%m-%d"),
+                key.last_used or "never",
+            ]
+            for key in listed
+        ],
+        empty=f"{tenant} has no keys; wanfarm keys create {tenant}",
+    )
+
+
+@keys.command("create")
+@click.argument("tenant")
+@click.option("--role", type=click.Choice(["tenant", "admin"]), default="tenant", show_default=True)
+@click.option("--name", default="", help="What it is for.")
+@runs_here
+def create_key(session: Session, tenant: str, role: str, name: str) -> None:
+    """Make a key. It is shown once: only its hash is kept."""
+    with farm_tenants(session) as known:
+        key, text = known.create_key(tenant, role=role, name=name)
+    if session.out.as_json:
+        session.out.document({"key": key, "api_key": text})
+        return
+    session.out.line(text)
+    session.out.say(f"key {key.id} of {tenant}: shown only now")
+
+
+@keys.command("revoke")
+@click.argument("key_id", metavar="KEY_ID")
+@runs_here
+def revoke_key(session: Session, key_id: str) -> None:
+    """Revoke a key by its id (`wanfarm keys list`). It stops working within seconds."""
+    with farm_tenants(session) as known:
+        known.revoke_key(key_id)
+    if session.out.as_json:
+        session.out.document({"revoked": key_id})
+    else:
+        session.out.say(f"key {key_id} is revoked")

@@ -1,0 +1,177 @@
+"""`wanfarm models`: what can be rendered, and the weights for it on this machine."""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from farm.cli.session import Session, asks_the_farm, runs_here
+
+if TYPE_CHECKING:
+    from models.weights import PullProgress
+
+_MODELS_DIR = click.option(
+    "--models-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Holds a folder of weights per model. Default: worker.models_dir, else models in the state folder.",
+)
+
+
+@click.group()
+def models() -> None:
+    """Models: what can be rendered, and the weights for it."""
+
+
+@models.command("list")
+@asks_the_farm
+def list_models(session: Session) -> None:
+    """List the farm's models; `ready` are those that a live worker offers."""
+    with session.client() as client:
+        found = client.models()
+    if session.out.as_json:
+        session.out.document(found)
+        return
+    session.out.table(
+        ["model", "does", "ready", "default", "resolutions", "what it is"],
+        [
+            [
+                model.id,
+                " ".join(model.tasks),
+                "yes" if model.available else "no",
+                f"{model.defaults.width}x{model.defaults.height}, {model.defaults.frames} frames, "
+                f"{model.defaults.steps} steps",
+                " ".join(model.resolutions),
+                model.title,
+            ]
+            for model in found
+        ],
+        empty="the farm knows no models",
+    )
+
+
+@models.command("build-tiny")
+@click.argument("ids", nargs=-1, metavar="[MODEL]...")
+@_MODELS_DIR
+@runs_here
+def build_tiny(session: Session, ids: tuple[str, ...], models_dir: Path | None) -> None:
+    """Build the tiny models (random weights: they test the plumbing and draw noise). Nothing is downloaded."""
+    from models import catalog, tiny
+
+    folder = _folder(session, models_dir)
+    wanted = ids or tuple(model.id for model in catalog.MODELS.values() if model.weights.tiny)
+    built = {}
+    for model_id in wanted:
+        _known(model_id)
+        session.out.say(f"building {model_id}")
+        built[model_id] = str(_done(partial(tiny.ensure, folder, model_id)))
+    if session.out.as_json:
+        session.out.document(built)
+        return
+    for path in built.values():
+        session.out.line(path)
+
+
+@models.command("verify")
+@click.argument("ids", nargs=-1, metavar="[MODEL]...")
+@_MODELS_DIR
+@runs_here
+def verify(session: Session, ids: tuple[str, ...], models_dir: Path | None) -> int:
+    """Read every file of the models' weights and say what is wrong with them. Default: all that are here."""
+    from models import catalog, weights
+
+    folder = _folder(session, models_dir)
+    wanted = [_known(model_id) for model_id in ids] or [m for m in catalog.MODELS if (folder / m).is_dir()]
+    if not wanted:
+        raise click.ClickException(f"there are no weights in {folder}")
+    problems = {}
+    for model_id in wanted:
+        problems[model_id] = weights.verify(folder / model_id)
+        if not session.out.as_json:
+            session.out.line(f"{model_id}: {'; '.join(problems[model_id]) or 'whole'}")
+    if session.out.as_json:
+        session.out.document(problems)
+    return 1 if any(problems.values()) else 0
+
+
+@models.command("pull")
+@click.argument("model_id", metavar="MODEL")
+@click.option("--revision", help="A branch, tag or commit of the hub's repository. Default: the catalog's.")
+@_MODELS_DIR
+@runs_here
+def pull(session: Session, model_id: str, revision: str | None, models_dir: Path | None) -> None:
+    """Fetch a model's weights from the hub; goes on where it was interrupted. Tens of gigabytes."""
+    from models import weights
+
+    folder = _folder(session, models_dir)
+    _known(model_id)
+    with _pull_bar(session, model_id) as tell:
+        path = _done(lambda: weights.pull(model_id, folder, revision, tell))
+    if session.out.as_json:
+        session.out.document({"model": model_id, "folder": str(path), "revision": weights.revision_of(path)})
+    else:
+        session.out.line(str(path))
+
+
+def _folder(session: Session, given: Path | None) -> Path:
+    if given is not None:
+        return given
+    settings = session.farm_settings()
+    return settings.worker.models_dir or settings.state_dir / "models"
+
+
+def _known(model_id: str) -> str:
+    from models import catalog
+
+    try:
+        return catalog.get(model_id).id
+    except catalog.ShapeError as error:
+        raise click.BadParameter(error.detail, param_hint="MODEL") from None
+
+
+def _done(work: Callable[[], Path]) -> Path:
+    """`work`, with the errors that people can do something about as words."""
+    from models.weights import WeightsError
+
+    try:
+        return work()
+    except (WeightsError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+class _pull_bar:
+    """A bar on a terminal, a line per tenth anywhere else."""
+
+    def __init__(self, session: Session, model_id: str) -> None:
+        self._session, self._model_id = session, model_id
+        self._told = -1
+        self._progress: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> "Callable[[PullProgress], None]":
+        if sys.stderr.isatty() and not self._session.out.as_json:
+            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                DownloadColumn(),
+                TimeRemainingColumn(),
+                console=self._session.out.console(sys.stderr),
+            )
+            self._task = self._progress.add_task(self._model_id, total=None)
+            self._progress.start()
+        return self.tell
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def tell(self, now: "PullProgress") -> None:
+        if self._progress is not None:
+            self._progress.update(self._task, completed=now.done_bytes, total=now.total_bytes or None)
+        elif now.total_bytes and (tenth := now.done_bytes * 10 // now.total_bytes) > self._told:
+            self._told = tenth
+            self._session.out.say(f"{self._model_id}: {tenth * 10} % of {now.total_bytes / 1e9:.1f} GB")

@@ -1,0 +1,42 @@
+"""How long a render will still take, told only when it can be told honestly. Pure; it is given the time."""
+
+from collections import deque
+
+#: one duration is an accident (the first step warms up), two are a pace
+SAMPLES = 2
+#: steps that the pace is averaged over
+_WINDOW = 8
+
+
+class Pace:
+    """The pace of one job's current attempt. Times are seconds of any one clock.
+
+    A point is taken where a denoising step ends: (time, step, progress). Work beyond denoising (decoding, encoding) is
+    what `progress` says is left then, at the same pace.
+    """
+
+    def __init__(self) -> None:
+        self._attempt = -1
+        self._steps = 0
+        self._points: deque[tuple[float, int, float]] = deque(maxlen=_WINDOW + 1)
+
+    def see(self, now_s: float, *, attempt: int, denoising: bool, step: int, steps: int, progress: float) -> None:
+        """Tell what the job looks like now; as often as you like."""
+        if attempt != self._attempt:
+            self._attempt = attempt
+            self._points.clear()
+        self._steps = steps
+        if denoising and (not self._points or step > self._points[-1][1]):
+            self._points.append((now_s, step, progress))
+
+    def left_s(self, now_s: float) -> float | None:
+        """Seconds until the render is over; None until two steps have been timed, and when the forecast is used up."""
+        if len(self._points) < SAMPLES + 1:
+            return None
+        (t0, step0, done0), (t1, step1, done1) = self._points[0], self._points[-1]
+        per_step_s = (t1 - t0) / (step1 - step0)
+        left_s = per_step_s * (self._steps - step1)
+        if done1 > done0:
+            left_s = max(left_s, (1.0 - done1) * (t1 - t0) / (done1 - done0))
+        left_s -= now_s - t1
+        return left_s if left_s > 0 else None

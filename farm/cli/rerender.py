@@ -1,0 +1,56 @@
+"""`wanfarm rerender`: the same frames again, from a recipe."""
+
+import json
+from pathlib import Path
+
+import click
+
+from farm.cli.session import Session, runs_here
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command()
+@click.argument("source", metavar="RECIPE.json|VIDEO.mp4", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--inputs",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder with the input files, under any name: they are found by content. Default: the recipe's folder.",
+)
+@click.option("--to", "out_dir", type=_FOLDER, default="rerendered", show_default=True, help="A new or empty folder.")
+@click.option("--models-dir", type=_FOLDER, help="Default: as `wanfarm models`.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda:0, ...")
+@runs_here
+def rerender(
+    session: Session, *, source: Path, inputs: Path | None, out_dir: Path, models_dir: Path | None, device: str
+) -> int:
+    """Render a recipe again, here and without a farm, and check that every frame is the same, bit for bit.
+
+    The recipe is a result's recipe.json, or the MP4 itself, which carries one.
+    """
+    from models.output import read_recipe
+    from models.recipe import RecipeError
+    from models.recipe import rerender as again
+    from models.request import RenderFault
+
+    if out_dir.exists() and any(out_dir.iterdir()):
+        raise click.BadParameter(f"{out_dir} is not empty", param_hint="--to")
+    settings = session.farm_settings()
+    folder = models_dir or settings.worker.models_dir or settings.state_dir / "models"
+    try:
+        recipe = read_recipe(source) if source.suffix.lower() == ".mp4" else json.loads(source.read_text())
+        result = again(recipe, inputs or source.parent, folder, out_dir, device=device)
+    except RecipeError as error:
+        raise click.ClickException(str(error)) from None
+    except RenderFault as fault:
+        raise click.ClickException(fault.message) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise click.ClickException(f"{source} is no recipe: {error}") from None
+    if session.out.as_json:
+        session.out.document(
+            {"identical": True, "video": result.video, "frames_sha256": result.recipe["frames_sha256"]}
+        )
+    else:
+        session.out.line(result.video)
+        session.out.say(f"all {result.frames} frames are the same, bit for bit")
+    return 0

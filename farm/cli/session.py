@@ -1,0 +1,124 @@
+"""What every command starts from: which farm, with which key, and how to speak. One per invocation."""
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from farm.cli.output import Output
+
+if TYPE_CHECKING:
+    from farm.client import Client
+    from farm.config import Settings
+    from farm.embedded.folder import ClientNotes, StateFolder
+
+_R = TypeVar("_R")
+
+URL_ENV, KEY_ENV = "WANFARM_URL", "WANFARM_API_KEY"
+
+
+@dataclass
+class Session:
+    """`url`, `key`: as given, else from the state folder's client.toml. `out` knows about --json."""
+
+    out: Output
+    state_dir: Path | None = None
+    config: Path | None = None
+    url: str | None = None
+    key: str | None = None
+
+    def settings(self) -> "Settings":
+        """Environment over the TOML file over defaults; --state-dir over all of them."""
+        from farm.config import CONFIG_ENV, Settings
+
+        if self.config is not None:
+            os.environ[CONFIG_ENV] = str(self.config)
+        return Settings() if self.state_dir is None else Settings(state_dir=self.state_dir)
+
+    def folder(self) -> "StateFolder":
+        from farm.embedded.folder import StateFolder
+
+        return StateFolder(self.state_dir or self.settings().state_dir)
+
+    def farm_settings(self) -> "Settings":
+        """For commands on the farm's own machine: what `wanfarm up` decided here, unless a file is named."""
+        from farm.config import CONFIG_ENV
+
+        folder = self.folder()
+        if self.config is None and CONFIG_ENV not in os.environ and folder.settings_file.exists():
+            self.config = folder.settings_file
+        return self.settings()
+
+    def client(self, *, admin: bool = False) -> "Client":
+        """With the key that was given, else the tenant's (or the operator's) from client.toml."""
+        from farm.client import Client
+
+        url, key, notes = self.url, self.key, None
+        if url is None or key is None:
+            notes = self.folder().client()
+        if url is None:
+            url = _required(notes).url
+        if key is None and notes is not None:
+            # a key of ours must not be sent to somebody else's address
+            ours = url.rstrip("/") == notes.url.rstrip("/")
+            key = (notes.admin_key if admin else notes.key) if ours else None
+        if key is None:
+            raise click.UsageError(f"no API key for {url}: give --key or {KEY_ENV}")
+        return Client(url, key)
+
+
+def _required(notes: "ClientNotes | None") -> "ClientNotes":
+    if notes is None:
+        raise click.UsageError(
+            f"no farm here: run `wanfarm up` in this folder, or give --url and --key ({URL_ENV}, {KEY_ENV})"
+        )
+    return notes
+
+
+def _stated(function: Callable[..., _R], *, address: bool) -> Callable[..., _R]:
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> _R:
+        names = ("state_dir", "config", "url", "key")
+        given: dict[str, Any] = {name: kwargs.pop(name, None) for name in names}
+        session = Session(out=Output(as_json=bool(kwargs.pop("as_json", False))), **given)
+        return function(session, *args, **kwargs)
+
+    options = [
+        click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output."),
+        click.option(
+            "--state-dir",
+            type=click.Path(path_type=Path, file_okay=False),
+            help="The farm's folder. Default: .wanfarm, or state_dir of the configuration.",
+        ),
+    ]
+    if address:
+        options += [
+            click.option("--url", envvar=URL_ENV, show_envvar=True, help="The farm's address."),
+            click.option("--key", envvar=KEY_ENV, show_envvar=True, help="An API key of the farm."),
+        ]
+    else:
+        options.append(
+            click.option(
+                "--config",
+                type=click.Path(path_type=Path, exists=True, dir_okay=False),
+                help="A TOML file of settings.",
+            )
+        )
+    decorated: Callable[..., _R] = run
+    for option in reversed(options):
+        decorated = option(decorated)
+    return decorated
+
+
+def asks_the_farm(function: Callable[..., _R]) -> Callable[..., _R]:
+    """For commands that go over HTTP: --url, --key, --state-dir, --json. The function gets a Session first."""
+    return _stated(function, address=True)
+
+
+def runs_here(function: Callable[..., _R]) -> Callable[..., _R]:
+    """For commands on the farm's own machine: --config, --state-dir, --json. The function gets a Session first."""
+    return _stated(function, address=False)

@@ -1,0 +1,18 @@
+"""`wanfarm worker`: the GPU workers of this machine, for a farm that runs elsewhere (`wanfarm up` starts its own)."""
+
+import click
+
+from farm.cli.session import Session, runs_here
+
+
+@click.command()
+@runs_here
+def worker(session: Session) -> int:
+    """Serve every GPU of this machine (or the CPU) for the farm of the configuration.
+
+    One agent per GPU; what dies is started again. The first SIGTERM finishes the running renders, the second hands
+    them back.
+    """
+    from farm.agent.supervisor import main
+
+    return main(session.farm_settings())

@@ -1,0 +1,112 @@
+"""A folder of weights becomes a pipeline on a device: the same code for real weights and for tiny ones."""
+
+import gc
+import inspect
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from models import catalog, tiny, weights
+from models.catalog import Model
+from models.request import RenderFault
+
+#: catalog precision -> torch dtype of everything but the VAE, which is always fp32
+_DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
+
+
+@dataclass
+class Loaded:
+    """One model in memory. All tasks of the model share its parts; `pipes` is class name -> pipeline over them."""
+
+    model: Model
+    lane: str
+    folder: Path
+    device: Any
+    attention: str
+    pipes: dict[str, Any] = field(default_factory=dict)
+
+    def pipe_for(self, task: str) -> Any:
+        """The pipeline that does `task`, made over the parts already loaded."""
+        name = self.model.pipeline[task]
+        if name not in self.pipes:
+            first = next(iter(self.pipes.values()))
+            self.pipes[name] = _over(_class(name), first)
+        return self.pipes[name]
+
+    @property
+    def experts(self) -> list[Any]:
+        """The transformers, high-noise first."""
+        pipe = next(iter(self.pipes.values()))
+        both = (getattr(pipe, "transformer", None), getattr(pipe, "transformer_2", None))
+        return [expert for expert in both if expert is not None]
+
+
+def folder_of(model: Model, models_dir: Path) -> Path:
+    """Where the model's weights are; tiny ones are built when missing. RenderFault engine_error when they are not."""
+    if model.weights.tiny:
+        return tiny.ensure(models_dir, model.id)
+    folder = models_dir / model.id
+    if not (folder / "model_index.json").is_file():
+        raise RenderFault("engine_error", f"the weights of {model.id} are not on this machine")
+    return folder
+
+
+def offered(models_dir: Path) -> list[str]:
+    """Catalog ids that can be rendered from this folder: those whose weights lie there, and the tiny ones."""
+    return [
+        model.id
+        for model in catalog.MODELS.values()
+        if not model.external and (model.weights.tiny or (models_dir / model.id / "model_index.json").is_file())
+    ]
+
+
+def load(model: Model, lane: str, models_dir: Path, device: Any, task: str) -> Loaded:
+    """Read the weights and put them on the device."""
+    import torch
+    from diffusers import AutoencoderKLWan
+
+    folder = folder_of(model, models_dir)
+    if found := [p.name for p in folder.rglob("*") if p.suffix in weights.PICKLES]:
+        raise RenderFault("engine_error", f"{model.id}: {found[0]} is a pickle; only safetensors are loaded")
+    dtype = getattr(torch, _DTYPES[model.precision])
+    vae = AutoencoderKLWan.from_pretrained(
+        folder, subfolder="vae", dtype=torch.float32, local_files_only=True, use_safetensors=True
+    )
+    name = model.pipeline[task]
+    pipe = _class(name).from_pretrained(folder, vae=vae, dtype=dtype, local_files_only=True, use_safetensors=True)
+    pipe.set_progress_bar_config(disable=True)
+    pipe.to(device)
+    loaded = Loaded(model, lane, folder, device, "native", {name: pipe})
+    for expert in loaded.experts:
+        # said aloud for every model: what one pipeline chose would otherwise be inherited by the next
+        expert.set_attention_backend(loaded.attention)
+        expert.eval()
+    return loaded
+
+
+def unload(loaded: Loaded) -> None:
+    """Let go of every part and give the memory back."""
+    import torch
+
+    for pipe in loaded.pipes.values():
+        pipe.remove_all_hooks()
+    loaded.pipes.clear()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _class(name: str) -> Any:
+    import diffusers
+
+    return getattr(diffusers, name)
+
+
+def _over(cls: Any, pipe: Any) -> Any:
+    """A pipeline of another class over the same parts; nothing is loaded or copied."""
+    takes = inspect.signature(cls.__init__).parameters
+    parts = {name: part for name, part in pipe.components.items() if name in takes}
+    settings = {name: pipe.config[name] for name in ("boundary_ratio", "expand_timesteps") if name in pipe.config}
+    made = cls(**parts, **{name: value for name, value in settings.items() if name in takes})
+    made.set_progress_bar_config(disable=True)
+    return made

@@ -1,0 +1,159 @@
+"""Tiny random weights in the layout of the real ones: the real diffusers classes, small enough for a CPU.
+
+Built from configurations only, offline and deterministic: the same versions build the same bytes. It renders noise.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from models import catalog
+
+#: what the words of a tiny prompt are cut into; any other character is a token of its own
+_WORDS = "a an the of in on and with red fox runs through snow cat dog man woman walks video blurry static"
+
+_DIT = {
+    "patch_size": (1, 2, 2),
+    "num_attention_heads": 2,
+    "attention_head_dim": 12,
+    "text_dim": 32,
+    "freq_dim": 32,
+    "ffn_dim": 48,
+    "num_layers": 2,
+    "cross_attn_norm": True,
+    "qk_norm": "rms_norm_across_heads",
+    "rope_max_seq_len": 1024,
+}
+
+
+def ensure(models_dir: Path, model_id: str) -> Path:
+    """The folder of a tiny model, built when it is missing. Safe when two processes do it at once.
+
+    Raises ValueError for a model that has real weights: those are pulled, never made up.
+    """
+    folder = models_dir / model_id
+    if (folder / "model_index.json").exists():
+        return folder
+    models_dir.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{model_id}.", dir=models_dir))
+    try:
+        build(model_id, draft)
+        draft.chmod(0o755)
+        try:
+            draft.rename(folder)
+        except OSError:  # another process was first (rename onto a folder that is not empty)
+            if not (folder / "model_index.json").exists():
+                raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return folder
+
+
+def build(model_id: str, folder: Path) -> None:
+    """Build the tiny model into `folder`, the same bytes every time."""
+    import torch
+
+    model = catalog.get(model_id)
+    make = _BUILDERS.get(model_id.removesuffix("-tiny"))
+    if not model.weights.tiny or make is None:
+        raise ValueError(f"{model_id} is not a tiny model: its weights are pulled")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        make().save_pretrained(str(folder), safe_serialization=True)
+
+
+def _t2v() -> Any:
+    from diffusers import WanPipeline
+
+    return WanPipeline(
+        **_text(),
+        vae=_vae21(),
+        scheduler=_scheduler(),
+        transformer=_dit(16, 16),
+        transformer_2=_dit(16, 16),
+        boundary_ratio=0.875,
+    )
+
+
+def _i2v() -> Any:
+    from diffusers import WanImageToVideoPipeline
+
+    return WanImageToVideoPipeline(
+        **_text(),
+        vae=_vae21(),
+        scheduler=_scheduler(),
+        transformer=_dit(36, 16),
+        transformer_2=_dit(36, 16),
+        boundary_ratio=0.9,
+    )
+
+
+def _ti2v() -> Any:
+    from diffusers import WanPipeline
+
+    return WanPipeline(**_text(), vae=_vae22(), scheduler=_scheduler(), transformer=_dit(48, 48), expand_timesteps=True)
+
+
+_BUILDERS: dict[str, Callable[[], Any]] = {
+    catalog.T2V_A14B.id: _t2v,
+    catalog.I2V_A14B.id: _i2v,
+    catalog.TI2V_5B.id: _ti2v,
+}
+
+
+def _text() -> dict[str, Any]:
+    """Tokenizer from a literal vocabulary (a trained one would need a file) and a text encoder of two layers."""
+    from transformers import T5Tokenizer, UMT5Config, UMT5EncoderModel
+
+    vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -2.0)]
+    vocab += [("\u2581" + word, -3.0) for word in _WORDS.split()]
+    vocab += [(chr(code), -6.0) for code in range(33, 127)]
+    tokenizer = T5Tokenizer(vocab=vocab, extra_ids=0, additional_special_tokens=[], model_max_length=512)
+    config = UMT5Config(vocab_size=len(tokenizer), d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4)
+    return {"tokenizer": tokenizer, "text_encoder": UMT5EncoderModel(config)}
+
+
+def _dit(in_channels: int, out_channels: int, **more: Any) -> Any:
+    from diffusers import WanTransformer3DModel
+
+    return WanTransformer3DModel(in_channels=in_channels, out_channels=out_channels, **{**_DIT, **more})
+
+
+def _vae21() -> Any:
+    """The shape of Wan 2.1's VAE (every A14B model's): 16 channels, 8x8x4."""
+    from diffusers import AutoencoderKLWan
+
+    return AutoencoderKLWan(
+        base_dim=4, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
+    )
+
+
+def _vae22() -> Any:
+    """The shape of Wan 2.2's VAE (TI2V-5B's): 48 channels, 16x16x4, pixels in patches of two."""
+    from diffusers import AutoencoderKLWan
+
+    return AutoencoderKLWan(
+        base_dim=8,
+        decoder_base_dim=8,
+        z_dim=48,
+        dim_mult=[1, 2, 2, 2],
+        num_res_blocks=1,
+        temperal_downsample=[False, True, True],
+        is_residual=True,
+        in_channels=12,
+        out_channels=12,
+        patch_size=2,
+        scale_factor_spatial=16,
+        latents_mean=[0.0] * 48,
+        latents_std=[1.0] * 48,
+    )
+
+
+def _scheduler() -> Any:
+    from diffusers import UniPCMultistepScheduler
+
+    return UniPCMultistepScheduler(
+        num_train_timesteps=1000, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+    )

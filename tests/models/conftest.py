@@ -1,0 +1,54 @@
+"""One set of tiny weights and one warm renderer for the whole room: imports and loads cost more than renders."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from model_parts import T2V, Render, draw, request_for
+
+from models.renderer import Renderer
+from models.request import Progress, RenderResult
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            # one process imports torch and builds the tiny weights for all of them
+            item.add_marker(pytest.mark.xdist_group("models"))
+
+
+@pytest.fixture(scope="session")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="session")
+def renderer(models_dir: Path) -> Renderer:
+    return Renderer(models_dir, "cpu")
+
+
+@pytest.fixture(scope="session")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """320 x 200 pixels of gradients: wider than every clip of the tests."""
+    return draw(tmp_path_factory.mktemp("pictures") / "picture.png", 320, 200)
+
+
+@pytest.fixture
+def render(renderer: Renderer, tmp_path: Path) -> Render:
+    """render(model, task, **changes): into a folder of its own, checking that progress only ever grows."""
+    count = 0
+
+    def run(model: str = T2V, task: str = "t2v", **changes: Any) -> RenderResult:
+        nonlocal count
+        count += 1
+        told: list[Progress] = []
+        request = request_for(tmp_path / f"out{count}", model, task, **changes)
+        result = renderer.render(request, told.append, lambda: False)
+        fractions = [progress.fraction for progress in told]
+        assert fractions == sorted(fractions)
+        assert fractions[-1] == 1.0
+        return result
+
+    return run

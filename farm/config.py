@@ -168,6 +168,50 @@ class PoolSettings(Section):
     tflops: float | None = Field(None, gt=0)
 
 
+class PriceSettings(Section):
+    """The price book: what a second of video costs a tenant with a credit account. What has no price is refused."""
+
+    #: catalog id -> resolution word -> credits per second of video
+    per_second: dict[str, dict[str, float]] = Field(
+        default_factory=lambda: {
+            # what is charged for the same models elsewhere
+            "wan2.2-animate-14b": {"480p": 6, "580p": 9.5, "720p": 12.5},
+            "wan2.2-t2v-a14b-4step": {"480p": 8, "580p": 12, "720p": 16},
+            "wan2.2-i2v-a14b-4step": {"480p": 8, "580p": 12, "720p": 16},
+        }
+    )
+    #: US dollars of one credit, for dialects that tell costs in dollars
+    credit_usd: float = Field(0.005, gt=0)
+
+
+class WebhookSettings(Section):
+    """Terminal events are posted at least once, retried with growing, jittered pauses until give_up_s."""
+
+    #: a receiver has this long to answer
+    timeout_s: float = 10.0
+    first_retry_s: float = 5.0
+    max_retry_s: float = 3600.0
+    give_up_s: float = 86400.0
+    #: apixo's own rule: this many retries, the first after apixo_first_retry_s
+    apixo_retries: int = 3
+    apixo_first_retry_s: float = 30.0
+    #: posts at once in one io worker; receivers that failed last may use half of them
+    threads: int = 16
+    #: posts at once to one receiver of one tenant; one while it fails
+    per_receiver: int = 4
+    #: how often beat looks for what is due
+    every_s: float = 1.0
+    #: dead letters kept per tenant
+    dead_kept: int = 10_000
+
+
+class SecretSettings(Section):
+    """Secrets of tenants (webhook keys, wiro's API secrets) are encrypted in Redis with this key."""
+
+    #: a Fernet key, the same on every machine of the farm; None: made once, in state_dir/secrets.key
+    key: str | None = None
+
+
 class ModelDefaults(Section):
     """What a dialect without a model field means. Empty: the first offered model that does the task."""
 
@@ -189,6 +233,9 @@ class Settings(BaseSettings):
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     embedded: EmbeddedSettings = Field(default_factory=EmbeddedSettings)
     default_models: ModelDefaults = Field(default_factory=ModelDefaults)
+    prices: PriceSettings = Field(default_factory=PriceSettings)
+    webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
+    secrets: SecretSettings = Field(default_factory=SecretSettings)
     pools: dict[str, PoolSettings] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -1,0 +1,49 @@
+"""The price book: what a clip costs, in micro-credits. Pure: it knows settings and shapes, no tenant and no account."""
+
+import math
+from fractions import Fraction
+
+from farm.config import PriceSettings
+from farm.jobs.spec import JobSpec
+from farm.wire.report import MICRO
+from farm.wire.words import resolution_word
+
+#: roles whose length is the length of the result, when their model makes one from the other
+_LENGTH_ROLES = ("video",)
+_BY_LENGTH = frozenset({"animate", "replace"})
+
+
+class PriceBook:
+    def __init__(self, settings: PriceSettings) -> None:
+        self._rates = {
+            model: {word.lower(): round(rate * MICRO) for word, rate in words.items()}
+            for model, words in settings.per_second.items()
+        }
+
+    def rate(self, model: str, width: int, height: int) -> int | None:
+        """Micro-credits per second of video; None where the book has no price."""
+        return self._rates.get(model, {}).get(resolution_word(width, height))
+
+    def price(self, spec: JobSpec, billed_s: tuple[float, float] | None = None) -> int | None:
+        """Micro-credits of a clip, rounded up; None where the book has no price or the length is not known yet.
+        `billed_s`: a shorter clip costs as much as one of the first length, a longer one as one of the second."""
+        rate, seconds = self.rate(spec.model, spec.width, spec.height), clip_seconds(spec)
+        if rate is None or seconds is None:
+            return None
+        return cost(rate, seconds, billed_s)
+
+
+def clip_seconds(spec: JobSpec) -> Fraction | None:
+    """How long the result will be. What is animated is as long as its video, which is known once that was fetched."""
+    if spec.task in _BY_LENGTH:
+        lengths = [spec.inputs[role].seconds for role in _LENGTH_ROLES if role in spec.inputs]
+        return next((Fraction(s).limit_denominator(1_000_000) for s in lengths if s), None)
+    return Fraction(spec.frames, spec.fps)
+
+
+def cost(rate: int, seconds: Fraction | float, billed_s: tuple[float, float] | None = None) -> int:
+    """Micro-credits of `seconds` at `rate` per second, rounded up."""
+    billed = Fraction(seconds)
+    if billed_s is not None:
+        billed = min(max(billed, Fraction(billed_s[0])), Fraction(billed_s[1]))
+    return math.ceil(billed * rate)

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import e2e_processes as processes
+import e2e_processes
 import tomli_w
 from redis import Redis
 
@@ -117,8 +117,8 @@ class Farm:
         """Processes of a part by now; one, but for agents and engines."""
         if part in ("agent", "engine"):
             return [p.pid for p in self._below_worker(part)]
-        pid = processes.run_file(self.state_dir).get("parts", {}).get(part, {}).get("pid")
-        return [pid] if pid is not None and processes.alive(pid) else []
+        pid = e2e_processes.run_file(self.state_dir).get("parts", {}).get(part, {}).get("pid")
+        return [pid] if pid is not None and e2e_processes.alive(pid) else []
 
     def kill(self, part: str, pid: int | None = None) -> None:
         """SIGKILL to the part (`pid`: to that one of its processes), and until the kernel has carried it out."""
@@ -140,7 +140,7 @@ class Farm:
         for target in targets:
             _signal(target, number)
         if number is signal.SIGKILL:
-            self.wait(lambda: not any(map(processes.alive, targets)), f"{part} to die")
+            self.wait(lambda: not any(map(e2e_processes.alive, targets)), f"{part} to die")
 
     def restarted(self, part: str, before: list[int]) -> Callable[[], bool]:
         """Whether `part` has a process again and none of those `before`."""
@@ -151,17 +151,17 @@ class Farm:
 
         return answer
 
-    def processes(self) -> list[processes.Process]:
+    def processes(self) -> list[e2e_processes.Process]:
         """Everything on this machine that has to do with this farm's folder."""
-        return [p for p in processes.mentioning(str(self.folder)) if p.pid != os.getpid()]
+        return [p for p in e2e_processes.mentioning(str(self.folder)) if p.pid != os.getpid()]
 
     def engine_of(self, agent: int) -> list[int]:
-        return [p.pid for p in processes.descendants(agent) if p.pid in self.pids("engine")]
+        return [p.pid for p in e2e_processes.descendants(agent) if p.pid in self.pids("engine")]
 
     def agent_at(self, job: str) -> int:
         """The agent whose engine began the last render of `job`."""
         engine = self.renders(job)[-1][1]
-        return next(p.parent for p in processes.everything() if p.pid == engine)
+        return next(p.parent for p in e2e_processes.everything() if p.pid == engine)
 
     # --- its insides
     @property
@@ -187,6 +187,10 @@ class Farm:
     def client(self) -> Client:
         """Asks again for as long as a part may be away."""
         return Client(self.notes["url"], self.notes["key"], patience_s=PATIENCE_S)
+
+    def impatient(self) -> Client:
+        """Takes the first answer."""
+        return Client(self.notes["url"], self.notes["key"], timeout_s=10.0, patience_s=0.0)
 
     def submit(self, prompt: str, **shot: Any) -> str:
         """The id of an acknowledged job; sent again under one idempotency key until it is."""
@@ -246,19 +250,19 @@ class Farm:
             if log.exists():
                 ending = log.read_bytes()[-20_000:].decode(errors="replace").splitlines()[-lines:]
                 told += [f"--- {log.name}", *ending]
-        told.append(f"--- run.json: {processes.run_file(self.state_dir)}")
+        told.append(f"--- run.json: {e2e_processes.run_file(self.state_dir)}")
         return "\n".join(told)
 
     def _is_up(self) -> bool:
-        running = processes.run_file(self.state_dir)
+        running = e2e_processes.run_file(self.state_dir)
         return bool(running.get("up")) and self.up is not None and running.get("pid") == self.up.pid
 
     def _phase(self, part: str) -> str | None:
-        return processes.run_file(self.state_dir).get("parts", {}).get(part, {}).get("phase")
+        return e2e_processes.run_file(self.state_dir).get("parts", {}).get(part, {}).get("phase")
 
     def _is_settled(self) -> bool:
-        parts = processes.run_file(self.state_dir).get("parts", {})
-        if not parts or any(part["phase"] != "ready" or not processes.alive(part["pid"]) for part in parts.values()):
+        parts = list(e2e_processes.run_file(self.state_dir).get("parts", {}).values())
+        if not parts or not all(p["phase"] == "ready" and e2e_processes.alive(p["pid"]) for p in parts):
             return False
         try:
             offering = [worker for worker in self.ledger().workers() if worker.get("models")]
@@ -266,8 +270,8 @@ class Farm:
             return False
         return len(offering) >= self._workers and len(self.pids("engine")) >= self._workers
 
-    def _below_worker(self, part: str) -> list[processes.Process]:
-        found = [p for pid in self.pids("worker") for p in processes.descendants(pid)]
+    def _below_worker(self, part: str) -> list[e2e_processes.Process]:
+        found = [p for pid in self.pids("worker") for p in e2e_processes.descendants(pid)]
         agents = [p for p in found if "farm.agent" in p.command]
         if part == "agent":
             return agents

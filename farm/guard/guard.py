@@ -59,13 +59,15 @@ class Guard:
         # certifi's authorities and the system's: a studio's own are among the latter
         self._tls = tls or httpcore.default_ssl_context()
 
-    def vet(self, url: str, *, seconds: float | None = None) -> None:
-        """Raise unless `url` could be fetched from now, by its form and its addresses. Dials nobody."""
-        self._vetted(target(url), Deadline(seconds or self._settings.connect_s), FETCH_PORTS)
+    def vet(self, url: str, *, webhook: bool = False, resolve: bool = True, seconds: float | None = None) -> None:
+        """Raise unless `url` could be dialled from now, by its form and its addresses. Dials nobody.
 
-    def vet_webhook(self, url: str, *, seconds: float | None = None) -> None:
-        """As vet, for an address to post to: https, except inside the allowed networks."""
-        self._vetted_webhook(target(url), Deadline(seconds or self._settings.connect_s))
+        A webhook must be https, except inside the allowed networks. Without `resolve` a name is taken on trust until
+        it is dialled; a literal address never is.
+        """
+        where = target(url)
+        if resolve or where.literal:
+            self._vetted(where, Deadline(self._settings.connect_s if seconds is None else seconds), webhook=webhook)
 
     def fetch(self, url: str, out: BinaryIO, *, limit: int, seconds: float | None = None) -> Fetched:
         """GET `url` into `out`, at most `limit` bytes in `seconds` (default: settings.total_s) all told.
@@ -75,7 +77,7 @@ class Guard:
         deadline = Deadline(self._settings.total_s if seconds is None else seconds)
         where = target(url)
         for _ in range(self._settings.max_redirects + 1):
-            addresses = self._vetted(where, deadline, FETCH_PORTS)
+            addresses = self._vetted(where, deadline)
             with self._exchange(b"GET", where, addresses, deadline) as response:
                 if response.status not in _REDIRECTS:
                     return _received(response, where, out, limit)
@@ -86,13 +88,13 @@ class Guard:
         """POST `body` once, as it is. A redirect is an answer like any other: it is not followed."""
         deadline = Deadline(self._settings.total_s if seconds is None else seconds)
         where = target(url)
-        addresses = self._vetted_webhook(where, deadline)
+        addresses = self._vetted(where, deadline, webhook=True)
         with self._exchange(b"POST", where, addresses, deadline, headers=headers, body=body) as response:
             return Answer(
                 response.status, {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in response.headers}
             )
 
-    def _vetted(self, where: Target, deadline: Deadline, ports: frozenset[int]) -> list[Address]:
+    def _vetted(self, where: Target, deadline: Deadline, *, webhook: bool = False) -> list[Address]:
         """The addresses behind the name, all of them good: one bad one among them refuses the whole."""
         limit_s = max(0.0, min(self._settings.connect_s, deadline.left_s))
         found = []
@@ -104,16 +106,9 @@ class Guard:
             if not is_inside(address, self._allowed):
                 if not is_public(address):
                     raise AddressRefused("the URL leads to an address that is not public")
-                if where.port not in ports:
-                    raise AddressRefused(f"port {where.port} is not dialled; use {_either(ports)}")
+                _check_public(where, webhook)
             found.append(address)
         return found
-
-    def _vetted_webhook(self, where: Target, deadline: Deadline) -> list[Address]:
-        addresses = self._vetted(where, deadline, POST_PORTS if where.scheme == "https" else FETCH_PORTS)
-        if where.scheme != "https" and not all(is_inside(address, self._allowed) for address in addresses):
-            raise AddressRefused("the URL must begin with https://")
-        return addresses
 
     @contextmanager
     def _exchange(
@@ -156,6 +151,15 @@ class Guard:
             raise AddressUnreachable("the address broke off or does not speak HTTP", passing=True) from None
 
 
+def _check_public(where: Target, webhook: bool) -> None:
+    """What is asked of a URL that leads outside the allowed networks."""
+    if webhook and where.scheme != "https":
+        raise AddressRefused("the URL must begin with https://")
+    ports = POST_PORTS if webhook else FETCH_PORTS
+    if where.port not in ports:
+        raise AddressRefused(f"port {where.port} is not dialled; use {', '.join(map(str, sorted(ports)))}")
+
+
 def _received(response: httpcore.Response, where: Target, out: BinaryIO, limit: int) -> Fetched:
     """Write the body of a plain 200 to `out`, counting while reading."""
     if response.status != 200:
@@ -188,7 +192,3 @@ def _next(where: Target, response: httpcore.Response) -> Target:
         raise AddressRefused("the address redirects to what is not a URL") from None
     except AddressRefused as refused:
         raise AddressRefused(f"after a redirect: {refused.detail}") from None
-
-
-def _either(ports: frozenset[int]) -> str:
-    return ", ".join(map(str, sorted(ports)))

@@ -76,13 +76,16 @@ class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox):
         shown = "" if progress is None else round(progress, 4)
         return Verdict(self.run("heartbeat", job_id, attempt, phase or "", shown, step, steps))
 
-    def intake_done(self, job_id: str, attempt: int, inputs: dict[str, InputRef]) -> tuple[CommitOutcome, list[Permit]]:
-        """waiting -> queued: every input is stored. Ends the intake lease."""
+    def intake_done(
+        self, job_id: str, attempt: int, inputs: dict[str, InputRef], *, size: tuple[int, int] | None = None
+    ) -> tuple[CommitOutcome, list[Permit]]:
+        """waiting -> queued: every input is stored. Ends the intake lease. `size` is the clip's (width, height), where
+        it had to wait for the picture (JobSpec.picture_area)."""
         with mapped():
             body = self._redis.get(self._keys("body", job_id))
         if not isinstance(body, str):
             return CommitOutcome.FENCED, []
-        outcome, wanted = self.run("intake_done", job_id, attempt, with_inputs(body, inputs), durable=True)
+        outcome, wanted = self.run("intake_done", job_id, attempt, with_inputs(body, inputs, size), durable=True)
         return CommitOutcome(outcome), permits(wanted)
 
     def commit(self, job_id: str, attempt: int, artifacts: Artifacts, *, gpu_s: float) -> CommitOutcome:

@@ -38,6 +38,16 @@ class Reading(Scripted):
         found = {answer[0]: decode(answer) for answer in self.run("read", *known) if answer}
         return [found.get(job_id) for job_id in job_ids]
 
+    def known_key(self, tenant: str, idempotency_key: str) -> tuple[str, str] | None:
+        """(job id, body_sha256) of the job that came with this key in the last 24 h. Only admit decides; this spares a
+        repeated request the work before it."""
+        with mapped():
+            known = self._redis.get(self._keys("idem", tenant, idempotency_key))
+        if not isinstance(known, str):
+            return None
+        job_id, _, body_sha256 = known.partition(" ")
+        return job_id, body_sha256
+
     def page(
         self,
         tenant: str,

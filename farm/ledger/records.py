@@ -60,10 +60,13 @@ def inputs_json(inputs: Mapping[str, InputRef]) -> dict[str, Any]:
     }
 
 
-def with_inputs(body: str, inputs: Mapping[str, InputRef]) -> str:
-    """The body of a job whose inputs are stored now."""
+def with_inputs(body: str, inputs: Mapping[str, InputRef], size: tuple[int, int] | None = None) -> str:
+    """The body of a job whose inputs are stored now, and whose size is final."""
     plain = json.loads(body)
     plain["spec"]["inputs"] = inputs_json(inputs)
+    plain["spec"].pop("picture_area", None)
+    if size is not None:
+        plain["spec"]["width"], plain["spec"]["height"] = size
     return _dumps(plain)
 
 

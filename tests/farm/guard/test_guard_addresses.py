@@ -105,12 +105,12 @@ def test_ports_are_few_outside_the_allowed_networks() -> None:
 
 def test_webhooks_are_https_except_at_home() -> None:
     guard = Guard(IntakeSettings(allow_networks=("127.0.0.0/8",)), resolver=lambda name, seconds: ["8.8.8.8"])
-    guard.vet_webhook("https://example.com/hook")
-    guard.vet_webhook("http://127.0.0.1:9999/hook")
+    guard.vet("https://example.com/hook", webhook=True)
+    guard.vet("http://127.0.0.1:9999/hook", webhook=True)
     with pytest.raises(AddressRefused, match="https"):
-        guard.vet_webhook("http://example.com/hook")
+        guard.vet("http://example.com/hook", webhook=True)
     with pytest.raises(AddressRefused, match="port 80"):
-        guard.vet_webhook("https://example.com:80/hook")
+        guard.vet("https://example.com:80/hook", webhook=True)
 
 
 def test_a_name_that_does_not_resolve_is_unreachable_never_waved_through() -> None:
@@ -133,3 +133,14 @@ def test_the_system_resolver_gives_all_addresses_and_keeps_its_time(monkeypatch:
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: time.sleep(1) or [])
     with pytest.raises(TimeoutError):
         system_resolver("slow.example.com", 0.05)
+
+
+def test_without_a_look_up_only_the_form_and_literals_are_judged() -> None:
+    def asked(name: str, seconds: float) -> list[str]:
+        pytest.fail("nobody was to be asked")
+
+    guard = Guard(IntakeSettings(), resolver=asked)
+    guard.vet("http://example.com/", resolve=False)
+    for url in ("http://10.0.0.1/", "ftp://example.com/", "http://8.8.8.8:22/"):
+        with pytest.raises(AddressRefused):
+            guard.vet(url, resolve=False)

@@ -1,0 +1,93 @@
+"""Which pool serves a model, and how long it will take there. Knows what workers report; reserves nothing."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from farm.config import Settings
+from farm.jobs.errors import ModelUnavailable, Unavailable
+from models.catalog import MODELS, Settled
+
+#: seconds that the workers' reports are used before they are asked for again
+_FRESH_S = 1.0
+#: a pool whose workers fell silent is still sent jobs for this long: they restart, and the queue waits for them
+_REMEMBERED_S = 900.0
+#: seconds; loading, encoding and uploading take a moment whatever the model
+_LEAST_S = 1.0
+
+
+class Pools:
+    """One per process; threads may share it. `workers` is Ledger.workers."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        workers: Callable[[], Sequence[Mapping[str, Any]]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._workers = workers
+        self._clock = clock
+        self._asked = -1e9
+        self._live: list[tuple[str, frozenset[str]]] = []
+        #: (model, pool) -> when a live worker last said so
+        self._seen: dict[tuple[str, str], float] = {}
+
+    def offered(self) -> tuple[str, ...]:
+        """Ids of the models that some pool serves, in the catalog's order."""
+        self._refresh()
+        return tuple(model for model in MODELS if self._candidates(model))
+
+    def offered_or_unavailable(self) -> tuple[str, ...]:
+        """As offered; raises Unavailable while nobody has said what it serves."""
+        if offered := self.offered():
+            return offered
+        raise Unavailable("no worker has said yet which models it renders; try again in a moment", 5.0)
+
+    def pool_for(self, model: str) -> str:
+        """The pool to queue a job of `model` in: the one with the most live workers for it.
+
+        Raises ModelUnavailable when other models are served but not this one, Unavailable when nothing is known yet.
+        """
+        self._refresh()
+        if candidates := self._candidates(model):
+            return min(candidates, key=lambda pool: (-self._count(pool, model), pool))
+        offered = ", ".join(self.offered_or_unavailable())
+        raise ModelUnavailable(f"{model!r} is not rendered here; choose one of {offered}", "model")
+
+    def predict_s(self, shape: Settled, pool: str) -> float:
+        """Seconds that one GPU of the pool is expected to take for the shape."""
+        return max(_LEAST_S, shape.work_tflop / self.tflops(pool))
+
+    def tflops(self, pool: str) -> float:
+        """Speed of one GPU of the pool, TFLOP/s: as configured, else the house's first guess."""
+        configured = self._settings.pools.get(pool)
+        return (configured and configured.tflops) or self._settings.scheduling.assumed_tflops
+
+    def wall_s(self, predicted_s: float) -> float:
+        """The longest that one attempt may take."""
+        lease = self._settings.lease
+        return max(lease.wall_min_s, lease.wall_factor * predicted_s)
+
+    def _candidates(self, model: str) -> set[str]:
+        horizon = self._clock() - _REMEMBERED_S
+        found = {pool for (seen, pool), when in list(self._seen.items()) if seen == model and when >= horizon}
+        found |= {name for name, pool in self._settings.pools.items() if model in pool.models}
+        if model in self._settings.worker.models:
+            found.add(self._settings.worker.pool)
+        return found
+
+    def _count(self, pool: str, model: str) -> int:
+        return sum(pool == name and model in models for name, models in self._live)
+
+    def _refresh(self) -> None:
+        now = self._clock()
+        if now - self._asked < _FRESH_S:
+            return
+        live = [
+            (str(worker["pool"]), frozenset(map(str, worker.get("models") or ())))
+            for worker in self._workers()
+            if worker.get("pool")
+        ]
+        self._seen.update({(model, pool): now for pool, models in live for model in models})
+        self._live, self._asked = live, now

@@ -1,0 +1,354 @@
+"""The one way in: drafts from any dialect become NewJobs, are admitted, and workers are woken. Knows no dialect.
+
+Everything cheap is checked first, then what has to be read, then what has to be stored; the ledger comes last. So a
+request with anything wrong in it leaves nothing behind.
+"""
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol, TypeVar
+
+from farm import shape
+from farm.config import Settings
+from farm.guard.dial import Deadline
+from farm.intake.intake import Content, Intake
+from farm.jobs.draft import Draft, Source
+from farm.jobs.errors import (
+    AddressUnreachable,
+    Conflict,
+    InvalidRequest,
+    ModelUnavailable,
+    RequestError,
+)
+from farm.jobs.ids import new_job_id
+from farm.jobs.job import Admitted, NewJob
+from farm.jobs.spec import InputRef, JobSpec
+from farm.ledger.ledger import Ledger
+from farm.ledger.outcomes import Permit
+from farm.pools import Pools
+from farm.store import Store
+from models.catalog import MAX_PROMPT_CHARS, MAX_SEED, MODELS, Model
+
+_A = TypeVar("_A")
+_B = TypeVar("_B")
+
+MAX_ATTEMPTS = 10
+MAX_NAME_CHARS = 200
+MAX_BATCH_CHARS = 100
+MAX_KEY_CHARS = 255
+MAX_METADATA = 16
+MAX_METADATA_KEY_CHARS = 64
+MAX_METADATA_CHARS = 512
+#: a seed that nobody chose is short enough to say aloud and to survive any client's JSON numbers
+_SEEDS = 2**32
+#: host names of one request that are resolved before it is accepted; intake resolves the rest
+_VETTED_NAMES = 8
+
+
+class Publisher(Protocol):
+    """farm.permits.Permits; it never raises."""
+
+    def publish(self, permits: Sequence[Permit]) -> object: ...
+
+
+@dataclass
+class _Plan:
+    """A draft on its way. `contents` were read and checked, the other inputs stay addresses for the io worker."""
+
+    draft: Draft
+    model: Model
+    task: str
+    pool: str
+    shape: shape.Shape
+    contents: dict[str, Content] = field(default_factory=dict)
+
+
+class Submissions:
+    """One per process; threads may share it.
+
+    price   what a job costs in micro-credits, to be held on admission; None where nobody pays
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        store: Store,
+        permits: Publisher,
+        *,
+        intake: Intake | None = None,
+        pools: Pools | None = None,
+        price: Callable[[NewJob], int | None] | None = None,
+        clock_ms: Callable[[], int] = lambda: int(time.time() * 1000),
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._permits = permits
+        self.intake = intake or Intake(settings, store)
+        self.pools = pools or Pools(settings, ledger.workers)
+        self._price = price
+        self._clock_ms = clock_ms
+
+    def submit(self, tenant: str, drafts: Sequence[Draft], *, wait_inputs: bool) -> list[Admitted]:
+        """Admit all of the drafts or none. With `wait_inputs` the caller learns here what is wrong with a picture
+        behind a URL; without, and when this process is fetching too many, the job is accepted as `waiting`.
+
+        Raises InvalidRequest and its kin, TooLarge, Conflict, TooMany, PaymentRequired, Unavailable. Where there are
+        several drafts, the field begins with `jobs.<n>.`.
+        """
+        if not drafts:
+            raise InvalidRequest("there is no job in it")
+        marks = [_mark(draft) if draft.idempotency_key is not None else None for draft in drafts]
+        if (before := self._seen_before(tenant, drafts, marks)) is not None:
+            return before
+        plans = _each(drafts, self._plan)
+        self._vet_addresses(drafts)
+        with ExitStack() as reading:
+            self._read(tenant, plans, wait_inputs, reading)
+            _each(plans, self._resize)
+            refs = self._keep(tenant, plans)
+        jobs = [self._job(tenant, *each) for each in zip(plans, refs, marks, strict=True)]
+        if self._price is not None:
+            jobs = [replace(job, hold=self._price(job)) for job in jobs]
+        admitted, permits = self._ledger.admit(jobs)
+        self._permits.publish(permits)
+        return admitted
+
+    def _seen_before(self, tenant: str, drafts: Sequence[Draft], marks: Sequence[str | None]) -> list[Admitted] | None:
+        """The first answer, when all of it was said before: a repeated request must not depend on its inputs' still
+        being there."""
+        found = []
+        for draft, mark in zip(drafts, marks, strict=True):
+            if draft.idempotency_key is None or mark is None:
+                return None
+            _check_text(draft, "idempotency_key", MAX_KEY_CHARS)
+            known = self._ledger.known_key(tenant, draft.idempotency_key)
+            if known is None:
+                return None
+            job_id, body_sha256 = known
+            if body_sha256 != mark:
+                name = draft.field_names.get("idempotency_key", "idempotency_key")
+                raise Conflict("this idempotency key came with another request before", name)
+            found.append(Admitted(job_id, created=False))
+        return found
+
+    def _plan(self, draft: Draft) -> _Plan:
+        """All that can be checked without reading an input."""
+        self._check_words(draft)
+        shape.check_numbers(draft)
+        _check_range(draft, "seed", 0, MAX_SEED)
+        _check_range(draft, "priority", 0, 9)
+        _check_range(draft, "max_attempts", 1, MAX_ATTEMPTS)
+        if draft.deadline_ms is not None and draft.deadline_ms <= self._clock_ms():
+            raise shape.refused(draft, "deadline_ms", "is in the past")
+        if draft.loras:
+            raise shape.refused(draft, "loras", "jobs take no LoRAs here")
+        for role, source in draft.inputs.items():
+            given = (source.url, source.data, source.upload, source.base64)
+            if sum(value is not None for value in given) != 1:
+                raise shape.refused(draft, role, "give exactly one of an address, the data, or an upload")
+        model = self.model_for(draft)
+        if draft.options:
+            raise shape.refused(draft, "options", f"{model.id} knows no option {next(iter(draft.options))!r}")
+        task = shape.task_of(draft, model)
+        return _Plan(draft, model, task, self._pool(draft, model), shape.settle(draft, model, task, None))
+
+    def _check_words(self, draft: Draft) -> None:
+        if draft.prompt is None or not isinstance(draft.prompt, str) or not draft.prompt.strip():
+            raise shape.refused(draft, "prompt", "a prompt is required and must not be empty")
+        _check_text(draft, "prompt", MAX_PROMPT_CHARS)
+        _check_text(draft, "negative_prompt", MAX_PROMPT_CHARS)
+        _check_text(draft, "idempotency_key", MAX_KEY_CHARS)
+        _check_text(draft, "name", MAX_NAME_CHARS)
+        _check_text(draft, "batch", MAX_BATCH_CHARS)
+        for name in ("model", "task", "resolution"):
+            _check_text(draft, name, MAX_NAME_CHARS)
+        if len(draft.metadata) > MAX_METADATA:
+            raise shape.refused(draft, "metadata", f"may have {MAX_METADATA} entries")
+        for key, value in draft.metadata.items():
+            if not isinstance(key, str) or not isinstance(value, str):
+                raise shape.refused(draft, "metadata", "keys and values must be strings")
+            _check_text(draft, "metadata", MAX_METADATA_KEY_CHARS, key)
+            _check_text(draft, "metadata", MAX_METADATA_CHARS, value)
+
+    def model_for(self, draft: Draft) -> Model:
+        """The model named, or the default one for what was given. Raises as submit does."""
+        if draft.model is not None:
+            if draft.model not in MODELS:
+                offered = ", ".join(self.pools.offered() or sorted(MODELS))
+                name = draft.field_names.get("model", "model")
+                raise ModelUnavailable(f"unknown model {draft.model!r}; choose one of {offered}", name)
+            return MODELS[draft.model]
+        task = draft.task or ("i2v" if shape.picture_role(draft) else "t2v")
+        chosen = getattr(self._settings.default_models, task, None)
+        for name in (chosen,) if chosen else self.pools.offered_or_unavailable():
+            model = MODELS.get(name)
+            if model is None:
+                raise ModelUnavailable(f"the default model {name!r} is not in the catalog", "model")
+            if task in model.tasks and set(draft.inputs) <= set(model.tasks[task]):
+                return model
+        raise shape.refused(draft, "model", f"no model here does {task} with {', '.join(draft.inputs) or 'no inputs'}")
+
+    def _pool(self, draft: Draft, model: Model) -> str:
+        try:
+            return self.pools.pool_for(model.id)
+        except ModelUnavailable as error:
+            error.field = draft.field_names.get("model", "model")
+            raise
+
+    def _vet_addresses(self, drafts: Sequence[Draft]) -> None:
+        """Refuse at once what the guard would refuse later. A name server that is away is no reason to."""
+        deadline = Deadline(self._settings.intake.connect_s)
+        vetted: set[tuple[bool, str]] = set()
+
+        def vet(draft: Draft) -> None:
+            asked = [(source.url, role, False) for role, source in draft.inputs.items()]
+            for url, name, webhook in (*asked, (draft.webhook_url, "webhook_url", True)):
+                if url is None or (webhook, url) in vetted:
+                    continue
+                vetted.add((webhook, url))
+                resolve = len(vetted) <= _VETTED_NAMES and deadline.left_s > 0
+                try:
+                    self.intake.guard.vet(url, webhook=webhook, resolve=resolve, seconds=deadline.left_s)
+                except RequestError as error:
+                    if isinstance(error, AddressUnreachable) and error.passing:
+                        continue
+                    error.field = draft.field_names.get(name, name)
+                    raise
+
+        _each(drafts, vet)
+
+    def _read(self, tenant: str, plans: Sequence[_Plan], wait_inputs: bool, reading: ExitStack) -> None:
+        """Fill in the plans' contents. The same address or upload in several drafts is read once."""
+        deadline = Deadline(self._settings.intake.total_s)
+        known: dict[tuple[str, Source], Content] = {}
+        urls = {source.url for plan in plans for source in plan.draft.inputs.values() if source.url is not None}
+        fetch = wait_inputs and len(urls) <= self._settings.intake.sync_fetches
+
+        def look(plan: _Plan, role: str, source: Source) -> Content | None:
+            name = plan.draft.field_names.get(role, role)
+            if source.url is None:
+                return self.intake.look(tenant, role, source, field=name)
+            if not fetch or deadline.left_s <= 0:
+                return None
+            with self.intake.fetch_slot() as free:
+                return self.intake.look(tenant, role, source, field=name, seconds=deadline.left_s) if free else None
+
+        def read(plan: _Plan) -> None:
+            for role, source in plan.draft.inputs.items():
+                content = known.get((role, source)) or look(plan, role, source)
+                if content is not None:
+                    if (role, source) not in known:
+                        reading.callback(content.close)
+                        known[role, source] = content
+                    plan.contents[role] = content
+
+        _each(plans, read)
+
+    def _resize(self, plan: _Plan) -> None:
+        """Now that pictures were read, their shape is known."""
+        content = plan.contents.get(shape.picture_role(plan.draft) or "")
+        if content is not None and content.media.width and content.media.height:
+            size = content.media.width, content.media.height
+            plan.shape = shape.settle(plan.draft, plan.model, plan.task, size)
+
+    def _keep(self, tenant: str, plans: Sequence[_Plan]) -> list[dict[str, InputRef]]:
+        """Every input stored, or still an address."""
+        kept: dict[str, InputRef] = {}
+        for plan in plans:
+            for content in plan.contents.values():
+                if content.sha256 not in kept:
+                    kept[content.sha256] = self.intake.keep(tenant, content)
+        return [
+            {
+                role: kept[plan.contents[role].sha256] if role in plan.contents else InputRef(url=source.url)
+                for role, source in plan.draft.inputs.items()
+            }
+            for plan in plans
+        ]
+
+    def _job(self, tenant: str, plan: _Plan, inputs: Mapping[str, InputRef], mark: str | None) -> NewJob:
+        draft, settled = plan.draft, plan.shape.settled
+        predicted_s = self.pools.predict_s(settled, plan.pool)
+        return NewJob(
+            id=new_job_id(),
+            tenant=tenant,
+            spec=JobSpec(
+                model=plan.model.id,
+                task=plan.task,
+                prompt=draft.prompt or "",
+                negative_prompt=draft.negative_prompt or "",
+                width=settled.width,
+                height=settled.height,
+                frames=settled.frames,
+                fps=settled.fps,
+                steps=settled.steps,
+                guidance=settled.guidance,
+                guidance_2=settled.guidance_2,
+                shift=settled.shift,
+                seed=secrets.randbelow(_SEEDS) if draft.seed is None else draft.seed,
+                inputs=inputs,
+                picture_area=plan.shape.picture_area,
+            ),
+            pool=plan.pool,
+            lane=plan.model.lane,
+            predicted_s=predicted_s,
+            wall_s=self.pools.wall_s(predicted_s),
+            priority=5 if draft.priority is None else draft.priority,
+            deadline_ms=draft.deadline_ms,
+            max_attempts=self._settings.lease.max_attempts if draft.max_attempts is None else draft.max_attempts,
+            idempotency_key=draft.idempotency_key,
+            body_sha256=mark,
+            dialect=draft.dialect,
+            dialect_data=draft.dialect_data,
+            name=draft.name,
+            metadata=dict(draft.metadata),
+            webhook_url=draft.webhook_url,
+            batch=draft.batch,
+        )
+
+
+def _each(many: Sequence[_A], step: Callable[[_A], _B]) -> list[_B]:
+    """`step` for each; an error in one of several says in which."""
+    done = []
+    for n, one in enumerate(many):
+        try:
+            done.append(step(one))
+        except RequestError as error:
+            if len(many) > 1:
+                error.field = f"jobs.{n}.{error.field}" if error.field else f"jobs.{n}"
+            raise
+    return done
+
+
+def _mark(draft: Draft) -> str:
+    """A hash of all that was asked, so that the same key with another request is noticed."""
+    asked = {name: value for name, value in asdict(draft).items() if name not in ("field_names", "idempotency_key")}
+    text = json.dumps(asked, sort_keys=True, default=lambda other: hashlib.sha256(other).hexdigest())
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _check_text(draft: Draft, field: str, most: int, value: Any = None) -> None:
+    """Strings are strings of real characters, and not endless."""
+    text = getattr(draft, field) if value is None else value
+    if text is None:
+        return
+    if not isinstance(text, str):
+        raise shape.refused(draft, field, "must be a string")
+    if len(text) > most:
+        raise shape.refused(draft, field, f"has {len(text)} characters; {most} are allowed")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise shape.refused(draft, field, "contains half a character (a lone surrogate)") from None
+
+
+def _check_range(draft: Draft, field: str, low: int, high: int) -> None:
+    value = getattr(draft, field)
+    if value is not None and not low <= value <= high:
+        raise shape.refused(draft, field, f"{value} is not between {low} and {high}")

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -52,11 +53,18 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="wanfarm", prog_name="wanfarm")
-def wanfarm() -> None:
+@click.option(
+    "--state-dir", type=click.Path(path_type=Path, file_okay=False), help="The farm's folder, for any command."
+)
+@click.option("--config", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A TOML file of settings.")
+@click.pass_context
+def wanfarm(ctx: click.Context, state_dir: Path | None, config: Path | None) -> None:
     """One queue in front of a studio's GPUs: render video with Wan 2.2.
 
     `wanfarm up` starts a farm here; `wanfarm submit --prompt "..."` gives it work; `wanfarm demo` shows all of it.
     """
+    # for the command's Session (farm.cli.session), where its own options come first
+    ctx.obj = {"state_dir": state_dir, "config": config}
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

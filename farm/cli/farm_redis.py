@@ -12,21 +12,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def farm_tenants(session: Session) -> "Iterator[Tenants]":
-    from redis import Redis
-
     from farm.jobs.errors import Unavailable
+    from farm.ledger.connection import connect
     from farm.tenants import Tenants
 
     settings = session.farm_settings()
-    redis = settings.redis
-    with Redis.from_url(
-        redis.ledger_url,
-        decode_responses=True,
-        socket_timeout=redis.socket_timeout_s,
-        socket_connect_timeout=redis.connect_timeout_s,
-    ) as client:
+    with connect(settings.redis) as redis:
         try:
-            yield Tenants(client, settings)
+            yield Tenants(redis, settings)
         except Unavailable as error:
-            where = redis.ledger_url.rpartition("@")[2]
+            where = settings.redis.ledger_url.rpartition("@")[2]
             raise Unavailable(f"{error} ({where}); is the farm up? `wanfarm up`") from error

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _R = TypeVar("_R")
 
+#: a person is told soon that nobody answers; `wanfarm up` itself never lets the gateway's address go
+PATIENCE_S = 5.0
 URL_ENV, KEY_ENV = "WANFARM_URL", "WANFARM_API_KEY"
 
 
@@ -68,12 +70,14 @@ class Session:
             key = (notes.admin_key if admin else notes.key) if ours else None
         if key is None:
             raise click.UsageError(f"no API key for {url}: give --key or {KEY_ENV}")
-        return Client(url, key)
+        return Client(url, key, patience_s=PATIENCE_S)
 
 
 def _required(notes: "ClientNotes | None") -> "ClientNotes":
+    from farm.jobs.errors import Unavailable
+
     if notes is None:
-        raise click.UsageError(
+        raise Unavailable(
             f"no farm here: run `wanfarm up` in this folder, or give --url and --key ({URL_ENV}, {KEY_ENV})"
         )
     return notes
@@ -82,8 +86,9 @@ def _required(notes: "ClientNotes | None") -> "ClientNotes":
 def _stated(function: Callable[..., _R], *, address: bool) -> Callable[..., _R]:
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> _R:
+        above = click.get_current_context().obj or {}
         names = ("state_dir", "config", "url", "key")
-        given: dict[str, Any] = {name: kwargs.pop(name, None) for name in names}
+        given: dict[str, Any] = {name: kwargs.pop(name, None) or above.get(name) for name in names}
         session = Session(out=Output(as_json=bool(kwargs.pop("as_json", False))), **given)
         return function(session, *args, **kwargs)
 

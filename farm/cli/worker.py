@@ -13,6 +13,9 @@ def worker(session: Session) -> int:
     One agent per GPU; what dies is started again. The first SIGTERM finishes the running renders, the second hands
     them back.
     """
+    import logging
+
     from farm.agent.supervisor import main
 
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     return main(session.farm_settings())

@@ -5,11 +5,10 @@ Both are kept in the state folder's client.toml, which the command line reads, s
 
 import contextlib
 
-from redis import Redis
-
 from farm.embedded.folder import ClientNotes, StateFolder
 from farm.embedded.plan import Plan
 from farm.jobs.errors import Conflict
+from farm.ledger.connection import connect
 from farm.tenants import Role, Tenants
 
 TENANT = "studio"
@@ -18,12 +17,7 @@ TENANT = "studio"
 def first_keys(plan: Plan, folder: StateFolder) -> ClientNotes:
     """Write client.toml with this start's address. Keys that were lost or revoked are made anew."""
     old = folder.client()
-    with Redis.from_url(
-        plan.settings.redis.ledger_url,
-        decode_responses=True,
-        socket_timeout=plan.settings.redis.socket_timeout_s,
-        socket_connect_timeout=plan.settings.redis.connect_timeout_s,
-    ) as redis:
+    with connect(plan.settings.redis) as redis:
         tenants = Tenants(redis, plan.settings)
         with contextlib.suppress(Conflict):
             tenants.create(TENANT, name="Studio")

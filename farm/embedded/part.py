@@ -146,6 +146,10 @@ class Child:
         if self._process is not None:
             self._signal_group(signal.SIGKILL)
 
+    def wait(self) -> None:
+        if self._process is not None:
+            self._process.wait()
+
     def last_words(self, lines: int = 12) -> str:
         """The end of its log."""
         try:

@@ -1,23 +1,23 @@
 """The parts of a farm on one machine and how each is run. The list is read from top to bottom: that is the farm."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from farm.embedded import redis_part, s3_part
 from farm.embedded.folder import StateFolder
 from farm.embedded.part import Part, Rank
 from farm.embedded.plan import Plan
-from farm.embedded.readiness import bucket_there, gateway_ready, redis_answers
+from farm.embedded.readiness import Roll, bucket_there, gateway_answers, redis_answers
 
 #: seconds that the gateway lets running requests end before it drops them (event streams never end by themselves)
 _GATEWAY_GRACE_S = 4
 _QUIET_CELERY = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
 
-def parts_of(plan: Plan, folder: StateFolder, *, gateway_socket: int, worker_ready: Callable[[], bool]) -> list[Part]:
+def parts_of(plan: Plan, folder: StateFolder, *, gateway_socket: int) -> list[Part]:
     """`gateway_socket` is a listening socket that stays open while the gateway is restarted: clients wait instead of
     being refused."""
-    settings = plan.settings
+    settings, roll = plan.settings, Roll(plan.settings)
     parts = []
     if plan.own_redis:
         parts.append(
@@ -47,17 +47,17 @@ def parts_of(plan: Plan, folder: StateFolder, *, gateway_socket: int, worker_rea
             name="gateway",
             rank=Rank.SERVICE,
             command=_gateway(plan, gateway_socket),
-            ready=gateway_ready(plan.url),
+            ready=gateway_answers(plan.url),
             address=plan.url,
             files=(gateway_socket,),
         ),
-        Part(name="io", rank=Rank.SERVICE, command=_io(settings.worker.io_threads), ready=_runs),
+        Part(name="io", rank=Rank.SERVICE, command=_io(settings.worker.io_threads), ready=roll.takes_in),
         Part(name="beat", rank=Rank.SERVICE, command=_beat(folder), ready=_runs),
         Part(
             name="worker",
             rank=Rank.WORKER,
             command=[sys.executable, "-m", "farm.cli", "worker"],
-            ready=worker_ready,
+            ready=roll.renders,
             drains=True,
             # a large model may take minutes from disk to GPU, and the worker watches its own engines
             patience_s=None,
@@ -66,7 +66,7 @@ def parts_of(plan: Plan, folder: StateFolder, *, gateway_socket: int, worker_rea
 
 
 def _runs() -> bool:
-    """A Celery process has no port to ask: it runs, or it has died and says why in its log."""
+    """Beat answers no question: it runs, or it has died and says why in its log."""
     return True
 
 

@@ -1,5 +1,6 @@
 """Whether a part serves now. Each question takes a second at most and has no answer but yes or no."""
 
+import os
 from collections.abc import Callable
 
 import httpx
@@ -9,9 +10,13 @@ from redis.exceptions import RedisError
 from farm.config import RedisSettings, Settings
 from farm.jobs.errors import FarmError
 from farm.ledger import Ledger
+from farm.ledger.connection import connect
+from farm.ledger.ledger import INTAKE_POOL
 from farm.store import Store
 
 _ANSWER_S = 1.0
+#: what an agent says of itself before its engine takes work
+_NOT_YET = frozenset({"starting"})
 
 
 def redis_answers(settings: RedisSettings) -> Callable[[], bool]:
@@ -46,30 +51,49 @@ def bucket_there(settings: Settings) -> Callable[[], bool]:
     return ready
 
 
-def gateway_ready(url: str) -> Callable[[], bool]:
+def gateway_answers(url: str) -> Callable[[], bool]:
+    """It lives. (/v1/health/ready is about the whole farm: each part is asked here by itself.)"""
+
     def ready() -> bool:
         try:
-            return httpx.get(f"{url}/v1/health/ready", timeout=_ANSWER_S, trust_env=False).status_code == 200
+            return httpx.get(f"{url}/v1/health/live", timeout=_ANSWER_S, trust_env=False).status_code == 200
         except httpx.HTTPError:
             return False
 
     return ready
 
 
-def live_workers(settings: Settings) -> Callable[[], bool]:
-    """At least one agent has told the ledger that it is there."""
-    redis = Redis.from_url(
-        settings.redis.ledger_url,
-        decode_responses=True,
-        socket_timeout=_ANSWER_S,
-        socket_connect_timeout=_ANSWER_S,
-    )
-    ledger = Ledger(redis, settings)
+class Roll:
+    """Who has told the ledger that it is there. A worker of the last start is believed for some seconds: only those
+    whose process is alive count."""
 
-    def ready() -> bool:
+    def __init__(self, settings: Settings) -> None:
+        patience = {"socket_timeout_s": _ANSWER_S, "connect_timeout_s": _ANSWER_S}
+        self._ledger = Ledger(connect(settings.redis.model_copy(update=patience)), settings)
+
+    def renders(self) -> bool:
+        """An agent whose engine is up."""
+        return any(pool != INTAKE_POOL and state not in _NOT_YET for pool, state in self._present())
+
+    def takes_in(self) -> bool:
+        """The io worker."""
+        return any(pool == INTAKE_POOL for pool, _ in self._present())
+
+    def _present(self) -> list[tuple[str, str]]:
         try:
-            return bool(ledger.workers())
+            workers = self._ledger.workers()
         except FarmError:
-            return False
+            return []
+        return [(str(w["pool"]), str(w.get("state"))) for w in workers if _alive(w.get("pid"))]
 
-    return ready
+
+def _alive(pid: object) -> bool:
+    if not isinstance(pid, int):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -26,7 +26,6 @@ from farm.embedded.leftovers import await_leftovers
 from farm.embedded.part import Child, Phase, Rank, now_s
 from farm.embedded.parts import parts_of
 from farm.embedded.plan import Plan, decide
-from farm.embedded.readiness import live_workers
 from farm.jobs.errors import FarmError, Unavailable
 
 log = logging.getLogger(__name__)
@@ -99,7 +98,9 @@ class Stack:
                 finally:
                     for child in self._children:
                         child.kill()
-            self.folder.run_file.unlink(missing_ok=True)
+                    for child in self._children:
+                        child.wait()
+                    self.folder.run_file.unlink(missing_ok=True)
             self._say(Report("down"))
         return 0
 
@@ -197,9 +198,7 @@ class Stack:
                 backoff_s=self._given.embedded.backoff_s,
                 backoff_max_s=self._given.embedded.backoff_max_s,
             )
-            for part in parts_of(
-                plan, self.folder, gateway_socket=gateway_socket, worker_ready=live_workers(plan.settings)
-            )
+            for part in parts_of(plan, self.folder, gateway_socket=gateway_socket)
         ]
 
     def _write_running(self) -> None:

@@ -1,0 +1,79 @@
+"""`wanfarm demo`: everything once, from nothing to files in out/. What it does is farm.demo's; this shows it."""
+
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from farm.cli.session import Session, runs_here
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from farm.demo import Made
+
+
+@click.command()
+@click.option("--to", "out", type=click.Path(path_type=Path, file_okay=False), default="out", show_default=True)
+@runs_here
+def demo(session: Session, out: Path) -> int:
+    """Start a farm in a temporary folder, submit a batch of shots, watch them, fetch the results, end the farm.
+
+    Nothing is left running. The models are tiny and their weights random: everything is real but the pictures.
+    """
+    from farm.cli.watch import follow_to_the_end
+    from farm.demo import demo_farm, fetch, submit_shots
+
+    # a `kill` must end the farm too, and tidily
+    signal.signal(signal.SIGTERM, _interrupt)
+    say = session.out.say
+    say("starting a farm: redis, s3, gateway, io, beat, worker (the first start builds tiny models)")
+    with demo_farm(say) as client:
+        jobs = submit_shots(client)
+        say(f"{len(jobs)} shots are submitted")
+        ended = follow_to_the_end(session, client, jobs)
+        made = fetch(client, ended, out)
+        say("ending the farm")
+    _tell(session, made, out)
+    return 0 if all(one.files is not None for one in made) else 1
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _tell(session: Session, made: "Sequence[Made]", out: Path) -> None:
+    if session.out.as_json:
+        session.out.document([{**one.job.model_dump(mode="json"), "files": one.files} for one in made])
+        return
+    session.out.line()
+    session.out.table(
+        ["video", "model", "task", "size", ">frames", ">seconds", ">took", "sha256"],
+        [
+            [
+                one.files.video if one.files else f"{one.job.name}: {one.job.error and one.job.error.message}",
+                one.job.model,
+                one.job.task,
+                f"{one.job.width}x{one.job.height}",
+                one.job.frames,
+                f"{one.job.duration_s:.2f}",
+                _took(one),
+                one.job.result.sha256[:12] if one.job.result else "",
+            ]
+            for one in made
+        ],
+        empty="nothing was made",
+    )
+    session.out.line()
+    session.out.line(f"Each video has its poster (.jpg) and its recipe (.json) beside it in {out}/.")
+    session.out.line("The weights of these tiny models are random: the pipelines are real, the pictures are noise.")
+    session.out.line("Next: `make up` keeps a farm running; `wanfarm models pull` fetches real weights.")
+
+
+def _took(one: "Made") -> str:
+    job = one.job
+    if job.started_at is None or job.finished_at is None:
+        return ""
+    return f"{(job.finished_at - job.started_at).total_seconds():.1f} s"

@@ -5,25 +5,31 @@ errors as {"detail": text}; `position` is -1 once a worker has taken the job.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import (
+    Conflict,
     FarmError,
     FaultCode,
     InvalidRequest,
     NotFound,
+    PaymentRequired,
+    TooLarge,
+    TooMany,
     Unauthorized,
+    Unavailable,
 )
 from farm.jobs.states import State
-from farm.wire.error_table import Row, error_of, retry_headers
+from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.report import Fault, Output, Reply, Report
 from farm.wire.words import Fields, compact, keepable
 
 DIALECT = "selfhosted"
 #: every job of this dialect: 480p, five seconds
-WIDTH, HEIGHT, FRAMES, FPS = 832, 480, 81, 16
+SHAPE: Mapping[str, int] = {"width": 832, "height": 480, "frames": 81, "fps": 16}
 DEFAULT_LIMIT = 100
 NO_KEY = "Invalid API key"
 NO_JOB = "Job not found"
@@ -62,11 +68,16 @@ def parse_create(raw: Mapping[str, Any]) -> Draft:
     )
 
 
+def in_its_shape(draft: Draft) -> Draft:
+    """The draft with the one size and length of this dialect."""
+    return replace(draft, width=SHAPE["width"], height=SHAPE["height"], frames=SHAPE["frames"], fps=SHAPE["fps"])
+
+
 def render_create(draft: Draft) -> dict[str, Any]:
     """The /generate body for a draft. Raises InvalidRequest for a shape that such a server does not render."""
-    for name, only in (("width", WIDTH), ("height", HEIGHT), ("frames", FRAMES), ("fps", FPS)):
+    for name, only in SHAPE.items():
         if getattr(draft, name) not in (None, only):
-            raise InvalidRequest(f"a self-hosted server renders only {WIDTH}x{HEIGHT}, {FRAMES} frames at {FPS}", name)
+            raise InvalidRequest(f"a self-hosted server renders {only} and nothing else", name)
     image = draft.inputs.get("image", Source())
     return compact({"prompt": draft.prompt, "image_url": image.url, "image_base64": image.base64})
 
@@ -163,12 +174,22 @@ def parse_health(body: Any) -> bool:
     return isinstance(body, Mapping) and body.get("status") == "ok" and body.get("model_loaded") is True
 
 
-#: the documented statuses; every other error of the asker's keeps the farm's own
-_ROWS = (Row(Unauthorized, 401, 401), Row(NotFound, 404, 404), Row(InvalidRequest, 400, 400))
+#: the three documented statuses, and HTTP's own for what that server never said
+_ROWS = (
+    Row(Unauthorized, 401, 401),
+    Row(NotFound, 404, 404),
+    Row(InvalidRequest, 400, 400),
+    Row(PaymentRequired, 402, 402),
+    Row(Conflict, 409, 409),
+    Row(TooLarge, 413, 413),
+    Row(TooMany, 429, 429),
+    Row(Unavailable, 503, 503),
+)
 
 
 def render_error(error: Exception) -> Reply:
-    status = next((row.status for row in _ROWS if isinstance(error, row.kind)), getattr(error, "http_status", 500))
+    row = row_of(_ROWS, error)
+    status = row.status if row else getattr(error, "http_status", 500)
     if isinstance(error, Unauthorized):
         text = NO_KEY
     elif isinstance(error, NotFound):

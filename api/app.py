@@ -1,0 +1,39 @@
+"""The gateway: `gunicorn "api.app:create_app()"`. It puts the dialects, the limits and the counting together."""
+
+from flask import Flask, Response, request
+
+from api import own, selfhosted
+from api.body import drain_after, read_with_patience
+from api.dialect import answer, dialect_of
+from api.metrics import count_requests
+from api.problems import farm_error
+from api.services import EXTENSION, make_services
+from farm.config import Settings, load
+
+#: the first one speaks for addresses that are nobody's
+DIALECTS = (own.DIALECT, selfhosted.DIALECT)
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """`settings`: by default those of this process (farm.config.load)."""
+    settings = settings or load()
+    app = Flask("wanfarm", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.gateway.max_body
+    # a redirect to the same address with another slash helps no API client
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.extensions[EXTENSION] = make_services(settings)
+    count_requests(app)
+    for dialect in DIALECTS:
+        app.register_blueprint(dialect.blueprint)
+    app.register_blueprint(own.keyless)
+    app.register_error_handler(Exception, _failed)
+    app.wsgi_app = read_with_patience(app.wsgi_app)  # type: ignore[assignment, method-assign]
+    return app
+
+
+def _failed(error: Exception) -> Response:
+    """The one place where a request ends badly: in the dialect of the address that was asked."""
+    response = answer(dialect_of(request.path, DIALECTS).render_error(farm_error(error)))
+    drain_after(response)
+    return response

@@ -1,0 +1,41 @@
+"""Who a request speaks for. Each dialect says where it carries its key; whose it is, is farm.tenants' business."""
+
+from flask import g, request
+
+from api.services import services
+from farm.jobs.errors import Forbidden, Unauthorized
+from farm.tenants import Principal, Role
+
+
+def bearer_or_header(name: str = "X-API-Key") -> str | None:
+    """The key of `Authorization: Bearer`, else of the header `name` (in any case)."""
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and key.strip():
+        return key.strip()
+    return request.headers.get(name)
+
+
+def authenticate(key: str | None) -> Principal:
+    """From here on `principal()` is whose key it is. Raises Unauthorized."""
+    found = services().tenants.authenticate(key)
+    if found is None:
+        raise Unauthorized(
+            "this is no valid API key" if key else "send an API key: Authorization: Bearer <key>, or X-API-Key: <key>"
+        )
+    g.principal = found
+    return found
+
+
+def principal() -> Principal:
+    found = g.principal
+    assert isinstance(found, Principal)
+    return found
+
+
+def tenant() -> str:
+    return principal().tenant
+
+
+def require_admin() -> None:
+    if principal().role is not Role.ADMIN:
+        raise Forbidden("this needs a key with the role admin")

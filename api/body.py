@@ -1,0 +1,53 @@
+"""Request bodies as they come over the wire: how long one may take, and what becomes of one that nobody read."""
+
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from flask import Response, request
+
+log = logging.getLogger(__name__)
+
+#: between two reads of a body, or two writes of an answer, before the client counts as gone
+PATIENCE_S = 30.0
+#: a refused body is read and thrown away for so long, so that the client gets to read the refusal
+LINGER_S = 2.0
+_BLOCK = 64 * 1024
+
+_Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+def read_with_patience(app: _Wsgi) -> _Wsgi:
+    """gunicorn's threads would wait for ever for the rest of a body; a few such clients would take them all."""
+
+    def wrapped(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        connection = environ.get("gunicorn.socket")
+        if isinstance(connection, socket.socket):
+            connection.settimeout(PATIENCE_S)
+        return app(environ, start_response)
+
+    return wrapped
+
+
+def drain_after(response: Response) -> None:
+    """Once the refusal is sent, read on for a moment: closed at once, the connection would be reset, and the client,
+    which is still sending, would see that instead of the answer."""
+    environ = request.environ
+    connection = environ.get("gunicorn.socket")
+    unread = request.content_length is None or request.content_length > _BLOCK
+    has_body = request.content_length or "chunked" in request.headers.get("Transfer-Encoding", "").lower()
+    if isinstance(connection, socket.socket) and has_body and unread:
+        response.call_on_close(lambda: _drain(environ["wsgi.input"], connection))
+
+
+def _drain(body: Any, connection: socket.socket) -> None:
+    end = time.monotonic() + LINGER_S
+    try:
+        while (left_s := end - time.monotonic()) > 0:
+            connection.settimeout(left_s)
+            if not body.read(_BLOCK):
+                return
+    except Exception as error:  # noqa: BLE001 - the answer is sent; whatever the rest of the body is, it goes
+        log.debug("a refused body broke off: %s", error)

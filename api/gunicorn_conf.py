@@ -1,0 +1,63 @@
+"""How gunicorn runs the gateway: `gunicorn --config python:api.gunicorn_conf "api.app:create_app()"`. What is given on
+the command line goes before what stands here."""
+
+import logging
+import os
+import shutil
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from farm import lifeline
+from farm.config import load
+
+_settings = load()
+
+bind = f"{_settings.gateway.host}:{_settings.gateway.port}"
+workers = _settings.gateway.processes
+threads = _settings.gateway.threads
+worker_class = "gthread"
+#: seconds that a client may keep an idle connection
+keepalive = 30
+#: seconds that running requests get to end; event streams end at once (api.streams.stopping)
+graceful_timeout = 10
+#: a worker says that it is alive by touching a file: not one on a disk that may be slow
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - gunicorn makes a private file in it
+
+#: prometheus_client counts over all processes in this folder; it reads the variable when it is first imported
+_shared = Path(
+    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(_settings.state_dir.absolute() / "gateway-metrics"))
+)
+
+
+def on_starting(_server: Any) -> None:
+    # the counts of a master that is gone would be added to this one's
+    shutil.rmtree(_shared, ignore_errors=True)
+    _shared.mkdir(parents=True)
+
+
+def post_fork(_server: Any, worker: Any) -> None:
+    # gunicorn's own check that its master lives takes a second or more, and only between requests
+    lifeline.bind(parent=worker.ppid)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+def post_worker_init(_worker: Any) -> None:
+    """Event streams would hold their threads, and so the process, until the last second of the grace."""
+    from api.streams import stopping
+
+    gunicorns = signal.getsignal(signal.SIGTERM)
+    assert callable(gunicorns)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        stopping.set()
+        gunicorns(number, frame)
+
+    signal.signal(signal.SIGTERM, end)
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

@@ -1,0 +1,100 @@
+"""/v1/jobs/{id}/events and /v1/events: what happens, as it happens."""
+
+import logging
+from collections.abc import Callable, Iterator
+
+from flask import Response, stream_with_context
+
+from api.auth import tenant
+from api.own.blueprint import own_api
+from api.own.jobs import job_of, show
+from api.own.operations import operation
+from api.services import services
+from api.streams import COMMENT, LOOK_MS, Pulse, client_gone, frame, last_event_id, stopping
+from farm.jobs.errors import FarmError
+from farm.jobs.job import JobEvent
+from farm.jobs.states import TERMINAL
+from farm.ledger import Ledger
+from farm.wire.own_views import ProblemView
+
+log = logging.getLogger(__name__)
+
+_STREAM = "text/event-stream"
+_RESUME = {"Last-Event-ID": "the id of the last event that was seen: the stream goes on after it"}
+
+
+@own_api.get("/v1/jobs/<job_id>/events")
+@operation(
+    "Follow a job",
+    {200: _STREAM, 204: "", 404: ProblemView, 503: ProblemView},
+    headers=_RESUME,
+)
+def job_events(job_id: str) -> Response:
+    """Begins with the job as it stands (`snapshot`), goes on with `state` and `progress`, ends when the job is over.
+    Resumed after that end it answers 204, which tells an EventSource to stop."""
+    here, owner, seen = services(), tenant(), last_event_id()
+    # before the job is read, so that nothing falls between the snapshot and what follows it
+    newest = here.ledger.last_event_id(owner)
+    job = job_of(job_id)
+    if seen is None:
+        frames = _snapshot_then(frame("snapshot", show(job), newest), _follow(here.ledger, owner, newest, job_id))
+    elif job.state in TERMINAL:
+        rest = [frame(_kind(event), event.data, event.id) for event in _missed(here.ledger, owner, seen, job_id)]
+        if not rest:
+            return Response(status=204)
+        frames = iter(rest)
+    else:
+        frames = _follow(here.ledger, owner, seen, job_id)
+    return here.streams.respond(stream_with_context(frames))
+
+
+@own_api.get("/v1/events")
+@operation("Follow all jobs", {200: _STREAM, 503: ProblemView}, headers=_RESUME)
+def all_events() -> Response:
+    """Everything that happens to the caller's jobs from now on, or after Last-Event-ID. It begins with `ready`, and
+    does not end by itself."""
+    here, owner = services(), tenant()
+    after = last_event_id() or here.ledger.last_event_id(owner)
+    frames = _snapshot_then(frame("ready", {}, after), _follow(here.ledger, owner, after, None))
+    return here.streams.respond(stream_with_context(frames))
+
+
+def _snapshot_then(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest
+
+
+def _follow(ledger: Ledger, owner: str, after: str, job_id: str | None) -> Iterator[bytes]:
+    """Frames of what happens after the event `after`: to one job until it is over, or to all of the owner's."""
+    gone: Callable[[], bool] = client_gone()
+    pulse = Pulse()
+    try:
+        while not (stopping.is_set() or gone()):
+            for event in ledger.events(owner, after=after, block_ms=LOOK_MS):
+                after = event.id
+                if job_id not in (None, event.job):
+                    continue
+                yield frame(_kind(event), event.data, event.id)
+                pulse.said()
+                if job_id is not None and event.data.get("state") in TERMINAL:
+                    return
+            if pulse.due:
+                pulse.said()
+                if job_id is not None and job_of(job_id).state in TERMINAL:
+                    # its last event was trimmed away before this stream came to it
+                    yield frame("snapshot", show(job_of(job_id)), after)
+                    return
+                yield COMMENT
+    except FarmError as error:
+        # the headers are long sent: end, and the client comes back with the last id that it saw
+        log.warning("an event stream ended: %s", error)
+
+
+def _missed(ledger: Ledger, owner: str, after: str, job_id: str) -> Iterator[JobEvent]:
+    while events := ledger.events(owner, after=after, count=1000):
+        yield from (event for event in events if event.job == job_id)
+        after = events[-1].id
+
+
+def _kind(event: JobEvent) -> str:
+    return "progress" if "progress" in event.data else "state"

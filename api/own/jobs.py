@@ -1,0 +1,117 @@
+"""/v1/jobs: create, get, list, cancel."""
+
+import time
+
+from flask import Response, request
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.auth import tenant
+from api.dialect import answer
+from api.own.blueprint import own_api
+from api.own.operations import json_body, operation, query
+from api.results import links
+from api.services import services
+from farm.jobs.errors import Conflict, NotFound
+from farm.jobs.ids import is_job_id
+from farm.jobs.job import Job
+from farm.jobs.states import State
+from farm.ledger import CancelOutcome
+from farm.wire import own
+from farm.wire.own_views import JobList, JobView, ProblemView, eta_s, view_job
+from farm.wire.report import Reply
+
+
+class ListQuery(BaseModel):
+    """`state` may be given several times; `cursor` is the `next_cursor` of the page before."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: list[State] = Field(default_factory=list)
+    model: str | None = Field(None, max_length=200)
+    batch: str | None = Field(None, max_length=100)
+    cursor: str | None = Field(None, max_length=200)
+    limit: int = Field(50, ge=1, le=200)
+
+
+@own_api.post("/v1/jobs")
+@operation(
+    "Submit a job",
+    {
+        201: JobView,
+        200: JobView,
+        409: ProblemView,
+        413: ProblemView,
+        415: ProblemView,
+        422: ProblemView,
+        429: ProblemView,
+    },
+    body=own.CreateJob,
+    headers={
+        "Idempotency-Key": "1 to 255 characters. The same key and body answer with the first job (200) for 24 hours; "
+        "the same key with another body is 409",
+        "Prefer": "`respond-async`: do not wait for the inputs; the job is `waiting` until they were fetched",
+    },
+)
+def create_job() -> Response:
+    """Inputs are fetched and checked before the answer, so that a bad one is told at once."""
+    key = own.parse_idempotency_key(request.headers.get("Idempotency-Key"))
+    draft = own.parse_create(json_body(), idempotency_key=key)
+    wait = "respond-async" not in request.headers.get("Prefer", "").lower()
+    admitted = services().submissions.submit(tenant(), [draft], wait_inputs=wait)[0]
+    view = show(job_of(admitted.id))
+    headers = {"Location": f"/v1/jobs/{admitted.id}"}
+    if admitted.created:
+        return answer(Reply(201, view, headers))
+    return answer(Reply(200, view, {**headers, "Idempotent-Replayed": "true"}))
+
+
+@own_api.get("/v1/jobs/<job_id>")
+@operation("Get a job", {200: JobView, 404: ProblemView})
+def get_job(job_id: str) -> Response:
+    """The addresses of a result are signed anew at each call and last an hour."""
+    return answer(Reply(200, show(job_of(job_id))))
+
+
+@own_api.get("/v1/jobs")
+@operation("List jobs, newest first", {200: JobList, 422: ProblemView}, query=ListQuery)
+def list_jobs() -> Response:
+    asked = query(ListQuery)
+    page = services().ledger.page(
+        tenant(), states=asked.state, model=asked.model, batch=asked.batch, cursor=asked.cursor, limit=asked.limit
+    )
+    return answer(Reply(200, JobList(data=[show(job) for job in page.jobs], next_cursor=page.cursor)))
+
+
+@own_api.post("/v1/jobs/<job_id>/cancel")
+@own_api.delete("/v1/jobs/<job_id>")
+@operation("Cancel a job", {200: JobView, 202: JobView, 404: ProblemView, 409: ProblemView})
+def cancel_job(job_id: str) -> Response:
+    """200: it is cancelled. 202: a worker was told, and the job can no longer succeed. 409: it had ended otherwise."""
+    _check_id(job_id)
+    outcome = services().ledger.cancel(tenant(), job_id)
+    if outcome is CancelOutcome.NOT_FOUND:
+        raise NotFound(f"no job {job_id}")
+    job = job_of(job_id)
+    if outcome is CancelOutcome.OVER and job.state is not State.CANCELLED:
+        raise Conflict(f"the job has {job.state} already")
+    return answer(Reply(202 if outcome is CancelOutcome.CANCELLING else 200, show(job)))
+
+
+def job_of(job_id: str) -> Job:
+    """The caller's job of that id. NotFound for one that is not there, not theirs, or no id at all."""
+    _check_id(job_id)
+    job = services().ledger.get(tenant(), job_id)
+    if job is None:
+        raise NotFound(f"no job {job_id}")
+    return job
+
+
+def show(job: Job) -> JobView:
+    """A job as its owner sees it now."""
+    position = services().ledger.position(job) if job.state is State.QUEUED else None
+    return view_job(job, position=position, eta_s=eta_s(job, int(time.time() * 1000)), links=links(job))
+
+
+def _check_id(job_id: str) -> None:
+    if not is_job_id(job_id):
+        raise NotFound(f"no job {job_id[:64]}")

@@ -1,0 +1,58 @@
+"""/v1/uploads, /v1/models, /v1/workers: everything beside the jobs."""
+
+from datetime import UTC, datetime, timedelta
+
+from flask import Response
+from pydantic import BaseModel, ConfigDict
+
+from api.auth import require_admin, tenant
+from api.dialect import answer
+from api.own.blueprint import own_api
+from api.own.operations import json_body, operation
+from api.services import offered_models, services
+from farm.jobs.ids import new_job_id
+from farm.store import upload_key
+from farm.wire import own
+from farm.wire.own_views import ModelList, ProblemView, Upload, WorkerList, view_model
+from farm.wire.report import Reply
+from models.catalog import MODELS
+
+
+class CreateUpload(BaseModel):
+    """Nothing needs to be said."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+@own_api.post("/v1/uploads")
+@operation("Make room for an input", {201: Upload, 422: ProblemView})
+def create_upload() -> Response:
+    """PUT the bytes to `url`, without an API key, before it expires; then submit with `{"image": {"upload": id}}`. They
+    are checked when a job names them. Uploads that no job names are removed."""
+    if body := json_body():
+        own.parse(CreateUpload, body)
+    here, upload_id = services(), new_job_id()
+    life = timedelta(seconds=here.settings.s3.upload_ttl_s)
+    upload = Upload(
+        id=upload_id,
+        url=here.store.presign_put(upload_key(tenant(), upload_id)),
+        expires_at=datetime.now(UTC).replace(microsecond=0) + life,
+        max_bytes=here.settings.intake.max_image_bytes,
+    )
+    return answer(Reply(201, upload))
+
+
+@own_api.get("/v1/models")
+@operation("List models", {200: ModelList})
+def list_models() -> Response:
+    """What each accepts and does by default, and whether a worker that is alive offers it."""
+    offered = offered_models()
+    return answer(Reply(200, ModelList(data=[view_model(m, available=m.id in offered) for m in MODELS.values()])))
+
+
+@own_api.get("/v1/workers")
+@operation("List workers", {200: WorkerList, 403: ProblemView})
+def list_workers() -> Response:
+    """For a key with the role admin."""
+    require_admin()
+    return answer(Reply(200, WorkerList(data=services().ledger.workers())))

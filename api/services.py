@@ -1,0 +1,57 @@
+"""What every view works with: one set per process, made with the app, found in the app's extensions."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from flask import current_app
+from redis import Redis
+
+from api.streams import Streams
+from farm.config import Settings
+from farm.ledger import INTAKE_POOL, Ledger, connect
+from farm.permits import Permits
+from farm.store import Store
+from farm.submit import Submissions
+from farm.tenants import Tenants
+
+EXTENSION = "wanfarm"
+
+
+@dataclass(frozen=True)
+class Services:
+    settings: Settings
+    redis: Redis
+    ledger: Ledger
+    store: Store
+    tenants: Tenants
+    submissions: Submissions
+    streams: Streams
+
+
+def make_services(settings: Settings) -> Services:
+    """Connects to nothing yet: a gateway starts before its Redis and its store do."""
+    redis, store = connect(settings.redis), Store(settings.s3)
+    ledger = Ledger(redis, settings)
+    return Services(
+        settings=settings,
+        redis=redis,
+        ledger=ledger,
+        store=store,
+        tenants=Tenants(redis, settings),
+        submissions=Submissions(settings, ledger, store, Permits(settings)),
+        streams=Streams(settings.gateway.max_streams),
+    )
+
+
+def services() -> Services:
+    return cast(Services, current_app.extensions[EXTENSION])
+
+
+def renderers() -> list[dict[str, Any]]:
+    """What the live workers that render last said of themselves; the io worker is none of them."""
+    return [worker for worker in services().ledger.workers() if worker["pool"] != INTAKE_POOL]
+
+
+def offered_models() -> frozenset[str]:
+    """Ids of the models that a live worker renders now."""
+    return frozenset(str(model) for worker in renderers() for model in worker.get("models") or ())

@@ -1,0 +1,94 @@
+"""Server-sent events: how many at once, that dead clients are noticed, and that all end when the process is to end."""
+
+import logging
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from flask import Response, request
+from pydantic_core import to_json
+
+from farm.jobs.errors import InvalidRequest, Unavailable
+from monitoring.metrics import STREAMS
+
+log = logging.getLogger(__name__)
+
+#: a comment is sent after this long without anything else, so that proxies and clients see that it lives
+KEEPALIVE_S = 15.0
+#: how long one look for events waits, and so how fast a dead client or the end of the process is noticed
+LOOK_MS = 1000
+#: a refused client is asked to come back after this long
+_RETRY_S = 5.0
+_MAX_PART = 2**64
+
+#: set when this process has been told to end: streams never end by themselves
+stopping = threading.Event()
+
+
+class Streams:
+    """The event streams of one process. Each holds one of its threads."""
+
+    def __init__(self, most: int) -> None:
+        self._free = threading.BoundedSemaphore(most)
+
+    def respond(self, frames: Iterator[bytes]) -> Response:
+        """Raises Unavailable when as many as there may be are open."""
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        if request.method == "HEAD":
+            return Response(headers=headers, mimetype="text/event-stream")
+        if not self._free.acquire(blocking=False):
+            raise Unavailable("as many event streams are open as this farm allows; poll the job instead", _RETRY_S)
+        STREAMS.inc()
+        response = Response(frames, headers=headers, mimetype="text/event-stream")
+        response.call_on_close(self._release)
+        return response
+
+    def _release(self) -> None:
+        self._free.release()
+        STREAMS.dec()
+
+
+def frame(event: str, data: Any, event_id: str | None = None) -> bytes:
+    body = data if isinstance(data, bytes) else to_json(data)
+    return (f"id: {event_id}\n" if event_id else "").encode() + b"event: %s\ndata: %s\n\n" % (event.encode(), body)
+
+
+COMMENT = b": alive\n\n"
+
+
+def last_event_id() -> str | None:
+    """The Last-Event-ID of the request. Raises InvalidRequest for one that no stream of ours gave."""
+    text = request.headers.get("Last-Event-ID")
+    if text is None:
+        return None
+    parts = text.split("-")
+    if len(parts) > 2 or not all(p.isascii() and p.isdecimal() and int(p[:25]) < _MAX_PART for p in parts):
+        raise InvalidRequest("not an id that an event stream of this farm gave", "Last-Event-ID")
+    return text
+
+
+def client_gone() -> Callable[[], bool]:
+    """Whether the client of the request at hand has hung up; asked later, without waiting."""
+    connection = request.environ.get("gunicorn.socket")
+    if not isinstance(connection, socket.socket):
+        return lambda: False
+    poll = select.poll()
+    poll.register(connection, select.POLLRDHUP)
+    return lambda: bool(poll.poll(0))
+
+
+class Pulse:
+    """When the next sign of life is due."""
+
+    def __init__(self) -> None:
+        self.said()
+
+    def said(self) -> None:
+        self._due = time.monotonic() + KEEPALIVE_S
+
+    @property
+    def due(self) -> bool:
+        return time.monotonic() >= self._due

@@ -5,6 +5,7 @@ signature covers the host). Foreign errors end here: a caller sees Unavailable, 
 """
 
 import io
+import itertools
 import logging
 import mimetypes
 import os
@@ -62,6 +63,15 @@ class Stat:
     size: int
     content_type: str | None
     etag: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """An object of a listing. modified_s: seconds since the epoch, on the server's clock."""
+
+    key: str
+    size: int
+    modified_s: float
 
 
 class Store:
@@ -146,6 +156,15 @@ class Store:
                     return None
                 raise
         return Stat(key, int(found.size or 0), found.content_type, (found.etag or "").strip('"'))
+
+    def list(self, prefix: str, *, after: str | None = None, limit: int = 1000) -> "list[Found]":
+        """The first `limit` objects below `prefix` whose keys sort behind `after`, in the order of their keys."""
+        with _mapped(f"list {prefix}"):
+            listing = self._inner.list_objects(self._bucket, prefix, recursive=True, start_after=after)
+            return [
+                Found(one.object_name, int(one.size or 0), one.last_modified.timestamp())
+                for one in itertools.islice(listing, limit)
+            ]
 
     def delete(self, *keys: str) -> None:
         """A key that is not there is deleted already."""

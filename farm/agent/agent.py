@@ -1,0 +1,238 @@
+"""The agent of one slot: takes permits, claims jobs, keeps their attempts going and tells the farm that it is there.
+Knows jobs and no tensors; a job's own path is farm.agent.attempt.
+
+`serve` is the body of the Celery task. It returns when the engine is about to be free, so that a busy agent holds no
+other permit, and at most one attempt is prepared while another is rendered.
+"""
+
+import logging
+import os
+import shutil
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+from farm.agent.attempt import Attempt, Bench, HandedBack
+from farm.agent.engine_room import EngineRoom
+from farm.config import Settings
+from farm.engine.slots import Slot
+from farm.jobs.errors import Unavailable
+from farm.jobs.job import Claim
+from farm.leases import LeaseKeeper
+from farm.ledger import Ledger
+from farm.ledger.connection import connect
+from farm.permits import Permits
+from farm.store import Store
+from monitoring.metrics import PERMITS
+
+log = logging.getLogger(__name__)
+
+#: how often the agent tells that it is there, and how long that is believed
+PRESENT_EVERY_S, PRESENT_FOR_S = 2.0, 10.0
+#: a claim that got no answer may have happened: it is repeated under its own name for this long
+CLAIM_PATIENCE_S, CLAIM_PAUSE_S = 15.0, 0.25
+#: results that may be on their way to the store while the next job renders; with more, nothing new is claimed
+MOST_FINISHING = 2
+#: handing attempts back takes no longer
+HAND_BACK_S = 5.0
+
+
+class Agent:
+    def __init__(self, settings: Settings, slot: Slot, on_useless: Callable[[str], None]) -> None:
+        """`on_useless(why)` is called from a thread when this process can do no more good: it must end soon, with
+        an error, so that whoever started it starts another."""
+        self.slot, self.pool = slot, settings.worker.pool
+        self.worker = f"{socket.gethostname()}/{slot.name}"
+        self._settings, self._on_useless = settings, on_useless
+        self._ledger = Ledger(connect(settings.redis), settings)
+        self.room = EngineRoom(settings, slot)
+        self._bench = Bench(
+            settings=settings,
+            worker=self.worker,
+            ledger=self._ledger,
+            store=Store(settings.s3),
+            permits=Permits(settings),
+            room=self.room,
+            leases=LeaseKeeper(self._ledger, settings.lease.seconds),
+            scratch=settings.state_dir.absolute() / "scratch" / slot.name,
+        )
+        self._held: set[Attempt] = set()
+        self._change = threading.Condition()
+        self._draining = threading.Event()
+        self._stopped = threading.Event()
+        self._news = threading.Event()
+        self._permit_heard = time.monotonic()
+        self._deaf_since: float | None = None
+
+    # --- life
+
+    def start(self) -> None:
+        """Open the engine room and announce the agent. Attempts left by a killed predecessor are the reaper's; their
+        files are removed here."""
+        shutil.rmtree(self._bench.scratch, ignore_errors=True)
+        self._bench.scratch.mkdir(parents=True)
+        self.room.open()
+        threading.Thread(target=self._be_present, name="presence", daemon=True).start()
+
+    def wait_ready(self) -> bool:
+        """Until the engine can take work; False when the agent is to end instead."""
+        return self.room.wait(lambda: self.room.ready or self._draining.is_set()) and not self._draining.is_set()
+
+    def drain(self) -> None:
+        """Claim nothing more. What is held runs to its end."""
+        self._draining.set()
+        self._news.set()
+
+    def join(self) -> None:
+        """Until nothing is held any more."""
+        with self._change:
+            self._change.wait_for(lambda: not self._held)
+
+    def hand_back(self) -> None:
+        """Give every attempt back to the queue, uncounted. Returns when the ledger knows, or after HAND_BACK_S."""
+        self.drain()
+        with self._change:
+            held = list(self._held)
+        for attempt in held:
+            attempt.interrupt(HandedBack)
+        with self._change:
+            self._change.wait_for(lambda: not self._held, HAND_BACK_S)
+
+    def close(self) -> None:
+        """End the engine and say goodbye."""
+        self.drain()
+        self._stopped.set()
+        self.room.close()
+        try:
+            self._ledger.worker_gone(self.worker, self.pool)
+            # a permit that this agent took and did not use belongs to somebody else
+            self._bench.permits.publish(self._ledger.permits_wanted(self.pool))
+        except Unavailable:
+            log.warning("could not say goodbye; the ledger will notice")
+
+    # --- permits
+
+    def serve(self, permit: str) -> None:
+        """One permit: claim a job if there is one, and stay until the engine is about to be free again."""
+        self._permit_heard = time.monotonic()
+        if not self.wait_ready():
+            return
+        claim = self._claim(permit)
+        if claim is None:
+            PERMITS.labels(self.pool, "surplus").inc()
+            return
+        PERMITS.labels(self.pool, "used").inc()
+        attempt = Attempt(claim, self._bench, self._ended)
+        with self._change:
+            self._held.add(attempt)
+        attempt.start()
+        self._news.set()
+        self._wake()
+        attempt.nearly_done.wait()
+        if self._backlog() == 0:
+            # with nothing to prepare meanwhile, a new job is better off with a worker that is free
+            attempt.rendered.wait()
+        with self._change:
+            self._change.wait_for(lambda: self._finishing() < MOST_FINISHING)
+        self.wait_ready()
+
+    def _claim(self, permit: str) -> Claim | None:
+        nonce, deadline = uuid4().hex, time.monotonic() + CLAIM_PATIENCE_S
+        while True:
+            try:
+                return self._ledger.claim(self.pool, self.worker, loaded=self._lane(), permit=permit, nonce=nonce)
+            except Unavailable as error:
+                if time.monotonic() > deadline:
+                    log.warning("no claim: %s", error)
+                    return None
+                time.sleep(CLAIM_PAUSE_S)  # Redis says nothing when it is back
+
+    def _wake(self) -> None:
+        """Publish the permits that the ledger wants out: a backlog wakes the next worker, or this one again."""
+        try:
+            self._bench.permits.publish(self._ledger.permits_wanted(self.pool))
+        except Unavailable as error:
+            log.warning("no permits: %s", error)
+
+    def _backlog(self) -> int:
+        """Whether a job could be claimed now: 0 or 1. With Redis away nobody knows: 0."""
+        try:
+            return self._ledger.claimable(self.pool, most=1)
+        except Unavailable:
+            return 0
+
+    def _lane(self) -> str | None:
+        """What will be loaded when the engine is next free."""
+        with self._change:
+            rendering = [attempt for attempt in self._held if not attempt.rendered.is_set()]
+        return rendering[0].job.lane if rendering else self.room.lane
+
+    def _finishing(self) -> int:
+        return sum(attempt.rendered.is_set() for attempt in self._held)
+
+    def _ended(self) -> None:
+        with self._change:
+            self._held = {attempt for attempt in self._held if not attempt.ended.is_set()}
+            self._change.notify_all()
+        self._news.set()
+
+    # --- presence
+
+    def _be_present(self) -> None:
+        while not self._stopped.is_set():
+            self._news.clear()
+            try:
+                # only one that can take a job is to be woken
+                slots = int(self.room.ready and not self._draining.is_set())
+                self._ledger.worker_seen(self.worker, self.pool, self._facts(), ttl_s=PRESENT_FOR_S, slots=slots)
+                self._listen()
+            except Unavailable as error:
+                log.warning("could not tell that this worker is there: %s", error)
+                self._deaf_since = None
+            if self.room.broken.is_set():
+                self._on_useless("no engine starts")
+                return
+            self._news.wait(PRESENT_EVERY_S)
+
+    def _listen(self) -> None:
+        """An idle agent asks for permits while there is work; one that hears none although there is has gone deaf."""
+        idle = self.room.free and not self._held and not self._draining.is_set()
+        now = time.monotonic()
+        if not idle or not self._ledger.claimable(self.pool, most=1):
+            self._deaf_since = None
+            return
+        self._wake()
+        if self._deaf_since is None or self._permit_heard > self._deaf_since:
+            self._deaf_since = now
+        elif now - self._deaf_since > self._settings.worker.deaf_s:
+            self._on_useless(f"jobs are waiting, and no permit came in {self._settings.worker.deaf_s:.0f} s")
+
+    def _facts(self) -> dict[str, Any]:
+        """What operators see. `torch_loaded` is a promise: always false."""
+        with self._change:
+            held = sorted(self._held, key=lambda attempt: attempt.rendered.is_set())
+        device = self.room.facts.get("device", {})
+        return {
+            "device": device.get("name") or self.slot.title or self.slot.name,
+            "slot": self.slot.name,
+            "pool": self.pool,
+            "lane": self.room.lane,
+            "state": self._state(bool(held)),
+            "job": held[0].job.id if held else None,
+            "phase": held[0].phase if held else None,
+            "models": self.room.facts.get("models", []),
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "torch_loaded": "torch" in sys.modules,
+        }
+
+    def _state(self, busy: bool) -> str:
+        if self._draining.is_set():
+            return "draining"
+        if busy:
+            return "busy"
+        return "idle" if self.room.ready else "starting"

@@ -1,0 +1,392 @@
+"""One attempt at one job, from claim to commit: prepare -> render -> finish. Runs in a thread of its own, so that the
+agent can finish one job while the engine renders the next. The path is `run`, read from top to bottom.
+
+Three clocks watch it: the lease (farm.leases), progress (stuck) and wall time (runaway); the last two are looked at
+while the engine works.
+"""
+
+import hashlib
+import logging
+import mimetypes
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from farm.agent.engine_room import EngineRoom, NoEngine
+from farm.config import Settings
+from farm.engine.process import Engine, EngineDied
+from farm.jobs.errors import FarmError, FaultCode, JobFault, NotFound, Unavailable
+from farm.jobs.job import Artifacts, Claim
+from farm.jobs.states import Phase
+from farm.leases import LeaseKeeper
+from farm.ledger import CommitOutcome, Ledger, Permit, Verdict
+from farm.permits import Permits
+from farm.store import Store, result_key
+from models.request import Cancelled, Lora, Progress, RenderFault, RenderRequest, RenderResult, Stage
+from monitoring.metrics import (
+    ATTEMPTS,
+    CLAIM_TO_RENDER_SECONDS,
+    LEASES_LOST,
+    PREPARE_SECONDS,
+    RENDER_SECONDS,
+    UPLOAD_SECONDS,
+)
+
+log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+#: pauses between tries when Redis or S3 is away
+_PAUSE_S, _PAUSE_MAX_S = 0.1, 2.0
+#: engines that may die in a job's hands before it began to render
+_INNOCENT = 3
+#: the files of a result
+_FILES = {"video.mp4": "video/mp4", "poster.jpg": "image/jpeg", "recipe.json": "application/json"}
+#: the engine is about to be free: its device has little left to do for this job
+_TAIL = frozenset({Stage.DECODING, Stage.ENCODING})
+
+
+class Lost(FarmError):
+    """The lease is somebody else's: nothing may be written any more."""
+
+
+class HandedBack(FarmError):
+    """The agent is ending: the attempt goes back to the queue, uncounted."""
+
+
+class Disobeyed(FarmError):
+    """The engine did not stop when it was told to."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the attempts of one agent work with."""
+
+    settings: Settings
+    worker: str
+    ledger: Ledger
+    store: Store
+    permits: Permits
+    room: EngineRoom
+    leases: LeaseKeeper
+    #: one folder per attempt lies in it
+    scratch: Path
+
+
+class Attempt(threading.Thread):
+    """`nearly_done`: the engine is about to be free. `rendered`: it is. `ended`: nothing of the attempt is left."""
+
+    def __init__(self, claim: Claim, bench: Bench, on_end: Callable[[], None]) -> None:
+        super().__init__(name=f"attempt-{claim.job.id}-{claim.attempt}", daemon=True)
+        self.claim, self.job = claim, claim.job
+        self._bench, self._on_end = bench, on_end
+        self.render_id = f"{claim.job.id}:{claim.attempt}"
+        self.phase = Phase.ASSIGNED
+        self.nearly_done = threading.Event()
+        self.rendered = threading.Event()
+        self.ended = threading.Event()
+        self._folder = bench.scratch / f"{claim.job.id}-{claim.attempt}"
+        self._claimed = self._progressed = time.monotonic()
+        self._fraction = 0.0
+        self._gpu_s = 0.0
+        self._began = False
+        self._uploaded: list[str] = []
+        self._asking = threading.Lock()
+        self._engine: Engine | None = None
+        self._why: type[FarmError] | type[Cancelled] | None = None
+        self._asked_at: float | None = None
+        self._lease = bench.leases.hold(claim, self._heard)
+
+    # --- the path
+
+    def run(self) -> None:
+        ending = "failed"
+        try:
+            result = self._made()
+            ending = self._finish(result)
+        except Lost:
+            LEASES_LOST.inc()
+            log.warning("%s: the lease was lost; its result is thrown away", self.render_id)
+            ending = "lost"
+        except HandedBack:
+            ending = "released"
+            self._settled(lambda: self._bench.ledger.release(self.job.id, self.claim.attempt))
+        except Cancelled:
+            ending = "cancelled"
+            self._failed(JobFault(FaultCode.CANCELLED, "cancelled by its owner"))
+        except JobFault as fault:
+            ending = str(fault.code)
+            self._failed(fault)
+        except Exception:
+            log.exception("%s: the worker failed", self.render_id)
+            self._failed(JobFault(FaultCode.ENGINE_ERROR, "the worker failed"))
+        finally:
+            self._end(ending)
+
+    def interrupt(self, why: type[FarmError] | type[Cancelled]) -> None:
+        """Make the attempt end with `why` (Cancelled, Lost or HandedBack) as soon as it can. The first word counts,
+        but losing the lease and handing back overrule a cancel."""
+        with self._asking:
+            if self._why is None or self._why is Cancelled:
+                self._why = why
+            if self._asked_at is None:
+                self._asked_at = time.monotonic()
+            engine = self._engine
+        if engine is None:
+            return
+        if why is HandedBack:
+            engine.kill()
+        else:
+            engine.cancel(self.render_id)
+
+    def _heard(self, verdict: Verdict) -> None:
+        self.interrupt(Lost if verdict == Verdict.LOST else Cancelled)
+
+    def _check(self) -> None:
+        if self._why is not None:
+            raise self._why()
+
+    def _made(self) -> RenderResult:
+        try:
+            return self._render(self._prepare())
+        finally:
+            self.nearly_done.set()
+            self.rendered.set()
+
+    # --- prepare
+
+    def _prepare(self) -> RenderRequest:
+        """The inputs on this disk, and the request that names them."""
+        spec = self.job.spec
+        inbox, out = self._folder / "in", self._folder / "out"
+        inbox.mkdir(parents=True)
+        out.mkdir()
+        inputs: dict[str, str] = {}
+        for role, ref in spec.inputs.items():
+            self._check()
+            if ref.key is None:
+                raise JobFault(FaultCode.INPUT_UNREACHABLE, f"the {role} was never stored")
+            path = inbox / (role + (mimetypes.guess_extension(ref.content_type or "") or ""))
+            self._fetch(role, ref.key, path)
+            if ref.sha256 is not None and _sha256(path) != ref.sha256:
+                raise JobFault(FaultCode.STORAGE_FAILED, f"the stored {role} is not what was taken in")
+            inputs[role] = str(path)
+        PREPARE_SECONDS.observe(time.monotonic() - self._claimed)
+        return RenderRequest(
+            model=spec.model,
+            task=spec.task,
+            prompt=spec.prompt,
+            negative_prompt=spec.negative_prompt,
+            width=spec.width,
+            height=spec.height,
+            frames=spec.frames,
+            fps=spec.fps,
+            steps=spec.steps,
+            guidance=spec.guidance,
+            guidance_2=spec.guidance_2,
+            shift=spec.shift,
+            seed=spec.seed,
+            out_dir=str(out),
+            inputs=inputs,
+            input_sha256={role: ref.sha256 for role, ref in spec.inputs.items() if ref.sha256},
+            loras=tuple(Lora(**lora) for lora in spec.loras),
+            options=spec.options,
+            provenance={"worker": self._bench.worker, "job": self.job.id, "attempt": self.claim.attempt},
+        )
+
+    def _fetch(self, role: str, key: str, path: Path) -> None:
+        try:
+            self._stored(lambda: self._bench.store.get_file(key, path))
+        except NotFound as error:
+            raise JobFault(FaultCode.INPUT_UNREACHABLE, f"the stored {role} is gone") from error
+
+    # --- render
+
+    def _render(self, request: RenderRequest) -> RenderResult:
+        try:
+            return self._lent(request)
+        except NoEngine as error:
+            self._check()
+            # not this job's doing
+            raise HandedBack from error
+        except EngineDied as error:
+            self._check()
+            log.error("%s: %s", self.render_id, error)
+            raise JobFault(FaultCode.ENGINE_DIED, "the engine died while it rendered this job") from error
+        except RenderFault as fault:
+            self._check()
+            raise JobFault(_code(fault.code), fault.message) from fault
+        except Cancelled as error:
+            self._check()
+            raise JobFault(FaultCode.ENGINE_ERROR, "the engine stopped without being told to") from error
+
+    def _lent(self, request: RenderRequest) -> RenderResult:
+        for _ in range(_INNOCENT):
+            with self._bench.room.lend(self._check) as engine:
+                try:
+                    return self._render_on(engine, request)
+                except EngineDied:
+                    # one that died before it began was idle when it died: the job had no part in that
+                    if self._began:
+                        raise
+                finally:
+                    with self._asking:
+                        self._engine = None
+        raise EngineDied("engines keep dying before they begin")
+
+    def _render_on(self, engine: Engine, request: RenderRequest) -> RenderResult:
+        with self._asking:
+            self._engine = engine
+        began = self._progressed = time.monotonic()
+        CLAIM_TO_RENDER_SECONDS.observe(began - self._claimed)
+        self._check()
+        try:
+            return engine.render(self.render_id, request, self._progress, lambda: self._watch(began))
+        except Disobeyed:
+            self._bench.room.replace(engine, "ignored a cancel")
+            self._check()
+            raise
+        except JobFault as fault:
+            self._bench.room.replace(engine, str(fault.code))
+            raise
+        except RenderFault as fault:
+            if fault.poisoned:
+                # it is ending by itself; nobody else may be lent it meanwhile
+                self._bench.room.replace(engine, "poisoned")
+            raise
+        finally:
+            self._gpu_s = time.monotonic() - began
+            RENDER_SECONDS.labels(self.job.lane).observe(self._gpu_s)
+
+    def _progress(self, at: Progress) -> None:
+        self._began = True
+        self._progressed = time.monotonic()
+        self._fraction = at.fraction
+        self._report(Phase(at.stage.value), at.step, at.steps)
+        if at.stage in _TAIL:
+            self.nearly_done.set()
+
+    def _watch(self, began: float) -> None:
+        """Raise when the engine must be killed: it ignores a cancel, it is stuck, it takes too long."""
+        now, limits = time.monotonic(), self._bench.settings.lease
+        if self._asked_at is not None and now - self._asked_at > limits.cancel_grace_s:
+            raise Disobeyed
+        if now - self._progressed > limits.stuck_s:
+            raise JobFault(FaultCode.STUCK, f"no progress for {limits.stuck_s:.0f} seconds")
+        if now - began > self.job.wall_s:
+            raise JobFault(FaultCode.TOO_LONG, f"not done after {self.job.wall_s:.0f} seconds")
+
+    # --- finish
+
+    def _finish(self, result: RenderResult) -> str:
+        """Upload, verify, commit. Returns how it ended."""
+        self._report(Phase.UPLOADING)
+        began = time.monotonic()
+        paths = (result.video, result.poster, result.recipe_path)
+        keys = {name: self._upload(name, Path(path)) for name, path in zip(_FILES, paths, strict=True)}
+        UPLOAD_SECONDS.observe(time.monotonic() - began)
+        artifacts = Artifacts(
+            video=keys["video.mp4"],
+            poster=keys["poster.jpg"],
+            recipe=keys["recipe.json"],
+            size=Path(result.video).stat().st_size,
+            sha256=_sha256(Path(result.video)),
+            width=result.width,
+            height=result.height,
+            frames=result.frames,
+            fps=result.fps,
+            seconds=result.frames / result.fps,
+        )
+        self._check()
+        # from here on the answer of the commit is the truth, whatever a heartbeat beside it says
+        outcome = self._answered(
+            lambda: self._bench.ledger.commit(self.job.id, self.claim.attempt, artifacts, gpu_s=self._gpu_s)
+        )
+        if outcome in (CommitOutcome.COMMITTED, CommitOutcome.ALREADY):
+            self._uploaded.clear()
+            return "committed"
+        if outcome == CommitOutcome.FENCED:
+            raise Lost
+        return "cancelled"
+
+    def _upload(self, name: str, path: Path) -> str:
+        self._check()
+        if not path.is_file() or path.stat().st_size == 0:
+            raise JobFault(FaultCode.BAD_OUTPUT, f"the engine made no {name}")
+        key = result_key(self.job.tenant, self.job.id, self.claim.attempt, name)
+        self._uploaded.append(key)
+        self._stored(lambda: self._bench.store.put_file(key, path, _FILES[name]))
+        return key
+
+    # --- endings
+
+    def _failed(self, fault: JobFault) -> None:
+        log.info("%s: %s", self.render_id, fault)
+        self._settled(lambda: self._bench.ledger.fail(self.job.id, self.claim.attempt, fault, gpu_s=self._gpu_s))
+
+    def _settled(self, call: Callable[[], tuple[object, list[Permit]]]) -> None:
+        """Tell the ledger how it ended, until it answers, and wake whom that concerns."""
+        _, permits = self._answered(call)
+        self._bench.permits.publish(permits)
+
+    def _end(self, ending: str) -> None:
+        self._lease.drop()
+        self.nearly_done.set()
+        self.rendered.set()
+        if self._uploaded:
+            try:
+                self._bench.store.delete(*self._uploaded)
+            except Unavailable:
+                log.warning("%s: what it uploaded is left to the sweeper", self.render_id)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        ATTEMPTS.labels(self.job.pool, ending).inc()
+        log.info("%s ended: %s after %.1f s on the device", self.render_id, ending, self._gpu_s)
+        self.ended.set()
+        self._on_end()
+
+    # --- patience
+
+    def _report(self, phase: Phase, step: int = 0, steps: int = 0) -> None:
+        self.phase = phase
+        self._lease.report(phase, self._fraction, step, steps)
+
+    def _stored(self, call: Callable[[], Answer]) -> Answer:
+        """Ask the object store until it answers, while the lease holds; no longer than an attempt may be stuck."""
+        deadline = time.monotonic() + self._bench.settings.lease.stuck_s
+        pause_s = _PAUSE_S
+        while True:
+            try:
+                return call()
+            except Unavailable as error:
+                self._check()
+                if time.monotonic() > deadline:
+                    raise JobFault(FaultCode.STORAGE_FAILED, "the object store was away for too long") from error
+                time.sleep(pause_s)  # the store says nothing when it is back
+                pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+
+    def _answered(self, call: Callable[[], Answer]) -> Answer:
+        """Ask the ledger until it answers: the calls that end an attempt may be repeated. An agent that has to go does
+        not wait for this thread; then the lease runs out, and the reaper decides."""
+        pause_s = _PAUSE_S
+        while True:
+            try:
+                return call()
+            except Unavailable:
+                time.sleep(pause_s)  # Redis says nothing when it is back
+                pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+
+
+def _code(word: str) -> FaultCode:
+    try:
+        return FaultCode(word)
+    except ValueError:
+        return FaultCode.ENGINE_ERROR
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()

@@ -1,0 +1,151 @@
+"""Keeps one engine alive on one slot and lends it to one attempt at a time. Knows nothing of jobs."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from farm.config import Settings
+from farm.engine.process import Engine, EngineDied
+from farm.engine.slots import Slot
+from farm.jobs.errors import FarmError
+from monitoring.metrics import ENGINE_KILLS, ENGINE_STARTS, ENGINE_UP
+
+log = logging.getLogger(__name__)
+
+#: pauses between failed starts; after as many failures in a row the agent gives up and says so by ending
+_PAUSES_S = (0.5, 2.0, 8.0)
+#: how often somebody who waits for the engine looks whether waiting still makes sense
+_LOOK_S = 0.25
+
+
+class NoEngine(FarmError):
+    """There will be no engine any more: the room closed, or none would start."""
+
+
+class EngineRoom:
+    """`open()` starts the engine and replaces every one that dies, until `close()`. `broken` is set when none would
+    start. The engine is started from a thread of this room's own: the kernel ends it with the thread that did."""
+
+    def __init__(self, settings: Settings, slot: Slot) -> None:
+        self._settings, self.slot = settings, slot
+        self.broken = threading.Event()
+        self.facts: dict[str, Any] = {}
+        self._closing = threading.Event()
+        self._change = threading.Condition()
+        self._engine: Engine | None = None
+        self._lent = False
+        self._thread = threading.Thread(target=self._keep, name="engine-room", daemon=True)
+
+    @property
+    def lane(self) -> str | None:
+        """What the engine has loaded; None when it has just started or is away."""
+        engine = self._engine
+        return engine.lane if engine else None
+
+    @property
+    def ready(self) -> bool:
+        """There is a living engine, lent or not."""
+        engine = self._engine
+        return engine is not None and engine.alive
+
+    @property
+    def free(self) -> bool:
+        return self.ready and not self._lent
+
+    def open(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the engine and start no other. A render in it ends with EngineDied."""
+        self._closing.set()
+        with self._change:
+            engine = self._engine
+            self._change.notify_all()
+        if engine:
+            engine.kill()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def wait(self, condition: Callable[[], bool]) -> bool:
+        """Until `condition()`; False when the room closed or broke instead."""
+        with self._change:
+            while not condition():
+                if self._closing.is_set() or self.broken.is_set():
+                    return False
+                self._change.wait(_LOOK_S)
+        return True
+
+    @contextmanager
+    def lend(self, look: Callable[[], None]) -> Iterator[Engine]:
+        """The engine, for one user at a time. `look` is called while waiting and may raise to give up.
+
+        Raises NoEngine.
+        """
+        with self._change:
+            while not self.free:
+                look()
+                if self._closing.is_set() or self.broken.is_set():
+                    raise NoEngine(f"there is no engine on {self.slot.name}")
+                self._change.wait(_LOOK_S)
+            self._lent = True
+            engine = self._engine
+        assert engine is not None
+        try:
+            yield engine
+        finally:
+            with self._change:
+                self._lent = False
+                self._change.notify_all()
+
+    def replace(self, engine: Engine, reason: str) -> None:
+        """Kill an engine that does not do what it should; another takes its place. Returns when it is gone."""
+        ENGINE_KILLS.labels(reason).inc()
+        log.warning("killing the engine on %s (pid %s): %s", self.slot.name, engine.pid, reason)
+        engine.kill()
+
+    def _keep(self) -> None:
+        failures = 0
+        while not self._closing.is_set():
+            engine = Engine(self._settings, self.slot)
+            try:
+                engine.start(wanted=lambda: not self._closing.is_set())
+            except EngineDied as error:
+                if self._closing.is_set():
+                    return
+                ENGINE_STARTS.labels("failed").inc()
+                log.error("%s (its own words are in the logs folder)", error)
+                if failures == len(_PAUSES_S):
+                    self._break()
+                    return
+                self._closing.wait(_PAUSES_S[failures])
+                failures += 1
+                continue
+            failures = 0
+            ENGINE_STARTS.labels("ready").inc()
+            self._serve(engine)
+
+    def _serve(self, engine: Engine) -> None:
+        """From ready to gone."""
+        log.info("engine on %s is ready (pid %s)", self.slot.name, engine.pid)
+        with self._change:
+            self.facts = engine.facts
+            self._engine = engine
+            self._change.notify_all()
+        ENGINE_UP.set(1)
+        if self._closing.is_set():
+            engine.kill()
+        engine.gone.wait()
+        ENGINE_UP.set(0)
+        # also what it had started
+        engine.kill()
+        with self._change:
+            self._engine = None
+            self._change.notify_all()
+
+    def _break(self) -> None:
+        log.critical("no engine starts on %s", self.slot.name)
+        self.broken.set()
+        with self._change:
+            self._change.notify_all()

@@ -1,0 +1,168 @@
+"""`wanfarm worker`: one agent per device, started again when it dies. Takes no job and knows no Redis.
+
+First SIGTERM or SIGINT: drain, every agent finishes what it runs. Second: they hand it back and end at once. When this
+process is killed, its agents hand back and end too. Must run in the main thread.
+"""
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from types import FrameType
+
+from farm import lifeline
+from farm.celery_app import pool_queue
+from farm.config import Settings
+from farm.engine.slots import NoSuchDevice, Slot, find_slots
+
+log = logging.getLogger(__name__)
+
+#: pause before an agent that died is started again, doubled each time; forgotten once one has lived for a while
+PAUSE_S, PAUSE_MAX_S, LIVED_S = 0.5, 30.0, 60.0
+#: agents that were told to hand back are killed after this long
+PATIENCE_S = 20.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+
+
+def main(settings: Settings) -> int:
+    """Run the agents of this machine until told to end. The exit status: 0, or 2 for a device that is not here."""
+    try:
+        slots = find_slots(settings.worker.devices)
+    except NoSuchDevice as error:
+        log.error("%s", error)
+        return 2
+    log.info("one agent for each of: %s", ", ".join(f"{slot.name} ({slot.title})" for slot in slots))
+    return Supervisor(settings, slots).run()
+
+
+def agent_command(settings: Settings, slot: Slot) -> Sequence[str]:
+    return [
+        *(sys.executable, "-m", "celery", "-A", "farm.agent.app", "worker", "-n", f"agent-{slot.name}@%h"),
+        *("-P", "threads", "-c", "1", "-Q", pool_queue(settings.worker.pool), "-l", "INFO"),
+        *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+    ]
+
+
+class Child:
+    """The agent of one slot, from start to start."""
+
+    def __init__(self, settings: Settings, slot: Slot) -> None:
+        self.slot = slot
+        self._command = agent_command(settings, slot)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+        self._pause_s = PAUSE_S
+        self.due = 0.0
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
+    def start(self) -> None:
+        self._started = time.monotonic()
+        self._process = subprocess.Popen(
+            # an agent whose supervisor was killed hands its attempts back, which a SIGKILL would not let it do
+            lifeline.bound(self._command, death=signal.SIGQUIT),
+            env={**os.environ, "WANFARM_WORKER__SLOT": str(self.slot)},
+            stdin=subprocess.DEVNULL,
+            # the Ctrl-C of a terminal is the supervisor's to hear
+            process_group=0,
+        )
+        log.info("agent of %s started (pid %d)", self.slot.name, self._process.pid)
+
+    def look(self) -> None:
+        """Notice its end, and when to start the next."""
+        if self._process is None or self._process.poll() is None:
+            return
+        lived_s = time.monotonic() - self._started
+        log.warning("agent of %s ended with %d after %.0f s", self.slot.name, self._process.returncode, lived_s)
+        self._process = None
+        if lived_s > LIVED_S:
+            self._pause_s = PAUSE_S
+        self.due = time.monotonic() + self._pause_s
+        self._pause_s = min(2 * self._pause_s, PAUSE_MAX_S)
+
+    def tell(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+
+class Supervisor:
+    def __init__(self, settings: Settings, slots: Sequence[Slot]) -> None:
+        self._children = [Child(settings, slot) for slot in slots]
+        self._asked = 0
+        self._kill_at: float | None = None
+
+    def run(self) -> int:
+        """Until every agent has ended after a signal."""
+        with _waking(self._signalled) as wake:
+            while not self._asked or any(child.running for child in self._children):
+                self._tend()
+                wake(self._next_look_s())
+        return 0
+
+    def _tend(self) -> None:
+        now = time.monotonic()
+        for child in self._children:
+            child.look()
+            if not child.running and not self._asked and child.due <= now:
+                child.start()
+        if self._kill_at is not None and self._kill_at <= now:
+            self._tell(signal.SIGKILL)
+
+    def _next_look_s(self) -> float | None:
+        """Seconds until something is to be done; None: a signal will say so."""
+        moments = [child.due for child in self._children if not child.running and not self._asked]
+        if self._kill_at is not None:
+            moments.append(self._kill_at)
+        return max(0.0, min(moments) - time.monotonic()) if moments else None
+
+    def _signalled(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGCHLD:
+            return
+        self._asked += 1
+        if self._asked == 1:
+            log.info("draining; once more to hand back what runs")
+            self._tell(signal.SIGTERM)
+        else:
+            self._tell(signal.SIGQUIT)
+            self._kill_at = self._kill_at or time.monotonic() + PATIENCE_S
+
+    def _tell(self, number: signal.Signals) -> None:
+        for child in self._children:
+            child.tell(number)
+
+
+@contextlib.contextmanager
+def _waking(handler: "signal._HANDLER") -> Iterator["_Wake"]:
+    """A function that sleeps until a signal comes or a time has passed. No signal is slept through."""
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        far.setblocking(False)
+        before = signal.set_wakeup_fd(far.fileno(), warn_on_full_buffer=False)
+        handlers = {number: signal.signal(number, handler) for number in _SIGNALS}
+        try:
+            yield _Wake(near)
+        finally:
+            for number, old in handlers.items():
+                signal.signal(number, old)
+            signal.set_wakeup_fd(before)
+
+
+class _Wake:
+    def __init__(self, near: socket.socket) -> None:
+        self._near = near
+
+    def __call__(self, timeout_s: float | None) -> None:
+        select.select([self._near], [], [], timeout_s)
+        with contextlib.suppress(BlockingIOError):
+            while self._near.recv(1024):
+                pass

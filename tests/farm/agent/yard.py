@@ -1,0 +1,206 @@
+"""A small farm for these tests: real Redis, S3, agents and engines; jobs whose prompts say what the engine does."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from farm.agent.supervisor import agent_command
+from farm.config import Settings
+from farm.embedded import settings_file
+from farm.engine.slots import Slot
+from farm.io_tasks.house import House
+from farm.jobs.errors import Unavailable
+from farm.jobs.ids import new_job_id
+from farm.jobs.job import Job, NewJob
+from farm.jobs.spec import InputRef, JobSpec
+from farm.jobs.states import TERMINAL, State
+from farm.ledger import Ledger
+from farm.ledger.connection import connect
+from farm.permits import Permits
+from farm.store import Store
+from tests.conftest import wait_until
+
+ROOT = Path(__file__).parents[3]
+TENANT = "studio"
+
+
+def gone(pid: int) -> bool:
+    """Whether no process of that number runs; one that waits to be reaped has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def children(pid: int) -> list[int]:
+    return [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+
+
+@dataclass
+class Yard:
+    """`reaping`: reap as beat would, from a thread."""
+
+    settings: Settings
+    folder: Path
+    ledger: Ledger = field(init=False)
+    store: Store = field(init=False)
+    permits: Permits = field(init=False)
+    _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.ledger = Ledger(connect(self.settings.redis), self.settings)
+        self.store = Store(self.settings.s3)
+        self.permits = Permits(self.settings)
+        self.house = House(self.settings, self.ledger, self.store, self.permits)
+        (self.folder / "farm.toml").write_text(settings_file.render(self.settings))
+        self._reaper = threading.Thread(target=self._reap, daemon=True)
+        self._reaper.start()
+
+    def _reap(self) -> None:
+        while not self._over.wait(0.3):
+            try:
+                self.house.reap()
+            except Unavailable:
+                continue
+
+    # --- processes
+
+    def start(self, command: list[str], name: str, **environment: str) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "WANFARM_CONFIG": str(self.folder / "farm.toml"), **environment},
+                process_group=0,
+            )
+        self._processes.append(process)
+        return process
+
+    def agent(self, slot: str = "cpu-0", *, ready: bool = True) -> "AgentProcess":
+        command = list(agent_command(self.settings, Slot(slot)))
+        agent = AgentProcess(self, slot, self.start(command, slot, WANFARM_WORKER__SLOT=slot))
+        if ready:
+            agent.wait_state("idle")
+        return agent
+
+    def supervisor(self) -> subprocess.Popen[bytes]:
+        code = (
+            "import logging, sys; from farm.agent import supervisor; from farm.config import load;"
+            "logging.basicConfig(level=20); sys.exit(supervisor.main(load()))"
+        )
+        return self.start([sys.executable, "-c", code], "supervisor")
+
+    def close(self) -> None:
+        self._over.set()
+        for process in self._processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                # a killed supervisor's agents hand back first; here nobody waits for that
+                for child in children(process.pid):
+                    _kill(child)
+                process.kill()
+            process.wait()
+        self._reaper.join()
+
+    # --- jobs
+
+    def submit(self, prompt: str, *, inputs: Mapping[str, InputRef] | None = None, **values: Any) -> str:
+        """Admit one job as the gateway does; returns its id."""
+        return self.submit_many([prompt], inputs=inputs, **values)[0]
+
+    def submit_many(self, prompts: list[str], inputs: Mapping[str, InputRef] | None = None, **values: Any) -> list[str]:
+        jobs = []
+        for prompt in prompts:
+            spec = JobSpec("actions", "t2v", prompt, "", 64, 64, 5, 8, 4, 4.0, None, 5.0, 7, inputs or {})
+            given = {"pool": "default", "lane": "actions", "predicted_s": 1.0, "wall_s": 60.0} | values
+            jobs.append(NewJob(new_job_id(), TENANT, spec, **given))
+        admitted, permits = self.ledger.admit(jobs)
+        self.permits.publish(permits)
+        return [one.id for one in admitted]
+
+    def job(self, job_id: str) -> Job:
+        job = self.ledger.find(job_id)
+        assert job is not None
+        return job
+
+    def wait_state(self, job_id: str, *states: State, phase: str | None = None) -> Job:
+        def there() -> bool:
+            job = self.job(job_id)
+            return job.state in states and phase in (None, job.phase)
+
+        wait_until(there, what=f"{job_id} to be {states} {phase or ''} in {self.folder}")
+        return self.job(job_id)
+
+    def wait_over(self, job_id: str) -> Job:
+        return self.wait_state(job_id, *TERMINAL)
+
+    def worker(self, slot: str) -> dict[str, Any] | None:
+        return next((one for one in self.ledger.workers() if one.get("slot") == slot), None)
+
+    def objects(self, job_id: str) -> list[str]:
+        return [one.key for one in self.store.list(f"results/{TENANT}/{job_id}/")]
+
+    def committed(self, job_id: str) -> Job:
+        """The job, once it has succeeded with one result that can be read, and no object beside it."""
+        job = self.wait_over(job_id)
+        assert (job.state, job.error_code) == (State.SUCCEEDED, None), job
+        assert job.artifacts
+        assert len(self.store.get_bytes(job.artifacts.video, 1000)) == job.artifacts.size
+        prefix = f"results/{TENANT}/{job_id}/{job.attempt}/"
+        assert self.objects(job_id) == [f"{prefix}{name}" for name in ("poster.jpg", "recipe.json", "video.mp4")]
+        return job
+
+
+@dataclass
+class AgentProcess:
+    yard: Yard
+    slot: str
+    process: subprocess.Popen[bytes]
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def facts(self) -> dict[str, Any]:
+        """What this very process (not one before it) tells of itself; empty when it has told nothing yet."""
+        facts = self.yard.worker(self.slot)
+        return facts if facts and facts["pid"] == self.pid else {}
+
+    def wait_state(self, state: str) -> None:
+        wait_until(lambda: self.facts().get("state") == state, what=f"agent {self.slot} to be {state}")
+
+    @property
+    def engine(self) -> int:
+        """pid of its engine, the only child."""
+        (engine,) = [child for child in children(self.pid) if not gone(child)]
+        return engine
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+@contextmanager
+def yard_on(settings: Settings, folder: Path) -> Iterator[Yard]:
+    yard = Yard(settings, folder)
+    try:
+        yield yard
+    finally:
+        yard.close()

@@ -175,13 +175,13 @@ class PriceSettings(Section):
     per_second: dict[str, dict[str, float]] = Field(
         default_factory=lambda: {
             # what is charged for the same models elsewhere
-            "wan2.2-animate-14b": {"480p": 6, "580p": 9.5, "720p": 12.5},
-            "wan2.2-t2v-a14b-4step": {"480p": 8, "580p": 12, "720p": 16},
-            "wan2.2-i2v-a14b-4step": {"480p": 8, "580p": 12, "720p": 16},
+            "wan2.2-animate-14b": {"480p": 6.0, "580p": 9.5, "720p": 12.5},
+            "wan2.2-t2v-a14b-4step": {"480p": 8.0, "580p": 12.0, "720p": 16.0},
+            "wan2.2-i2v-a14b-4step": {"480p": 8.0, "580p": 12.0, "720p": 16.0},
         }
     )
     #: US dollars of one credit, for dialects that tell costs in dollars
-    credit_usd: float = Field(0.005, gt=0)
+    credit_usd: float = Field(default=0.005, gt=0)
 
 
 class WebhookSettings(Section):

@@ -1,7 +1,7 @@
 """Secrets of tenants, encrypted at rest: webhook signing keys and wiro's API secrets. Knows no job and no HTTP.
 
-In Redis: `{p}:secrets:{tenant}` a hash of name -> Fernet token. The key is settings.secrets.key, else a file made once in
-the state folder; whoever has Redis' file alone has no secret.
+In Redis: `{p}:secrets:{tenant}` a hash of name -> Fernet token. The key is settings.secrets.key, else a file made once
+in the state folder; whoever has Redis' file alone has no secret.
 """
 
 import os
@@ -66,7 +66,7 @@ class Vault:
 
     def delete(self, tenant: str, name: str) -> bool:
         with mapped():
-            gone = cast("int", self._redis.hdel(self._key(tenant), name))
+            gone = self._redis.hdel(self._key(tenant), name)
         self._seen.pop((tenant, name), None)
         return bool(gone)
 

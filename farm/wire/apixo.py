@@ -7,7 +7,7 @@ resultJson is there only on success and failCode only on failure; a callback is 
 from collections.abc import Mapping
 from typing import Any
 
-from farm.jobs.draft import Draft, Source
+from farm.jobs.draft import Draft
 from farm.jobs.errors import (
     Conflict,
     FarmError,
@@ -28,6 +28,8 @@ from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.report import Fault, Output, Reply, Report, credits_from, credits_number
 from farm.wire.words import (
     Fields,
+    address_of,
+    as_source,
     aspect_word,
     compact,
     dump,
@@ -135,7 +137,7 @@ def parse_create(model: str, raw: Mapping[str, Any]) -> Draft:
         aspect=given.aspect("aspect_ratio", "ratio"),
         seconds=given.number("duration"),
         seed=None if seed == -1 else seed,
-        inputs={role: Source(url=urls[0]) for role, urls in sources.items() if urls},
+        inputs={role: as_source(urls[0]) for role, urls in sources.items() if urls},
         webhook_url=callback,
         dialect=DIALECT,
         dialect_data={
@@ -196,8 +198,8 @@ def render_create(draft: Draft) -> tuple[str, dict[str, Any]]:
 
 
 def _urls(draft: Draft, role: str) -> list[str]:
-    source = draft.inputs.get(role)
-    return [source.url] if source and source.url else []
+    url = address_of(draft.inputs.get(role))
+    return [url] if url else []
 
 
 def envelope(data: Any, code: int = 200, message: str = "success") -> dict[str, Any]:

@@ -7,7 +7,7 @@ an envelope; HTTP status is real for most errors, and a missing task may also ar
 from collections.abc import Mapping
 from typing import Any
 
-from farm.jobs.draft import Draft, Source
+from farm.jobs.draft import Draft
 from farm.jobs.errors import (
     FarmError,
     FaultCode,
@@ -26,6 +26,8 @@ from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.report import Fault, Output, Reply, Report, credits_from, credits_number, fault_number, fault_of
 from farm.wire.words import (
     Fields,
+    address_of,
+    as_source,
     aspect_word,
     compact,
     keepable,
@@ -95,7 +97,7 @@ def parse_create(raw: Mapping[str, Any]) -> Draft:
         aspect=given.aspect("aspect_ratio", "ratio"),
         seconds=given.number("duration"),
         seed=given.integer("seed"),
-        inputs={role: Source(url=urls[0]) for role, urls in sources.items() if urls},
+        inputs={role: as_source(urls[0]) for role, urls in sources.items() if urls},
         webhook_url=top.callback("callback_url", "callbackUrl"),
         dialect=DIALECT,
         dialect_data={"model": model_ids.canonical(DIALECT, model), "request": keepable(raw)},
@@ -127,8 +129,8 @@ def render_create(draft: Draft) -> dict[str, Any]:
 
 
 def _urls(draft: Draft, role: str) -> list[str]:
-    source = draft.inputs.get(role)
-    return [source.url] if source and source.url else []
+    url = address_of(draft.inputs.get(role))
+    return [url] if url else []
 
 
 def envelope(data: Any, code: int = 200, message: str = "success") -> dict[str, Any]:

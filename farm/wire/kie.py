@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Mapping
 from typing import Any
 
-from farm.jobs.draft import Draft, Source
+from farm.jobs.draft import Draft
 from farm.jobs.errors import (
     FarmError,
     FaultCode,
@@ -29,6 +29,8 @@ from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.report import Fault, Output, Reply, Report, credits_from, credits_number, fault_number, fault_of
 from farm.wire.words import (
     Fields,
+    address_of,
+    as_source,
     aspect_word,
     compact,
     dump,
@@ -116,7 +118,7 @@ def parse_create(raw: Mapping[str, Any]) -> Draft:
         guidance=given.number("guidance_scale"),
         shift=given.number("shift"),
         seed=given.integer("seed"),
-        inputs={role: Source(url=url) for role, url in sources.items() if url},
+        inputs={role: as_source(url) for role, url in sources.items() if url},
         webhook_url=top.callback("callBackUrl", "callbackUrl", "callback_url"),
         dialect=DIALECT,
         dialect_data={"model": model_ids.canonical(DIALECT, model), "request": keepable(raw)},
@@ -156,8 +158,7 @@ def render_create(draft: Draft) -> dict[str, Any]:
 
 
 def _url(draft: Draft, role: str) -> str | None:
-    source = draft.inputs.get(role)
-    return source.url if source else None
+    return address_of(draft.inputs.get(role))
 
 
 def envelope(data: Any, code: int = 200, message: str = "success") -> dict[str, Any]:

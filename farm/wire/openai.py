@@ -26,7 +26,17 @@ from farm.jobs.states import State
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.model_ids import OPENAI_DEFAULTS
 from farm.wire.report import Fault, Output, Reply, Report
-from farm.wire.words import Fields, compact, keepable, parse_nested, plain_number, positive, share
+from farm.wire.words import (
+    Fields,
+    address_of,
+    as_source,
+    compact,
+    keepable,
+    parse_nested,
+    plain_number,
+    positive,
+    share,
+)
 
 DIALECT = "openai"
 VARIANTS = ("video", "thumbnail")
@@ -92,9 +102,9 @@ def _reference(given: Fields) -> Source | None:
         url = Fields(value, "input_reference.").url("image_url")
         if url is None:
             raise InvalidRequest("give an image_url, or send the picture as a file", "input_reference")
-        return Source(url=url)
+        return as_source(url)
     url = given.url("input_reference")
-    return Source(url=url) if url else None
+    return as_source(url) if url else None
 
 
 def render_create(draft: Draft) -> dict[str, Any]:
@@ -104,7 +114,7 @@ def render_create(draft: Draft) -> dict[str, Any]:
         {
             "model": draft.model,
             "prompt": draft.prompt,
-            "input_reference": {"image_url": source.url} if source and source.url else None,
+            "input_reference": {"image_url": url} if (url := address_of(source)) else None,
             "size": f"{draft.width}x{draft.height}" if draft.width and draft.height else None,
             "seconds": None if draft.seconds is None else str(plain_number(draft.seconds)),
             "negative_prompt": draft.negative_prompt,

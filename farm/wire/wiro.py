@@ -25,6 +25,8 @@ from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.report import Reply
 from farm.wire.words import (
     Fields,
+    address_of,
+    as_source,
     aspect_word,
     compact,
     is_address,
@@ -111,7 +113,7 @@ def _source(given: Fields, names: tuple[str, ...], files: Mapping[str, Source]) 
         if first is not None and first[:5].lower() != "data:":
             first = first.split(",")[0].strip()
         if first:
-            return Source(url=first) if is_address(first) else Source(upload=first)
+            return as_source(first) if is_address(first) else Source(upload=first)
     return None
 
 
@@ -125,7 +127,7 @@ def render_create(draft: Draft) -> tuple[str, dict[str, Any]]:
         resolution = resolution or resolution_word(draft.width, draft.height)
         aspect = aspect or draft.width / draft.height
     sources = {names[0]: draft.inputs.get(role) for role, names in _ROLES.items()}
-    asked = {name: source.url for name, source in sources.items() if source and source.url}
+    asked = {name: url for name, source in sources.items() if (url := address_of(source))}
     return model, compact(
         asked
         | {

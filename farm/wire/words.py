@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from farm.jobs.draft import Source
 from farm.jobs.errors import InvalidRequest
 from models.catalog import AREAS
 
@@ -138,6 +139,16 @@ def is_address(text: str) -> bool:
         return parts.scheme.lower() in ("http", "https") and bool(parts.hostname) and not set(text) & set(" \t\r\n\0")
     except ValueError:
         return False
+
+
+def as_source(address: str) -> Source:
+    """A picture behind a URL, or written out in a `data:` URI."""
+    return Source(base64=address) if address[:5].lower() == "data:" else Source(url=address)
+
+
+def address_of(source: Source | None) -> str | None:
+    """The way back, where there is one."""
+    return None if source is None else source.url or source.base64
 
 
 def as_callback(value: Any) -> str | None:

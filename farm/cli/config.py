@@ -1,10 +1,14 @@
 """`wanfarm config`: what the settings are, whether they are right, and the environment for other programs."""
 
+import re
 import shlex
+from typing import Any
 
 import click
 
 from farm.cli.session import KEY_ENV, URL_ENV, Session, asks_the_farm, runs_here
+
+_SECRETS = frozenset({"secret_key", "key"})
 
 
 @click.group()
@@ -17,15 +21,17 @@ def config() -> None:
 @runs_here
 def show_config(session: Session, secrets: bool) -> None:
     """Print every setting as it is now, as TOML. With a farm of `wanfarm up` here: what its parts were given."""
-    from farm.embedded.settings_file import plain, render
+    import tomli_w
 
-    settings = session.farm_settings()
+    from farm.embedded.settings_file import plain
+
+    shown = plain(session.farm_settings().model_dump())
     if not secrets:
-        settings = settings.model_copy(update={"s3": settings.s3.model_copy(update={"secret_key": "…"})})
+        shown = _masked(shown)
     if session.out.as_json:
-        session.out.document(plain(settings.model_dump()))
+        session.out.document(shown)
     else:
-        session.out.line(render(settings).rstrip())
+        session.out.line(tomli_w.dumps(shown).rstrip())
 
 
 @config.command("check")
@@ -39,6 +45,14 @@ def check_config(session: Session) -> None:
         session.out.say("the configuration is right")
 
 
+@config.command("example")
+def example_config() -> None:
+    """Print an example file: every setting, its sentence and its default, commented out."""
+    from farm.cli.example import example
+
+    click.echo(example(), nl=False)
+
+
 @config.command("env")
 @asks_the_farm
 def client_environment(session: Session) -> None:
@@ -50,3 +64,12 @@ def client_environment(session: Session) -> None:
         return
     for name, value in values.items():
         session.out.line(f"export {name}={shlex.quote(value)}")
+
+
+def _masked(value: Any, name: str = "") -> Any:
+    """Without what opens something: keys of that name, and passwords inside addresses."""
+    if isinstance(value, dict):
+        return {key: _masked(one, key) for key, one in value.items()}
+    if name in _SECRETS:
+        return "..."
+    return re.sub(r"(://[^:/@]*:)[^@/]+@", r"\1...@", value) if isinstance(value, str) else value

@@ -1,0 +1,160 @@
+"""What a model is: the vocabulary of the catalog. Pure data; knows no entry."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+#: the text encoder always pads to this many tokens
+TEXT_TOKENS = 512
+MAX_PROMPT_CHARS = 5000
+MAX_SEED = 2**63 - 1
+
+
+class ShapeError(ValueError):
+    """A request that a model cannot render: `field` names what is wrong, the text says what would be right."""
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(detail)
+        self.field = field
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where a model's weights come from: a hub repository at a pinned revision, or `tiny` (built here)."""
+
+    repo: str | None = None
+    revision: str | None = None
+    tiny: bool = False
+
+
+@dataclass(frozen=True)
+class LoraFile:
+    """A LoRA that belongs to a model: `file` of `repo` at `revision` on the hub, for one expert ("high" or "low").
+
+    Its local name is `{expert}.safetensors` in the model's own folder.
+    """
+
+    name: str
+    expert: str
+    repo: str | None = None
+    revision: str | None = None
+    file: str | None = None
+
+
+@dataclass(frozen=True)
+class Dit:
+    """The transformer's sizes, for the work formula. `layers` counts control blocks (VACE) too."""
+
+    dim: int
+    ffn: int
+    layers: int
+    in_channels: int
+    out_channels: int
+
+
+@dataclass(frozen=True)
+class Defaults:
+    width: int
+    height: int
+    frames: int
+    fps: int
+    steps: int
+    guidance: float
+    guidance_2: float | None
+    shift: float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`multiple`: width and height are multiples of it, in pixels. max_pixels: width x height."""
+
+    multiple: int = 16
+    min_side: int = 256
+    max_side: int = 1920
+    max_pixels: int = 1280 * 768
+    max_frames: int = 161
+    min_steps: int = 1
+    max_steps: int = 100
+    max_guidance: float = 20.0
+    min_fps: int = 4
+    max_fps: int = 60
+
+
+@dataclass(frozen=True)
+class Model:
+    """One catalog entry.
+
+    tasks      task -> the input roles that it requires ("t2v" needs none, "i2v" needs "image")
+    optional   task -> the input roles that it can use besides
+    pipeline   task -> diffusers class name
+    boundary   noise level at which the second expert takes over, None for a single expert
+    vae_stride (time, height, width) pixels per latent
+    base       id of the model whose weights it renders with, when it is that model with LoRAs
+    loras      LoRAs that make the model what it is, fused into the weights
+    sigmas     the noise levels before the shift, when they were trained in: then the number of steps is theirs
+    follows    role of the input clip that decides the length and the frame rate of the result, if one does
+    segment    (frames of a segment, frames that it takes over from the last one), when it renders by segments
+    effort     work of a forward against what the formula counts (1.0: just that)
+    external   only a provider can run it
+    """
+
+    id: str
+    title: str
+    tasks: Mapping[str, tuple[str, ...]]
+    pipeline: Mapping[str, str]
+    weights: Weights
+    dit: Dit
+    defaults: Defaults
+    limits: Limits = field(default_factory=Limits)
+    boundary: float | None = None
+    vae_stride: tuple[int, int, int] = (4, 8, 8)
+    precision: str = "bf16"
+    optional: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    base: str | None = None
+    loras: tuple[LoraFile, ...] = ()
+    sigmas: tuple[float, ...] | None = None
+    follows: str | None = None
+    segment: tuple[int, int] | None = None
+    effort: float = 1.0
+    external: bool = False
+
+    @property
+    def experts(self) -> int:
+        return 1 if self.boundary is None else 2
+
+    @property
+    def lane(self) -> str:
+        """What must be loaded to run a job of this model with its own LoRAs: model, precision, LoRA set."""
+        return lane_of(self)
+
+    @property
+    def weights_id(self) -> str:
+        """The id that names the folder of the transformer's own weights."""
+        return self.base or self.id
+
+    def roles(self, task: str) -> tuple[str, ...]:
+        """Every input role that the task reads, required ones first."""
+        return (*self.tasks[task], *self.optional.get(task, ()))
+
+    @property
+    def resolutions(self) -> dict[str, int]:
+        """Resolution word -> pixels of the area that it stands for."""
+        return {w: a for w, a in AREAS.items() if a <= self.limits.max_pixels}
+
+
+#: the areas that the resolution words mean (Wan's own SIZE and MAX_AREA tables)
+AREAS = {"480p": 832 * 480, "580p": 1024 * 576, "720p": 1280 * 720}
+
+
+def lane_of(model: Model, loras: tuple[str, ...] = ()) -> str:
+    """The lane of a model with extra LoRAs, named by content hash: equal lanes need no reload between them."""
+    parts = (*(lora.name for lora in model.loras), *sorted(loras))
+    return "+".join((f"{model.id}@{model.precision}", *parts))
+
+
+def segments_of(model: Model, frames: int) -> int:
+    """How many segments a clip of `frames` is rendered in; 1 for a model that renders in one piece."""
+    if model.segment is None:
+        return 1
+    length, overlap = model.segment
+    return max(1, -(-(frames - overlap) // (length - overlap)))

@@ -10,9 +10,9 @@ local account = money_has_account(tenant)
 
 local from = '-'
 if after ~= '' then from = '(' .. after end
-local ids, full = {}, false
+local ids = {}
 for _, state in ipairs(STATES) do
-  local some = redis.call('ZRANGEBYLEX', Key.jobs(tenant, state), from, '+', 'LIMIT', 0, limit)
+  local some = redis.call('ZRANGEBYLEX', Key.jobs(tenant, state), from, '+', 'LIMIT', 0, limit + 1)
   for _, id in ipairs(some) do ids[#ids + 1] = {id, state} end
 end
 table.sort(ids, function(a, b) return a[1] < b[1] end)

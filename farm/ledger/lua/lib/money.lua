@@ -32,8 +32,9 @@ local function money_close(job, kind)
   job.hold_open = nil
   redis.call('HDEL', Key.job(job.id), 'hold_open')
   if not money_has_account(job.tenant) then return end
-  money_held(job, -job.hold)
-  if kind == Statement.SETTLE then redis.call('HINCRBY', Key.credit(job.tenant), 'balance', -job.hold) end
+  -- 0 - x, because the -0 of a hold of nothing is no integer to Redis
+  money_held(job, 0 - job.hold)
+  if kind == Statement.SETTLE then redis.call('HINCRBY', Key.credit(job.tenant), 'balance', 0 - job.hold) end
   money_note(job.tenant, kind, job.hold, job.id)
 end
 

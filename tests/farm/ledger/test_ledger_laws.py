@@ -1,0 +1,299 @@
+"""The laws, under anything that may happen: hypothesis drives the real scripts on a real Redis and the model beside
+them; after every step both must stand in the same place."""
+
+import os
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from ledger_model import AFFINITY_PASSES, AFFINITY_WINDOW, Model, ModelJob, Money, Refused
+from ledger_parts import ARTIFACTS, audit, new_job, outage, pass_time
+from redis import Redis
+
+from farm.config import LeaseSettings, RedisSettings, SchedulingSettings, Settings
+from farm.jobs.errors import FaultCode, JobFault, RequestError
+from farm.jobs.job import NewJob
+from farm.jobs.spec import InputRef
+from farm.jobs.states import TERMINAL, State
+from farm.ledger import INTAKE_POOL, Ledger, StatementKind
+
+POOLS = ("gpu", "fast")
+LANES = ("warm", "cold")
+RICH, FREE = "rich", "free"  # a tenant with a credit account, and one with an open-job limit
+CODES = (FaultCode.ENGINE_ERROR, FaultCode.ENGINE_DIED, FaultCode.INVALID_INPUT, FaultCode.CANCELLED)
+#: long enough that a machine that stalls for seconds does not blur what is due
+BACKOFF_S = 15.0
+
+seldom = st.integers(0, 4).map(lambda n: n == 0)
+an_id = st.integers(0, 99)
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    def __init__(self, redis: Redis, redis_settings: RedisSettings) -> None:
+        super().__init__()
+        redis.flushdb()
+        self.redis = redis
+        self.ledger = Ledger(
+            redis,
+            Settings(
+                redis=redis_settings,
+                lease=LeaseSettings(backoff_s=BACKOFF_S),
+                scheduling=SchedulingSettings(affinity_window=AFFINITY_WINDOW, affinity_passes=AFFINITY_PASSES),
+            ),
+        )
+        redis.hset(f"wf:tenant:{RICH}", "weight", 1)
+        redis.hset(f"wf:tenant:{FREE}", mapping={"weight": 2.5, "max_open": 6})
+        self.ledger.topup(RICH, 1000)
+        self.model = Model({RICH: 1.0, FREE: 2.5}, {FREE: 6}, {RICH: Money(1000)})
+        self.ended: dict[str, State] = {}
+        self.again: Any = None
+
+    def pick(self, n: int) -> ModelJob:
+        return list(self.model.jobs.values())[n % len(self.model.jobs)]
+
+    def said(self, call: Any) -> None:
+        """Do `call` and keep it, to be repeated."""
+        self.again = call
+        call()
+
+    # --- moves
+    @rule(
+        tenant=st.sampled_from([RICH, RICH, FREE]),
+        pool=st.sampled_from(POOLS),
+        lanes=st.lists(st.sampled_from(LANES), min_size=1, max_size=4),
+        priority=st.sampled_from([5, 5, 5, 9]),
+        hold=st.sampled_from([0, 50, 50, 400, None]),
+        key=st.sampled_from([None, None, "k1", "k2"]),
+        body=st.sampled_from(["x", "y"]),
+        intake=seldom,
+        hook=st.booleans(),
+        deadline_ms=st.sampled_from([None, None, 1_900_000_000_000]),
+    )
+    def admit(
+        self, tenant: str, pool: str, lanes: list[str], key: str | None, body: str, intake: bool, **more: Any
+    ) -> None:
+        more["webhook_url"] = "https://example.org/hook" if more.pop("hook") else None
+        jobs = [new_job(tenant, pool=pool, lane=lane, intake=intake, **more) for lane in lanes]
+        if key:
+            jobs[-1] = replace(jobs[-1], idempotency_key=key, body_sha256=body)
+        self.said(lambda: self._admit(jobs))
+
+    def _admit(self, jobs: list[NewJob]) -> None:
+        try:
+            expected: list[tuple[str, bool]] | str = self.model.admit(jobs)
+        except Refused as refused:
+            expected = str(refused)
+        try:
+            answers, permits = self.ledger.admit(jobs)
+        except RequestError as error:
+            assert type(error).__name__ == expected
+        else:
+            assert [(answer.id, answer.created) for answer in answers] == expected
+            assert len(permits) <= 1  # no worker has registered
+
+    @rule(pool=st.sampled_from([*POOLS, *POOLS, INTAKE_POOL]), loaded=st.sampled_from([None, *LANES]))
+    def claim(self, pool: str, loaded: str | None) -> None:
+        expected = self.model.claim(pool, loaded)
+        claim = self.ledger.claim(pool, "w", loaded=loaded)
+        # law 7: something whenever there is something; law 6: of the tenant whose turn it is
+        assert (claim and claim.job.id) == (expected and expected.new.id)
+        if claim and expected:
+            assert (claim.attempt, claim.job.state) == (expected.attempt, expected.state)
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(
+        n=an_id,
+        late=st.sampled_from([0, 0, 0, 0, 1, 1, 2, -1]),
+        what=st.sampled_from(["heartbeat", "commit", "commit", "fail", "fail", "release", "intake_done"]),
+        code=st.sampled_from(CODES),
+        gpu_s=st.sampled_from([0.0, 4.0, 10.0, 25.0]),
+    )
+    def write(self, n: int, late: int, what: str, code: FaultCode, gpu_s: float) -> None:
+        """A worker writes: with the current attempt, or late with an old one, or with one that never was."""
+        leased = [job for job in self.model.jobs.values() if job.at == "lease"]
+        job = leased[n % len(leased)] if leased and n % 4 else self.pick(n)
+        attempt = max(0, job.attempt - late)
+        self.said(lambda: getattr(self, f"_{what}")(job, attempt, code, gpu_s))
+
+    def _heartbeat(self, job: ModelJob, attempt: int, _code: FaultCode, gpu_s: float) -> None:
+        phase = "denoising" if gpu_s else None
+        expected = self.model.heartbeat(job, attempt)
+        assert self.ledger.heartbeat(job.new.id, attempt, phase=phase, progress=0.5) is expected
+
+    def _commit(self, job: ModelJob, attempt: int, _code: FaultCode, gpu_s: float) -> None:
+        expected = self.model.commit(job, attempt, gpu_s)
+        assert self.ledger.commit(job.new.id, attempt, ARTIFACTS, gpu_s=gpu_s) is expected
+
+    def _fail(self, job: ModelJob, attempt: int, code: FaultCode, gpu_s: float) -> None:
+        expected = self.model.fail(job, attempt, code, gpu_s)
+        assert self.ledger.fail(job.new.id, attempt, JobFault(code, "went wrong"), gpu_s=gpu_s)[0] is expected
+        self._delays()
+
+    def _release(self, job: ModelJob, attempt: int, _code: FaultCode, gpu_s: float) -> None:
+        expected = self.model.release(job, attempt, gpu_s)
+        assert self.ledger.release(job.new.id, attempt, gpu_s=gpu_s)[0] is expected
+
+    def _intake_done(self, job: ModelJob, attempt: int, _code: FaultCode, _gpu_s: float) -> None:
+        expected = self.model.intake_done(job, attempt)
+        stored = {"image": InputRef(key="inputs/x", sha256="x")}
+        assert self.ledger.intake_done(job.new.id, attempt, stored)[0] is expected
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(n=an_id, foreign=seldom)
+    def cancel(self, n: int, foreign: bool) -> None:
+        job = self.pick(n)
+        tenant = {RICH: FREE, FREE: RICH}[job.new.tenant] if foreign else job.new.tenant
+        assert self.ledger.cancel(tenant, job.new.id) is self.model.cancel(tenant, job)
+        if foreign:  # law 8
+            assert self.ledger.get(tenant, job.new.id) is None
+
+    @precondition(lambda self: self.again)
+    @rule()
+    def say_it_again(self) -> None:
+        self.again()
+
+    @rule(seconds=st.sampled_from([20, 46]), still=seldom)
+    def time_passes(self, seconds: int, still: bool) -> None:
+        """Workers may have vanished; with `still`, nobody could have renewed a lease or reaped."""
+        (outage if still else pass_time)(self.redis, seconds)
+        self.model.now += seconds
+        if not still and self.model.last_reap is not None:
+            self.model.last_reap += seconds
+
+    @rule()
+    def reap(self) -> None:
+        assert self.ledger.reap().expired == self.model.reap()
+        self._delays()
+
+    def _delays(self) -> None:
+        """Take over when the new retries may start, and check that it is what was promised."""
+        new = [j for j in self.model.jobs.values() if j.at == "delayed" and j.ready_at != j.ready_at]
+        for job, record in zip(new, self.ledger.find_many([job.new.id for job in new]), strict=True):
+            assert record is not None
+            assert record.not_before_ms is not None
+            assert record.queued_ms is not None
+            delay_s = (record.not_before_ms - record.queued_ms) / 1000
+            shortest = BACKOFF_S * 2 ** (job.used - 1)
+            assert shortest <= delay_s <= 1.25 * shortest
+            job.ready_at = self.model.now + delay_s
+
+    @rule(amount=st.sampled_from([100, 500, -200, -5000]))
+    def topup(self, amount: int) -> None:
+        money = self.model.money[RICH]
+        if money.balance + amount < money.held and amount < 0:
+            with pytest.raises(RequestError):
+                self.ledger.topup(RICH, amount)
+        else:
+            self.ledger.topup(RICH, amount)
+            money.balance += amount
+
+    @rule()
+    def audit_finds_nothing(self) -> None:
+        assert audit(self.ledger, limit=3) == {}
+
+    # --- laws
+    @invariant()
+    def every_job_stands_where_the_model_says(self) -> None:
+        jobs = self.model.jobs
+        for model_job, job in zip(jobs.values(), self.ledger.find_many(list(jobs)), strict=True):
+            assert job is not None
+            got = (job.state, job.attempt, job.attempts_used, job.worker_losses, job.error_code == "poisonous")
+            poisonous = model_job.error is FaultCode.POISONOUS
+            assert got == (model_job.state, model_job.attempt, model_job.used, model_job.losses, poisonous)
+            assert (job.lease_until_ms is not None) == (model_job.at == "lease")
+            assert (job.artifacts is not None) == (job.state is State.SUCCEEDED)
+            assert job.cancelling == (model_job.cancelling and job.state not in TERMINAL)
+            if model_job.state in TERMINAL:  # law 1: one end, for ever
+                assert self.ended.setdefault(job.id, job.state) == job.state
+
+    @invariant()
+    def queues_delays_leases_and_indexes_are_those_of_the_model(self) -> None:
+        found: dict[tuple[str, ...], set[str]] = {}
+        for kind in ("queue", "delayed", "leases", "jobs"):
+            for key in self.redis.scan_iter(f"wf:{kind}:*", count=1000):
+                found[tuple(key.split(":")[1:])] = set(self.redis.zrange(key, 0, -1))
+        expected: dict[tuple[str, ...], set[str]] = {}
+        for job_id, job in self.model.jobs.items():
+            expected.setdefault(("jobs", job.new.tenant, job.state), set()).add(job_id)
+            match job.at:
+                case "queue":
+                    expected.setdefault(("queue", job.pool, job.new.tenant), set()).add(job_id)
+                case "delayed":
+                    expected.setdefault(("delayed", job.pool), set()).add(job_id)
+                case "lease":
+                    expected.setdefault(("leases", job.pool), set()).add(job_id)
+        assert found == expected
+
+    @invariant()
+    def money_is_neither_made_nor_lost(self) -> None:
+        account, money = self.ledger.credit(RICH), self.model.money[RICH]
+        assert account is not None
+        assert (account.balance, account.held) == (money.balance, money.held)
+        assert 0 <= account.held <= account.balance
+        assert self.ledger.credit(FREE) is None
+
+    @invariant()
+    def virtual_times_are_those_of_the_model(self) -> None:
+        for pool, share in self.model.shares.items():
+            queued = {job.new.tenant for job in self.model.jobs.values() if job.at == "queue" and job.pool == pool}
+            times = dict(self.redis.zrange(f"wf:fair:{pool}", 0, -1, withscores=True))
+            assert times == pytest.approx({tenant: share.own[tenant] for tenant in queued})
+
+    def teardown(self) -> None:
+        """Whatever happened: with one patient worker everything ends, once, and is told once."""
+        for _ in range(40):
+            if not self.redis.exists(*[f"wf:jobs:{t}:{s}" for t in (RICH, FREE) for s in State if s not in TERMINAL]):
+                break
+            pass_time(self.redis, 100)
+            self.ledger.reap()
+            for pool in (INTAKE_POOL, *POOLS):
+                while claim := self.ledger.claim(pool, "patient"):
+                    if pool == INTAKE_POOL:
+                        self.ledger.intake_done(claim.job.id, claim.attempt, {"image": InputRef(key="k")})
+                    else:
+                        self.ledger.commit(claim.job.id, claim.attempt, ARTIFACTS, gpu_s=1)
+        self._everything_ended_once()
+
+    def _everything_ended_once(self) -> None:
+        jobs = {job.id: job for job in self.ledger.find_many(list(self.model.jobs)) if job}
+        assert {job.state in TERMINAL for job in jobs.values()} <= {True}
+        assert len(jobs) == len(self.model.jobs)
+        ends = [
+            (event.job, event.data["state"])
+            for tenant in (RICH, FREE)
+            for event in self.ledger.events(tenant, after="0", count=10_000)
+            if event.data["state"] in TERMINAL
+        ]
+        assert sorted(ends) == sorted((job.id, job.state) for job in jobs.values())
+        told = [(fields["job"], fields["state"]) for _, fields in self.redis.xrange("wf:outbox")]
+        assert sorted(told) == sorted((job.id, job.state) for job in jobs.values() if job.webhook_url)
+        self._statement_adds_up()
+        assert audit(self.ledger) == {}
+
+    def _statement_adds_up(self) -> None:
+        lines = self.ledger.statement(RICH, count=10_000)
+        closed = {line.job: line.kind for line in lines if line.kind in (StatementKind.SETTLE, StatementKind.RELEASE)}
+        opened = [line.job for line in lines if line.kind is StatementKind.HOLD]
+        assert sorted(closed, key=str) == sorted(opened, key=str)
+        assert len(lines) == len(closed) + len(opened) + sum(line.kind is StatementKind.TOPUP for line in lines)
+        sign = {StatementKind.TOPUP: 1, StatementKind.SETTLE: -1}
+        account = self.ledger.credit(RICH)
+        assert account is not None
+        assert (account.balance, account.held) == (sum(sign.get(line.kind, 0) * line.amount for line in lines), 0)
+
+
+settings.register_profile(
+    "laws",
+    max_examples=60,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def test_the_laws_hold_whatever_happens(redis: Redis, redis_settings: RedisSettings) -> None:
+    run_state_machine_as_test(lambda: LedgerMachine(redis, redis_settings), settings=settings.get_profile("laws"))

@@ -47,6 +47,8 @@ class S3Settings(Section):
     public_secure: bool | None = None
     #: life of a presigned result URL
     url_ttl_s: int = 3600
+    #: the same in the provider dialects and in webhooks, whose readers may come late
+    provider_url_ttl_s: int = 86400
     #: life of a presigned upload URL
     upload_ttl_s: int = 900
 
@@ -124,6 +126,9 @@ class IntakeSettings(Section):
     max_clip_s: float = 120.0
     #: synchronous fetches at once in one gateway process; more jobs are accepted as `waiting` instead
     sync_fetches: int = 8
+    #: how often the io worker asks an address whose trouble may pass, and how long it waits after the first time
+    fetch_tries: int = 3
+    fetch_pause_s: float = 1.0
 
 
 class WorkerSettings(Section):

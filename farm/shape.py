@@ -4,7 +4,7 @@ Every refusal is an InvalidRequest that names the field as the asker named it.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,12 +45,11 @@ def check_numbers(draft: Draft) -> None:
 def task_of(draft: Draft, model: Model) -> str:
     """The task that the draft's inputs make, every one of them used."""
     roles = frozenset(draft.inputs)
-    with_names = _names(draft)
     try:
         task = catalog.task_for(model, roles, draft.task)
     except ShapeError as error:
-        raise InvalidRequest(error.detail, with_names.get(error.field, error.field)) from None
-    if unused := sorted(roles - set(model.tasks[task])):
+        raise refused(draft, error.field, error.detail) from None
+    if unused := sorted(roles - set(model.roles(task))):
         raise refused(draft, unused[0], f"{task} with {model.id} takes no {unused[0]}")
     return task
 
@@ -60,37 +59,43 @@ def settle(draft: Draft, model: Model, task: str, picture: tuple[int, int] | Non
     it is not here yet."""
     asked = {name: getattr(draft, name) for name in _SETTLED}
     asked["frames"] = _frames(draft, model)
+    role = picture_role(draft.inputs)
     area, aspect = _area(draft, model, picture)
     if area is not None:
-        asked["width"], asked["height"] = sides(model, area, aspect)
+        by = "aspect" if draft.aspect is not None else role if picture and role else "resolution"
+        try:
+            asked["width"], asked["height"] = sides(model, area, aspect)
+        except InvalidRequest as error:
+            raise refused(draft, by, error.detail) from None
     try:
         settled = catalog.settle(model, task, asked)
     except ShapeError as error:
-        if area is not None and error.field in ("width", "height"):
-            raise _unfit(draft, asked, error, picture) from None
-        raise InvalidRequest(error.detail, _names(draft).get(error.field, error.field)) from None
-    waits = area is not None and draft.aspect is None and picture is None and picture_role(draft) is not None
+        raise refused(draft, error.field, error.detail) from None
+    waits = area is not None and draft.aspect is None and picture is None and role is not None
     return Shape(settled, area if waits else None)
 
 
 def sides(model: Model, area: int, aspect: float) -> tuple[int, int]:
-    """(width, height) in pixels of a clip of about `area` at an aspect, by the model's own rule."""
-    return catalog.size_of_area(model, area, aspect)
+    """(width, height) in pixels of a clip of about `area` at an aspect, by Wan's rule; InvalidRequest when the model
+    does not render them."""
+    width, height = catalog.size_of_area(model, area, aspect)
+    try:
+        catalog.settle(model, next(iter(model.tasks)), {"width": width, "height": height})
+    except ShapeError as error:
+        made = f"this shape makes a clip of {width}x{height}, and {error.field} {error.detail}"
+        raise InvalidRequest(f"{made}; crop it, or give width and height") from None
+    return width, height
 
 
-def picture_role(draft: Draft) -> str | None:
+def picture_role(roles: Iterable[str]) -> str | None:
     """The input whose shape a clip takes when nobody says otherwise: the first frame, else any picture or clip."""
-    visual = [role for role in sorted(draft.inputs) if kind_of(role) is not Kind.SOUND]
+    visual = [role for role in sorted(roles) if kind_of(role) is not Kind.SOUND]
     return "image" if "image" in visual else next(iter(visual), None)
 
 
 def refused(draft: Draft, field: str, detail: str) -> InvalidRequest:
     """An error about `field`, under the name that the asker used."""
-    return InvalidRequest(detail, _names(draft).get(field, field))
-
-
-def _names(draft: Draft) -> Mapping[str, str]:
-    return draft.field_names
+    return InvalidRequest(detail, draft.field_names.get(field, field))
 
 
 def _frames(draft: Draft, model: Model) -> int | None:
@@ -116,7 +121,7 @@ def _area(draft: Draft, model: Model, picture: tuple[int, int] | None) -> tuple[
             raise refused(draft, field, "give a resolution, or width and height, not both")
     defaults = model.defaults
     own = defaults.width / defaults.height
-    if given or (draft.resolution is None and draft.aspect is None and picture_role(draft) is None):
+    if given or (draft.resolution is None and draft.aspect is None and picture_role(draft.inputs) is None):
         return None, own
     if draft.aspect is not None and not 0.05 <= draft.aspect <= 20:
         raise refused(draft, "aspect", f"{draft.aspect:g} is not between 0.05 and 20")
@@ -129,13 +134,3 @@ def _area(draft: Draft, model: Model, picture: tuple[int, int] | None) -> tuple[
     if draft.aspect is not None:
         return area, draft.aspect
     return area, picture[0] / picture[1] if picture else own
-
-
-def _unfit(
-    draft: Draft, asked: Mapping[str, Any], error: ShapeError, picture: tuple[int, int] | None
-) -> InvalidRequest:
-    """The sides that were made for the asker do not fit the model: say which of their words made them."""
-    made = f"this makes a clip of {asked['width']}x{asked['height']}, and {error.field} {error.detail}"
-    if draft.aspect is None and picture is not None:
-        return refused(draft, picture_role(draft) or "image", f"{made}; crop the picture, or give width and height")
-    return refused(draft, "aspect" if draft.aspect is not None else "resolution", f"{made}; give width and height")

@@ -184,13 +184,13 @@ class Submissions:
                 name = draft.field_names.get("model", "model")
                 raise ModelUnavailable(f"unknown model {draft.model!r}; choose one of {offered}", name)
             return MODELS[draft.model]
-        task = draft.task or ("i2v" if shape.picture_role(draft) else "t2v")
+        task = draft.task or ("i2v" if "image" in draft.inputs else "t2v")
         chosen = getattr(self._settings.default_models, task, None)
         for name in (chosen,) if chosen else self.pools.offered_or_unavailable():
             model = MODELS.get(name)
             if model is None:
                 raise ModelUnavailable(f"the default model {name!r} is not in the catalog", "model")
-            if task in model.tasks and set(draft.inputs) <= set(model.tasks[task]):
+            if task in model.tasks and set(model.tasks[task]) <= set(draft.inputs) <= set(model.roles(task)):
                 return model
         raise shape.refused(draft, "model", f"no model here does {task} with {', '.join(draft.inputs) or 'no inputs'}")
 
@@ -252,7 +252,7 @@ class Submissions:
 
     def _resize(self, plan: _Plan) -> None:
         """Now that pictures were read, their shape is known."""
-        content = plan.contents.get(shape.picture_role(plan.draft) or "")
+        content = plan.contents.get(shape.picture_role(plan.draft.inputs) or "")
         if content is not None and content.media.width and content.media.height:
             size = content.media.width, content.media.height
             plan.shape = shape.settle(plan.draft, plan.model, plan.task, size)

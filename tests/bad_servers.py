@@ -63,6 +63,16 @@ class Server:
             one.close()
 
 
+def page(body: bytes, status: str = "200 OK", **headers: str) -> Script:
+    """A plain answer; `Content_Length="9"` is the header Content-Length."""
+    lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
+
+    def script(peer: socket.socket, head: bytes) -> None:
+        peer.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+
+    return script
+
+
 Serve = Callable[[Script], Server]
 
 

@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import BinaryIO
 
 import httpcore
@@ -56,8 +57,7 @@ class Guard:
         self._settings = settings
         self._allowed = networks(settings.allow_networks)
         self._resolver = resolver
-        # certifi's authorities and the system's: a studio's own are among the latter
-        self._tls = tls or httpcore.default_ssl_context()
+        self._tls = tls or _trust()
 
     def vet(self, url: str, *, webhook: bool = False, resolve: bool = True, seconds: float | None = None) -> None:
         """Raise unless `url` could be dialled from now, by its form and its addresses. Dials nobody.
@@ -149,6 +149,12 @@ class Guard:
             raise AddressUnreachable(f"the address {said}", passing=not untrusted) from None
         except (httpcore.NetworkError, httpcore.ProtocolError):
             raise AddressUnreachable("the address broke off or does not speak HTTP", passing=True) from None
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """certifi's authorities and the system's: a studio's own are among the latter. Reading them takes a while."""
+    return httpcore.default_ssl_context()
 
 
 def _check_public(where: Target, webhook: bool) -> None:

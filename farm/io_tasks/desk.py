@@ -82,7 +82,7 @@ class Desk:
         lease = self._leases.hold(claim, lambda _verdict: None)
         ending = "taken_in"
         try:
-            intake_job.run(claim, self._ledger, self._store, self._settings)
+            intake_job.run(claim, self._ledger, self._store, self._settings, self._permits)
         except Unavailable as error:
             # the lease runs out and the reaper has it tried again
             log.warning("intake of %s: %s", claim.job.id, error)

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from bad_servers import Serve, Server
+from bad_servers import Serve, Server, page
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -21,15 +21,6 @@ from farm.jobs.errors import AddressRefused, AddressUnreachable, TooLarge
 HOME = IntakeSettings(allow_networks=("127.0.0.0/8",), connect_s=1.0, read_s=0.3, total_s=1.0)
 
 
-def answers(body: bytes, status: str = "200 OK", **headers: str) -> Callable[[socket.socket, bytes], None]:
-    lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
-
-    def script(peer: socket.socket, head: bytes) -> None:
-        peer.sendall("\r\n".join([*lines, "", ""]).encode() + body)
-
-    return script
-
-
 def fetch(url: str, limit: int = 1000, guard: Guard | None = None) -> tuple[Fetched, bytes]:
     out = io.BytesIO()
     fetched = (guard or Guard(HOME)).fetch(url, out, limit=limit)
@@ -37,7 +28,7 @@ def fetch(url: str, limit: int = 1000, guard: Guard | None = None) -> tuple[Fetc
 
 
 def test_bytes_arrive_with_their_hash(serve: Serve) -> None:
-    server = serve(answers(b"a picture", Content_Type="image/png", Content_Length="9"))
+    server = serve(page(b"a picture", Content_Type="image/png", Content_Length="9"))
     fetched, body = fetch(server.url("/a b?x=1".replace(" ", "%20")))
     assert body == b"a picture"
     assert (fetched.size, fetched.content_type) == (9, "image/png")
@@ -49,18 +40,18 @@ def test_bytes_arrive_with_their_hash(serve: Serve) -> None:
 
 
 def test_without_permission_the_loopback_is_private(serve: Serve) -> None:
-    server = serve(answers(b"secret"))
+    server = serve(page(b"secret"))
     with pytest.raises(AddressRefused, match="not public"):
         fetch(server.url(), guard=Guard(IntakeSettings()))
     assert server.requests == []
 
 
 def test_redirects_are_followed_by_hand_and_not_for_ever(serve: Serve) -> None:
-    end = serve(answers(b"end"))
-    hop = serve(answers(b"", "302 Found", Location=end.url("/here")))
+    end = serve(page(b"end"))
+    hop = serve(page(b"", "302 Found", Location=end.url("/here")))
     fetched, body = fetch(hop.url())
     assert (body, fetched.url) == (b"end", end.url("/here"))
-    loop = serve(answers(b"", "301 Moved", Location="/again"))
+    loop = serve(page(b"", "301 Moved", Location="/again"))
     with pytest.raises(AddressUnreachable, match="more than 3 times"):
         fetch(loop.url())
     assert len(loop.requests) == HOME.max_redirects + 1
@@ -77,21 +68,21 @@ def test_redirects_are_followed_by_hand_and_not_for_ever(serve: Serve) -> None:
     ],
 )
 def test_redirects_into_private_networks_are_refused(serve: Serve, location: str) -> None:
-    server = serve(answers(b"", "307 Temporary Redirect", Location=location))
+    server = serve(page(b"", "307 Temporary Redirect", Location=location))
     with pytest.raises(AddressRefused):
         fetch(server.url())
 
 
 def test_a_redirect_to_nowhere_is_unreachable(serve: Serve) -> None:
     with pytest.raises(AddressUnreachable, match="nowhere"):
-        fetch(serve(answers(b"", "302 Found")).url())
+        fetch(serve(page(b"", "302 Found")).url())
     with pytest.raises(AddressRefused):
-        fetch(serve(answers(b"", "302 Found", Location="http://[")).url())
+        fetch(serve(page(b"", "302 Found", Location="http://[")).url())
 
 
 def test_the_vetted_address_is_dialled_whatever_the_name_says_later(serve: Serve) -> None:
     """DNS rebinding: the second look-up would lead elsewhere, so there must be no second look-up."""
-    good = serve(answers(b"the vetted one"))
+    good = serve(page(b"the vetted one"))
     asked: list[str] = []
 
     def rebinding(name: str, seconds: float) -> list[str]:
@@ -108,15 +99,15 @@ def test_the_vetted_address_is_dialled_whatever_the_name_says_later(serve: Serve
 
 
 def test_another_address_of_the_name_is_tried_when_the_first_is_dead(serve: Serve) -> None:
-    server = serve(answers(b"ok"))
+    server = serve(page(b"ok"))
     # nobody listens on 127.0.0.2 at that port
     guard = Guard(HOME, resolver=lambda name, seconds: ["127.0.0.2", "127.0.0.1"])
     assert fetch(server.url(host="two.example.com"), guard=guard)[1] == b"ok"
 
 
 def test_limits_hold_while_reading(serve: Serve) -> None:
-    assert fetch(serve(answers(b"x" * 1000)).url(), limit=1000)[0].size == 1000
-    claims = serve(answers(b"x" * 1001, Content_Length="1001"))
+    assert fetch(serve(page(b"x" * 1000)).url(), limit=1000)[0].size == 1000
+    claims = serve(page(b"x" * 1001, Content_Length="1001"))
     with pytest.raises(TooLarge, match="1000 bytes"):
         fetch(claims.url(), limit=1000)
 
@@ -137,14 +128,14 @@ def test_limits_hold_while_reading(serve: Serve) -> None:
 
 def test_a_content_length_that_lies_is_found_out(serve: Serve) -> None:
     with pytest.raises(AddressUnreachable, match="broke off"):
-        fetch(serve(answers(b"short", Content_Length="500")).url())
+        fetch(serve(page(b"short", Content_Length="500")).url())
     # longer than it says: the rest is not ours to read
-    assert fetch(serve(answers(b"longer", Content_Length="4")).url())[1] == b"long"
+    assert fetch(serve(page(b"longer", Content_Length="4")).url())[1] == b"long"
 
 
 def test_compressed_bytes_are_refused(serve: Serve) -> None:
     with pytest.raises(AddressRefused, match="compressed"):
-        fetch(serve(answers(b"\x1f\x8b", Content_Encoding="gzip")).url())
+        fetch(serve(page(b"\x1f\x8b", Content_Encoding="gzip")).url())
 
 
 def silent(peer: socket.socket, head: bytes) -> None:
@@ -195,7 +186,7 @@ def test_a_name_server_that_hangs_is_part_of_the_deadline() -> None:
 )
 def test_other_answers_are_unreachable_and_their_bodies_stay_private(serve: Serve, status: str, passing: bool) -> None:
     with pytest.raises(AddressUnreachable, match=status.split(maxsplit=1)[0]) as raised:
-        fetch(serve(answers(b"internal detail", status)).url())
+        fetch(serve(page(b"internal detail", status)).url())
     assert raised.value.passing is passing
     assert "internal" not in str(raised.value)
 
@@ -211,7 +202,7 @@ def test_who_does_not_speak_http_is_unreachable(serve: Serve) -> None:
 
 
 def test_the_environment_has_no_proxy_to_offer(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    proxy, server = serve(answers(b"from the proxy")), serve(answers(b"direct"))
+    proxy, server = serve(page(b"from the proxy")), serve(page(b"direct"))
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, proxy.url())
     assert fetch(server.url())[1] == b"direct"
@@ -268,7 +259,7 @@ def secure(certificate: Path, serve: Serve) -> Iterator[tuple[Server, list[str |
     context.load_cert_chain(certificate)
     asked: list[str | None] = []
     context.sni_callback = lambda sock, name, ctx: asked.append(name)
-    server = Server(answers(b"over TLS"), tls=context)
+    server = Server(page(b"over TLS"), tls=context)
     yield server, asked
     server.close()
 

@@ -58,7 +58,7 @@ def test_what_was_asked_is_what_is_kept(submissions: Submissions, ledger: Ledger
         frames=9,
         fps=24,
         steps=2,
-        guidance=1.0,
+        guidance=2.0,
         guidance_2=2.5,
         shift=3.0,
         seed=MAX_SEED,
@@ -75,7 +75,7 @@ def test_what_was_asked_is_what_is_kept(submissions: Submissions, ledger: Ledger
     spec = job.spec
     assert (spec.prompt, spec.negative_prompt, spec.seed) == (asked.prompt, "blurry", MAX_SEED)
     assert (spec.width, spec.height, spec.frames, spec.fps, spec.steps) == (256, 144, 9, 24, 2)
-    assert (spec.guidance, spec.guidance_2, spec.shift) == (1.0, 2.5, 3.0)
+    assert (spec.guidance, spec.guidance_2, spec.shift) == (2.0, 2.5, 3.0)
     assert (job.priority, job.deadline_ms, job.max_attempts, job.name) == (9, deadline, 1, "shot 7")
     assert (job.metadata, job.batch, job.dialect) == ({"scene": "é"}, "reel", "kie")
     assert job.dialect_data == {"request": {"model": "x"}}
@@ -292,7 +292,7 @@ def test_pictures_come_as_text_as_bytes_and_as_uploads(submissions: Submissions,
         (Source(url="http://x", data=b"x"), "exactly one"),
         (Source(url="file:///etc/passwd"), "http"),
         (Source(url="http://169.254.169.254/"), "not public"),
-        (Source(data=png(1600, 100)), "crop the picture"),
+        (Source(data=png(1600, 100)), "crop it"),
     ],
 )
 def test_bad_pictures_are_refused_and_nothing_is_stored(

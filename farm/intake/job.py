@@ -1,0 +1,100 @@
+"""The intake of one claimed job: fetch what is still an address, check it, store it, and let the job be queued; or say
+why it cannot be. The lease is kept, and permits are asked for, by whoever claimed."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from farm import shape
+from farm.config import Settings
+from farm.intake.intake import Intake
+from farm.jobs.draft import Source
+from farm.jobs.errors import (
+    AddressRefused,
+    AddressUnreachable,
+    FaultCode,
+    InvalidRequest,
+    JobFault,
+    RequestError,
+    TooLarge,
+)
+from farm.jobs.job import Claim
+from farm.jobs.spec import InputRef, JobSpec
+from farm.ledger.ledger import Ledger
+from farm.ledger.outcomes import Permit
+from farm.store import Store
+from models.catalog import MODELS
+
+
+class Publisher(Protocol):
+    """farm.permits.Permits; it never raises."""
+
+    def publish(self, permits: Sequence[Permit]) -> object: ...
+
+
+def run(claim: Claim, ledger: Ledger, store: Store, settings: Settings, permits: Publisher | None = None) -> None:
+    """Bring a claimed `waiting` job to `queued` or `failed`. Raises Unavailable when the ledger or the store is away:
+    nothing was decided then, and the same job may be run again.
+
+    `permits` publishes what the ledger asks for; without it the reaper asks again later.
+    """
+    job = claim.job
+    intake = Intake(settings, store)
+    try:
+        inputs = {
+            role: ref if ref.stored else _taken_in(intake, job.tenant, role, ref, settings)
+            for role, ref in job.spec.inputs.items()
+        }
+        size = _size(job.spec, inputs)
+    except JobFault as fault:
+        _, woken = ledger.fail(job.id, claim.attempt, fault)
+    else:
+        _, woken = ledger.intake_done(job.id, claim.attempt, inputs, size=size)
+    if permits is not None:
+        permits.publish(woken)
+
+
+def _taken_in(intake: Intake, tenant: str, role: str, ref: InputRef, settings: Settings) -> InputRef:
+    """The stored content behind an address. Raises JobFault."""
+    tries, pause_s = settings.intake.fetch_tries, settings.intake.fetch_pause_s
+    while True:
+        tries -= 1
+        try:
+            content = intake.look(tenant, role, Source(url=ref.url), field=role)
+        except AddressUnreachable as error:
+            if not error.passing or tries <= 0:
+                raise _fault(error) from None
+            # a server that is busy or starting says nothing when it is ready
+            time.sleep(pause_s)
+            pause_s *= 2
+        except RequestError as error:
+            raise _fault(error) from None
+        else:
+            try:
+                return intake.keep(tenant, content)
+            finally:
+                content.close()
+
+
+def _fault(error: RequestError) -> JobFault:
+    if isinstance(error, AddressUnreachable):
+        code = FaultCode.INPUT_UNREACHABLE
+    elif isinstance(error, (AddressRefused, TooLarge)):
+        code = FaultCode.INPUT_REFUSED
+    else:
+        code = FaultCode.INVALID_INPUT
+    return JobFault(code, str(error))
+
+
+def _size(spec: JobSpec, inputs: Mapping[str, InputRef]) -> tuple[int, int] | None:
+    """The clip's size, where it was to follow the picture. Raises JobFault."""
+    role = shape.picture_role(inputs)
+    if spec.picture_area is None or role is None:
+        return None
+    width, height = inputs[role].width, inputs[role].height
+    if not width or not height:
+        return None
+    try:
+        return shape.sides(MODELS[spec.model], spec.picture_area, width / height)
+    except InvalidRequest as error:
+        raise JobFault(FaultCode.INVALID_INPUT, f"{role}: {error.detail}") from None

@@ -1,0 +1,234 @@
+"""Inputs behind URLs: fetched while the caller waits, or left to the io worker."""
+
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from bad_servers import Script, Serve, page
+from redis import Redis
+from submit_parts import MODEL, Woken, png
+
+from farm.config import Settings
+from farm.intake import job as intake_job
+from farm.jobs.draft import Draft, Source
+from farm.jobs.errors import AddressRefused, AddressUnreachable, InvalidRequest, RequestError, TooLarge
+from farm.jobs.job import Job
+from farm.jobs.states import State
+from farm.ledger.ledger import INTAKE_POOL, Ledger
+from farm.ledger.outcomes import CancelOutcome
+from farm.store import Store
+from farm.submit import Submissions
+
+PICTURE = png(96, 64)
+
+
+@pytest.fixture
+def home(settings: Settings) -> Settings:
+    """A farm that may fetch from this machine, and does not wait for long."""
+    limits = {"read_s": 0.2, "total_s": 0.6, "max_image_bytes": 100_000, "sync_fetches": 2, "fetch_pause_s": 0.01}
+    intake = settings.intake.model_copy(update={"allow_networks": ("127.0.0.0/8",), **limits})
+    return settings.model_copy(update={"intake": intake})
+
+
+@pytest.fixture
+def submissions(home: Settings, ledger: Ledger, store: Store, woken: Woken) -> Submissions:
+    return Submissions(home, ledger, store, woken)
+
+
+def draft(url: str) -> Draft:
+    return Draft("x", model=MODEL, inputs={"image": Source(url=url)})
+
+
+def found(ledger: Ledger, job_id: str) -> Job:
+    job = ledger.find(job_id)
+    assert job is not None
+    return job
+
+
+def test_a_picture_is_fetched_while_the_caller_waits(
+    submissions: Submissions, ledger: Ledger, store: Store, serve: Serve
+) -> None:
+    server = serve(page(PICTURE))
+    drafts = [draft(server.url("/a.txt"))] * 3
+    jobs = [found(ledger, one.id) for one in submissions.submit("ada", drafts, wait_inputs=True)]
+    assert [job.state for job in jobs] == [State.QUEUED] * 3
+    ref = jobs[0].spec.inputs["image"]
+    assert (ref.width, ref.height, ref.url) == (96, 64, None)
+    assert store.get_bytes(ref.key or "", limit=100_000) == PICTURE
+    # the same address is asked once
+    assert len(server.requests) == 1
+
+
+def silent(peer: object, head: bytes) -> None:
+    threading.Event().wait(2)  # as long as the guard has patience, and then some
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "says"),
+    [
+        (page(b"hello"), InvalidRequest, "text file"),
+        (page(PICTURE[:-500]), InvalidRequest, "cut off"),
+        (page(b""), InvalidRequest, "empty"),
+        (page(bytes(100_001)), TooLarge, "100000 bytes"),
+        (page(b"", "302 Found", Location="http://10.0.0.1/"), AddressRefused, "not public"),
+        (page(b"secret", "404 Not Found"), AddressUnreachable, "404"),
+        (silent, AddressUnreachable, "in time"),
+    ],
+)
+def test_what_is_wrong_behind_an_address_is_told_at_once(
+    submissions: Submissions, redis: Redis, serve: Serve, script: Script, error: type[RequestError], says: str
+) -> None:
+    with pytest.raises(error, match=says) as raised:
+        submissions.submit("ada", [draft(serve(script).url())], wait_inputs=True)
+    assert raised.value.field == "image"
+    assert list(redis.scan_iter("wf:job:*")) == []
+
+
+def test_who_does_not_wait_is_told_only_what_is_plain(
+    submissions: Submissions, ledger: Ledger, serve: Serve, woken: Woken
+) -> None:
+    server = serve(page(PICTURE))
+    (admitted,) = submissions.submit("ada", [draft(server.url())], wait_inputs=False)
+    job = found(ledger, admitted.id)
+    assert (job.state, job.spec.inputs["image"].url) == (State.WAITING, server.url())
+    assert server.requests == []
+    for url in ("http://10.0.0.1/", "file:///etc/passwd", "http://u:p@127.0.0.1/"):
+        with pytest.raises(AddressRefused) as raised:
+            submissions.submit("ada", [draft(url)], wait_inputs=False)
+        assert raised.value.field == "image"
+
+
+def test_too_many_fetches_at_once_are_left_to_the_io_worker(
+    submissions: Submissions, ledger: Ledger, serve: Serve
+) -> None:
+    server = serve(page(PICTURE))
+    with submissions.intake.fetch_slot() as first, submissions.intake.fetch_slot() as second:
+        assert (first, second) == (True, True)
+        (admitted,) = submissions.submit("ada", [draft(server.url())], wait_inputs=True)
+        assert found(ledger, admitted.id).state is State.WAITING
+    # and so are many addresses in one request
+    many = submissions.submit("ada", [draft(server.url(f"/{n}")) for n in range(3)], wait_inputs=True)
+    assert {found(ledger, one.id).state for one in many} == {State.WAITING}
+    assert server.requests == []
+    (admitted,) = submissions.submit("ada", [draft(server.url())], wait_inputs=True)
+    assert found(ledger, admitted.id).state is State.QUEUED
+
+
+# --- the io worker's part
+
+
+def waiting(submissions: Submissions, ledger: Ledger, url: str, **more: object) -> str:
+    asked = replace(draft(url), **more)  # type: ignore[arg-type]
+    (admitted,) = submissions.submit("ada", [asked], wait_inputs=False)
+    return admitted.id
+
+
+@pytest.fixture
+def take_in(ledger: Ledger, store: Store, home: Settings, woken: Woken) -> Callable[[], None]:
+    def take_in() -> None:
+        claim = ledger.claim(INTAKE_POOL, "io-1")
+        assert claim is not None
+        intake_job.run(claim, ledger, store, home, woken)
+
+    return take_in
+
+
+@pytest.mark.parametrize(
+    ("more", "size"),
+    [
+        # 128 x 128 pixels of the picture's 3:2, in steps of 32
+        ({}, (128, 96)),
+        ({"resolution": "480p"}, (768, 512)),
+        ({"resolution": "480p", "aspect": 1.0}, (608, 608)),
+        ({"width": 96}, (96, 128)),
+    ],
+)
+def test_a_waiting_job_gets_its_picture_and_its_size(
+    submissions: Submissions,
+    ledger: Ledger,
+    store: Store,
+    serve: Serve,
+    woken: Woken,
+    take_in: Callable[[], None],
+    more: dict[str, object],
+    size: tuple[int, int],
+) -> None:
+    job_id = waiting(submissions, ledger, serve(page(PICTURE)).url(), **more)
+    woken.permits.clear()
+    take_in()
+    job = found(ledger, job_id)
+    ref = job.spec.inputs["image"]
+    assert (job.state, ref.url, ref.width, ref.height, ref.content_type) == (State.QUEUED, None, 96, 64, "image/png")
+    assert store.get_bytes(ref.key or "", limit=100_000) == PICTURE
+    assert ((job.spec.width, job.spec.height), job.spec.picture_area) == (size, None)
+    assert [permit.pool for permit in woken.permits] == ["default"]
+    # what the same request would have become with a caller who waits
+    assert ledger.claim("default", "w1") is not None
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "says"),
+    [
+        (page(b"hello"), "invalid_input", "image: the file is a text file"),
+        (page(png(1600, 100)[:90_000]), "invalid_input", "cut off"),
+        (page(bytes(100_001)), "input_refused", "100000 bytes"),
+        (page(b"", "302 Found", Location="http://169.254.169.254/"), "input_refused", "not public"),
+        (page(b"gone", "410 Gone"), "input_unreachable", "answered 410"),
+        (page(b"busy", "503 Busy"), "input_unreachable", "answered 503"),
+        (silent, "input_unreachable", "in time"),
+    ],
+)
+def test_a_bad_input_fails_the_job_with_its_reason(
+    submissions: Submissions,
+    ledger: Ledger,
+    home: Settings,
+    serve: Serve,
+    take_in: Callable[[], None],
+    script: Script,
+    code: str,
+    says: str,
+) -> None:
+    server = serve(script)
+    job_id = waiting(submissions, ledger, server.url())
+    take_in()
+    job = found(ledger, job_id)
+    assert (job.state, job.error_code) == (State.FAILED, code)
+    assert says in (job.error_message or "")
+    passing = code == "input_unreachable" and "410" not in says
+    assert len(server.requests) == (home.intake.fetch_tries if passing else 1)
+
+
+def test_a_picture_too_long_for_the_model_fails_the_job(
+    submissions: Submissions, ledger: Ledger, serve: Serve, take_in: Callable[[], None]
+) -> None:
+    job_id = waiting(submissions, ledger, serve(page(png(640, 40))).url())
+    take_in()
+    job = found(ledger, job_id)
+    assert (job.state, job.error_code) == (State.FAILED, "invalid_input")
+    assert "crop it" in (job.error_message or "")
+
+
+def test_trouble_that_passes_is_waited_out(
+    submissions: Submissions, ledger: Ledger, serve: Serve, take_in: Callable[[], None]
+) -> None:
+    scripts = iter([page(b"", "503 Busy"), page(PICTURE)])
+
+    def busy_once(peer: socket.socket, head: bytes) -> None:
+        next(scripts)(peer, head)
+
+    job_id = waiting(submissions, ledger, serve(busy_once).url())
+    take_in()
+    assert found(ledger, job_id).state is State.QUEUED
+
+
+def test_a_cancel_during_intake_stays_cancelled(
+    submissions: Submissions, ledger: Ledger, store: Store, home: Settings, serve: Serve, woken: Woken
+) -> None:
+    job_id = waiting(submissions, ledger, serve(page(PICTURE)).url())
+    claim = ledger.claim(INTAKE_POOL, "io-1")
+    assert claim is not None
+    assert ledger.cancel("ada", job_id) is CancelOutcome.CANCELLED
+    intake_job.run(claim, ledger, store, home, woken)
+    assert found(ledger, job_id).state is State.CANCELLED

@@ -11,7 +11,7 @@ from api.own.blueprint import own_api
 from api.own.operations import json_body, operation, query
 from api.results import links
 from api.services import services
-from farm.jobs.errors import Conflict, NotFound
+from farm.jobs.errors import Conflict, InvalidRequest, NotFound
 from farm.jobs.ids import is_job_id
 from farm.jobs.job import Job
 from farm.jobs.states import State
@@ -76,6 +76,8 @@ def get_job(job_id: str) -> Response:
 @operation("List jobs, newest first", {200: JobList, 422: ProblemView}, query=ListQuery)
 def list_jobs() -> Response:
     asked = query(ListQuery)
+    if asked.cursor is not None and not is_job_id(asked.cursor):
+        raise InvalidRequest("not the next_cursor of any page", "cursor")
     page = services().ledger.page(
         tenant(), states=asked.state, model=asked.model, batch=asked.batch, cursor=asked.cursor, limit=asked.limit
     )

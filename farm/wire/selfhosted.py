@@ -190,6 +190,9 @@ _ROWS = (
 def render_error(error: Exception) -> Reply:
     row = row_of(_ROWS, error)
     status = row.status if row else getattr(error, "http_status", 500)
+    if isinstance(error, TooLarge) and error.field:
+        # a picture that is too large is a failed download here; 413 is the body itself
+        status = 400
     if isinstance(error, Unauthorized):
         text = NO_KEY
     elif isinstance(error, NotFound):

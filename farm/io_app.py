@@ -23,6 +23,7 @@ from farm.ledger.connection import connect
 from farm.ledger.ledger import INTAKE_POOL
 from farm.permits import Permits
 from farm.store import Store
+from farm.webhooks.postman import Postman
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +34,13 @@ DUTY_EXPIRES_S = 60.0
 
 settings = load()
 worker_name = f"{socket.gethostname()}/io-{os.getpid()}"
-ledger = Ledger(connect(settings.redis), settings)
+redis = connect(settings.redis)
+ledger = Ledger(redis, settings)
 store = Store(settings.s3)
 permits = Permits(settings)
 desk = Desk(settings, ledger, store, permits, worker_name)
 house = House(settings, ledger, store, permits)
+postman = Postman(settings, redis, ledger, store)
 app = make_app(settings, "io")
 
 
@@ -46,6 +49,7 @@ def _schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         "farm.reap": settings.scheduling.reap_every_s,
         "farm.audit": settings.scheduling.audit_every_s,
         "farm.forget": settings.scheduling.forget_every_s,
+        "farm.webhooks": settings.webhooks.every_s,
     }
     return {
         name: {
@@ -84,6 +88,11 @@ def audit() -> None:
 def forget() -> None:
     house.forget()
     house.sweep()
+
+
+@app.task(name="farm.webhooks")
+def webhooks() -> None:
+    postman.look()
 
 
 class Presence(bootsteps.StartStopStep):  # type: ignore[misc]

@@ -32,6 +32,9 @@ AUDIT_DRIFT = Counter("wanfarm_audit_drift_total", "Counters that the audit foun
 FORGOTTEN = Counter("wanfarm_forgotten_jobs_total", "Jobs removed after their retention")
 ORPHANS = Counter("wanfarm_orphan_objects_total", "Objects removed that no job pointed to")
 
+# --- webhooks (io worker)
+WEBHOOKS = Counter("wanfarm_webhooks_total", "Posts to receivers by what became of them", ["dialect", "outcome"])
+
 # --- the gateway
 HTTP_REQUESTS = Counter("wanfarm_http_requests_total", "Requests answered", ["route", "method", "status"])
 HTTP_SECONDS = Histogram(

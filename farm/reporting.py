@@ -1,0 +1,67 @@
+"""From a job of the ledger to the report that the provider dialects render: ids, files with fresh addresses, money.
+
+Shared by the gateway, which is asked, and the webhooks, which tell. Reads no ledger.
+"""
+
+from collections.abc import Callable
+
+from farm.jobs.errors import FaultCode
+from farm.jobs.job import Job
+from farm.jobs.states import TERMINAL, Phase, State
+from farm.wire import task_ids, wiro
+from farm.wire.report import Fault, Output, Report
+
+#: key in dialect_data of the secret part of wiro's token
+TOKEN_TAIL = "tail"  # noqa: S105 - a name
+
+
+def report_of(
+    job: Job,
+    sign: Callable[[str], str],
+    *,
+    credit_usd: float = 1.0,
+    credits_left_micro: int | None = None,
+) -> Report:
+    """The job in its own dialect's words. `sign`: object key -> address. `credit_usd`: wiro tells money in dollars."""
+    dialect, data, over = job.dialect, job.dialect_data, job.state in TERMINAL
+    money = job.charged if over else job.hold
+    if money is not None and dialect == wiro.DIALECT:
+        money = round(money * credit_usd)
+    return Report(
+        id=task_ids.task_id(dialect, job.id),
+        state=job.state,
+        model=str(data.get("model") or job.spec.model),
+        handle=task_ids.token(job.id, str(data.get(TOKEN_TAIL, ""))) if dialect == wiro.DIALECT else "",
+        phase=Phase(job.phase) if job.phase and job.state is State.RUNNING else None,
+        progress=job.progress,
+        step=job.step,
+        steps=job.steps or job.spec.steps,
+        outputs=_outputs(job, sign),
+        fault=_fault(job),
+        request=data.get("request") or {},
+        prompt=job.spec.prompt,
+        size=(job.artifacts.width, job.artifacts.height) if job.artifacts else (job.spec.width, job.spec.height),
+        seconds=job.artifacts.seconds if job.artifacts else job.spec.frames / job.spec.fps,
+        created_ms=job.created_ms,
+        updated_ms=job.finished_ms or job.phase_ms or job.started_ms or job.queued_ms or job.created_ms,
+        queued_ms=job.queued_ms,
+        started_ms=job.started_ms,
+        finished_ms=job.finished_ms,
+        credits_micro=money,
+        credits_left_micro=credits_left_micro,
+    )
+
+
+def _outputs(job: Job, sign: Callable[[str], str]) -> tuple[Output, ...]:
+    files = job.artifacts
+    if files is None or job.state is not State.SUCCEEDED:
+        return ()
+    return (Output(sign(files.video), "video.mp4", "video/mp4", files.size, files.sha256[:32]),)
+
+
+def _fault(job: Job) -> Fault | None:
+    if job.state not in (State.FAILED, State.CANCELLED):
+        return None
+    otherwise = FaultCode.CANCELLED if job.state is State.CANCELLED else FaultCode.ENGINE_ERROR
+    code = next((known for known in FaultCode if known == job.error_code), otherwise)
+    return Fault(code, job.error_message or "the job failed")

@@ -1,0 +1,137 @@
+"""Deliveries in Redis: what is due to whom, what is under way, what was given up. Each step is one Lua script, so any
+number of io workers may share them. Knows no HTTP and no job record.
+
+Keys: `{p}:hook:{id}` HASH, one delivery; per receiver (tenant and origin) ZSETs `{p}:hooks:due:{r}` id -> due ms and
+`{p}:hooks:flying:{r}` id -> lease end ms; `{p}:hooks:receivers` ZSET receiver -> when to look at it next;
+`{p}:hooks:standing` HASH receiver -> failures in a row; `{p}:hooks:dead:{tenant}` ZSET of dead letters.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, cast
+
+from redis import Redis
+from redis.commands.core import Script
+
+from farm.config import Settings
+from farm.ledger.connection import mapped
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One terminal event on its way to one address. `id` is also the webhook-id that receivers see: the same at every
+    attempt and replay. `attempts` failed so far; `status` is the last answer's (0: none), `error` its story."""
+
+    id: str
+    job: str
+    tenant: str
+    url: str
+    dialect: str
+    receiver: str
+    state: str
+    attempts: int
+    first_ms: int
+    created_ms: int
+    tried_ms: int | None = None
+    status: int = 0
+    error: str = ""
+    #: its receiver failed last
+    suspect: bool = False
+
+
+class Deliveries:
+    """`redis` decodes responses. Every call may raise Unavailable. Threads may share one."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        self._redis = redis
+        self._prefix = settings.redis.prefix
+        self._settings = settings.webhooks
+        self._scripts: dict[str, Script] = {}
+
+    def schedule(self, delivery_id: str, *, job: str, tenant: str, url: str, dialect: str, receiver: str) -> bool:
+        """Due now; False when it had been scheduled before."""
+        return bool(self._run("schedule", delivery_id, job, tenant, url, dialect, receiver))
+
+    def take(self, count: int, *, suspects: int, lease_s: float) -> list[Delivery]:
+        """Due deliveries, leased: whoever does not settle one in lease_s loses it to the next."""
+        if count <= 0:
+            return []
+        rows = self._run("take", count, max(suspects, 0), int(lease_s * 1000))
+        return [_delivery(row[0], _pairs(row[1]), suspect=bool(row[2])) for row in rows if row[1]]
+
+    def delivered(self, delivery_id: str) -> bool:
+        return self._settle(delivery_id, "delivered", 0, "", 0.0)
+
+    def retry(self, delivery_id: str, *, status: int, error: str, pause_s: float) -> bool:
+        return self._settle(delivery_id, "retry", status, error, pause_s)
+
+    def bury(self, delivery_id: str, *, status: int, error: str) -> bool:
+        return self._settle(delivery_id, "dead", status, error, 0.0)
+
+    def _settle(self, delivery_id: str, outcome: str, status: int, error: str, pause_s: float) -> bool:
+        pause_ms = int(pause_s * 1000)
+        return bool(self._run("settle", delivery_id, outcome, status, error[:300], pause_ms, self._settings.dead_kept))
+
+    def get(self, delivery_id: str) -> Delivery | None:
+        with mapped():
+            raw = cast("dict[str, str]", self._redis.hgetall(f"{self._prefix}:hook:{delivery_id}"))
+        return _delivery(delivery_id, raw) if raw else None
+
+    def dead(self, tenant: str, *, count: int = 100) -> list[Delivery]:
+        """Newest first."""
+        return list(self._known(self._redis.zrevrange(f"{self._prefix}:hooks:dead:{tenant}", 0, count - 1)))
+
+    def pending(self, *, count: int = 100) -> list[Delivery]:
+        """Due or under way, over all receivers."""
+        with mapped():
+            receivers = cast("list[str]", self._redis.zrange(f"{self._prefix}:hooks:receivers", 0, -1))
+        found: list[Delivery] = []
+        for receiver in receivers:
+            for kind in ("flying", "due"):
+                key = f"{self._prefix}:hooks:{kind}:{receiver}"
+                found += self._known(self._redis.zrange(key, 0, count - len(found) - 1))
+                if len(found) >= count:
+                    return found
+        return found
+
+    def replay(self, tenant: str, delivery_id: str) -> bool:
+        """A dead letter is due again, with all its retries; False when the tenant has no such one."""
+        return bool(self._run("replay", tenant, delivery_id))
+
+    def _known(self, ids: Any) -> Iterator[Delivery]:
+        with mapped():
+            return iter([d for one in cast("Sequence[str]", ids) if (d := self.get(one)) is not None])
+
+    def _run(self, name: str, *args: str | int) -> Any:
+        script = self._scripts.get(name)
+        if script is None:
+            folder = resources.files("farm.webhooks") / "lua"
+            settings = f"local PREFIX, PER_RECEIVER = '{self._prefix}', {self._settings.per_receiver}\n"
+            text = settings + folder.joinpath("lib.lua").read_text() + folder.joinpath(f"{name}.lua").read_text()
+            script = self._scripts[name] = self._redis.register_script(text)
+        with mapped():
+            return script(args=args)
+
+
+def _pairs(flat: Sequence[str]) -> dict[str, str]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _delivery(delivery_id: str, raw: dict[str, str], *, suspect: bool = False) -> Delivery:
+    return Delivery(
+        id=delivery_id,
+        job=raw["job"],
+        tenant=raw["tenant"],
+        url=raw["url"],
+        dialect=raw["dialect"],
+        receiver=raw["receiver"],
+        state=raw["state"],
+        attempts=int(raw["attempts"]),
+        first_ms=int(raw["first_ms"]),
+        created_ms=int(raw["created_ms"]),
+        tried_ms=int(raw["tried_ms"]) if "tried_ms" in raw else None,
+        status=int(raw.get("status", 0)),
+        error=raw.get("error", ""),
+        suspect=suspect,
+    )

@@ -99,6 +99,7 @@ class Agent:
             held = list(self._held)
         for attempt in held:
             attempt.interrupt(HandedBack)
+        self.room.close()
         with self._change:
             self._change.wait_for(lambda: not self._held, HAND_BACK_S)
 

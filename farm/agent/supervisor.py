@@ -55,6 +55,11 @@ class Child:
     def __init__(self, settings: Settings, slot: Slot) -> None:
         self.slot = slot
         self._command = agent_command(settings, slot)
+        self._environment = {
+            "WANFARM_WORKER__SLOT": str(slot),
+            # a relative one, or one from the command line
+            "WANFARM_STATE_DIR": str(settings.state_dir.absolute()),
+        }
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
         self._pause_s = PAUSE_S
@@ -69,7 +74,7 @@ class Child:
         self._process = subprocess.Popen(
             # an agent whose supervisor was killed hands its attempts back, which a SIGKILL would not let it do
             lifeline.bound(self._command, death=signal.SIGQUIT),
-            env={**os.environ, "WANFARM_WORKER__SLOT": str(self.slot)},
+            env={**os.environ, **self._environment},
             stdin=subprocess.DEVNULL,
             # the Ctrl-C of a terminal is the supervisor's to hear
             process_group=0,
@@ -103,10 +108,11 @@ class Supervisor:
     def run(self) -> int:
         """Until every agent has ended after a signal."""
         with _waking(self._signalled) as wake:
-            while not self._asked or any(child.running for child in self._children):
+            while True:
                 self._tend()
+                if self._asked and not any(child.running for child in self._children):
+                    return 0
                 wake(self._next_look_s())
-        return 0
 
     def _tend(self) -> None:
         now = time.monotonic()

@@ -46,9 +46,8 @@ class Actions:
         self.lane = request.model
         word, _, rest = request.prompt.partition(":")
         if word == "once":
-            flag, _, word = rest.partition(":")
-            if Path(flag).exists():
-                word = "ok"
+            flag, _, action = rest.partition(":")
+            word, _, rest = ("ok" if Path(flag).exists() else action).partition(":")
             Path(flag).touch()
         on_progress(Progress(Stage.LOADING, 0.01))
         getattr(self, f"do_{word}")(rest, on_progress, cancelled)

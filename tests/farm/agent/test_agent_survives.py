@@ -1,0 +1,135 @@
+"""What an attempt, an agent and its engine survive, and what nobody else must notice: kills, freezes, signals."""
+
+import fcntl
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from farm.jobs.states import State
+from tests.conftest import wait_until
+from tests.farm.agent.yard import TENANT, AgentProcess, Yard, children, gone
+
+
+@pytest.fixture(scope="module")
+def other(yard: Yard) -> AgentProcess:
+    """An agent to which nothing happens."""
+    return yard.agent("cpu-1")
+
+
+def lock_is_free(yard: Yard, slot: str) -> bool:
+    with (yard.settings.state_dir / "engines" / f"{slot}.lock").open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def running_on(yard: Yard, agent: AgentProcess, prompt: str) -> str:
+    """A job that this very agent renders now."""
+    job = yard.submit(prompt)
+    running = yard.wait_state(job, State.RUNNING, phase="denoising")
+    assert running.worker
+    assert running.worker.endswith(agent.slot)
+    return job
+
+
+def test_a_killed_agent_takes_its_engine_along_and_the_job_goes_on_elsewhere(yard: Yard, tmp_path: Path) -> None:
+    agent = yard.agent()
+    engine = agent.engine
+    job = running_on(yard, agent, f"once:{tmp_path / 'first'}:slow:1000")
+    os.kill(agent.pid, signal.SIGKILL)
+    agent.process.wait()
+    wait_until(lambda: gone(engine), what="the engine to end with its agent")
+    assert lock_is_free(yard, "cpu-0")
+    successor = yard.agent()
+    done = yard.committed(job)
+    assert (done.attempt, done.worker_losses) == (2, 1)
+    assert not list((yard.settings.state_dir / "scratch" / "cpu-0").glob("*-1")), "files of the killed are removed"
+    os.kill(successor.pid, signal.SIGKILL)
+    successor.process.wait()
+
+
+def test_a_frozen_agent_writes_nothing_after_the_thaw(yard: Yard, tmp_path: Path) -> None:
+    frozen = yard.agent()
+    # its engine goes on and finishes while the agent sleeps
+    job = running_on(yard, frozen, f"once:{tmp_path / 'first'}:slow:15")
+    os.kill(frozen.pid, signal.SIGSTOP)
+    rescuer = yard.agent("cpu-1")
+    done = yard.committed(job)
+    assert done.attempt == 2
+    os.kill(frozen.pid, signal.SIGCONT)
+    frozen.wait_state("idle")
+    assert yard.committed(job) == done
+    os.kill(rescuer.pid, signal.SIGKILL)
+    rescuer.process.wait()
+    # and it is of use again
+    yard.committed(yard.submit("ok"))
+    os.kill(frozen.pid, signal.SIGKILL)
+    frozen.process.wait()
+
+
+def test_the_first_signal_drains(yard: Yard, tmp_path: Path) -> None:
+    agent = yard.agent()
+    running = yard.submit(f"tail:{tmp_path / 'go'}")
+    yard.wait_state(running, State.RUNNING, phase="decoding")
+    os.kill(agent.pid, signal.SIGTERM)
+    agent.wait_state("draining")
+    waiting = yard.submit("ok")
+    (tmp_path / "go").touch()
+    assert agent.process.wait(20) == 0
+    assert yard.committed(running).attempt == 1
+    assert yard.job(waiting).state == State.QUEUED
+    assert yard.worker("cpu-0") is None, "it said goodbye"
+    yard.ledger.cancel(TENANT, waiting)
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGTERM, signal.SIGTERM], [signal.SIGQUIT]])
+def test_the_second_signal_hands_back(yard: Yard, signals: list[signal.Signals]) -> None:
+    agent = yard.agent()
+    engine = agent.engine
+    job = running_on(yard, agent, "slow:1000")
+    for number in signals:
+        os.kill(agent.pid, number)
+        if number == signal.SIGTERM and number is signals[0] and agent.process.poll() is None:
+            wait_until(lambda: agent.facts().get("state") in ("draining", None), what="the first to be heard")
+    assert agent.process.wait(20) == 0
+    assert gone(engine)
+    back = yard.job(job)
+    assert (back.state, back.attempts_used, back.worker_losses) == (State.QUEUED, 0, 0)
+    yard.ledger.cancel(TENANT, job)
+
+
+def test_the_supervisor_keeps_its_agents_and_ends_with_them(yard: Yard) -> None:
+    supervisor = yard.supervisor()
+    wait_until(lambda: (yard.worker("cpu-0") or {}).get("state") == "idle", what="an agent")
+    (first,) = children(supervisor.pid)
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: (yard.worker("cpu-0") or {}).get("pid") not in (first, None), what="another agent")
+    yard.committed(yard.submit("ok"))
+
+    job = yard.submit("slow:1000")
+    yard.wait_state(job, State.RUNNING, phase="denoising")
+    (second,) = children(supervisor.pid)
+    (engine,) = children(second)
+    os.kill(supervisor.pid, signal.SIGKILL)
+    supervisor.wait()
+    wait_until(lambda: gone(second) and gone(engine), what="agent and engine to end with their supervisor")
+    assert yard.job(job).state == State.QUEUED, "handed back, not waiting for its lease to run out"
+
+    drained = yard.supervisor()
+    yard.wait_state(job, State.RUNNING, phase="denoising")
+    drained.send_signal(signal.SIGTERM)
+    drained.send_signal(signal.SIGINT)
+    assert drained.wait(30) == 0
+    assert yard.job(job).state == State.QUEUED
+    yard.ledger.cancel(TENANT, job)
+
+
+def test_a_supervisor_without_its_device_says_so(yard: Yard) -> None:
+    from farm.agent import supervisor
+
+    worker = yard.settings.worker.model_copy(update={"devices": "99"})
+    assert supervisor.main(yard.settings.model_copy(update={"worker": worker})) == 2

@@ -31,7 +31,7 @@ class HttpRefusal(RequestError):
 
 
 class Bug(Exception):
-    """Ours, and no FarmError: every dialect tells it as a 500. `id` finds it in the log, where alone is what happened."""
+    """Ours, and no FarmError: every dialect tells it as a 500. `id` finds it in the log, which says what happened."""
 
     def __init__(self) -> None:
         self.id = secrets.token_hex(4)

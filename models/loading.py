@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models import catalog, tiny, weights
+from models import catalog, loras, tiny, weights
 from models.catalog import Model
 from models.request import RenderFault
 
@@ -16,13 +16,18 @@ _DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
 
 @dataclass
 class Loaded:
-    """One model in memory. All tasks of the model share its parts; `pipes` is class name -> pipeline over them."""
+    """One model in memory. All tasks of the model share its parts; `pipes` is class name -> pipeline over them.
+
+    lane        with the LoRAs that the last job wore
+    scheduler   the one that came with the weights: each render makes its own from it
+    """
 
     model: Model
     lane: str
     folder: Path
     device: Any
     attention: str
+    scheduler: Any
     pipes: dict[str, Any] = field(default_factory=dict)
 
     def pipe_for(self, task: str) -> Any:
@@ -42,26 +47,34 @@ class Loaded:
 
 
 def folder_of(model: Model, models_dir: Path) -> Path:
-    """Where the model's weights are; tiny ones are built when missing. RenderFault engine_error when they are not."""
+    """Where the transformer's weights are; tiny ones are built when missing. RenderFault engine_error when they are
+    not here."""
     if model.weights.tiny:
-        return tiny.ensure(models_dir, model.id)
-    folder = models_dir / model.id
-    if not (folder / "model_index.json").is_file():
+        return tiny.ensure(models_dir, model.weights_id)
+    if not _here(model, models_dir):
         raise RenderFault("engine_error", f"the weights of {model.id} are not on this machine")
-    return folder
+    return models_dir / model.weights_id
+
+
+def loras_of(model: Model, models_dir: Path) -> Path:
+    """Where the model's own LoRAs are; folder_of has made sure of them unless they are tiny."""
+    return tiny.ensure(models_dir, model.id) if model.weights.tiny else models_dir / model.id
 
 
 def offered(models_dir: Path) -> list[str]:
     """Catalog ids that can be rendered from this folder: those whose weights lie there, and the tiny ones."""
-    return [
-        model.id
-        for model in catalog.MODELS.values()
-        if not model.external and (model.weights.tiny or (models_dir / model.id / "model_index.json").is_file())
-    ]
+    models = (model for model in catalog.MODELS.values() if not model.external)
+    return [model.id for model in models if model.weights.tiny or _here(model, models_dir)]
 
 
-def load(model: Model, lane: str, models_dir: Path, device: Any, task: str) -> Loaded:
-    """Read the weights and put them on the device."""
+def _here(model: Model, models_dir: Path) -> bool:
+    files = [models_dir / model.weights_id / "model_index.json"]
+    files += [models_dir / model.id / f"{lora.expert}.safetensors" for lora in model.loras]
+    return all(file.is_file() for file in files)
+
+
+def load(model: Model, models_dir: Path, device: Any, task: str) -> Loaded:
+    """Read the weights and put them on the device; the model's own LoRAs become part of them."""
     import torch
     from diffusers import AutoencoderKLWan
 
@@ -75,8 +88,10 @@ def load(model: Model, lane: str, models_dir: Path, device: Any, task: str) -> L
     name = model.pipeline[task]
     pipe = _class(name).from_pretrained(folder, vae=vae, dtype=dtype, local_files_only=True, use_safetensors=True)
     pipe.set_progress_bar_config(disable=True)
+    if model.loras:
+        loras.fuse(pipe, loras_of(model, models_dir), model.loras)
     pipe.to(device)
-    loaded = Loaded(model, lane, folder, device, "native", {name: pipe})
+    loaded = Loaded(model, model.lane, folder, device, "native", pipe.scheduler, {name: pipe})
     for expert in loaded.experts:
         # said aloud for every model: what one pipeline chose would otherwise be inherited by the next
         expert.set_attention_backend(loaded.attention)

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from models import weights
+from models import loading, weights
+from models.model import Model
 from models.request import Lora, Progress, RenderRequest, RenderResult
 
 FORMAT = 1
@@ -47,6 +48,12 @@ def of_weights(folder: Path) -> dict[str, Any]:
     }
 
 
+def of_loras(model: Model, models_dir: Path) -> dict[str, str]:
+    """expert -> sha256 of the LoRAs that are fused into a model."""
+    found = weights.hashes(loading.loras_of(model, models_dir)) if model.loras else {}
+    return {lora.expert: found[f"{lora.expert}.safetensors"] for lora in model.loras}
+
+
 def to_request(recipe: Mapping[str, Any], files: Mapping[str, Path], out_dir: Path) -> RenderRequest:
     """The request that a recipe stands for. `files` is sha256 -> local file. RecipeError when an input is missing."""
 
@@ -84,7 +91,7 @@ def rerender(
     renderer    a warm models.renderer.Renderer to use instead of a new one
     Raises RecipeError when an input or the weights are not the recipe's, or when the frames differ.
     """
-    from models import catalog, loading
+    from models import catalog
     from models.renderer import Renderer
 
     paths = sorted(p for p in inputs.rglob("*") if p.is_file()) if inputs is not None else []
@@ -92,6 +99,8 @@ def rerender(
     folder = loading.folder_of(catalog.get(request.model), models_dir)
     if weights.digest(folder) != recipe["weights"]["sha256"]:
         raise RecipeError(f"the weights of {request.model} here are not those of the recipe")
+    if of_loras(catalog.get(request.model), models_dir) != recipe.get("fused", {}):
+        raise RecipeError(f"the LoRAs of {request.model} here are not those of the recipe")
     out_dir.mkdir(parents=True, exist_ok=True)
     renderer = renderer or Renderer(models_dir, device)
     result: RenderResult = renderer.render(request, on_progress, lambda: False)

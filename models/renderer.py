@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from models import catalog, faults, loading, output, pictures, recipe, runtime, scheduling
+from models import catalog, faults, loading, loras, output, pictures, recipe, runtime, scheduling
 from models.catalog import Model, ShapeError
 from models.loading import Loaded
 from models.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult, Stage
@@ -51,6 +51,8 @@ class Renderer:
             raise
         except ShapeError as error:
             raise RenderFault("invalid_input", f"{error.field}: {error.detail}") from error
+        except loras.LoraError as error:
+            raise RenderFault("invalid_input", f"the LoRA cannot be used: {error}") from error
         except Exception as error:
             raise faults.fault_of(error) from error
 
@@ -67,7 +69,7 @@ class Renderer:
         watch.enter(Stage.PREPROCESSING)
         watch.follow(_course(request, model))
         pipe = loaded.pipe_for(request.task)
-        pipe.scheduler = scheduling.scheduler_for(pipe.scheduler, request.shift)
+        pipe.scheduler = scheduling.scheduler_for(loaded.scheduler, request.shift, model.sigmas)
         try:
             with watch.inside(pipe):
                 frames = output.to_bytes(_denoise(pipe, request, watch))
@@ -77,11 +79,17 @@ class Renderer:
         return self._write(request, loaded, pipe, frames, watch)
 
     def _ready(self, model: Model, request: RenderRequest) -> Loaded:
-        lane = catalog.lane_of(model, tuple(lora.sha256 for lora in request.loras))
-        if self._loaded is None or self._loaded.lane != lane:
+        """The model with the request's LoRAs on. Another model is freed first; LoRAs alone need no reload."""
+        if self._loaded is None or self._loaded.model is not model:
             self.unload()
-            self._loaded = loading.load(model, lane, self.models_dir, self.device, request.task)
-        return self._loaded
+            self._loaded = loading.load(model, self.models_dir, self.device, request.task)
+        loaded = self._loaded
+        lane = catalog.lane_of(model, tuple(lora.name for lora in request.loras))
+        if loaded.lane != lane:
+            loaded.lane = model.lane  # what it is when putting on fails
+            loras.put_on(loaded.pipe_for(request.task), request.loras)
+            loaded.lane = lane
+        return loaded
 
     def _write(self, request: RenderRequest, loaded: Loaded, pipe: Any, frames: Any, watch: Watch) -> RenderResult:
         watch.enter(Stage.ENCODING)
@@ -90,6 +98,8 @@ class Renderer:
             **recipe.of_request(request),
             "boundary": pipe.config.get("boundary_ratio"),
             "weights": recipe.of_weights(loaded.folder),
+            "lane": loaded.lane,
+            "fused": recipe.of_loras(loaded.model, self.models_dir),
             "pipeline": type(pipe).__name__,
             "scheduler": scheduling.described(pipe.scheduler),
             "precision": {
@@ -179,8 +189,9 @@ def _denoise(pipe: Any, request: RenderRequest, watch: Watch) -> Any:
         device=pipe.device,
     )
     arguments: dict[str, Any] = {}
-    if request.task == "i2v":
-        arguments["image"] = pictures.cover(pictures.read(request.inputs["image"]), request.width, request.height)
+    for role in ("image", "last_image"):
+        if role in request.inputs:
+            arguments[role] = pictures.cover(pictures.read(request.inputs[role]), request.width, request.height)
     if pipe.config.get("boundary_ratio") is not None:
         arguments["guidance_scale_2"] = request.guidance_2
     return pipe(

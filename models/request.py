@@ -28,6 +28,11 @@ class Lora:
     expert: str = "both"
     scale: float = 1.0
 
+    @property
+    def name(self) -> str:
+        """What it is called in a lane: the same file worn the same way needs no swap."""
+        return f"{self.sha256[:16]}:{self.expert}:{self.scale:g}"
+
 
 @dataclass(frozen=True)
 class RenderRequest:

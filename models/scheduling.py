@@ -3,11 +3,31 @@
 from typing import Any
 
 
-def scheduler_for(base: Any, shift: float) -> Any:
-    """A new scheduler of the weights' own kind and configuration, with the render's flow shift."""
+def scheduler_for(base: Any, shift: float, sigmas: tuple[float, ...] | None = None) -> Any:
+    """A new scheduler of the weights' own kind and configuration, with the render's flow shift.
+
+    sigmas      the noise levels, before the shift, that a distilled model was trained in: then it is Euler over
+                exactly these, whatever the number of steps asked
+    """
+    if sigmas is not None:
+        return _euler_over(sigmas, shift)
     config = dict(base.config)
     config["flow_shift" if "flow_shift" in config else "shift"] = shift
     return type(base).from_config(config)
+
+
+def _euler_over(sigmas: tuple[float, ...], shift: float) -> Any:
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=shift)
+    set_timesteps = scheduler.set_timesteps
+
+    def fixed(num_inference_steps: int | None = None, device: Any = None, **_: Any) -> None:
+        # the pipelines cannot pass sigmas on, and Euler's own spacing is not the one that was trained
+        set_timesteps(sigmas=list(sigmas), device=device)
+
+    scheduler.set_timesteps = fixed
+    return scheduler
 
 
 def described(scheduler: Any) -> dict[str, Any]:

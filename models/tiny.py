@@ -14,7 +14,7 @@ from models import catalog
 #: what the words of a tiny prompt are cut into; any other character is a token of its own
 _WORDS = "a an the of in on and with red fox runs through snow cat dog man woman walks video blurry static"
 
-_DIT = {
+_DIT: dict[str, Any] = {
     "patch_size": (1, 2, 2),
     "num_attention_heads": 2,
     "attention_head_dim": 12,
@@ -34,7 +34,7 @@ def ensure(models_dir: Path, model_id: str) -> Path:
     Raises ValueError for a model that has real weights: those are pulled, never made up.
     """
     folder = models_dir / model_id
-    if (folder / "model_index.json").exists():
+    if folder.is_dir():
         return folder
     models_dir.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{model_id}.", dir=models_dir))
@@ -44,7 +44,7 @@ def ensure(models_dir: Path, model_id: str) -> Path:
         try:
             draft.rename(folder)
         except OSError:  # another process was first (rename onto a folder that is not empty)
-            if not (folder / "model_index.json").exists():
+            if not folder.is_dir():
                 raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -52,16 +52,39 @@ def ensure(models_dir: Path, model_id: str) -> Path:
 
 
 def build(model_id: str, folder: Path) -> None:
-    """Build the tiny model into `folder`, the same bytes every time."""
+    """Build the tiny model into `folder`, the same bytes every time; of a model with a base, only its LoRAs."""
     import torch
 
     model = catalog.get(model_id)
+    if model.weights.tiny and model.base is not None:
+        for number, lora in enumerate(model.loras):
+            lora_file(folder / f"{lora.expert}.safetensors", seed=number)
+        return
     make = _BUILDERS.get(model_id.removesuffix("-tiny"))
     if not model.weights.tiny or make is None:
         raise ValueError(f"{model_id} is not a tiny model: its weights are pulled")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         make().save_pretrained(str(folder), safe_serialization=True)
+
+
+def lora_file(path: Path, seed: int, rank: int = 4, strength: float = 0.2) -> None:
+    """A random LoRA for one tiny expert, with the names that Wan's own trainers write."""
+    import torch
+    from safetensors.torch import save_file
+
+    width, ffn = _DIT["num_attention_heads"] * _DIT["attention_head_dim"], _DIT["ffn_dim"]
+    sides = {f"{kind}_attn.{part}": (width, width) for kind in ("self", "cross") for part in "qkvo"}
+    sides |= {"ffn.0": (width, ffn), "ffn.2": (ffn, width)}
+    random = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for block in range(_DIT["num_layers"]):
+        for name, (inward, outward) in sides.items():
+            key = f"diffusion_model.blocks.{block}.{name}"
+            tensors[f"{key}.lora_down.weight"] = torch.randn(rank, inward, generator=random) * strength
+            tensors[f"{key}.lora_up.weight"] = torch.randn(outward, rank, generator=random) * strength
+            tensors[f"{key}.alpha"] = torch.tensor(float(rank))
+    save_file(tensors, path)
 
 
 def _t2v() -> Any:

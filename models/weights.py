@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,10 +65,11 @@ def verify(folder: Path) -> list[str]:
 
     Every file is read again: the sidecar's word is not taken.
     """
-    if not (folder / "model_index.json").is_file():
-        return [f"{folder.name}: no model_index.json; is this a diffusers folder?"]
     problems = [f"{p.relative_to(folder)}: a pickle can run code; delete it" for p in _pickles(folder)]
-    problems += _missing_parts(folder)
+    if (folder / "model_index.json").is_file():
+        problems += _missing_parts(folder)
+    elif not _tensors(folder):  # LoRAs alone are a folder without an index
+        return [f"{folder.name}: neither model_index.json nor a LoRA; is this a diffusers folder?"]
     for path in sorted(folder.rglob("*.safetensors")):
         problems += _broken_tensors(path, folder)
     (folder / SIDECAR).unlink(missing_ok=True)
@@ -85,45 +86,62 @@ def pull(model_id: str, models_dir: Path, revision: str | None, on_progress: Cal
     """Fetch a catalog model's weights into models_dir/<model id>; goes on where it was interrupted.
 
     The revision is resolved to a commit first and that commit is what is fetched and written into the lock.
-    Raises WeightsError when the hub cannot be reached or does not have it.
+    Of a model with a base, the base is fetched too. Raises WeightsError when the hub cannot be reached or lacks it.
     """
+    from models import catalog
+
+    model = catalog.get(model_id)
+    if model.weights.tiny or model.weights.repo is None:
+        raise WeightsError(f"{model_id} has no weights to fetch" + (": they are built" if model.weights.tiny else ""))
+    if model.base is not None:
+        pull(model.base, models_dir, None, on_progress)
+        source = model.loras[0]
+        wanted = {lora.file or "": f"{lora.expert}.safetensors" for lora in model.loras}
+        return _fetch(model_id, models_dir, source.repo or "", revision or source.revision, on_progress, named=wanted)
+    return _fetch(model_id, models_dir, model.weights.repo, revision or model.weights.revision, on_progress)
+
+
+def _fetch(
+    model_id: str,
+    models_dir: Path,
+    repo: str,
+    revision: str | None,
+    on_progress: Callable[[PullProgress], None],
+    *,
+    named: Mapping[str, str] | None = None,
+) -> Path:
+    """One repository into the model's folder. `named`: fetch only these files and call them so."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    from models import catalog
-
-    source = catalog.get(model_id).weights
-    if source.repo is None:
-        raise WeightsError(f"{model_id} has no weights to fetch" + (": they are built" if source.tiny else ""))
-    folder = models_dir / model_id
-    asked = revision or source.revision or "main"
+    folder, asked = models_dir / model_id, revision or "main"
     try:
-        info = HfApi().model_info(source.repo, revision=asked, files_metadata=True)
-        sizes = {s.rfilename: s.size or 0 for s in info.siblings or () if _wanted(s.rfilename)}
+        info = HfApi().model_info(repo, revision=asked, files_metadata=True)
+        listed = [s for s in info.siblings or () if (s.rfilename in named if named else _wanted(s.rfilename))]
         snapshot_download(
-            source.repo,
+            repo,
             revision=info.sha,
             local_dir=folder,
-            allow_patterns=list(_WANTED),
-            tqdm_class=_reporter(on_progress, sum(sizes.values())),
+            allow_patterns=list(named or _WANTED),
+            tqdm_class=_reporter(on_progress, sum(s.size or 0 for s in listed)),
         )
     except RevisionNotFoundError as error:
-        raise WeightsError(f"{source.repo} has no revision {asked!r}") from error
+        raise WeightsError(f"{repo} has no revision {asked!r}") from error
     except GatedRepoError as error:
-        raise WeightsError(f"{source.repo} is gated: accept its licence and set HF_TOKEN") from error
+        raise WeightsError(f"{repo} is gated: accept its licence and set HF_TOKEN") from error
     except RepositoryNotFoundError as error:
-        raise WeightsError(f"the hub has no repository {source.repo}, or it needs HF_TOKEN") from error
+        raise WeightsError(f"the hub has no repository {repo}, or it needs HF_TOKEN") from error
     except Exception as error:  # the hub client's transport, and so its errors, change between releases
         raise WeightsError(
-            f"cannot fetch {source.repo} ({type(error).__name__}): is this machine online? "
+            f"cannot fetch {repo} ({type(error).__name__}): is this machine online? "
             f"Weights copied into {folder} by hand are as good."
         ) from error
-    expected = {
-        s.rfilename: s.lfs.sha256 if s.lfs else sha256_of(folder / s.rfilename)
-        for s in info.siblings or ()
-        if _wanted(s.rfilename)
-    }
-    _store(folder / LOCK, {"repo": source.repo, "revision": info.sha, "files": expected})
+    for remote, local in (named or {}).items():
+        # a link, so that fetching again finds what it has under the hub's own name
+        (folder / local).unlink(missing_ok=True)
+        (folder / local).hardlink_to(folder / remote)
+    expected = {s.rfilename: s.lfs.sha256 if s.lfs else sha256_of(folder / s.rfilename) for s in listed}
+    _store(folder / LOCK, {"repo": repo, "revision": info.sha, "files": expected})
     problems = verify(folder)
     if problems:
         raise WeightsError(f"{model_id} was fetched but is not whole: {'; '.join(problems)}")

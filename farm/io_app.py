@@ -108,6 +108,7 @@ class Presence(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def stop(self, _worker: Any) -> None:
         self._stopped.set()
+        desk.close()
         try:
             ledger.worker_gone(worker_name, INTAKE_POOL)
         except Unavailable:

@@ -4,6 +4,7 @@ farm.intake's; here are its permits and leases."""
 import logging
 import threading
 import time
+from collections.abc import Callable
 from uuid import uuid4
 
 from farm.config import Settings
@@ -11,7 +12,7 @@ from farm.intake import job as intake_job
 from farm.jobs.errors import FaultCode, JobFault, Unavailable
 from farm.jobs.job import Claim
 from farm.leases import LeaseKeeper
-from farm.ledger import Ledger
+from farm.ledger import Ledger, Permit
 from farm.ledger.ledger import INTAKE_POOL
 from farm.permits import Permits
 from farm.store import Store
@@ -20,7 +21,9 @@ from monitoring.metrics import ATTEMPTS, PERMITS
 log = logging.getLogger(__name__)
 
 #: a claim that got no answer may have happened: it is repeated under its own name
-CLAIM_TRIES, CLAIM_PAUSE_S = 20, 0.5
+CLAIM_TRIES = 20
+#: pause before asking again when Redis or the store is away, and how long one job is kept waiting for the store
+PAUSE_S, PATIENCE_S = 0.5, 60.0
 
 
 class Desk:
@@ -34,6 +37,11 @@ class Desk:
         self._lock = threading.Lock()
         self._taken = 0
         self._again = False
+        self._closing = threading.Event()
+
+    def close(self) -> None:
+        """Take in nothing more; what waits for a server that is away goes back."""
+        self._closing.set()
 
     def serve(self, permit: str) -> int:
         """One permit: work until nothing is claimable. Returns how many jobs were taken in; 0 also when every place
@@ -41,16 +49,19 @@ class Desk:
         if not self._enter():
             return 0
         done = 0
-        while True:
-            claim = self._claim(permit)
-            permit = ""
-            if claim is not None:
-                self._wake(INTAKE_POOL)
-                self._take_in(claim)
-                done += 1
-            elif self._leave():
-                PERMITS.labels(INTAKE_POOL, "used" if done else "surplus").inc()
-                return done
+        try:
+            while (claim := self._claim(permit)) or not self._leave():
+                permit = ""
+                if claim is not None:
+                    self._wake(INTAKE_POOL)
+                    self._take_in(claim)
+                    done += 1
+        except BaseException:
+            with self._lock:
+                self._taken -= 1
+            raise
+        PERMITS.labels(INTAKE_POOL, "used" if done else "surplus").inc()
+        return done
 
     def _enter(self) -> bool:
         with self._lock:
@@ -70,37 +81,51 @@ class Desk:
             return not again
 
     def _claim(self, permit: str) -> Claim | None:
+        if self._closing.is_set():
+            return None
         nonce = uuid4().hex
         for _ in range(CLAIM_TRIES):
             try:
                 return self._ledger.claim(INTAKE_POOL, self._worker, permit=permit, nonce=nonce)
             except Unavailable:
-                time.sleep(CLAIM_PAUSE_S)  # Redis says nothing when it is back
+                if self._closing.wait(PAUSE_S):
+                    break
         return None
 
     def _take_in(self, claim: Claim) -> None:
         lease = self._leases.hold(claim, lambda _verdict: None)
         ending = "taken_in"
         try:
-            intake_job.run(claim, self._ledger, self._store, self._settings, self._permits)
+            self._patiently(claim)
         except Unavailable as error:
-            # the lease runs out and the reaper has it tried again
+            # neither the job's fault nor this worker's: it goes back, uncounted
             log.warning("intake of %s: %s", claim.job.id, error)
-            ending = "unavailable"
+            ending = "released"
+            self._end(lambda: self._ledger.release(claim.job.id, claim.attempt))
         except Exception:
             log.exception("intake of %s failed", claim.job.id)
             ending = "failed"
-            self._fail(claim)
+            fault = JobFault(FaultCode.STORAGE_FAILED, "the inputs could not be taken in")
+            self._end(lambda: self._ledger.fail(claim.job.id, claim.attempt, fault))
         finally:
             lease.drop()
             ATTEMPTS.labels(INTAKE_POOL, ending).inc()
-        self._wake(claim.job.pool)
 
-    def _fail(self, claim: Claim) -> None:
-        fault = JobFault(FaultCode.STORAGE_FAILED, "the inputs could not be taken in")
+    def _patiently(self, claim: Claim) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                intake_job.run(claim, self._ledger, self._store, self._settings, self._permits)
+                return
+            except Unavailable:
+                if self._closing.wait(PAUSE_S) or time.monotonic() > deadline:
+                    raise
+
+    def _end(self, call: Callable[[], tuple[object, list[Permit]]]) -> None:
         try:
-            _, permits = self._ledger.fail(claim.job.id, claim.attempt, fault)
+            _, permits = call()
         except Unavailable:
+            # the lease runs out, and the reaper has it tried again
             return
         self._permits.publish(permits)
 

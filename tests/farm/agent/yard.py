@@ -51,6 +51,7 @@ class Yard:
 
     settings: Settings
     folder: Path
+    reaping: bool = True
     ledger: Ledger = field(init=False)
     store: Store = field(init=False)
     permits: Permits = field(init=False)
@@ -65,7 +66,8 @@ class Yard:
         self.house = House(self.settings, self.ledger, self.store, self.permits)
         (self.folder / "farm.toml").write_text(settings_file.render(self.settings))
         self._reaper = threading.Thread(target=self._reap, daemon=True)
-        self._reaper.start()
+        if self.reaping:
+            self._reaper.start()
 
     def _reap(self) -> None:
         while not self._over.wait(0.3):
@@ -114,7 +116,8 @@ class Yard:
                     _kill(child)
                 process.kill()
             process.wait()
-        self._reaper.join()
+        if self.reaping:
+            self._reaper.join()
 
     # --- jobs
 
@@ -198,8 +201,8 @@ def _kill(pid: int) -> None:
 
 
 @contextmanager
-def yard_on(settings: Settings, folder: Path) -> Iterator[Yard]:
-    yard = Yard(settings, folder)
+def yard_on(settings: Settings, folder: Path, *, reaping: bool = True) -> Iterator[Yard]:
+    yard = Yard(settings, folder, reaping)
     try:
         yield yard
     finally:

@@ -1,0 +1,68 @@
+"""Several agents on one queue: nothing is done twice, nothing is hidden, nobody idles beside work."""
+
+from pathlib import Path
+
+import pytest
+
+from farm.jobs.states import State
+from tests.conftest import wait_until
+from tests.farm.agent.yard import AgentProcess, Yard
+
+
+@pytest.fixture(scope="module")
+def fleet(yard: Yard) -> tuple[AgentProcess, AgentProcess]:
+    first, second = yard.agent("cpu-0", ready=False), yard.agent("cpu-1", ready=False)
+    for agent in (first, second):
+        agent.wait_state("idle")
+    return first, second
+
+
+Fleet = tuple[AgentProcess, AgentProcess]
+
+
+def test_a_busy_agent_hides_no_permit(yard: Yard, fleet: Fleet, tmp_path: Path) -> None:
+    for together in range(3):
+        go = tmp_path / f"go-{together}"
+        jobs = yard.submit_many([f"tail:{go}"] * 2)
+        workers = {yard.wait_state(job, State.RUNNING, phase="decoding").worker for job in jobs}
+        assert len(workers) == 2, "both run at once"
+        go.touch()
+        for job in jobs:
+            yard.committed(job)
+
+
+def test_a_new_job_goes_to_the_agent_that_is_free(yard: Yard, fleet: Fleet, tmp_path: Path) -> None:
+    for turn in range(5):
+        go = tmp_path / f"go-{turn}"
+        busy = yard.submit(f"tail:{go}")
+        first = yard.wait_state(busy, State.RUNNING, phase="decoding").worker
+        # the busy one is about to be free and could prepare this; the idle one can render it now
+        second = yard.committed(yard.submit("ok"))
+        assert second.worker != first
+        go.touch()
+        yard.committed(busy)
+
+
+def test_every_job_of_a_batch_is_committed_once(yard: Yard, fleet: Fleet) -> None:
+    jobs = yard.submit_many(["slow:1"] * 20)
+    done = [yard.committed(job) for job in jobs]
+    assert all(job.attempt == 1 for job in done)
+    share = [sum(1 for job in done if job.worker and job.worker.endswith(agent.slot)) for agent in fleet]
+    assert sum(share) == 20
+    assert min(share) >= 5, "both took part"
+    wait_until(lambda: yard.ledger.claimable("default") == 0, what="an empty queue")
+
+
+def test_lost_and_doubled_permits_cost_nothing(yard: Yard, fleet: Fleet) -> None:
+    import redis
+
+    with redis.Redis.from_url(yard.settings.redis.broker_url) as broker:
+        queue = f"{yard.settings.redis.prefix}:celery:pool.default"
+        jobs = yard.submit_many(["slow:2"] * 6)
+        broker.delete(queue)
+        jobs += yard.submit_many(["slow:1"] * 4)
+        if messages := broker.lrange(queue, 0, -1):
+            broker.lpush(queue, *messages, *messages)
+        for job in jobs:
+            assert yard.committed(job).attempt == 1
+    wait_until(lambda: all(agent.facts().get("state") == "idle" for agent in fleet), what="rest")

@@ -1,0 +1,137 @@
+"""The io worker and beat as real processes: waiting jobs are taken in, expired leases are noticed, old things go."""
+
+import http.server
+import io
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+from PIL import Image
+
+from farm.config import IntakeSettings, Settings
+from farm.io_tasks.house import House
+from farm.jobs.spec import InputRef
+from farm.jobs.states import State
+from farm.ledger.ledger import INTAKE_POOL
+from farm.store import result_key
+from tests.conftest import wait_until
+from tests.farm.agent.yard import TENANT, Yard, yard_on
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Iterator[str]:
+    """Address of a server that gives a PNG for every path but /none."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 48), "teal").save(buffer, "PNG")
+
+    class Pictures(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(404 if self.path == "/none" else 200)
+            self.send_header("Content-Type", "image/png")
+            self.send_header("Content-Length", str(len(buffer.getvalue())))
+            self.end_headers()
+            self.wfile.write(buffer.getvalue())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pictures) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def io_yard(yard_settings: Settings) -> Iterator[Yard]:
+    """A yard in which nobody but beat and the io worker keeps house."""
+    settings = yard_settings.model_copy(
+        update={
+            "intake": IntakeSettings(allow_networks=("127.0.0.0/8",)),
+            "scheduling": yard_settings.scheduling.model_copy(update={"reap_every_s": 0.5, "audit_every_s": 0.5}),
+        }
+    )
+    folder = settings.state_dir.parent
+    (settings.state_dir / "beat").mkdir(parents=True)
+    celery = [sys.executable, "-m", "celery", "-A", "farm.io_app"]
+    quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    with yard_on(settings, folder, reaping=False) as yard:
+        worker = [*celery, "worker", "-P", "threads", "-c", "8", "-Q", "pool.intake,beat", "-l", "INFO", *quiet]
+        yard.io = yard.start(worker, "io")  # type: ignore[attr-defined]
+        yard.start([*celery, "beat", "--pidfile", ""], "beat")
+        wait_until(lambda: present(yard), what="the io worker")
+        yield yard
+
+
+def present(yard: Yard) -> dict[str, object] | None:
+    return next((one for one in yard.ledger.workers() if one["pool"] == INTAKE_POOL), None)
+
+
+def test_inputs_are_taken_in_before_any_engine_sees_the_job(io_yard: Yard, pictures: str) -> None:
+    jobs = [io_yard.submit("ok", inputs={"image": InputRef(url=f"{pictures}/{n}.png")}) for n in range(12)]
+    bad = io_yard.submit("ok", inputs={"image": InputRef(url=f"{pictures}/none")})
+    for job in jobs:
+        ready = io_yard.wait_state(job, State.QUEUED)
+        assert ready.spec.inputs["image"].stored
+        assert ready.attempts_used == 0, "intake is no attempt at rendering"
+    refused = io_yard.wait_over(bad)
+    assert (refused.state, refused.error_code) == (State.FAILED, "input_unreachable")
+    for job in jobs:
+        io_yard.ledger.cancel(TENANT, job)
+
+
+def test_the_io_worker_has_no_torch(io_yard: Yard) -> None:
+    facts = present(io_yard)
+    assert facts
+    assert facts["torch_loaded"] is False
+
+
+def test_beat_notices_a_lease_that_ran_out(io_yard: Yard) -> None:
+    job = io_yard.submit("ok")
+    claim = io_yard.ledger.claim("default", "nobody")
+    assert claim
+    assert claim.job.id == job
+    io_yard.wait_state(job, State.QUEUED)
+    assert io_yard.job(job).worker_losses == 1
+    io_yard.ledger.cancel(TENANT, job)
+
+
+def test_a_killed_io_worker_loses_nothing(io_yard: Yard, pictures: str) -> None:
+    io_yard.io.send_signal(signal.SIGKILL)  # type: ignore[attr-defined]
+    io_yard.io.wait()  # type: ignore[attr-defined]
+    job = io_yard.submit("ok", inputs={"image": InputRef(url=f"{pictures}/x.png")})
+    command = [sys.executable, "-m", "celery", "-A", "farm.io_app", "worker", "-P", "threads", "-c", "8"]
+    io_yard.start([*command, "-Q", "pool.intake,beat", "--without-gossip", "--without-mingle"], "io")
+    io_yard.wait_state(job, State.QUEUED)
+    io_yard.ledger.cancel(TENANT, job)
+
+
+def test_sweep_and_forget_leave_what_is_pointed_to(yard: Yard) -> None:
+    """By hand, without waiting for beat."""
+    agent = yard.agent()
+    kept, old = yard.committed(yard.submit("ok")), yard.committed(yard.submit("ok"))
+    # an attempt that died between upload and commit; one that still runs; one of a job that the ledger does not know
+    dead = result_key(TENANT, kept.id, 7, "video.mp4")
+    running = yard.submit("hang")
+    live = result_key(TENANT, yard.wait_state(running, State.RUNNING).id, 1, "video.mp4")
+    unknown = result_key(TENANT, "0" * 36, 1, "video.mp4")
+    for key in (dead, live, unknown):
+        yard.store.put_bytes(key, b"x", "video/mp4")
+
+    assert yard.house.sweep() == 1
+    assert yard.store.stat(dead) is None
+    assert yard.store.stat(live)
+    assert yard.store.stat(unknown), "a lost ledger must not cost the results too"
+    yard.committed(kept.id)
+
+    soon = yard.settings.scheduling.model_copy(update={"retention_s": -1.0})
+    hasty = House(yard.settings.model_copy(update={"scheduling": soon}), yard.ledger, yard.store, yard.permits)
+    assert hasty.forget() >= 2
+    assert yard.ledger.find(old.id) is None
+    assert yard.objects(old.id) == []
+    assert yard.job(running).state == State.RUNNING
+    assert hasty.sweep() == 1
+    assert yard.store.stat(unknown) is None
+    os.kill(agent.pid, signal.SIGKILL)

@@ -10,9 +10,12 @@ from api.streams import Streams
 from farm.config import Settings
 from farm.ledger import INTAKE_POOL, Ledger, connect
 from farm.permits import Permits
+from farm.prices import PriceBook
 from farm.store import Store
 from farm.submit import Submissions
 from farm.tenants import Tenants
+from farm.uploads import Uploads
+from farm.vault import Vault
 
 EXTENSION = "wanfarm"
 
@@ -26,20 +29,26 @@ class Services:
     tenants: Tenants
     submissions: Submissions
     streams: Streams
+    secrets: Vault
+    prices: PriceBook
+    uploads: Uploads
 
 
 def make_services(settings: Settings) -> Services:
     """Connects to nothing yet: a gateway starts before its Redis and its store do."""
     redis, store = connect(settings.redis), Store(settings.s3)
-    ledger = Ledger(redis, settings)
+    ledger, prices = Ledger(redis, settings), PriceBook(settings.prices)
     return Services(
         settings=settings,
         redis=redis,
         ledger=ledger,
         store=store,
         tenants=Tenants(redis, settings),
-        submissions=Submissions(settings, ledger, store, Permits(settings)),
+        submissions=Submissions(settings, ledger, store, Permits(settings), price=prices.hold),
         streams=Streams(settings.gateway.max_streams),
+        secrets=Vault(redis, settings),
+        prices=prices,
+        uploads=Uploads(redis, store, settings),
     )
 
 

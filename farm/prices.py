@@ -4,12 +4,15 @@ import math
 from fractions import Fraction
 
 from farm.config import PriceSettings
+from farm.jobs.job import NewJob
 from farm.jobs.spec import JobSpec
 from farm.wire.report import MICRO
 from farm.wire.words import resolution_word
 
 #: roles whose length is the length of the result, when their model makes one from the other
 _LENGTH_ROLES = ("video",)
+#: a clip whose length is not known yet is estimated as one of this length
+_GUESS_S = 5.0
 _BY_LENGTH = frozenset({"animate", "replace"})
 
 
@@ -23,6 +26,16 @@ class PriceBook:
     def rate(self, model: str, width: int, height: int) -> int | None:
         """Micro-credits per second of video; None where the book has no price."""
         return self._rates.get(model, {}).get(resolution_word(width, height))
+
+    def hold(self, job: NewJob) -> int | None:
+        """What is held for a job when it is admitted, by the rule of the dialect that it came in."""
+        billed = job.dialect_data.get("billed_s")
+        return self.price(job.spec, (float(billed[0]), float(billed[1])) if billed else None)
+
+    def estimate(self, job: NewJob) -> int | None:
+        """As hold, for a clip of _GUESS_S seconds where the length is not known yet; None where there is no price."""
+        exact, rate = self.hold(job), self.rate(job.spec.model, job.spec.width, job.spec.height)
+        return exact if exact is not None or rate is None else cost(rate, _GUESS_S)
 
     def price(self, spec: JobSpec, billed_s: tuple[float, float] | None = None) -> int | None:
         """Micro-credits of a clip, rounded up; None where the book has no price or the length is not known yet.

@@ -211,6 +211,15 @@ class Store:
         except Unavailable:
             return False
 
+    def blocks(self, key: str, offset: int, length: int) -> Iterator[bytes]:
+        """`length` bytes from `offset` of an object that is there, read as they are taken."""
+        with (
+            _mapped(f"read {key}"),
+            closing(self._inner.get_object(self._bucket, key, offset=offset, length=length)) as response,
+        ):
+            yield from response.stream(_CHUNK)
+            response.release_conn()
+
     def _verified(self, key: str, size: int) -> Stat:
         stat = self.stat(key)
         if stat is None or stat.size != size:

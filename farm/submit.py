@@ -119,6 +119,11 @@ class Submissions:
         self._permits.publish(permits)
         return admitted
 
+    def would_be(self, tenant: str, draft: Draft) -> NewJob:
+        """The job that the draft would become, for an estimate: nothing is read or stored. Raises as submit."""
+        inputs = {role: InputRef(url=source.url) for role, source in draft.inputs.items()}
+        return self._job(tenant, self._plan(draft), inputs, None)
+
     def _seen_before(self, tenant: str, drafts: Sequence[Draft], marks: Sequence[str | None]) -> list[Admitted] | None:
         """The first answer, when all of it was said before: a repeated request must not depend on its inputs' still
         being there."""

@@ -116,6 +116,8 @@ class Job:
     batch: str | None
     #: ETA arithmetic: when the current phase began
     phase_ms: int | None = None
+    #: the owner had its files removed
+    erased: bool = False
 
 
 @dataclass(frozen=True)

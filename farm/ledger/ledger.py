@@ -112,6 +112,11 @@ class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox):
         """Over at once unless it is being rendered; then its worker is told at the next heartbeat."""
         return CancelOutcome(self.run("cancel", tenant, job_id, durable=True))
 
+    def erase(self, tenant: str, job_id: str) -> bool | None:
+        """The owner wants the files of a job gone: it has none from now on, and the caller removes the objects. False
+        while the job is open, None when there is no such job."""
+        return {"erased": True, "open": False, "not_found": None}[self.run("erase", tenant, job_id, durable=True)]
+
 
 def _seconds(gpu_s: float) -> float:
     return max(0.0, min(float(gpu_s), 1e9))

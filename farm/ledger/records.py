@@ -123,6 +123,7 @@ def decode(answer: Sequence[Any]) -> Job:
         webhook_url=body.get("webhook_url"),
         batch=record.get("batch"),
         phase_ms=_int(record.get("phase_ms")),
+        erased="erased" in record,
     )
 
 

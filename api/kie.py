@@ -1,0 +1,126 @@
+"""The kie.ai dialect: a shell around farm.wire.kie, with its file uploads on the same address."""
+
+import base64
+import binascii
+import io
+import tempfile
+from datetime import UTC, datetime
+from mimetypes import guess_type
+from pathlib import PurePosixPath
+from typing import BinaryIO, cast
+from urllib.parse import unquote, urlsplit
+
+from flask import Blueprint, Response, request
+
+from api.auth import authenticate, bearer_or_header, tenant
+from api.dialect import Dialect, answer
+from api.provider import credits_left, job_of, report, size_of, submit
+from api.services import services
+from farm.jobs.errors import InvalidRequest, NotFound, TooMany
+from farm.wire import kie, task_ids
+from farm.wire.report import Reply
+from farm.wire.words import Fields, parse_object
+
+blueprint = Blueprint("kie", __name__, url_prefix="/api")
+
+#: a link made by download-url lives this long
+_LINK_TTL_S = 20 * 60
+
+
+@blueprint.before_request
+def _key() -> None:
+    authenticate(bearer_or_header())
+
+
+@blueprint.post("/v1/jobs/createTask")
+def create() -> Response:
+    job = submit(kie.parse_create(parse_object(request.get_data(cache=False))))
+    return answer(Reply(200, kie.render_created(task_ids.task_id(kie.DIALECT, job.id))))
+
+
+@blueprint.get("/v1/jobs/recordInfo")
+def record() -> Response:
+    try:
+        job = job_of(kie.DIALECT, request.args.get("taskId"))
+    except NotFound as error:
+        return answer(kie.render_error(error, record=True))
+    return answer(Reply(200, kie.render_status(report(job))))
+
+
+@blueprint.get("/v1/chat/credit")
+def credit() -> Response:
+    return answer(Reply(200, kie.render_balance(credits_left())))
+
+
+@blueprint.post("/v1/common/download-url")
+def download_url() -> Response:
+    """A fresh link to a file that this farm gave an address of, for its owner."""
+    url = Fields(parse_object(request.get_data(cache=False))).url("url")
+    if url is None:
+        raise InvalidRequest("required", "url")
+    here = services()
+    key = unquote(urlsplit(url).path).removeprefix(f"/{here.settings.s3.bucket}/")
+    owned = any(key.startswith(f"{folder}/{tenant()}/") for folder in ("results", "uploads"))
+    if not owned or ".." in key or here.store.stat(key) is None:
+        raise NotFound("no such file")
+    return answer(Reply(200, kie.envelope(here.store.presign_get(key, ttl_s=_LINK_TTL_S))))
+
+
+@blueprint.post("/file-stream-upload")
+def upload_stream() -> Response:
+    file = request.files.get("file")
+    if file is None:
+        raise InvalidRequest("send the file as multipart/form-data", "file")
+    return _stored(cast(BinaryIO, file.stream), Fields(request.form), file.filename or "", file.mimetype)
+
+
+@blueprint.post("/file-base64-upload")
+def upload_base64() -> Response:
+    given = Fields(parse_object(request.get_data(cache=False)))
+    text = given.text("base64Data", "base64")
+    if text is None:
+        raise InvalidRequest("required", "base64Data")
+    head, comma, tail = text.partition(",")
+    kind = head[5:].partition(";")[0] if comma and head[:5].lower() == "data:" else ""
+    try:
+        data = base64.b64decode("".join((tail if comma else text).split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest("is not base64", "base64Data") from None
+    return _stored(io.BytesIO(data), given, "", kind)
+
+
+@blueprint.post("/file-url-upload")
+def upload_url() -> Response:
+    given = Fields(parse_object(request.get_data(cache=False)))
+    url, intake = given.url("fileUrl", "url"), services().submissions.intake
+    if url is None:
+        raise InvalidRequest("required", "fileUrl")
+    with tempfile.TemporaryFile() as out, intake.fetch_slot() as free:
+        if not free:
+            raise TooMany("too many files are being fetched at the moment", retry_after_s=2.0)
+        fetched = intake.guard.fetch(url, out, limit=services().settings.intake.max_video_bytes)
+        return _stored(out, given, PurePosixPath(urlsplit(url).path).name, fetched.content_type or "")
+
+
+def _stored(data: BinaryIO, given: Fields, name: str, content_type: str) -> Response:
+    """Every upload ends here. The path is the client's own filing; a file is found by its address."""
+    size = size_of(data)
+    if size == 0:
+        raise InvalidRequest("is empty", "file")
+    name = PurePosixPath(given.text("fileName", "filename") or name).name or "file"
+    kind = content_type or guess_type(name)[0] or "application/octet-stream"
+    upload = services().uploads.keep(tenant(), name, data, size, kind)
+    folder = (given.text("uploadPath") or "").strip("/")
+    body = kie.render_uploaded(
+        name=name,
+        path=f"{folder}/{name}" if folder else name,
+        url=upload.url,
+        size=size,
+        content_type=kind,
+        uploaded_at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    )
+    return answer(Reply(200, body))
+
+
+#: the rest of /api/v1 that is nobody's is answered in kie's words too
+DIALECT = Dialect(blueprint, ("/api/",), kie.render_error)

@@ -1,0 +1,130 @@
+"""What the provider dialects' blueprints share: submitting a draft, finding a job by the dialect's id, its report."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import BinaryIO
+from urllib.parse import unquote, urlsplit
+
+from api.auth import tenant
+from api.limits import count_submission
+from api.services import services
+from farm.jobs.draft import Draft, Source
+from farm.jobs.errors import NotFound
+from farm.jobs.job import Job
+from farm.reporting import report_of
+from farm.store import result_prefix, upload_key
+from farm.wire import task_ids
+from farm.wire.model_ids import TINY
+from farm.wire.report import Report
+
+#: jobs that a list goes back, and how many are read at a time
+MAX_LISTED, _PAGE = 1000, 200
+#: Wan-Animate was trained to be told no more than this
+_ANIMATE_PROMPT = "A person in motion."
+_ANIMATE = ("animate", "replace")
+_UPLOAD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+
+
+def submit(draft: Draft) -> Job:
+    """Admit one draft and wake a worker. Addresses are fetched later, by intake, unless the price depends on them."""
+    count_submission()
+    here, owner = services(), tenant()
+    draft = prepared(draft)
+    wait = draft.task in _ANIMATE and here.ledger.credit(owner) is not None
+    admitted = here.submissions.submit(owner, [draft], wait_inputs=wait)[0]
+    job = here.ledger.get(owner, admitted.id)
+    if job is None:
+        raise NotFound("the job was removed")
+    return job
+
+
+def prepared(draft: Draft) -> Draft:
+    """The draft as this farm can take it: uploads by their ids, a stand-in for a model on a machine without a GPU."""
+    inputs = {role: _own_upload(source) for role, source in draft.inputs.items()}
+    changes: dict[str, object] = {"inputs": inputs}
+    if draft.task in _ANIMATE and not draft.prompt:
+        changes["prompt"] = _ANIMATE_PROMPT
+    return _stand_in(replace(draft, **changes))  # type: ignore[arg-type]
+
+
+def _stand_in(draft: Draft) -> Draft:
+    """Only where nothing but tiny models is offered; in its own shape, as a large clip would take it minutes."""
+    offered, tiny = services().submissions.pools.offered(), TINY.get(draft.model or "")
+    if draft.model in offered or tiny not in offered:
+        return draft
+    return replace(draft, model=tiny, resolution=None, aspect=None, frames=None, seconds=None, fps=None, steps=None)
+
+
+def _own_upload(source: Source) -> Source:
+    """An address that we gave out for an uploaded file is that upload: a farm does not fetch from itself."""
+    if source.url is None:
+        return source
+    settings, parts = services().settings.s3, urlsplit(source.url)
+    if parts.netloc not in (settings.endpoint, settings.public_endpoint):
+        return source
+    prefix = f"/{settings.bucket}/{upload_key(tenant(), '')}"
+    path = unquote(parts.path)
+    upload = path.removeprefix(prefix)
+    return Source(upload=upload) if path.startswith(prefix) and _UPLOAD.fullmatch(upload) else source
+
+
+def job_of(dialect: str, task_id: str | None) -> Job:
+    """The caller's job that came in this dialect. NotFound for one that is not there, not theirs, or no id at all."""
+    job_id = task_ids.job_id(dialect, task_id or "")
+    job = services().ledger.get(tenant(), job_id) if job_id else None
+    if job is None or job.dialect != dialect:
+        raise NotFound("Task not found")
+    return job
+
+
+def report(job: Job) -> Report:
+    here = services()
+    ttl_s = here.settings.s3.provider_url_ttl_s
+    return report_of(
+        job,
+        lambda key: here.store.presign_get(key, ttl_s=ttl_s),
+        credit_usd=here.settings.prices.credit_usd,
+        credits_left_micro=None,
+    )
+
+
+def credits_left() -> int | None:
+    """Free micro-credits of the caller; None when nothing is counted."""
+    account = services().ledger.credit(tenant())
+    return None if account is None else account.available
+
+
+def with_data(draft: Draft, extra: Mapping[str, object]) -> Draft:
+    """More to remember with the job."""
+    return replace(draft, dialect_data={**draft.dialect_data, **extra})
+
+
+def size_of(file: BinaryIO) -> int:
+    """Bytes of an open file, which stands at its beginning afterwards."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return size
+
+
+def erase(job: Job) -> bool:
+    """The owner wants a job's files gone; False while it is open."""
+    here = services()
+    if not here.ledger.erase(job.tenant, job.id):
+        return False
+    here.store.delete_prefix(result_prefix(job.tenant, job.id))
+    return True
+
+
+def history(dialect: str) -> list[Job]:
+    """The caller's jobs of a dialect, newest first, as far back as a list goes."""
+    found: list[Job] = []
+    cursor = None
+    while len(found) < MAX_LISTED:
+        page = services().ledger.page(tenant(), dialect=dialect, cursor=cursor, limit=_PAGE)
+        found += page.jobs
+        cursor = page.cursor
+        if cursor is None:
+            break
+    return found[:MAX_LISTED]

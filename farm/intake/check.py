@@ -3,9 +3,8 @@
 from typing import BinaryIO
 
 from farm.config import IntakeSettings
-from farm.intake import picture
+from farm.intake import clip, picture
 from farm.intake.media import HEAD, Kind, Media, form_of
-from farm.jobs.errors import InvalidRequest
 
 
 def check(file: BinaryIO, kind: Kind, limits: IntakeSettings) -> Media:
@@ -17,4 +16,4 @@ def check(file: BinaryIO, kind: Kind, limits: IntakeSettings) -> Media:
     form = form_of(file.read(HEAD), kind)
     if kind is Kind.PICTURE:
         return picture.inspect(file, form.opens, form.content_type, limits)
-    raise InvalidRequest(f"no model here takes a {kind}")
+    return clip.inspect(file, kind, form.opens, form.content_type, limits)

@@ -101,6 +101,8 @@ class Intake:
             width=media.width,
             height=media.height,
             seconds=media.seconds,
+            frames=media.frames,
+            fps=media.fps,
         )
 
     def _checked(self, file: BinaryIO, kind: Kind) -> Content:

@@ -30,6 +30,8 @@ class Media:
     width: int | None = None
     height: int | None = None
     seconds: float | None = None
+    frames: int | None = None
+    fps: float | None = None
     replaced: bytes | None = None
 
 
@@ -52,6 +54,7 @@ _MOV = Form("a QuickTime video", "video/quicktime", Kind.CLIP, "mov")
 _MATROSKA = Form("a Matroska video", "video/x-matroska", Kind.CLIP, "matroska")
 _WEBM = Form("a WebM video", "video/webm", Kind.CLIP, "matroska")
 _WAV = Form("WAV audio", "audio/wav", Kind.SOUND, "wav")
+_WEBA = Form("WebM audio", "audio/webm", Kind.SOUND, "matroska")
 _FLAC = Form("FLAC audio", "audio/flac", Kind.SOUND, "flac")
 _OGG = Form("Ogg audio", "audio/ogg", Kind.SOUND, "ogg")
 _MP3 = Form("MP3 audio", "audio/mpeg", Kind.SOUND, "mp3")
@@ -123,8 +126,8 @@ def form_of(head: bytes, kind: Kind) -> Form:
         what = "a text file" if _is_text(head) else f"not {_WANTED[kind]}"
         raise InvalidRequest(f"the file is {what}" + (f"; send {_WANTED[kind]}" if what.startswith("a ") else ""))
     # one container holds either: whoever asked for sound gets its sound
-    if form.kind is Kind.CLIP and kind is Kind.SOUND and form.opens == "mov":
-        return _M4A
+    if form.kind is Kind.CLIP and kind is Kind.SOUND:
+        return _M4A if form.opens == "mov" else _WEBA
     if form.kind is not kind:
         raise InvalidRequest(f"the file is {form.name}; send {_WANTED[kind]}")
     return form

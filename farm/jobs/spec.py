@@ -11,7 +11,7 @@ class InputRef:
     """An input of a job, by role. Either still an address (`url`, before intake) or stored content.
 
     key      object key, `inputs/{tenant}/{sha256}`
-    width, height  pixels, of pictures and clips;  seconds  of clips and sound
+    width, height  pixels, of pictures and clips;  seconds  of clips and sound;  frames, fps  of clips
     """
 
     url: str | None = None
@@ -22,6 +22,8 @@ class InputRef:
     width: int | None = None
     height: int | None = None
     seconds: float | None = None
+    frames: int | None = None
+    fps: float | None = None
 
     @property
     def stored(self) -> bool:

@@ -1,0 +1,158 @@
+import io
+import wave
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from farm.config import IntakeSettings
+from farm.intake import clip as clips
+from farm.intake.check import check
+from farm.intake.media import Kind, Media
+from farm.jobs.errors import InvalidRequest
+
+LIMITS = IntakeSettings(max_clip_s=3.0)
+SIZE = (96, 64)
+
+
+def look(data: bytes, kind: Kind = Kind.CLIP) -> Media:
+    return check(io.BytesIO(data), kind, LIMITS)
+
+
+def clip(form: str = "mp4", codec: str = "libx264", frames: int = 24, size: tuple[int, int] = SIZE) -> bytes:
+    """A second of noise at 24 frames per second."""
+    out, rng = io.BytesIO(), np.random.default_rng(1)
+    with av.open(out, "w", format=form) as box:
+        stream: Any = box.add_stream(codec, rate=24)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for _ in range(frames):
+            pixels = rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+            for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
+                box.mux(packet)
+        for packet in stream.encode():
+            box.mux(packet)
+    return out.getvalue()
+
+
+def sound(form: str, codec: str, seconds: float = 1.0) -> bytes:
+    out = io.BytesIO()
+    with av.open(out, "w", format=form) as box:
+        stream: Any = box.add_stream(codec, rate=48_000)
+        tone = (np.sin(np.arange(int(48_000 * seconds)) / 20) * 8000).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(tone[None, :], format="s16", layout="mono")
+        frame.sample_rate = 48_000
+        resampler = av.AudioResampler(stream.format.name, stream.layout.name, 48_000, stream.frame_size or None)
+        for piece in (*resampler.resample(frame), *resampler.resample(None)):
+            for packet in stream.encode(piece):
+                box.mux(packet)
+        for packet in stream.encode():
+            box.mux(packet)
+    return out.getvalue()
+
+
+def wav(seconds: float) -> bytes:
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(int(16_000 * seconds)))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("form", "codec", "content_type"),
+    [
+        ("mp4", "libx264", "video/mp4"),
+        ("mov", "mpeg4", "video/quicktime"),
+        ("matroska", "libx264", "video/x-matroska"),
+        ("webm", "libvpx-vp9", "video/webm"),
+    ],
+)
+def test_clips_are_measured(form: str, codec: str, content_type: str) -> None:
+    found = look(clip(form, codec))
+    assert (found.content_type, found.width, found.height, found.frames) == (content_type, *SIZE, 24)
+    assert found.seconds == pytest.approx(1.0, abs=0.05)
+    assert found.fps == pytest.approx(24, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("form", "codec", "content_type"),
+    [
+        ("wav", "pcm_s16le", "audio/wav"),
+        ("mp3", "libmp3lame", "audio/mpeg"),
+        ("flac", "flac", "audio/flac"),
+        ("ogg", "libopus", "audio/ogg"),
+        ("adts", "aac", "audio/aac"),
+        ("ipod", "aac", "audio/mp4"),
+    ],
+)
+def test_sound_is_measured(form: str, codec: str, content_type: str) -> None:
+    found = look(sound(form, codec), Kind.SOUND)
+    assert (found.content_type, found.width) == (content_type, None)
+    assert found.seconds == pytest.approx(1.0, abs=0.1)
+
+
+def spoiled(data: bytes) -> bytes:
+    """The same length, every hundredth byte of the middle wrong."""
+    changed = bytearray(data)
+    for at in range(len(data) // 4, 3 * len(data) // 4, 100):
+        changed[at] ^= 0x55
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "says"),
+    [
+        (clip(frames=24 * 5), Kind.CLIP, "3 s are allowed"),
+        (clip()[:-2000], Kind.CLIP, "broken or cut off"),
+        (clip("matroska")[: 60 * 300], Kind.CLIP, "broken or cut off"),
+        (spoiled(clip()), Kind.CLIP, "broken or cut off"),
+        (b"\0\0\0\x18ftypisom" + bytes(500), Kind.CLIP, "broken or cut off"),
+        (sound("ipod", "aac"), Kind.CLIP, "M4A audio"),
+        (sound("mp4", "aac"), Kind.CLIP, "holds no video"),
+        (clip(), Kind.SOUND, "holds no audio"),
+        (wav(4), Kind.SOUND, "3 s are allowed"),
+        (wav(0), Kind.SOUND, "empty"),
+        (wav(1), Kind.CLIP, "WAV audio; send an MP4"),
+        (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", Kind.CLIP, "a playlist"),
+        (b"ffconcat version 1.0\nfile /etc/passwd\n", Kind.CLIP, "a text file"),
+    ],
+)
+def test_anything_else_is_refused_with_what_to_do(data: bytes, kind: Kind, says: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        look(data, kind)
+    assert says in raised.value.detail
+
+
+def test_a_clip_that_was_turned_is_measured_as_seen(tmp_path: Path) -> None:
+    upright = tmp_path / "turned.mov"
+    upright.write_bytes(clip("mov"))
+    data = bytearray(upright.read_bytes())
+    # the matrix of the track header: a quarter turn instead of none
+    at = data.index(b"tkhd") + 4 + 40
+    one = (0x10000).to_bytes(4, "big")
+    zero, minus = bytes(4), (-0x10000 & 0xFFFFFFFF).to_bytes(4, "big")
+    assert data[at : at + 4] == one
+    data[at : at + 20] = zero + one + zero + minus + zero
+    found = look(bytes(data))
+    assert (found.width, found.height) == (SIZE[1], SIZE[0])
+
+
+def test_a_reader_that_takes_too_much_is_ended_by_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = clip()
+    monkeypatch.setattr(clips, "MEMORY", 96 << 20)
+    with pytest.raises(InvalidRequest):
+        look(data)
+    monkeypatch.setattr(clips, "MEMORY", 4 << 30)
+    monkeypatch.setattr(clips, "CPU_S", 0)
+    with pytest.raises(InvalidRequest, match="takes too much to read"):
+        look(data)
+
+
+def test_frames_larger_than_allowed_are_refused_by_the_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clips, "MAX_FRAME_PIXELS", 5000)
+    with pytest.raises(InvalidRequest, match="96x64 pixels are too large"):
+        look(clip())

@@ -1,5 +1,5 @@
-"""The comparison: Celery alone, on the same Redis, with the same settings of the transport. Its task does one command
-on Redis, as a claim would. The broker's address comes from BENCH_BROKER."""
+"""The comparison: Celery alone, on the same Redis, with its own default settings but for a result backend that nobody
+needs. Its task does one command on Redis, as a claim would. The broker's address comes from BENCH_BROKER."""
 
 import os
 import signal
@@ -12,17 +12,14 @@ from contextlib import contextmanager
 from celery import Celery
 from redis import Redis
 
-from farm.celery_app import make_app
-from farm.config import RedisSettings, Settings
-
 BROKER_ENV = "BENCH_BROKER"
 RAN = "bare:ran"
 QUEUE = "bare"
 
 
 def _app(broker: str) -> Celery:
-    app = make_app(Settings(redis=RedisSettings(ledger_url=broker, broker_url=broker, prefix="bare")), "bare")
-    app.conf.task_default_queue = QUEUE
+    app = Celery("bare", broker=broker, set_as_current=False)
+    app.conf.update(task_default_queue=QUEUE, task_ignore_result=True, worker_prefetch_multiplier=1)
     return app
 
 
@@ -75,7 +72,9 @@ def bare_worker(broker: str) -> Iterator[Bare]:
         *(sys.executable, "-m", "celery", "-A", "bench.bare", "worker", "-P", "threads", "-c", "1", "-l", "WARNING"),
         *("--without-gossip", "--without-mingle", "--without-heartbeat", "-Q", QUEUE),
     ]
-    worker = subprocess.Popen(command, env={**os.environ, BROKER_ENV: broker}, stdout=subprocess.DEVNULL)
+    worker = subprocess.Popen(
+        command, env={**os.environ, BROKER_ENV: broker}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     # never longer than the benchmark itself, should it be killed in here
     guard = threading.Timer(600, worker.kill)
     guard.daemon = True

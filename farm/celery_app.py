@@ -23,11 +23,14 @@ def pool_queue(pool: str) -> str:
     return f"pool.{pool}"
 
 
-def make_app(settings: Settings, name: str) -> Celery:
-    """An app on the broker of `settings`, without result backend. `name` is the app's, not the worker's."""
+def make_app(settings: Settings, name: str, *, patience_s: float | None = None) -> Celery:
+    """An app on the broker of `settings`, without result backend. `name` is the app's, not the worker's.
+
+    `patience_s`: for one that only publishes. A silent broker is given up after so long, an absent one at once.
+    """
     app = Celery(name, broker=settings.redis.broker_url, set_as_current=False)
     app.conf.update(
-        broker_transport_options=_transport(settings),
+        broker_transport_options=_transport(settings, patience_s),
         # a Redis failover is a channel error; without this every worker process exits
         broker_channel_error_retry=True,
         broker_connection_retry_on_startup=True,
@@ -35,9 +38,10 @@ def make_app(settings: Settings, name: str) -> Celery:
         broker_connection_timeout=settings.redis.connect_timeout_s,
         # a publisher per gateway thread, so that none waits for another's timeout
         broker_pool_limit=settings.gateway.threads + settings.worker.io_threads,
-        # one message at a time and none held back: a busy worker hides no permit
+        # one message at a time and none held back: a busy worker hides no permit, also not after a reconnect
         task_acks_late=True,
         worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
         # a job that kills its worker would come back at once, for ever; the ledger counts and decides
         task_reject_on_worker_lost=False,
         # a connection loss must not throw away minutes of rendering (True is the default to come)
@@ -64,21 +68,27 @@ def make_app(settings: Settings, name: str) -> Celery:
     return app
 
 
-def _transport(settings: Settings) -> dict[str, Any]:
+def _transport(settings: Settings, patience_s: float | None) -> dict[str, Any]:
     redis = settings.redis
-    return {
-        "visibility_timeout": VISIBILITY_S,
+    options: dict[str, Any] = {
+        # acknowledgements stay in the worker. Written to Redis, one that fails (Redis was away when a task ended) is a
+        # message held for ever, and the worker, allowed one, never asks for another. Nothing has to be delivered again:
+        # a lost permit is replaced, what beat sent comes again
+        "ack_emulation": False,
         # without these a half-open connection leaves a worker deaf and a publisher hanging for ever
         "socket_timeout": redis.socket_timeout_s,
         "socket_connect_timeout": redis.connect_timeout_s,
         "socket_keepalive": True,
         "health_check_interval": 5,
-        # messages of a dead worker come back soon: harmless, and the queue stays tidy
-        "unacked_restore_interval": 5,
-        "unacked_restore_throttle": 1,
-        # the shortest visibility timeout on a database wins, so every farm keeps its own keys
+        # several farms can share a database
         "global_keyprefix": f"{redis.prefix}:celery:",
     }
+    if patience_s is not None:
+        for name in ("socket_timeout", "socket_connect_timeout"):
+            options[name] = min(options[name], patience_s)
+        # `retry=False` is not enough: opening the connection has retries of its own
+        options["max_retries"] = 0
+    return options
 
 
 @setup_logging.connect

@@ -59,10 +59,13 @@ def upload_key(tenant: str, upload_id: str) -> str:
 
 @dataclass(frozen=True)
 class Stat:
+    """modified_s: seconds since the epoch, on the server's clock."""
+
     key: str
     size: int
     content_type: str | None
     etag: str
+    modified_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,8 @@ class Store:
                 if error.code in _MISSING:
                     return None
                 raise
-        return Stat(key, int(found.size or 0), found.content_type, (found.etag or "").strip('"'))
+        modified_s = found.last_modified.timestamp() if found.last_modified else 0.0
+        return Stat(key, int(found.size or 0), found.content_type, (found.etag or "").strip('"'), modified_s)
 
     def list(self, prefix: str, *, after: str | None = None, limit: int = 1000) -> "list[Found]":
         """The first `limit` objects below `prefix` whose keys sort behind `after`, in the order of their keys."""

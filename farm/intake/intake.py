@@ -10,6 +10,7 @@ import io
 import re
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ class Intake:
 
     def __init__(self, settings: Settings, store: Store, guard: Guard | None = None) -> None:
         self._limits = settings.intake
+        self._retention_s = settings.scheduling.retention_s
         self._store = store
         self.guard = guard or Guard(settings.intake)
         self._fetches = threading.BoundedSemaphore(settings.intake.sync_fetches)
@@ -86,10 +88,12 @@ class Intake:
                 self._fetches.release()
 
     def keep(self, tenant: str, content: Content) -> InputRef:
-        """Store the content under its hash; what is stored already is not sent again."""
+        """Store the content under its hash; what was stored within the last retention is not sent again. Older bytes
+        are renewed, so that a new job does not lose them to the sweep (farm.intake.leftovers)."""
         key = input_key(tenant, content.sha256)
         present = self._store.stat(key)
-        if present is None or present.size != content.size:
+        fresh = present is not None and present.modified_s > time.time() - self._retention_s
+        if present is None or present.size != content.size or not fresh:
             content.file.seek(0)
             self._store.put_stream(key, content.file, content.size, content.media.content_type)
         media = content.media

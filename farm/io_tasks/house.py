@@ -6,6 +6,7 @@ import threading
 import time
 
 from farm.config import Settings
+from farm.intake.leftovers import Leftovers
 from farm.jobs.states import TERMINAL, State
 from farm.ledger import Ledger
 from farm.permits import Permits
@@ -29,6 +30,7 @@ class House:
         self._turn = threading.Lock()
         self._audit_cursor: str | None = None
         self._swept_to: str | None = None
+        self._leftovers = Leftovers(store, settings.scheduling.retention_s)
 
     def reap(self) -> None:
         """Expired leases, due retries, missing permits."""
@@ -69,9 +71,11 @@ class House:
         return gone
 
     def sweep(self) -> int:
-        """Remove results that no job points to: of attempts that were fenced or died between upload and commit."""
+        """Remove results that no job points to: of attempts that were fenced or died between upload and commit; and
+        old uploads and inputs."""
         gone = 0
         with self._turn:
+            gone += self._leftovers.sweep()
             for _ in range(SWEEP_CALLS):
                 found = self._store.list("results/", after=self._swept_to, limit=SWEEP_LIMIT)
                 orphans = self._orphans(found)

@@ -13,8 +13,6 @@ from farm.config import Settings
 PERMIT_TASK = "farm.permit"
 #: the queue of what beat sends
 BEAT_QUEUE = "beat"
-#: a message unacknowledged for this long is delivered again; far above any job. It recovers nothing: leases do
-VISIBILITY_S = 3600
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -50,7 +48,6 @@ def make_app(settings: Settings, name: str, *, patience_s: float | None = None) 
         result_backend=None,
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
-        visibility_timeout=VISIBILITY_S,
         # pickle is code execution
         task_serializer="json",
         result_serializer="json",

@@ -17,6 +17,8 @@ from monitoring.metrics import PERMITS
 
 log = logging.getLogger(__name__)
 
+#: with a silent broker. A request waits for this, and the job is safe already
+PATIENCE_S = 1.5
 #: a publish that takes longer than this before it fails has met a silent broker, not an absent one
 _SLOW_S = 0.5
 
@@ -25,8 +27,7 @@ class Permits:
     """The way from a ledger call to the workers' queues. One per process; any thread may publish."""
 
     def __init__(self, settings: Settings) -> None:
-        self._app = make_app(settings, "permits")
-        self._patience_s = settings.redis.connect_timeout_s
+        self._app = make_app(settings, "permits", patience_s=PATIENCE_S)
         self._quiet_until = 0.0
 
     def publish(self, permits: Sequence[Permit]) -> int:
@@ -39,7 +40,7 @@ class Permits:
             return 0
         sent = 0
         try:
-            with self._app.producer_pool.acquire(block=True, timeout=self._patience_s) as producer:
+            with self._app.producer_pool.acquire(block=True, timeout=PATIENCE_S) as producer:
                 for permit in permits:
                     self._send(permit, producer)
                     sent += 1

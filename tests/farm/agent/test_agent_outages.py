@@ -92,24 +92,24 @@ def test_an_upload_waits_for_the_store(yard_settings: Settings, tmp_path: Path) 
     settings = changed(yard_settings, tmp_path, s3={"endpoint": f"127.0.0.1:{port}"}, lease={"stuck_s": 4.0})
     (tmp_path / "s3" / settings.s3.bucket).mkdir(parents=True)
     environment = s3_part.environment(settings.s3.access_key, settings.s3.secret_key)
-    with running(Server(s3_part.command(tmp_path / "s3", port), port, environment)) as store:
-        with yard_on(settings, tmp_path) as yard:
-            wait_until(yard.store.ready, what="the store")
-            yard.agent()
-            job = yard.submit(f"tail:{tmp_path / 'go'}")
-            yard.wait_state(job, State.RUNNING, phase="decoding")
-            store.kill()
-            (tmp_path / "go").touch()
-            yard.wait_state(job, State.RUNNING, phase="uploading")
-            store.start()
-            assert yard.committed(job).attempt == 1
+    server = Server(s3_part.command(tmp_path / "s3", port), port, environment)
+    with running(server) as store, yard_on(settings, tmp_path) as yard:
+        wait_until(yard.store.ready, what="the store")
+        yard.agent()
+        job = yard.submit(f"tail:{tmp_path / 'go'}")
+        yard.wait_state(job, State.RUNNING, phase="decoding")
+        store.kill()
+        (tmp_path / "go").touch()
+        yard.wait_state(job, State.RUNNING, phase="uploading")
+        store.start()
+        assert yard.committed(job).attempt == 1
 
-            store.kill()
-            lost = yard.wait_over(yard.submit("ok", max_attempts=1))
-            assert (lost.state, lost.error_code) == (State.FAILED, "storage_failed")
-            store.start()
-            wait_until(yard.store.ready, what="the store")
-            yard.committed(yard.submit("ok"))
+        store.kill()
+        lost = yard.wait_over(yard.submit("ok", max_attempts=1))
+        assert (lost.state, lost.error_code) == (State.FAILED, "storage_failed")
+        store.start()
+        wait_until(yard.store.ready, what="the store")
+        yard.committed(yard.submit("ok"))
 
 
 def test_a_half_open_broker_connection_heals(yard_settings: Settings, redis_port: int, tmp_path: Path) -> None:

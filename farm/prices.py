@@ -25,7 +25,10 @@ class PriceBook:
 
     def rate(self, model: str, width: int, height: int) -> int | None:
         """Micro-credits per second of video; None where the book has no price."""
-        return self._rates.get(model, {}).get(resolution_word(width, height))
+        return self.rate_of_word(model, resolution_word(width, height))
+
+    def rate_of_word(self, model: str, resolution: str) -> int | None:
+        return self._rates.get(model, {}).get(resolution)
 
     def hold(self, job: NewJob) -> int | None:
         """What is held for a job when it is admitted, by the rule of the dialect that it came in."""

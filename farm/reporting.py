@@ -24,18 +24,21 @@ def report_of(
 ) -> Report:
     """The job in its own dialect's words. `sign`: object key -> address. `credit_usd`: wiro tells money in dollars."""
     dialect, data, over = job.dialect, job.dialect_data, job.state in TERMINAL
+    # wiro tells a killed task as cancelled at once; from then on it can no longer succeed
+    state = State.CANCELLED if job.cancelling and not over and dialect == wiro.DIALECT else job.state
+    steps = job.steps or job.spec.steps
     money = job.charged if over else job.hold
     if money is not None and dialect == wiro.DIALECT:
         money = round(money * credit_usd)
     return Report(
         id=task_ids.task_id(dialect, job.id),
-        state=job.state,
+        state=state,
         model=str(data.get("model") or job.spec.model),
         handle=task_ids.token(job.id, str(data.get(TOKEN_TAIL, ""))) if dialect == wiro.DIALECT else "",
         phase=Phase(job.phase) if job.phase and job.state is State.RUNNING else None,
         progress=job.progress,
-        step=job.step,
-        steps=job.steps or job.spec.steps,
+        step=steps if state is State.SUCCEEDED else job.step,
+        steps=steps,
         outputs=_outputs(job, sign),
         fault=_fault(job),
         request=data.get("request") or {},

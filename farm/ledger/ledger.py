@@ -115,7 +115,8 @@ class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox):
     def erase(self, tenant: str, job_id: str) -> bool | None:
         """The owner wants the files of a job gone: it has none from now on, and the caller removes the objects. False
         while the job is open, None when there is no such job."""
-        return {"erased": True, "open": False, "not_found": None}[self.run("erase", tenant, job_id, durable=True)]
+        answer = self.run("erase", tenant, job_id, durable=True)
+        return None if answer is None else bool(answer)
 
 
 def _seconds(gpu_s: float) -> float:

@@ -1,10 +1,10 @@
--- erase(tenant, id): the owner wants the files of a job gone: from now on it has none. Answers 'erased' (also when it
--- was before), 'open' or 'not_found'.
+-- erase(tenant, id): the owner wants the files of a job gone: from now on it has none. Answers 1 (also when it was done
+-- before), 0 while the job could still get some, false when there is no such job of the tenant's.
 -- uses: clock job
 local tenant, id = ARGV[1], ARGV[2]
 local job = job_load(id)
-if not job or job.tenant ~= tenant then return 'not_found' end
-if not TERMINAL[job.state] then return 'open' end
+if not job or job.tenant ~= tenant then return false end
+if not TERMINAL[job.state] and not job.cancelling then return 0 end
 redis.call('HSET', Key.job(id), 'erased', 1)
 redis.call('DEL', Key.result(id))
-return 'erased'
+return 1

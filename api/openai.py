@@ -1,0 +1,122 @@
+"""OpenAI's /v1/videos: a shell around farm.wire.openai. The file is served here, behind the same key."""
+
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from api.auth import authenticate, bearer_or_header, tenant
+from api.dialect import Dialect, answer
+from api.provider import erase, history, job_of, report, submit
+from api.services import services
+from farm.jobs.draft import Source
+from farm.jobs.errors import InvalidRequest, NotFound
+from farm.jobs.job import Job
+from farm.jobs.states import TERMINAL, State
+from farm.wire import openai
+from farm.wire.report import Reply
+from farm.wire.words import as_integer, parse_object
+
+blueprint = Blueprint("openai", __name__, url_prefix="/v1/videos")
+
+_LISTED, _LISTED_MOST = 20, 100
+
+
+@blueprint.before_request
+def _key() -> None:
+    authenticate(bearer_or_header())
+
+
+@blueprint.post("")
+def create() -> Response:
+    if request.mimetype in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        body: dict[str, Any] = request.form.to_dict()
+        # the SDK writes a nested object of a form as input_reference[image_url]
+        if url := body.pop("input_reference[image_url]", None):
+            body["input_reference"] = {"image_url": url}
+        file = request.files.get("input_reference")
+        picture = Source(data=file.read()) if file is not None else None
+    else:
+        body, picture = parse_object(request.get_data(cache=False)), None
+    job = submit(openai.parse_create(body, picture))
+    return answer(Reply(200, openai.render_created(report(job))))
+
+
+@blueprint.get("")
+def videos() -> Response:
+    """Newest first unless `order` is asc; `after` is the last id of the page before."""
+    limit = as_integer(request.args.get("limit"), "limit")
+    if limit is not None and not 1 <= limit <= _LISTED_MOST:
+        raise InvalidRequest(f"must be between 1 and {_LISTED_MOST}", "limit")
+    order = (request.args.get("order") or "desc").lower()
+    if order not in ("asc", "desc"):
+        raise InvalidRequest("must be asc or desc", "order")
+    jobs = [job for job in history(openai.DIALECT) if not job.erased]
+    if order == "asc":
+        jobs.reverse()
+    if after := request.args.get("after"):
+        last = _job(after).id
+        jobs = jobs[next((n for n, job in enumerate(jobs) if job.id == last), len(jobs)) + 1 :]
+    shown = jobs[: limit or _LISTED]
+    return answer(Reply(200, openai.render_list([report(job) for job in shown], more=len(jobs) > len(shown))))
+
+
+@blueprint.get("/<video_id>")
+def retrieve(video_id: str) -> Response:
+    return answer(Reply(200, openai.render_status(report(_job(video_id)))))
+
+
+@blueprint.delete("/<video_id>")
+def delete(video_id: str) -> Response:
+    """Stops a video that is not over; its files, and what is known of it here, go."""
+    job = _job(video_id)
+    if job.state not in TERMINAL:
+        services().ledger.cancel(tenant(), job.id)
+    erase(job)
+    return answer(Reply(200, openai.render_deleted(video_id)))
+
+
+@blueprint.get("/<video_id>/content")
+def content(video_id: str) -> Response:
+    """The MP4, or its poster for variant=thumbnail; whole, or the range that was asked for."""
+    job, variant = _job(video_id), request.args.get("variant") or "video"
+    if variant not in openai.VARIANTS:
+        raise InvalidRequest(f"must be one of {', '.join(openai.VARIANTS)}", "variant")
+    if job.state is not State.SUCCEEDED or job.artifacts is None:
+        raise NotFound("The video is not ready: its content can be downloaded once its status is completed")
+    key, kind = (job.artifacts.video, "video/mp4") if variant == "video" else (job.artifacts.poster, "image/jpeg")
+    return _file(key, kind)
+
+
+def _file(key: str, kind: str) -> Response:
+    store = services().store
+    stat = store.stat(key)
+    if stat is None:
+        raise NotFound("The content is gone")
+    response = Response(mimetype=kind, headers={"Accept-Ranges": "bytes", "ETag": f'"{stat.etag}"'})
+    asked = request.range
+    span = asked.range_for_length(stat.size) if asked is not None else None
+    if asked is not None and asked.units == "bytes" and span is None and len(asked.ranges) == 1:
+        response.status_code = 416
+        response.headers["Content-Range"] = f"bytes */{stat.size}"
+        return response
+    first, end = span or (0, stat.size)
+    if span is not None:
+        response.status_code = 206
+        response.headers["Content-Range"] = f"bytes {first}-{end - 1}/{stat.size}"
+    response.content_length = end - first
+    if request.method != "HEAD" and end > first:
+        response.response = store.blocks(key, first, end - first)
+    return response
+
+
+def _job(video_id: str) -> Job:
+    try:
+        job = job_of(openai.DIALECT, video_id)
+    except NotFound:
+        job = None
+    if job is None or job.erased:
+        raise NotFound(f"Video with id '{video_id[:100]}' not found.")
+    return job
+
+
+DIALECT = Dialect(blueprint, ("/v1/videos",), openai.render_error)

@@ -1,0 +1,217 @@
+"""The wiro.ai dialect: a shell around farm.wire.wiro and its neighbours. The WebSocket is api.wiro_socket."""
+
+import hmac
+import time
+from dataclasses import replace
+from typing import Any, BinaryIO, cast
+
+from flask import Blueprint, Response, request
+
+from api.auth import authenticate, tenant
+from api.dialect import Dialect, answer
+from api.provider import erase, history, job_of, report, size_of, submit, with_data
+from api.services import offered_models, services
+from farm import vault
+from farm.jobs.draft import Draft, Source
+from farm.jobs.errors import Conflict, InvalidRequest, NotFound, Unauthorized
+from farm.jobs.job import Job
+from farm.jobs.states import TERMINAL, State
+from farm.ledger import CancelOutcome
+from farm.reporting import TOKEN_TAIL
+from farm.wire import model_ids, task_ids, wiro, wiro_auth, wiro_catalog, wiro_task
+from farm.wire.report import Reply
+from farm.wire.words import Fields, parse_object
+from models.catalog import AREAS, MODELS
+
+blueprint = Blueprint("wiro", __name__, url_prefix="/v1")
+
+#: tasks or tools that one answer lists at most
+_LISTED = 100
+
+
+@blueprint.before_request
+def _key() -> None:
+    """A key alone, or a key whose secret signs the request's nonce: a key that has a secret must sign."""
+    key = request.headers.get("x-api-key", "")
+    try:
+        who = authenticate(key)
+    except Unauthorized:
+        raise Unauthorized(wiro_auth.UNKNOWN) from None
+    secret = services().secrets.get(who.tenant, vault.wiro(who.key_id))
+    if secret is None:
+        return
+    nonce, signature = request.headers.get("x-nonce", ""), request.headers.get("x-signature", "")
+    if not nonce or not signature:
+        raise Unauthorized(wiro_auth.MISSING)
+    if not wiro_auth.verify(key, secret, nonce, signature):
+        raise Unauthorized(wiro_auth.WRONG)
+
+
+@blueprint.post("/Run/<path:model>")
+def run(model: str) -> Response:
+    body, files = _body()
+    tail = task_ids.new_token_tail()
+    draft = with_data(_found(wiro.parse_create(model, body, files)), {TOKEN_TAIL: tail})
+    job = submit(draft)
+    return answer(Reply(200, wiro.render_created(task_ids.task_id(wiro.DIALECT, job.id), task_ids.token(job.id, tail))))
+
+
+@blueprint.post("/Task/Detail")
+def detail() -> Response:
+    return answer(Reply(200, wiro_task.render_status(report(_asked()))))
+
+
+@blueprint.post("/Task/List")
+def tasks() -> Response:
+    given = Fields(_body()[0])
+    jobs = history(wiro.DIALECT)
+    if (name := given.text("modelName", "modelname")) is not None:
+        jobs = [job for job in jobs if name.lower() in str(job.dialect_data.get("model", "")).lower()]
+    if (given.text("order") or "DESC").strip().upper() == "ASC":
+        jobs.reverse()
+    first, count = max(given.integer("start") or 0, 0), given.integer("limit")
+    shown = jobs[first : first + min(20 if count is None else max(count, 0), _LISTED)]
+    return answer(Reply(200, wiro_task.render_list([report(job) for job in shown], len(jobs))))
+
+
+@blueprint.post("/Task/Cancel")
+def cancel() -> Response:
+    """Only what still waits; what runs is killed."""
+    job = _asked()
+    if job.state not in (State.WAITING, State.QUEUED):
+        raise Conflict(wiro.NOT_CANCELLABLE)
+    services().ledger.cancel(tenant(), job.id)
+    return _stopped(job)
+
+
+@blueprint.post("/Task/Kill")
+def kill() -> Response:
+    job = _asked()
+    if services().ledger.cancel(tenant(), job.id) is CancelOutcome.OVER:
+        raise Conflict("Task could not be killed: it is over.")
+    return _stopped(job)
+
+
+@blueprint.post("/Task/InputOutputDelete")
+def delete_files() -> Response:
+    """Only of a task that is over; said twice it is as well."""
+    try:
+        job = _asked()
+    except NotFound:
+        raise NotFound("task-not-exist") from None
+    if job.state not in TERMINAL or not erase(job):
+        raise Conflict("Task is not over yet.")
+    return answer(Reply(200, {"result": True, "errors": []}))
+
+
+@blueprint.post("/File/Upload")
+def upload() -> Response:
+    body, _ = _body()
+    file = request.files.get("file") or next(iter(request.files.values()), None)
+    if file is None:
+        raise InvalidRequest("Request files [file] required")
+    size, stream = size_of(cast(BinaryIO, file.stream)), cast(BinaryIO, file.stream)
+    kept = services().uploads.keep(tenant(), file.filename or "file", stream, size, file.mimetype)
+    told = wiro_catalog.render_uploaded(
+        file_id=kept.id,
+        name=kept.name,
+        content_type=kept.content_type,
+        size=kept.size,
+        folder=Fields(body).text("folderid", "folderId") or "0",
+        url=kept.url,
+        added_s=int(time.time()),
+    )
+    return answer(Reply(200, told))
+
+
+@blueprint.post("/Tool/List")
+def tools() -> Response:
+    given = Fields(_body()[0])
+    word = (given.text("search") or "").lower()
+    known = [tool for tool in _tools() if word in tool.slug.lower()]
+    first, count = max(given.integer("start") or 0, 0), given.integer("limit")
+    shown = known[first : first + min(20 if count is None else max(count, 0), _LISTED)]
+    return answer(Reply(200, wiro_catalog.render_tools(shown, total=len(known))))
+
+
+@blueprint.post("/Tool/Detail")
+def tool() -> Response:
+    given = Fields(_body()[0])
+    slug = f"{given.text('slugowner', 'slugOwner') or ''}/{given.text('slugproject', 'slugProject') or ''}"
+    wanted = model_ids.canonical(wiro.DIALECT, slug)
+    found = [tool for tool in _tools() if tool.slug == wanted]
+    if not found:
+        raise NotFound(wiro.NO_MODEL)
+    return answer(Reply(200, wiro_catalog.render_tools(found)))
+
+
+def _tools() -> list[wiro_catalog.Tool]:
+    """wiro's models that a worker of this farm renders now."""
+    here, offered = services(), offered_models()
+    tools = []
+    for slug, meaning in model_ids.TABLE[wiro.DIALECT].items():
+        name = meaning.model if meaning.model in offered else model_ids.TINY.get(meaning.model)
+        if name not in offered or name not in MODELS:
+            continue
+        rates = {word: rate for word in AREAS if (rate := here.prices.rate_of_word(name, word)) is not None}
+        tools.append(wiro_catalog.Tool(slug, MODELS[name].title, rates, here.settings.prices.credit_usd))
+    return tools
+
+
+def _body() -> tuple[dict[str, Any], dict[str, Source]]:
+    """(parameters, files by parameter) of JSON under any label, or of a real form."""
+    raw = request.get_data(cache=True)
+    if wiro_auth.is_json(request.headers.get("Content-Type", ""), raw):
+        return (parse_object(raw) if raw.strip() else {}), {}
+    fields = {name: values[0] if len(values) == 1 else values for name, values in request.form.lists()}
+    # of a file and its companion XUrl one is empty
+    files = {name: file.read() for name, file in request.files.items() if file.filename}
+    return fields, {name: Source(data=data) for name, data in files.items() if data}
+
+
+def _found(draft: Draft) -> Draft:
+    """Names of files that were uploaded before, as the uploads that they are."""
+    known = services().uploads
+    for role, source in draft.inputs.items():
+        if source.upload is not None:
+            upload = known.find(tenant(), source.upload)
+            if upload is None:
+                name = draft.field_names.get(role, role)
+                raise InvalidRequest(f"Request files [{name}] required: no address and no file of yours")
+            draft = replace(draft, inputs={**draft.inputs, role: Source(upload=upload)})
+    return draft
+
+
+def _asked() -> Job:
+    """The task that the body names, by number or by token."""
+    given = Fields(_body()[0])
+    word = given.text("taskid", "taskId") or given.text("tasktoken", "taskToken", "socketaccesstoken")
+    if word is None:
+        raise InvalidRequest("taskid or socketaccesstoken is required")
+    try:
+        return job_of_token(word) or job_of(wiro.DIALECT, word)
+    except NotFound:
+        raise NotFound(wiro.NO_TASK) from None
+
+
+def job_of_token(text: str) -> Job | None:
+    """The caller's job with this token; None when it is no token. Raises NotFound."""
+    parts = task_ids.split_token(text)
+    if parts is None:
+        return None
+    job = job_of(wiro.DIALECT, task_ids.task_id(wiro.DIALECT, parts[0]))
+    if not holds(job, parts[1]):
+        raise NotFound(wiro.NO_TASK)
+    return job
+
+
+def holds(job: Job, tail: str) -> bool:
+    return hmac.compare_digest(str(job.dialect_data.get(TOKEN_TAIL, "")).encode(), tail.encode())
+
+
+def _stopped(job: Job) -> Response:
+    now = services().ledger.get(tenant(), job.id) or job
+    return answer(Reply(200, wiro_task.render_stopped(report(now))))
+
+
+DIALECT = Dialect(blueprint, ("/v1/Run", "/v1/Task", "/v1/Tool", "/v1/File"), wiro.render_error)

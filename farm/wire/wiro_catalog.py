@@ -1,0 +1,67 @@
+"""wiro's lists that are not tasks: tools (models) and uploaded files. Pure."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from farm.wire.report import MICRO
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A model as wiro lists it: "owner/project", a title, and micro-credits per second of video by resolution word."""
+
+    slug: str
+    title: str
+    rates: Mapping[str, int]
+    credit_usd: float
+
+
+def render_tools(tools: Sequence[Tool], *, total: int | None = None) -> dict[str, Any]:
+    count = len(tools) if total is None else total
+    return {"result": True, "errors": [], "total": str(count), "tool": [_tool(tool) for tool in tools]}
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    owner, _, project = tool.slug.partition("/")
+    prices = [
+        {
+            "inputs": {"resolution": word.upper()},
+            "price": round(rate / MICRO * tool.credit_usd, 6),
+            "priceMethod": "cp-outputVideoLength",
+        }
+        for word, rate in tool.rates.items()
+    ]
+    return {
+        "id": tool.slug,
+        "title": tool.title,
+        "slugowner": owner,
+        "slugproject": project,
+        "cleanslugowner": _clean(owner),
+        "cleanslugproject": _clean(project),
+        "description": tool.title,
+        "categories": ["video"],
+        # a JSON string, unlike everything around it
+        "dynamicprice": json.dumps(prices),
+    }
+
+
+def _clean(slug: str) -> str:
+    return slug.lower().replace(" ", "-").replace(".", "-")
+
+
+def render_uploaded(
+    *, file_id: str, name: str, content_type: str, size: int, folder: str, url: str, added_s: int
+) -> dict[str, Any]:
+    stored = {
+        "id": file_id,
+        "name": name,
+        "contenttype": content_type,
+        "size": str(size),
+        "parentid": folder,
+        "url": url,
+        "addedtime": str(added_s),
+        "accesskey": file_id.replace("-", ""),
+    }
+    return {"result": True, "errors": [], "list": [stored]}

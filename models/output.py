@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from models.request import RenderFault
+from models.sound import Sound
 
 #: libx264's own defaults would depend on the machine's cores
 _X264 = {
@@ -52,8 +53,13 @@ def write_video(
     fps: int | Fraction,
     recipe: Mapping[str, Any],
     each: Callable[[int], None] = lambda _: None,
+    *,
+    sound: Callable[[Any], Sound] | None = None,
 ) -> None:
-    """uint8 frames (T, H, W, 3) to an MP4 with the recipe in its `comment`. `each` is called with frames done."""
+    """uint8 frames (T, H, W, 3) to an MP4 with the recipe in its `comment`. `each` is called with frames done.
+
+    sound       makes the Sound for the opened container
+    """
     import av
 
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as box:
@@ -61,14 +67,26 @@ def write_video(
         box.metadata["title"] = str(recipe.get("prompt", ""))[:200]
         stream = box.add_stream("libx264", rate=Fraction(fps), options=_X264)
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
-        for done, pixels in enumerate(frames, 1):
+        track = sound(box) if sound is not None else None
+        lead_s = track.lead_s if track is not None else Fraction(0)
+        # a tick of one frame unless the picture begins somewhere between two ticks
+        tick_s = 1 / Fraction(fps) if not lead_s else 1 / Fraction(Fraction(fps).numerator * 100)
+        stream.codec_context.time_base = tick_s
+        for done, pixels in enumerate(frames):
             picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             # without this the conversion takes BT.601 and every player shows other colours than were rendered
-            for packet in stream.encode(picture.reformat(format="yuv420p", dst_colorspace="ITU709")):
+            picture = picture.reformat(format="yuv420p", dst_colorspace="ITU709")
+            now_s = lead_s + Fraction(done) / fps
+            picture.pts, picture.time_base = round(now_s / tick_s), tick_s
+            for packet in stream.encode(picture):
                 box.mux(packet)
-            each(done)
+            if track is not None:
+                track.until(now_s)
+            each(done + 1)
         for packet in stream.encode():
             box.mux(packet)
+        if track is not None:
+            track.finish()
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

@@ -88,6 +88,8 @@ class TestAdmit:
     def test_keys_belong_to_their_tenant_and_last_a_day(self, ledger: Ledger, redis: Redis) -> None:
         ids = {admit(ledger, new_job(t, idempotency_key="k", body_sha256="b"))[0] for t in ("acme", "other")}
         assert len(ids) == 2
+        assert ledger.known_key("acme", "k") == (min(ids), "b")
+        assert ledger.known_key("acme", "j") is None
         assert 86_300 < redis.ttl("wf:idem:acme:k") <= 86_400
 
     def test_saying_it_again_after_a_lost_reply_changes_nothing(self, ledger: Ledger) -> None:
@@ -160,11 +162,14 @@ class TestClaim:
         assert claimed(ledger).job.id == good
         assert redis.exists(f"wf:queue:{POOL}:acme") == 0
 
-    def test_a_repeated_call_gets_the_same_lease(self, ledger: Ledger) -> None:
+    def test_a_repeated_call_gets_the_same_lease_while_it_is_one(self, ledger: Ledger) -> None:
         admit(ledger, new_job(), new_job())
-        answers = [ledger.run("claim", POOL, "w1", "", "", "the same nonce") for _ in range(2)]
-        assert answers[0] == answers[1]
+        first = claimed(ledger, nonce="n")
+        assert claimed(ledger, nonce="n") == first
         assert ledger.counts("acme")[State.RUNNING] == 1
+        ledger.commit(first.job.id, 1, ARTIFACTS, gpu_s=1)
+        assert ledger.claim(POOL, "w1", nonce="n") is None
+        assert claimed(ledger, nonce="m") is not None
 
 
 class TestHeartbeat:
@@ -394,8 +399,7 @@ class TestRelease:
     def test_handed_back_at_once_and_not_counted(self, ledger: Ledger) -> None:
         [job_id] = admit(ledger, new_job(max_attempts=1))
         claimed(ledger)
-        outcome, permits = ledger.release(job_id, 1)
-        assert outcome is FailOutcome.RETRY
+        assert ledger.release(job_id, 1)[0] is FailOutcome.RETRY
         assert ledger.release(job_id, 1)[0] is FailOutcome.ALREADY
         again = claimed(ledger)
         assert (again.job.id, again.attempt, again.job.attempts_used) == (job_id, 2, 0)
@@ -476,6 +480,19 @@ class TestReap:
         outage(redis, 120)
         assert ledger.reap().expired == 1
         assert states(ledger, one, two) == [State.RUNNING, State.QUEUED]
+
+
+class TestErase:
+    def test_only_the_owner_and_only_when_it_is_over(self, ledger: Ledger) -> None:
+        [job_id] = admit(ledger, new_job())
+        assert ledger.erase("acme", job_id) is False
+        claimed(ledger)
+        ledger.commit(job_id, 1, ARTIFACTS, gpu_s=1)
+        assert ledger.erase("other", job_id) is None
+        assert [ledger.erase("acme", job_id) for _ in range(2)] == [True, True]
+        job = ledger.find(job_id)
+        assert job is not None
+        assert (job.state, job.artifacts, job.erased) == (State.SUCCEEDED, None, True)
 
 
 class TestForget:

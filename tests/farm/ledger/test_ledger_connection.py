@@ -1,0 +1,97 @@
+"""When Redis is away, full, or has forgotten the scripts: one kind of error, and nothing half-written."""
+
+import pytest
+from ledger_parts import ARTIFACTS, admit, claimed, new_job
+from redis import Redis
+
+from farm.config import RedisSettings, Settings
+from farm.embedded.ports import free_port
+from farm.jobs.errors import Unavailable
+from farm.jobs.states import State
+from farm.ledger import CommitOutcome, Ledger, connect
+
+
+def test_a_redis_that_is_not_there(redis_settings: RedisSettings, ledger_settings: Settings) -> None:
+    nowhere = redis_settings.model_copy(update={"ledger_url": f"redis://127.0.0.1:{free_port()}/0"})
+    ledger = Ledger(connect(nowhere), ledger_settings)
+    for call in (
+        lambda: ledger.admit([new_job()]),
+        lambda: ledger.claim("gpu", "w"),
+        lambda: ledger.page("acme"),
+        lambda: ledger.events("acme", after="0"),
+        lambda: ledger.credit("acme"),
+        lambda: ledger.outbox_read("c"),
+        ledger.reap,
+        ledger.audit,
+    ):
+        with pytest.raises(Unavailable):
+            call()
+
+
+def test_a_frozen_redis_is_not_waited_for_for_ever(
+    redis: Redis, redis_settings: RedisSettings, ledger_settings: Settings
+) -> None:
+    ledger = Ledger(connect(redis_settings.model_copy(update={"socket_timeout_s": 0.2})), ledger_settings)
+    admit(ledger, new_job())
+    redis.client_pause(2000)
+    try:
+        with pytest.raises(Unavailable):
+            ledger.claim("gpu", "w")
+    finally:
+        redis.client_unpause()
+
+
+def test_a_full_redis_refuses_and_keeps_nothing_half(ledger: Ledger, redis: Redis) -> None:
+    admit(ledger, new_job())
+    keys = redis.dbsize()
+    redis.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(Unavailable):
+            ledger.admit([new_job(), new_job()])
+    finally:
+        redis.config_set("maxmemory", 0)
+    assert redis.dbsize() == keys
+    assert ledger.counts("acme")[State.QUEUED] == 1
+
+
+def test_a_read_only_redis_is_unavailable(ledger: Ledger, redis: Redis) -> None:
+    admit(ledger, new_job())
+    redis.replicaof("127.0.0.1", 1)
+    try:
+        with pytest.raises(Unavailable):
+            ledger.claim("gpu", "w")
+    finally:
+        redis.replicaof("NO", "ONE")
+    assert ledger.claim("gpu", "w") is not None
+
+
+def test_scripts_that_the_server_forgot_are_sent_again(ledger: Ledger, redis: Redis) -> None:
+    admit(ledger, new_job())
+    redis.script_flush()
+    claim = claimed(ledger)
+    assert ledger.commit(claim.job.id, 1, ARTIFACTS, gpu_s=1) is CommitOutcome.COMMITTED
+
+
+def test_a_broken_connection_is_replaced_without_a_word(redis: Redis, redis_settings: RedisSettings) -> None:
+    client = connect(redis_settings)
+    ledger = Ledger(client, Settings(redis=redis_settings))
+    admit(ledger, new_job())
+    for address in [c["addr"] for c in redis.client_list() if c["name"] == "wanfarm-ledger"]:
+        redis.client_kill_filter(addr=address)
+    assert claimed(ledger).attempt == 1
+
+
+def test_a_mistake_of_ours_is_not_an_outage(ledger: Ledger, redis: Redis) -> None:
+    redis.set("wf:jobs:acme:queued", "not an index")
+    with pytest.raises(Exception, match="WRONGTYPE"):
+        ledger.admit([new_job()])
+
+
+def test_several_farms_share_a_database(redis: Redis, redis_settings: RedisSettings) -> None:
+    farms = [
+        Ledger(redis, Settings(redis=redis_settings.model_copy(update={"prefix": prefix}))) for prefix in ("one", "two")
+    ]
+    admit(farms[0], new_job())
+    assert farms[1].claim("gpu", "w") is None
+    assert farms[0].claim("gpu", "w") is not None
+    assert {key.partition(":")[0] for key in redis.keys("*")} == {"one", "two"}

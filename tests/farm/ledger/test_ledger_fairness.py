@@ -1,0 +1,159 @@
+"""Law 6 over time: who gets how many GPU-seconds; and how far the loaded lane may reorder."""
+
+import random
+
+from ledger_parts import ARTIFACTS, BROKE, POOL, admit, claimed, new_job, pass_time
+from redis import Redis
+
+from farm.ledger import Ledger
+
+
+def weigh(redis: Redis, **weights: float) -> None:
+    for tenant, weight in weights.items():
+        redis.hset(f"wf:tenant:{tenant}", "weight", weight)
+
+
+def work(ledger: Ledger, seconds: float, took: dict[str, float] | None = None) -> dict[str, float]:
+    """One worker renders for about `seconds`; returns GPU-seconds by tenant. A render takes took[tenant], or what was
+    predicted for it."""
+    got: dict[str, float] = {}
+    while sum(got.values()) < seconds:
+        claim = ledger.claim(POOL, "w1")
+        if claim is None:
+            break
+        job = claim.job
+        gpu_s = (took or {}).get(job.tenant, job.predicted_s)
+        ledger.commit(job.id, claim.attempt, ARTIFACTS, gpu_s=gpu_s)
+        got[job.tenant] = got.get(job.tenant, 0.0) + gpu_s
+    return got
+
+
+def test_seconds_go_by_weight_not_by_jobs(ledger: Ledger, redis: Redis) -> None:
+    weigh(redis, one=1, two=2, four=4)
+    for tenant, predicted_s in (("one", 7.0), ("two", 31.0), ("four", 3.0)):
+        admit(ledger, *[new_job(tenant, predicted_s=predicted_s) for _ in range(int(3000 / predicted_s))])
+    got = work(ledger, 2100)
+    assert abs(got["one"] - 300) <= 31
+    assert abs(got["two"] - 600) <= 31
+    assert abs(got["four"] - 1200) <= 31
+
+
+def test_a_tenant_is_charged_what_it_really_took(ledger: Ledger) -> None:
+    for tenant in ("honest", "hopeful"):
+        admit(ledger, *[new_job(tenant, predicted_s=10.0) for _ in range(120)])
+    got = work(ledger, 1000, took={"honest": 10.0, "hopeful": 40.0})
+    assert abs(got["honest"] - got["hopeful"]) <= 50
+
+
+def test_failed_attempts_are_charged_too(ledger: Ledger, redis: Redis) -> None:
+    clumsy = admit(ledger, *[new_job("clumsy") for _ in range(40)])
+    admit(ledger, *[new_job("neat") for _ in range(40)])
+    seconds = {"clumsy": 0.0, "neat": 0.0}
+    for _ in range(30):
+        claim = claimed(ledger)
+        seconds[claim.job.tenant] += 10
+        if claim.job.id in clumsy:
+            ledger.fail(claim.job.id, claim.attempt, BROKE, gpu_s=10)
+        else:
+            ledger.commit(claim.job.id, claim.attempt, ARTIFACTS, gpu_s=10)
+    assert seconds == {"clumsy": 150, "neat": 150}
+
+
+def test_what_was_handed_back_is_not_charged(ledger: Ledger) -> None:
+    admit(ledger, *[new_job(tenant) for tenant in ("a", "b") for _ in range(5)])
+    for _ in range(3):
+        claim = claimed(ledger)
+        assert claim.job.tenant == "a"
+        ledger.release(claim.job.id, claim.attempt)
+
+
+def test_an_idle_share_is_lent_and_comes_back(ledger: Ledger) -> None:
+    admit(ledger, *[new_job("busy") for _ in range(100)])
+    assert work(ledger, 300) == {"busy": 300}
+    admit(ledger, *[new_job("back") for _ in range(100)])
+    got = work(ledger, 200)
+    # it shares from now on, and is not paid back what it did not ask for
+    assert abs(got["busy"] - got["back"]) <= 20
+
+
+def test_a_hundred_jobs_of_one_delay_the_first_of_another_by_no_more_than_one(ledger: Ledger) -> None:
+    admit(ledger, *[new_job("many") for _ in range(100)])
+    claimed(ledger), claimed(ledger)
+    [first] = admit(ledger, new_job("few"))
+    assert first in {claimed(ledger).job.id, claimed(ledger).job.id}
+
+
+def test_coming_and_going_gains_nothing(ledger: Ledger) -> None:
+    admit(ledger, *[new_job("steady") for _ in range(200)])
+    seconds = {"steady": 0.0, "hopper": 0.0}
+    for _ in range(100):
+        if not ledger.page("hopper", states=["queued"], limit=1).jobs:  # type: ignore[list-item]
+            admit(ledger, new_job("hopper"))
+        claim = claimed(ledger)
+        ledger.commit(claim.job.id, claim.attempt, ARTIFACTS, gpu_s=10)
+        seconds[claim.job.tenant] += 10
+    assert abs(seconds["steady"] - seconds["hopper"]) <= 20
+
+
+def test_a_refund_is_not_paid_twice(ledger: Ledger) -> None:
+    """A charge that was too high is forgotten when its tenant was lifted to the clock in between."""
+    admit(ledger, new_job("one", predicted_s=500))
+    long_one = claimed(ledger)
+    admit(ledger, *[new_job("other") for _ in range(200)])
+    work(ledger, 1000)
+    admit(ledger, *[new_job("one") for _ in range(100)])
+    ledger.commit(long_one.job.id, 1, ARTIFACTS, gpu_s=1)
+    got = work(ledger, 200)
+    assert abs(got["one"] - got["other"]) <= 20
+
+
+def test_random_loads_stay_within_one_job_of_their_share(ledger: Ledger, redis: Redis) -> None:
+    chance = random.Random(7)
+    weights = {f"t{n}": chance.choice([0.5, 1, 2, 3]) for n in range(6)}
+    weigh(redis, **weights)
+    for tenant in weights:
+        admit(ledger, *[new_job(tenant, predicted_s=chance.uniform(1, 20)) for _ in range(150)])
+    got = work(ledger, 900)
+    fair = {tenant: 900 * weight / sum(weights.values()) for tenant, weight in weights.items()}
+    assert all(abs(got[tenant] - fair[tenant]) <= 21 for tenant in weights)
+
+
+def test_a_weight_that_makes_no_sense_is_one(ledger: Ledger, redis: Redis) -> None:
+    redis.hset("wf:tenant:odd", "weight", "nonsense")
+    redis.hset("wf:tenant:none", "weight", "-3")
+    admit(ledger, *[new_job(tenant) for tenant in ("odd", "none") for _ in range(20)])
+    assert work(ledger, 200) == {"odd": 100, "none": 100}
+
+
+class TestAffinity:
+    def lanes(self, ledger: Ledger, claims: int, loaded: str) -> list[str]:
+        return [claimed(ledger, loaded=loaded).job.lane for _ in range(claims)]
+
+    def test_the_loaded_lane_goes_first_within_the_window(self, ledger: Ledger) -> None:
+        admit(ledger, new_job(lane="cold"), new_job(lane="warm"), new_job(lane="cold"), new_job(lane="warm"))
+        assert self.lanes(ledger, 4, "warm") == ["warm", "warm", "cold", "cold"]
+
+    def test_a_job_is_passed_over_only_so_often(self, ledger: Ledger) -> None:
+        admit(ledger, new_job(lane="cold"), *[new_job(lane="warm") for _ in range(10)])
+        assert self.lanes(ledger, 6, "warm") == ["warm"] * 4 + ["cold", "warm"]
+
+    def test_beyond_the_window_nothing_is_seen(self, ledger: Ledger) -> None:
+        admit(ledger, *[new_job(lane="cold") for _ in range(16)], new_job(lane="warm"))
+        assert self.lanes(ledger, 2, "warm") == ["cold", "warm"]
+
+    def test_a_higher_priority_is_never_passed_over(self, ledger: Ledger) -> None:
+        admit(ledger, new_job(lane="cold", priority=6), new_job(lane="warm", priority=5))
+        assert self.lanes(ledger, 2, "warm") == ["cold", "warm"]
+
+    def test_it_never_chooses_the_tenant(self, ledger: Ledger) -> None:
+        admit(ledger, new_job("a", lane="cold"), new_job("b", lane="warm"), new_job("b", lane="warm"))
+        assert [claimed(ledger, loaded="warm").job.tenant for _ in range(2)] == ["a", "b"]
+
+    def test_a_retry_starts_with_a_clean_count(self, ledger: Ledger, redis: Redis) -> None:
+        admit(ledger, new_job(lane="cold"), *[new_job(lane="warm") for _ in range(20)])
+        self.lanes(ledger, 4, "warm")
+        cold = claimed(ledger, loaded="warm")
+        assert cold.job.lane == "cold"
+        ledger.fail(cold.job.id, 1, BROKE)
+        pass_time(redis, 10)
+        assert self.lanes(ledger, 5, "warm") == ["warm"] * 4 + ["cold"]

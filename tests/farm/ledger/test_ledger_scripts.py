@@ -1,0 +1,67 @@
+"""The scripts as texts: every name in them has its one home."""
+
+import re
+from importlib import resources
+
+import pytest
+
+from farm.config import Settings
+from farm.jobs.errors import FaultCode
+from farm.jobs.states import TRANSITIONS, Phase, State
+from farm.ledger import CancelOutcome, CommitOutcome, FailOutcome, StatementKind, Verdict
+from farm.ledger.keys import TEMPLATES, Keys
+from farm.ledger.scripts import lua_settings, source
+
+LUA = resources.files("farm.ledger") / "lua"
+SCRIPTS = sorted(file.name.removesuffix(".lua") for file in LUA.iterdir() if file.name.endswith(".lua"))
+LIBRARIES = sorted(file.name for file in (LUA / "lib").iterdir())
+TEXTS = {name: (LUA / f"{name}.lua").read_text() for name in SCRIPTS}
+TEXTS |= {f"lib/{name}": (LUA / "lib" / name).read_text() for name in LIBRARIES}
+
+
+def text(name: str) -> str:
+    return source(name, "wf", tuple(lua_settings(Settings()).items()))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_opens_with_its_call(name: str) -> None:
+    assert TEXTS[name].startswith(f"-- {name}(")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_name_was_filled_in(name: str) -> None:
+    assert (
+        re.findall(r"\b(?:State|Phase|Fault|Verdict|Commit|Fail|Cancel|Statement|Setting|Table|Key)\.\w+", text(name))
+        == []
+    )
+
+
+@pytest.mark.parametrize("name", sorted(TEXTS))
+def test_no_word_of_the_vocabulary_is_spelled_in_lua(name: str) -> None:
+    spelled = set(re.findall(r"'([a-z_]+)'", re.sub(r"--.*", "", TEXTS[name])))
+    fields = {"hold", "lease", "index", "queue", "cancelling"}  # of records, and names of drifts
+    words = {
+        word for kind in (State, Phase, FaultCode, Verdict, CommitOutcome, FailOutcome, CancelOutcome) for word in kind
+    }
+    assert spelled & (words | set(StatementKind)) - fields == set()
+
+
+def test_a_name_that_does_not_exist_is_an_error_at_once(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("farm.ledger.scripts._with_libraries", lambda _name: ["return State.LOST_IN_SPACE"])
+    with pytest.raises(KeyError):
+        source("unknown", "wf", ())
+
+
+def test_every_transition_of_the_table_is_in_the_scripts() -> None:
+    ways = {(a, b) for a, b in re.findall(r"\['(\w+)>(\w+)'\] = true", text("commit"))}
+    assert ways == {(str(a), str(b)) for a, targets in TRANSITIONS.items() for b in targets}
+
+
+def test_every_key_is_used_and_no_two_can_collide() -> None:
+    used = set(re.findall(r"Key\.([a-z_]+)\(", "".join(TEXTS.values())))
+    assert used == set(TEMPLATES)
+    keys = Keys("wf")
+    assert keys("queue", "gpu", "acme") == "wf:queue:gpu:acme"
+    assert keys("batch", "acme", "queued", "a:{b}") == "wf:batch:acme:queued:a:{b}"
+    heads = [template.partition("{")[0] for template in TEMPLATES.values()]
+    assert len(set(heads)) == len(heads)

@@ -88,9 +88,10 @@ def sides(model: Model, area: int, aspect: float) -> tuple[int, int]:
 
 
 def picture_role(roles: Iterable[str]) -> str | None:
-    """The input whose shape a clip takes when nobody says otherwise: the first frame, else any picture or clip."""
+    """The input whose shape a clip takes when nobody says otherwise: the clip that is redrawn or followed, else the
+    first frame, else any picture or clip."""
     visual = [role for role in sorted(roles) if kind_of(role) is not Kind.SOUND]
-    return "image" if "image" in visual else next(iter(visual), None)
+    return next((role for role in ("video", "image") if role in visual), next(iter(visual), None))
 
 
 def refused(draft: Draft, field: str, detail: str) -> InvalidRequest:

@@ -71,11 +71,11 @@ class House:
         return gone
 
     def sweep(self) -> int:
-        """Remove results that no job points to: of attempts that were fenced or died between upload and commit; and
-        old uploads and inputs."""
+        """Remove results that no job points to: of attempts that were fenced or died between upload and commit; and,
+        not counted, old uploads and inputs."""
         gone = 0
         with self._turn:
-            gone += self._leftovers.sweep()
+            self._leftovers.sweep()
             for _ in range(SWEEP_CALLS):
                 found = self._store.list("results/", after=self._swept_to, limit=SWEEP_LIMIT)
                 orphans = self._orphans(found)

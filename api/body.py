@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from flask import Response, request
+from flask import Request, Response, request
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import RequestEntityTooLarge
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +21,18 @@ _BLOCK = 64 * 1024
 _Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
+class WholeRequest(Request):
+    """A body that is cut off at the limit is a refusal, also where no length was announced: Werkzeug reads such a one
+    up to the limit and says nothing."""
+
+    def get_data(self, *args: Any, **kwargs: Any) -> Any:
+        data = super().get_data(*args, **kwargs)
+        most = self.max_content_length
+        if self.content_length is None and most is not None and len(data) >= most:
+            raise RequestEntityTooLarge
+        return data
+
+
 def read_with_patience(app: _Wsgi) -> _Wsgi:
     """gunicorn's threads would wait for ever for the rest of a body; a few such clients would take them all."""
 
@@ -26,9 +40,24 @@ def read_with_patience(app: _Wsgi) -> _Wsgi:
         connection = environ.get("gunicorn.socket")
         if isinstance(connection, socket.socket):
             connection.settimeout(PATIENCE_S)
+            environ["wsgi.input"] = _Input(environ["wsgi.input"])
         return app(environ, start_response)
 
     return wrapped
+
+
+class _Input:
+    """gunicorn's body. Chunks that are none are the sender's fault, like a connection that breaks: an OSError, which
+    Werkzeug makes a 400 of."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+
+    def read(self, size: int) -> bytes:
+        try:
+            return bytes(self._body.read(size))
+        except ParseException as error:
+            raise OSError(str(error)) from error
 
 
 def drain_after(response: Response) -> None:

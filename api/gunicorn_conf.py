@@ -22,6 +22,7 @@ worker_class = "gthread"
 keepalive = 30
 #: seconds that running requests get to end; event streams end at once (api.streams.stopping)
 graceful_timeout = 10
+control_socket_disable = True
 #: a worker says that it is alive by touching a file: not one on a disk that may be slow
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - gunicorn makes a private file in it
 

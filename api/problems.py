@@ -44,10 +44,6 @@ def farm_error(error: Exception) -> FarmError | Bug:
         return error
     if isinstance(error, HTTPException) and error.code is not None and 400 <= error.code < 500:
         return _refusal(error, HTTPStatus(error.code))
-    if isinstance(error, TimeoutError):
-        return HttpRefusal(408, "request-timeout", "the body did not come")
-    if isinstance(error, ConnectionError):
-        return HttpRefusal(400, "connection-lost", "the body broke off")
     bug = Bug()
     log.error("%s", bug, exc_info=error)
     return bug

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from flask import Response, stream_with_context
 
@@ -36,13 +37,15 @@ def job_events(job_id: str) -> Response:
     # before the job is read, so that nothing falls between the snapshot and what follows it
     newest = here.ledger.last_event_id(owner)
     job = job_of(job_id)
+    frames: Iterator[bytes]
     if seen is None:
-        frames = _snapshot_then(frame("snapshot", show(job), newest), _follow(here.ledger, owner, newest, job_id))
+        rest: Iterator[bytes] = iter(()) if job.state in TERMINAL else _follow(here.ledger, owner, newest, job_id)
+        frames = chain([frame("snapshot", show(job), newest)], rest)
     elif job.state in TERMINAL:
-        rest = [frame(_kind(event), event.data, event.id) for event in _missed(here.ledger, owner, seen, job_id)]
-        if not rest:
+        missed = [frame(_kind(event), event.data, event.id) for event in _missed(here.ledger, owner, seen, job_id)]
+        if not missed:
             return Response(status=204)
-        frames = iter(rest)
+        frames = iter(missed)
     else:
         frames = _follow(here.ledger, owner, seen, job_id)
     return here.streams.respond(stream_with_context(frames))
@@ -55,13 +58,8 @@ def all_events() -> Response:
     does not end by itself."""
     here, owner = services(), tenant()
     after = last_event_id() or here.ledger.last_event_id(owner)
-    frames = _snapshot_then(frame("ready", {}, after), _follow(here.ledger, owner, after, None))
+    frames = chain([frame("ready", {}, after)], _follow(here.ledger, owner, after, None))
     return here.streams.respond(stream_with_context(frames))
-
-
-def _snapshot_then(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
 
 
 def _follow(ledger: Ledger, owner: str, after: str, job_id: str | None) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import tenant
 from api.dialect import answer
+from api.limits import count_submission
 from api.own.blueprint import own_api
 from api.own.operations import json_body, operation, query
 from api.results import links
@@ -57,6 +58,7 @@ def create_job() -> Response:
     key = own.parse_idempotency_key(request.headers.get("Idempotency-Key"))
     draft = own.parse_create(json_body(), idempotency_key=key)
     wait = "respond-async" not in request.headers.get("Prefer", "").lower()
+    count_submission()
     admitted = services().submissions.submit(tenant(), [draft], wait_inputs=wait)[0]
     view = show(job_of(admitted.id))
     headers = {"Location": f"/v1/jobs/{admitted.id}"}

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from api_parts import TINY, Caller, Hand
 from flask import Flask
 from redis import Redis
 
@@ -13,6 +12,7 @@ from api.services import Services
 from farm.config import Settings
 from farm.ledger import Ledger
 from farm.tenants import Role
+from tests.api.api_parts import TINY, Caller, Hand
 
 
 @pytest.fixture

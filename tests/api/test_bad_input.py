@@ -9,14 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from api_parts import TINY, Caller, picture
-from bad_servers import Script, Serve, serve
 from PIL import Image
 from redis import Redis
 
 from api.services import Services
 from farm.config import Settings
 from farm.jobs.states import State
+from tests.api.api_parts import TINY, Caller, picture
+from tests.bad_servers import Script, Serve, serve
 
 __all__ = ["serve"]  # a fixture
 

@@ -4,12 +4,12 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from api_parts import Caller
 from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from farm.wire.own import CreateJob
+from tests.api.api_parts import Caller
 
 _FIELDS = [*CreateJob.model_fields, "image_url", "image_base64", "unknown"]
 _SCALARS = (

@@ -3,12 +3,12 @@
 from typing import Any
 
 import pytest
-from api_parts import Caller, Hand
 from flask import Flask
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from api.own.operations import OPERATIONS
+from tests.api.api_parts import Caller, Hand
 
 
 @pytest.fixture

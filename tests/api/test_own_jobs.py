@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from api_parts import TINY, VIDEO, Caller, Hand, picture
 
 from farm.jobs.errors import FaultCode, JobFault
 from farm.jobs.ids import is_job_id, new_job_id
 from farm.ledger import Ledger
+from tests.api.api_parts import TINY, VIDEO, Caller, Hand, picture
 
 
 def test_a_created_job_is_told_whole(alice: Caller) -> None:

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from api_parts import TINY, VIDEO, Caller, Hand
 
 from farm.jobs.errors import FaultCode, JobFault
 from farm.jobs.ids import new_job_id
 from farm.ledger import Ledger
+from tests.api.api_parts import TINY, VIDEO, Caller, Hand
 
 FULL = "wan2.2-t2v-a14b"
 

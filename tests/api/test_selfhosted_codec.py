@@ -6,7 +6,6 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from seed_texts import answers, curls, json_values, text
 
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import (
@@ -22,6 +21,7 @@ from farm.jobs.errors import (
 from farm.jobs.states import State
 from farm.wire import selfhosted
 from farm.wire.report import Fault, Output, Report
+from tests.seed_texts import answers, curls, json_values, text
 
 ID = "550e8400-e29b-41d4-a716-446655440000"
 

@@ -1,0 +1,81 @@
+"""A gateway on real parts that everybody's clients may come to: prices, receivers on the loopback interface, models."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from threading import Thread
+
+import pytest
+from dialect_parts import ANIMATE, I2V, PUBLIC, T2V, Worker
+from flask import Flask
+from receiver import Receiver
+from redis import Redis
+from werkzeug.serving import make_server
+
+from api.app import create_app
+from api.services import Services
+from farm.config import Settings
+from farm.guard import Guard
+from farm.intake.intake import Intake
+from farm.permits import Permits
+from farm.submit import Submissions
+from models.catalog import MODELS
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    rates = {"480p": 1.5, "580p": 2.0, "720p": 2.5}
+    return settings.model_copy(
+        update={
+            "prices": settings.prices.model_copy(update={"per_second": dict.fromkeys((T2V, I2V, ANIMATE), rates)}),
+            "intake": settings.intake.model_copy(update={"allow_networks": ("127.0.0.0/8",)}),
+            "webhooks": settings.webhooks.model_copy(update={"first_retry_s": 0.05, "apixo_first_retry_s": 0.05}),
+        }
+    )
+
+
+@pytest.fixture
+def app(settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
+    if ANIMATE not in MODELS:
+        # until its pipeline is there: an entry of the catalog is all that the dialects need of it
+        tasks = {"animate": ("image", "video"), "replace": ("image", "video")}
+        monkeypatch.setitem(MODELS, ANIMATE, replace(MODELS[I2V], id=ANIMATE, tasks=tasks))
+    made = create_app(settings)
+    found: Services = made.extensions["wanfarm"]
+    # the documents name hosts of the internet, which tests do not ask: every name there is has a public address
+    intake = Intake(settings, found.store, Guard(settings.intake, resolver=lambda _name, _s: [PUBLIC]))
+    submissions = Submissions(
+        settings, found.ledger, found.store, Permits(settings), intake=intake, price=found.prices.hold
+    )
+    made.extensions["wanfarm"] = replace(found, submissions=submissions)
+    yield made
+    found.redis.close()
+
+
+@pytest.fixture
+def worker(parts: Services) -> Worker:
+    """A worker that offers all that the dialects of these tests ask for."""
+    made = Worker(parts.ledger, parts.store)
+    made.offer(T2V, I2V, ANIMATE)
+    return made
+
+
+@pytest.fixture
+def door(app: Flask, worker: Worker) -> Iterator[str]:
+    """The gateway at a real port."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture
+def receivers() -> Iterator[Callable[..., Receiver]]:
+    made: list[Receiver] = []
+
+    def make(**how: int) -> Receiver:
+        made.append(Receiver(**how))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

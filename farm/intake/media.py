@@ -91,9 +91,6 @@ _BEGINNINGS: tuple[tuple[re.Pattern[bytes], Form], ...] = tuple(
         (rb"%PDF", Form("a PDF")),
         (rb"PK\x03\x04", Form("a ZIP archive or an office document")),
         (rb"\x1f\x8b", Form("a gzip archive")),
-        (rb"\s*(\xef\xbb\xbf)?\s*(<\?xml.*?)?(<!--.*?)?(<!doctype svg.*?)?<svg", Form("an SVG drawing")),
-        (rb"\s*(\xef\xbb\xbf)?\s*#EXTM3U", Form("a playlist")),
-        (rb"(?i)\s*(\xef\xbb\xbf)?\s*(<!doctype html|<html|<head|<body)", Form("a web page")),
     )
 )
 _WANTED = {
@@ -121,7 +118,7 @@ def form_of(head: bytes, kind: Kind) -> Form:
     """The form of a file that begins with `head`. Raises InvalidRequest saying what to send instead."""
     if not head:
         raise InvalidRequest(f"the file is empty; send {_WANTED[kind]}")
-    form = next((form for pattern, form in _BEGINNINGS if pattern.match(head)), None)
+    form = next((form for pattern, form in _BEGINNINGS if pattern.match(head)), None) or _markup(head)
     if form is None:
         what = "a text file" if _is_text(head) else f"not {_WANTED[kind]}"
         raise InvalidRequest(f"the file is {what}" + (f"; send {_WANTED[kind]}" if what.startswith("a ") else ""))
@@ -131,6 +128,16 @@ def form_of(head: bytes, kind: Kind) -> Form:
     if form.kind is not kind:
         raise InvalidRequest(f"the file is {form.name}; send {_WANTED[kind]}")
     return form
+
+
+def _markup(head: bytes) -> Form | None:
+    """Text that a decoder would follow elsewhere: drawings, pages, playlists."""
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n\f").lower()
+    if start.startswith((b"<svg", b"<?xml", b"<!--", b"<!doctype svg")) and b"<svg" in start:
+        return Form("an SVG drawing")
+    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
+        return Form("a web page")
+    return Form("a playlist") if start.startswith(b"#extm3u") else None
 
 
 def _is_text(head: bytes) -> bool:

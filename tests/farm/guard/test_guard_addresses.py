@@ -2,11 +2,13 @@ import socket
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from farm.config import IntakeSettings
 from farm.guard import Guard
 from farm.guard.addresses import is_public, unwrapped
-from farm.guard.names import system_resolver, target
+from farm.guard.names import Target, system_resolver, target
 from farm.jobs.errors import AddressRefused, AddressUnreachable
 
 PUBLIC = ["93.184.215.14", "8.8.8.8", "1.1.1.1", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "2a00:1450:4001:82a::200e"]
@@ -144,3 +146,36 @@ def test_without_a_look_up_only_the_form_and_literals_are_judged() -> None:
     for url in ("http://10.0.0.1/", "ftp://example.com/", "http://8.8.8.8:22/"):
         with pytest.raises(AddressRefused):
             guard.vet(url, resolve=False)
+
+
+_PIECES = st.sampled_from(
+    [
+        "http://",
+        "https://",
+        "@",
+        ":",
+        "/",
+        "\\",
+        "?",
+        "#",
+        "[",
+        "]",
+        "%",
+        ".",
+        "127.0.0.1",
+        "::1",
+        "a.com",
+        "0x7f",
+        "。",
+    ]
+)
+
+
+@given(st.lists(_PIECES | st.text(max_size=3), max_size=8).map("".join))
+def test_any_text_is_a_target_that_reads_the_same_again_or_is_refused(text: str) -> None:
+    try:
+        where = target(text)
+    except AddressRefused:
+        return
+    assert isinstance(where, Target)
+    assert target(where.url) == where

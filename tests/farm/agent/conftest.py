@@ -19,7 +19,7 @@ def yard_settings(redis_port: int, s3_server: S3Settings, tmp_path_factory: pyte
         ),
         s3=s3_server,
         lease=LeaseSettings(
-            seconds=3.0, stuck_s=6.0, cancel_grace_s=1.0, backoff_s=0.05, backoff_max_s=0.1, poison_losses=2
+            seconds=3.0, stuck_s=4.0, cancel_grace_s=1.0, backoff_s=0.05, backoff_max_s=0.1, poison_losses=2
         ),
         scheduling=SchedulingSettings(permit_ttl_s=2.0),
         worker=WorkerSettings(engine="tests.engines.actions", devices="cpu", deaf_s=30.0),

@@ -9,6 +9,9 @@ from tests.conftest import wait_until
 from tests.farm.agent.yard import AgentProcess, Yard
 
 
+pytestmark = pytest.mark.xdist_group("agent_fleet")
+
+
 @pytest.fixture(scope="module")
 def fleet(yard: Yard) -> tuple[AgentProcess, AgentProcess]:
     first, second = yard.agent("cpu-0", ready=False), yard.agent("cpu-1", ready=False)

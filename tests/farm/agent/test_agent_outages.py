@@ -17,7 +17,10 @@ from farm.embedded.ports import free_port
 from farm.jobs.states import State
 from tests.conftest import wait_until
 from tests.e2e.blackhole import BlackHole
-from tests.farm.agent.yard import yard_on
+from tests.farm.agent.yard import changed, yard_on
+
+
+pytestmark = pytest.mark.xdist_group("agent_outages")
 
 
 class Server:
@@ -56,11 +59,6 @@ def answers(port: int) -> bool:
             return bool(client.ping())
     except RedisError:
         return False
-
-
-def changed(settings: Settings, folder: Path, **sections: dict[str, object]) -> Settings:
-    updates = {name: getattr(settings, name).model_copy(update=values) for name, values in sections.items()}
-    return settings.model_copy(update={"state_dir": folder / "state", **updates})
 
 
 def test_a_render_goes_on_while_redis_restarts(yard_settings: Settings, tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ from tests.conftest import wait_until
 from tests.farm.agent.yard import TENANT, AgentProcess, Yard, children, gone
 
 
+pytestmark = pytest.mark.xdist_group("agent_renders")
+
+
 @pytest.fixture(scope="module")
 def agent(yard: Yard) -> AgentProcess:
     # a job from before the agent was there is found at its start

@@ -12,10 +12,7 @@ from tests.conftest import wait_until
 from tests.farm.agent.yard import TENANT, AgentProcess, Yard, children, gone
 
 
-@pytest.fixture(scope="module")
-def other(yard: Yard) -> AgentProcess:
-    """An agent to which nothing happens."""
-    return yard.agent("cpu-1")
+pytestmark = pytest.mark.xdist_group("agent_survives")
 
 
 def lock_is_free(yard: Yard, slot: str) -> bool:
@@ -43,7 +40,7 @@ def test_a_killed_agent_takes_its_engine_along_and_the_job_goes_on_elsewhere(yar
     os.kill(agent.pid, signal.SIGKILL)
     agent.process.wait()
     wait_until(lambda: gone(engine), what="the engine to end with its agent")
-    assert lock_is_free(yard, "cpu-0")
+    wait_until(lambda: lock_is_free(yard, "cpu-0"), what="the device to be free")
     successor = yard.agent()
     done = yard.committed(job)
     assert (done.attempt, done.worker_losses) == (2, 1)

@@ -2,11 +2,11 @@
 
 import http.server
 import io
-import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -18,7 +18,10 @@ from farm.jobs.states import State
 from farm.ledger.ledger import INTAKE_POOL
 from farm.store import result_key
 from tests.conftest import wait_until
-from tests.farm.agent.yard import TENANT, Yard, yard_on
+from tests.farm.agent.yard import TENANT, Yard, changed, yard_on
+
+
+pytestmark = pytest.mark.xdist_group("io_worker")
 
 
 @pytest.fixture(scope="module")
@@ -108,30 +111,32 @@ def test_a_killed_io_worker_loses_nothing(io_yard: Yard, pictures: str) -> None:
     io_yard.ledger.cancel(TENANT, job)
 
 
-def test_sweep_and_forget_leave_what_is_pointed_to(yard: Yard) -> None:
-    """By hand, without waiting for beat."""
-    agent = yard.agent()
-    kept, old = yard.committed(yard.submit("ok")), yard.committed(yard.submit("ok"))
-    # an attempt that died between upload and commit; one that still runs; one of a job that the ledger does not know
-    dead = result_key(TENANT, kept.id, 7, "video.mp4")
-    running = yard.submit("hang")
-    live = result_key(TENANT, yard.wait_state(running, State.RUNNING).id, 1, "video.mp4")
-    unknown = result_key(TENANT, "0" * 36, 1, "video.mp4")
-    for key in (dead, live, unknown):
-        yard.store.put_bytes(key, b"x", "video/mp4")
+def test_sweep_and_forget_leave_what_is_pointed_to(yard_settings: Settings, tmp_path: Path) -> None:
+    """By hand, without waiting for beat, in a bucket of its own."""
+    settings = changed(yard_settings, tmp_path, s3={"bucket": "swept"}, redis={"prefix": "swept"})
+    with yard_on(settings, tmp_path) as yard:
+        yard.store.ensure_bucket()
+        yard.agent()
+        kept, old = yard.committed(yard.submit("ok")), yard.committed(yard.submit("ok"))
+        # an attempt that died between upload and commit; one that still runs; one of a job unknown to the ledger
+        dead = result_key(TENANT, kept.id, 7, "video.mp4")
+        running = yard.wait_state(yard.submit("hang"), State.RUNNING)
+        live = result_key(TENANT, running.id, 1, "video.mp4")
+        unknown = result_key(TENANT, "0" * 36, 1, "video.mp4")
+        for key in (dead, live, unknown):
+            yard.store.put_bytes(key, b"x", "video/mp4")
 
-    assert yard.house.sweep() == 1
-    assert yard.store.stat(dead) is None
-    assert yard.store.stat(live)
-    assert yard.store.stat(unknown), "a lost ledger must not cost the results too"
-    yard.committed(kept.id)
+        assert yard.house.sweep() == 1
+        assert yard.store.stat(dead) is None
+        assert yard.store.stat(live)
+        assert yard.store.stat(unknown), "a lost ledger must not cost the results too"
+        yard.committed(kept.id)
 
-    soon = yard.settings.scheduling.model_copy(update={"retention_s": -1.0})
-    hasty = House(yard.settings.model_copy(update={"scheduling": soon}), yard.ledger, yard.store, yard.permits)
-    assert hasty.forget() >= 2
-    assert yard.ledger.find(old.id) is None
-    assert yard.objects(old.id) == []
-    assert yard.job(running).state == State.RUNNING
-    assert hasty.sweep() == 1
-    assert yard.store.stat(unknown) is None
-    os.kill(agent.pid, signal.SIGKILL)
+        hasty_settings = changed(settings, tmp_path, scheduling={"retention_s": -1.0})
+        hasty = House(hasty_settings, yard.ledger, yard.store, yard.permits)
+        assert hasty.forget() == 2
+        assert yard.ledger.find(old.id) is None
+        assert yard.objects(old.id) == []
+        assert yard.job(running.id).state == State.RUNNING
+        assert hasty.sweep() == 1
+        assert yard.store.stat(unknown) is None

@@ -200,6 +200,12 @@ def _kill(pid: int) -> None:
         return
 
 
+def changed(settings: Settings, folder: Path, **sections: dict[str, object]) -> Settings:
+    """Settings with some values of some sections replaced, and a state folder below `folder`."""
+    updates = {name: getattr(settings, name).model_copy(update=values) for name, values in sections.items()}
+    return settings.model_copy(update={"state_dir": folder / "state", **updates})
+
+
 @contextmanager
 def yard_on(settings: Settings, folder: Path, *, reaping: bool = True) -> Iterator[Yard]:
     yard = Yard(settings, folder, reaping)

@@ -28,6 +28,16 @@ def gone(pid: int) -> bool:
         return True
 
 
+def free(path: Path) -> bool:
+    """Whether nobody holds the lock."""
+    with path.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return Settings(state_dir=tmp_path_factory.mktemp("state"), worker={"engine": "tests.engines.actions"})
@@ -165,8 +175,7 @@ def test_two_engines_never_share_a_device(engine: Engine, settings: Settings) ->
     thread = threading.Thread(target=start)
     thread.start()
     try:
-        with (settings.state_dir / "engines" / "cpu-0.lock").open() as lock, pytest.raises(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert not free(settings.state_dir / "engines" / "cpu-0.lock")
         assert not second.alive
         engine.kill()
         wait_until(lambda: second.alive, what="the second to take over")
@@ -197,8 +206,7 @@ def test_no_engine_outlives_its_agent(tmp_path: Path) -> None:
     os.kill(agent.pid, signal.SIGKILL)
     agent.wait()
     wait_until(lambda: gone(pid), what="the engine to end")
-    with (tmp_path / "engines" / "cpu-9.lock").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    wait_until(lambda: free(tmp_path / "engines" / "cpu-9.lock"), what="the device to be free")
 
 
 def test_an_engine_that_never_gets_ready_is_an_error(tmp_path: Path) -> None:

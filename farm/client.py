@@ -179,12 +179,18 @@ class Jobs:
         """A running job stops within one step. Conflict when it is over already."""
         return self._transport.ask(JobView, "POST", f"{_job_path(job_id)}/cancel")
 
-    def events(self, job_id: str | None = None, *, after: str | None = None) -> Iterator[Event]:
+    def events(
+        self, job_id: str | None = None, *, after: str | None = None, stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[Event]:
         """What happens to one job until it is over, or to all of yours for ever. `after`: the id of the last event
         that you have seen. Broken connections are opened again where they broke, so none is missed or told twice.
+        `stop` is asked before that.
+
+            for event in farm.jobs.events(job.id):
+                print(event.data["state"], event.data.get("progress"))
         """
         path = "/v1/events" if job_id is None else f"{_job_path(job_id)}/events"
-        for message in self._transport.messages(path, after):
+        for message in self._transport.messages(path, after, stop):
             event = _event(message)
             yield event
             if job_id is not None and event.over:

@@ -14,7 +14,7 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,9 +85,9 @@ class Transport:
         except ValidationError as error:
             raise UnexpectedAnswer(f"{self.url}{path} answered {answer.status_code}, but not as a farm does") from error
 
-    def messages(self, path: str, after: str | None) -> Iterator[Message]:
+    def messages(self, path: str, after: str | None, stop: Callable[[], bool]) -> Iterator[Message]:
         """An event stream, opened again after the last message whenever it breaks, until the farm says it is over
-        (204) or nothing has come for `patience_s`."""
+        (204), `stop` says so, or nothing has come for `patience_s`."""
         gave_up_at = time.monotonic() + self._patience_s
         pause_s = _FIRST_PAUSE_S
         while True:
@@ -105,11 +105,18 @@ class Transport:
                         yield message
             except httpx.HTTPError as error:
                 failure: Unavailable = Unreachable(_words(self.url, error))
+            except RuntimeError:
+                if self._http.is_closed:
+                    # by another thread of the caller's: that is an end, not a defect
+                    return
+                raise
             except Unavailable as error:
                 failure = error
             else:
                 # closed in good order: the farm limits how long one stream may live
                 failure, pause_s = Unreachable(f"{self.url} closed the event stream"), _FIRST_PAUSE_S
+            if stop():
+                return
             if time.monotonic() + pause_s > gave_up_at:
                 raise failure
             time.sleep(pause_s)

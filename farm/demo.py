@@ -42,22 +42,29 @@ class DemoFailed(FarmError):
 
 
 @contextmanager
-def demo_farm(say: Callable[[str], None]) -> Iterator[Client]:
-    """A farm of its own, with the tiny models on whatever this machine has. Its folder goes when all went well."""
+def demo_farm(say: Callable[[str], None], on_part: Callable[[str, str], None]) -> Iterator[Client]:
+    """A farm of its own, with the tiny models on whatever this machine has. Its folder goes when all went well.
+
+    `on_part` hears how its parts come up (farm.embedded.launched).
+    """
     tiny = [model.id for model in MODELS.values() if model.weights.tiny]
     folder = Path(tempfile.mkdtemp(prefix="wanfarm-demo-"))
     environment = {"WANFARM_WORKER__MODELS": str(tiny).replace("'", '"')}
     with (folder / "up.log").open("wb") as log:
         launched = Launched.start(folder / "farm", environment=environment, output=log)
         try:
-            notes = launched.wait_up()
+            notes = launched.wait_up(on_part=on_part)
             assert notes.key is not None
-            say(f"farm is up at {notes.url}")
             with Client(notes.url, notes.key) as client:
                 yield client
+        except KeyboardInterrupt:
+            say("ending the farm")
+            launched.stop(hurry=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         except BaseException:
             launched.stop(hurry=True)
-            say(f"the demo's farm is kept for a look: {folder}")
+            say(f"the farm's folder is kept for a look: {folder}")
             raise
         status = launched.stop(hurry=True)
     if status != 0:

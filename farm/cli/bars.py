@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _WORDS = {State.WAITING: "fetching inputs", State.SUCCEEDED: "done", State.CANCELLED: "cancelled"}
 _STYLES = {State.SUCCEEDED: "green", State.FAILED: "red", State.CANCELLED: "yellow", State.RUNNING: "cyan"}
+#: columns that a title, the words, the percentage and the time left want
+_WORDS_WIDE = 70
 #: what is on top when not every job fits the terminal
 _ORDER = [State.RUNNING, State.WAITING, State.QUEUED, State.FAILED, State.CANCELLED, State.SUCCEEDED]
 
@@ -74,13 +76,17 @@ def shown(follow: "Follow", out: "Output") -> Iterator[Callable[[], None]]:
 
     console = out.console(sys.stderr)
     bars = Bars(follow)
-    with Live(console=console, get_renderable=lambda: bars.render(console.height), refresh_per_second=8) as live:
+
+    def now() -> Any:
+        return bars.render(console.width, console.height)
+
+    with Live(console=console, get_renderable=now, refresh_per_second=8) as live:
         yield lambda: None
         live.refresh()
 
 
 class Lines:
-    """One line whenever a job's words change (a step alone is not worth one)."""
+    """One line for each change that is worth one: not every step, every place in the queue, every short phase."""
 
     def __init__(self, follow: "Follow", *, quiet: bool) -> None:
         self._follow, self._quiet = follow, quiet
@@ -88,19 +94,27 @@ class Lines:
 
     def show(self) -> None:
         for job in self._follow.jobs:
-            now = words(job).partition(", step")[0]
-            if self._quiet or self._said.get(job.id) == now:
+            now = self._stage(job)
+            if self._quiet or now is None or self._said.get(job.id) == now:
                 continue
             self._said[job.id] = now
+            text = words(job) if job.state is not State.RUNNING else now
             ending = f"  {took(job)}" if job.state is State.SUCCEEDED else ""
-            print(f"{time.strftime('%H:%M:%S')}  {title(job):32}  {now}{ending}".rstrip(), file=sys.stderr, flush=True)
+            print(f"{time.strftime('%H:%M:%S')}  {title(job):32}  {text}{ending}".rstrip(), file=sys.stderr, flush=True)
+
+    def _stage(self, job: "JobView") -> str | None:
+        if job.cancelling:
+            return "cancelling"
+        if job.state is not State.RUNNING:
+            return f"{job.state} {job.attempt}"
+        return str(job.phase) if job.phase in (Phase.LOADING, Phase.DENOISING, Phase.GENERATING) else None
 
 
 class Bars:
     def __init__(self, follow: "Follow") -> None:
         self._follow = follow
 
-    def render(self, height: int) -> Any:
+    def render(self, width: int, height: int) -> Any:
         from rich.console import Group
         from rich.text import Text
 
@@ -110,29 +124,31 @@ class Bars:
         if len(jobs) > room:
             # those that move are worth the space; within a state the order that was given stays
             shown_jobs = sorted(jobs, key=lambda job: _ORDER.index(job.state))[:room]
-        lines: list[Any] = [self._table(shown_jobs)]
+        lines: list[Any] = [self._table(shown_jobs, width)]
         if len(jobs) > 1:
             lines.append(Text(summary(jobs), style="dim"))
         return Group(*lines)
 
-    def _table(self, jobs: "Sequence[JobView]") -> Any:
+    def _table(self, jobs: "Sequence[JobView]", width: int) -> Any:
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
 
+        # on a narrow terminal the words stay and the picture shrinks
+        bar = max(4, min(24, width - _WORDS_WIDE))
         table = Table.grid(padding=(0, 2))
-        table.add_column(no_wrap=True)
-        table.add_column(width=24)
-        table.add_column(no_wrap=True, overflow="ellipsis")
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, min(32, width - bar - 50)))
+        table.add_column(width=bar)
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(24, width - bar - 60))
         table.add_column(no_wrap=True, justify="right", min_width=4)
-        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, min_width=9)
         for job in jobs:
             style = _STYLES.get(job.state, "dim")
             started = job.state in (State.RUNNING, State.SUCCEEDED)
             left_s = self._follow.left_s(job.id) if job.state is State.RUNNING else None
             table.add_row(
                 Text(title(job)),
-                ProgressBar(total=1.0, completed=job.progress, width=24, complete_style=style, finished_style=style),
+                ProgressBar(total=1.0, completed=job.progress, width=bar, complete_style=style, finished_style=style),
                 Text(words(job), style=style),
                 Text(f"{job.progress:.0%}" if started else ""),
                 Text(f"{duration(left_s)} left" if left_s is not None else took(job) if job.over else "", style="dim"),

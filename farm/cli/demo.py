@@ -1,9 +1,10 @@
 """`wanfarm demo`: everything once, from nothing to files in out/. What it does is farm.demo's; this shows it."""
 
 import signal
+import sys
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Self
 
 import click
 
@@ -12,6 +13,9 @@ from farm.cli.session import Session, runs_here
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.status import Status
+
+    from farm.cli.output import Output
     from farm.demo import Made
 
 
@@ -29,8 +33,8 @@ def demo(session: Session, out: Path) -> int:
     # a `kill` must end the farm too, and tidily
     signal.signal(signal.SIGTERM, _interrupt)
     say = session.out.say
-    say("starting a farm: redis, s3, gateway, io, beat, worker (the first start builds tiny models)")
-    with demo_farm(say) as client:
+    with Starting(session.out) as starting, demo_farm(say, starting.hear) as client:
+        starting.done(client.url)
         jobs = submit_shots(client)
         say(f"{len(jobs)} shots are submitted")
         ended = follow_to_the_end(session, client, jobs)
@@ -38,6 +42,40 @@ def demo(session: Session, out: Path) -> int:
         say("ending the farm")
     _tell(session, made, out)
     return 0 if all(one.files is not None for one in made) else 1
+
+
+class Starting:
+    """How the farm comes up: one line that fills on a terminal, a line per part anywhere else."""
+
+    def __init__(self, out: "Output") -> None:
+        self._phases: dict[str, str] = {}
+        self._status: Status | None = None
+        self._out = out
+        if sys.stderr.isatty():
+            self._status = out.console(sys.stderr).status("starting a farm")
+            self._status.start()
+        else:
+            out.say("starting a farm")
+
+    def hear(self, part: str, phase: str) -> None:
+        self._phases[part] = phase
+        if self._status is None:
+            if phase in ("ready", "down"):
+                self._out.say(f"  {part} {'is ready' if phase == 'ready' else 'died and is started again'}")
+            return
+        words = [f"[green]{name}[/]" if now == "ready" else f"[dim]{name}[/]" for name, now in self._phases.items()]
+        self._status.update(f"starting a farm: {' '.join(words)}")
+
+    def done(self, url: str) -> None:
+        self.__exit__()
+        self._out.say(f"a farm is up at {url}: {', '.join(self._phases)}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -69,7 +69,7 @@ class Follow:
         """The tenant's stream. Without it (too many streams, no farm) the looks alone go on."""
         while not self._stop.is_set():
             try:
-                for event in self._client.jobs.events():
+                for event in self._client.jobs.events(stop=self._stop.is_set):
                     if self._stop.is_set():
                         return
                     if event.job in self._jobs:

@@ -41,6 +41,9 @@ def up(session: Session, port: int | None, host: str | None) -> int:
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    # its questions during a start are no news, and connections that are refused then no trouble
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
     return stack.run()
 
 

@@ -116,9 +116,13 @@ class StateFolder:
     def write_private(self, path: Path, text: str) -> None:
         """Replace `path` in one step, readable by its owner only."""
         handle, temporary = tempfile.mkstemp(dir=self.path, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(text)
-        Path(temporary).replace(path)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as out:
+                out.write(text)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
 
 
 def _read_json(path: Path) -> dict[str, Any]:

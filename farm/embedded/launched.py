@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Self
 
@@ -55,13 +55,22 @@ class Launched:
     def __exit__(self, *_: object) -> None:
         self.stop(hurry=True)
 
-    def wait_up(self, timeout_s: float = 120.0) -> ClientNotes:
-        """Address and keys, once every part is ready. FarmError when it ends instead or takes longer."""
+    def wait_up(
+        self, timeout_s: float = 120.0, on_part: Callable[[str, str], None] = lambda _part, _phase: None
+    ) -> ClientNotes:
+        """Address and keys, once every part is ready. `on_part` hears each part's phase when it changes. FarmError
+        when the farm ends instead or takes longer."""
+        told: dict[str, str] = {}
         end = time.monotonic() + timeout_s
         while True:
             if (status := self.process.poll()) is not None:
                 raise FarmError(f"the farm did not come up (exit status {status}); logs: {self.folder.logs}")
             running, notes = self.folder.running(), self.folder.client()
+            phases = {name: part["phase"] for name, part in (running or {}).get("parts", {}).items()}
+            for name, phase in phases.items():
+                if told.get(name) != phase:
+                    on_part(name, phase)
+            told = phases
             if running and running["up"] and running["pid"] == self.process.pid and notes is not None:
                 return notes
             if time.monotonic() > end:

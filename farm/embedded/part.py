@@ -1,5 +1,6 @@
 """One process of the farm: how it is started, when it is ready, how often it died. It decides nothing by itself."""
 
+import logging
 import os
 import shutil
 import signal
@@ -11,6 +12,8 @@ from enum import IntEnum, StrEnum
 from pathlib import Path
 
 from farm import lifeline
+
+log = logging.getLogger(__name__)
 
 #: a part that ran this long before it died starts over with the shortest backoff
 STEADY_S = 30.0
@@ -82,9 +85,19 @@ class Child:
         return self._process.pid if self._process else None
 
     def start(self, now: float) -> None:
+        """Start it; when the machine does not let us (a full disk, no more processes), later again."""
+        try:
+            self._process = self._spawn()
+        except OSError as error:
+            log.error("%s cannot be started: %s", self.part.name, error)
+            self._fall(now)
+            return
+        self.phase, self._started_at = Phase.STARTING, now
+
+    def _spawn(self) -> "subprocess.Popen[bytes]":
         self.set_log_aside()
         with self.log.open("ab") as out:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 lifeline.bound(self.part.command),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -95,7 +108,13 @@ class Child:
                 pass_fds=self.part.files,
                 process_group=0,
             )
-        self.phase, self._started_at = Phase.STARTING, now
+
+    def _fall(self, now: float) -> None:
+        """It does not run: the next start is due after a pause that grows."""
+        steady = self.phase is Phase.READY and now - self._started_at > STEADY_S
+        self._streak = 0 if steady else self._streak + 1
+        self.again_at = now + min(self._backoff_max_s, self._backoff_s * 2 ** max(0, self._streak - 1))
+        self.phase = Phase.DOWN
 
     def exited(self, now: float) -> int | None:
         """The exit status (negative: a signal) when the process has just ended, else None. Sets the next start."""
@@ -112,10 +131,7 @@ class Child:
         if self.phase is Phase.STOPPING:
             self.phase = Phase.ENDED
             return status
-        steady = self.phase is Phase.READY and now - self._started_at > STEADY_S
-        self._streak = 0 if steady else self._streak + 1
-        self.again_at = now + min(self._backoff_max_s, self._backoff_s * 2 ** max(0, self._streak - 1))
-        self.phase = Phase.DOWN
+        self._fall(now)
         return status
 
     def check_ready(self, now: float) -> bool:

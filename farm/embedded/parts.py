@@ -9,7 +9,7 @@ from farm.embedded.part import Part, Rank
 from farm.embedded.plan import Plan
 from farm.embedded.readiness import Roll, bucket_there, gateway_answers, redis_answers
 
-#: seconds that the gateway lets running requests end before it drops them (event streams never end by themselves)
+#: seconds that running requests get to end: less than embedded.stop_s, after which the gateway is killed
 _GATEWAY_GRACE_S = 4
 _QUIET_CELERY = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
@@ -46,7 +46,7 @@ def parts_of(plan: Plan, folder: StateFolder, *, gateway_socket: int) -> list[Pa
         Part(
             name="gateway",
             rank=Rank.SERVICE,
-            command=_gateway(plan, gateway_socket),
+            command=_gateway(gateway_socket),
             ready=gateway_answers(plan.url),
             address=plan.url,
             files=(gateway_socket,),
@@ -70,13 +70,11 @@ def _runs() -> bool:
     return True
 
 
-def _gateway(plan: Plan, socket: int) -> Sequence[str]:
-    gateway = plan.settings.gateway
+def _gateway(socket: int) -> Sequence[str]:
+    # the gateway's own configuration, then what is decided here
     return [
-        *(sys.executable, "-m", "gunicorn", "--config", "python:farm.embedded.gunicorn_conf"),
-        *("--bind", f"fd://{socket}", "--worker-class", "gthread", "--no-control-socket"),
-        *("--workers", str(gateway.processes), "--threads", str(gateway.threads)),
-        *("--graceful-timeout", str(_GATEWAY_GRACE_S), "--keep-alive", "30"),
+        *(sys.executable, "-m", "gunicorn", "--config", "python:api.gunicorn_conf"),
+        *("--bind", f"fd://{socket}", "--graceful-timeout", str(_GATEWAY_GRACE_S)),
         "api.app:create_app()",
     ]
 

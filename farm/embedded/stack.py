@@ -61,11 +61,12 @@ class Stack:
     def __init__(self, settings: Settings, say: Callable[[Report], None]) -> None:
         self.folder = StateFolder(settings.state_dir)
         self._given = settings
-        self._say = say
+        self._hear = say
         self._children: list[Child] = []
         self._signals = 0
         self._announced = 0
         self._up = False
+        self._noted = True
         self._notes: ClientNotes | None = None
         #: keys were made at this start, so they should be shown
         self.new_keys = False
@@ -118,7 +119,7 @@ class Stack:
             self._up = True
             self._write_running()
             self._say(Report("up", detail=self._plan.url if self._plan else ""))
-        if [(child.phase, child.pid) for child in self._children] != before:
+        if not self._noted or [(child.phase, child.pid) for child in self._children] != before:
             self._write_running()
 
     def _bury(self, now: float) -> None:
@@ -186,6 +187,13 @@ class Stack:
     def _stop_s(self) -> float:
         return self._given.embedded.stop_s
 
+    def _say(self, report: Report) -> None:
+        try:
+            self._hear(report)
+        except OSError as error:
+            # nobody can be told (a full disk, a terminal that is gone); the farm goes on
+            log.warning("could not say %s: %s", report, error)
+
     # --- around the loop
     def _make_children(self, plan: Plan, gateway_socket: int) -> list[Child]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("WANFARM_")}
@@ -207,7 +215,14 @@ class Stack:
             for child in self._children
         }
         url = self._plan.url if self._plan else None
-        self.folder.write_running({"pid": os.getpid(), "up": self._up, "url": url, "parts": parts})
+        try:
+            self.folder.write_running({"pid": os.getpid(), "up": self._up, "url": url, "parts": parts})
+        except OSError as error:
+            # a full disk must not end what keeps the farm up
+            log.warning("could not note what runs: %s", error)
+            self._noted = False
+        else:
+            self._noted = True
 
     @contextmanager
     def _listening_to_signals(self) -> Iterator[socket.socket]:

@@ -16,7 +16,7 @@ from farm.jobs.job import Job
 from farm.reporting import report_of
 from farm.store import result_prefix, upload_key
 from farm.wire import task_ids
-from farm.wire.model_ids import TINY
+from farm.wire.model_ids import tiny_of
 from farm.wire.report import Report
 
 #: jobs that a list goes back, and how many are read at a time
@@ -51,7 +51,7 @@ def prepared(draft: Draft) -> Draft:
 
 def _stand_in(draft: Draft) -> Draft:
     """Only where nothing but tiny models is offered; in its own shape, as a large clip would take it minutes."""
-    offered, tiny = services().submissions.pools.offered(), TINY.get(draft.model or "")
+    offered, tiny = services().submissions.pools.offered(), tiny_of(draft.model or "")
     if draft.model in offered or tiny not in offered:
         return draft
     return replace(draft, model=tiny, resolution=None, aspect=None, frames=None, seconds=None, fps=None, steps=None)

@@ -4,6 +4,7 @@ from flask import Blueprint, Response, request
 
 from api.auth import authenticate, bearer_or_header, tenant
 from api.dialect import Dialect, answer
+from api.limits import count_submission
 from api.results import links
 from api.services import renderers, services
 from farm.jobs.errors import FaultCode, NotFound, Unauthorized, Unavailable
@@ -41,6 +42,7 @@ def health() -> Response:
 @blueprint.post("/generate")
 def generate() -> Response:
     draft = selfhosted.parse_create(parse_object(request.get_data(cache=False)))
+    count_submission()
     here = services()
     # a tiny model stands in for the real one on a machine without a GPU: its own shape, or it would take minutes
     if not here.submissions.model_for(draft).weights.tiny:

@@ -150,7 +150,7 @@ def _tools() -> list[wiro_catalog.Tool]:
     here, offered = services(), offered_models()
     tools = []
     for slug, meaning in model_ids.TABLE[wiro.DIALECT].items():
-        name = meaning.model if meaning.model in offered else model_ids.TINY.get(meaning.model)
+        name = meaning.model if meaning.model in offered else model_ids.tiny_of(meaning.model)
         if name not in offered or name not in MODELS:
             continue
         rates = {word: rate for word in AREAS if (rate := here.prices.rate_of_word(name, word)) is not None}

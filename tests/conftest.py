@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bad_servers import serve  # noqa: F401 - a fixture for everyone
@@ -24,6 +25,22 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped under CI: {report.longrepr}"
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Tables that tests filled cell by cell, record_property("cell", [table, row, column, text]), whoever ran them."""
+    tables: dict[str, dict[str, dict[str, str]]] = {}
+    for report in terminalreporter.stats.get("passed", []):
+        for name, cell in report.user_properties:
+            if name == "cell":
+                table, row, column, text = cell
+                tables.setdefault(table, {}).setdefault(row, {})[column] = text
+    for title, rows in tables.items():
+        columns = sorted({column for row in rows.values() for column in row})
+        terminalreporter.section(title)
+        terminalreporter.write_line(f"{'':12}" + "".join(f"{column:>17}" for column in columns))
+        for name, row in rows.items():
+            terminalreporter.write_line(f"{name:12}" + "".join(f"{row.get(c, '?'):>17}" for c in columns))
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float = 30.0, what: str = "condition") -> None:

@@ -63,14 +63,6 @@ TABLE: dict[str, dict[str, Meaning]] = {
     "openai": {},
 }
 
-#: on a machine without a GPU, what shows the same plumbing in a second (the catalog's `-tiny` entries draw noise)
-TINY = {
-    ANIMATE: "wan2.2-animate-14b-tiny",
-    TURBO_T2V: "wan2.2-t2v-a14b-tiny",
-    TURBO_I2V: "wan2.2-i2v-a14b-tiny",
-    "wan2.2-i2v-a14b": "wan2.2-i2v-a14b-tiny",
-}
-
 OPENAI_DEFAULTS = ("sora-2", "sora-2-pro", "sora-2-2025-10-06", "sora-2-pro-2025-10-06", "sora-2-2025-12-08")
 
 
@@ -95,3 +87,8 @@ def dialect_model(dialect: str, model: str, task: str | None) -> str | None:
 
 def _plain(model_id: str) -> str:
     return model_id.strip().lower().replace(" ", "-").replace("_", "-").replace(".", "-")
+
+
+def tiny_of(model: str) -> str:
+    """The catalog's tiny twin of an entry: on a machine without a GPU it shows the same plumbing in a second."""
+    return f"{model}-tiny"

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
-from dialect_parts import ANIMATE, I2V, PUBLIC, T2V, Worker
+from dialect_parts import ANIMATE, I2V, PUBLIC, T2V, Worker, clip
 from flask import Flask
 from receiver import Receiver
 from redis import Redis
@@ -19,6 +22,7 @@ from farm.intake.intake import Intake
 from farm.permits import Permits
 from farm.submit import Submissions
 from models.catalog import MODELS
+from tests.api.api_parts import picture
 
 
 @pytest.fixture
@@ -43,9 +47,8 @@ def app(settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> It
     found: Services = made.extensions["wanfarm"]
     # the documents name hosts of the internet, which tests do not ask: every name there is has a public address
     intake = Intake(settings, found.store, Guard(settings.intake, resolver=lambda _name, _s: [PUBLIC]))
-    submissions = Submissions(
-        settings, found.ledger, found.store, Permits(settings), intake=intake, price=found.prices.hold
-    )
+    wake, price = Permits(settings), found.prices.hold
+    submissions = Submissions(settings, found.ledger, found.store, wake, intake=intake, price=price)
     made.extensions["wanfarm"] = replace(found, submissions=submissions)
     yield made
     found.redis.close()
@@ -66,6 +69,19 @@ def door(app: Flask, worker: Worker) -> Iterator[str]:
     Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Iterator[str]:
+    """An address with character.png and motion.mp4 (one second) below it."""
+    (tmp_path / "character.png").write_bytes(picture())
+    (tmp_path / "motion.mp4").write_bytes(clip())
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture

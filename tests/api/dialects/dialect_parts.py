@@ -1,10 +1,13 @@
 """What the tests of the dialects share: a worker's moves with intake, and each dialect as a client uses it."""
 
+import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import av
+import numpy as np
 from werkzeug.test import TestResponse
 
 from farm.jobs.errors import FarmError, FaultCode, JobFault
@@ -21,6 +24,19 @@ PICTURE, CLIP = "https://example.com/character.png", "https://example.com/motion
 SLUG = "Wan-AI/Wan2.2-I2V-A14B"
 
 
+def clip(seconds: int = 1, fps: int = 16) -> bytes:
+    """A real MP4 of plain pictures."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="mp4") as box:
+        stream: Any = box.add_stream("libx264", rate=fps)
+        stream.width = stream.height = 64
+        for n in range(seconds * fps):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), n * 8 % 256, np.uint8), "rgb24")
+            box.mux(stream.encode(frame))
+        box.mux(stream.encode())
+    return out.getvalue()
+
+
 class Worker(Hand):
     """The hand of the gateway's tests, which also takes inputs in."""
 
@@ -29,7 +45,8 @@ class Worker(Hand):
         while (claim := self.ledger.claim(INTAKE_POOL, "desk")) is not None:
             inputs = {
                 role: InputRef(
-                    sha256="ab" * 32, key=f"inputs/{claim.job.tenant}/x", content_type="x/y", size=1, width=64, height=64,
+                    sha256="ab" * 32, key=f"inputs/{claim.job.tenant}/x", content_type="x/y", size=1,
+                    width=64, height=64,
                     seconds=4.0 if role == "video" else None,
                 )
                 for role in claim.job.spec.inputs

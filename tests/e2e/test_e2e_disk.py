@@ -39,9 +39,12 @@ def test_a_store_that_refuses_is_waited_for(tmp_path: Path) -> None:
         job = farm.submit("ok")
         farm.wait_over(job)
 
-        bucket.rename(bucket.with_name("elsewhere"))  # the server answers, and refuses
+        # a file where the bucket was: the server answers, and refuses
+        bucket.rename(bucket.with_name("elsewhere"))
+        bucket.touch()
         waiting = farm.submit("ok")
         farm.wait(lambda: ledger.find(waiting).phase == Phase.UPLOADING, "an upload that is refused")
+        bucket.unlink()
         bucket.with_name("elsewhere").rename(bucket)
 
         assert [one.state for one in farm.wait_over(job, waiting)] == [State.SUCCEEDED] * 2

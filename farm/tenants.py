@@ -13,17 +13,16 @@ import threading
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, cast
 
 from redis import Redis
-from redis.exceptions import RedisError
 
 from farm.config import Settings
-from farm.jobs.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from farm.jobs.errors import Conflict, InvalidRequest, NotFound
+from farm.ledger.connection import mapped
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 #: characters of the public key id (it finds the record) and of the secret behind it: 28 x log2(62) = 166 bits
@@ -72,11 +71,12 @@ class Key:
 
 @dataclass(frozen=True)
 class Principal:
-    """Who a request speaks for."""
+    """Who a request speaks for. `paced`: its tenant has a request rate, so submissions are counted."""
 
     tenant: str
     role: Role
     key_id: str
+    paced: bool = False
 
 
 class Tenants:
@@ -104,7 +104,7 @@ class Tenants:
         tenant = _checked(
             replace(Tenant(tenant_id, name or tenant_id, created_ms=int(self._wall_s() * 1000)), **_known(limits))
         )
-        with _mapped(), self._redis.pipeline(transaction=True) as pipe:
+        with mapped(), self._redis.pipeline(transaction=True) as pipe:
             pipe.sadd(self._all, tenant_id)
             for field, value in _stored(tenant).items():
                 pipe.hsetnx(self._tenant(tenant_id), field, value)
@@ -116,21 +116,22 @@ class Tenants:
     def get(self, tenant_id: str) -> Tenant | None:
         if not _TENANT.fullmatch(tenant_id):
             return None
-        with _mapped():
+        with mapped():
             raw = cast("dict[str, str]", self._redis.hgetall(self._tenant(tenant_id)))
         return _loaded(raw) if raw.get("id") else None
 
     def list(self) -> Sequence[Tenant]:
-        with _mapped():
+        with mapped():
             ids = sorted(cast("set[str]", self._redis.smembers(self._all)))
         return [tenant for tenant_id in ids if (tenant := self.get(tenant_id))]
 
     def set(self, tenant_id: str, **changes: Any) -> Tenant:
-        """Change name or limits; None removes a limit. Raises NotFound, InvalidRequest."""
+        """Change name or limits; None removes a limit. A first request rate begins within gateway.key_cache_s.
+        Raises NotFound, InvalidRequest."""
         tenant = _checked(replace(self._existing(tenant_id), **_known(changes)))
         stored = _stored(tenant)
         gone = [field for field in changes if field not in stored]
-        with _mapped(), self._redis.pipeline(transaction=True) as pipe:
+        with mapped(), self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(self._tenant(tenant_id), mapping=stored)
             if gone:
                 pipe.hdel(self._tenant(tenant_id), *gone)
@@ -153,7 +154,7 @@ class Tenants:
         key_id, shown = _key_id(text), text[: len(f"wf_{env}_") + _ID_CHARS]
         key = Key(key_id, tenant_id, role, shown, name, int(self._wall_s() * 1000))
         record: dict[Any, Any] = {field: value for field, value in asdict(key).items() if field != "last_used"}
-        with _mapped(), self._redis.pipeline(transaction=True) as pipe:
+        with mapped(), self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(self._key(key_id), mapping={**record, "sha256": _digest(text)})
             pipe.sadd(self._keys(tenant_id), key_id)
             pipe.execute()
@@ -162,7 +163,7 @@ class Tenants:
     def keys(self, tenant_id: str) -> Sequence[Key]:
         """Oldest first."""
         self._existing(tenant_id)
-        with _mapped():
+        with mapped():
             ids = sorted(cast("set[str]", self._redis.smembers(self._keys(tenant_id))))
             records = [cast("dict[str, str]", self._redis.hgetall(self._key(key_id))) for key_id in ids]
             used = cast("list[str | None]", self._redis.hmget(self._used, ids)) if ids else []
@@ -171,7 +172,7 @@ class Tenants:
 
     def revoke_key(self, key_id: str) -> None:
         """Effective everywhere within gateway.key_cache_s. Raises NotFound."""
-        with _mapped():
+        with mapped():
             tenant = cast("str | None", self._redis.hget(self._key(key_id), "tenant"))
             if tenant is None:
                 raise NotFound(f"no key {key_id!r}")
@@ -195,13 +196,17 @@ class Tenants:
 
     def _look_up(self, text: str, digest: str) -> Principal | None:
         key_id = _key_id(text)
-        with _mapped():
+        with mapped():
             raw = cast("dict[str, str]", self._redis.hgetall(self._key(key_id)))
             if not hmac.compare_digest(raw.get("sha256", ""), digest):
                 return None
-            # a hash of its own: written into the key's record it could revive one that was just revoked
-            self._redis.hset(self._used, key_id, time.strftime("%Y-%m-%d", time.gmtime(self._wall_s())))
-        return Principal(raw["tenant"], Role(raw["role"]), key_id)
+            tenant = raw["tenant"]
+            with self._redis.pipeline(transaction=False) as pipe:
+                # a hash of its own: written into the key's record it could revive one that was just revoked
+                pipe.hset(self._used, key_id, time.strftime("%Y-%m-%d", time.gmtime(self._wall_s())))
+                pipe.hexists(self._tenant(tenant), "rate_per_minute")
+                paced = bool(pipe.execute()[1])
+        return Principal(tenant, Role(raw["role"]), key_id, paced)
 
     def _existing(self, tenant_id: str) -> Tenant:
         tenant = self.get(tenant_id)
@@ -298,14 +303,6 @@ def _loaded_key(raw: Mapping[str, str], last_used: str | None) -> Key:
     return Key(
         raw["id"], raw["tenant"], Role(raw["role"]), raw["shown"], raw["name"], int(raw["created_ms"]), last_used
     )
-
-
-@contextmanager
-def _mapped() -> Iterator[None]:
-    try:
-        yield
-    except RedisError as error:
-        raise Unavailable("the ledger's Redis does not answer") from error
 
 
 class _Memory:

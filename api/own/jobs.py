@@ -112,8 +112,7 @@ def job_of(job_id: str) -> Job:
 
 def show(job: Job) -> JobView:
     """A job as its owner sees it now."""
-    position = services().ledger.position(job) if job.state is State.QUEUED else None
-    return view_job(job, position=position, eta_s=eta_s(job, int(time.time() * 1000)), links=links(job))
+    return view_job(job, eta_s=eta_s(job, int(time.time() * 1000)), links=links(job))
 
 
 def _check_id(job_id: str) -> None:

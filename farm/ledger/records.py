@@ -79,8 +79,8 @@ def _dumps(plain: Any) -> str:
 
 
 def decode(answer: Sequence[Any]) -> Job:
-    """A Job from lib/read.lua's {id, record, body, result, lease_until_ms}."""
-    job_id, pairs, body_text, result, lease = answer
+    """A Job from lib/read.lua's {id, record, body, result, lease_until_ms, position}."""
+    job_id, pairs, body_text, result, lease, position = answer
     record = dict(zip(pairs[::2], pairs[1::2], strict=True))
     body = json.loads(body_text)
     state = State(record["state"])
@@ -124,6 +124,7 @@ def decode(answer: Sequence[Any]) -> Job:
         batch=record.get("batch"),
         phase_ms=_int(record.get("phase_ms")),
         erased="erased" in record,
+        position=_int(position),
     )
 
 

@@ -128,9 +128,7 @@ class Links:
     expires_at: datetime
 
 
-def view_job(
-    job: Job, *, position: int | None = None, eta_s: float | None = None, links: Links | None = None
-) -> JobView:
+def view_job(job: Job, *, eta_s: float | None = None, links: Links | None = None) -> JobView:
     """`links` to the files of a committed result; without them the result is left out."""
     spec, running, over = job.spec, job.state is State.RUNNING, job.state in TERMINAL
     return JobView(
@@ -142,7 +140,7 @@ def view_job(
         progress=1.0 if job.state is State.SUCCEEDED else job.progress,
         step=job.step,
         steps=job.steps or spec.steps,
-        position=position,
+        position=job.position,
         eta_s=eta_s,
         attempt=job.attempt,
         max_attempts=job.max_attempts,

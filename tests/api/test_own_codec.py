@@ -206,7 +206,7 @@ FILES = Artifacts("v", "p", "r", 1234, "cd" * 32, 832, 480, 81, 16.0, 5.0625)
 def test_a_job_reads_as_it_was_written() -> None:
     links = Links("http://v", "http://p", "http://r", datetime(2026, 2, 21, 16, tzinfo=UTC))
     for job in (JOB, replace(JOB, state=State.SUCCEEDED, artifacts=FILES, finished_ms=1_771_686_099_000)):
-        view = view_job(job, position=None, eta_s=3.5, links=links)
+        view = view_job(job, eta_s=3.5, links=links)
         text = view.model_dump_json()
         assert JobView.model_validate_json(text) == view
         assert '"created_at":"2026-02-21T15:01:21Z"' in text

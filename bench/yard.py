@@ -63,7 +63,7 @@ def yard() -> Iterator[Yard]:
         state, config = Path(folder) / "state", Path(folder) / "bench.toml"
         config.write_text(tomli_w.dumps({"worker": {"devices": "cpu", "engine": "bench.noop_engine"}}))
         environment = {name: value for name, value in os.environ.items() if not name.startswith("WANFARM_")}
-        command = [sys.executable, "-m", "farm.cli", "--config", str(config), "--state-dir", str(state), "up"]
+        command = [sys.executable, "-m", "farm.cli", "up", "--config", str(config), "--state-dir", str(state)]
         with (Path(folder) / "up.log").open("wb") as log:
             up = subprocess.Popen(
                 command, cwd=folder, env={**environment, "PYTHONPATH": str(ROOT)}, stdout=log, stderr=log

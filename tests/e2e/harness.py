@@ -61,7 +61,7 @@ class Farm:
         """`wanfarm up`, until every part is ready and `workers` agents have an engine."""
         with (self.folder / "up.log").open("ab") as log:
             self.up = subprocess.Popen(
-                [sys.executable, "-m", "farm.cli", "--config", self.config, "--state-dir", self.state_dir, "up"],
+                [sys.executable, "-m", "farm.cli", "up", "--config", self.config, "--state-dir", self.state_dir],
                 cwd=self.folder,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,

@@ -26,7 +26,8 @@ T2V, I2V = "wan2.2-t2v-a14b-tiny", "wan2.2-ti2v-5b-tiny"
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     """One worker that renders with the real pipelines on tiny weights."""
-    with Farm(tmp_path_factory.mktemp("real"), {"worker": {"engine": "farm.engine.child"}}) as farm:
+    settings = {"worker": {"engine": "farm.engine.child"}, "lease": {"stuck_s": 60.0, "cancel_grace_s": 30.0}}
+    with Farm(tmp_path_factory.mktemp("real"), settings) as farm:
         yield farm.start()
 
 
@@ -83,8 +84,8 @@ def test_post_to_download_and_the_same_frames_again(farm: Farm, tmp_path: Path) 
 
     again = subprocess.run(
         [
-            *(sys.executable, "-m", "farm.cli", "--json", "--state-dir", farm.state_dir),
-            *("rerender", files.recipe, "--to", tmp_path / "again"),
+            *(sys.executable, "-m", "farm.cli", "rerender", files.recipe, "--json"),
+            *("--state-dir", farm.state_dir, "--to", tmp_path / "again"),
         ],
         capture_output=True,
         text=True,
@@ -115,7 +116,7 @@ def test_a_cancel_leaves_the_model_warm_and_the_next_job_right(farm: Farm, tmp_p
     [before] = farm.wait_over(farm.submit("the same", **{**SHOT, "model": T2V}))
     engines = farm.pids("engine")
 
-    long_id = farm.submit("too long", **{**SHOT, "model": T2V, "width": 512, "height": 512, "frames": 81, "steps": 100})
+    long_id = farm.submit("too long", **{**SHOT, "model": T2V, "width": 256, "height": 256, "frames": 81, "steps": 100})
     ledger = farm.ledger()
     farm.wait(lambda: (job := ledger.find(long_id)) and job.phase == Phase.DENOISING and job.step, "a step")
     with farm.client as client:

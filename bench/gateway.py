@@ -184,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 *(p50(took["farm"]) / p50(took["bare"]), p99(took["farm"]) / p99(took["bare"])),
             ),
         ],
-        f"gunicorn {gateway.processes} x {gateway.threads} threads, {asked.clients} kept-alive clients here; aim: no slower",
+        f"gunicorn {gateway.processes} x {gateway.threads} threads, {asked.clients} kept-alive clients; aim: no slower",
     )
 
 

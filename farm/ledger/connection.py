@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
@@ -51,3 +52,10 @@ def mapped() -> Iterator[None]:
         raise
     except (RedisError, OSError) as error:
         raise Unavailable(f"the ledger does not answer ({type(error).__name__})") from error
+
+
+def stream_entries(answer: Any) -> list[tuple[str, dict[str, str]]]:
+    """(id, fields) of what XREAD or XREADGROUP answered for one stream, in the shape of either protocol of Redis."""
+    if isinstance(answer, dict):
+        return [(entry_id, fields) for lists in answer.values() for entries in lists for entry_id, fields in entries]
+    return [(entry_id, fields) for _, entries in answer or () for entry_id, fields in entries]

@@ -56,7 +56,8 @@ class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox):
 
         A call that is said again with the same `nonce` within a few seconds finds the lease that the first one took.
         """
-        answer = self.run("claim", pool, worker, loaded or "", permit or "", nonce or uuid4().hex)
+        # durable, because an attempt number that a crash of Redis took back would be given out twice
+        answer = self.run("claim", pool, worker, loaded or "", permit or "", nonce or uuid4().hex, durable=True)
         if not answer:
             return None
         attempt, job = answer

@@ -6,7 +6,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from farm.jobs.states import State
-from farm.ledger.connection import mapped
+from farm.ledger.connection import mapped, stream_entries
 from farm.ledger.outcomes import OutboxEntry
 from farm.ledger.scripts import Scripted
 
@@ -33,9 +33,9 @@ class Outbox(Scripted):
         claimed: Any = self._redis.xautoclaim(key, _GROUP, consumer, min_idle_time=stale_ms, count=count)
         entries = [entry for entry in claimed[1] if entry and entry[1]]
         if not entries:
-            answer: Any = self._redis.xreadgroup(_GROUP, consumer, {key: ">"}, count=count, block=block_ms or None)
-            streams = answer.items() if isinstance(answer, dict) else answer or []
-            entries = [entry for _, batch in streams for entry in batch]
+            entries = stream_entries(
+                self._redis.xreadgroup(_GROUP, consumer, {key: ">"}, count=count, block=block_ms or None)
+            )
         return [
             OutboxEntry(entry_id, fields["job"], fields["tenant"], State(fields["state"]))
             for entry_id, fields in entries

@@ -10,7 +10,7 @@ from typing import Any, cast
 from farm.jobs.ids import is_job_id
 from farm.jobs.job import Job, JobEvent, Page
 from farm.jobs.states import State
-from farm.ledger.connection import mapped
+from farm.ledger.connection import mapped, stream_entries
 from farm.ledger.records import decode
 from farm.ledger.scripts import Scripted
 
@@ -134,9 +134,7 @@ class Reading(Scripted):
 
     def _entries(self, key: str, after: str, block_ms: int, count: int) -> list[tuple[str, dict[str, str]]]:
         with mapped():
-            answer: Any = self._redis.xread({key: after}, count=count, block=block_ms or None)
-        streams = answer.items() if isinstance(answer, dict) else answer or []
-        return [(entry_id, fields) for _, entries in streams for entry_id, fields in entries]
+            return stream_entries(self._redis.xread({key: after}, count=count, block=block_ms or None))
 
     def last_event_id(self, tenant: str) -> str:
         with mapped():

@@ -17,6 +17,10 @@ for n = 1, count do
   if key ~= '' then
     local idem = Key.idem(tenant, key)
     known = seen[idem] or redis.call('GET', idem)
+    if known and not seen[idem] and redis.call('EXISTS', Key.job((string.match(known, '^%S+')))) == 0 then
+      -- its job was forgotten meanwhile
+      known = false
+    end
     if not known then seen[idem] = id .. ' ' .. sha end
   end
   if owner then

@@ -1,7 +1,7 @@
 """When Redis is away, full, or has forgotten the scripts: one kind of error, and nothing half-written."""
 
 import pytest
-from ledger_parts import ARTIFACTS, admit, claimed, new_job
+from ledger_parts import ARTIFACTS, admit, audit, claimed, new_job
 from redis import Redis
 
 from farm.config import RedisSettings, Settings
@@ -95,3 +95,24 @@ def test_several_farms_share_a_database(redis: Redis, redis_settings: RedisSetti
     assert farms[1].claim("gpu", "w") is None
     assert farms[0].claim("gpu", "w") is not None
     assert {key.partition(":")[0] for key in redis.keys("*")} == {"one", "two"}
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_both_protocols_of_redis_are_understood(
+    protocol: int, redis_settings: RedisSettings, ledger_settings: Settings, redis: Redis
+) -> None:
+    with Redis.from_url(redis_settings.ledger_url, decode_responses=True, protocol=protocol) as client:
+        ledger = Ledger(client, ledger_settings)
+        ledger.topup("acme", 100)
+        done, gone = admit(ledger, new_job(hold=1, webhook_url="https://x"), new_job(hold=1))
+        claimed(ledger)
+        ledger.commit(done, 1, ARTIFACTS, gpu_s=1)
+        ledger.cancel("acme", gone)
+        assert ledger.find(done).artifacts == ARTIFACTS  # type: ignore[union-attr]
+        assert [job.id for job in ledger.page("acme").jobs] == [gone, done]
+        assert len(ledger.events("acme", after="0", block_ms=10)) == 5
+        assert [entry.job for entry in ledger.outbox_read("a")] == [done]
+        assert [entry.job for entry in ledger.outbox_read("b", stale_ms=0)] == [done]
+        assert len(ledger.statement("acme")) == 5
+        assert ledger.credit("acme").balance == 99  # type: ignore[union-attr]
+        assert audit(ledger) == {}

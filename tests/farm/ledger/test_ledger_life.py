@@ -92,6 +92,15 @@ class TestAdmit:
         assert ledger.known_key("acme", "j") is None
         assert 86_300 < redis.ttl("wf:idem:acme:k") <= 86_400
 
+    def test_a_key_whose_job_was_forgotten_is_free_again(self, ledger: Ledger) -> None:
+        first = new_job(idempotency_key="k", body_sha256="b")
+        admit(ledger, first)
+        ledger.cancel("acme", first.id)
+        ledger.forget(2**42)
+        answers, _ = ledger.admit([replace(first, id=new_job_id())])
+        assert answers[0].created
+        assert ledger.known_key("acme", "k") == (answers[0].id, "b")
+
     def test_saying_it_again_after_a_lost_reply_changes_nothing(self, ledger: Ledger) -> None:
         jobs = [new_job(), new_job(idempotency_key="k", body_sha256="b")]
         before, _ = ledger.admit(jobs)

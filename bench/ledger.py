@@ -1,0 +1,193 @@
+"""What the ledger costs as its queue grows: claims and commits per second, and bytes of Redis per queued job, beside the
+same shots as bare Celery messages in a Redis list. One client, one server, on this machine; nothing is rendered."""
+
+import argparse
+import json
+import random
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from subprocess import DEVNULL, Popen
+
+from celery import Celery
+from redis import Redis
+
+from bench.report import show
+from farm.config import RedisSettings, Settings
+from farm.embedded import redis_part
+from farm.embedded.ports import free_port
+from farm.jobs.ids import new_job_id
+from farm.jobs.job import Artifacts, NewJob
+from farm.jobs.spec import JobSpec
+from farm.ledger import Ledger, connect
+
+SIZES, FULL = (1_000, 100_000), (1_000, 100_000, 1_000_000)
+TENANTS, LANES, POOL = 50, 3, "gpu"
+#: claims timed at each size, and how many are open at once before they are committed
+CLAIMS, CLAIMS_AT_ONCE = 2_000, 100
+ADMIT_AT_ONCE = 1_000
+ARTIFACTS = Artifacts("v" * 90, "p" * 90, "r" * 90, 2_000_000, "a" * 64, 832, 480, 81, 16.0, 5.06)
+PROMPT = "a red fox walks through fresh snow at dawn, slow dolly-in, breath visible in the cold air, cinematic light"
+NEGATIVE = "blurry, low quality, watermark, subtitles, distorted hands, static, overexposed"
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """At one size of the queue."""
+
+    bytes_each: float
+    admitted_per_s: float
+    claims_per_s: float
+    claim_server_us: float
+    commits_per_s: float
+
+
+@contextmanager
+def redis_server() -> Iterator[str]:
+    """The embedded Redis with its own settings, but for the fsync: this measures the ledger, not the disk."""
+    with tempfile.TemporaryDirectory(prefix="wanfarm-bench-") as folder:
+        port = free_port()
+        server = Popen(redis_part.command(Path(folder), port, fsync="no"), stdout=DEVNULL, stderr=DEVNULL)
+        try:
+            end = time.monotonic() + 20
+            while not _listening(port):
+                if time.monotonic() > end or server.poll() is not None:
+                    raise RuntimeError("Redis did not start")
+                time.sleep(0.02)
+            yield f"redis://127.0.0.1:{port}/0"
+        finally:
+            server.kill()
+            server.wait()
+
+
+def _listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def jobs(chance: random.Random) -> Iterator[NewJob]:
+    """Shots of many tenants, in a few lanes and priorities, some with a deadline."""
+    while True:
+        seed = chance.getrandbits(63)
+        yield NewJob(
+            id=new_job_id(),
+            tenant=f"tenant-{chance.randrange(TENANTS)}",
+            spec=JobSpec("wan2.2-t2v-a14b", "t2v", PROMPT, NEGATIVE, 832, 480, 81, 16, 40, 4.0, 3.0, 12.0, seed),
+            pool=POOL,
+            lane=f"wan2.2-t2v-a14b/bf16/{chance.randrange(LANES)}",
+            predicted_s=chance.uniform(20, 400),
+            wall_s=1800.0,
+            priority=chance.choice([5, 5, 5, 7]),
+            deadline_ms=chance.choice([None, None, 1_900_000_000_000]),
+        )
+
+
+def measure_ledger(client: Redis, ledger: Ledger, size: int) -> Numbers:
+    client.flushall()
+    source, admitting_s = jobs(random.Random(size)), 0.0
+    ledger.admit(list(islice(source, 1)))  # loads the script
+    client.flushall()
+    before = used_bytes(client)
+    for piece in batched(source, size, ADMIT_AT_ONCE):
+        start = time.perf_counter()
+        ledger.admit(piece)
+        admitting_s += time.perf_counter() - start
+    # event streams are bounded per tenant and do not belong to a queued job
+    client.delete(*(f"wf:events:tenant-{n}" for n in range(TENANTS)))
+    bytes_each = (used_bytes(client) - before) / size
+
+    claiming_s, committing_s, server_us, claims = 0.0, 0.0, 0.0, min(CLAIMS, size)
+    for _ in range(0, claims, CLAIMS_AT_ONCE):
+        client.config_resetstat()
+        start = time.perf_counter()
+        taken = [ledger.claim(POOL, "bench", loaded="wan2.2-t2v-a14b/bf16/0") for _ in range(CLAIMS_AT_ONCE)]
+        claiming_s += time.perf_counter() - start
+        server_us += client.info("commandstats")["cmdstat_evalsha"]["usec"]
+        start = time.perf_counter()
+        for claim in taken:
+            assert claim is not None, "the queue is shorter than it should be"
+            ledger.commit(claim.job.id, claim.attempt, ARTIFACTS, gpu_s=claim.job.predicted_s)
+        committing_s += time.perf_counter() - start
+    return Numbers(bytes_each, size / admitting_s, claims / claiming_s, server_us / claims, claims / committing_s)
+
+
+def batched(source: Iterator[NewJob], total: int, at_once: int) -> Iterator[list[NewJob]]:
+    for begin in range(0, total, at_once):
+        yield list(islice(source, min(at_once, total - begin)))
+
+
+def measure_celery(client: Redis, url: str, size: int) -> Numbers:
+    """The same shots as messages in the list of a queue: one published by Celery, the others copies of it that differ
+    in the seed. A claim is what kombu does for one: a pop, and the row of the messages that were not acknowledged."""
+    client.flushall()
+    app = Celery("bare", broker=url, set_as_current=False)
+    shot = next(jobs(random.Random(size)))
+    app.send_task("render", kwargs=shot.spec.to_json(), queue="bare")
+    app.close()
+    message = json.loads(str(client.lpop("bare")))
+    client.flushall()
+    before = used_bytes(client)
+    start = time.perf_counter()
+    for begin in range(0, size, ADMIT_AT_ONCE):
+        with client.pipeline(transaction=False) as pipe:
+            for _ in range(min(ADMIT_AT_ONCE, size - begin)):
+                message["headers"]["id"] = message["properties"]["correlation_id"] = new_job_id()
+                pipe.lpush("bare", json.dumps(message))
+            pipe.execute()
+    publishing_s = time.perf_counter() - start
+    bytes_each = (used_bytes(client) - before) / size
+
+    claims = min(CLAIMS, size)
+    client.config_resetstat()
+    start = time.perf_counter()
+    for n in range(claims):
+        _, raw = client.brpop("bare")
+        with client.pipeline() as pipe:
+            pipe.zadd("unacked_index", {str(n): n}).hset("unacked", str(n), raw).execute()
+    claiming_s = time.perf_counter() - start
+    stats = client.info("commandstats")
+    server_us = sum(stats[f"cmdstat_{name}"]["usec"] for name in ("brpop", "zadd", "hset"))
+    start = time.perf_counter()
+    for n in range(claims):
+        with client.pipeline() as pipe:
+            pipe.zrem("unacked_index", str(n)).hdel("unacked", str(n)).execute()
+    acking_s = time.perf_counter() - start
+    return Numbers(bytes_each, size / publishing_s, claims / claiming_s, server_us / claims, claims / acking_s)
+
+
+def used_bytes(client: Redis) -> int:
+    return int(client.info("memory")["used_memory"])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.ledger", description=__doc__)
+    parser.add_argument("--full", action="store_true", help="a million queued jobs too (about 2 GB, two minutes)")
+    sizes = FULL if parser.parse_args(argv).full else SIZES
+    rows: list[tuple[str, ...]] = []
+    with redis_server() as url:
+        client = connect(RedisSettings(ledger_url=url))
+        ledger = Ledger(client, Settings(redis=RedisSettings(ledger_url=url)))
+        for size in sizes:
+            for name, numbers in (
+                ("ledger", measure_ledger(client, ledger, size)),
+                ("bare Celery messages", measure_celery(client, url, size)),
+            ):
+                figures = (numbers.bytes_each, numbers.admitted_per_s, numbers.claims_per_s)
+                figures += (numbers.claim_server_us, numbers.commits_per_s)
+                rows.append((f"{size:,} queued: {name}", *(f"{figure:,.0f}" for figure in figures)))
+        client.close()
+    show(
+        "The ledger as its queue grows",
+        ("", "bytes each", "admitted/s", "claims/s", "us in Redis", "commits/s"),
+        rows,
+        "one client; 'us in Redis': the server's own time for one claim. Flat but for the skip lists' logarithm.",
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -61,6 +61,7 @@ class AgentStep(bootsteps.StartStopStep):  # type: ignore[misc]
         agent.wait_ready()
 
     def stop(self, _worker: Any) -> None:
+        log.info("Celery has stopped; what runs goes on to its end")
         agent.drain()
         agent.join()
         agent.close()

@@ -1,5 +1,7 @@
 """Several agents on one queue: nothing is done twice, nothing is hidden, nobody idles beside work."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,6 @@ import pytest
 from farm.jobs.states import State
 from tests.conftest import wait_until
 from tests.farm.agent.yard import AgentProcess, Yard
-
 
 pytestmark = pytest.mark.xdist_group("agent_fleet")
 
@@ -35,15 +36,19 @@ def test_a_busy_agent_hides_no_permit(yard: Yard, fleet: Fleet, tmp_path: Path) 
 
 
 def test_a_new_job_goes_to_the_agent_that_is_free(yard: Yard, fleet: Fleet, tmp_path: Path) -> None:
-    for turn in range(5):
-        go = tmp_path / f"go-{turn}"
-        busy = yard.submit(f"tail:{go}")
-        first = yard.wait_state(busy, State.RUNNING, phase="decoding").worker
-        # the busy one is about to be free and could prepare this; the idle one can render it now
-        second = yard.committed(yard.submit("ok"))
-        assert second.worker != first
-        go.touch()
-        yard.committed(busy)
+    busy = yard.submit(f"tail:{tmp_path / 'go'}")
+    first = yard.wait_state(busy, State.RUNNING, phase="decoding").worker
+    (idle,) = [agent for agent in fleet if not str(first).endswith(agent.slot)]
+    os.kill(idle.pid, signal.SIGSTOP)
+    try:
+        # the busy one could prepare another job already, but with none there it leaves the next to whoever is free
+        wait_until(lambda: yard.listening() == 0, what="nobody to wait for a permit")
+        second = yard.submit("ok")
+    finally:
+        os.kill(idle.pid, signal.SIGCONT)
+    assert str(yard.committed(second).worker).endswith(idle.slot)
+    (tmp_path / "go").touch()
+    yard.committed(busy)
 
 
 def test_every_job_of_a_batch_is_committed_once(yard: Yard, fleet: Fleet) -> None:

@@ -19,7 +19,6 @@ from tests.conftest import wait_until
 from tests.e2e.blackhole import BlackHole
 from tests.farm.agent.yard import changed, yard_on
 
-
 pytestmark = pytest.mark.xdist_group("agent_outages")
 
 
@@ -83,6 +82,27 @@ def test_a_render_goes_on_while_redis_restarts(yard_settings: Settings, tmp_path
             assert agent.engine == engine
             # and permits come through again
             yard.committed(yard.submit("ok"))
+
+
+def test_an_agent_cut_off_from_the_ledger_throws_its_result_away(
+    yard_settings: Settings, redis_port: int, tmp_path: Path
+) -> None:
+    with BlackHole(redis_port) as wire:
+        settings = changed(yard_settings, tmp_path, redis={"prefix": "cutoff", "socket_timeout_s": 1.0})
+        with yard_on(settings, tmp_path) as yard:
+            cut_off = yard.agent(WANFARM_REDIS__LEDGER_URL=f"redis://127.0.0.1:{wire.port}/0")
+            job = yard.submit(f"once:{tmp_path / 'first'}:tail:{tmp_path / 'go'}")
+            yard.wait_state(job, State.RUNNING, phase="decoding")
+            wire.swallow()
+            yard.agent("cpu-1")
+            done = yard.committed(job)
+            assert (done.attempt, done.worker_losses) == (2, 1)
+            # it knows of nothing, goes on, and stores what it made
+            (tmp_path / "go").touch()
+            wait_until(lambda: len(yard.objects(job)) == 6, what="the late upload")
+            wire.heal()
+            wait_until(lambda: cut_off.facts().get("state") == "idle", what="the agent to be back")
+            assert yard.committed(job) == done
 
 
 def test_an_upload_waits_for_the_store(yard_settings: Settings, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from farm.store import input_key
 from tests.conftest import wait_until
 from tests.farm.agent.yard import TENANT, AgentProcess, Yard, children, gone
 
-
 pytestmark = pytest.mark.xdist_group("agent_renders")
 
 

@@ -11,7 +11,6 @@ from farm.jobs.states import State
 from tests.conftest import wait_until
 from tests.farm.agent.yard import TENANT, AgentProcess, Yard, children, gone
 
-
 pytestmark = pytest.mark.xdist_group("agent_survives")
 
 
@@ -73,7 +72,7 @@ def test_the_first_signal_drains(yard: Yard, tmp_path: Path) -> None:
     running = yard.submit(f"tail:{tmp_path / 'go'}")
     yard.wait_state(running, State.RUNNING, phase="decoding")
     os.kill(agent.pid, signal.SIGTERM)
-    agent.wait_state("draining")
+    wait_until(lambda: yard.logged("cpu-0", "Celery has stopped"), what="Celery to stop")
     waiting = yard.submit("ok")
     (tmp_path / "go").touch()
     assert agent.process.wait(20) == 0

@@ -20,7 +20,6 @@ from farm.store import result_key
 from tests.conftest import wait_until
 from tests.farm.agent.yard import TENANT, Yard, changed, yard_on
 
-
 pytestmark = pytest.mark.xdist_group("io_worker")
 
 

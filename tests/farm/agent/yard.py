@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from redis import Redis
+
 from farm.agent.supervisor import agent_command
 from farm.config import Settings
 from farm.embedded import settings_file
@@ -92,9 +94,9 @@ class Yard:
         self._processes.append(process)
         return process
 
-    def agent(self, slot: str = "cpu-0", *, ready: bool = True) -> "AgentProcess":
+    def agent(self, slot: str = "cpu-0", *, ready: bool = True, **environment: str) -> "AgentProcess":
         command = list(agent_command(self.settings, Slot(slot)))
-        agent = AgentProcess(self, slot, self.start(command, slot, WANFARM_WORKER__SLOT=slot))
+        agent = AgentProcess(self, slot, self.start(command, slot, WANFARM_WORKER__SLOT=slot, **environment))
         if ready:
             agent.wait_state("idle")
         return agent
@@ -153,6 +155,14 @@ class Yard:
 
     def worker(self, slot: str) -> dict[str, Any] | None:
         return next((one for one in self.ledger.workers() if one.get("slot") == slot), None)
+
+    def listening(self) -> int:
+        """Connections of the broker on which somebody waits for a message now."""
+        with Redis.from_url(self.settings.redis.broker_url) as broker:
+            return sum("b" in one["flags"] for one in broker.client_list())
+
+    def logged(self, name: str, words: str) -> bool:
+        return words in (self.folder / f"{name}.log").read_text()
 
     def objects(self, job_id: str) -> list[str]:
         return [one.key for one in self.store.list(f"results/{TENANT}/{job_id}/")]

@@ -8,7 +8,7 @@ from typing import Any
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.retry import Retry
 
 from farm.config import RedisSettings
@@ -47,7 +47,8 @@ def mapped() -> Iterator[None]:
     try:
         yield
     except ResponseError as error:
-        if _PASSING.search(str(error)):
+        # Redis 6 answers for a whole script, with the reason within; Redis 7 with the reason itself
+        if isinstance(error, (OutOfMemoryError, ReadOnlyError)) or _PASSING.search(str(error)):
             raise Unavailable(f"the ledger cannot write now: {str(error)[:200]}") from error
         raise
     except (RedisError, OSError) as error:

@@ -15,7 +15,7 @@ import base64
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -157,12 +157,12 @@ class Jobs:
     def list(
         self,
         *,
-        state: State | str | None = None,
+        state: State | str | Sequence[State | str] | None = None,
         model: str | None = None,
         batch: str | None = None,
         page: int = 50,
     ) -> Iterator[JobView]:
-        """Newest first, page by page as it is read.
+        """Newest first, page by page as it is read. `state`: one, or several.
 
         for job in farm.jobs.list(state="failed"): ...
         """

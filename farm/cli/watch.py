@@ -28,15 +28,14 @@ def watch(
     A time left is shown once two denoising steps have been timed, and not before. The exit code is 1 when a job
     failed or was cancelled.
     """
+    from farm.jobs.states import OPEN
+
     with session.client() as client:
         if ids:
             jobs = [client.jobs.get(job_id) for job_id in dict.fromkeys(ids)]
         else:
-            jobs = [
-                job for state in ("running", "waiting", "queued") for job in client.jobs.list(state=state, batch=batch)
-            ]
             # newest first is for reading back; what comes next is for watching
-            jobs = sorted({job.id: job for job in jobs}.values(), key=lambda job: job.created_at)
+            jobs = list(client.jobs.list(state=sorted(OPEN), batch=batch, page=200))[::-1]
         if not jobs:
             session.out.say("nothing is open")
             if session.out.as_json:

@@ -214,4 +214,10 @@ def _stopped(job: Job) -> Response:
     return answer(Reply(200, wiro_task.render_stopped(report(now))))
 
 
-DIALECT = Dialect(blueprint, ("/v1/Run", "/v1/Task", "/v1/Tool", "/v1/File"), wiro.render_error)
+def _render_error(error: Exception) -> Reply:
+    if isinstance(error, NotFound) and request.url_rule is None:
+        return Reply(404, wiro.failure(0, wiro.NO_ADDRESS))
+    return wiro.render_error(error)
+
+
+DIALECT = Dialect(blueprint, ("/v1/Run", "/v1/Task", "/v1/Tool", "/v1/File"), _render_error)

@@ -33,8 +33,6 @@ def _limit(state: BlueprintSetupState) -> None:
     app.extensions[_EXTENSION] = threading.BoundedSemaphore(most)
 
 
-@socket.route("/v1", bp=blueprint)
-@socket.route("/v1/socket", bp=blueprint, endpoint="wiro_socket_named")
 def follow(client: Server) -> None:
     """Registration first; then every status once and in order, step progress, and an end."""
     free: threading.BoundedSemaphore = current_app.extensions[_EXTENSION]
@@ -85,3 +83,8 @@ def _tell(client: Server, job: Job) -> None:
         # whoever left is noticed here; what they say after registering means nothing
         client.receive(timeout=0)
         ledger.events(job.tenant, after=seen, job_id=job.id, block_ms=_LOOK_MS, count=100)
+
+
+# wiro's own address has a host of its own; the second is for those who put everything behind one
+socket.route("/v1", bp=blueprint, endpoint="follow")(follow)
+socket.route("/v1/socket", bp=blueprint, endpoint="follow_named")(follow)

@@ -39,6 +39,7 @@ from farm.wire.words import (
 DIALECT = "wiro"
 NO_MODEL = "slug-owner-project-not-exist"
 NOT_OFFERED = "tool-not-accessible"
+NO_ADDRESS = "Error parsing url."
 NO_TASK = "There is no task yet."
 NOT_CANCELLABLE = "Task is not in a cancellable state."
 

@@ -32,4 +32,9 @@ def verify(api_key: str, api_secret: str, nonce: str, signature: str) -> bool:
 
 def is_json(content_type: str, body: bytes) -> bool:
     """Whether the body is JSON whatever its label says: wiro's own curl lines call JSON multipart, without boundary."""
-    return "boundary=" not in content_type.lower() or body.lstrip()[:1] == b"{"
+    label = content_type.lower()
+    if body.lstrip()[:1] == b"{":
+        return True
+    if label.startswith("multipart/form-data"):
+        return "boundary=" not in label
+    return not label.startswith("application/x-www-form-urlencoded")

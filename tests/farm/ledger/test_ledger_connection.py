@@ -1,31 +1,37 @@
 """When Redis is away, full, or has forgotten the scripts: one kind of error, and nothing half-written."""
 
+import socket
+from collections.abc import Iterator
+from itertools import pairwise
+
 import pytest
 from ledger_parts import ARTIFACTS, admit, audit, claimed, new_job
 from redis import Redis
+from waitaof_proxy import WaitAof
 
 from farm.config import RedisSettings, Settings
-from farm.embedded.ports import free_port
 from farm.jobs.errors import Unavailable
 from farm.jobs.states import State
 from farm.ledger import CommitOutcome, Ledger, connect
 
 
 def test_a_redis_that_is_not_there(redis_settings: RedisSettings, ledger_settings: Settings) -> None:
-    nowhere = redis_settings.model_copy(update={"ledger_url": f"redis://127.0.0.1:{free_port()}/0"})
-    ledger = Ledger(connect(nowhere), ledger_settings)
-    for call in (
-        lambda: ledger.admit([new_job()]),
-        lambda: ledger.claim("gpu", "w"),
-        lambda: ledger.page("acme"),
-        lambda: ledger.events("acme", after="0"),
-        lambda: ledger.credit("acme"),
-        lambda: ledger.outbox_read("c"),
-        ledger.reap,
-        ledger.audit,
-    ):
-        with pytest.raises(Unavailable):
-            call()
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        nowhere = redis_settings.model_copy(update={"ledger_url": f"redis://127.0.0.1:{nobody.getsockname()[1]}/0"})
+        ledger = Ledger(connect(nowhere), ledger_settings)
+        for call in (
+            lambda: ledger.admit([new_job()]),
+            lambda: ledger.claim("gpu", "w"),
+            lambda: ledger.page("acme"),
+            lambda: ledger.events("acme", after="0"),
+            lambda: ledger.credit("acme"),
+            lambda: ledger.outbox_read("c"),
+            ledger.reap,
+            ledger.audit,
+        ):
+            with pytest.raises(Unavailable):
+                call()
 
 
 def test_a_frozen_redis_is_not_waited_for_for_ever(
@@ -116,3 +122,45 @@ def test_both_protocols_of_redis_are_understood(
         assert len(ledger.statement("acme")) == 5
         assert ledger.credit("acme").balance == 99  # type: ignore[union-attr]
         assert audit(ledger) == {}
+
+
+class TestWaitAof:
+    """On a server that can tell (Redis 7.2), what changes a job's fate is answered when it is on disk."""
+
+    @pytest.fixture
+    def proxy(self, redis_port: int) -> Iterator[WaitAof]:
+        proxy = WaitAof(redis_port)
+        yield proxy
+        proxy.close()
+
+    @pytest.fixture
+    def durable(self, proxy: WaitAof, ledger_settings: Settings) -> Iterator[Ledger]:
+        url = f"redis://127.0.0.1:{proxy.port}/0"
+        settings = ledger_settings.model_copy(update={"redis": RedisSettings(ledger_url=url)})
+        client = connect(settings.redis)
+        yield Ledger(client, settings)
+        client.close()
+
+    def test_the_same_connection_waits_for_its_write(self, durable: Ledger, proxy: WaitAof) -> None:
+        [job_id] = admit(durable, new_job())
+        claimed(durable)
+        durable.commit(job_id, 1, ARTIFACTS, gpu_s=1)
+        waiting = [commands for commands in proxy.heard if "WAITAOF 1 0" in commands]
+        followed = [pair for commands in waiting for pair in pairwise(commands) if pair[1] == "WAITAOF 1 0"]
+        assert sum(first == "EVALSHA" for first, _ in followed) == 3  # admit, claim, commit
+        assert len(followed) == 4  # and once the question whether the server can
+
+    def test_a_write_that_is_not_on_disk_is_not_acknowledged(self, durable: Ledger, proxy: WaitAof) -> None:
+        job = new_job()
+        proxy.synced = 0
+        with pytest.raises(Unavailable):
+            durable.admit([job])
+        proxy.synced = 1
+        assert durable.admit([job])[0][0].created
+        assert durable.counts("acme")[State.QUEUED] == 1
+
+    def test_a_server_that_cannot_is_asked_once(self, ledger: Ledger, redis: Redis) -> None:
+        redis.config_resetstat()
+        admit(ledger, new_job())
+        admit(ledger, new_job())
+        assert redis.info("errorstats")["errorstat_ERR"]["count"] == 1

@@ -183,3 +183,17 @@ def test_a_reading_changes_nothing(ledger: Ledger, redis: Redis) -> None:
     ledger.page("acme"), ledger.counts(), ledger.events("acme", after="0"), ledger.position(queued), ledger.workers()
     ledger.credit("acme"), ledger.statement("acme")
     assert redis.info("persistence")["rdb_changes_since_last_save"] == before
+
+
+def test_what_admit_tells_is_what_would_be_read(ledger: Ledger) -> None:
+    ledger.admit([new_job()])
+    jobs = [
+        new_job(priority=7, deadline_ms=2**43, predicted_s=0.0, batch="reel", name="n", metadata={"a": "b"}),
+        new_job(intake=True, webhook_url="https://example.com/", dialect="kie", dialect_data={"model": "m"}, hold=None),
+        new_job(),
+    ]
+    admitted, _ = ledger.admit(jobs)
+    assert [one.job for one in admitted] == ledger.find_many([job.id for job in jobs])
+    assert [one.job.position for one in admitted if one.job] == [0, None, 2]
+    again, _ = ledger.admit(jobs)
+    assert [(one.created, one.job) for one in again] == [(True, None)] * 3

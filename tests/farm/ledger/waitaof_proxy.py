@@ -1,0 +1,66 @@
+"""A way to Redis that answers WAITAOF itself, as Redis 7.2 does, and passes on everything else; the Redis of the tests
+is older. It notes the commands of each connection."""
+
+import socket
+import threading
+from typing import BinaryIO
+
+
+class WaitAof:
+    """`synced`: what it says about the local append-only file, 1 or 0. `heard`: the commands of each connection."""
+
+    def __init__(self, upstream_port: int) -> None:
+        self.synced = 1
+        self.heard: list[list[str]] = []
+        self._upstream_port = upstream_port
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self.port = self._door.getsockname()[1]
+        self._open = [self._door]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        for each in self._open:
+            each.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._door.accept()
+            except OSError:
+                return
+            redis = socket.create_connection(("127.0.0.1", self._upstream_port))
+            self._open += [client, redis]
+            commands: list[str] = []
+            self.heard.append(commands)
+            threading.Thread(target=self._forth, args=(client, redis, commands), daemon=True).start()
+            threading.Thread(target=self._back, args=(redis, client), daemon=True).start()
+
+    def _forth(self, client: socket.socket, redis: socket.socket, commands: list[str]) -> None:
+        with client.makefile("rb") as source:
+            while raw := _command(source):
+                words = raw.split(b"\r\n")[2::2]
+                # the numbers of a WAITAOF, but not its timeout
+                commands.append(b" ".join(words[: 3 if words[0] == b"WAITAOF" else 1]).decode())
+                if words[0] == b"WAITAOF":
+                    client.sendall(b"*2\r\n:%d\r\n:0\r\n" % self.synced)
+                else:
+                    redis.sendall(raw)
+
+    def _back(self, redis: socket.socket, client: socket.socket) -> None:
+        try:
+            while data := redis.recv(65536):
+                client.sendall(data)
+        except OSError:
+            return
+
+
+def _command(source: BinaryIO) -> bytes:
+    """One RESP command as it came, or nothing at the end."""
+    try:
+        raw = head = source.readline()
+        for _ in range(int(head[1:] or 0)):
+            length = source.readline()
+            raw += length + source.read(int(length[1:]) + 2)
+        return raw
+    except OSError:
+        return b""

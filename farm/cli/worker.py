@@ -1,5 +1,7 @@
 """`wanfarm worker`: the GPU workers of this machine, for a farm that runs elsewhere (`wanfarm up` starts its own)."""
 
+import os
+
 import click
 
 from farm.cli.session import Session, runs_here
@@ -18,4 +20,8 @@ def worker(session: Session) -> int:
     from farm.agent.supervisor import main
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    return main(session.farm_settings())
+    settings = session.farm_settings()
+    if session.state_dir is not None:
+        # the agents read their settings themselves
+        os.environ["WANFARM_STATE_DIR"] = str(session.state_dir.absolute())
+    return main(settings)

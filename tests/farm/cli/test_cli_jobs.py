@@ -1,0 +1,171 @@
+"""The commands that ask a farm, against a gateway that listens."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farm import samples
+from farm.embedded.ports import free_port
+from farm.jobs.errors import FaultCode, JobFault
+from farm.jobs.job import Claim
+from farm.tenants import Role
+from tests.api.api_parts import TINY
+from tests.farm.cli.cli_run import Ran, run
+from tests.farm.client.conftest import VIDEO, Gateway
+
+Wanfarm = Callable[..., Ran]
+
+
+@pytest.fixture
+def wanfarm(gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wanfarm:
+    """The command in an empty folder, with the tenant's address and key in its environment."""
+    with gateway.client() as client:
+        monkeypatch.setenv("WANFARM_URL", client.url)
+        monkeypatch.setenv("WANFARM_API_KEY", client.key)
+    monkeypatch.chdir(tmp_path)
+    return run
+
+
+@pytest.fixture
+def worker(gateway: Gateway, claimed: Callable[[], Claim]) -> Iterator[threading.Event]:
+    """Renders whatever is queued, two steps each, until told to stop."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.wait(0.02):
+            if (claim := gateway.parts.ledger.claim("default", "hand")) is None:
+                continue
+            for step in (1, 2):
+                gateway.hand.progress(claim, step, 2)
+            if claim.job.spec.prompt == "fail":
+                fault = JobFault(FaultCode.INVALID_INPUT, "the picture shows nothing")
+                gateway.parts.ledger.fail(claim.job.id, claim.attempt, fault)
+            else:
+                gateway.commit(claim)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield stop
+    stop.set()
+    thread.join()
+
+
+def test_submit_show_list_cancel(wanfarm: Wanfarm) -> None:
+    job_id = wanfarm("submit", "-p", "a fox", "--model", TINY, "--seed", "5", "--name", "fox").ok().out.strip()
+    shown = wanfarm("show", job_id, "--json").document
+    assert (shown["prompt"], shown["seed"], shown["name"], shown["state"]) == ("a fox", 5, "fox", "queued")
+    assert "a fox" in wanfarm("show", job_id).ok().out
+    listed = wanfarm("jobs").ok().out.splitlines()
+    assert listed[0].split() == ["job", "what", "model", "size", "frames", "age", "state"]
+    assert listed[1].startswith(job_id)
+    assert listed[1].endswith("next in the queue")
+    assert [job["id"] for job in wanfarm("jobs", "--state", "queued", "--json").document] == [job_id]
+    assert wanfarm("cancel", job_id).ok().out.split() == [job_id, "cancelled", "fox"][:2]
+    assert wanfarm("jobs", "--state", "queued").ok().out == ""
+    assert wanfarm("cancel", job_id, "--json").document[0]["state"] == "cancelled"
+
+
+def test_submit_and_stay_until_the_files_are_there(wanfarm: Wanfarm, worker: threading.Event, tmp_path: Path) -> None:
+    done = wanfarm("submit", "-p", "a fox", "--model", TINY, "--name", "shot 12/b", "--download", "out").ok()
+    assert done.out == "out/shot-12-b.mp4\n"
+    assert (tmp_path / "out/shot-12-b.mp4").read_bytes() == VIDEO
+    assert "done" in done.err
+    listed = wanfarm("submit", "-p", "a fox", "--model", TINY, "--download", "out", "--json").document
+    assert listed[0]["state"] == "succeeded"
+    assert (tmp_path / listed[0]["files"]["video"]).read_bytes() == VIDEO
+    job_id = listed[0]["id"]
+    assert wanfarm("download", job_id, "--to", "again").ok().out == f"again/{job_id}.mp4\n"
+    assert wanfarm("watch").ok().err == "nothing is open\n"
+    assert wanfarm("watch", job_id).ok().out.startswith(job_id)
+
+
+def test_the_exit_code_tells_that_a_shot_failed(wanfarm: Wanfarm, worker: threading.Event) -> None:
+    failed = wanfarm("submit", "-p", "fail", "--model", TINY, "--watch")
+    assert failed.code == 1
+    assert "failed: the picture shows nothing" in failed.out
+
+
+def test_watching_can_give_up_while_the_job_goes_on(wanfarm: Wanfarm) -> None:
+    wanfarm("submit", "-p", "a fox", "--model", TINY).ok()
+    gave_up = wanfarm("watch", "--timeout", "0.2")
+    assert gave_up.code == 1
+    assert "the jobs go on" in gave_up.err
+    assert wanfarm("jobs", "--json").document[0]["state"] == "queued"
+
+
+def test_a_file_of_shots_is_read_whole_before_any_is_submitted(wanfarm: Wanfarm, tmp_path: Path) -> None:
+    (tmp_path / "lake.jpg").write_bytes(samples.picture())
+    shots: list[Any] = [
+        {"prompt": "one", "seed": 1},
+        {"prompt": "two", "image": "lake.jpg", "name": "two", "idempotency_key": "two"},
+    ]
+    source = tmp_path / "shots.jsonl"
+    source.write_text("\n".join(json.dumps(shot) for shot in shots) + "\n\n")
+    made = wanfarm("submit", "--from", source, "--model", TINY, "--batch", "scene", "--json").document
+    assert [(job["prompt"], job["task"], job["batch"]) for job in made] == [
+        ("one", "t2v", "scene"),
+        ("two", "i2v", "scene"),
+    ]
+    for line, words in (
+        ('{"prompt": "x", "stepz": 1}', "shots.jsonl:2: unknown stepz"),
+        ('{"seed": 1}', "shots.jsonl:2: no prompt"),
+        ("[]", "shots.jsonl:2: a shot is a JSON object"),
+        ("{", "shots.jsonl:2: not JSON"),
+    ):
+        source.write_text('{"prompt": "fine"}\n' + line)
+        refused = wanfarm("submit", "--from", source, "--model", TINY)
+        assert refused.code == 2
+        assert words in refused.err
+    # what the farm refuses is named by its line too
+    source.write_text('{"prompt": "x", "frames": 18}')
+    refused = wanfarm("submit", "--from", source, "--model", TINY)
+    assert (refused.code, "shots.jsonl:1: " in refused.err, "frames" in refused.err) == (4, True, True)
+    assert len(wanfarm("jobs", "--json").document) == 2
+
+
+def test_errors_are_a_line_and_a_code(wanfarm: Wanfarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = wanfarm("submit", "-p", "x", "--model", TINY, "--frames", "18")
+    assert refused.code == 4
+    assert refused.err.startswith("wanfarm: frames: ")
+    told = json.loads(wanfarm("submit", "-p", "x", "--model", TINY, "--frames", "18", "--json").err)
+    assert told["error"]["field"] == "frames"
+    assert told["error"]["exit_code"] == 4
+    assert wanfarm("show", "nonsense").code == 4
+    assert wanfarm("submit").code == 2
+    assert wanfarm("submit", "-p", "x", "--image", "no-such.png").code == 2
+    assert wanfarm("workers").code == 4
+    assert wanfarm("no-such-command").code == 2
+    monkeypatch.setenv("WANFARM_URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setattr("farm.cli.session.PATIENCE_S", 0.2)
+    away = wanfarm("jobs")
+    assert away.code == 3
+    assert "wanfarm up" in away.err
+
+
+def test_no_farm_here_and_no_key_for_a_foreign_one(
+    wanfarm: Wanfarm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANFARM_API_KEY")
+    # a key in this folder belongs to this folder's farm: it is not sent elsewhere
+    (tmp_path / ".wanfarm").mkdir()
+    (tmp_path / ".wanfarm/client.toml").write_text('url = "http://127.0.0.1:1"\nkey = "wf_live_mine"\n')
+    assert "no API key for" in wanfarm("jobs").err
+    monkeypatch.delenv("WANFARM_URL")
+    (tmp_path / ".wanfarm/client.toml").unlink()
+    nowhere = wanfarm("jobs")
+    assert nowhere.code == 3
+    assert "no farm here" in nowhere.err
+
+
+def test_models_workers_and_the_environment(wanfarm: Wanfarm, gateway: Gateway) -> None:
+    ready = [line.split()[0] for line in wanfarm("models", "list").ok().out.splitlines() if " yes " in line]
+    assert ready == [TINY]
+    assert any(model["id"] == TINY for model in wanfarm("models", "list", "--json").document)
+    with gateway.client("ops", role=Role.ADMIN) as operator:
+        key = operator.key
+    assert wanfarm("workers", "--key", key).ok().out.splitlines()[1].startswith("hand")
+    assert wanfarm("config", "env").ok().out.startswith("export WANFARM_URL=http://127.0.0.1:")

@@ -1,0 +1,183 @@
+"""The commands that need no gateway."""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+from redis import Redis
+
+from farm.cli.entry import COMMANDS, wanfarm
+from farm.cli.example import example
+from farm.config import Settings
+from tests.farm.cli.cli_run import run
+
+ROOT = Path(__file__).parents[3]
+
+
+def every_command() -> list[tuple[str, click.Command]]:
+    found: list[tuple[str, click.Command]] = []
+
+    def walk(name: str, command: click.Command) -> None:
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for below in command.list_commands(context):
+                inner = command.get_command(context, below)
+                assert inner is not None
+                walk(f"{name} {below}".strip(), inner)
+        else:
+            found.append((name, command))
+
+    walk("", wanfarm)
+    return found
+
+
+def test_every_command_helps_and_speaks_json() -> None:
+    names = dict(every_command())
+    assert {"up", "submit", "tenants create", "keys revoke", "models pull", "config check"} <= set(names)
+    for name, command in names.items():
+        assert command.help, name
+        options = [option for parameter in command.params for option in parameter.opts]
+        # a script and an example file are what they are
+        assert "--json" in options or name in ("completion", "config example"), name
+
+
+def test_importing_the_command_loads_nothing_heavy() -> None:
+    code = "import farm.cli, sys; print(*(n for n in ('torch','httpx','pydantic','redis','celery','flask','rich',"
+    code += "'minio','numpy','av') if n in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_help_needs_no_torch() -> None:
+    code = "import sys; from farm.cli import main\ntry: main(['--help'])\nexcept SystemExit as e: assert e.code == 0\n"
+    code += "assert not {'torch', 'celery', 'flask', 'numpy'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_the_example_configuration_is_in_step_with_the_settings() -> None:
+    text = example()
+    assert (ROOT / "deploy/wanfarm.example.toml").read_text() == text, (
+        "run: wanfarm config example > deploy/wanfarm.example.toml"
+    )
+    assert Settings(**tomllib.loads(text)) == Settings()
+    # what is commented out are the defaults
+    bare = "\n".join(
+        line.removeprefix("# ") if line.startswith("# ") and " = " in line else line
+        for line in text.replace("# [pools.default]", "[pools.default]").splitlines()
+        if "(not set)" not in line
+    )
+    loaded = tomllib.loads(bare)
+    del loaded["pools"]
+    assert Settings(**loaded) == Settings()
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        for setting in getattr(section, "model_fields", {}):
+            assert f"# {setting} = " in text, f"{name}.{setting}"
+
+
+def test_configuration_is_shown_without_its_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANFARM_S3__SECRET_KEY", "hush")
+    monkeypatch.setenv("WANFARM_REDIS__LEDGER_URL", "redis://user:hush@host/0")
+    shown = run("config", "show", "--state-dir", tmp_path)
+    assert tomllib.loads(shown.out)["redis"]["ledger_url"] == "redis://user:...@host/0"
+    assert "hush" not in shown.out
+    assert "hush" in run("config", "show", "--secrets", "--state-dir", tmp_path).out
+    assert json.loads(run("config", "show", "--json", "--state-dir", tmp_path).out)["lease"]["seconds"] == 45.0
+
+
+def test_a_wrong_configuration_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("config", "check").code == 0
+    config = tmp_path / "mine.toml"
+    config.write_text("[lease]\nseconds = 'soon'\nstuk_s = 5\n")
+    wrong = run("config", "check", "--config", config)
+    assert wrong.code == 2
+    assert "lease.seconds" in wrong.err
+    assert "lease.stuk_s" in wrong.err
+    config.write_text("[lease\n")
+    assert "configuration is wrong" in run("--config", config, "config", "check").err
+    monkeypatch.delenv("WANFARM_CONFIG", raising=False)
+    monkeypatch.setenv("WANFARM_LEASE__STUCK_S", "1")
+    assert "stuck_s must not be shorter" in run("config", "check").err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(shell: str) -> None:
+    script = run("completion", shell).out
+    assert "_WANFARM_COMPLETE" in script
+    if shell == "bash":
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+def test_completion_completes() -> None:
+    words = {"COMP_WORDS": "wanfarm ten", "COMP_CWORD": "1", "_WANFARM_COMPLETE": "bash_complete"}
+    done = subprocess.run(
+        [sys.executable, "-m", "farm.cli"], env={**os.environ, **words}, capture_output=True, text=True, check=False
+    )
+    assert "tenants" in done.stdout
+
+
+def test_tenants_and_keys(settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WANFARM_REDIS__LEDGER_URL", settings.redis.ledger_url)
+    monkeypatch.chdir(tmp_path)
+    made = run("tenants", "create", "studio-a", "--weight", "2", "--max-open", "10", "--json").document
+    assert made["api_key"].startswith("wf_live_")
+    assert made["tenant"]["weight"] == 2
+    assert run("tenants", "create", "studio-a").code == 4
+    assert run("tenants", "create", "No Such Id").code == 4
+    run("tenants", "set", "studio-a", "--no-limits", "--name", "Studio A").ok()
+    listed = run("tenants", "list", "--json").document
+    assert [(t["id"], t["name"], t["max_open"]) for t in listed] == [("studio-a", "Studio A", None)]
+    assert "Studio A" in run("tenants", "list").ok().out
+    shown = run("keys", "create", "studio-a", "--role", "admin", "--name", "ops").ok()
+    assert shown.out.strip().startswith("wf_live_")
+    keys = run("keys", "list", "studio-a", "--json").document
+    assert [(key["role"], key["name"]) for key in keys] == [("tenant", "first"), ("admin", "ops")]
+    # a key is never to be seen again
+    assert shown.out.strip() not in run("keys", "list", "studio-a").ok().out
+    run("keys", "revoke", keys[1]["id"]).ok()
+    assert run("keys", "revoke", keys[1]["id"]).code == 4
+    assert run("keys", "list", "nobody").code == 4
+
+
+def test_a_redis_that_is_away_is_said_with_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WANFARM_REDIS__LEDGER_URL", "redis://:secret@127.0.0.1:1/0")
+    monkeypatch.chdir(tmp_path)
+    away = run("tenants", "list")
+    assert away.code == 3
+    assert "wanfarm up" in away.err
+    assert "secret" not in away.err
+
+
+def test_up_refuses_half_a_configuration_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANFARM_REDIS__LEDGER_URL", "redis://db/0")
+    refused = run("up", "--state-dir", tmp_path / "farm")
+    assert refused.code == 1
+    assert (
+        refused.err == "wanfarm: redis.ledger_url is set but redis.broker_url is not; give both (separate databases)\n"
+    )
+
+
+def test_models_that_do_not_exist_are_usage_errors(tmp_path: Path) -> None:
+    wrong = run("models", "verify", "wan-9", "--models-dir", tmp_path)
+    assert wrong.code == 2
+    assert "wan2.2-ti2v-5b" in wrong.err
+    assert run("models", "verify", "--models-dir", tmp_path).code == 1
+    assert "are built" in run("models", "pull", "wan2.2-ti2v-5b-tiny", "--models-dir", tmp_path).err
+
+
+def test_a_defect_is_one_line_and_a_trace_for_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> str:
+        raise KeyError("ours")
+
+    monkeypatch.setattr("farm.cli.example.example", broken)
+    seen = run("config", "example")
+    assert (seen.code, seen.err.count("\n")) == (70, 1)
+    monkeypatch.setenv("WANFARM_DEBUG", "1")
+    with pytest.raises(KeyError):
+        run("config", "example")

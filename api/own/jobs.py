@@ -60,7 +60,7 @@ def create_job() -> Response:
     wait = "respond-async" not in request.headers.get("Prefer", "").lower()
     count_submission()
     admitted = services().submissions.submit(tenant(), [draft], wait_inputs=wait)[0]
-    view = show(job_of(admitted.id))
+    view = show(admitted.job or job_of(admitted.id))
     headers = {"Location": f"/v1/jobs/{admitted.id}"}
     if admitted.created:
         return answer(Reply(201, view, headers))

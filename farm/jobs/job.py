@@ -44,14 +44,6 @@ class NewJob:
 
 
 @dataclass(frozen=True)
-class Admitted:
-    """`created` is False when the idempotency key had been seen with the same body: `id` is the first job's."""
-
-    id: str
-    created: bool
-
-
-@dataclass(frozen=True)
 class Artifacts:
     """Where a committed result lies. Keys are in the results bucket, under the attempt's own prefix."""
 
@@ -120,6 +112,16 @@ class Job:
     erased: bool = False
     #: jobs of its own tenant that stood before it when it was read (0: next); None when it is not queued, or delayed
     position: int | None = None
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """`created` is False when the idempotency key had been seen with the same body: `id` is the first job's. `job` is
+    how it stood when it was admitted; None where it was there before, and may be anywhere by now."""
+
+    id: str
+    created: bool
+    job: Job | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from farm.ledger.connection import mapped
 from farm.ledger.outbox import Outbox
 from farm.ledger.outcomes import CancelOutcome, CommitOutcome, FailOutcome, Permit, Verdict
 from farm.ledger.reading import Reading
-from farm.ledger.records import admission, artifacts_json, decode, with_inputs
+from farm.ledger.records import admission, artifacts_json, decode, fresh, with_inputs
 from farm.ledger.scripts import INTAKE_POOL
 from farm.ledger.upkeep import Upkeep
 from farm.ledger.workforce import Workforce, permits
@@ -45,8 +45,12 @@ class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox):
         verdict, *details = self.run("admit", len(jobs), *arguments, durable=True)
         if verdict != "ok":
             raise _refusal(verdict, details)
-        answers, wanted = details
-        return [Admitted(job_id, bool(created)) for job_id, created in answers], permits(wanted)
+        answers, wanted, now_ms = details
+        told = [
+            Admitted(job_id, bool(created), fresh(job, now_ms, position[0]) if position else None)
+            for job, (job_id, created, *position) in zip(jobs, answers, strict=True)
+        ]
+        return told, permits(wanted)
 
     def claim(
         self, pool: str, worker: str, *, loaded: str | None = None, permit: str | None = None, nonce: str | None = None

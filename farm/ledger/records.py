@@ -22,12 +22,11 @@ def admission(job: NewJob) -> list[str | int | float]:
     if job.hold is not None and job.hold < 0:
         raise ValueError(f"hold {job.hold} is negative")
     state = State.WAITING if job.spec.needs_intake else State.QUEUED
-    deadline = "" if job.deadline_ms is None else max(0, min(job.deadline_ms, _MAX_DEADLINE_MS))
-    predicted = max(_MIN_PREDICTED_S, min(float(job.predicted_s), 1e9))
+    deadline = _deadline(job.deadline_ms)
     wants_callback = bool(job.webhook_url or job.dialect_data.get("callback"))
     return [
         *(job.id, job.tenant, state, job.pool, job.lane),
-        *(job.priority, deadline, predicted, job.max_attempts),
+        *(job.priority, "" if deadline is None else deadline, _predicted(job.predicted_s), job.max_attempts),
         *("" if job.hold is None else job.hold, "1" if wants_callback else "", job.batch or ""),
         *(job.idempotency_key or "", job.body_sha256 or "", _dumps(_body(job))),
     ]
@@ -76,6 +75,59 @@ def artifacts_json(artifacts: Artifacts) -> str:
 
 def _dumps(plain: Any) -> str:
     return json.dumps(plain, separators=(",", ":"), ensure_ascii=False)
+
+
+def fresh(job: NewJob, now_ms: int, position: int | None) -> Job:
+    """What decode would make of a job that was admitted just now."""
+    queued = not job.spec.needs_intake
+    return Job(
+        id=job.id,
+        tenant=job.tenant,
+        state=State.QUEUED if queued else State.WAITING,
+        spec=job.spec,
+        pool=job.pool,
+        lane=job.lane,
+        priority=job.priority,
+        deadline_ms=_deadline(job.deadline_ms),
+        predicted_s=_predicted(job.predicted_s),
+        wall_s=job.wall_s,
+        max_attempts=job.max_attempts,
+        created_ms=now_ms,
+        queued_ms=now_ms if queued else None,
+        started_ms=None,
+        finished_ms=None,
+        not_before_ms=None,
+        lease_until_ms=None,
+        attempt=0,
+        attempts_used=0,
+        worker_losses=0,
+        worker=None,
+        phase=None,
+        progress=0.0,
+        step=0,
+        steps=0,
+        cancelling=False,
+        error_code=None,
+        error_message=None,
+        artifacts=None,
+        hold=job.hold,
+        charged=None,
+        dialect=job.dialect,
+        dialect_data=job.dialect_data,
+        name=job.name,
+        metadata=job.metadata,
+        webhook_url=job.webhook_url,
+        batch=job.batch,
+        position=position if queued else None,
+    )
+
+
+def _deadline(deadline_ms: int | None) -> int | None:
+    return None if deadline_ms is None else max(0, min(deadline_ms, _MAX_DEADLINE_MS))
+
+
+def _predicted(predicted_s: float) -> float:
+    return max(_MIN_PREDICTED_S, min(float(predicted_s), 1e9))
 
 
 def decode(answer: Sequence[Any]) -> Job:

@@ -1,8 +1,8 @@
 -- admit(count, job 1, job 2, ...): all of them or none. Of each job, in this order: id, tenant, state, pool, lane,
 -- priority, deadline_ms, predicted_s, max_attempts, hold, hook, batch, idempotency key, body sha256, body JSON; '' for
 -- what it has not. Writes Key.job, Key.body, Key.jobs, Key.batch, Key.queue, Key.idem, Key.credit, Key.owners.
--- Answers {'ok', {{id, created}, ...}, {permit, pool, ...}}, or why not: {'conflict' | 'taken' | 'unpriced', n},
--- {'too_many', tenant, limit}, {'payment', tenant, needed, available}.
+-- Answers {'ok', {{id, created, position of one that was not there before}, ...}, {permit, pool, ...}, now}, or why not:
+-- {'conflict' | 'taken' | 'unpriced', n}, {'too_many', tenant, limit}, {'payment', tenant, needed, available}.
 -- uses: clock job event money queue permit
 local WIDTH = 15
 local count = tonumber(ARGV[1])
@@ -92,8 +92,9 @@ for _, at in ipairs(fresh) do
   queue_put(job)
   event(job)
   pools[job_pool(job)] = true
+  answers[(at - 2) / WIDTH + 1][3] = redis.call('ZRANK', Key.queue(job_pool(job), job.tenant), job.id)
 end
 
 local permits = {}
 for pool in pairs(pools) do permit_reserve(pool, permits) end
-return {'ok', answers, permits}
+return {'ok', answers, permits, NOW}

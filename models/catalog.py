@@ -85,6 +85,34 @@ TI2V_5B = Model(
 )
 
 
+ANIMATE_14B = Model(
+    id="wan2.2-animate-14b",
+    title="Wan 2.2 Animate: a character moves as a clip's person does, or takes that person's place",
+    tasks={"animate": ("image", "video"), "replace": ("image", "video")},
+    optional={
+        "animate": ("pose_video", "face_video"),
+        "replace": ("pose_video", "face_video", "background_video", "mask_video"),
+    },
+    pipeline={"animate": "WanAnimatePipeline", "replace": "WanAnimatePipeline"},
+    weights=Weights(repo="Wan-AI/Wan2.2-Animate-14B-Diffusers", revision="main"),
+    dit=Dit(5120, 13824, 40, 36, 16),
+    defaults=Defaults(832, 480, 77, 30, 20, 1.0, None, 5.0),
+    limits=Limits(max_frames=3600),
+    follows="video",
+    segment=(77, 1),
+)
+VACE_A14B = Model(
+    id="wan2.2-vace-fun-a14b",
+    title="Wan 2.2 VACE-Fun: redraws a clip or a part of it, or draws after reference pictures, 2 x 14B experts",
+    tasks={"vace": ("video",), "r2v": ("image",)},
+    optional={"vace": ("mask", "mask_video", "image", "image_2", "image_3"), "r2v": ("image_2", "image_3")},
+    pipeline={"vace": "WanVACEPipeline", "r2v": "WanVACEPipeline"},
+    weights=Weights(repo="linoyts/Wan2.2-VACE-Fun-14B-diffusers", revision="main"),
+    dit=Dit(5120, 13824, 48, 16, 16),
+    defaults=Defaults(832, 480, 81, 16, 40, 4.0, 3.0, 12.0),
+    boundary=0.875,
+)
+
 #: lightx2v's distillation: four steps, no guidance, two steps for each expert
 _FOUR_STEPS = (1.0, 0.75, 0.5, 0.25)
 
@@ -134,6 +162,7 @@ def _tiny(model: Model, dit: Dit) -> Model:
         precision="fp32",
         base=f"{model.base}-tiny" if model.base else None,
         loras=tuple(LoraFile(f"{lora.name}-tiny", lora.expert) for lora in model.loras),
+        segment=(9, 1) if model.segment else None,
         defaults=replace(model.defaults, width=128, height=128, frames=17, fps=16, steps=min(4, model.defaults.steps)),
         limits=replace(model.limits, min_side=model.limits.multiple * 2, max_frames=121),
     )
@@ -147,11 +176,15 @@ MODELS: dict[str, Model] = {
         I2V_A14B,
         I2V_4STEP,
         TI2V_5B,
+        VACE_A14B,
+        ANIMATE_14B,
         _tiny(T2V_A14B, Dit(24, 48, 2, 16, 16)),
         _tiny(T2V_4STEP, Dit(24, 48, 2, 16, 16)),
         _tiny(I2V_A14B, Dit(24, 48, 2, 36, 16)),
         _tiny(I2V_4STEP, Dit(24, 48, 2, 36, 16)),
         _tiny(TI2V_5B, Dit(24, 48, 2, 48, 48)),
+        _tiny(VACE_A14B, Dit(24, 48, 3, 16, 16)),
+        _tiny(ANIMATE_14B, Dit(24, 48, 2, 36, 16)),
     )
 }
 

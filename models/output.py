@@ -27,16 +27,19 @@ _BLACK = 8
 def to_bytes(video: Any) -> Any:
     """Float frames in [0, 1], a torch tensor (T, 3, H, W), to a uint8 array (T, H, W, 3).
 
-    Raises RenderFault bad_output when a number is not finite or every frame is black.
+    Raises RenderFault bad_output when a number is not finite: the weights or the device's memory are spoilt.
     """
     import torch
 
     if not bool(torch.isfinite(video).all()):
         raise RenderFault("bad_output", "the model produced numbers that are not finite (NaN)", poisoned=True)
-    frames = (video.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    if int(frames.max()) < _BLACK:
+    return (video.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def check_visible(frames: Any) -> None:
+    """Raises RenderFault bad_output when every frame is black."""
+    if all(int(frame.max()) < _BLACK for frame in frames):
         raise RenderFault("bad_output", "every frame is black", poisoned=True)
-    return frames
 
 
 def frames_sha256(frames: Any) -> str:

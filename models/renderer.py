@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from models import catalog, faults, loading, loras, output, pictures, recipe, runtime, scheduling
+from models import catalog, faults, loading, loras, output, recipe, runtime, scheduling, tasks
 from models.catalog import Model, ShapeError
+from models.generate import Made
 from models.loading import Loaded
 from models.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult, Stage
-from models.watch import Course, Watch
+from models.watch import Watch
 
 
 class Renderer:
@@ -66,17 +67,15 @@ class Renderer:
         model = _checked(request)
         watch.enter(Stage.LOADING)
         loaded = self._ready(model, request)
-        watch.enter(Stage.PREPROCESSING)
-        watch.follow(_course(request, model))
         pipe = loaded.pipe_for(request.task)
         pipe.scheduler = scheduling.scheduler_for(loaded.scheduler, request.shift, model.sigmas)
         try:
             with watch.inside(pipe):
-                frames = output.to_bytes(_denoise(pipe, request, watch))
+                made = tasks.make(pipe, model, request, watch)
         finally:
             # frees offloaded parts and the caches' state, also after an exception from a callback
             pipe.maybe_free_model_hooks()
-        return self._write(request, loaded, pipe, frames, watch)
+        return self._write(request, loaded, pipe, made, watch)
 
     def _ready(self, model: Model, request: RenderRequest) -> Loaded:
         """The model with the request's LoRAs on. Another model is freed first; LoRAs alone need no reload."""
@@ -91,10 +90,36 @@ class Renderer:
             loaded.lane = lane
         return loaded
 
-    def _write(self, request: RenderRequest, loaded: Loaded, pipe: Any, frames: Any, watch: Watch) -> RenderResult:
+    def _write(self, request: RenderRequest, loaded: Loaded, pipe: Any, made: Made, watch: Watch) -> RenderResult:
         watch.enter(Stage.ENCODING)
-        out = Path(request.out_dir)
-        made = {
+        out, frames = Path(request.out_dir), made.frames
+        output.check_visible(frames)
+        told = self._recipe(request, loaded, pipe, made)
+
+        def each(done: int) -> None:
+            watch.check()
+            watch.within(done / len(frames))
+
+        output.write_video(out / "video.mp4", frames, made.fps, told, each, sound=made.sound)
+        told["poster_frame"] = output.write_poster(out / "poster.jpg", frames)
+        watch.finish()
+        told["timings_s"] = {stage: round(seconds, 3) for stage, seconds in watch.timings.items()}
+        recipe.write(out / "recipe.json", told)
+        return RenderResult(
+            video=str(out / "video.mp4"),
+            poster=str(out / "poster.jpg"),
+            recipe_path=str(out / "recipe.json"),
+            recipe=told,
+            width=frames.shape[2],
+            height=frames.shape[1],
+            frames=frames.shape[0],
+            fps=float(made.fps),
+            timings=watch.timings,
+        )
+
+    def _recipe(self, request: RenderRequest, loaded: Loaded, pipe: Any, made: Made) -> dict[str, Any]:
+        """Everything that made the frames."""
+        return {
             **recipe.of_request(request),
             "boundary": pipe.config.get("boundary_ratio"),
             "weights": recipe.of_weights(loaded.folder),
@@ -111,29 +136,9 @@ class Renderer:
             "plan": "resident",
             "libraries": runtime.versions(),
             "device": self.device_facts(),
-            "frames_sha256": output.frames_sha256(frames),
+            "frames_sha256": output.frames_sha256(made.frames),
+            **(made.notes or {}),
         }
-
-        def each(done: int) -> None:
-            watch.check()
-            watch.within(done / len(frames))
-
-        output.write_video(out / "video.mp4", frames, request.fps, made, each)
-        made["poster_frame"] = output.write_poster(out / "poster.jpg", frames)
-        watch.finish()
-        made["timings_s"] = {stage: round(seconds, 3) for stage, seconds in watch.timings.items()}
-        recipe.write(out / "recipe.json", made)
-        return RenderResult(
-            video=str(out / "video.mp4"),
-            poster=str(out / "poster.jpg"),
-            recipe_path=str(out / "recipe.json"),
-            recipe=made,
-            width=frames.shape[2],
-            height=frames.shape[1],
-            frames=frames.shape[0],
-            fps=float(request.fps),
-            timings=watch.timings,
-        )
 
 
 def _checked(request: RenderRequest) -> Model:
@@ -143,67 +148,3 @@ def _checked(request: RenderRequest) -> Model:
     names = ("width", "height", "frames", "fps", "steps", "guidance", "guidance_2", "shift")
     catalog.settle(model, request.task, {name: getattr(request, name) for name in names})
     return model
-
-
-def _course(request: RenderRequest, model: Model) -> Course:
-    """Shares of the whole by rough work: the VAE runs in fp32, an eighth of the speed of the transformer's bf16."""
-    megapixels = request.width * request.height * request.frames / 1e6
-    denoise = catalog.work_tflop(
-        model,
-        width=request.width,
-        height=request.height,
-        frames=request.frames,
-        steps=request.steps,
-        guidance=request.guidance,
-    )
-    decode = 8 * 8.5 * megapixels * (1.0 if not model.weights.tiny else model.dit.dim / 5e5)
-    work = denoise + decode
-    forwards = 2 if request.guidance > 1 else 1
-    parts = {
-        Stage.LOADING: 0.03,
-        Stage.PREPROCESSING: 0.02,
-        Stage.DENOISING: 0.90 * denoise / work,
-        Stage.DECODING: 0.90 * decode / work,
-        Stage.ENCODING: 0.05,
-    }
-    decodes = 1 + (request.frames - 1) // model.vae_stride[0]
-    return Course(parts, request.steps, forwards * model.dit.layers, decodes)
-
-
-def _denoise(pipe: Any, request: RenderRequest, watch: Watch) -> Any:
-    """Text, noise and pictures to frames: float tensor (T, 3, H, W) in [0, 1] on the device."""
-    import torch
-
-    def step_end(_pipe: Any, _i: int, _t: Any, state: dict[str, Any]) -> dict[str, Any]:
-        if pipe.device.type == "cuda":
-            # the CPU runs ahead of the GPU: without this, progress would tell of steps that are not done
-            torch.cuda.synchronize(pipe.device)
-        watch.step_done()
-        return state
-
-    prompt, negative = pipe.encode_prompt(
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt,
-        do_classifier_free_guidance=request.guidance > 1,
-        max_sequence_length=catalog.TEXT_TOKENS,
-        device=pipe.device,
-    )
-    arguments: dict[str, Any] = {}
-    for role in ("image", "last_image"):
-        if role in request.inputs:
-            arguments[role] = pictures.cover(pictures.read(request.inputs[role]), request.width, request.height)
-    if pipe.config.get("boundary_ratio") is not None:
-        arguments["guidance_scale_2"] = request.guidance_2
-    return pipe(
-        prompt_embeds=prompt,
-        negative_prompt_embeds=negative,
-        height=request.height,
-        width=request.width,
-        num_frames=request.frames,
-        num_inference_steps=request.steps,
-        guidance_scale=request.guidance,
-        generator=torch.Generator("cpu").manual_seed(request.seed),
-        callback_on_step_end=step_end,
-        output_type="pt",
-        **arguments,
-    ).frames[0]

@@ -1,13 +1,15 @@
 """What is set once in a process that renders: library noise, threads, number formats, the device."""
 
+import logging
 import os
 import platform
 from functools import cache
 from importlib import metadata
 from typing import Any
 
-#: a fixed number, because the number of threads changes the order of sums and so the last bits
-CPU_THREADS = 2
+#: fixed, because the number of threads changes the order of sums and so the last bits; and one, because threads that
+#: wait for each other by spinning are ten times slower as soon as the machine has anything else to do
+CPU_THREADS = 1
 
 #: libraries that have a say in the pixels
 LIBRARIES = (
@@ -34,6 +36,9 @@ def prepare() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # diffusers' first import of an image processor complains through this logger, before its verbosity can be set
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # torchao tells at length which of its kernels this machine cannot load
+    for noisy in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     import torch
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging

@@ -119,10 +119,50 @@ def _ti2v() -> Any:
     return WanPipeline(**_text(), vae=_vae22(), scheduler=_scheduler(), transformer=_dit(48, 48), expand_timesteps=True)
 
 
+def _vace() -> Any:
+    from diffusers import WanVACEPipeline, WanVACETransformer3DModel
+
+    def expert() -> Any:
+        return WanVACETransformer3DModel(**_DIT, in_channels=16, out_channels=16, vace_layers=[0], vace_in_channels=96)
+
+    return WanVACEPipeline(
+        **_text(),
+        vae=_vae21(),
+        scheduler=_scheduler(),
+        transformer=expert(),
+        transformer_2=expert(),
+        boundary_ratio=0.875,
+    )
+
+
+def _animate() -> Any:
+    from diffusers import WanAnimatePipeline, WanAnimateTransformer3DModel
+
+    transformer = WanAnimateTransformer3DModel(
+        **_DIT,
+        in_channels=36,
+        latent_channels=16,
+        out_channels=16,
+        image_dim=16,
+        added_kv_proj_dim=24,
+        motion_encoder_channel_sizes={"4": 8, "8": 8, "16": 8},
+        motion_encoder_size=16,
+        motion_style_dim=8,
+        motion_dim=4,
+        motion_encoder_dim=16,
+        face_encoder_hidden_dim=16,
+        face_encoder_num_heads=2,
+        inject_face_latents_blocks=2,
+    )
+    return WanAnimatePipeline(**_text(), **_eyes(), vae=_vae21(), scheduler=_scheduler(), transformer=transformer)
+
+
 _BUILDERS: dict[str, Callable[[], Any]] = {
     catalog.T2V_A14B.id: _t2v,
     catalog.I2V_A14B.id: _i2v,
     catalog.TI2V_5B.id: _ti2v,
+    catalog.VACE_A14B.id: _vace,
+    catalog.ANIMATE_14B.id: _animate,
 }
 
 
@@ -136,6 +176,23 @@ def _text() -> dict[str, Any]:
     tokenizer = T5Tokenizer(vocab=vocab, extra_ids=0, additional_special_tokens=[], model_max_length=512)
     config = UMT5Config(vocab_size=len(tokenizer), d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4)
     return {"tokenizer": tokenizer, "text_encoder": UMT5EncoderModel(config)}
+
+
+def _eyes() -> dict[str, Any]:
+    """The picture encoder of the models that look at a character."""
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
+
+    config = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=32,
+        patch_size=8,
+        projection_dim=16,
+    )
+    processor = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    return {"image_encoder": CLIPVisionModel(config), "image_processor": processor}
 
 
 def _dit(in_channels: int, out_channels: int, **more: Any) -> Any:

@@ -6,33 +6,13 @@ A pipeline has no way out but an exception, so every look at `cancelled` raises;
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
+from models.course import UNKNOWN, Course
 from models.request import Cancelled, Progress, Stage
 
 #: progress is told again only when it has grown by this much, so that a fast model does not flood its agent
 _GRAIN = 0.004
-
-
-@dataclass(frozen=True)
-class Course:
-    """How a render divides: the parts of the whole that each stage takes, and what the denoising loop is made of.
-
-    parts         stage -> share of the whole render; they add up to 1
-    steps         denoising steps, over all segments
-    blocks        transformer blocks that run in one step (all forwards)
-    decodes       calls of the VAE's decoder, over all segments
-    """
-
-    parts: dict[Stage, float]
-    steps: int
-    blocks: int
-    decodes: int
-
-
-#: when nothing is known yet
-LOADING = Course({Stage.LOADING: 0.05, Stage.DENOISING: 0.95}, 1, 1, 1)
 
 
 class Watch:
@@ -40,7 +20,7 @@ class Watch:
 
     def __init__(self, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]) -> None:
         self._tell, self._cancelled = on_progress, cancelled
-        self._course = LOADING
+        self._course = UNKNOWN
         self._stage = Stage.LOADING
         self._within: dict[Stage, float] = {}
         self._told = -1.0

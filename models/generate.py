@@ -1,0 +1,137 @@
+"""One call of a stock diffusers pipeline: text, pictures or a clip to edit become frames."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from models import catalog, clips, output, pictures
+from models.request import RenderFault, RenderRequest
+from models.sound import Sound
+from models.watch import Watch
+
+#: pictures that VACE draws from, besides the clip
+REFERENCES = ("image", "image_2", "image_3")
+
+
+@dataclass
+class Made:
+    """What a task made: uint8 frames (T, H, W, 3) and their rate; `sound` opens the sound that goes with them.
+
+    notes       what else the recipe should tell
+    """
+
+    frames: Any
+    fps: Fraction
+    sound: Callable[[Any], Sound] | None = None
+    notes: dict[str, Any] | None = None
+
+
+def generate(pipe: Any, request: RenderRequest, watch: Watch) -> Made:
+    """t2v, i2v, flf2v, vace, r2v: everything that one `__call__` makes."""
+    prompt, negative = encode_text(pipe, request)
+    arguments = _VACE[request.task](request) if request.task in _VACE else _pictures(request)
+    if pipe.config.get("boundary_ratio") is not None:
+        arguments["guidance_scale_2"] = request.guidance_2
+    video = pipe(
+        prompt_embeds=prompt,
+        negative_prompt_embeds=negative,
+        height=request.height,
+        width=request.width,
+        num_frames=request.frames,
+        num_inference_steps=request.steps,
+        guidance_scale=request.guidance,
+        generator=noise(request),
+        callback_on_step_end=on_step(pipe, watch),
+        output_type="pt",
+        **arguments,
+    ).frames[0]
+    return Made(output.to_bytes(video), Fraction(request.fps))
+
+
+def encode_text(pipe: Any, request: RenderRequest) -> tuple[Any, Any]:
+    """(prompt, negative prompt or None) as the transformer takes them: (1, 512, width) each."""
+    import torch
+
+    with torch.no_grad():
+        prompt, negative = pipe.encode_prompt(
+            prompt=request.prompt,
+            negative_prompt=request.negative_prompt,
+            do_classifier_free_guidance=request.guidance > 1,
+            max_sequence_length=catalog.TEXT_TOKENS,
+            device=pipe._execution_device,
+        )
+    return prompt, negative
+
+
+def noise(request: RenderRequest) -> Any:
+    """The render's own random numbers: on the CPU, so that the seed means the same on every device."""
+    import torch
+
+    return torch.Generator("cpu").manual_seed(request.seed)
+
+
+def on_step(pipe: Any, watch: Watch) -> Callable[..., dict[str, Any]]:
+    """The callback that pipelines run after each step."""
+
+    def step_end(_pipe: Any, _i: int, _t: Any, state: dict[str, Any]) -> dict[str, Any]:
+        step_done(pipe, watch)
+        return state
+
+    return step_end
+
+
+def step_done(pipe: Any, watch: Watch) -> None:
+    """Count a step that the device has really done: the CPU runs ahead of a GPU."""
+    import torch
+
+    if pipe._execution_device.type == "cuda":
+        torch.cuda.synchronize(pipe._execution_device)
+    watch.step_done()
+
+
+def _pictures(request: RenderRequest) -> dict[str, Any]:
+    return {
+        role: pictures.cover(pictures.read(request.inputs[role]), request.width, request.height)
+        for role in ("image", "last_image")
+        if role in request.inputs
+    }
+
+
+def _vace(request: RenderRequest) -> dict[str, Any]:
+    """A clip to redraw. Where the mask is white it is drawn anew, where it is black it stays; without one, all of it.
+
+    Everything is brought to the clip's size first: the pipeline would otherwise render at the smaller of the sizes.
+    """
+    arguments = _references(request)
+    arguments["video"] = _cut(request, "video")
+    if "mask_video" in request.inputs:
+        arguments["mask"] = _cut(request, "mask_video")
+    elif "mask" in request.inputs:
+        mask = pictures.cover(pictures.read(request.inputs["mask"]), request.width, request.height)
+        arguments["mask"] = [mask] * request.frames
+    return arguments
+
+
+def _references(request: RenderRequest) -> dict[str, Any]:
+    references = [pictures.read(request.inputs[role]) for role in REFERENCES if role in request.inputs]
+    scale = float(request.options.get("conditioning_scale", 1.0))
+    return {"reference_images": references or None, "conditioning_scale": scale}
+
+
+def _cut(request: RenderRequest, role: str) -> list[Any]:
+    """The first frames of an input clip, as many as the render has, at its rate and size."""
+    from PIL import Image
+
+    cut = []
+    for frame in clips.read(Path(request.inputs[role]), request.fps):
+        cut.append(pictures.cover(Image.fromarray(frame), request.width, request.height))
+        if len(cut) == request.frames:
+            return cut
+    raise RenderFault(
+        "invalid_input", f"{role} has {len(cut)} frames at {request.fps} fps; {request.frames} are to be rendered"
+    )
+
+
+_VACE: dict[str, Callable[[RenderRequest], dict[str, Any]]] = {"vace": _vace, "r2v": _references}

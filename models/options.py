@@ -105,6 +105,11 @@ def _scale(model: Model, task: str, value: Any) -> float:
     field = "options.conditioning_scale"
     if kind_of(model, task) != "vace":
         raise ShapeError(field, f"{model.id} does not read it; it is VACE's")
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or not 0 <= value <= 2:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not math.isfinite(value)
+        or not 0 <= value <= 2
+    ):
         raise ShapeError(field, "must be a number from 0 to 2")
     return float(value)

@@ -7,57 +7,11 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from model_parts import decoded
+from model_parts import decoded, film, samples, shade
 
 from models import clips, output
 from models.request import RenderFault
 from models.sound import Sound
-
-
-def shade(number: int) -> int:
-    return 40 + number * 6 % 180
-
-
-def film(
-    path: Path, count: int, fps: Fraction | int = 25, audio: str | None = None, late: bool = False, **stream: Any
-) -> Path:
-    """A clip whose every frame has its own grey; with a sweep of sound when `audio` names a codec.
-
-    late        the picture begins 0.4 s after the sound
-    """
-    with av.open(str(path), "w") as box:
-        video = box.add_stream("libx264", rate=Fraction(fps), options={"crf": "1"})
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-        track = box.add_stream(audio, rate=48000, **stream) if audio else None
-        if track is not None:
-            track.layout = "stereo"
-        for number in range(count):
-            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), shade(number), np.uint8), format="rgb24")
-            frame.pts, frame.time_base = number + (10 if late else 0), 1 / Fraction(fps)
-            box.mux(video.encode(frame))
-        if track is not None:
-            rate, total = 48000, int(48000 * count / fps) + 777
-            wave = (np.sin(np.arange(total) ** 1.4 / 300) * 12000).astype(np.int16)
-            for start in range(0, total, 1024):
-                part = av.AudioFrame.from_ndarray(
-                    np.repeat(wave[start : start + 1024], 2)[None], format="s16", layout="stereo"
-                )
-                part.sample_rate, part.pts, part.time_base = rate, start, Fraction(1, rate)
-                box.mux(track.encode(part))
-            box.mux(track.encode(None))
-        box.mux(video.encode(None))
-    return path
-
-
-def samples(path: Path) -> Any:
-    """Every sample of the first sound track as float64 (channels, n), and the time of the first in seconds."""
-    with av.open(str(path)) as box:
-        resampler = av.AudioResampler(format="dblp", layout="stereo", rate=48000)
-        parts, start = [], None
-        for frame in box.decode(audio=0):
-            start = frame.time if start is None else start
-            parts += [part.to_ndarray() for part in resampler.resample(frame)]
-        return np.concatenate(parts, 1), start
 
 
 def greys(frames: Any) -> list[int]:

@@ -113,6 +113,7 @@ def test_a_disobedient_engine_is_killed_and_replaced(yard: Yard, agent: AgentPro
         yard.ledger.cancel(TENANT, job)
         assert yard.wait_over(job).state == State.CANCELLED
         assert gone(engine)
+        assert yard.logged("cpu-0", f"(pid {engine}): ignored a cancel")
     yard.committed(yard.submit("ok"))
 
 

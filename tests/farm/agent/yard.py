@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from redis import Redis
-
 from farm.agent.supervisor import agent_command
 from farm.config import Settings
 from farm.embedded import settings_file
@@ -155,11 +153,6 @@ class Yard:
 
     def worker(self, slot: str) -> dict[str, Any] | None:
         return next((one for one in self.ledger.workers() if one.get("slot") == slot), None)
-
-    def listening(self) -> int:
-        """Connections of the broker on which somebody waits for a message now."""
-        with Redis.from_url(self.settings.redis.broker_url) as broker:
-            return sum("b" in one["flags"] for one in broker.client_list())
 
     def logged(self, name: str, words: str) -> bool:
         return words in (self.folder / f"{name}.log").read_text()

@@ -198,11 +198,15 @@ threading.Event().wait()
 """
 
 
-def test_no_engine_outlives_its_agent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("frozen", [False, True])
+def test_no_engine_outlives_its_agent(tmp_path: Path, frozen: bool) -> None:
     agent = subprocess.Popen([sys.executable, "-c", AGENT, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert agent.stdout
     pid = int(agent.stdout.readline())
     assert not gone(pid)
+    if frozen:
+        # it cannot see the end of its pipe
+        os.kill(pid, signal.SIGSTOP)
     os.kill(agent.pid, signal.SIGKILL)
     agent.wait()
     wait_until(lambda: gone(pid), what="the engine to end")

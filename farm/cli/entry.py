@@ -26,6 +26,8 @@ COMMANDS = {
     "worker": "farm.cli.worker:worker",
     "tenants": "farm.cli.tenants:tenants",
     "keys": "farm.cli.keys:keys",
+    "credits": "farm.cli.credits:credits_",
+    "webhooks": "farm.cli.webhooks:webhooks",
     "config": "farm.cli.config:config",
     "completion": "farm.cli.completion:completion",
 }

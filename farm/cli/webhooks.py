@@ -1,0 +1,148 @@
+"""`wanfarm webhooks`: what is on its way to receivers, what was given up, and the secrets that sign it. Speaks to the
+farm's Redis, on the farm's machine."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from farm.cli.ledger_here import farm_here
+from farm.cli.session import Session, runs_here
+
+if TYPE_CHECKING:
+    from farm.webhooks.deliveries import Delivery
+
+
+@click.group()
+def webhooks() -> None:
+    """Webhooks: deliveries, dead letters, signing secrets."""
+
+
+@webhooks.command("pending")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True)
+@runs_here
+def pending(session: Session, limit: int) -> None:
+    """Deliveries that are due, under way or waiting for their next attempt."""
+    with farm_here(session) as here:
+        found = here.deliveries.pending(count=limit)
+    _list(session, found, empty="nothing is on its way")
+
+
+@webhooks.command("dead")
+@click.argument("tenant")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True)
+@runs_here
+def dead(session: Session, tenant: str, limit: int) -> None:
+    """Dead letters of a tenant, newest first: what was tried for a day, or refused for good."""
+    with farm_here(session) as here:
+        found = here.deliveries.dead(here.known(tenant), count=limit)
+    _list(session, found, empty=f"{tenant} has no dead letters")
+
+
+@webhooks.command("replay")
+@click.argument("tenant")
+@click.argument("delivery", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every dead letter of the tenant.")
+@runs_here
+def replay(session: Session, tenant: str, delivery: tuple[str, ...], everything: bool) -> None:
+    """Send dead letters again, with all their retries."""
+    from farm.jobs.errors import NotFound
+
+    if everything == bool(delivery):
+        raise click.UsageError("name dead letters, or give --all")
+    with farm_here(session) as here:
+        letters = [d.id for d in here.deliveries.dead(here.known(tenant), count=1_000_000)] if everything else delivery
+        sent = [letter for letter in letters if here.deliveries.replay(tenant, letter)]
+    if session.out.as_json:
+        session.out.document({"replayed": sent})
+    if missing := sorted(set(delivery) - set(sent)):
+        raise NotFound(f"{tenant} has no dead letter {', '.join(missing)}")
+    session.out.say(f"{len(sent)} sent again")
+
+
+@webhooks.command("secret")
+@click.argument("tenant")
+@click.option("--rotate", is_flag=True, help="Make a new one; the last one still signs beside it.")
+@click.option("--retire", is_flag=True, help="Stop signing with the one before.")
+@runs_here
+def secret(session: Session, tenant: str, rotate: bool, retire: bool) -> None:
+    """The Standard Webhooks secret that signs everything sent to a tenant's receivers."""
+    from farm import vault
+    from farm.webhooks import signing
+
+    with farm_here(session) as here:
+        here.known(tenant)
+        current = here.secrets.get_or_make(tenant, vault.WEBHOOK, signing.new_secret())
+        if rotate:
+            here.secrets.set(tenant, vault.WEBHOOK_BEFORE, current)
+            current = signing.new_secret()
+            here.secrets.set(tenant, vault.WEBHOOK, current)
+        if retire:
+            here.secrets.delete(tenant, vault.WEBHOOK_BEFORE)
+    if session.out.as_json:
+        session.out.document({"tenant": tenant, "secret": current})
+    else:
+        session.out.line(current)
+
+
+@webhooks.command("kie-key")
+@click.argument("tenant")
+@click.option("--set", "value", help="The key that clients verify kie's signatures with.")
+@click.option("--remove", is_flag=True, help="Sign no more in kie's way.")
+@runs_here
+def kie_key(session: Session, tenant: str, value: str | None, remove: bool) -> None:
+    """The key of kie's own webhook signature (webhookHmacKey). Without one those headers are not sent."""
+    from farm import vault
+
+    _secret(session, tenant, vault.KIE, value, remove=remove)
+
+
+@webhooks.command("wiro-secret")
+@click.argument("tenant")
+@click.argument("key_id", metavar="KEY_ID")
+@click.option("--set", "value", help="The API secret that requests with this API key must be signed with.")
+@click.option("--remove", is_flag=True, help="The API key alone is enough again.")
+@runs_here
+def wiro_secret(session: Session, tenant: str, key_id: str, value: str | None, remove: bool) -> None:
+    """Make one of a tenant's API keys a signature project of the wiro dialect."""
+    from farm import vault
+
+    _secret(session, tenant, vault.wiro(key_id), value, remove=remove)
+
+
+def _secret(session: Session, tenant: str, name: str, value: str | None, *, remove: bool) -> None:
+    if remove and value:
+        raise click.UsageError("give --set or --remove, not both")
+    with farm_here(session) as here:
+        here.known(tenant)
+        if remove:
+            here.secrets.delete(tenant, name)
+        elif value:
+            here.secrets.set(tenant, name, value)
+        kept = here.secrets.get(tenant, name)
+    if session.out.as_json:
+        session.out.document({"tenant": tenant, "secret": kept})
+    else:
+        session.out.line(kept or "none is set")
+
+
+def _list(session: Session, found: "list[Delivery]", *, empty: str) -> None:
+    if session.out.as_json:
+        session.out.document(found)
+        return
+    session.out.table(
+        ["id", "tenant", "dialect", "to", ">failed", "last answer", "since (UTC)"],
+        [
+            [
+                one.id,
+                one.tenant,
+                one.dialect,
+                one.receiver.partition("|")[2],
+                one.attempts,
+                one.error,
+                datetime.fromtimestamp(one.created_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+            ]
+            for one in found
+        ],
+        empty=empty,
+    )

@@ -1,0 +1,74 @@
+"""`wanfarm credits` and `wanfarm webhooks` on a real Redis."""
+
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from farm import vault
+from farm.config import RedisSettings, Settings
+from farm.vault import Vault
+from farm.webhooks import signing
+from farm.webhooks.deliveries import Deliveries
+from tests.farm.cli.cli_run import run
+
+
+@pytest.fixture
+def farm(redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
+    """Settings of a farm whose tenant is acme, as the command finds them."""
+    monkeypatch.setenv("WANFARM_REDIS__LEDGER_URL", redis_settings.ledger_url)
+    monkeypatch.setenv("WANFARM_STATE_DIR", str(tmp_path / "state"))
+    run("tenants", "create", "acme").ok()
+    return Settings(state_dir=tmp_path / "state", redis=redis_settings)
+
+
+@pytest.mark.usefixtures("farm")
+def test_credits() -> None:
+    assert "no account" in run("credits", "show", "acme").ok().out
+    booked = run("credits", "topup", "acme", "12.5", "--note", "first", "--reference", "inv-1", "--json").document
+    assert booked["account"] == {"balance": 12.5, "held": 0.0, "available": 12.5}
+    run("credits", "topup", "acme", "12.5", "--reference", "inv-1").ok()
+    assert run("credits", "show", "acme").ok().out == "acme: 12.5 credits, 0 of them held, 12.5 free\n"
+    (line,) = run("credits", "statement", "acme", "--json").document
+    assert (line["kind"], line["amount"], line["note"]) == ("topup", 12.5, "first")
+    assert "topup" in run("credits", "statement", "acme").ok().out
+    assert run("credits", "statement", "acme", "--after", line["id"], "--json").document == []
+    assert run("credits", "topup", "acme", "--", "-99").code == 4
+    assert run("credits", "topup", "acne", "5").code == 4
+    assert run("credits", "topup", "acme", "0").code == 2
+
+
+def test_dead_letters_are_listed_and_replayed(farm: Settings, redis: Redis) -> None:
+    deliveries = Deliveries(redis, farm)
+    for n in range(3):
+        deliveries.schedule(f"msg_{n}", job="j", tenant="acme", url="https://x/y", dialect="kie", receiver="acme|x")
+    listed = run("webhooks", "pending", "--json").document
+    assert [one["id"] for one in listed] == ["msg_0", "msg_1", "msg_2"]
+    for taken in deliveries.take(3, suspects=3, lease_s=60):
+        deliveries.bury(taken.id, status=500, error="the receiver answered 500")
+    out = run("webhooks", "dead", "acme").ok().out
+    assert "msg_1" in out
+    assert "the receiver answered 500" in out
+    run("webhooks", "replay", "acme", "msg_1").ok()
+    assert run("webhooks", "replay", "acme", "msg_1").code == 4
+    assert run("webhooks", "replay", "acme").code == 2
+    assert run("webhooks", "replay", "acme", "--all", "--json").document["replayed"] == ["msg_2", "msg_0"]
+    assert run("webhooks", "dead", "acme", "--json").document == []
+    assert len(run("webhooks", "pending", "--json").document) == 3
+
+
+def test_secrets(farm: Settings, redis: Redis) -> None:
+    first = run("webhooks", "secret", "acme").ok().out.strip()
+    assert len(signing.key_of(first)) == 32
+    assert run("webhooks", "secret", "acme").ok().out.strip() == first
+    second = run("webhooks", "secret", "acme", "--rotate", "--json").document["secret"]
+    assert second != first
+    kept = Vault(redis, farm)
+    assert [kept.get("acme", name) for name in (vault.WEBHOOK, vault.WEBHOOK_BEFORE)] == [second, first]
+    run("webhooks", "secret", "acme", "--retire").ok()
+    assert Vault(redis, farm).get("acme", vault.WEBHOOK_BEFORE) is None
+    assert run("webhooks", "kie-key", "acme", "--set", "hmac").ok().out == "hmac\n"
+    assert run("webhooks", "kie-key", "acme", "--remove").ok().out == "none is set\n"
+    run("webhooks", "wiro-secret", "acme", "abcd1234", "--set", "s3cret").ok()
+    assert Vault(redis, farm).get("acme", vault.wiro("abcd1234")) == "s3cret"
+    assert run("webhooks", "secret", "nobody").code == 4

@@ -1,5 +1,5 @@
-"""What the ledger costs as its queue grows: claims and commits per second, and bytes of Redis per queued job, beside the
-same shots as bare Celery messages in a Redis list. One client, one server, on this machine; nothing is rendered."""
+"""What the ledger costs as its queue grows: claims and commits per second, and bytes of Redis per queued job, beside
+the same shots as bare Celery messages in a Redis list. One client, one server, on this machine; nothing is rendered."""
 
 import argparse
 import json

@@ -6,28 +6,50 @@ from typing import Any
 
 from farm.config import Settings
 from farm.jobs.errors import ModelUnavailable, Unavailable
-from models.catalog import MODELS, Settled
+from farm.jobs.spec import JobSpec
+from farm.scheduling.speed import Speed, predicted_s
+from models.catalog import MODELS, Settled, work_tflop
 
 #: seconds that the workers' reports are used before they are asked for again
 _FRESH_S = 1.0
+#: and their measured speeds, which change slowly
+_SPEEDS_FRESH_S = 5.0
 #: a pool whose workers fell silent is still sent jobs for this long: they restart, and the queue waits for them
 _REMEMBERED_S = 900.0
 #: seconds; loading, encoding and uploading take a moment whatever the model
 _LEAST_S = 1.0
 
 
+def work_of(spec: JobSpec) -> float:
+    """TFLOP of a render; 0 for a model that is not in the catalog (any more)."""
+    if spec.model not in MODELS:
+        return 0.0
+    return work_tflop(
+        MODELS[spec.model],
+        width=spec.width,
+        height=spec.height,
+        frames=spec.frames,
+        steps=spec.steps,
+        guidance=spec.guidance,
+    )
+
+
 class Pools:
-    """One per process; threads may share it. `workers` is Ledger.workers."""
+    """One per process; threads may share it. `workers` is Ledger.workers, `speeds` Ledger.speeds."""
 
     def __init__(
         self,
         settings: Settings,
         workers: Callable[[], Sequence[Mapping[str, Any]]],
         clock: Callable[[], float] = time.monotonic,
+        speeds: Callable[[str], Mapping[str, Speed]] = lambda _pool: {},
     ) -> None:
         self._settings = settings
         self._workers = workers
         self._clock = clock
+        self._speeds = speeds
+        #: pool -> (when they were asked for, what was measured of each lane)
+        self._measured: dict[str, tuple[float, Mapping[str, Speed]]] = {}
         self._asked = -1e9
         self._live: list[tuple[str, frozenset[str]]] = []
         #: (model, pool) -> when a live worker last said so
@@ -56,13 +78,22 @@ class Pools:
         raise ModelUnavailable(f"{model!r} is not rendered here; choose one of {offered}", "model")
 
     def predict_s(self, shape: Settled, pool: str) -> float:
-        """Seconds that one GPU of the pool is expected to take for the shape."""
-        return max(_LEAST_S, shape.work_tflop / self.tflops(pool))
+        """Seconds that one GPU of the pool is expected to take for the shape, by what was measured of its lane."""
+        speed = self._measured_of(pool).get(shape.model.lane)
+        return max(_LEAST_S, predicted_s(shape.work_tflop, speed, self.assumed_tflops(pool)))
 
-    def tflops(self, pool: str) -> float:
-        """Speed of one GPU of the pool, TFLOP/s: as configured, else the house's first guess."""
+    def assumed_tflops(self, pool: str) -> float:
+        """Speed of one GPU of the pool until it is measured, TFLOP/s: as configured, else the house's first guess."""
         configured = self._settings.pools.get(pool)
         return (configured and configured.tflops) or self._settings.scheduling.assumed_tflops
+
+    def _measured_of(self, pool: str) -> Mapping[str, Speed]:
+        now = self._clock()
+        asked, speeds = self._measured.get(pool, (-1e9, {}))
+        if now - asked >= _SPEEDS_FRESH_S:
+            speeds = self._speeds(pool)
+            self._measured[pool] = (now, speeds)
+        return speeds
 
     def wall_s(self, predicted_s: float) -> float:
         """The longest that one attempt may take."""

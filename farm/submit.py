@@ -90,7 +90,7 @@ class Submissions:
         self._ledger = ledger
         self._permits = permits
         self.intake = intake or Intake(settings, store)
-        self.pools = pools or Pools(settings, ledger.workers)
+        self.pools = pools or Pools(settings, ledger.workers, speeds=ledger.speeds)
         self._price = price
         self._clock_ms = clock_ms
 

@@ -12,6 +12,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +26,7 @@ from farm.jobs.states import Phase
 from farm.leases import LeaseKeeper
 from farm.ledger import CommitOutcome, Ledger, Permit, Verdict
 from farm.permits import Permits
+from farm.pools import work_of
 from farm.store import Store, result_key
 from models.request import Cancelled, Lora, Progress, RenderFault, RenderRequest, RenderResult, Stage
 from monitoring.metrics import (
@@ -308,10 +310,17 @@ class Attempt(threading.Thread):
         )
         if outcome in (CommitOutcome.COMMITTED, CommitOutcome.ALREADY):
             self._uploaded.clear()
+            self._teach(result)
             return "committed"
         if outcome == CommitOutcome.FENCED:
             raise Lost
         return "cancelled"
+
+    def _teach(self, result: RenderResult) -> None:
+        """Tell what the render took on a warm model: the next ones of its lane are predicted by it."""
+        warm_s = self._gpu_s - result.timings.get(Stage.LOADING, 0.0)
+        with suppress(Unavailable):
+            self._bench.ledger.rendered(self.job.pool, self.job.lane, work_tflop=work_of(self.job.spec), seconds=warm_s)
 
     def _upload(self, name: str, path: Path) -> str:
         self._check()

@@ -23,6 +23,7 @@ TEMPLATES: Mapping[str, str] = {
     "workers": "workers:{pool}",  # ZSET, worker -> until when it counts as live, ms
     "facts": "facts:{pool}",  # HASH, worker -> JSON for operators
     "slots": "slots:{pool}",  # HASH, worker -> jobs that it takes at once, where that is not 1
+    "speeds": "speeds:{pool}",  # HASH, lane -> "seconds per TFLOP, renders measured"
     "claim": "claim:{nonce}",  # STRING, "job attempt" of a claim, for a call that is repeated after a lost reply
     "pools": "pools",  # SET, pools ever used
     "owners": "owners",  # SET, tenants that ever had a job

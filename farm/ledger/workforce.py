@@ -1,11 +1,13 @@
-"""Workers that are live, and the permits that wake them."""
+"""Workers that are live, the permits that wake them, and how fast they are."""
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
+from farm.ledger.connection import mapped
 from farm.ledger.outcomes import Permit
 from farm.ledger.scripts import Scripted
+from farm.scheduling.speed import Speed, learned
 
 
 def permits(flat: Sequence[str]) -> list[Permit]:
@@ -40,3 +42,25 @@ class Workforce(Scripted):
             ),
             key=lambda worker: (worker["pool"], worker["worker"]),
         )
+
+    # --- speed
+    def speeds(self, pool: str) -> Mapping[str, Speed]:
+        """What was measured of each lane on one GPU of the pool."""
+        with mapped():
+            texts = cast("dict[str, str]", self._redis.hgetall(self._keys("speeds", pool)))
+        return {lane: _speed(text) for lane, text in texts.items()}
+
+    def rendered(self, pool: str, lane: str, *, work_tflop: float, seconds: float) -> None:
+        """A render of `work_tflop` took `seconds` on a warm model. Of two at the same moment one may be forgotten: it
+        is an estimate."""
+        key = self._keys("speeds", pool)
+        with mapped():
+            text = self._redis.hget(key, lane)
+            speed = learned(_speed(text) if isinstance(text, str) else None, work_tflop, seconds)
+            if speed is not None:
+                self._redis.hset(key, lane, f"{speed.s_per_tflop!r} {speed.samples}")
+
+
+def _speed(text: str) -> Speed:
+    s_per_tflop, samples = text.split()
+    return Speed(float(s_per_tflop), int(samples))

@@ -114,3 +114,12 @@ def test_a_backlog_can_be_asked_about(ledger: Ledger) -> None:
 def test_pools_are_woken_apart(ledger: Ledger) -> None:
     _, permits = ledger.admit([new_job(), new_job(pool="other"), new_job(intake=True)])
     assert sorted(permit.pool for permit in permits) == sorted([POOL, "other", INTAKE_POOL])
+
+
+def test_a_lane_is_as_fast_as_it_was_measured(ledger: Ledger) -> None:
+    assert ledger.speeds(POOL) == {}
+    for seconds in (2.0, 4.0):
+        ledger.rendered(POOL, "wan-bf16", work_tflop=600, seconds=seconds)
+    ledger.rendered(POOL, "other", work_tflop=0, seconds=1)  # nothing to learn from
+    ledger.rendered("slow", "wan-bf16", work_tflop=600, seconds=60)
+    assert {lane: round(speed.tflops) for lane, speed in ledger.speeds(POOL).items()} == {"wan-bf16": 200}

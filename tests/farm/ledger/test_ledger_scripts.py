@@ -58,7 +58,8 @@ def test_every_transition_of_the_table_is_in_the_scripts() -> None:
 
 
 def test_every_key_is_used_and_no_two_can_collide() -> None:
-    used = set(re.findall(r"Key\.([a-z_]+)\(", "".join(TEXTS.values())))
+    python = "".join(file.read_text() for file in (LUA / "..").iterdir() if file.name.endswith(".py"))
+    used = set(re.findall(r"Key\.([a-z_]+)\(", "".join(TEXTS.values()))) | set(re.findall(r'_keys\("(\w+)"', python))
     assert used == set(TEMPLATES)
     keys = Keys("wf")
     assert keys("queue", "gpu", "acme") == "wf:queue:gpu:acme"

@@ -5,6 +5,7 @@ import pytest
 from farm.config import LeaseSettings, PoolSettings, Settings, WorkerSettings
 from farm.jobs.errors import ModelUnavailable, Unavailable
 from farm.pools import Pools
+from farm.scheduling.speed import Speed
 from models import catalog
 
 T2V, I2V = "wan2.2-t2v-a14b", "wan2.2-i2v-a14b"
@@ -17,6 +18,7 @@ class Fleet:
         self.workers: list[dict[str, Any]] = []
         self.now_s = 1000.0
         self.asked = 0
+        self.speeds: dict[str, dict[str, Speed]] = {}
         for pool, ids in models.items():
             self.workers.append({"worker": f"w{len(self.workers)}", "pool": pool, "models": ids})
 
@@ -25,7 +27,7 @@ class Fleet:
             self.asked += 1
             return self.workers
 
-        return Pools(Settings(**settings), seen, lambda: self.now_s)
+        return Pools(Settings(**settings), seen, lambda: self.now_s, lambda pool: self.speeds.get(pool, {}))
 
 
 def test_live_workers_say_what_is_offered_and_where() -> None:
@@ -76,3 +78,11 @@ def test_predictions_follow_work_and_speed() -> None:
     tiny = catalog.settle(catalog.get(f"{T2V}-tiny"), "t2v", {})
     assert pools.predict_s(tiny, "default") == 1.0
     assert (pools.wall_s(1.0), pools.wall_s(1000.0)) == (1800, 10_000)
+
+
+def test_a_measured_lane_is_predicted_by_what_was_measured() -> None:
+    fleet = Fleet(default=[T2V])
+    shape = catalog.settle(catalog.get(T2V), "t2v", {})
+    fleet.speeds["default"] = {catalog.get(T2V).lane: Speed(s_per_tflop=0.01, samples=5)}
+    assert fleet.pools().predict_s(shape, "default") == pytest.approx(shape.work_tflop / 100)
+    assert fleet.pools().predict_s(shape, "other") == pytest.approx(shape.work_tflop / 300)

@@ -35,6 +35,7 @@ class Yard:
         self.settings = Settings(**tomllib.loads((state_dir / "farm.toml").read_text()))
         self.client = Client(notes.url, notes.key)
         self.ledger = Ledger(connect(self.settings.redis), self.settings)
+        self._read_to, self._over = "0", set[str]()
 
     @property
     def redis_url(self) -> str:
@@ -46,15 +47,16 @@ class Yard:
 
     def wait_over(self, job_id: str) -> None:
         """Wait on the tenant's event stream: a blocking read, so that nothing polls while something is measured."""
-        after, end = "0", time.monotonic() + _PATIENCE_S
-        while time.monotonic() < end:
-            for event in self.ledger.events(self.tenant, after=after, job_id=job_id, block_ms=1000):
-                after = event.id
-                if event.data["state"] in ("succeeded", "failed", "cancelled"):
-                    if event.data["state"] != "succeeded":
-                        raise RuntimeError(f"a job that should have cost nothing: {event.data}")
-                    return
-        raise RuntimeError(f"job {job_id} is not over")
+        end = time.monotonic() + _PATIENCE_S
+        while job_id not in self._over:
+            if time.monotonic() > end:
+                raise RuntimeError(f"job {job_id} is not over")
+            for event in self.ledger.events(self.tenant, after=self._read_to, block_ms=1000):
+                self._read_to = event.id
+                if event.data["state"] in ("failed", "cancelled"):
+                    raise RuntimeError(f"a job that should have cost nothing: {event.data}")
+                if event.data["state"] == "succeeded":
+                    self._over.add(event.job)
 
 
 @contextmanager

@@ -1,0 +1,78 @@
+"""The real engine: torch and diffusers on tiny weights, in a child process, over the pipes."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import pytest
+
+from farm.config import Settings, WorkerSettings
+from farm.engine.process import Engine
+from farm.engine.slots import Slot
+from models import catalog
+from models.request import Cancelled, Progress, RenderFault, RenderRequest, Stage
+
+pytestmark = pytest.mark.xdist_group("engine_real")
+MODEL = "wan2.2-t2v-a14b-tiny"
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    state = tmp_path_factory.mktemp("state")
+    worker = WorkerSettings(models_dir=state / "models", models=(MODEL,))
+    engine = Engine(Settings(state_dir=state, worker=worker), Slot("cpu-0"))
+    engine.start()
+    yield engine
+    engine.kill()
+
+
+def request(out: Path, **changes: object) -> RenderRequest:
+    out.mkdir()
+    values = {"width": 64, "height": 64, "frames": 9, "fps": 16, "steps": 4, "seed": 7, "shift": 5.0} | changes
+    return RenderRequest(
+        MODEL,
+        "t2v",
+        "a lighthouse",
+        "",
+        guidance=4.0,
+        guidance_2=3.0,
+        out_dir=str(out),
+        **values,  # type: ignore[arg-type]
+    )
+
+
+Tell = Callable[[Progress], None]
+
+
+def test_a_cancelled_render_leaves_the_next_one_as_if_it_had_never_been(engine: Engine, tmp_path: Path) -> None:
+    assert engine.facts["models"] == [MODEL], "what was configured, of what is here"
+    pid = engine.pid
+    seen: list[Progress] = []
+    first = engine.render("a:1", request(tmp_path / "a"), seen.append)
+    assert engine.lane == catalog.get(MODEL).lane
+    assert [stage for stage in Stage if any(p.stage == stage for p in seen)] == list(Stage)
+    with av.open(first.video) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 9
+
+    steps: list[int] = []
+
+    def stop(at: Progress) -> None:
+        steps.append(at.step)
+        if at.step == 2:
+            engine.cancel("b:1")
+
+    with pytest.raises(Cancelled):
+        engine.render("b:1", request(tmp_path / "b", steps=100, seed=8), stop)
+    assert max(steps) < 20, "long before the end"
+    assert not any((tmp_path / "b").iterdir())
+
+    again = engine.render("c:1", request(tmp_path / "c"), lambda _: None)
+    assert again.recipe["frames_sha256"] == first.recipe["frames_sha256"]
+    assert engine.pid == pid
+
+
+def test_what_the_model_does_not_take_is_a_fault_of_the_request(engine: Engine, tmp_path: Path) -> None:
+    with pytest.raises(RenderFault) as fault:
+        engine.render("d:1", request(tmp_path / "d", frames=10), lambda _: None)
+    assert fault.value.code == "invalid_input"
+    assert engine.alive

@@ -18,6 +18,11 @@ from farm.config import Settings
 from farm.ledger.connection import mapped
 
 
+def message_id(job_id: str) -> str:
+    """The delivery of a job's one terminal event: scheduled twice, it is still one."""
+    return f"msg_{job_id}"
+
+
 @dataclass(frozen=True)
 class Delivery:
     """One terminal event on its way to one address. `id` is also the webhook-id that receivers see: the same at every

@@ -23,7 +23,7 @@ from farm.ledger import Ledger
 from farm.ledger.outcomes import OutboxEntry
 from farm.store import Store
 from farm.vault import Vault
-from farm.webhooks.deliveries import Deliveries, Delivery
+from farm.webhooks.deliveries import Deliveries, Delivery, message_id
 from farm.webhooks.message import Messages
 from farm.webhooks.policy import Outcome, next_pause_s, outcome_of, policy_of
 from farm.wire.error_table import retry_after_s
@@ -99,8 +99,7 @@ class Postman:
             # it was looked at when the job came in; whatever this is now, nobody can be told
             origin = "unreadable"
         self.deliveries.schedule(
-            # one terminal event per job: scheduled twice, it is still one
-            f"msg_{job.id}",
+            message_id(job.id),
             job=job.id,
             tenant=job.tenant,
             url=job.webhook_url,

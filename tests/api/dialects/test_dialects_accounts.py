@@ -167,3 +167,26 @@ def test_two_tenants_in_two_dialects_with_receivers_that_fail_hang_and_recover(
         data = post.json["data"]
         assert kie.verify("hmac-key", data["task_id"], post.headers, int(post.headers["x-webhook-timestamp"]))
     assert SELFHOSTED.told(alice, task_ids.job_id("kie", kie_tasks[0]) or "").urls, "one farm, whatever the words"
+
+
+def test_dead_letters_and_the_secret_over_http(
+    alice: Caller, caller: Make, worker: Worker, parts: Services, settings: Settings, receivers: Callable[..., Receiver]
+) -> None:
+    secret, receiver = alice.get("/v1/webhooks/secret").json["secret"], receivers(status=410)
+    KIE.made(alice, callback=receiver.url)
+    worker.render()
+    postman = Postman(settings, parts.redis, parts.ledger, parts.store, Guard(settings.intake))
+    postman.look()
+    wait_until(lambda: alice.get("/v1/webhooks/dead").json["data"], what="a dead letter")
+    (letter,) = alice.get("/v1/webhooks/dead").json["data"]
+    assert (letter["status"], letter["error"]) == (410, "the receiver answered 410")
+    Webhook(secret).verify(receiver.posts[0].body, receiver.posts[0].headers)
+    bob = caller("bob")
+    assert bob.get("/v1/webhooks/dead").json["data"] == []
+    assert bob.post(f"/v1/webhooks/{letter['job']}/replay").status_code == 404
+    assert bob.get("/v1/webhooks/secret").json["secret"] != secret
+    receiver.status = 200
+    assert alice.post(f"/v1/webhooks/{letter['job']}/replay").status_code == 202
+    postman.look()
+    postman.close()
+    assert [post.headers["webhook-id"] for post in receiver.posts] == [letter["id"]] * 2

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from multiprocessing.pool import Pool
 from pathlib import Path
 
 from redis import Redis
@@ -97,11 +98,10 @@ def redis_server(folder: Path) -> Iterator[str]:
         process.wait()
 
 
-def load(port: int, headers: dict[str, str], threads: int, seconds: float) -> list[float]:
+def load(clients: Pool, port: int, headers: dict[str, str], threads: int, seconds: float) -> list[float]:
     """Milliseconds of every request that a few kept-alive clients get through in that time."""
-    with multiprocessing.get_context("spawn").Pool(_CLIENTS) as pool:
-        share = [(port, headers, threads // _CLIENTS, seconds)] * _CLIENTS
-        return [one for part in pool.starmap(_client, share) for one in part]
+    share = [(port, headers, threads // _CLIENTS, seconds)] * _CLIENTS
+    return [one for part in clients.starmap(_client, share) for one in part]
 
 
 def _client(port: int, headers: dict[str, str], threads: int, seconds: float) -> list[float]:
@@ -140,8 +140,8 @@ def prepare(settings: Settings) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.gateway", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of one turn")
-    parser.add_argument("--turns", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=1.5, help="of one turn")
+    parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--clients", type=int, default=8, help="connections at once")
     asked = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="wanfarm-bench-") as place, ExitStack() as running:
@@ -159,12 +159,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             ports[name] = free_port()
             counts = {"PROMETHEUS_MULTIPROC_DIR": str(folder / f"counts-{name}")}
             running.enter_context(served(application, ports[name], {**environment, **counts}, folder))
+        clients = running.enter_context(multiprocessing.get_context("spawn").Pool(_CLIENTS))
         took: dict[str, list[float]] = {"farm": [], "bare": []}
         for port in ports.values():
-            load(port, headers, asked.clients, 1.0)  # connections, caches, scripts
+            load(clients, port, headers, asked.clients, 1.0)  # connections, caches, scripts
         for _ in range(asked.turns):
             for name, port in ports.items():
-                took[name] += load(port, headers, asked.clients, asked.seconds)
+                took[name] += load(clients, port, headers, asked.clients, asked.seconds)
     rate = {name: len(each) / (asked.turns * asked.seconds) for name, each in took.items()}
     gateway = settings.gateway
     show(

@@ -46,7 +46,9 @@ class Reading(Scripted):
         if not isinstance(known, str):
             return None
         job_id, _, body_sha256 = known.partition(" ")
-        return job_id, body_sha256
+        with mapped():
+            # a job that was forgotten meanwhile has freed its key
+            return (job_id, body_sha256) if self._redis.exists(self._keys("job", job_id)) else None
 
     def page(
         self,

@@ -8,8 +8,8 @@ from farm.jobs.job import NewJob
 from farm.jobs.states import TERMINAL, State
 from farm.ledger import INTAKE_POOL, CancelOutcome, CommitOutcome, FailOutcome, Verdict
 
-LEASE_S = 45.0
-REAP_GAP_S = 22.5
+LEASE_S = 90.0
+REAP_GAP_S = 45.0
 POISON_LOSSES = 2
 AFFINITY_WINDOW, AFFINITY_PASSES = 4, 2
 

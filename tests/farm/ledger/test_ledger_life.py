@@ -1,5 +1,6 @@
 """The life of a job, transition by transition, and the laws as they show in each."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -97,6 +98,7 @@ class TestAdmit:
         admit(ledger, first)
         ledger.cancel("acme", first.id)
         ledger.forget(2**42)
+        assert ledger.known_key("acme", "k") is None
         answers, _ = ledger.admit([replace(first, id=new_job_id())])
         assert answers[0].created
         assert ledger.known_key("acme", "k") == (answers[0].id, "b")
@@ -160,6 +162,13 @@ class TestClaim:
         admit(ledger, new_job(pool="other"))
         assert ledger.claim(POOL, "w1") is None
         assert ledger.claim("other", "w1") is not None
+
+    def test_many_workers_at_once_get_a_job_each(self, ledger: Ledger) -> None:
+        made = admit(ledger, *[new_job(tenant) for tenant in ("a", "b") for _ in range(50)])
+        with ThreadPoolExecutor(16) as threads:
+            claims = list(threads.map(lambda n: ledger.claim(POOL, f"w{n}"), range(120)))
+        got = [claim.job.id for claim in claims if claim]
+        assert sorted(got) == sorted(made)
 
     def test_what_does_not_belong_in_a_queue_is_dropped_and_the_claim_goes_on(
         self, ledger: Ledger, redis: Redis

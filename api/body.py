@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 #: between two reads of a body, or two writes of an answer, before the client counts as gone
 PATIENCE_S = 30.0
 #: a refused body is read and thrown away for so long, so that the client gets to read the refusal
-LINGER_S = 2.0
+LINGER_S = 3.0
 _BLOCK = 64 * 1024
 
 _Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]

@@ -1,5 +1,6 @@
 """A gateway as it runs in earnest: gunicorn, its hooks, its threads."""
 
+import http.client
 import os
 import signal
 import subprocess
@@ -8,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import httpx
 
 from farm.config import CONFIG_ENV, Settings
 from farm.embedded.ports import free_port
@@ -25,10 +24,14 @@ class Gateway:
     log: Path
 
     def answers(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
         try:
-            return httpx.get(f"{self.url}/v1/health/live", timeout=2).status_code == 200
-        except httpx.HTTPError:
+            connection.request("GET", "/v1/health/live")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
             return False
+        finally:
+            connection.close()
 
 
 @contextmanager

@@ -11,17 +11,18 @@ help: ## show this list
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Wanfarm needs Python 3.11 or newer; '$(PYTHON)' is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@echo "making the environment in $(VENV): a few minutes the first time, torch is large"
+	@$(PYTHON) -m venv $(VENV)
 	@# torch first and alone: a pip that sees only the pin takes the build meant for this machine
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
 demo: $(READY) ## the whole farm on this machine: submit shots, watch, download into out/
-	$(BIN)/wanfarm demo
+	@$(BIN)/wanfarm demo
 
 up: $(READY) ## keep a farm running here (Ctrl-C ends it)
-	$(BIN)/wanfarm up
+	@$(BIN)/wanfarm up
 
 test: lint ## lint, types, import rules, then every test
 	$(BIN)/pytest -n 2 --dist loadgroup -m "not soak"
@@ -42,5 +43,5 @@ soak: $(READY) ## two minutes of random faults with a seed, then an audit (SEED=
 bench: $(READY) ## the numbers of bench/README.md, each beside its comparison
 	$(BIN)/python -m bench
 
-clean: ## remove the environment and everything made here
-	rm -rf $(VENV) .wanfarm out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## remove the environment and every cache (a farm in .wanfarm and videos in out stay)
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

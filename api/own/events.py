@@ -8,7 +8,7 @@ from flask import Response, stream_with_context
 
 from api.auth import tenant
 from api.own.blueprint import own_api
-from api.own.jobs import job_of, show
+from api.own.jobs import check_id, job_of, show
 from api.own.operations import operation
 from api.services import services
 from api.streams import COMMENT, LOOK_MS, Pulse, client_gone, frame, last_event_id, stopping
@@ -33,6 +33,7 @@ _RESUME = {"Last-Event-ID": "the id of the last event that was seen: the stream 
 def job_events(job_id: str) -> Response:
     """Begins with the job as it stands (`snapshot`), goes on with `state` and `progress`, ends when the job is over.
     Resumed after that end it answers 204, which tells an EventSource to stop."""
+    check_id(job_id)
     here, owner, seen = services(), tenant(), last_event_id()
     # before the job is read, so that nothing falls between the snapshot and what follows it
     newest = here.ledger.last_event_id(owner)

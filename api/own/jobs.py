@@ -91,7 +91,7 @@ def list_jobs() -> Response:
 @operation("Cancel a job", {200: JobView, 202: JobView, 404: ProblemView, 409: ProblemView})
 def cancel_job(job_id: str) -> Response:
     """200: it is cancelled. 202: a worker was told, and the job can no longer succeed. 409: it had ended otherwise."""
-    _check_id(job_id)
+    check_id(job_id)
     outcome = services().ledger.cancel(tenant(), job_id)
     if outcome is CancelOutcome.NOT_FOUND:
         raise NotFound(f"no job {job_id}")
@@ -103,7 +103,7 @@ def cancel_job(job_id: str) -> Response:
 
 def job_of(job_id: str) -> Job:
     """The caller's job of that id. NotFound for one that is not there, not theirs, or no id at all."""
-    _check_id(job_id)
+    check_id(job_id)
     job = services().ledger.get(tenant(), job_id)
     if job is None:
         raise NotFound(f"no job {job_id}")
@@ -115,6 +115,7 @@ def show(job: Job) -> JobView:
     return view_job(job, eta_s=eta_s(job, int(time.time() * 1000)), links=links(job))
 
 
-def _check_id(job_id: str) -> None:
+def check_id(job_id: str) -> None:
+    """NotFound, without asking anybody, for what is no id of ours."""
     if not is_job_id(job_id):
         raise NotFound(f"no job {job_id[:64]}")

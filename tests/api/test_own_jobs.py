@@ -118,7 +118,10 @@ def test_a_foreign_job_is_not_there(alice: Caller, bob: Caller) -> None:
 def test_no_foreign_shape_of_an_id_reaches_redis(alice: Caller, ledger: Ledger) -> None:
     alice.get("/v1/models")  # the key is known now
     before = ledger._redis.info("stats")["total_commands_processed"]
-    assert alice.get("/v1/jobs/no-id-of-ours").status_code == 404
+    for path in ("no-id-of-ours", "no-id-of-ours/events", "../jobs"):
+        assert alice.get(f"/v1/jobs/{path}").status_code == 404
+    assert alice.delete("/v1/jobs/no-id-of-ours").status_code == 404
+    assert alice.get("/status/no-id-of-ours").status_code == 404
     assert ledger._redis.info("stats")["total_commands_processed"] == before + 1  # the question itself
 
 
@@ -212,7 +215,8 @@ def test_the_same_key_and_body_is_the_same_job(alice: Caller, bob: Caller) -> No
     assert say(alice) == (200, first)
     answer = alice.post("/v1/jobs", json={"prompt": "a fox"}, headers={"Idempotency-Key": "shot-1"})
     assert answer.headers["Idempotent-Replayed"] == "true"
-    assert say(alice, "a bear")[0] == 409
+    other = alice.post("/v1/jobs", json={"prompt": "a bear"}, headers={"Idempotency-Key": "shot-1"})
+    assert (other.status_code, other.json["field"]) == (409, "Idempotency-Key")
     assert say(bob)[0] == 201
     assert len(alice.get("/v1/jobs").json["data"]) == 1
 

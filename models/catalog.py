@@ -113,6 +113,15 @@ VACE_A14B = Model(
     boundary=0.875,
 )
 
+
+def _fp8(model: Model) -> Model:
+    """The same weights with the blocks' linears in 8 bits, quantised when they are loaded: another lane."""
+    title = f"{model.title}, linears in 8-bit floating point"
+    return replace(model, id=f"{model.id}-fp8", title=title, base=model.id, precision="fp8")
+
+
+T2V_FP8, I2V_FP8 = _fp8(T2V_A14B), _fp8(I2V_A14B)
+
 #: lightx2v's distillation: four steps, no guidance, two steps for each expert
 _FOUR_STEPS = (1.0, 0.75, 0.5, 0.25)
 
@@ -159,7 +168,7 @@ def _tiny(model: Model, dit: Dit) -> Model:
         title=f"{model.title} (tiny random weights: tests the plumbing, draws noise)",
         weights=Weights(tiny=True),
         dit=dit,
-        precision="fp32",
+        precision="fp8" if model.precision == "fp8" else "fp32",
         base=f"{model.base}-tiny" if model.base else None,
         loras=tuple(LoraFile(f"{lora.name}-tiny", lora.expert) for lora in model.loras),
         segment=(9, 1) if model.segment else None,
@@ -173,13 +182,16 @@ MODELS: dict[str, Model] = {
     for m in (
         T2V_A14B,
         T2V_4STEP,
+        T2V_FP8,
         I2V_A14B,
         I2V_4STEP,
+        I2V_FP8,
         TI2V_5B,
         VACE_A14B,
         ANIMATE_14B,
         _tiny(T2V_A14B, Dit(24, 48, 2, 16, 16)),
         _tiny(T2V_4STEP, Dit(24, 48, 2, 16, 16)),
+        _tiny(T2V_FP8, Dit(24, 48, 2, 16, 16)),
         _tiny(I2V_A14B, Dit(24, 48, 2, 36, 16)),
         _tiny(I2V_4STEP, Dit(24, 48, 2, 36, 16)),
         _tiny(TI2V_5B, Dit(24, 48, 2, 48, 48)),

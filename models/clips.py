@@ -15,13 +15,14 @@ MAX_FPS = 60
 @dataclass(frozen=True)
 class ClipFacts:
     """width and height as it is seen (after rotation), fps as it is read, start_s of the first frame on the file's
-    clock, and whether there is sound."""
+    clock, whether there is sound, and about how many frames there are (what the file says of its length)."""
 
     width: int
     height: int
     fps: Fraction
     start_s: Fraction
     sound: bool
+    about: int
 
 
 def probe(path: str | Path) -> ClipFacts:
@@ -31,7 +32,8 @@ def probe(path: str | Path) -> ClipFacts:
         for frame in box.decode(stream):
             turned = _turns(frame) % 2 == 1
             sides = (frame.height, frame.width) if turned else (frame.width, frame.height)
-            return ClipFacts(*sides, _rate(stream), _time(frame), bool(box.streams.audio))
+            rate, long_s = _rate(stream), (box.duration or 0) / 1_000_000
+            return ClipFacts(*sides, rate, _time(frame), bool(box.streams.audio), max(1, round(long_s * rate)))
     raise RenderFault("invalid_input", "the clip has no frame")
 
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models import catalog, loras, tiny, weights
+from models import catalog, loras, speed, tiny, weights
 from models.catalog import Model
 from models.request import RenderFault
 
 #: catalog precision -> torch dtype of everything but the VAE, which is always fp32
-_DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
+_DTYPES = {"bf16": "bfloat16", "fp32": "float32", "fp8": "bfloat16"}
 
 
 @dataclass
@@ -20,6 +20,8 @@ class Loaded:
 
     lane        with the LoRAs that the last job wore
     scheduler   the one that came with the weights: each render makes its own from it
+    eyes        what looks at clips (models.preprocess.guides.Eyes), once a job has needed it
+    fast        how its parts were made fast
     """
 
     model: Model
@@ -28,7 +30,9 @@ class Loaded:
     device: Any
     attention: str
     scheduler: Any
+    fast: speed.Plan = field(default_factory=speed.Plan)
     pipes: dict[str, Any] = field(default_factory=dict)
+    eyes: Any = None
 
     def pipe_for(self, task: str) -> Any:
         """The pipeline that does `task`, made over the parts already loaded."""
@@ -73,12 +77,14 @@ def _here(model: Model, models_dir: Path) -> bool:
     return all(file.is_file() for file in files)
 
 
-def load(model: Model, models_dir: Path, device: Any, task: str) -> Loaded:
-    """Read the weights and put them on the device; the model's own LoRAs become part of them."""
+def load(model: Model, models_dir: Path, device: Any, task: str, wishes: speed.Wishes | None = None) -> Loaded:
+    """Read the weights and put them on the device; the model's own LoRAs become part of them. `wishes`: the operator's,
+    about speed."""
     import torch
     from diffusers import AutoencoderKLWan
 
     folder = folder_of(model, models_dir)
+    plan = speed.plan_for(device, model.precision, wishes)
     if found := [p.name for p in folder.rglob("*") if p.suffix in weights.PICKLES]:
         raise RenderFault("engine_error", f"{model.id}: {found[0]} is a pickle; only safetensors are loaded")
     dtype = getattr(torch, _DTYPES[model.precision])
@@ -91,12 +97,8 @@ def load(model: Model, models_dir: Path, device: Any, task: str) -> Loaded:
     if model.loras:
         loras.fuse(pipe, loras_of(model, models_dir), model.loras)
     pipe.to(device)
-    loaded = Loaded(model, model.lane, folder, device, "native", pipe.scheduler, {name: pipe})
-    for expert in loaded.experts:
-        # said aloud for every model: what one pipeline chose would otherwise be inherited by the next
-        expert.set_attention_backend(loaded.attention)
-        expert.eval()
-    return loaded
+    speed.apply(pipe, plan)
+    return Loaded(model, model.lane, folder, device, plan.attention, pipe.scheduler, plan, {name: pipe})
 
 
 def unload(loaded: Loaded) -> None:
@@ -106,6 +108,7 @@ def unload(loaded: Loaded) -> None:
     for pipe in loaded.pipes.values():
         pipe.remove_all_hooks()
     loaded.pipes.clear()
+    loaded.eyes = None
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

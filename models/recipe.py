@@ -111,5 +111,5 @@ def rerender(
 
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What else differs between two recipes, as the likely reason: device, versions, precision."""
-    telling = ("device", "libraries", "precision", "attention", "plan", "caches", "scheduler")
+    telling = ("device", "libraries", "precision", "attention", "speed", "plan", "caches", "scheduler")
     return ", ".join(f"{k} was {then.get(k)}, is {now.get(k)}" for k in telling if then.get(k) != now.get(k))

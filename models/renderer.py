@@ -7,10 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from models import catalog, faults, loading, loras, output, recipe, runtime, scheduling, tasks
+from models import catalog, faults, loading, loras, lossy, options, output, recipe, runtime, scheduling, speed, tasks
 from models.catalog import Model, ShapeError
 from models.generate import Made
 from models.loading import Loaded
+from models.preprocess.guides import Eyes, open_eyes
+from models.preprocess.guides import folder_of as eyes_folder
+from models.preprocess.persons import SURE
 from models.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult, Stage
 from models.watch import Watch
 
@@ -18,9 +21,11 @@ from models.watch import Watch
 class Renderer:
     """One device, one warm model. Not for several threads: `cancelled` is how others get through to a render."""
 
-    def __init__(self, models_dir: Path, device: str = "auto") -> None:
-        """device: "auto" (the first GPU, else the CPU), "cpu" or "cuda:0"."""
+    def __init__(self, models_dir: Path, device: str = "auto", wishes: speed.Wishes | None = None) -> None:
+        """device: "auto" (the first GPU, else the CPU), "cpu" or "cuda:0". wishes: the operator's, about speed."""
         runtime.prepare()
+        self._wishes = wishes or speed.Wishes()
+        speed.prepare(self._wishes)
         self.models_dir = models_dir
         self.device = runtime.device_of(device)
         self._loaded: Loaded | None = None
@@ -34,8 +39,10 @@ class Renderer:
         return runtime.facts(self.device)
 
     def offered(self) -> list[str]:
-        """Catalog ids whose weights are here, and the tiny ones."""
-        return loading.offered(self.models_dir)
+        """Catalog ids whose weights are here and whose numbers the device has, and the tiny ones."""
+        fp8 = speed.can_fp8(self.device)
+        here = loading.offered(self.models_dir)
+        return [model for model in here if fp8 or catalog.get(model).precision != "fp8"]
 
     def render(
         self, request: RenderRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
@@ -70,8 +77,10 @@ class Renderer:
         pipe = loaded.pipe_for(request.task)
         pipe.scheduler = scheduling.scheduler_for(loaded.scheduler, request.shift, model.sigmas)
         try:
-            with watch.inside(pipe):
-                made = tasks.make(pipe, model, request, watch)
+            approximation = lossy.on(pipe, request.options.get("lossy"), request.steps, loaded.folder)
+            with approximation as told, watch.inside(pipe):
+                made = tasks.make(pipe, model, request, watch, lambda: self._eyes(loaded, request.task))
+                made.notes = {**(made.notes or {}), "caches": told}
         finally:
             # frees offloaded parts and the caches' state, also after an exception from a callback
             pipe.maybe_free_model_hooks()
@@ -81,14 +90,28 @@ class Renderer:
         """The model with the request's LoRAs on. Another model is freed first; LoRAs alone need no reload."""
         if self._loaded is None or self._loaded.model is not model:
             self.unload()
-            self._loaded = loading.load(model, self.models_dir, self.device, request.task)
+            self._loaded = loading.load(model, self.models_dir, self.device, request.task, self._wishes)
         loaded = self._loaded
         lane = catalog.lane_of(model, tuple(lora.name for lora in request.loras))
         if loaded.lane != lane:
             loaded.lane = model.lane  # what it is when putting on fails
-            loras.put_on(loaded.pipe_for(request.task), request.loras)
+            pipe = loaded.pipe_for(request.task)
+            with speed.fit_for_loras(pipe, loaded.fast):
+                loras.put_on(pipe, request.loras)
             loaded.lane = lane
         return loaded
+
+    def _eyes(self, loaded: Loaded, task: str) -> Eyes:
+        """What looks at clips, kept with the model."""
+        if loaded.eyes is None or (task == "replace" and loaded.eyes.masker is None):
+            folder = eyes_folder(self.models_dir, loaded.model)
+            if folder is None:
+                raise RenderFault(
+                    "engine_error", f"the preprocessing weights of {loaded.model.id} are not on this machine"
+                )
+            sure = 0.0 if loaded.model.weights.tiny else SURE
+            loaded.eyes = open_eyes(folder, self.device, task, sure)
+        return loaded.eyes
 
     def _write(self, request: RenderRequest, loaded: Loaded, pipe: Any, made: Made, watch: Watch) -> RenderResult:
         watch.enter(Stage.ENCODING)
@@ -132,7 +155,7 @@ class Renderer:
                 for part in ("transformer", "text_encoder", "vae")
             },
             "attention": loaded.attention,
-            "caches": [],
+            "speed": loaded.fast.told(),
             "plan": "resident",
             "libraries": runtime.versions(),
             "device": self.device_facts(),
@@ -147,4 +170,7 @@ def _checked(request: RenderRequest) -> Model:
     catalog.task_for(model, frozenset(request.inputs), request.task)
     names = ("width", "height", "frames", "fps", "steps", "guidance", "guidance_2", "shift")
     catalog.settle(model, request.task, {name: getattr(request, name) for name in names})
+    options.check(model, request.task, request.steps, request.guidance, request.options)
+    if request.loras and model.precision == "fp8":
+        raise RenderFault("invalid_input", f"{model.id} wears no LoRAs: its weights are in 8 bits")
     return model

@@ -181,7 +181,7 @@ def fit_for_loras(pipe: Any, plan: Plan) -> Iterator[None]:
             fuse_qkv(expert)
 
 
-def compile_blocks(expert: Any) -> None:
+def compile_blocks(expert: Any, backend: str = "inductor") -> None:
     """Compile the blocks that repeat: one graph for each shape serves all of them, and is kept in the cache folder.
 
     The forward is compiled, not the call: what looks on from outside (cancels, caches, offloading) stays outside.
@@ -190,7 +190,7 @@ def compile_blocks(expert: Any) -> None:
 
     for module in expert.modules():
         if type(module).__name__ in expert._repeated_blocks:
-            module.forward = torch.compile(module.forward, fullgraph=True, dynamic=False)
+            module.forward = torch.compile(module.forward, fullgraph=True, dynamic=False, backend=backend)
 
 
 def quantise(expert: Any, linears: str) -> None:
@@ -221,6 +221,8 @@ def set_vae(vae: Any, form: str) -> None:
 
     if form == "bf16":
         vae.to(torch.bfloat16)
+        # what follows scales and rounds to 8 bits, which bf16 has just enough of for one rounding
+        vae.decoder.register_forward_hook(lambda _, __, pixels: pixels.float())
         for module in vae.modules():
             if isinstance(module, torch.nn.Conv3d):
                 module.to(memory_format=torch.channels_last_3d)

@@ -33,6 +33,9 @@ def ensure(models_dir: Path, model_id: str) -> Path:
 
     Raises ValueError for a model that has real weights: those are pulled, never made up.
     """
+    model = catalog.MODELS.get(model_id)
+    if model is not None and model.base is not None and not model.loras:
+        return ensure(models_dir, model.base)  # the same weights, computed with in another way
     folder = models_dir / model_id
     if folder.is_dir():
         return folder

@@ -94,7 +94,9 @@ def pull(model_id: str, models_dir: Path, revision: str | None, on_progress: Cal
     if model.weights.tiny or model.weights.repo is None:
         raise WeightsError(f"{model_id} has no weights to fetch" + (": they are built" if model.weights.tiny else ""))
     if model.base is not None:
-        pull(model.base, models_dir, None, on_progress)
+        folder = pull(model.base, models_dir, revision if not model.loras else None, on_progress)
+        if not model.loras:
+            return folder
         source = model.loras[0]
         wanted = {lora.file or "": f"{lora.expert}.safetensors" for lora in model.loras}
         return _fetch(model_id, models_dir, source.repo or "", revision or source.revision, on_progress, named=wanted)

@@ -1,1 +1,4 @@
-"""Animate's preprocessing: person boxes, whole-body poses, face crops, skeletons, masks; each step viewable alone."""
+"""What Wan-Animate must be shown before it runs, drawn from a clip: skeletons, faces, a background and a mask.
+
+Each step is a function that can be looked at alone; models.preprocess.guides walks through all of them.
+"""

@@ -4,14 +4,14 @@ Every refusal is an InvalidRequest that names the field as the asker named it.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from farm.intake.media import Kind, kind_of
 from farm.jobs.draft import Draft
 from farm.jobs.errors import InvalidRequest
-from models import catalog
+from models import catalog, options
 from models.catalog import Model, Settled, ShapeError
 
 _WHOLE = ("width", "height", "frames", "fps", "steps", "seed", "priority", "deadline_ms", "max_attempts")
@@ -73,6 +73,14 @@ def settle(draft: Draft, model: Model, task: str, picture: tuple[int, int] | Non
         raise refused(draft, error.field, error.detail) from None
     waits = area is not None and draft.aspect is None and picture is None and role is not None
     return Shape(settled, area if waits else None)
+
+
+def options_of(draft: Draft, settled: Settled) -> Mapping[str, Any]:
+    """The draft's options as the renderer takes them; InvalidRequest on `options.<name>` for one that it would not."""
+    try:
+        return options.check(settled.model, settled.task, settled.steps, settled.guidance, draft.options)
+    except ShapeError as error:
+        raise refused(draft, error.field, error.detail) from None
 
 
 def sides(model: Model, area: int, aspect: float) -> tuple[int, int]:

@@ -65,6 +65,7 @@ class _Plan:
     task: str
     pool: str
     shape: shape.Shape
+    options: Mapping[str, Any]
     contents: dict[str, Content] = field(default_factory=dict)
 
 
@@ -158,10 +159,10 @@ class Submissions:
             if sum(value is not None for value in given) != 1:
                 raise shape.refused(draft, role, "give exactly one of an address, the data, or an upload")
         model = self.model_for(draft)
-        if draft.options:
-            raise shape.refused(draft, "options", f"{model.id} knows no option {next(iter(draft.options))!r}")
         task = shape.task_of(draft, model)
-        return _Plan(draft, model, task, self._pool(draft, model), shape.settle(draft, model, task, None))
+        settled = shape.settle(draft, model, task, None)
+        options = shape.options_of(draft, settled.settled)
+        return _Plan(draft, model, task, self._pool(draft, model), settled, options)
 
     def _check_words(self, draft: Draft) -> None:
         if draft.prompt is None or not isinstance(draft.prompt, str) or not draft.prompt.strip():
@@ -298,6 +299,7 @@ class Submissions:
                 shift=settled.shift,
                 seed=secrets.randbelow(_SEEDS) if draft.seed is None else draft.seed,
                 inputs=inputs,
+                options=plan.options,
                 picture_area=plan.shape.picture_area,
             ),
             pool=plan.pool,

@@ -24,6 +24,7 @@ from pydantic_core import ErrorDetails
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import InvalidRequest, RequestError
 from models.catalog import MAX_PROMPT_CHARS, MAX_SEED
+from models.options import OPTIONS
 
 DIALECT = "farm"
 MAX_IDEMPOTENCY_KEY = 255
@@ -39,6 +40,7 @@ _MAX_ERRORS = 20
 #: far above any honest body, far below what makes a million errors of one
 _MAX_COLONS = 50_000
 _ROLES = ("image", "last_image")
+_OPTIONS = "; ".join(f"{name}: {says}" for name, says in OPTIONS.items())
 _M = TypeVar("_M", bound=BaseModel)
 
 
@@ -115,6 +117,9 @@ class CreateJob(Strict):
     guidance_2: float | None = Field(None, ge=0, le=100, description="of the second (low-noise) expert")
     shift: float | None = Field(None, ge=0, le=100)
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="left out: a random one, told in the answer")
+    options: dict[Annotated[str, Field(max_length=64)], str | float | bool | None] = Field(
+        default_factory=dict, max_length=16, description=_OPTIONS
+    )
     priority: int | None = Field(None, ge=0, le=9, description="among your own jobs: 9 first, default 5")
     deadline: AwareDatetime | None = Field(None, description="breaks ties of priority; ISO 8601 with a time zone")
     max_attempts: int | None = Field(None, ge=1, le=10)
@@ -151,6 +156,7 @@ def parse_create(body: bytes, *, idempotency_key: str | None = None) -> Draft:
             for role in _ROLES
             if (given := getattr(asked, role)) is not None
         },
+        options=asked.options,
         priority=asked.priority,
         deadline_ms=None if asked.deadline is None else round(asked.deadline.timestamp() * 1000),
         max_attempts=asked.max_attempts,

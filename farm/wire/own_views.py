@@ -92,6 +92,7 @@ class JobView(View):
     guidance_2: float | None = None
     shift: float
     seed: int
+    options: dict[str, Any] = Field(default_factory=dict)
     priority: int = 5
     deadline: datetime | None = None
     predicted_s: float | None = None
@@ -159,6 +160,7 @@ def view_job(job: Job, *, eta_s: float | None = None, links: Links | None = None
         guidance_2=spec.guidance_2,
         shift=spec.shift,
         seed=spec.seed,
+        options=dict(spec.options),
         priority=job.priority,
         deadline=_time(job.deadline_ms),
         predicted_s=round(job.predicted_s, 3),

@@ -137,7 +137,7 @@ def test_two_jobs_without_a_seed_differ(submissions: Submissions, ledger: Ledger
         ("metadata", {"metadata": {str(n): "" for n in range(17)}}, "16 entries"),
         ("metadata", {"metadata": {"a": "x" * 513}}, "allowed"),
         ("loras", {"loras": ({"path": "x"},)}, "no LoRAs"),
-        ("options", {"options": {"turbo": True}}, "'turbo'"),
+        ("options.turbo", {"options": {"turbo": True}}, "the options are lossy"),
         ("webhook_url", {"webhook_url": "http://127.0.0.1/hook"}, "not public"),
         ("webhook_url", {"webhook_url": "ftp://example.com/hook"}, "http"),
         ("idempotency_key", {"idempotency_key": "k" * 256}, "allowed"),
@@ -319,3 +319,11 @@ def test_too_many_bytes_are_too_large(submissions: Submissions, settings: Settin
         with pytest.raises(TooLarge) as raised:
             submissions.submit("ada", [Draft("x", model=MODEL, inputs={"image": source})], wait_inputs=True)
         assert raised.value.field == "image"
+
+
+def test_options_are_checked_against_the_settled_job_and_kept(submissions: Submissions, ledger: Ledger) -> None:
+    job = submitted(submissions, ledger, Draft("x", model=T2V, steps=8, options={"lossy": "mag"}))
+    assert job.spec.options == {"lossy": "mag"}
+    with pytest.raises(InvalidRequest, match="at least 8") as raised:
+        submissions.submit("ada", [Draft("x", model=T2V, steps=4, options={"lossy": "mag"})], wait_inputs=True)
+    assert raised.value.field == "options.lossy"

@@ -21,7 +21,6 @@ from farm.guard import Guard
 from farm.intake.intake import Intake
 from farm.permits import Permits
 from farm.submit import Submissions
-from models.catalog import MODELS
 from tests.api.api_parts import picture
 
 
@@ -38,11 +37,7 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def app(settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
-    if ANIMATE not in MODELS:
-        # until its pipeline is there: an entry of the catalog is all that the dialects need of it
-        tasks = {"animate": ("image", "video"), "replace": ("image", "video")}
-        monkeypatch.setitem(MODELS, ANIMATE, replace(MODELS[I2V], id=ANIMATE, tasks=tasks))
+def app(settings: Settings, redis: Redis) -> Iterator[Flask]:
     made = create_app(settings)
     found: Services = made.extensions["wanfarm"]
     # the documents name hosts of the internet, which tests do not ask: every name there is has a public address

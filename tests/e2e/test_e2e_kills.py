@@ -108,7 +108,11 @@ def test_a_frozen_worker_cannot_write(farm: Farm, parts: tuple[str, ...]) -> Non
     farm.pull(f"{string}-after")
     farm.wait_over(*both)
 
-    assert farm.job(job) == ended.model_copy(update={"result": farm.job(job).result})
+    now = farm.job(job)
+    assert now == ended.model_copy(update={"result": now.result}), "addresses are renewed, nothing else changes"
+    assert now.result is not None
+    assert ended.result is not None
+    assert now.result.sha256 == ended.result.sha256
     late = result_key(farm.notes["tenant"], job, 1, "video.mp4")
     farm.wait(lambda: farm.store().stat(late) is None, "what the late writer uploaded to be removed")
 

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from flask import Response, request
@@ -45,6 +46,17 @@ class Streams:
         response = Response(frames, headers=headers, mimetype="text/event-stream")
         response.call_on_close(self._release)
         return response
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A thread of this process for a connection that stays. Raises Unavailable as respond does."""
+        if not self._free.acquire(blocking=False):
+            raise Unavailable("as many event streams are open as this farm allows; poll the job instead", _RETRY_S)
+        STREAMS.inc()
+        try:
+            yield
+        finally:
+            self._release()
 
     def _release(self) -> None:
         self._free.release()

@@ -1,9 +1,8 @@
 """wiro's WebSocket: a task's life as it happens, for whoever has its token. A shell around farm.wire.wiro_socket."""
 
 import json
-import threading
 
-from flask import Blueprint, current_app
+from flask import Blueprint
 from flask.sansio.blueprints import BlueprintSetupState
 from flask_sock import Sock
 from simple_websocket import ConnectionClosed, Server
@@ -12,6 +11,7 @@ from api.provider import report
 from api.services import services
 from api.streams import stopping
 from api.wiro import holds
+from farm.jobs.errors import Unavailable
 from farm.jobs.job import Job
 from farm.wire import task_ids, wiro, wiro_socket, wiro_task
 
@@ -22,33 +22,27 @@ socket = Sock()
 _REGISTER_S = 30.0
 #: between two looks at a task when its owner's event stream is silent
 _LOOK_MS = 1000
-_EXTENSION = "wiro-sockets"
 
 
 @blueprint.record_once
-def _limit(state: BlueprintSetupState) -> None:
-    app = state.app
-    app.config.setdefault("SOCK_SERVER_OPTIONS", {"ping_interval": 25, "max_message_size": 65536})
-    most = app.extensions["wanfarm"].settings.gateway.max_streams
-    app.extensions[_EXTENSION] = threading.BoundedSemaphore(most)
+def _options(state: BlueprintSetupState) -> None:
+    state.app.config.setdefault("SOCK_SERVER_OPTIONS", {"ping_interval": 25, "max_message_size": 65536})
 
 
 def follow(client: Server) -> None:
     """Registration first; then every status once and in order, step progress, and an end."""
-    free: threading.BoundedSemaphore = current_app.extensions[_EXTENSION]
-    if not free.acquire(blocking=False):
-        client.close(1013, "as many sockets are open as this farm allows")
-        return
     try:
-        job = _registered(client)
-        if job is None:
-            client.send(json.dumps(wiro.failure(1, wiro.NO_TASK)))
-            return
-        _tell(client, job)
+        with services().streams.place():
+            job = _registered(client)
+            if job is None:
+                client.send(json.dumps(wiro.failure(1, wiro.NO_TASK)))
+            else:
+                _tell(client, job)
+    except Unavailable as error:
+        # "try again later"
+        client.close(1013, str(error)[:120])
     except ConnectionClosed:
         return
-    finally:
-        free.release()
 
 
 def _registered(client: Server) -> Job | None:

@@ -99,7 +99,11 @@ class LeaseKeeper:
                     self._change.wait(None if until is None else until - now)
                     continue
             for lease in due:
-                self._beat(lease)
+                try:
+                    self._beat(lease)
+                except Exception:
+                    # the other leases must not be lost with this one
+                    log.exception("heartbeat of %s", lease.claim.job.id)
 
     def _beat(self, lease: Lease) -> None:
         with self._change:

@@ -65,6 +65,7 @@ class Agent:
         self._draining = threading.Event()
         self._stopped = threading.Event()
         self._news = threading.Event()
+        self._telling = threading.Lock()
         self._permit_heard = time.monotonic()
         self._deaf_since: float | None = None
 
@@ -109,7 +110,8 @@ class Agent:
         self._stopped.set()
         self.room.close()
         try:
-            self._ledger.worker_gone(self.worker, self.pool)
+            with self._telling:
+                self._ledger.worker_gone(self.worker, self.pool)
             # a permit that this agent took and did not use belongs to somebody else
             self._bench.permits.publish(self._ledger.permits_wanted(self.pool))
         except Unavailable:
@@ -187,17 +189,25 @@ class Agent:
         while not self._stopped.is_set():
             self._news.clear()
             try:
-                # only one that can take a job is to be woken
-                slots = int(self.room.ready and not self._draining.is_set())
-                self._ledger.worker_seen(self.worker, self.pool, self._facts(), ttl_s=PRESENT_FOR_S, slots=slots)
+                self._tell()
                 self._listen()
             except Unavailable as error:
                 log.warning("could not tell that this worker is there: %s", error)
                 self._deaf_since = None
+            except Exception:
+                # this thread is also what notices that the agent is useless
+                log.exception("presence")
             if self.room.broken.is_set():
                 self._on_useless("no engine starts")
                 return
             self._news.wait(PRESENT_EVERY_S)
+
+    def _tell(self) -> None:
+        # only one that can take a job is to be woken
+        slots = int(self.room.ready and not self._draining.is_set())
+        with self._telling:
+            if not self._stopped.is_set():
+                self._ledger.worker_seen(self.worker, self.pool, self._facts(), ttl_s=PRESENT_FOR_S, slots=slots)
 
     def _listen(self) -> None:
         """An idle agent asks for permits while there is work; one that hears none although there is has gone deaf."""

@@ -111,7 +111,7 @@ class EngineRoom:
             engine = Engine(self._settings, self.slot)
             try:
                 engine.start(wanted=lambda: not self._closing.is_set())
-            except EngineDied as error:
+            except (EngineDied, OSError) as error:
                 if self._closing.is_set():
                     return
                 ENGINE_STARTS.labels("failed").inc()

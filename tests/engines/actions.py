@@ -7,7 +7,7 @@ oom           the device's memory is full     exit         the process ends in s
 sigkill       what the kernel's out-of-memory killer does
 hang          no progress, no answer, but cancellable      deaf    neither, and ignores the cancel
 freeze        the whole process stops (SIGSTOP)
-tail:PATH     decodes until PATH exists       grandchild   starts a process that holds everything open, then dies
+tail:PATH     decodes until PATH exists        grandchild   starts a process that holds everything open, then dies
 once:PATH:A   A the first time (PATH is made), then ok
 """
 
@@ -97,8 +97,8 @@ class Actions:
         os.kill(os.getpid(), signal.SIGSTOP)
 
     def do_tail(self, rest: str, tell: Tell, asked: Asked) -> None:
-        tell(Progress(Stage.DECODING, 0.9, 1, 1))
         while not Path(rest).exists():
+            tell(Progress(Stage.DECODING, 0.9, 1, 1))
             time.sleep(0.02)  # polls for the test's signal
             if asked():
                 raise Cancelled

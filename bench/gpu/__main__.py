@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     cases: list[Case] = []
     for model_id in dict.fromkeys(one[0] for one in sizes):
         settings = [_setting(one, asked.steps) for one in sizes if one[0] == model_id]
-        cases += _model(catalog.get(model_id), settings, clock, matmul, asked, told)
+        cases += _model(settings, clock, asked, told)
     told["cases"] = [case.told() for case in cases]
     _show(told, cases, gpu)
     if asked.json:
@@ -55,14 +55,13 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     return told
 
 
-def _model(
-    model: catalog.Model, settings: list[Setting], clock: Clock, matmul: float, asked: Any, told: dict[str, Any]
-) -> list[Case]:
+def _model(settings: list[Setting], clock: Clock, asked: Any, told: dict[str, Any]) -> list[Case]:
     """Every size stock first, then the same pipeline as the farm runs it: one set of weights, so outputs compare."""
+    model, matmul = settings[0].model, told["matmul_tflops"]
     pipe = build.pipeline(model, clock.device)
     cases, stock = [], {}
     for setting in settings:
-        if not _time_for(setting, clock, matmul, told, "stock"):
+        if not _time_for(setting, clock, told, "stock"):
             continue
         case, latents, frames = measure(pipe, setting, clock, "stock", matmul)
         stock[setting.size] = (latents.cpu(), frames)
@@ -70,14 +69,14 @@ def _model(
     for name, plan in _plans(clock.device, asked):
         speed.apply(pipe, plan)
         for setting in settings:
-            if not _time_for(setting, clock, matmul, told, name):
+            if not _time_for(setting, clock, told, name):
                 continue
             case, latents, frames = measure(pipe, setting, clock, name, matmul)
             if setting.size in stock:
                 case.error = error_of(latents.cpu(), stock[setting.size][0])
                 case.frames_error = error_of(frames, stock[setting.size][1])
             cases.append(case)
-        if name == "farm" and model.experts == 2 and _time_for(settings[0], clock, matmul, told, "two jobs"):
+        if name == "farm" and model.experts == 2 and _time_for(settings[0], clock, told, "two jobs"):
             told["two_jobs"] = _two_jobs(pipe, settings[0], clock.device, plan)
         if plan.fuse_qkv:
             for expert in speed._experts(pipe):
@@ -88,9 +87,11 @@ def _model(
     return cases
 
 
-def _time_for(setting: Setting, clock: Clock, matmul: float, told: dict[str, Any], name: str) -> bool:
+def _time_for(setting: Setting, clock: Clock, told: dict[str, Any], name: str) -> bool:
     """Whether it can be measured in the time that is left; what cannot is told."""
-    enough = clock.left_s > setting.tflop_per_step * (setting.steps + 1) / (_SLOWEST * matmul) + _BESIDES_S
+    enough = (
+        clock.left_s > setting.tflop_per_step * (setting.steps + 1) / (_SLOWEST * told["matmul_tflops"]) + _BESIDES_S
+    )
     if not enough:
         told.setdefault("left_out", []).append(f"{setting.model.id} {setting.size}, {name}: no time left")
     return enough
@@ -109,12 +110,11 @@ def _plans(device: Any, asked: Any) -> list[tuple[str, speed.Plan]]:
 
 
 def _two_jobs(pipe: Any, setting: Setting, device: Any, plan: speed.Plan) -> dict[str, Any]:
-    model = catalog.get(
-        setting.model.id.replace("-tiny", "") + "-4step" + ("-tiny" if setting.model.weights.tiny else "")
-    )
+    distilled = catalog.T2V_4STEP.id
+    model = catalog.get(f"{distilled}-tiny" if setting.model.weights.tiny else distilled)
     with tempfile.TemporaryDirectory(prefix="wanfarm-bench-") as folder:
         sizes = (setting.width, setting.height, setting.frames)
-        ends, between_s, idle = two_jobs(pipe, model, device, plan, sizes, Path(folder))
+        ends, between_s, idle = two_jobs(pipe, model, device, plan=plan, sizes=sizes, folder=Path(folder))
     return {"model": model.id, "size": setting.size, "job_s": ends, "between_s": between_s, "idle_percent": idle}
 
 

@@ -147,7 +147,9 @@ def _text(pipe: Any) -> tuple[Any, Any]:
     return prompt, negative
 
 
-def two_jobs(pipe: Any, model: Model, device: Any, plan: Any, sizes: tuple[int, int, int], folder: Path) -> Any:
+def two_jobs(
+    pipe: Any, model: Model, device: Any, *, plan: Any, sizes: tuple[int, int, int], folder: Path
+) -> tuple[list[float], float, float]:
     """Two jobs of `model`, one after the other through the farm's renderer with this pipeline in it: (end-to-end
     seconds of each, idle seconds between them, idle share of all, percent)."""
     from bench.gpu.clock import Idle

@@ -228,8 +228,8 @@ def test_a_job_approximates_for_itself(renderer: Renderer, render: Render, tmp_p
         asked[0] += 1
         return asked[0] > 40
 
+    request = request_for(tmp_path / "cancelled", steps=STEPS, options={"lossy": "first_block"})
     with pytest.raises(Cancelled):
-        request = request_for(tmp_path / "cancelled", steps=STEPS, options={"lossy": "first_block"})
         renderer.render(request, lambda _: None, soon)
     after = render(steps=STEPS)
     assert after.recipe["caches"] == []

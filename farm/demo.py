@@ -2,6 +2,7 @@
 nothing left running. It uses what a stranger would use: `wanfarm up` and farm.client.
 """
 
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -49,7 +50,9 @@ def demo_farm(say: Callable[[str], None], on_part: Callable[[str, str], None]) -
     """
     tiny = [model.id for model in MODELS.values() if model.weights.tiny]
     folder = Path(tempfile.mkdtemp(prefix="wanfarm-demo-"))
-    environment = {"WANFARM_WORKER__MODELS": str(tiny).replace("'", '"')}
+    # torch leaves caches in the temporary folder
+    (folder / "tmp").mkdir()
+    environment = {"WANFARM_WORKER__MODELS": json.dumps(tiny), "TMPDIR": str(folder / "tmp")}
     with (folder / "up.log").open("wb") as log:
         launched = Launched.start(folder / "farm", environment=environment, output=log)
         try:

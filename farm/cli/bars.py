@@ -91,8 +91,12 @@ class Lines:
     def __init__(self, follow: "Follow", *, quiet: bool) -> None:
         self._follow, self._quiet = follow, quiet
         self._said: dict[str, str] = {}
+        self._trouble: str | None = None
 
     def show(self) -> None:
+        if self._follow.trouble != self._trouble and not self._quiet:
+            self._trouble = self._follow.trouble
+            print(f"trying again: {self._trouble}" if self._trouble else "the farm answers again", file=sys.stderr)
         for job in self._follow.jobs:
             now = self._stage(job)
             if self._quiet or now is None or self._said.get(job.id) == now:
@@ -119,7 +123,7 @@ class Bars:
         from rich.text import Text
 
         jobs = self._follow.jobs
-        room = max(1, height - 2)
+        room = max(1, height - 3)
         shown_jobs: list[JobView] = list(jobs)
         if len(jobs) > room:
             # those that move are worth the space; within a state the order that was given stays
@@ -127,6 +131,8 @@ class Bars:
         lines: list[Any] = [self._table(shown_jobs, width)]
         if len(jobs) > 1:
             lines.append(Text(summary(jobs), style="dim"))
+        if self._follow.trouble is not None:
+            lines.append(Text(f"trying again: {self._follow.trouble}", style="yellow"))
         return Group(*lines)
 
     def _table(self, jobs: "Sequence[JobView]", width: int) -> Any:

@@ -30,8 +30,9 @@ def demo(session: Session, out: Path) -> int:
     from farm.cli.watch import follow_to_the_end
     from farm.demo import demo_farm, fetch, submit_shots
 
-    # a `kill` must end the farm too, and tidily
-    signal.signal(signal.SIGTERM, _interrupt)
+    # a `kill` or a closed terminal must end the farm too, and tidily
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     say = session.out.say
     with Starting(session.out) as starting, demo_farm(say, starting.hear) as client:
         starting.done(client.url)

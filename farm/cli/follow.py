@@ -34,6 +34,8 @@ class Follow:
         self._changed = threading.Event()
         self._ended: list[str] = []
         self._turn = 0
+        #: why the farm does not answer just now
+        self.trouble: str | None = None
 
     @property
     def jobs(self) -> "list[JobView]":
@@ -51,7 +53,7 @@ class Follow:
         try:
             look_at = 0.0
             while True:
-                if (now := time.monotonic()) >= look_at or self._ended:
+                if (now := time.monotonic()) >= look_at or (self._ended and self.trouble is None):
                     self._look()
                     look_at = now + LOOK_S
                 show()
@@ -100,19 +102,27 @@ class Follow:
         with self._lock:
             ended, self._ended = self._ended, []
             open_jobs = [job for job in self._jobs.values() if not job.over]
-        running = [job.id for job in open_jobs if job.state is State.RUNNING]
-        others = [job.id for job in open_jobs if job.state is not State.RUNNING]
-        # the rest take turns
-        turn = self._turn % max(1, len(others))
-        others = (others[turn:] + others[:turn])[: max(1, LOOKS - len(running))]
-        self._turn += len(others)
-        for job_id in dict.fromkeys([*ended, *running[:LOOKS], *others]):
+        running = self._from_turn([job.id for job in open_jobs if job.state is State.RUNNING])
+        others = self._from_turn([job.id for job in open_jobs if job.state is not State.RUNNING])
+        # some of each at every look, and each in its turn
+        chosen = [*running[: LOOKS - 2], *others[: max(2, LOOKS - len(running))]]
+        self._turn += LOOKS // 2
+        for job_id in dict.fromkeys([*ended, *chosen]):
             try:
                 job = self._client.jobs.get(job_id)
-            except Unavailable:
-                continue
+            except Unavailable as error:
+                # a restart takes moments; whoever watches for hours wants to go on watching after it
+                self.trouble = str(error)
+                with self._lock:
+                    self._ended += ended
+                return
+            self.trouble = None
             with self._lock:
                 self._keep(job)
+
+    def _from_turn(self, ids: list[str]) -> list[str]:
+        turn = self._turn % max(1, len(ids))
+        return ids[turn:] + ids[:turn]
 
     def _keep(self, job: "JobView") -> None:
         self._jobs[job.id] = job

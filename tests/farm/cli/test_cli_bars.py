@@ -54,6 +54,7 @@ def test_times_and_counts() -> None:
 class _Follow:
     def __init__(self, jobs: list[JobView]) -> None:
         self.jobs = jobs
+        self.trouble: str | None = None
 
     def left_s(self, _job_id: str) -> float | None:
         return 83.0
@@ -68,6 +69,15 @@ def test_the_step_and_the_time_left_survive_a_narrow_terminal(width: int) -> Non
     text = capture.get()
     assert "step 17/40" in text
     assert "1:23 left" in text
+
+
+def test_a_farm_that_is_away_for_a_moment_is_said() -> None:
+    follow = _Follow([job()])
+    follow.trouble = "nobody answers"
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(Bars(follow).render(100, 20))  # type: ignore[arg-type]
+    assert capture.get().splitlines()[-1] == "trying again: nobody answers"
 
 
 def test_what_moves_is_shown_when_not_everything_fits() -> None:

@@ -53,7 +53,7 @@ class Shot(TypedDict, total=False):
     guidance_2: float
     shift: float
     seed: int
-    options: Mapping[str, str | float | bool]
+    options: Mapping[str, str | float | bool | list[int]]
     priority: int
     deadline: datetime | str
     max_attempts: int

@@ -7,7 +7,7 @@ adds it twice; one that keys on the picture finds none where the picture is only
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,9 @@ LOSSY: dict[str, Lossy] = {
 OPTIONS: dict[str, str] = {
     "lossy": f"approximate to be faster; one of {', '.join(LOSSY)}. The frames are others than without it",
     "conditioning_scale": "VACE: how strongly the clip and the pictures bind, 0 to 2; 1 when left out",
+    "several": "Animate: with several people in a clip, refuse it or follow the largest; refuse when left out",
+    "retarget": "Animate, move: true gives the skeleton the picture's proportions; false when left out",
+    "mask_blocks": "Animate, replace: [across, down] blocks, 1 to 40 each, to fill the mask up in; [1, 1] is its box",
 }
 
 
@@ -80,7 +83,13 @@ def check(model: Model, task: str, steps: int, guidance: float, options: Mapping
             raise ShapeError(f"options.{name}"[:100], f"is not an option; the options are {', '.join(OPTIONS)}")
         if value is None:
             continue
-        checked[name] = _lossy(model, task, steps, guidance, value) if name == "lossy" else _scale(model, task, value)
+        if name == "lossy":
+            checked[name] = _lossy(model, task, steps, guidance, value)
+            continue
+        tasks, take = _TAKE[name]
+        if task not in tasks:
+            raise ShapeError(f"options.{name}", f"{task} of {model.id} does not read it; {' and '.join(tasks)} do")
+        checked[name] = take(f"options.{name}", value)
     return checked
 
 
@@ -101,10 +110,7 @@ def _lossy(model: Model, task: str, steps: int, guidance: float, value: Any) -> 
     return value
 
 
-def _scale(model: Model, task: str, value: Any) -> float:
-    field = "options.conditioning_scale"
-    if kind_of(model, task) != "vace":
-        raise ShapeError(field, f"{model.id} does not read it; it is VACE's")
+def _scale(field: str, value: Any) -> float:
     if (
         isinstance(value, bool)
         or not isinstance(value, (int, float))
@@ -113,3 +119,31 @@ def _scale(model: Model, task: str, value: Any) -> float:
     ):
         raise ShapeError(field, "must be a number from 0 to 2")
     return float(value)
+
+
+def _several(field: str, value: Any) -> str:
+    if value not in ("refuse", "largest"):
+        raise ShapeError(field, f"{str(value)[:50]!r} is neither refuse nor largest")
+    return str(value)
+
+
+def _retarget(field: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ShapeError(field, "must be true or false")
+    return value
+
+
+def _blocks(field: str, value: Any) -> list[int]:
+    whole = isinstance(value, (list, tuple)) and all(type(side) is int and 1 <= side <= 40 for side in value)
+    if not whole or len(value) != 2:
+        raise ShapeError(field, "must be two whole numbers from 1 to 40, [across, down]")
+    return list(value)
+
+
+#: option -> (tasks that read it, how its value is taken)
+_TAKE: dict[str, tuple[tuple[str, ...], Callable[[str, Any], Any]]] = {
+    "conditioning_scale": (("vace", "r2v"), _scale),
+    "several": (("animate", "replace"), _several),
+    "retarget": (("animate",), _retarget),
+    "mask_blocks": (("replace",), _blocks),
+}

@@ -117,7 +117,7 @@ class CreateJob(Strict):
     guidance_2: float | None = Field(None, ge=0, le=100, description="of the second (low-noise) expert")
     shift: float | None = Field(None, ge=0, le=100)
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="left out: a random one, told in the answer")
-    options: dict[Annotated[str, Field(max_length=64)], str | float | bool | None] = Field(
+    options: dict[Annotated[str, Field(max_length=64)], str | float | bool | list[int] | None] = Field(
         default_factory=dict, max_length=16, description=_OPTIONS
     )
     priority: int | None = Field(None, ge=0, le=9, description="among your own jobs: 9 first, default 5")

@@ -58,6 +58,25 @@ def test_a_refusal_names_the_option(given: dict[str, Any], field: str, says: str
     assert refused.value.field == field
 
 
+@pytest.mark.parametrize(
+    ("task", "name", "right", "wrong"),
+    [
+        ("animate", "several", ["refuse", "largest"], ["all", 2]),
+        ("animate", "retarget", [True, False], [1, "yes"]),
+        ("replace", "mask_blocks", [[1, 1], [8, 12]], [[0, 1], [1], [1, 2, 3], [1.0, 2], "4,4", [True, 1], 7]),
+    ],
+)
+def test_what_animate_reads(task: str, name: str, right: list[Any], wrong: list[Any]) -> None:
+    for value in right:
+        assert checked(ANIMATE, task, {name: value}, guidance=1.0) == {name: value}
+    for value in wrong:
+        with pytest.raises(ShapeError) as refused:
+            checked(ANIMATE, task, {name: value}, guidance=1.0)
+        assert refused.value.field == f"options.{name}"
+    with pytest.raises(ShapeError, match="does not read it"):
+        checked(T2V, "t2v", {name: right[0]})
+
+
 @pytest.mark.parametrize("value", [-0.1, 2.5, float("nan"), "1", True])
 def test_a_scale_is_a_number_in_its_range(value: Any) -> None:
     with pytest.raises(ShapeError, match="from 0 to 2"):

@@ -115,6 +115,58 @@ def pull(session: Session, model_id: str, revision: str | None, models_dir: Path
         session.out.line(str(path))
 
 
+@models.command("preprocess")
+@click.argument("clip", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--show", "out_dir", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER")
+@click.option("--task", type=click.Choice(["animate", "replace"]), default="animate", show_default=True)
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The character: the skeleton is drawn with its proportions.",
+)
+@click.option("--several", type=click.Choice(["refuse", "largest"]), default="refuse", show_default=True)
+@click.option("--tiny", is_flag=True, help="With networks of random weights, which see nothing: to try the command.")
+@_MODELS_DIR
+@runs_here
+def preprocess(
+    session: Session,
+    *,
+    clip: Path,
+    out_dir: Path,
+    task: str,
+    picture: Path | None,
+    several: str,
+    tiny: bool,
+    models_dir: Path | None,
+) -> None:
+    """Look at what Wan-Animate would be shown of a clip: contact sheets of poses, skeletons, faces and masks.
+
+    Nothing is rendered. The networks are read from `preprocess` in the models' folder.
+    """
+    from models import catalog, runtime
+    from models.preprocess import guides, view
+    from models.preprocess.persons import SURE
+    from models.request import RenderFault
+
+    model = catalog.get(f"{catalog.ANIMATE_14B.id}-tiny" if tiny else catalog.ANIMATE_14B.id)
+    folder = _folder(session, models_dir)
+    eyes_folder = guides.folder_of(folder, model)
+    if eyes_folder is None:
+        raise click.ClickException(f"{folder / 'preprocess'} must hold {' and '.join(guides.PARTS[:2])}; see --tiny")
+    runtime.prepare()
+    options = {"several": several} | ({"retarget": True} if picture is not None else {})
+    try:
+        eyes = guides.open_eyes(eyes_folder, runtime.device_of("auto"), task, 0.0 if tiny else SURE)
+        sheets = view.show(eyes, model, clip, out_dir, task=task, picture=picture, options=options)
+    except RenderFault as fault:
+        raise click.ClickException(fault.message) from None
+    if session.out.as_json:
+        session.out.document({name: str(path) for name, path in sheets.items()})
+        return
+    for path in sheets.values():
+        session.out.line(str(path))
+
+
 def _folder(session: Session, given: Path | None) -> Path:
     if given is not None:
         return given

@@ -10,6 +10,7 @@ import click
 from farm.cli.session import Session, runs_here
 
 if TYPE_CHECKING:
+    from farm.embedded.folder import ClientNotes
     from farm.embedded.stack import Report, Stack
 
 
@@ -84,9 +85,23 @@ class _Voice:
             line(f"  tenant    {notes.tenant}")
             line(f"  API key   {notes.key}")
             line(f"  operator  {notes.admin_key}")
+        line(f"  renders   {_offered(notes)}")
         line(f"  keys are kept in {folder.client_file}, where `wanfarm` finds them")
         line(f"  logs are in {folder.logs}")
         line()
         line('Try:  wanfarm submit --prompt "a red fox runs through snow" --watch')
         line("Ctrl-C ends it; jobs are kept.")
         sys.stdout.flush()
+
+
+def _offered(notes: "ClientNotes") -> str:
+    """The models that the farm renders now, or what to do about it."""
+    from farm.client import Client
+    from farm.jobs.errors import FarmError
+
+    try:
+        with Client(notes.url, notes.key or "", timeout_s=2.0, patience_s=2.0) as client:
+            found = [model.id for model in client.models() if model.available]
+    except FarmError as error:
+        return f"unknown ({error})"
+    return ", ".join(found) or "nothing yet: no weights are here (wanfarm models pull)"

@@ -28,10 +28,11 @@ from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.report import Fault, Output, Reply, Report, credits_from, credits_number
 from farm.wire.words import (
     Fields,
-    address_of,
+    addresses_of,
     as_source,
     aspect_word,
     compact,
+    data_of,
     dump,
     keepable,
     parse_nested,
@@ -178,9 +179,9 @@ def render_create(draft: Draft) -> tuple[str, dict[str, Any]]:
     asked = {
         "mode": "standard" if draft.task in _ANIMATE else None,
         "type": _TYPES.get(draft.task or ""),
-        "image_urls": _urls(draft, "image"),
-        "video_urls": _urls(draft, "video"),
-        "audio_urls": _urls(draft, "audio"),
+        "image_urls": addresses_of(draft.inputs.get("image")),
+        "video_urls": addresses_of(draft.inputs.get("video")),
+        "audio_urls": addresses_of(draft.inputs.get("audio")),
         "prompt": draft.prompt or None,
         "negative_prompt": draft.negative_prompt,
         "resolution": resolution,
@@ -197,18 +198,8 @@ def render_create(draft: Draft) -> tuple[str, dict[str, Any]]:
     return model, compact(body)
 
 
-def _urls(draft: Draft, role: str) -> list[str]:
-    url = address_of(draft.inputs.get(role))
-    return [url] if url else []
-
-
 def envelope(data: Any, code: int = 200, message: str = "success") -> dict[str, Any]:
     return {"code": code, "message": message, "data": data}
-
-
-def _data(body: Any) -> Mapping[str, Any]:
-    data = body.get("data") if isinstance(body, Mapping) else None
-    return data if isinstance(data, Mapping) else {}
 
 
 def render_created(task_id: str) -> dict[str, Any]:
@@ -217,7 +208,7 @@ def render_created(task_id: str) -> dict[str, Any]:
 
 def parse_created(body: Any) -> str:
     """The task id. Raises the error that the body stands for, or InvalidRequest when it has none."""
-    task_id = _data(body).get("taskId")
+    task_id = data_of(body).get("taskId")
     if isinstance(task_id, str) and task_id:
         return task_id
     raise parse_error(200, body) or InvalidRequest("the answer carries no task id")
@@ -240,7 +231,7 @@ def render_status(report: Report) -> dict[str, Any]:
 
 def parse_status(body: Any) -> Report:
     """A statusTask answer, or a callback. Raises the error that the envelope stands for when it holds no task."""
-    data = _data(body)
+    data = data_of(body)
     if not data.get("taskId"):
         raise parse_error(200, body) or InvalidRequest("the answer carries no task")
     # a word that nobody documented means "not over yet"
@@ -274,7 +265,7 @@ def render_balance(credits_micro: int | None) -> dict[str, Any]:
 
 
 def parse_balance(body: Any) -> int | None:
-    return credits_from(_data(body).get("balance"))
+    return credits_from(data_of(body).get("balance"))
 
 
 _ERRORS = (
@@ -317,5 +308,5 @@ def parse_error(status: int, body: Any, headers: Mapping[str, str] | None = None
     """The farm's error for an answer, None when it is none."""
     code = body.get("code") if isinstance(body, Mapping) else None
     code = code if isinstance(code, int) and code != 200 else status
-    message = _data(body).get("error") or (body.get("message") if isinstance(body, Mapping) else "") or ""
+    message = data_of(body).get("error") or (body.get("message") if isinstance(body, Mapping) else "") or ""
     return error_of(_ERRORS, code, str(message), headers)

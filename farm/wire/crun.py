@@ -26,10 +26,11 @@ from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.report import Fault, Output, Reply, Report, credits_from, credits_number, fault_number, fault_of
 from farm.wire.words import (
     Fields,
-    address_of,
+    addresses_of,
     as_source,
     aspect_word,
     compact,
+    data_of,
     keepable,
     parse_nested,
     plain_number,
@@ -116,9 +117,9 @@ def render_create(draft: Draft) -> dict[str, Any]:
         aspect = aspect or draft.width / draft.height
     asked = {
         "prompt": draft.prompt,
-        "img_urls": _urls(draft, "image"),
-        "video_urls": _urls(draft, "video"),
-        "audio_urls": _urls(draft, "audio"),
+        "img_urls": addresses_of(draft.inputs.get("image")),
+        "video_urls": addresses_of(draft.inputs.get("video")),
+        "audio_urls": addresses_of(draft.inputs.get("audio")),
         "negative_prompt": draft.negative_prompt,
         "resolution": resolution.upper() if resolution else None,
         "aspect_ratio": aspect_word(aspect) if aspect else None,
@@ -128,18 +129,8 @@ def render_create(draft: Draft) -> dict[str, Any]:
     return compact({"model": model, "callback_url": draft.webhook_url, "input": compact(asked)})
 
 
-def _urls(draft: Draft, role: str) -> list[str]:
-    url = address_of(draft.inputs.get(role))
-    return [url] if url else []
-
-
 def envelope(data: Any, code: int = 200, message: str = "success") -> dict[str, Any]:
     return {"code": code, "message": message, "data": data}
-
-
-def _data(body: Any) -> Mapping[str, Any]:
-    data = body.get("data") if isinstance(body, Mapping) else None
-    return data if isinstance(data, Mapping) else {}
 
 
 def render_created(task_id: str) -> dict[str, Any]:
@@ -148,7 +139,7 @@ def render_created(task_id: str) -> dict[str, Any]:
 
 def parse_created(body: Any) -> str:
     """The task id. Raises the error that the body stands for, or InvalidRequest when it has none."""
-    task_id = _data(body).get("task_id")
+    task_id = data_of(body).get("task_id")
     if isinstance(task_id, str) and task_id:
         return task_id
     raise parse_error(200, body) or InvalidRequest("the answer carries no task id")
@@ -190,7 +181,7 @@ def render_callback(report: Report) -> dict[str, Any]:
 
 def parse_status(body: Any) -> Report:
     """A TaskInfo answer. Raises the error that the envelope stands for when it holds no task."""
-    data = _data(body)
+    data = data_of(body)
     if not data.get("task_id"):
         raise parse_error(200, body) or InvalidRequest("the answer carries no task")
     return _parse(data)
@@ -243,7 +234,7 @@ def render_balance(credits_micro: int | None) -> dict[str, Any]:
 
 
 def parse_balance(body: Any) -> int | None:
-    return credits_from(_data(body).get("balance"))
+    return credits_from(data_of(body).get("balance"))
 
 
 def render_estimate(credits_micro: int, *, estimated: bool = False) -> dict[str, Any]:
@@ -253,7 +244,7 @@ def render_estimate(credits_micro: int, *, estimated: bool = False) -> dict[str,
 
 def parse_estimate(body: Any) -> tuple[int | None, bool]:
     """(millionths of a credit, whether it is only an estimate)."""
-    return credits_from(_data(body).get("credits")), bool(_data(body).get("estimated", True))
+    return credits_from(data_of(body).get("credits")), bool(data_of(body).get("estimated", True))
 
 
 _ERRORS = (

@@ -151,6 +151,18 @@ def address_of(source: Source | None) -> str | None:
     return None if source is None else source.url or source.base64
 
 
+def addresses_of(source: Source | None) -> list[str]:
+    """The way back for the dialects that list addresses."""
+    address = address_of(source)
+    return [address] if address else []
+
+
+def data_of(body: Any) -> Mapping[str, Any]:
+    """The `data` object of an answer; empty when it has none."""
+    data = body.get("data") if isinstance(body, Mapping) else None
+    return data if isinstance(data, Mapping) else {}
+
+
 def as_callback(value: Any) -> str | None:
     """The address to tell, or None: documents put sentences into callback fields, and those mean "none"."""
     return (

@@ -95,7 +95,7 @@ ANIMATE_14B = Model(
     },
     pipeline={"animate": "WanAnimatePipeline", "replace": "WanAnimatePipeline"},
     weights=Weights(repo="Wan-AI/Wan2.2-Animate-14B-Diffusers", revision="main"),
-    dit=Dit(5120, 13824, 40, 36, 16),
+    dit=Dit(5120, 13824, 40, 36, 16, extra=2_986_000_000),
     defaults=Defaults(832, 480, 77, 30, 20, 1.0, None, 5.0),
     limits=Limits(max_frames=3600),
     follows="video",
@@ -108,7 +108,7 @@ VACE_A14B = Model(
     optional={"vace": ("mask", "mask_video", "image", "image_2", "image_3"), "r2v": ("image_2", "image_3")},
     pipeline={"vace": "WanVACEPipeline", "r2v": "WanVACEPipeline"},
     weights=Weights(repo="linoyts/Wan2.2-VACE-Fun-14B-diffusers", revision="main"),
-    dit=Dit(5120, 13824, 48, 16, 16),
+    dit=Dit(5120, 13824, 48, 16, 16, extra=233_000_000),
     defaults=Defaults(832, 480, 81, 16, 40, 4.0, 3.0, 12.0),
     boundary=0.875,
 )

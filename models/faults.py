@@ -15,19 +15,27 @@ _POISON = (
     "ecc error",
 )
 
+_FULL = ("out of memory", "cublas_status_alloc_failed", "cudnn_status_alloc_failed", "cuda error: memory allocation")
+
 
 def fault_of(error: Exception) -> RenderFault:
     """The fault that an exception stands for. Messages are for the job's owner: no paths, no traces."""
-    import torch
-
     text = str(error).lower()
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "out of memory" in text:
+    if is_out_of_memory(error):
         return RenderFault("out_of_memory", "the device's memory does not hold this render")
     if isinstance(error, RuntimeError) and any(word in text for word in _POISON):
         return RenderFault("device_fault", f"the GPU reported an error: {_first_line(error)}", poisoned=True)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return RenderFault("storage_failed", "the worker's disk is full")
     return RenderFault("engine_error", f"{type(error).__name__}: {_first_line(error)}")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether more memory would have helped: torch's own word, and the libraries' that it does not translate."""
+    import torch
+
+    text = str(error).lower()
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(word in text for word in _FULL)
 
 
 def _first_line(error: Exception) -> str:

@@ -6,7 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from models import catalog, clips, output, pictures
+from models import catalog, clips, memory, output, pictures
 from models.request import RenderFault, RenderRequest
 from models.sound import Sound
 from models.watch import Watch
@@ -54,13 +54,14 @@ def encode_text(pipe: Any, request: RenderRequest) -> tuple[Any, Any]:
     """(prompt, negative prompt or None) as the transformer takes them: (1, 512, width) each."""
     import torch
 
-    with torch.no_grad():
+    device = pipe._execution_device
+    with torch.no_grad(), memory.visiting(pipe, device):
         prompt, negative = pipe.encode_prompt(
             prompt=request.prompt,
             negative_prompt=request.negative_prompt,
             do_classifier_free_guidance=request.guidance > 1,
             max_sequence_length=catalog.TEXT_TOKENS,
-            device=pipe._execution_device,
+            device=device,
         )
     return prompt, negative
 

@@ -1,17 +1,19 @@
 """A folder of weights becomes a pipeline on a device: the same code for real weights and for tiny ones."""
 
-import gc
 import inspect
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models import catalog, loras, speed, tiny, weights
+from models import catalog, loras, memory, speed, tiny, weights
 from models.catalog import Model
+from models.plan import Plan, Where
 from models.request import RenderFault
 
 #: catalog precision -> torch dtype of everything but the VAE, which is always fp32
 _DTYPES = {"bf16": "bfloat16", "fp32": "float32", "fp8": "bfloat16"}
+
+_RESIDENT = Plan()
 
 
 @dataclass
@@ -22,6 +24,7 @@ class Loaded:
     scheduler   the one that came with the weights: each render makes its own from it
     eyes        what looks at clips (models.preprocess.guides.Eyes), once a job has needed it
     fast        how its parts were made fast
+    plan        where its parts lie
     """
 
     model: Model
@@ -33,13 +36,16 @@ class Loaded:
     fast: speed.Plan = field(default_factory=speed.Plan)
     pipes: dict[str, Any] = field(default_factory=dict)
     eyes: Any = None
+    plan: Plan = field(default_factory=Plan)
 
     def pipe_for(self, task: str) -> Any:
         """The pipeline that does `task`, made over the parts already loaded."""
         name = self.model.pipeline[task]
         if name not in self.pipes:
             first = next(iter(self.pipes.values()))
-            self.pipes[name] = _over(_class(name), first)
+            made = self.pipes[name] = _over(_class(name), first)
+            if self.plan.where in (Where.EXPERTS_VISIT, Where.FP8_STORAGE):
+                made.enable_model_cpu_offload(device=self.device)  # the visits are the pipeline's, not the parts'
         return self.pipes[name]
 
     @property
@@ -77,14 +83,22 @@ def _here(model: Model, models_dir: Path) -> bool:
     return all(file.is_file() for file in files)
 
 
-def load(model: Model, models_dir: Path, device: Any, task: str, wishes: speed.Wishes | None = None) -> Loaded:
-    """Read the weights and put them on the device; the model's own LoRAs become part of them. `wishes`: the operator's,
-    about speed."""
+def load(
+    model: Model,
+    models_dir: Path,
+    device: Any,
+    task: str,
+    *,
+    wishes: speed.Wishes | None = None,
+    plan: Plan = _RESIDENT,
+) -> Loaded:
+    """Read the weights and put them where the plan wants them; the model's own LoRAs become part of them. `wishes`: the
+    operator's, about speed."""
     import torch
     from diffusers import AutoencoderKLWan
 
     folder = folder_of(model, models_dir)
-    plan = speed.plan_for(device, model.precision, wishes)
+    fast = speed.plan_for(device, model.precision, wishes, resident=plan.where in (Where.RESIDENT, Where.TEXT_VISITS))
     if found := [p.name for p in folder.rglob("*") if p.suffix in weights.PICKLES]:
         raise RenderFault("engine_error", f"{model.id}: {found[0]} is a pickle; only safetensors are loaded")
     dtype = getattr(torch, _DTYPES[model.precision])
@@ -96,22 +110,25 @@ def load(model: Model, models_dir: Path, device: Any, task: str, wishes: speed.W
     pipe.set_progress_bar_config(disable=True)
     if model.loras:
         loras.fuse(pipe, loras_of(model, models_dir), model.loras)
-    pipe.to(device)
-    speed.apply(pipe, plan)
-    return Loaded(model, model.lane, folder, device, plan.attention, pipe.scheduler, plan, {name: pipe})
+    if fast.linears != "plain" or fast.fuse_qkv:
+        # 8-bit kernels are made for where they run, and fused projections share memory until they are moved
+        for part in ("transformer", "transformer_2"):
+            if getattr(pipe, part, None) is not None:
+                getattr(pipe, part).to(device)
+    speed.apply(pipe, fast)
+    memory.place(pipe, plan, device)
+    return Loaded(
+        model, model.lane, folder, device, fast.attention, pipe.scheduler, fast=fast, pipes={name: pipe}, plan=plan
+    )
 
 
 def unload(loaded: Loaded) -> None:
     """Let go of every part and give the memory back."""
-    import torch
-
     for pipe in loaded.pipes.values():
         pipe.remove_all_hooks()
     loaded.pipes.clear()
     loaded.eyes = None
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    memory.free()
 
 
 def _class(name: str) -> Any:

@@ -43,13 +43,15 @@ class LoraFile:
 
 @dataclass(frozen=True)
 class Dit:
-    """The transformer's sizes, for the work formula. `layers` counts control blocks (VACE) too."""
+    """The transformer's sizes, for the work formula. `layers` counts control blocks (VACE) too; `extra` is what its
+    parameters are more than those of the plain blocks and ends."""
 
     dim: int
     ffn: int
     layers: int
     in_channels: int
     out_channels: int
+    extra: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Model:
     sigmas     the noise levels before the shift, when they were trained in: then the number of steps is theirs
     follows    role of the input clip that decides the length and the frame rate of the result, if one does
     segment    (frames of a segment, frames that it takes over from the last one), when it renders by segments
+    keeps_kv   whether a second set of tokens stays in memory, keys and values of every layer
     effort     work of a forward against what the formula counts (1.0: just that)
     external   only a provider can run it
     """
@@ -115,6 +118,7 @@ class Model:
     sigmas: tuple[float, ...] | None = None
     follows: str | None = None
     segment: tuple[int, int] | None = None
+    keeps_kv: bool = False
     effort: float = 1.0
     external: bool = False
 

@@ -4,31 +4,58 @@ It is the only door into torch. A render ends in a result, a RenderFault or Canc
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models import catalog, faults, loading, loras, lossy, options, output, recipe, runtime, scheduling, speed, tasks
+from models import (
+    catalog,
+    faults,
+    loading,
+    loras,
+    lossy,
+    memory,
+    options,
+    output,
+    recipe,
+    runtime,
+    scheduling,
+    speed,
+    tasks,
+)
 from models.catalog import Model, ShapeError
 from models.generate import Made
 from models.loading import Loaded
+from models.plan import Plan, Where, fitting, refusal, smaller
 from models.preprocess.guides import Eyes, open_eyes
 from models.preprocess.guides import folder_of as eyes_folder
 from models.preprocess.persons import SURE
 from models.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult, Stage
+from models.shape import tokens
 from models.watch import Watch
 
 
 class Renderer:
     """One device, one warm model. Not for several threads: `cancelled` is how others get through to a render."""
 
-    def __init__(self, models_dir: Path, device: str = "auto", wishes: speed.Wishes | None = None) -> None:
-        """device: "auto" (the first GPU, else the CPU), "cpu" or "cuda:0". wishes: the operator's, about speed."""
+    def __init__(
+        self,
+        models_dir: Path,
+        device: str = "auto",
+        wishes: speed.Wishes | None = None,
+        limits: memory.Limits | None = None,
+    ) -> None:
+        """device: "auto" (the first GPU, else the CPU), "cpu" or "cuda:0". wishes and limits: the operator's, about
+        speed and about memory."""
         runtime.prepare()
         self._wishes = wishes or speed.Wishes()
         speed.prepare(self._wishes)
         self.models_dir = models_dir
         self.device = runtime.device_of(device)
+        self._limits = limits or memory.Limits()
         self._loaded: Loaded | None = None
+        #: model id -> (tokens, plan): what a render of so many tokens was found to need, against the arithmetic
+        self._learnt: dict[str, tuple[int, Plan]] = {}
 
     @property
     def lane(self) -> str | None:
@@ -54,7 +81,7 @@ class Renderer:
         """
         watch = Watch(on_progress, cancelled)
         try:
-            return self._render(request, watch)
+            return self._render_within_memory(request, watch)
         except (Cancelled, RenderFault):
             raise
         except ShapeError as error:
@@ -70,11 +97,46 @@ class Renderer:
             loaded, self._loaded = self._loaded, None
             loading.unload(loaded)
 
+    def _render_within_memory(self, request: RenderRequest, watch: Watch) -> RenderResult:
+        """Once; and once more with the next smaller plan when the memory did not suffice."""
+        try:
+            return self._render(request, watch)
+        except Exception as error:
+            if not faults.is_out_of_memory(error):
+                raise
+            # the frames of the trace hold what has to be freed
+            error.__traceback__ = None
+        self._shrink(request, decoding=watch.stage is Stage.DECODING)
+        watch.again()
+        return self._render(request, watch)
+
+    def _shrink(self, request: RenderRequest, *, decoding: bool) -> None:
+        """Let go of everything and remember to plan smaller. RenderFault out_of_memory when nothing is smaller."""
+        model = catalog.get(request.model)
+        before = self._loaded.plan if self._loaded else Plan()
+        self.unload()
+        after = smaller(before, decoding=decoding, fp8=self._limits.fp8)
+        if after is None:
+            raise RenderFault("out_of_memory", "the device's memory does not hold this render, however it is divided")
+        self._learnt[model.id] = (tokens(model, request.width, request.height, request.frames), after)
+
+    def _plan(self, model: Model, request: RenderRequest) -> Plan:
+        """Where the parts are to lie for this request; RenderFault does_not_fit with what would."""
+        shape, room = (request.width, request.height, request.frames), memory.room_on(self.device, self._limits)
+        learnt, least = self._learnt.get(model.id, (0, Plan()))
+        order = list(Where)
+        for plan in fitting(model, *shape, room, fp8=self._limits.fp8):
+            known_small = tokens(model, *shape) < learnt
+            if known_small or (order.index(plan.where), plan.tiled) >= (order.index(least.where), least.tiled):
+                return plan
+        raise RenderFault("does_not_fit", refusal(model, *shape, room))
+
     def _render(self, request: RenderRequest, watch: Watch) -> RenderResult:
         model = _checked(request)
         watch.enter(Stage.LOADING)
         loaded = self._ready(model, request)
         pipe = loaded.pipe_for(request.task)
+        memory.tile(pipe, loaded.plan)
         pipe.scheduler = scheduling.scheduler_for(loaded.scheduler, request.shift, model.sigmas)
         try:
             approximation = lossy.on(pipe, request.options.get("lossy"), request.steps, loaded.folder)
@@ -87,11 +149,16 @@ class Renderer:
         return self._write(request, loaded, pipe, made, watch)
 
     def _ready(self, model: Model, request: RenderRequest) -> Loaded:
-        """The model with the request's LoRAs on. Another model is freed first; LoRAs alone need no reload."""
-        if self._loaded is None or self._loaded.model is not model:
-            self.unload()
-            self._loaded = loading.load(model, self.models_dir, self.device, request.task, self._wishes)
+        """The model with the request's LoRAs on, its parts where there is room for them. Another model is freed first;
+        LoRAs alone need no reload, and a model that lies tighter than it must is left so."""
+        plan, order = self._plan(model, request), list(Where)
         loaded = self._loaded
+        if loaded is None or loaded.model is not model or order.index(loaded.plan.where) < order.index(plan.where):
+            self.unload()
+            loaded = self._loaded = loading.load(
+                model, self.models_dir, self.device, request.task, wishes=self._wishes, plan=plan
+            )
+        loaded.plan = replace(loaded.plan, tiled=plan.tiled)
         lane = catalog.lane_of(model, tuple(lora.name for lora in request.loras))
         if loaded.lane != lane:
             loaded.lane = model.lane  # what it is when putting on fails
@@ -156,7 +223,8 @@ class Renderer:
             },
             "attention": loaded.attention,
             "speed": loaded.fast.told(),
-            "plan": "resident",
+            "plan": loaded.plan.name,
+            "peak_bytes": memory.peak_bytes(self.device),
             "libraries": runtime.versions(),
             "device": self.device_facts(),
             "frames_sha256": output.frames_sha256(made.frames),

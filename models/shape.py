@@ -10,14 +10,19 @@ from typing import Any
 from models.model import TEXT_TOKENS, Limits, Model, ShapeError, segments_of
 
 
+def tokens(model: Model, width: int, height: int, frames: int) -> int:
+    """What the transformer sees of a clip: patches of 2 x 2 latents."""
+    time, high, wide = model.vae_stride
+    return (1 + (frames - 1) // time) * (height // (high * 2)) * (width // (wide * 2))
+
+
 def forward_tflop(model: Model, width: int, height: int, frames: int) -> float:
     """TFLOP of one transformer forward. N tokens; linear + self-attention + cross-attention + ends."""
-    time, high, wide = model.vae_stride
-    tokens = (1 + (frames - 1) // time) * (height // (high * 2)) * (width // (wide * 2))
+    n = tokens(model, width, height, frames)
     d, f, layers = model.dit.dim, model.dit.ffn, model.dit.layers
-    linear = layers * (12 * tokens * d * d + 4 * TEXT_TOKENS * d * d + 4 * tokens * d * f)
-    attention = layers * (4 * tokens * tokens * d + 4 * tokens * TEXT_TOKENS * d)
-    ends = 8 * tokens * (model.dit.in_channels + model.dit.out_channels) * d
+    linear = layers * (12 * n * d * d + 4 * TEXT_TOKENS * d * d + 4 * n * d * f)
+    attention = layers * (4 * n * n * d + 4 * n * TEXT_TOKENS * d)
+    ends = 8 * n * (model.dit.in_channels + model.dit.out_channels) * d
     ends += 2 * TEXT_TOKENS * (4096 * d + d * d)
     return (linear + attention + ends) / 1e12
 

@@ -30,6 +30,11 @@ class Watch:
         self._decodes = 0
         self.timings: dict[str, float] = {}
 
+    @property
+    def stage(self) -> Stage:
+        """Where the render is."""
+        return self._stage
+
     def check(self, *_: Any) -> None:
         """Raise Cancelled when the render is no longer wanted."""
         if self._cancelled():
@@ -62,6 +67,11 @@ class Watch:
         self._within[Stage.DENOISING] = min(1.0, self._step / self._course.steps)
         self._say(force=True)
         self.check()
+
+    def again(self) -> None:
+        """The render starts over; what was told stays told, so progress waits until it is there again."""
+        self._within.clear()
+        self._step = self._blocks = self._decodes = 0
 
     def finish(self) -> None:
         """The end of the last stage."""

@@ -1,0 +1,171 @@
+"""Where a model's parts lie while it renders, picked from the memory there is and the shape asked, before anything is
+loaded. Pure arithmetic; models.memory carries it out.
+
+Weights are counted from the models' sizes. What a forward and the VAE need besides was set from published peaks
+(Wan 14B: 35 GB at 480p and 43 GB at 720p with bf16 weights of 28.6 GB) and is generous.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from models.model import Model
+from models.shape import size_of_area, tokens
+
+#: parameters of the parts that all models share
+_TEXT, _TEXT_TABLE, _CLIP = 5.68e9, 256_384 * 4096, 0.63e9
+#: of the VAEs, by their spatial stride
+_VAE = {8: 0.127e9, 16: 0.705e9}
+#: a forward holds about this many copies of its hidden state
+_COPIES = 20
+#: bytes that the VAE's decoder holds per pixel of a frame, for each byte of its number format
+_DECODE = 5_000
+#: pixels of a tile when the VAE works in tiles
+_TILE = 256 * 256
+#: share of the free memory that is planned with; the rest is what fragmentation takes
+_USABLE = 0.94
+GB = 1e9
+
+
+class Where(StrEnum):
+    """How the weights lie, fastest first."""
+
+    RESIDENT = "resident"
+    TEXT_VISITS = "text encoder visits"
+    EXPERTS_VISIT = "experts visit"
+    STREAMED = "streamed by block"
+    FP8_STORAGE = "stored in fp8"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`tiled`: the VAE works in tiles, which changes its pixels a little."""
+
+    where: Where = Where.RESIDENT
+    tiled: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.where + (", VAE in tiles" if self.tiled else "")
+
+
+@dataclass(frozen=True)
+class Room:
+    """Bytes that may be used: on the device, and in the machine's own memory."""
+
+    device_bytes: float
+    host_bytes: float = float("inf")
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    expert: float
+    block: float
+    text: float
+    text_table: float
+    vae: float
+    eyes: float
+
+
+def choose(model: Model, width: int, height: int, frames: int, room: Room, *, fp8: bool = False) -> Plan | None:
+    """The fastest plan that fits, None when none does. fp8: whether weights may be rounded to 8 bits to fit."""
+    return next(fitting(model, width, height, frames, room, fp8=fp8), None)
+
+
+def fitting(model: Model, width: int, height: int, frames: int, room: Room, *, fp8: bool = False) -> Iterator[Plan]:
+    """Every plan that fits, fastest first."""
+    for where in Where:
+        if where is Where.FP8_STORAGE and not fp8:
+            continue
+        for tiled in (False, True):
+            plan = Plan(where, tiled)
+            need = needs(model, width, height, frames, plan)
+            if need.device_bytes <= room.device_bytes * _USABLE and need.host_bytes <= room.host_bytes:
+                yield plan
+
+
+def smaller(plan: Plan, *, decoding: bool, fp8: bool = False) -> Plan | None:
+    """The next plan that takes less of the device; None after the smallest.
+
+    decoding    whether it was the VAE that the device had no room for: then tiles are enough
+    """
+    if decoding and not plan.tiled:
+        return Plan(plan.where, tiled=True)
+    order = [where for where in Where if fp8 or where is not Where.FP8_STORAGE]
+    place = order.index(plan.where) + 1
+    return Plan(order[place], plan.tiled) if place < len(order) else None
+
+
+def needs(model: Model, width: int, height: int, frames: int, plan: Plan) -> Room:
+    """Peak bytes of a render under a plan."""
+    size = _sizes(model)
+    piece = frames if model.segment is None else model.segment[0] + model.vae_stride[0]
+    number = 4 if model.precision == "fp32" else 2
+    hidden = tokens(model, width, height, piece) * model.dit.dim * number
+    work = hidden * _COPIES + (hidden * 2 * model.dit.layers if model.keeps_kv else 0)
+    pixels = width * height
+    # the frames of a piece, as they are joined, scaled and rounded
+    film = piece * pixels * 3 * 4 * 4
+    decode = (min(pixels, _TILE) if plan.tiled else pixels) * _DECODE * 4 + film
+    experts, rest = size.expert * model.experts, size.vae + size.eyes
+    if plan.where is Where.RESIDENT:
+        return Room(experts + size.text + rest + max(work, decode), 0)
+    if plan.where is Where.TEXT_VISITS:
+        return Room(experts + rest + max(size.text, work, decode), size.text)
+    everything = experts + size.text + rest
+    if plan.where is Where.STREAMED:
+        # one block computes while the next one comes, and the one before has not gone yet
+        return Room(rest + max(3 * size.block + work, size.text_table, decode), everything)
+    expert = size.expert / 2 if plan.where is Where.FP8_STORAGE else size.expert
+    host = everything if plan.where is Where.EXPERTS_VISIT else everything - experts / 2
+    return Room(rest + max(expert + work, size.text, decode), host)
+
+
+def refusal(model: Model, width: int, height: int, frames: int, room: Room) -> str:
+    """Why a shape does not fit, and the largest ones that do: same length, and same size."""
+    least = min(
+        (needs(model, width, height, frames, Plan(where, tiled=True)) for where in Where),
+        key=lambda need: need.device_bytes,
+    )
+    text = (
+        f"{width}x{height} with {frames} frames needs {least.device_bytes / GB:.1f} GB of GPU memory at the least, "
+        f"and {room.device_bytes / GB:.1f} GB are free"
+    )
+    if least.device_bytes <= room.device_bytes * _USABLE:
+        host = f"{least.host_bytes / GB:.0f} GB of the machine's memory"
+        text = f"{model.id} needs {host}, and {room.host_bytes / GB:.0f} GB are free"
+    offers = []
+    if (size := largest_size(model, width / height, frames, room)) is not None:
+        offers.append(f"{size[0]}x{size[1]} with {frames} frames")
+    if model.segment is None and (most := most_frames(model, width, height, room)) is not None:
+        offers.append(f"{width}x{height} with {most} frames")
+    return text + (f"; what fits is {' or '.join(offers)}" if offers else f"; {model.id} does not run on this device")
+
+
+def largest_size(model: Model, aspect: float, frames: int, room: Room) -> tuple[int, int] | None:
+    """(width, height) of the largest clip of that aspect and length that fits."""
+    for area in range(model.limits.max_pixels, 0, -(model.limits.multiple**2) * 8):
+        width, height = size_of_area(model, area, aspect)
+        if min(width, height) < model.limits.min_side:
+            return None
+        if choose(model, width, height, frames, room) is not None:
+            return width, height
+    return None
+
+
+def most_frames(model: Model, width: int, height: int, room: Room) -> int | None:
+    """The longest clip of that size that fits."""
+    counts = range(model.limits.max_frames // 4 * 4 + 1, 4, -4)
+    return next((n for n in counts if choose(model, width, height, n, room) is not None), None)
+
+
+def _sizes(model: Model) -> _Sizes:
+    """Bytes of the parts: everything in the model's precision, the VAE in fp32."""
+    number = {"fp32": 4, "fp8": 1}.get(model.precision, 2)
+    d, f, layers = model.dit.dim, model.dit.ffn, model.dit.layers
+    block = (8 * d * d + 2 * d * f) * number
+    expert = block * layers + (7 * d * d + 4352 * d + model.dit.extra) * number
+    if model.weights.tiny:
+        return _Sizes(expert, block, 2e5, 2e4, 5e5, 0)
+    eyes = _CLIP * 2 if model.follows else 0
+    return _Sizes(expert, block, _TEXT * 2, _TEXT_TABLE * 2, _VAE[model.vae_stride[1]] * 4, eyes)

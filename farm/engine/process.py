@@ -195,10 +195,10 @@ class Engine:
                 raise self._died()
             try:
                 send(self._commands, message)
-            except OSError:
+            except OSError as error:
                 self.gone.set()
-        if self.gone.is_set():
-            raise self._died()
+                raise self._died() from error
+            # an engine that dies of what it just read still has its say: its last words are in the inbox
 
     def _died(self) -> EngineDied:
         """How it ended. What is left of it, if anything, is killed."""

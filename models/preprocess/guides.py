@@ -15,6 +15,7 @@ from models.preprocess.cuts import Cuts
 from models.preprocess.masks import Masker, roomy
 from models.preprocess.persons import SURE, Detector, Track, named
 from models.preprocess.poses import PoseNet
+from models.preprocess.retarget import Proportions
 from models.request import RenderFault, RenderRequest
 from models.watch import Watch
 
@@ -70,6 +71,8 @@ def guides_of(
     track = Track(float(facts.fps), eyes.sure, str(request.options.get("several", "refuse")))
     cuts = Cuts()
     shown, drawn, cropped = Film(folder), Film(folder), Film(folder)
+    ours = _picture_pose(eyes, request) if request.options.get("retarget") else None
+    fit: Proportions | None = None
     poses = []
     for number, frame in enumerate(clips.read(request.inputs["video"], facts.fps, most)):
         watch.check()
@@ -81,7 +84,9 @@ def guides_of(
         cropped.append(faces.crop(frame, pose))
         there = _covering(pose, frame, width, height)
         small = _covered(frame, width, height)
-        drawn.append(skeleton.draw(there, width, height))
+        if ours is not None:
+            fit = fit or Proportions(there, ours)
+        drawn.append(skeleton.draw(there if fit is None else fit.fit(there), width, height))
         note(small, there)
         if eyes.masker is not None:
             poses.append(there)
@@ -93,6 +98,18 @@ def guides_of(
         return Guides(drawn, cropped)
     backgrounds, masks = _cut_out(eyes.masker, request, shown, poses, watch=watch, fps=float(facts.fps))
     return Guides(drawn, cropped, backgrounds, masks)
+
+
+def _picture_pose(eyes: Eyes, request: RenderRequest) -> Any:
+    """The pose of the character on the canvas. RenderFault invalid_input when nobody is seen in the picture."""
+    import numpy as np
+
+    picture = np.asarray(pictures.read(request.inputs["image"]))
+    people = [box for box in eyes.detector.people(picture) if box.score >= eyes.sure]
+    if not people:
+        raise RenderFault("invalid_input", "no person is seen in the picture, so there is no body to retarget to")
+    pose = eyes.poses.pose(picture, people[0])
+    return _covering(pose, picture, request.width, request.height)
 
 
 def _cut_out(

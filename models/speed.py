@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,9 @@ def plan_for(device: Any, precision: str = "bf16", wishes: Wishes | None = None,
     gpu = device.type == "cuda"
     fp8 = precision == "fp8"
     if fp8 and not can_fp8(device):
-        raise RuntimeError("this device has no 8-bit floating point; compute capability 8.9 has")
+        raise RuntimeError(
+            "the 8-bit lanes need torchao (pip install 'wanfarm[fp8]') and, on a GPU, compute capability 8.9"
+        )
     attention = _attention_for(device) if wishes.attention == "auto" else wishes.attention
     require_attention(attention)
     return Plan(
@@ -72,8 +75,9 @@ def plan_for(device: Any, precision: str = "bf16", wishes: Wishes | None = None,
 
 
 def can_fp8(device: Any) -> bool:
-    """Whether the fp8 lanes run here. A CPU only stores in 8 bits: enough for the tiny models."""
-    return device.type != "cuda" or _capability(device) >= (8, 9)
+    """Whether the fp8 lanes run here: torchao is installed, and the device has the numbers. A CPU only stores in 8 bits,
+    which is enough for the tiny models."""
+    return find_spec("torchao") is not None and (device.type != "cuda" or _capability(device) >= (8, 9))
 
 
 def prepare(wishes: Wishes) -> None:

@@ -60,7 +60,7 @@ def plan_for(device: Any, precision: str = "bf16", wishes: Wishes | None = None,
     fp8 = precision == "fp8"
     if fp8 and not can_fp8(device):
         raise RuntimeError(
-            "the 8-bit lanes need torchao (pip install 'wanfarm[fp8]') and, on a GPU, compute capability 8.9"
+            "8-bit lanes need torchao (pip install 'wanfarm[fp8]') and a GPU of compute capability 8.9"
         )
     attention = _attention_for(device) if wishes.attention == "auto" else wishes.attention
     require_attention(attention)
@@ -75,8 +75,8 @@ def plan_for(device: Any, precision: str = "bf16", wishes: Wishes | None = None,
 
 
 def can_fp8(device: Any) -> bool:
-    """Whether the fp8 lanes run here: torchao is installed, and the device has the numbers. A CPU only stores in 8 bits,
-    which is enough for the tiny models."""
+    """Whether the fp8 lanes run here: torchao is installed, and the device has the numbers. A CPU only stores in
+    8 bits, which is enough for the tiny models."""
     return find_spec("torchao") is not None and (device.type != "cuda" or _capability(device) >= (8, 9))
 
 

@@ -13,6 +13,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from models.signing import Policy
+
 #: the environment variable that names the TOML file
 CONFIG_ENV = "WANFARM_CONFIG"
 
@@ -217,6 +219,31 @@ class SecretSettings(Section):
     key: str | None = None
 
 
+class ProvenanceSettings(Section):
+    """Content credentials (C2PA) in finished videos, signed with the operator's certificate."""
+
+    #: for tenants that are not named below: off, on (sign when it can be done) or required (unsigned is a failure)
+    policy: Policy = Policy.OFF
+    #: tenant id -> policy
+    tenants: dict[str, Policy] = Field(default_factory=dict)
+    #: PEM: the signing certificate, then its issuers
+    certificate: Path | None = None
+    #: PEM: its private key, unencrypted; only the worker's user should be able to read it
+    key: Path | None = None
+    #: as the key is: es256, es384, es512, ps256, ps384, ps512 or ed25519
+    algorithm: str = "es256"
+    #: RFC 3161 authority, so that signatures outlive the certificate; every result asks it
+    timestamp_url: str | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("provenance.certificate and provenance.key go together")
+        if self.certificate is None and Policy.REQUIRED in (self.policy, *self.tenants.values()):
+            raise ValueError("provenance.policy is required, which needs a certificate and its key")
+        return self
+
+
 class ModelDefaults(Section):
     """What a dialect without a model field means. Empty: the first offered model that does the task."""
 
@@ -241,6 +268,7 @@ class Settings(BaseSettings):
     prices: PriceSettings = Field(default_factory=PriceSettings)
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     secrets: SecretSettings = Field(default_factory=SecretSettings)
+    provenance: ProvenanceSettings = Field(default_factory=ProvenanceSettings)
     pools: dict[str, PoolSettings] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -72,7 +72,9 @@ def calibrating(pipe: Any, steps: int, folder: Path) -> Iterator[None]:
     writes it into the weights' folder."""
     from diffusers import MagCacheConfig
 
-    counts, ratios, undo = steps_of_experts(pipe, steps), {}, []
+    counts = steps_of_experts(pipe, steps)
+    ratios: dict[str, list[float]] = {}
+    undo: list[Callable[[], Any]] = []
     try:
         for part, expert in experts_of(pipe).items():
             # one more than there are, or the last step would print the numbers and forget them

@@ -59,9 +59,7 @@ def plan_for(device: Any, precision: str = "bf16", wishes: Wishes | None = None,
     gpu = device.type == "cuda"
     fp8 = precision == "fp8"
     if fp8 and not can_fp8(device):
-        raise RuntimeError(
-            "8-bit lanes need torchao (pip install 'wanfarm[fp8]') and a GPU of compute capability 8.9"
-        )
+        raise RuntimeError("8-bit lanes need torchao (pip install 'wanfarm[fp8]') and a GPU of compute capability 8.9")
     attention = _attention_for(device) if wishes.attention == "auto" else wishes.attention
     require_attention(attention)
     return Plan(

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from farm import provenance
 from farm.agent.engine_room import EngineRoom, NoEngine
 from farm.config import Settings
 from farm.engine.process import Engine, EngineDied
@@ -288,6 +289,7 @@ class Attempt(threading.Thread):
         """Upload, verify, commit. Returns how it ended."""
         self._report(Phase.UPLOADING)
         began = time.monotonic()
+        provenance.sign(self._bench.settings.provenance, self.job.tenant, result)
         paths = (result.video, result.poster, result.recipe_path)
         keys = {name: self._upload(name, Path(path)) for name, path in zip(_FILES, paths, strict=True)}
         UPLOAD_SECONDS.observe(time.monotonic() - began)

@@ -296,5 +296,6 @@ settings.register_profile(
 )
 
 
+@pytest.mark.timeout(900)  # finding the shortest way to a failure takes a while
 def test_the_laws_hold_whatever_happens(redis: Redis, redis_settings: RedisSettings) -> None:
     run_state_machine_as_test(lambda: LedgerMachine(redis, redis_settings), settings=settings.get_profile("laws"))

@@ -147,16 +147,14 @@ class TestClaim:
 
     def test_priority_then_deadline_then_age(self, ledger: Ledger) -> None:
         late, soon = 1_900_000_000_000, 1_800_000_000_000
-        order = [
-            new_job(priority=9),
-            new_job(priority=5, deadline_ms=soon),
-            new_job(priority=5, deadline_ms=late),
-            new_job(priority=5),
-            new_job(priority=5),
-            new_job(priority=0, deadline_ms=1),
-        ]
-        admit(ledger, *[order[n] for n in (3, 5, 2, 4, 0, 1)])
-        assert [claimed(ledger).job.id for _ in order] == [job.id for job in order]
+        # made in an order in which age alone would be wrong everywhere
+        last = new_job(priority=0, deadline_ms=1)
+        older, newer = new_job(), new_job()
+        less_urgent, urgent = new_job(deadline_ms=late), new_job(deadline_ms=soon)
+        first = new_job(priority=9)
+        admit(ledger, newer, less_urgent, last, older, first, urgent)
+        expected = [first, urgent, less_urgent, older, newer, last]
+        assert [claimed(ledger).job.id for _ in expected] == [job.id for job in expected]
 
     def test_a_pool_sees_only_its_own_jobs(self, ledger: Ledger) -> None:
         admit(ledger, new_job(pool="other"))
@@ -523,6 +521,8 @@ class TestForget:
         assert job.finished_ms is not None
         assert ledger.forget(job.finished_ms) == []
         assert ledger.forget(job.finished_ms + 1) == [job]
+        redis.zadd("wf:ended", {running: 1, queued: 1})
+        assert ledger.forget(2**42) == []
         assert states(ledger, over, running, queued) == [None, State.RUNNING, State.QUEUED]
         assert [key for key in redis.keys("*") if over in key] == []
         assert redis.keys("wf:batch:*") == []

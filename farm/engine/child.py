@@ -21,7 +21,7 @@ from typing import IO, Any, Protocol
 from farm import lifeline
 from farm.engine.protocol import Launch, receive, send
 from farm.jobs.errors import FaultCode
-from models import catalog
+from models import catalog, warmup
 from models.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult
 
 log = logging.getLogger("farm.engine")
@@ -53,12 +53,28 @@ def main(make: Callable[[Launch], Renders]) -> None:
 
 def real(launch: Launch) -> Renders:
     from models.renderer import Renderer
+    from models.speed import Wishes
 
     # the process is pinned: whatever it sees is its device
     device = "cuda:0" if launch.device == "cuda" else launch.device
     if launch.models_dir is None:
         raise SystemExit("the engine needs worker.models_dir")
-    return Renderer(Path(launch.models_dir), device)
+    renderer = Renderer(Path(launch.models_dir), device, Wishes(**launch.speed))
+    for shape in launch.warm:
+        _warm(renderer, shape)
+    return renderer
+
+
+def _warm(renderer: Renders, shape: str) -> None:
+    """What fails here fails again for a job, and is told there; only a device that is broken ends the process."""
+    try:
+        warmup.warm(renderer, shape)
+    except RenderFault as fault:
+        log.exception("warming %s failed", shape)
+        if fault.poisoned:
+            raise SystemExit("the device failed while it was warmed") from fault
+    except Exception:
+        log.exception("warming %s failed", shape)
 
 
 class Child:

@@ -67,13 +67,15 @@ class Engine:
         """Start the process and wait until it can take work. Raises EngineDied: it ended, it took longer than
         worker.engine_start_s, or it is no longer `wanted`."""
         self._spawn()
-        deadline = time.monotonic() + self._settings.worker.engine_start_s
+        worker = self._settings.worker
+        start_s = worker.engine_start_s + worker.speed.warm_s * len(worker.speed.warm)
+        deadline = time.monotonic() + start_s
         while not self._ready.wait(WATCH_S):
             if self.gone.is_set():
                 raise self._died()
             if time.monotonic() > deadline or not wanted():
                 self.kill()
-                raise EngineDied(f"no engine on {self.slot.name} after {self._settings.worker.engine_start_s:.0f} s")
+                raise EngineDied(f"no engine on {self.slot.name} after {start_s:.0f} s")
 
     def render(
         self,
@@ -135,6 +137,11 @@ class Engine:
             device=self.slot.device,
             models_dir=str(worker.models_dir or state / "models"),
             models=worker.models,
+            speed={
+                **worker.speed.model_dump(include={"attention", "compile", "fuse_qkv", "vae"}),
+                "cache_dir": str(state / "kernels"),
+            },
+            warm=worker.speed.warm,
         )
         try:
             with _log_file(logs / f"engine-{self.slot.name}.log") as out:

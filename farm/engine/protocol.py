@@ -16,7 +16,7 @@ The engine is started as `python -m MODULE LAUNCH`, LAUNCH being the JSON of a L
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import IO, Any, Self
 
 
@@ -29,6 +29,8 @@ class Launch:
     lock        file that it holds a flock on while it lives: one engine per device
     device      "cpu" or "cuda" (CUDA_VISIBLE_DEVICES is set already)
     models      catalog ids to offer; empty: all whose weights are there
+    speed       keyword arguments of models.speed.Wishes
+    warm        shapes to render before it is ready, "MODEL WIDTHxHEIGHTxFRAMES"
     """
 
     commands: int
@@ -38,6 +40,8 @@ class Launch:
     device: str
     models_dir: str | None
     models: tuple[str, ...] = ()
+    speed: dict[str, str] = field(default_factory=dict)
+    warm: tuple[str, ...] = ()
 
     def to_text(self) -> str:
         return json.dumps(asdict(self))
@@ -45,7 +49,7 @@ class Launch:
     @classmethod
     def from_text(cls, text: str) -> Self:
         values = json.loads(text)
-        values["models"] = tuple(values["models"])
+        values["models"], values["warm"] = tuple(values["models"]), tuple(values.get("warm", ()))
         return cls(**values)
 
 

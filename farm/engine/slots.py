@@ -1,8 +1,9 @@
 """The devices of this machine, and how a process is pinned to one. Never touches CUDA: NVML only looks."""
 
+import itertools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
@@ -56,11 +57,16 @@ def find_slots(devices: str, environment: Mapping[str, str] = os.environ) -> lis
         return [Slot(f"cpu-{n}", title="CPU") for n in range(int(match[1] or 1))]
     gpus = _gpus()
     if devices != "auto":
-        return [_pick(gpus, name.strip()) for name in devices.split(",")]
+        return _chosen(gpus, devices.split(","))
     allowed = environment.get("CUDA_VISIBLE_DEVICES")
     if allowed is not None:
-        gpus = [_pick(gpus, name.strip()) for name in allowed.split(",") if name.strip()]
+        # "-1" is CUDA's word for: none from here on
+        gpus = _chosen(gpus, itertools.takewhile(lambda name: name.strip() not in ("", "-1"), allowed.split(",")))
     return gpus or [Slot("cpu-0", title="CPU")]
+
+
+def _chosen(gpus: list[Slot], names: Iterable[str]) -> list[Slot]:
+    return list(dict.fromkeys(_pick(gpus, name.strip()) for name in names))
 
 
 def _pick(gpus: list[Slot], name: str) -> Slot:

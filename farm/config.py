@@ -3,7 +3,7 @@ a process; nobody else looks at the environment. Every setting has a default, a 
 
 import os
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import (
@@ -131,6 +131,22 @@ class IntakeSettings(Section):
     #: how often the io worker asks an address whose trouble may pass, and how long it waits after the first time
     fetch_tries: int = 3
     fetch_pause_s: float = 1.0
+
+
+class SpeedSettings(Section):
+    """What makes renders fast. "auto" is what is right for the device; what was done is in every recipe."""
+
+    #: "auto", or one of diffusers' attention backends that is installed on the worker
+    attention: str = "auto"
+    #: compile the transformers' blocks: seconds at the first job of each shape, kept on disk after that
+    compile: Literal["auto", "on", "off"] = "auto"
+    fuse_qkv: Literal["auto", "on", "off"] = "auto"
+    #: the VAE's numbers: "auto" is bf16 on a GPU that computes in it
+    vae: Literal["auto", "fp32", "bf16"] = "auto"
+    #: rendered at the start, before the first job: "MODEL WIDTHxHEIGHTxFRAMES"
+    warm: tuple[Annotated[str, Field(pattern=r"^\S+ \d+x\d+x\d+$")], ...] = ()
+    #: seconds that a starting engine may take besides, for each of them
+    warm_s: float = 600.0
 
 
 class WorkerSettings(Section):
@@ -263,6 +279,7 @@ class Settings(BaseSettings):
     scheduling: SchedulingSettings = Field(default_factory=SchedulingSettings)
     intake: IntakeSettings = Field(default_factory=IntakeSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    speed: SpeedSettings = Field(default_factory=SpeedSettings)
     embedded: EmbeddedSettings = Field(default_factory=EmbeddedSettings)
     default_models: ModelDefaults = Field(default_factory=ModelDefaults)
     prices: PriceSettings = Field(default_factory=PriceSettings)

@@ -67,8 +67,8 @@ class Engine:
         """Start the process and wait until it can take work. Raises EngineDied: it ended, it took longer than
         worker.engine_start_s, or it is no longer `wanted`."""
         self._spawn()
-        worker = self._settings.worker
-        start_s = worker.engine_start_s + worker.speed.warm_s * len(worker.speed.warm)
+        speed = self._settings.speed
+        start_s = self._settings.worker.engine_start_s + speed.warm_s * len(speed.warm)
         deadline = time.monotonic() + start_s
         while not self._ready.wait(WATCH_S):
             if self.gone.is_set():
@@ -138,10 +138,10 @@ class Engine:
             models_dir=str(worker.models_dir or state / "models"),
             models=worker.models,
             speed={
-                **worker.speed.model_dump(include={"attention", "compile", "fuse_qkv", "vae"}),
+                **self._settings.speed.model_dump(include={"attention", "compile", "fuse_qkv", "vae"}),
                 "cache_dir": str(state / "kernels"),
             },
-            warm=worker.speed.warm,
+            warm=self._settings.speed.warm,
         )
         try:
             with _log_file(logs / f"engine-{self.slot.name}.log") as out:

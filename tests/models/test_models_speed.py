@@ -15,7 +15,7 @@ import torch
 from model_parts import T2V, Render, decoded, request_for
 from PIL import Image
 
-from models import catalog, loading, lossy, options, runtime, speed, tiny
+from models import catalog, loading, lossy, options, runtime, speed, tiny, warmup
 from models.loading import Loaded
 from models.renderer import Renderer
 from models.request import Cancelled, RenderFault
@@ -333,6 +333,29 @@ def test_only_the_blocks_linears_are_quantised(models_dir: Path) -> None:
     assert in_8_bits
     assert all(name.startswith("blocks.") and name.endswith("weight") for name in in_8_bits)
     assert len(in_8_bits) == len(expert.blocks) * 10  # q, k, v, o twice and the feed-forward's two
+
+
+@pytest.mark.parametrize(
+    "shape", [f"{T2V} 64x64x9", "wan2.2-i2v-a14b-tiny 64x96x5", "wan2.2-t2v-a14b-4step-tiny 64x64x5"]
+)
+def test_a_shape_is_warmed_before_its_first_job(renderer: Renderer, shape: str) -> None:
+    warmup.warm(renderer, shape)
+    assert renderer.lane is not None
+    assert renderer.lane.startswith(shape.split(maxsplit=1)[0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    [
+        ("wan2.2-animate-14b-tiny 64x64x9", "starts from a clip"),
+        (f"{T2V} 64x64x10", "4n"),
+        ("wan-9 64x64x9", "unknown model"),
+        ("480p", "not of the form"),
+    ],
+)
+def test_a_shape_that_cannot_be_warmed(renderer: Renderer, shape: str, says: str) -> None:
+    with pytest.raises(catalog.ShapeError, match=says):
+        warmup.warm(renderer, shape)
 
 
 def _compiled(models_dir: Path, backend: str) -> tuple[float, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import pytest
 
-from farm.config import Settings, WorkerSettings
+from farm.config import Settings, SpeedSettings, WorkerSettings
 from farm.engine.process import Engine
 from farm.engine.slots import Slot
 from models import catalog
@@ -20,7 +20,8 @@ MODEL = "wan2.2-t2v-a14b-tiny"
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     state = tmp_path_factory.mktemp("state")
     worker = WorkerSettings(models_dir=state / "models", models=(MODEL,))
-    engine = Engine(Settings(state_dir=state, worker=worker), Slot("cpu-0"))
+    speed = SpeedSettings(warm=(f"{MODEL} 64x64x9", "no-such-model 64x64x9"), fuse_qkv="on")
+    engine = Engine(Settings(state_dir=state, worker=worker, speed=speed), Slot("cpu-0"))
     engine.start()
     yield engine
     engine.kill()
@@ -53,6 +54,8 @@ def test_a_cancelled_render_leaves_the_next_one_as_if_it_had_never_been(engine: 
     assert [stage for stage in Stage if any(p.stage == stage for p in seen)] == list(Stage)
     with av.open(first.video) as video:
         assert sum(1 for _ in video.decode(video=0)) == 9
+    # the operator's wishes arrived; the model was warm, and what could not be warmed did no harm
+    assert first.recipe["speed"]["fuse_qkv"] is True
 
     steps: list[int] = []
 

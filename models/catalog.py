@@ -10,6 +10,7 @@ from models.model import (
     AREAS,
     MAX_PROMPT_CHARS,
     MAX_SEED,
+    MODULAR,
     TEXT_TOKENS,
     Defaults,
     Dit,
@@ -28,6 +29,7 @@ __all__ = [
     "MAX_PROMPT_CHARS",
     "MAX_SEED",
     "MODELS",
+    "MODULAR",
     "TEXT_TOKENS",
     "Defaults",
     "Dit",
@@ -100,6 +102,20 @@ ANIMATE_14B = Model(
     limits=Limits(max_frames=3600),
     follows="video",
     segment=(77, 1),
+)
+ANIMATE_2 = Model(
+    id="wan2.2-animate-2-14b",
+    title="Wan 2.2 Animate 2: a character moves as a clip's person does, without preprocessing",
+    tasks={"animate": ("image", "video")},
+    pipeline={"animate": MODULAR},
+    weights=Weights(repo="Wan-AI/Wan2.2-Animate-2-14B-Diffusers", revision="main"),
+    dit=Dit(5120, 13824, 40, 36, 16, extra=2_106_000_000),
+    defaults=Defaults(832, 480, 81, 24, 40, 3.0, None, 5.0),
+    limits=Limits(max_frames=1440),
+    follows="video",
+    segment=(81, 1),
+    keeps_kv=True,
+    effort=1.02,
 )
 VACE_A14B = Model(
     id="wan2.2-vace-fun-a14b",
@@ -189,6 +205,7 @@ MODELS: dict[str, Model] = {
         TI2V_5B,
         VACE_A14B,
         ANIMATE_14B,
+        ANIMATE_2,
         _tiny(T2V_A14B, Dit(24, 48, 2, 16, 16)),
         _tiny(T2V_4STEP, Dit(24, 48, 2, 16, 16)),
         _tiny(T2V_FP8, Dit(24, 48, 2, 16, 16)),
@@ -197,6 +214,7 @@ MODELS: dict[str, Model] = {
         _tiny(TI2V_5B, Dit(24, 48, 2, 48, 48)),
         _tiny(VACE_A14B, Dit(24, 48, 3, 16, 16)),
         _tiny(ANIMATE_14B, Dit(24, 48, 2, 36, 16)),
+        _tiny(ANIMATE_2, Dit(32, 48, 2, 36, 16)),
     )
 }
 

@@ -1,11 +1,11 @@
 """A folder of weights becomes a pipeline on a device: the same code for real weights and for tiny ones."""
 
 import inspect
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from models import catalog, loras, memory, speed, tiny, weights
+from models import animate2, catalog, loras, memory, speed, tiny, weights
 from models.catalog import Model
 from models.plan import Plan, Where
 from models.request import RenderFault
@@ -106,7 +106,10 @@ def load(
         folder, subfolder="vae", dtype=torch.float32, local_files_only=True, use_safetensors=True
     )
     name = model.pipeline[task]
-    pipe = _class(name).from_pretrained(folder, vae=vae, dtype=dtype, local_files_only=True, use_safetensors=True)
+    if name == catalog.MODULAR:
+        pipe: Any = animate2.load(folder, vae, dtype)
+    else:
+        pipe = _class(name).from_pretrained(folder, vae=vae, dtype=dtype, local_files_only=True, use_safetensors=True)
     pipe.set_progress_bar_config(disable=True)
     if model.loras:
         loras.fuse(pipe, loras_of(model, models_dir), model.loras)
@@ -117,6 +120,9 @@ def load(
                 getattr(pipe, part).to(device)
     speed.apply(pipe, fast)
     memory.place(pipe, plan, device)
+    if model.modular and device.type == "cuda":
+        pipe.transformer.compile_repeated_blocks()
+        fast = replace(fast, compile=True)
     return Loaded(
         model, model.lane, folder, device, fast.attention, pipe.scheduler, fast=fast, pipes={name: pipe}, plan=plan
     )

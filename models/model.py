@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 #: the text encoder always pads to this many tokens
 TEXT_TOKENS = 512
+#: the one pipeline that diffusers has in modular form only
+MODULAR = "WanAnimate2ModularPipeline"
 MAX_PROMPT_CHARS = 5000
 MAX_SEED = 2**63 - 1
 
@@ -130,6 +132,11 @@ class Model:
     def lane(self) -> str:
         """What must be loaded to run a job of this model with its own LoRAs: model, precision, LoRA set."""
         return lane_of(self)
+
+    @property
+    def modular(self) -> bool:
+        """Whether diffusers has the pipeline as blocks only, which the offloading of whole parts does not know."""
+        return MODULAR in self.pipeline.values()
 
     @property
     def weights_id(self) -> str:

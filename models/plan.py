@@ -74,9 +74,7 @@ def choose(model: Model, width: int, height: int, frames: int, room: Room, *, fp
 
 def fitting(model: Model, width: int, height: int, frames: int, room: Room, *, fp8: bool = False) -> Iterator[Plan]:
     """Every plan that fits, fastest first."""
-    for where in Where:
-        if where is Where.FP8_STORAGE and not fp8:
-            continue
+    for where in places(model, fp8=fp8):
         for tiled in (False, True):
             plan = Plan(where, tiled)
             need = needs(model, width, height, frames, plan)
@@ -84,14 +82,20 @@ def fitting(model: Model, width: int, height: int, frames: int, room: Room, *, f
                 yield plan
 
 
-def smaller(plan: Plan, *, decoding: bool, fp8: bool = False) -> Plan | None:
+def places(model: Model, *, fp8: bool = False) -> list[Where]:
+    """The ways in which the model's weights may lie, fastest first."""
+    barred = {Where.EXPERTS_VISIT, Where.FP8_STORAGE} if model.modular else set() if fp8 else {Where.FP8_STORAGE}
+    return [where for where in Where if where not in barred]
+
+
+def smaller(model: Model, plan: Plan, *, decoding: bool, fp8: bool = False) -> Plan | None:
     """The next plan that takes less of the device; None after the smallest.
 
     decoding    whether it was the VAE that the device had no room for: then tiles are enough
     """
     if decoding and not plan.tiled:
         return Plan(plan.where, tiled=True)
-    order = [where for where in Where if fp8 or where is not Where.FP8_STORAGE]
+    order = places(model, fp8=fp8)
     place = order.index(plan.where) + 1
     return Plan(order[place], plan.tiled) if place < len(order) else None
 
@@ -124,7 +128,7 @@ def needs(model: Model, width: int, height: int, frames: int, plan: Plan) -> Roo
 def refusal(model: Model, width: int, height: int, frames: int, room: Room) -> str:
     """Why a shape does not fit, and the largest ones that do: same length, and same size."""
     least = min(
-        (needs(model, width, height, frames, Plan(where, tiled=True)) for where in Where),
+        (needs(model, width, height, frames, Plan(where, tiled=True)) for where in places(model)),
         key=lambda need: need.device_bytes,
     )
     text = (

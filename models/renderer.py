@@ -115,7 +115,7 @@ class Renderer:
         model = catalog.get(request.model)
         before = self._loaded.plan if self._loaded else Plan()
         self.unload()
-        after = smaller(before, decoding=decoding, fp8=self._limits.fp8)
+        after = smaller(model, before, decoding=decoding, fp8=self._limits.fp8)
         if after is None:
             raise RenderFault("out_of_memory", "the device's memory does not hold this render, however it is divided")
         self._learnt[model.id] = (tokens(model, request.width, request.height, request.frames), after)

@@ -11,7 +11,8 @@ def scheduler_for(base: Any, shift: float, sigmas: tuple[float, ...] | None = No
     """
     if sigmas is not None:
         return _euler_over(sigmas, shift)
-    config = dict(base.config)
+    # without the private part: it lists what was left at its default, and from_config would reset that, shift and all
+    config = {key: value for key, value in base.config.items() if not key.startswith("_")}
     config["flow_shift" if "flow_shift" in config else "shift"] = shift
     return type(base).from_config(config)
 

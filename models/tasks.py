@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from models import clips, pictures
+from models import animate2, clips, pictures
 from models.animate import Guides, animate
+from models.catalog import MODULAR
 from models.clips import ClipFacts
 from models.course import course_of
 from models.film import Film
@@ -37,6 +38,11 @@ def _follow(pipe: Any, model: Model, request: RenderRequest, watch: Watch, eyes:
         len(pipe.transformer.blocks),
     )
     facts = clips.probe(clip)
+    if model.pipeline[request.task] == MODULAR:
+        watch.follow(course_of(request, model, blocks, facts.about))
+        animate2.count_steps(pipe, watch)
+        film = animate2.animate(pipe, request, facts, watch, piece=model.segment or (facts.about, 1), most=most)
+        return _followed(film, clip, facts)
     watch.follow(course_of(request, model, blocks, facts.about, preprocessing=0.1))
     if "pose_video" in request.inputs:
         guides = given_guides(request, facts, most)
@@ -49,7 +55,11 @@ def _follow(pipe: Any, model: Model, request: RenderRequest, watch: Watch, eyes:
     film = Film(Path(request.out_dir))
     for frames in animate(pipe, request, guides, model.segment or (count, 1), watch):
         film.extend(frames)
-    notes = {"clip": {"fps": str(facts.fps), "frames": count, "sound": facts.sound}}
+    return _followed(film, clip, facts)
+
+
+def _followed(film: Film, clip: Path, facts: ClipFacts) -> Made:
+    notes = {"clip": {"fps": str(facts.fps), "frames": len(film), "sound": facts.sound}}
     return Made(film.array(), facts.fps, lambda box: Sound(box, clip, facts.start_s), notes)
 
 

@@ -3,6 +3,7 @@
 Built from configurations only, offline and deterministic: the same versions build the same bytes. It renders noise.
 """
 
+import json
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -160,12 +161,49 @@ def _animate() -> Any:
     return WanAnimatePipeline(**_text(), **_eyes(), vae=_vae21(), scheduler=_scheduler(), transformer=transformer)
 
 
+class _Folders:
+    """Parts that no classic pipeline holds together, saved as one would."""
+
+    def __init__(self, class_name: str, parts: dict[str, Any]) -> None:
+        self._class_name, self._parts = class_name, parts
+
+    def save_pretrained(self, folder: str, **_: Any) -> None:
+        index: dict[str, Any] = {"_class_name": self._class_name}
+        for name, part in self._parts.items():
+            part.save_pretrained(str(Path(folder) / name))
+            index[name] = [type(part).__module__.partition(".")[0], type(part).__name__]
+        (Path(folder) / "model_index.json").write_text(json.dumps(index, indent=2))
+
+
+def _animate_2() -> Any:
+    import torch
+    from diffusers import WanAnimate2Transformer3DModel
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    transformer = WanAnimate2Transformer3DModel(
+        dim=32, ffn_dim=48, freq_dim=32, text_dim=32, num_heads=2, num_layers=2, in_dim=36, out_dim=16
+    )
+    # the transformer takes a picture encoder of this width and no other
+    config = CLIPVisionConfig(
+        hidden_size=1280,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=16,
+        image_size=224,
+        patch_size=16,
+    )
+    eyes = CLIPVisionModel(config).to(torch.bfloat16)
+    parts = {**_text(), "image_encoder": eyes, "vae": _vae21(), "transformer": transformer, "scheduler": _scheduler()}
+    return _Folders(catalog.MODULAR, parts)
+
+
 _BUILDERS: dict[str, Callable[[], Any]] = {
     catalog.T2V_A14B.id: _t2v,
     catalog.I2V_A14B.id: _i2v,
     catalog.TI2V_5B.id: _ti2v,
     catalog.VACE_A14B.id: _vace,
     catalog.ANIMATE_14B.id: _animate,
+    catalog.ANIMATE_2.id: _animate_2,
 }
 
 

@@ -87,12 +87,13 @@ def test_a_refusal_names_what_would_fit() -> None:
 
 
 def test_smaller_plans_end() -> None:
-    seen, plan = [], Plan()
+    seen: list[Where] = []
+    plan: Plan | None = Plan()
     while plan is not None:
         seen.append(plan.where)
-        plan = smaller(plan, decoding=False)
+        plan = smaller(A14B, plan, decoding=False)
     assert seen == [Where.RESIDENT, Where.TEXT_VISITS, Where.EXPERTS_VISIT, Where.STREAMED]
-    assert smaller(Plan(), decoding=True) == Plan(tiled=True)
+    assert smaller(A14B, Plan(), decoding=True) == Plan(tiled=True)
 
 
 def placed(models_dir: Path, model: str, where: Where) -> Renderer:
@@ -125,9 +126,18 @@ def test_a_plan_serves_all_tasks_of_a_model(models_dir: Path, render: Render, pi
         assert made.recipe["plan"] == Where.EXPERTS_VISIT
 
 
-@pytest.mark.parametrize("where", [Where.EXPERTS_VISIT, Where.STREAMED])
-def test_animate_in_every_place(models_dir: Path, render: Render, picture: Path, tmp_path: Path, where: Where) -> None:
-    model = "wan2.2-animate-14b-tiny"
+@pytest.mark.parametrize(
+    ("model", "where"),
+    [
+        ("wan2.2-animate-14b-tiny", Where.EXPERTS_VISIT),
+        ("wan2.2-animate-14b-tiny", Where.STREAMED),
+        ("wan2.2-animate-2-14b-tiny", Where.TEXT_VISITS),
+        ("wan2.2-animate-2-14b-tiny", Where.STREAMED),
+    ],
+)
+def test_animate_in_every_place(
+    models_dir: Path, render: Render, picture: Path, tmp_path: Path, model: str, where: Where
+) -> None:
     clip = film(tmp_path / "clip.mp4", 5, 25)
     wanted: dict[str, Any] = {
         "inputs": {"image": str(picture), "video": str(clip)},

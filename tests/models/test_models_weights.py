@@ -42,7 +42,9 @@ def test_every_tiny_model_of_the_catalog_can_be_built(models_dir: Path) -> None:
     for model in catalog.MODELS.values():
         if model.weights.tiny:
             folder = tiny.ensure(models_dir, model.id)
-            assert sum(f.stat().st_size for f in folder.rglob("*")) < 4_000_000
+            # Animate 2 takes a picture encoder of full width
+            most = 30_000_000 if "animate-2" in model.id else 4_000_000
+            assert sum(f.stat().st_size for f in folder.rglob("*")) < most
 
 
 def test_a_real_model_is_not_made_up(tmp_path: Path) -> None:

@@ -3,16 +3,15 @@
 Which is right where is decided in models.options; here is how. All of them keep state in hooks on the blocks.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from models.model import Model
 from models.request import RenderFault
-
-#: the file in a model's folder that `calibrate` writes: part name -> mean change of the residual at each step
-MAG_RATIOS = "mag_ratios.json"
 
 _FIRST_BLOCK_CHANGE = 0.08
 _MAG_ERROR = 0.06
@@ -23,17 +22,17 @@ _PAB_TIMESTEPS = (100, 800)
 
 
 @contextmanager
-def on(pipe: Any, name: str | None, steps: int, folder: Path) -> Iterator[list[dict[str, Any]]]:
+def on(pipe: Any, name: str | None, steps: int, ratios: Path) -> Iterator[list[dict[str, Any]]]:
     """While this lasts, the pipeline's experts approximate as `name` says; yields what the recipe tells of it.
 
-    steps       of the render;  folder  of the weights, where MagCache's calibration lies
+    steps       of the render;  ratios  the file of MagCache's calibration (ratios_file)
     RenderFault invalid_input before anything is changed when `mag` was never calibrated for these weights.
     """
     if name is None:
         yield []
         return
     experts = experts_of(pipe)
-    settings = _settings(pipe, name, steps, folder)
+    settings = _settings(pipe, name, steps, ratios)
     undo: list[Callable[[], Any]] = []
     try:
         for part, expert in experts.items():
@@ -45,6 +44,11 @@ def on(pipe: Any, name: str | None, steps: int, folder: Path) -> Iterator[list[d
     finally:
         for back in reversed(undo):
             back()
+
+
+def ratios_file(models_dir: Path, model: Model) -> Path:
+    """Where a model's calibration lies: beside the weights, not among them, whose hash it would change."""
+    return models_dir / "calibration" / f"{model.id}.mag.json"
 
 
 def experts_of(pipe: Any) -> dict[str, Any]:
@@ -67,9 +71,9 @@ def steps_of_experts(pipe: Any, steps: int) -> dict[str, int]:
 
 
 @contextmanager
-def calibrating(pipe: Any, steps: int, folder: Path) -> Iterator[None]:
-    """Render once inside this, without approximation, at the steps that are usual: it measures what `mag` needs and
-    writes it into the weights' folder."""
+def calibrating(pipe: Any, steps: int, file: Path) -> Iterator[None]:
+    """Render once inside this, without approximation, at the steps that are usual: it measures what `mag` needs, part
+    name -> mean change of the residual at each step, and writes it into the file."""
     from diffusers import MagCacheConfig
 
     counts = steps_of_experts(pipe, steps)
@@ -87,7 +91,8 @@ def calibrating(pipe: Any, steps: int, folder: Path) -> Iterator[None]:
             back()
     if any(len(ratios[part]) != counts[part] for part in ratios):
         raise RuntimeError("the render did not run through all of its steps")
-    (folder / MAG_RATIOS).write_text(json.dumps(ratios, indent=1) + "\n")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(ratios, indent=1) + "\n")
 
 
 def _listen(expert: Any, heard: list[float]) -> Callable[[], Any]:
@@ -105,12 +110,12 @@ def _listen(expert: Any, heard: list[float]) -> Callable[[], Any]:
     return stop
 
 
-def _settings(pipe: Any, name: str, steps: int, folder: Path) -> dict[str, dict[str, Any]]:
+def _settings(pipe: Any, name: str, steps: int, file: Path) -> dict[str, dict[str, Any]]:
     """Part name -> the numbers that decide the frames."""
     parts = list(experts_of(pipe))
     if name == "mag":
         try:
-            ratios = json.loads((folder / MAG_RATIOS).read_text())
+            ratios = json.loads(file.read_text())
             per_part = {part: [float(ratio) for ratio in ratios[part]] for part in parts}
         except (OSError, ValueError, KeyError, TypeError):
             raise RenderFault(
@@ -182,4 +187,8 @@ def _timestep(expert: Any) -> tuple[Callable[[], float], Callable[[], Any]]:
 
 
 def _told(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key != "ratios"}
+    """What the recipe tells: a curve by its hash."""
+    told = {key: value for key, value in settings.items() if key != "ratios"}
+    if "ratios" in settings:
+        told["ratios_sha256"] = hashlib.sha256(json.dumps(settings["ratios"]).encode()).hexdigest()
+    return told

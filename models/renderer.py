@@ -26,7 +26,7 @@ from models import (
 from models.catalog import Model, ShapeError
 from models.generate import Made
 from models.loading import Loaded
-from models.plan import Plan, Where, fitting, refusal, smaller
+from models.plan import Plan, Where, fitting, needs, refusal, smaller
 from models.preprocess.guides import Eyes, open_eyes
 from models.preprocess.guides import folder_of as eyes_folder
 from models.preprocess.persons import SURE
@@ -79,17 +79,20 @@ class Renderer:
         `cancelled` is asked at every block of every model; Cancelled is raised within one of them, the model stays
         warm. Every other bad end is a RenderFault.
         """
+        return self.draw(request, on_progress, cancelled).finish()
+
+    def draw(
+        self, request: RenderRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
+    ) -> Drawn:
+        """The part of a render that needs the device. What is returned can be finished while the next is drawn."""
         watch = Watch(on_progress, cancelled)
-        try:
-            return self._render_within_memory(request, watch)
-        except (Cancelled, RenderFault):
-            raise
-        except ShapeError as error:
-            raise RenderFault("invalid_input", f"{error.field}: {error.detail}") from error
-        except loras.LoraError as error:
-            raise RenderFault("invalid_input", f"the LoRA cannot be used: {error}") from error
-        except Exception as error:
-            raise faults.fault_of(error) from error
+        return faults.told_apart(lambda: self._draw_within_memory(request, watch))
+
+    def pipe_for(self, task: str) -> Any:
+        """The warm model's pipeline; after a render, for those who measure it."""
+        if self._loaded is None:
+            raise RuntimeError("nothing was rendered yet")
+        return self._loaded.pipe_for(task)
 
     def unload(self) -> None:
         """Free the warm model, if any."""
@@ -97,10 +100,10 @@ class Renderer:
             loaded, self._loaded = self._loaded, None
             loading.unload(loaded)
 
-    def _render_within_memory(self, request: RenderRequest, watch: Watch) -> RenderResult:
+    def _draw_within_memory(self, request: RenderRequest, watch: Watch) -> Drawn:
         """Once; and once more with the next smaller plan when the memory did not suffice."""
         try:
-            return self._render(request, watch)
+            return self._draw(request, watch)
         except Exception as error:
             if not faults.is_out_of_memory(error):
                 raise
@@ -108,7 +111,7 @@ class Renderer:
             error.__traceback__ = None
         self._shrink(request, decoding=watch.stage is Stage.DECODING)
         watch.again()
-        return self._render(request, watch)
+        return self._draw(request, watch)
 
     def _shrink(self, request: RenderRequest, *, decoding: bool) -> None:
         """Let go of everything and remember to plan smaller. RenderFault out_of_memory when nothing is smaller."""
@@ -123,6 +126,9 @@ class Renderer:
     def _plan(self, model: Model, request: RenderRequest) -> Plan:
         """Where the parts are to lie for this request; RenderFault does_not_fit with what would."""
         shape, room = (request.width, request.height, request.frames), memory.room_on(self.device, self._limits)
+        if (loaded := self._loaded) is not None:
+            # what the loaded model holds of the machine's memory is there again when it goes
+            room = replace(room, host_bytes=room.host_bytes + needs(loaded.model, *shape, loaded.plan).host_bytes)
         learnt, least = self._learnt.get(model.id, (0, Plan()))
         order = list(Where)
         for plan in fitting(model, *shape, room, fp8=self._limits.fp8):
@@ -131,7 +137,7 @@ class Renderer:
                 return plan
         raise RenderFault("does_not_fit", refusal(model, *shape, room))
 
-    def _render(self, request: RenderRequest, watch: Watch) -> RenderResult:
+    def _draw(self, request: RenderRequest, watch: Watch) -> Drawn:
         model = _checked(request)
         watch.enter(Stage.LOADING)
         loaded = self._ready(model, request)
@@ -139,14 +145,16 @@ class Renderer:
         memory.tile(pipe, loaded.plan)
         pipe.scheduler = scheduling.scheduler_for(loaded.scheduler, request.shift, model.sigmas)
         try:
-            approximation = lossy.on(pipe, request.options.get("lossy"), request.steps, loaded.folder)
+            ratios = lossy.ratios_file(self.models_dir, model)
+            approximation = lossy.on(pipe, request.options.get("lossy"), request.steps, ratios)
             with approximation as told, watch.inside(pipe):
                 made = tasks.make(pipe, model, request, watch, lambda: self._eyes(loaded, request.task))
                 made.notes = {**(made.notes or {}), "caches": told}
         finally:
             # frees offloaded parts and the caches' state, also after an exception from a callback
             pipe.maybe_free_model_hooks()
-        return self._write(request, loaded, pipe, made, watch)
+        told = self._told(loaded, pipe)
+        return Drawn(request, model, made, told, loaded.folder, self.models_dir, watch)
 
     def _ready(self, model: Model, request: RenderRequest) -> Loaded:
         """The model with the request's LoRAs on, its parts where there is room for them. Another model is freed first;
@@ -180,41 +188,11 @@ class Renderer:
             loaded.eyes = open_eyes(folder, self.device, task, sure)
         return loaded.eyes
 
-    def _write(self, request: RenderRequest, loaded: Loaded, pipe: Any, made: Made, watch: Watch) -> RenderResult:
-        watch.enter(Stage.ENCODING)
-        out, frames = Path(request.out_dir), made.frames
-        output.check_visible(frames)
-        told = self._recipe(request, loaded, pipe, made)
-
-        def each(done: int) -> None:
-            watch.check()
-            watch.within(done / len(frames))
-
-        output.write_video(out / "video.mp4", frames, made.fps, told, each, sound=made.sound)
-        told["poster_frame"] = output.write_poster(out / "poster.jpg", frames)
-        watch.finish()
-        told["timings_s"] = {stage: round(seconds, 3) for stage, seconds in watch.timings.items()}
-        recipe.write(out / "recipe.json", told)
-        return RenderResult(
-            video=str(out / "video.mp4"),
-            poster=str(out / "poster.jpg"),
-            recipe_path=str(out / "recipe.json"),
-            recipe=told,
-            width=frames.shape[2],
-            height=frames.shape[1],
-            frames=frames.shape[0],
-            fps=float(made.fps),
-            timings=watch.timings,
-        )
-
-    def _recipe(self, request: RenderRequest, loaded: Loaded, pipe: Any, made: Made) -> dict[str, Any]:
-        """Everything that made the frames."""
+    def _told(self, loaded: Loaded, pipe: Any) -> dict[str, Any]:
+        """What only the renderer knows of how frames were made."""
         return {
-            **recipe.of_request(request),
             "boundary": pipe.config.get("boundary_ratio"),
-            "weights": recipe.of_weights(loaded.folder),
             "lane": loaded.lane,
-            "fused": recipe.of_loras(loaded.model, self.models_dir),
             "pipeline": type(pipe).__name__,
             "scheduler": scheduling.described(pipe.scheduler),
             "precision": {
@@ -227,8 +205,6 @@ class Renderer:
             "peak_bytes": memory.peak_bytes(self.device),
             "libraries": runtime.versions(),
             "device": self.device_facts(),
-            "frames_sha256": output.frames_sha256(made.frames),
-            **(made.notes or {}),
         }
 
 

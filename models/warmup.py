@@ -3,10 +3,11 @@ nothing: weights are loaded, kernels compiled or read back, memory is laid out."
 
 import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models import catalog
+from models import catalog, lossy, options
 from models.model import Model, ShapeError
 from models.request import RenderRequest
 
@@ -54,6 +55,22 @@ def warm(renderer: Any, shape: str) -> None:
     """Render it and throw the result away. Raises what the renderer raises, and ShapeError."""
     with tempfile.TemporaryDirectory(prefix="wanfarm-warm-") as folder:
         renderer.render(request_of(shape, Path(folder)), lambda _: None, lambda: False)
+
+
+def calibrate(renderer: Any, shape: str, prompt: str) -> Path:
+    """Render `shape` in the model's own steps, measuring what MagCache needs; returns the file. Raises as warm does."""
+    model = catalog.get(shape.split(maxsplit=1)[0])
+    if not set(options.lossy_for(model, _task(model))) & {"mag"}:
+        raise ShapeError("model", f"mag is not right for {model.id}")
+    file = lossy.ratios_file(renderer.models_dir, model)
+    with tempfile.TemporaryDirectory(prefix="wanfarm-calibrate-") as folder:
+        first = replace(request_of(shape, Path(folder)), prompt=prompt, shift=model.defaults.shift)
+        # loads the model and sets the schedule that the experts' steps are counted by
+        renderer.render(first, lambda _: None, lambda: False)
+        pipe = renderer.pipe_for(first.task)
+        with lossy.calibrating(pipe, model.defaults.steps, file):
+            renderer.render(replace(first, steps=model.defaults.steps), lambda _: None, lambda: False)
+    return file
 
 
 def _task(model: Model) -> str:

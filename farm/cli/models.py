@@ -167,6 +167,31 @@ def preprocess(
         session.out.line(str(path))
 
 
+@models.command("calibrate")
+@click.argument("model_id", metavar="MODEL")
+@click.option("--size", help="WIDTHxHEIGHTxFRAMES. Default: the model's own.")
+@click.option("--prompt", default="a person walks through a street in the rain, the camera follows", show_default=True)
+@_MODELS_DIR
+@runs_here
+def calibrate(session: Session, model_id: str, size: str | None, prompt: str, models_dir: Path | None) -> None:
+    """Render once with a model's weights and measure what the approximation `mag` needs. Jobs may then ask for it."""
+    from models import catalog, warmup
+    from models.renderer import Renderer
+    from models.request import RenderFault
+
+    defaults = catalog.get(_known(model_id)).defaults
+    shape = f"{model_id} {size or f'{defaults.width}x{defaults.height}x{defaults.frames}'}"
+    session.out.say(f"rendering {shape} in {defaults.steps} steps")
+    try:
+        file = warmup.calibrate(Renderer(_folder(session, models_dir)), shape, prompt)
+    except (RenderFault, catalog.ShapeError) as error:
+        raise click.ClickException(str(error)) from None
+    if session.out.as_json:
+        session.out.document({"model": model_id, "file": str(file)})
+    else:
+        session.out.line(str(file))
+
+
 def _folder(session: Session, given: Path | None) -> Path:
     if given is not None:
         return given

@@ -4,6 +4,7 @@ The approximations are tried on every pipeline: against the same render without,
 again and again, where a right one must give the same output.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,9 +48,9 @@ def loaded(models_dir: Path) -> Callable[[str], Any]:
         if model not in _kept:
             _kept[model] = loading.load(catalog.get(model), models_dir, CPU, task)
         pipe = _kept[model].pipe_for(task)
-        folder = loading.folder_of(catalog.get(model), models_dir)
-        if not (folder / lossy.MAG_RATIOS).exists() and kind != "animate":
-            with lossy.calibrating(pipe, STEPS, folder):
+        file = lossy.ratios_file(models_dir, catalog.get(model))
+        if not file.exists() and kind != "animate":
+            with lossy.calibrating(pipe, STEPS, file):
                 latents(pipe, kind)
         return pipe
 
@@ -102,11 +103,11 @@ def guidance_of(name: str) -> float:
 @pytest.mark.parametrize(("kind", "name"), RIGHT)
 def test_an_approximation_saves_work_and_leaves_nothing(loaded: Any, models_dir: Path, kind: str, name: str) -> None:
     pipe, guidance = loaded(kind), 1.0 if kind == "animate" else guidance_of(name)
-    folder = loading.folder_of(catalog.get(KINDS[kind][0]), models_dir)
+    ratios = lossy.ratios_file(models_dir, catalog.get(KINDS[kind][0]))
     with counted(pipe) as work:
         plain = latents(pipe, kind, guidance)
         whole = work[0]
-        with lossy.on(pipe, name, STEPS, folder) as told:
+        with lossy.on(pipe, name, STEPS, ratios) as told:
             near = latents(pipe, kind, guidance)
         saved = 2 * whole - work[0]
     assert [one["part"] for one in told] == list(lossy.experts_of(pipe))
@@ -202,10 +203,26 @@ def test_what_is_refused_is_wrong(loaded: Any) -> None:
 
 def test_mag_needs_a_calibration(loaded: Any, tmp_path: Path) -> None:
     pipe = loaded("t2v")
-    with pytest.raises(RenderFault, match="not calibrated") as fault, lossy.on(pipe, "mag", STEPS, tmp_path):
+    with pytest.raises(RenderFault, match="not calibrated") as fault, lossy.on(pipe, "mag", STEPS, tmp_path / "no"):
         pass
     assert fault.value.code == "invalid_input"
     assert not pipe.transformer.is_cache_enabled
+
+
+def test_a_calibration_is_a_render_in_the_models_own_steps(
+    renderer: Renderer, render: Render, models_dir: Path
+) -> None:
+    file = warmup.calibrate(renderer, f"{T2V} 64x64x5", "a red fox")
+    assert file == lossy.ratios_file(models_dir, catalog.get(T2V))
+    ratios = json.loads(file.read_text())
+    assert list(ratios) == ["transformer", "transformer_2"]
+    assert sum(len(curve) for curve in ratios.values()) == catalog.get(T2V).defaults.steps
+    near = render(steps=STEPS, options={"lossy": "mag"}).recipe["caches"]
+    assert [one["name"] for one in near] == ["mag", "mag"]
+    assert all(len(one["ratios_sha256"]) == 64 for one in near)
+    with pytest.raises(catalog.ShapeError, match="mag is not right"):
+        warmup.calibrate(renderer, f"{T2V[:-5]}-4step-tiny 64x64x5", "a red fox")
+    file.unlink()
 
 
 def test_each_expert_has_its_own_steps(loaded: Any) -> None:
@@ -391,7 +408,7 @@ def test_compiled_kernels_are_found_again(models_dir: Path, tmp_path: Path, monk
     import torch._dynamo
 
     for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that it is taken back
     speed.prepare(speed.Wishes(cache_dir=str(tmp_path)))
     hits = []
     for _ in range(2):

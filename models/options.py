@@ -86,9 +86,9 @@ def check(model: Model, task: str, steps: int, guidance: float, options: Mapping
         if name == "lossy":
             checked[name] = _lossy(model, task, steps, guidance, value)
             continue
-        tasks, take = _TAKE[name]
-        if task not in tasks:
-            raise ShapeError(f"options.{name}", f"{task} of {model.id} does not read it; {' and '.join(tasks)} do")
+        kind, tasks, take = _TAKE[name]
+        if task not in tasks or kind_of(model, task) != kind:
+            raise ShapeError(f"options.{name}", f"{task} of {model.id} does not read it")
         checked[name] = take(f"options.{name}", value)
     return checked
 
@@ -140,10 +140,10 @@ def _blocks(field: str, value: Any) -> list[int]:
     return list(value)
 
 
-#: option -> (tasks that read it, how its value is taken)
-_TAKE: dict[str, tuple[tuple[str, ...], Callable[[str, Any], Any]]] = {
-    "conditioning_scale": (("vace", "r2v"), _scale),
-    "several": (("animate", "replace"), _several),
-    "retarget": (("animate",), _retarget),
-    "mask_blocks": (("replace",), _blocks),
+#: option -> (the kind of pipeline and the tasks that read it, how its value is taken)
+_TAKE: dict[str, tuple[str, tuple[str, ...], Callable[[str, Any], Any]]] = {
+    "conditioning_scale": ("vace", ("vace", "r2v"), _scale),
+    "several": ("animate", ("animate", "replace"), _several),
+    "retarget": ("animate", ("animate",), _retarget),
+    "mask_blocks": ("animate", ("replace",), _blocks),
 }

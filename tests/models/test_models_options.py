@@ -73,8 +73,9 @@ def test_what_animate_reads(task: str, name: str, right: list[Any], wrong: list[
         with pytest.raises(ShapeError) as refused:
             checked(ANIMATE, task, {name: value}, guidance=1.0)
         assert refused.value.field == f"options.{name}"
-    with pytest.raises(ShapeError, match="does not read it"):
-        checked(T2V, "t2v", {name: right[0]})
+    for model, other in ((T2V, "t2v"), ("wan2.2-animate-2-14b", "animate")):
+        with pytest.raises(ShapeError, match="does not read it"):
+            checked(model, other, {name: right[0]})
 
 
 @pytest.mark.parametrize("value", [-0.1, 2.5, float("nan"), "1", True])

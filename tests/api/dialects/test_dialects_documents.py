@@ -3,6 +3,7 @@ command asks for the document's own task, it is run again with one that is there
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,10 @@ Make = Callable[..., Caller]
 HOSTS = ("https://api.kie.ai", "https://api.apixo.ai", "https://api.crun.ai", "https://api.wiro.ai",
          "http://<your-server-ip>:8000")  # fmt: skip
 KEYS = ("YOUR_API_KEY", "<api-key>", "<your-api-key>")
+
+pytestmark = pytest.mark.skipif(
+    not all(map(shutil.which, ("curl", "openssl"))), reason="the documents' commands need curl and openssl on PATH"
+)
 
 
 class Shell:

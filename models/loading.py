@@ -120,7 +120,8 @@ def load(
                 getattr(pipe, part).to(device)
     speed.apply(pipe, fast)
     memory.place(pipe, plan, device)
-    if model.modular and device.type == "cuda":
+    if model.modular and device.type == "cuda" and not fast.compile:
+        # its attention takes all of the memory unless it is compiled, whatever was wished for
         pipe.transformer.compile_repeated_blocks()
         fast = replace(fast, compile=True)
     return Loaded(

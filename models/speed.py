@@ -190,9 +190,11 @@ def compile_blocks(expert: Any, backend: str = "inductor") -> None:
     """
     import torch
 
+    # Animate-2's blocks read sizes back from tensors in the middle; the others are one graph, or something is wrong
+    whole = type(expert).__name__ != "WanAnimate2Transformer3DModel"
     for module in expert.modules():
         if type(module).__name__ in expert._repeated_blocks:
-            module.forward = torch.compile(module.forward, fullgraph=True, dynamic=False, backend=backend)
+            module.forward = torch.compile(module.forward, fullgraph=whole, dynamic=False, backend=backend)
 
 
 def quantise(expert: Any, linears: str) -> None:

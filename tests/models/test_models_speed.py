@@ -403,6 +403,19 @@ def test_one_graph_serves_all_blocks_and_what_looks_on_stays_outside(models_dir:
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
+@pytest.mark.parametrize("kind", ["ti2v-i2v", "vace", "animate"])
+def test_every_pipelines_blocks_are_whole_graphs(models_dir: Path, kind: str) -> None:
+    import torch._dynamo
+
+    torch._dynamo.reset()
+    model, task = KINDS[kind]
+    pipe = loading.load(catalog.get(model), models_dir, CPU, task).pipe_for(task)
+    plain = latents(pipe, kind, steps=2)
+    for expert in lossy.experts_of(pipe).values():
+        speed.compile_blocks(expert, "eager")
+    assert torch.allclose(latents(pipe, kind, steps=2), plain, atol=1e-5)
+
+
 @pytest.mark.soak
 def test_compiled_kernels_are_found_again(models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch._dynamo

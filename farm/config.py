@@ -98,6 +98,8 @@ class SchedulingSettings(Section):
     affinity_window: int = 16
     #: and a job may be passed over this many times
     affinity_passes: int = 4
+    #: a job that failed on one worker is left to the pool's other live workers for this long
+    elsewhere_s: float = 600.0
     #: an unclaimed permit is replaced after this long
     permit_ttl_s: float = 10.0
     #: how often beat reaps and audits

@@ -110,6 +110,8 @@ class Job:
     phase_ms: int | None = None
     #: the owner had its files removed
     erased: bool = False
+    #: the worker on which its last failed attempt ended
+    failed_on: str | None = None
     #: jobs of its own tenant that stood before it when it was read (0: next); None when it is not queued, or delayed
     position: int | None = None
 

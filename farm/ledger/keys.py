@@ -24,6 +24,7 @@ TEMPLATES: Mapping[str, str] = {
     "facts": "facts:{pool}",  # HASH, worker -> JSON for operators
     "slots": "slots:{pool}",  # HASH, worker -> jobs that it takes at once, where that is not 1
     "speeds": "speeds:{pool}",  # HASH, lane -> "seconds per TFLOP, renders measured"
+    "forgiven": "forgiven:{worker}",  # STRING, an operator lifts this worker's quarantine
     "claim": "claim:{nonce}",  # STRING, "job attempt" of a claim, for a call that is repeated after a lost reply
     "pools": "pools",  # SET, pools ever used
     "owners": "owners",  # SET, tenants that ever had a job

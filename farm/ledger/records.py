@@ -176,6 +176,7 @@ def decode(answer: Sequence[Any]) -> Job:
         batch=record.get("batch"),
         phase_ms=_int(record.get("phase_ms")),
         erased="erased" in record,
+        failed_on=record.get("failed_on"),
         position=_int(position),
     )
 

@@ -63,6 +63,7 @@ def lua_settings(settings: Settings) -> dict[str, int | float | str]:
         "BACKOFF_MAX_MS": int(lease.backoff_max_s * 1000),
         "AFFINITY_WINDOW": max(1, scheduling.affinity_window),
         "AFFINITY_PASSES": scheduling.affinity_passes,
+        "ELSEWHERE_MS": int(scheduling.elsewhere_s * 1000),
         "PERMIT_TTL_MS": int(scheduling.permit_ttl_s * 1000),
         "EVENTS_KEPT": EVENTS_KEPT,
         "IDEMPOTENCY_S": IDEMPOTENCY_S,

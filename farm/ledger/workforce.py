@@ -9,6 +9,9 @@ from farm.ledger.outcomes import Permit
 from farm.ledger.scripts import Scripted
 from farm.scheduling.speed import Speed, learned
 
+#: how long a worker may take to hear that it was forgiven
+FORGIVEN_S = 60
+
 
 def permits(flat: Sequence[str]) -> list[Permit]:
     """From a script's {permit, pool, ...}."""
@@ -42,6 +45,17 @@ class Workforce(Scripted):
             ),
             key=lambda worker: (worker["pool"], worker["worker"]),
         )
+
+    # --- quarantine
+    def forgive(self, worker: str) -> None:
+        """An operator lifts the quarantine of `worker`; said for FORGIVEN_S, for it to hear."""
+        with mapped():
+            self._redis.set(self._keys("forgiven", worker), 1, ex=FORGIVEN_S)
+
+    def forgiven(self, worker: str) -> bool:
+        """Whether somebody called forgive since this was last asked."""
+        with mapped():
+            return bool(self._redis.delete(self._keys("forgiven", worker)))
 
     # --- speed
     def speeds(self, pool: str) -> Mapping[str, Speed]:

@@ -1,12 +1,40 @@
 -- claim(pool, worker, loaded lane or '', permit or '', nonce): lease the best job of the pool to the worker.
 -- Fairness picks the tenant (Key.fair), the order of its queue the job (Key.queue); the loaded lane may be preferred
--- among the first few of the same priority. Answers {attempt, job as lib/read.lua} or false. O(log n) in queued jobs.
+-- among the first few of the same priority. A job that failed on this worker is left to the others of the pool for a
+-- while. Answers {attempt, job as lib/read.lua} or false. O(log n) in queued jobs.
 -- uses: clock job event fair queue permit read
 local pool, worker, loaded, permit, nonce = unpack(ARGV)
 
 local function belongs(job)
   if not job or job_pool(job) ~= pool then return false end
   return job.state == State.QUEUED or job.state == State.WAITING
+end
+
+-- Whether another live worker of the pool takes jobs. Asked at most once, and only when a job failed here.
+local others
+local function has_others()
+  if others == nil then
+    local own = 0
+    if redis.call('ZSCORE', Key.workers(pool), worker) then
+      own = tonumber(redis.call('HGET', Key.slots(pool), worker) or 1)
+    end
+    others = permit_capacity(pool) > own
+  end
+  return others
+end
+
+-- A bad device must not eat all the attempts of a job.
+local function left_to_others(job)
+  return job.failed_on == worker and NOW < (job.queued_ms or 0) + Setting.ELSEWHERE_MS and has_others()
+end
+
+-- The id of the tenant's first job that this worker may take, and the job; the id alone when it is stale.
+local function first_of(tenant)
+  for _, id in ipairs(redis.call('ZRANGE', Key.queue(pool, tenant), 0, Setting.AFFINITY_WINDOW - 1)) do
+    local job = job_load(id)
+    if not belongs(job) then return id end
+    if not left_to_others(job) then return id, job end
+  end
 end
 
 -- The job to take instead of the first: one for the loaded lane, unless that passes over a job too often.
@@ -18,7 +46,7 @@ local function preferred(first)
     if tonumber(priority or -1) ~= first.priority then return first end
     if lane == loaded then
       local job = job_load(id)
-      if not belongs(job) then return first end
+      if not belongs(job) or left_to_others(job) then return first end
       for _, other in ipairs(passed) do redis.call('HINCRBY', Key.job(other), 'passes', 1) end
       return job
     end
@@ -58,12 +86,18 @@ redis.call('SADD', Key.pools(), pool)
 if permit ~= '' then redis.call('ZREM', Key.permits(pool), permit) end
 queue_promote(pool, Setting.PROMOTED_PER_CLAIM)
 
+local left = 0  -- tenants of which everything in reach is left to others
 for _ = 1, Setting.STALE_PER_CLAIM do
-  local tenant = redis.call('ZRANGE', Key.fair(pool), 0, 0)[1]
-  if not tenant then return false end
-  local id = redis.call('ZRANGE', Key.queue(pool, tenant), 0, 0)[1]
-  local job = id and job_load(id)
-  if belongs(job) then return take(preferred(job)) end
-  if id then queue_remove(pool, tenant, id) else fair_leave(pool, tenant) end
+  local tenant = redis.call('ZRANGE', Key.fair(pool), left, left)[1]
+  if not tenant or left > Setting.AFFINITY_WINDOW then return false end
+  local id, job = first_of(tenant)
+  if job then return take(preferred(job)) end
+  if id then
+    queue_remove(pool, tenant, id)
+  elseif redis.call('EXISTS', Key.queue(pool, tenant)) == 1 then
+    left = left + 1
+  else
+    fair_leave(pool, tenant)
+  end
 end
 return false

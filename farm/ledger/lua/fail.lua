@@ -9,6 +9,7 @@ if not job_held(job, attempt) then return {attempt_over(job, attempt), {}} end
 local pool = job_pool(job)
 attempt_end(job, gpu_s)
 redis.call('HSET', Key.job(id), 'ended_attempt', attempt)
+if job.state == State.RUNNING and job.worker then redis.call('HSET', Key.job(id), 'failed_on', job.worker) end
 if code == Fault.CANCELLED then job.cancelling = '1' end
 local outcome = attempt_failed(job, code, message)
 return {outcome, permit_reserve(pool, {})}

@@ -96,13 +96,13 @@ def test_a_worker_with_several_slots_is_woken_for_each(ledger: Ledger, slots: in
 def test_every_call_that_makes_work_asks_for_the_permits(ledger: Ledger, redis: Redis) -> None:
     workers(ledger, 1)
     [answer], [first] = ledger.admit([new_job()])
-    claimed(ledger, permit=first.id)
+    claimed(ledger, worker="w0", permit=first.id)
     _, [second] = ledger.release(answer.id, 1)
-    claimed(ledger, permit=second.id)
+    claimed(ledger, worker="w0", permit=second.id)
     assert ledger.fail(answer.id, 2, BROKE)[1] == []  # delayed: nothing to wake for yet
     pass_time(redis, 5)
     [third] = ledger.reap().permits
-    assert claimed(ledger, permit=third.id).attempt == 3
+    assert claimed(ledger, worker="w0", permit=third.id).attempt == 3
 
 
 def test_a_backlog_can_be_asked_about(ledger: Ledger) -> None:

@@ -2,9 +2,10 @@
 -- uses: clock
 local TRANSITIONS = Table.TRANSITIONS
 local TERMINAL = Table.TERMINAL
-local TEXTS = {'tenant', 'state', 'pool', 'lane', 'batch', 'hook', 'cancelling', 'hold_open', 'worker', 'phase'}
+local TEXTS = {'tenant', 'state', 'pool', 'lane', 'batch', 'hook', 'cancelling', 'hold_open', 'worker', 'phase',
+  'failed_on'}
 local NUMBERS = {'priority', 'deadline_ms', 'predicted_s', 'max_attempts', 'attempt', 'attempts_used', 'worker_losses',
-  'hold', 'vcharge', 'vlifted', 'started_ms', 'ended_attempt', 'intake_attempt'}
+  'hold', 'vcharge', 'vlifted', 'started_ms', 'ended_attempt', 'intake_attempt', 'queued_ms'}
 local FIELDS = {}
 for _, name in ipairs(TEXTS) do FIELDS[#FIELDS + 1] = name end
 for _, name in ipairs(NUMBERS) do FIELDS[#FIELDS + 1] = name end

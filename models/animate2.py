@@ -17,7 +17,7 @@ from models import catalog, memory, output, pictures
 from models.animate import reflected, segments
 from models.clips import ClipFacts, read
 from models.film import Film
-from models.generate import noise, step_done
+from models.generate import noise, remembered, step_done
 from models.request import RenderFault, RenderRequest
 from models.watch import Watch
 
@@ -174,11 +174,15 @@ def _words(pipe: Animate2, request: RenderRequest) -> dict[str, Any]:
     texts = {"prompt_embeds": request.prompt, "prompt_ref_embeds": _ABOUT_THE_CLIP}
     if request.guidance > 1:
         texts["negative_prompt_embeds"] = request.negative_prompt
-    with memory.visiting(pipe, device):
-        return {
-            name: get_t5_prompt_embeds(pipe.text_encoder, pipe.tokenizer, text, catalog.TEXT_TOKENS, device)
-            for name, text in texts.items()
-        }
+
+    def encode(new: list[str]) -> list[Any]:
+        with memory.visiting(pipe, device):
+            return [
+                get_t5_prompt_embeds(pipe.text_encoder, pipe.tokenizer, text, catalog.TEXT_TOKENS, device)
+                for text in new
+            ]
+
+    return dict(zip(texts, remembered(pipe.text_encoder, list(texts.values()), encode, device), strict=True))
 
 
 def _driving(request: RenderRequest, facts: ClipFacts, piece: tuple[int, int], most: int) -> tuple[int, Any]:

@@ -1,8 +1,13 @@
 """Foreign errors of a render become RenderFaults here, and nowhere else: what happened, and can the process go on?"""
 
 import errno
+from collections.abc import Callable
+from typing import TypeVar
 
-from models.request import RenderFault
+from models.model import ShapeError
+from models.request import Cancelled, RenderFault
+
+T = TypeVar("T")
 
 #: words of a CUDA error after which the context answers nothing any more
 _POISON = (
@@ -16,6 +21,22 @@ _POISON = (
 )
 
 _FULL = ("out of memory", "cublas_status_alloc_failed", "cudnn_status_alloc_failed", "cuda error: memory allocation")
+
+
+def told_apart(work: Callable[[], T]) -> T:
+    """Do `work`; whatever it raises leaves as a RenderFault or as Cancelled."""
+    from models.loras import LoraError
+
+    try:
+        return work()
+    except (Cancelled, RenderFault):
+        raise
+    except ShapeError as error:
+        raise RenderFault("invalid_input", f"{error.field}: {error.detail}") from error
+    except LoraError as error:
+        raise RenderFault("invalid_input", f"the LoRA cannot be used: {error}") from error
+    except Exception as error:
+        raise fault_of(error) from error
 
 
 def fault_of(error: Exception) -> RenderFault:

@@ -1,16 +1,21 @@
 """One call of a stock diffusers pipeline: text, pictures or a clip to edit become frames."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from models import catalog, clips, memory, output, pictures
 from models.request import RenderFault, RenderRequest
 from models.sound import Sound
 from models.watch import Watch
 
+#: texts that are remembered for each text encoder; 4 MB each
+_TEXTS = 32
+_LATELY: "WeakKeyDictionary[Any, OrderedDict[str, Any]]" = WeakKeyDictionary()
 #: pictures that VACE draws from, besides the clip
 REFERENCES = ("image", "image_2", "image_3")
 
@@ -52,18 +57,41 @@ def generate(pipe: Any, request: RenderRequest, watch: Watch) -> Made:
 
 def encode_text(pipe: Any, request: RenderRequest) -> tuple[Any, Any]:
     """(prompt, negative prompt or None) as the transformer takes them: (1, 512, width) each."""
+    texts = [request.prompt] + ([request.negative_prompt] if request.guidance > 1 else [])
+    prompt, *negative = remembered(pipe.text_encoder, texts, lambda new: _encoded(pipe, new), pipe._execution_device)
+    return prompt, negative[0] if negative else None
+
+
+def _encoded(pipe: Any, texts: list[str]) -> list[Any]:
     import torch
 
     device = pipe._execution_device
     with torch.no_grad(), memory.visiting(pipe, device):
-        prompt, negative = pipe.encode_prompt(
-            prompt=request.prompt,
-            negative_prompt=request.negative_prompt,
-            do_classifier_free_guidance=request.guidance > 1,
-            max_sequence_length=catalog.TEXT_TOKENS,
-            device=device,
-        )
-    return prompt, negative
+        return [
+            pipe.encode_prompt(
+                prompt=text,
+                do_classifier_free_guidance=False,
+                max_sequence_length=catalog.TEXT_TOKENS,
+                device=device,
+            )[0]
+            for text in texts
+        ]
+
+
+def remembered(encoder: Any, texts: list[str], encode: Callable[[list[str]], list[Any]], device: Any) -> list[Any]:
+    """What the encoder makes of the texts. Shots of a batch share their negative prompt, and a retry all of it: what
+    was encoded lately is not encoded again, and its encoder need not come to the device for it."""
+    known = _LATELY.setdefault(encoder, OrderedDict())
+    new = [text for text in dict.fromkeys(texts) if text not in known]
+    if new:
+        known.update(zip(new, (made.cpu() for made in encode(new)), strict=True))
+    found = []
+    for text in texts:
+        known.move_to_end(text)
+        found.append(known[text].to(device))
+    while len(known) > _TEXTS:
+        known.popitem(last=False)
+    return found
 
 
 def noise(request: RenderRequest) -> Any:

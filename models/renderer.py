@@ -16,21 +16,19 @@ from models import (
     lossy,
     memory,
     options,
-    output,
-    recipe,
     runtime,
     scheduling,
     speed,
     tasks,
 )
-from models.catalog import Model, ShapeError
-from models.generate import Made
+from models.catalog import Model
+from models.drawn import Drawn
 from models.loading import Loaded
 from models.plan import Plan, Where, fitting, needs, refusal, smaller
 from models.preprocess.guides import Eyes, open_eyes
 from models.preprocess.guides import folder_of as eyes_folder
 from models.preprocess.persons import SURE
-from models.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult, Stage
+from models.request import Progress, RenderFault, RenderRequest, RenderResult, Stage
 from models.shape import tokens
 from models.watch import Watch
 
@@ -153,8 +151,7 @@ class Renderer:
         finally:
             # frees offloaded parts and the caches' state, also after an exception from a callback
             pipe.maybe_free_model_hooks()
-        told = self._told(loaded, pipe)
-        return Drawn(request, model, made, told, loaded.folder, self.models_dir, watch)
+        return Drawn(request, model, made, self._told(loaded, pipe), loaded.folder, self.models_dir, watch)
 
     def _ready(self, model: Model, request: RenderRequest) -> Loaded:
         """The model with the request's LoRAs on, its parts where there is room for them. Another model is freed first;

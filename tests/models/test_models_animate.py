@@ -165,7 +165,7 @@ def test_work_grows_with_segments() -> None:
 
 
 ANIMATE_2 = "wan2.2-animate-2-14b-tiny"
-CFG: dict[str, Any] = {"guidance": 3.0, "guidance_2": None}
+CFG: dict[str, Any] = {"guidance": 3.0, "guidance_2": None, "steps": 2}
 
 
 @pytest.fixture(scope="module")
@@ -179,11 +179,15 @@ def test_animate_2_follows_a_clip_without_guides(renderer: Renderer, render: Ren
     assert first.frames == 21
     assert first.fps == pytest.approx(29.97, abs=0.01)
     assert np.array_equal(samples(Path(driven["video"]))[0], samples(Path(first.video))[0])
-    assert first.recipe["scheduler"]["timesteps"] == pytest.approx([1000.0, 909.707, 717.317, 24.414], abs=0.01)
+    assert first.recipe["scheduler"]["timesteps"] == pytest.approx([1000.0, 24.414], abs=0.01)
     changes: list[dict[str, Any]] = [{"guidance": 1.0}, {"shift": 3.0}, {"seed": 2}, {"prompt": "a dog"}]
-    hashes = {render(ANIMATE_2, "animate", inputs=driven, **{**CFG, **c}).recipe["frames_sha256"] for c in changes}
-    assert len(hashes | {first.recipe["frames_sha256"]}) == 5
-    assert render(ANIMATE_2, "animate", inputs=driven, **CFG).recipe["frames_sha256"] == first.recipe["frames_sha256"]
+    short = {**driven, "video": str(film(Path(driven["video"]).parent / "short.mp4", 5, 25))}
+    hashes = [
+        render(ANIMATE_2, "animate", inputs=short, **{**CFG, **change}).recipe["frames_sha256"]
+        for change in ({}, *changes, {})
+    ]
+    assert len(set(hashes)) == 5
+    assert hashes[0] == hashes[-1]
 
 
 def test_animate_2_makes_the_stock_pipelines_frames(renderer: Renderer, render: Render, driven: dict[str, str]) -> None:
@@ -212,7 +216,7 @@ def test_animate_2_makes_the_stock_pipelines_frames(renderer: Renderer, render: 
             height=64,
             width=64,
             segment_frame_length=9,
-            num_inference_steps=4,
+            num_inference_steps=2,
             generator=torch.Generator("cpu").manual_seed(1),
             output_type="pt",
             output="videos",
@@ -246,7 +250,7 @@ def frames_before_encoding(renderer: Renderer, driven: dict[str, str]) -> Any:
 @pytest.mark.parametrize("frames", [2, 3, 9, 10])
 def test_animate_2_takes_short_clips(render: Render, driven: dict[str, str], tmp_path: Path, frames: int) -> None:
     clip = film(tmp_path / "short.mp4", frames, 25)
-    result = render(ANIMATE_2, "animate", inputs={**driven, "video": str(clip)}, steps=1, **CFG)
+    result = render(ANIMATE_2, "animate", inputs={**driven, "video": str(clip)}, **{**CFG, "steps": 1})
     assert result.frames == frames
 
 
@@ -257,8 +261,8 @@ def test_animate_2_stops_inside_a_step(
     told: list[Progress] = []
     request = request_for(tmp_path / "o", ANIMATE_2, "animate", inputs=driven, **CFG)
     with pytest.raises(Cancelled):
-        renderer.render(request, told.append, lambda: bool(told) and told[-1].step == 5)
-    assert told[-1].steps == 12
+        renderer.render(request, told.append, lambda: bool(told) and told[-1].step == 3)
+    assert told[-1].steps == 6
     after = render(ANIMATE_2, "animate", inputs=driven, **CFG)
     assert after.recipe["frames_sha256"] == before.recipe["frames_sha256"]
 

@@ -144,6 +144,19 @@ def require_attention(backend: str) -> None:
     _check_attention_backend_requirements(name)
 
 
+def attends(backend: str, device: Any) -> bool:
+    """Whether the backend really computes on this device: being installed for it is not enough."""
+    import torch
+    from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
+
+    some = torch.zeros(1, 256, 2, 128, device=device, dtype=torch.bfloat16)
+    try:
+        done = dispatch_attention_fn(some, some, some, backend=AttentionBackendName(backend))
+        return bool(torch.isfinite(done.sum()))
+    except RuntimeError:
+        return False
+
+
 def fuse_qkv(expert: Any) -> None:
     """One matrix product for query, key and value. The single matrices become views of the fused one, so that it
     costs no memory and can be undone."""
@@ -238,7 +251,7 @@ def _attention_for(device: Any) -> str:
     if device.type != "cuda":
         return "native"
     for backend, right in (("_flash_3", _capability(device)[0] == 9), ("_native_cudnn", _capability(device) >= (9, 0))):
-        if right and _installed(backend):
+        if right and _installed(backend) and attends(backend, device):
             return backend
     return "native"
 

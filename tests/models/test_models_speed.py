@@ -291,6 +291,9 @@ def test_an_operator_who_wishes_for_what_is_not_here_is_told() -> None:
         with pytest.raises(RuntimeError, match=backend):
             speed.plan_for(CPU, wishes=speed.Wishes(attention=backend))
     assert speed.plan_for(CPU, "fp32") == speed.Plan()
+    # diffusers would let cuDNN's be set anywhere
+    assert speed.attends("native", CPU)
+    assert not speed.attends("_native_cudnn", CPU)
 
 
 def test_fused_projections_are_the_same_and_cost_nothing(models_dir: Path) -> None:

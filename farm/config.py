@@ -161,12 +161,21 @@ class WorkerSettings(Section):
     devices: str = "auto"
     #: seconds that a starting engine may take to say that it is ready
     engine_start_s: float = 180.0
+    #: GB of each GPU's memory that an engine may plan with; None: all that is free when a job comes
+    gpu_memory_gb: float | None = None
+    #: whether weights may be rounded to 8 bits for a job that fits in no other way (its recipe says so)
+    fp8_to_fit: bool = False
     #: the module that is run as the engine (tests put one in its place that hangs, dies or disobeys)
     engine: str = "farm.engine.child"
     #: the one device that this agent process serves, as farm.engine.slots writes it; `wanfarm worker` sets it
     slot: str | None = None
     #: an idle agent that hears no permit for this long although jobs are waiting is deaf: it ends and is started anew
     deaf_s: float = 60.0
+    #: different jobs in a row that may fail on a device before it is quarantined; 0: it never is
+    strikes: int = Field(default=3, ge=0)
+    #: a quarantined device is tried again after this long, doubled each time until it renders one
+    quarantine_s: float = Field(default=600.0, gt=0)
+    quarantine_max_s: float = Field(default=4 * 3600.0, gt=0)
     #: threads of the io worker (intake, webhooks)
     io_threads: int = 8
 

@@ -52,6 +52,7 @@ def main(make: Callable[[Launch], Renders]) -> None:
 
 
 def real(launch: Launch) -> Renders:
+    from models.memory import Limits
     from models.renderer import Renderer
     from models.speed import Wishes
 
@@ -59,7 +60,7 @@ def real(launch: Launch) -> Renders:
     device = "cuda:0" if launch.device == "cuda" else launch.device
     if launch.models_dir is None:
         raise SystemExit("the engine needs worker.models_dir")
-    renderer = Renderer(Path(launch.models_dir), device, Wishes(**launch.speed))
+    renderer = Renderer(Path(launch.models_dir), device, Wishes(**launch.speed), Limits(**launch.memory))
     for shape in launch.warm:
         _warm(renderer, shape)
     return renderer

@@ -141,6 +141,10 @@ class Engine:
                 **self._settings.speed.model_dump(include={"attention", "compile", "fuse_qkv", "vae"}),
                 "cache_dir": str(state / "kernels"),
             },
+            memory={
+                "device_bytes": worker.gpu_memory_gb * 1e9 if worker.gpu_memory_gb else None,
+                "fp8": worker.fp8_to_fit,
+            },
             warm=self._settings.speed.warm,
         )
         try:

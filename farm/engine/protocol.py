@@ -30,6 +30,7 @@ class Launch:
     device      "cpu" or "cuda" (CUDA_VISIBLE_DEVICES is set already)
     models      catalog ids to offer; empty: all whose weights are there
     speed       keyword arguments of models.speed.Wishes
+    memory      keyword arguments of models.memory.Limits
     warm        shapes to render before it is ready, "MODEL WIDTHxHEIGHTxFRAMES"
     """
 
@@ -41,6 +42,7 @@ class Launch:
     models_dir: str | None
     models: tuple[str, ...] = ()
     speed: dict[str, str] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
     warm: tuple[str, ...] = ()
 
     def to_text(self) -> str:

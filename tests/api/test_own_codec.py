@@ -28,6 +28,7 @@ def _maybe(values: st.SearchStrategy) -> st.SearchStrategy:
 _SOURCES = st.one_of(
     _TEXT.map(lambda t: Source(url=t)), _TEXT.map(lambda t: Source(base64=t)), _TEXT.map(lambda t: Source(upload=t))
 )
+_OPTIONS = st.one_of(_TEXT, st.booleans(), st.floats(0, 2), st.lists(st.integers(1, 40), max_size=2))
 DRAFTS = st.builds(
     Draft,
     prompt=_TEXT,
@@ -47,6 +48,7 @@ DRAFTS = st.builds(
     shift=_maybe(st.floats(0, 100)),
     seed=_maybe(st.integers(0, MAX_SEED)),
     inputs=st.dictionaries(st.sampled_from(["image", "last_image"]), _SOURCES),
+    options=st.dictionaries(_TEXT, _OPTIONS, max_size=4),
     priority=_maybe(st.integers(0, 9)),
     deadline_ms=_maybe(_MS),
     max_attempts=_maybe(st.integers(1, 10)),

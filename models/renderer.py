@@ -65,9 +65,8 @@ class Renderer:
 
     def offered(self) -> list[str]:
         """Catalog ids whose weights are here and whose numbers the device has, and the tiny ones."""
-        fp8 = speed.can_fp8(self.device)
-        here = loading.offered(self.models_dir)
-        return [model for model in here if fp8 or catalog.get(model).precision != "fp8"]
+        here = (catalog.get(model) for model in loading.offered(self.models_dir))
+        return [model.id for model in here if self._can(model)]
 
     def render(
         self, request: RenderRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
@@ -172,6 +171,12 @@ class Renderer:
                 loras.put_on(pipe, request.loras)
             loaded.lane = lane
         return loaded
+
+    def _can(self, model: Model) -> bool:
+        if model.precision == "fp8" and not speed.can_fp8(self.device):
+            return False
+        looks = any("pose_video" in roles for roles in model.optional.values())
+        return not looks or model.weights.tiny or eyes_folder(self.models_dir, model) is not None
 
     def _eyes(self, loaded: Loaded, task: str) -> Eyes:
         """What looks at clips, kept with the model."""

@@ -13,7 +13,7 @@ from models import catalog
 from models.memory import Limits
 from models.plan import GB, Plan, Room, Where, choose, needs, refusal, smaller
 from models.renderer import Renderer
-from models.request import Progress, RenderFault, Stage
+from models.request import Cancelled, Progress, RenderFault, Stage
 
 A14B = catalog.get("wan2.2-t2v-a14b")
 
@@ -148,6 +148,34 @@ def test_animate_in_every_place(
     made = tight.render(request_for(tmp_path / "o", model, "animate", **wanted), lambda _: None, lambda: False)
     assert made.recipe["plan"] == where
     assert made.recipe["frames_sha256"] == render(model, "animate", **wanted).recipe["frames_sha256"]
+
+
+@pytest.mark.parametrize("where", [Where.EXPERTS_VISIT, Where.STREAMED])
+@pytest.mark.parametrize("stage", [Stage.PREPROCESSING, Stage.DENOISING, Stage.DECODING])
+def test_cancel_in_every_place_leaves_nothing(
+    models_dir: Path, render: Render, picture: Path, tmp_path: Path, where: Where, stage: Stage
+) -> None:
+    inputs = {"image": str(picture)}
+    tight = tight_once(models_dir, I2V, where)
+    told: list[Progress] = []
+
+    def wanted_no_more() -> bool:
+        at = told[-1] if told else None
+        return at is not None and at.stage is stage and (stage is not Stage.DENOISING or at.step == 2)
+
+    with pytest.raises(Cancelled):
+        tight.render(request_for(tmp_path / "o", I2V, "i2v", inputs=inputs), told.append, wanted_no_more)
+    after = tight.render(request_for(tmp_path / "o2", I2V, "i2v", inputs=inputs), lambda _: None, lambda: False)
+    assert after.recipe["plan"] == where
+    assert after.recipe["frames_sha256"] == render(I2V, "i2v", inputs=inputs).recipe["frames_sha256"]
+
+
+_TIGHT: dict[tuple[str, Where], Renderer] = {}
+
+
+def tight_once(models_dir: Path, model: str, where: Where) -> Renderer:
+    """The same renderer for every stage: what one cancel leaves behind would show in the next render."""
+    return _TIGHT.setdefault((model, where), placed(models_dir, model, where))
 
 
 def test_a_loaded_model_moves_when_a_bigger_job_comes_and_is_left_so(models_dir: Path, tmp_path: Path) -> None:

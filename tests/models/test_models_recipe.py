@@ -2,15 +2,20 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from model_parts import I2V, T2V, Render, decoded
+from model_parts import I2V, T2V, Render, decoded, draw
 
 from models import output, recipe
 from models.recipe import RecipeError
 from models.renderer import Renderer
+
+I2V_4STEP = "wan2.2-i2v-a14b-4step-tiny"
+FOUR = {"steps": 4, "guidance": 1.0, "guidance_2": 1.0, "shift": 5.0}
 
 
 def test_rerender_makes_the_same_frames(
@@ -72,3 +77,18 @@ def test_a_video_without_a_recipe(tmp_path: Path) -> None:
     output.write_video(tmp_path / "v.mp4", frames, 8, {})
     with pytest.raises(ValueError, match="carries no recipe"):
         output.read_recipe(tmp_path / "v.mp4")
+
+
+def test_another_process_makes_the_same_frames(render: Render, models_dir: Path, tmp_path: Path) -> None:
+    first = render(I2V_4STEP, "i2v", inputs={"image": str(draw(tmp_path / "p.png", 90, 70))}, **FOUR)
+    program = (
+        "import json, sys; from pathlib import Path; from models import recipe;"
+        "made = recipe.rerender(json.loads(Path(sys.argv[1]).read_text()), *map(Path, sys.argv[2:]), device='cpu');"
+        "print(made.recipe['frames_sha256'])"
+    )
+    inputs = tmp_path / "inputs"
+    inputs.mkdir()
+    shutil.copy(tmp_path / "p.png", inputs)
+    command = [sys.executable, "-c", program, first.recipe_path, str(inputs), str(models_dir), str(tmp_path / "again")]
+    out = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert out.stdout.split()[-1] == first.recipe["frames_sha256"]

@@ -109,3 +109,7 @@ def test_real_weights_load_by_the_same_code(tmp_path: Path) -> None:
         renderer.render(request, lambda _: None, lambda: False)
     tiny.build(T2V, tmp_path / "wan2.2-t2v-a14b")
     assert "wan2.2-t2v-a14b" in renderer.offered()
+    assert "wan2.2-t2v-a14b-4step" not in renderer.offered()  # its LoRAs are not here
+    (tmp_path / "wan2.2-animate-14b").mkdir()
+    (tmp_path / "wan2.2-animate-14b" / "model_index.json").write_text("{}")
+    assert "wan2.2-animate-14b" not in renderer.offered()  # nothing here can look at a clip

@@ -38,7 +38,7 @@ format: $(READY) ## let ruff rewrite
 	$(BIN)/ruff format .
 
 soak: $(READY) ## two minutes of random faults with a seed, then an audit (SEED=n repeats one)
-	$(BIN)/pytest -m soak -s tests/e2e $(if $(SEED),--soak-seed $(SEED))
+	$(BIN)/pytest -m soak -s tests/e2e tests/models $(if $(SEED),--soak-seed $(SEED))
 
 bench: $(READY) ## the numbers of bench/README.md, each beside its comparison
 	$(BIN)/python -m bench

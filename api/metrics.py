@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from farm.jobs.errors import FarmError
 from farm.ledger import Ledger
-from monitoring.metrics import HTTP_REQUESTS, HTTP_SECONDS, JOBS, WORKERS
+from monitoring.metrics import HTTP_REQUESTS, HTTP_SECONDS, JOBS, QUARANTINED_WORKERS, WORKERS
 
 #: prometheus_client's own variable: a folder that the processes of one gunicorn share (api/gunicorn_conf.py)
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -62,8 +62,11 @@ class _Farm(Collector):
         for state, count in states.items():
             jobs.add_metric([state], count)
         yield jobs
-        live = GaugeMetricFamily(WORKERS[0], WORKERS[1], labels=[WORKERS[2]])
-        pools = [str(worker.get("pool", "")) for worker in workers]
-        for pool in sorted(set(pools)):
-            live.add_metric([pool], pools.count(pool))
-        yield live
+        resting = [worker for worker in workers if worker.get("state") == "quarantined"]
+        for (name, text, label), those in ((WORKERS, workers), (QUARANTINED_WORKERS, resting)):
+            pools = [str(worker.get("pool", "")) for worker in those]
+            gauge = GaugeMetricFamily(name, text, labels=[label])
+            # a pool whose last worker went well again is 0, not missing
+            for pool in sorted({str(worker.get("pool", "")) for worker in workers}):
+                gauge.add_metric([pool], pools.count(pool))
+            yield gauge

@@ -13,6 +13,8 @@ LEASES_LOST = Counter("wanfarm_leases_lost_total", "Attempts whose lease had gon
 ENGINE_STARTS = Counter("wanfarm_engine_starts_total", "Engines started, by result", ["result"])
 ENGINE_KILLS = Counter("wanfarm_engine_kills_total", "Engines killed by their agent, by reason", ["reason"])
 ENGINE_UP = Gauge("wanfarm_engine_up", "1 while the engine can take a job")
+STRIKES = Counter("wanfarm_device_strikes_total", "Jobs that failed on the device, by fault", ["code"])
+QUARANTINED = Gauge("wanfarm_device_quarantined", "1 while the device is out of service")
 PREPARE_SECONDS = Histogram(
     "wanfarm_prepare_seconds", "Claim to inputs on the worker's disk", buckets=(0.01, 0.05, 0.2, 0.5, 1, 2, 5, 15, 60)
 )
@@ -46,4 +48,5 @@ HTTP_SECONDS = Histogram(
 STREAMS = Gauge("wanfarm_event_streams", "Event streams open", multiprocess_mode="livesum")
 #: read from the ledger whenever somebody scrapes a gateway: name, help, label
 JOBS = ("wanfarm_jobs", "Jobs kept, by state", "state")
+QUARANTINED_WORKERS = ("wanfarm_quarantined_workers", "Live workers that are out of service, by pool", "pool")
 WORKERS = ("wanfarm_workers", "Live workers, by pool", "pool")

@@ -13,21 +13,24 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 from farm.agent.attempt import Attempt, Bench, HandedBack
 from farm.agent.engine_room import EngineRoom
+from farm.agent.standing import Quarantine, Standing
 from farm.config import Settings
 from farm.engine.slots import Slot
-from farm.jobs.errors import Unavailable
-from farm.jobs.job import Claim
+from farm.jobs.errors import JobFault, Unavailable
+from farm.jobs.job import Claim, Job
+from farm.jobs.states import State
 from farm.leases import LeaseKeeper
 from farm.ledger import Ledger
 from farm.ledger.connection import connect
 from farm.permits import Permits
 from farm.store import Store
-from monitoring.metrics import PERMITS
+from monitoring.metrics import PERMITS, QUARANTINED
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +40,29 @@ PRESENT_EVERY_S, PRESENT_FOR_S = 2.0, 10.0
 CLAIM_PATIENCE_S, CLAIM_PAUSE_S = 15.0, 0.25
 #: results that may be on their way to the store while the next job renders; with more, nothing new is claimed
 MOST_FINISHING = 2
+#: what an agent that had to end last said of itself is shown for this long, or until its successor speaks
+PARTED_FOR_S = 60.0
+#: a worker that may not take the job that waits lets others hear the permit for this long
+STEP_BACK_S = 1.5
 #: handing attempts back takes no longer
 HAND_BACK_S = 5.0
 
 
 class Agent:
-    def __init__(self, settings: Settings, slot: Slot, on_useless: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        slot: Slot,
+        on_useless: Callable[[str], None],
+        on_quarantine: Callable[[str], None],
+    ) -> None:
         """`on_useless(why)` is called from a thread when this process can do no more good: it must end soon, with
-        an error, so that whoever started it starts another."""
+        an error, so that whoever started it starts another. `on_quarantine(why)` the same, but it drains first;
+        both return at once."""
         self.slot, self.pool = slot, settings.worker.pool
         self.worker = f"{socket.gethostname()}/{slot.name}"
-        self._settings, self._on_useless = settings, on_useless
+        self._settings, self._on_useless, self._on_quarantine = settings, on_useless, on_quarantine
+        self.standing = Standing(settings, slot)
         self._ledger = Ledger(connect(settings.redis), settings)
         self.room = EngineRoom(settings, slot)
         self._bench = Bench(
@@ -59,6 +74,8 @@ class Agent:
             room=self.room,
             leases=LeaseKeeper(self._ledger, settings.lease.seconds),
             scratch=settings.state_dir.absolute() / "scratch" / slot.name,
+            standing=self.standing,
+            blame=self._blame,
         )
         self._held: set[Attempt] = set()
         self._change = threading.Condition()
@@ -68,16 +85,18 @@ class Agent:
         self._telling = threading.Lock()
         self._permit_heard = time.monotonic()
         self._deaf_since: float | None = None
+        self._parting: str | None = None
 
     # --- life
 
     def start(self) -> None:
-        """Open the engine room and announce the agent. Attempts left by a killed predecessor are the reaper's; their
-        files are removed here."""
+        """Announce the agent and open the engine room, once a quarantine is over. Attempts left by a killed predecessor
+        are the reaper's; their files are removed here."""
         shutil.rmtree(self._bench.scratch, ignore_errors=True)
         self._bench.scratch.mkdir(parents=True)
-        self.room.open()
         threading.Thread(target=self._be_present, name="presence", daemon=True).start()
+        self._sit_out()
+        self.room.open()
 
     def wait_ready(self) -> bool:
         """Until the engine can take work; False when the agent is to end instead."""
@@ -111,7 +130,10 @@ class Agent:
         self.room.close()
         try:
             with self._telling:
-                self._ledger.worker_gone(self.worker, self.pool)
+                if self._parting:
+                    self._ledger.worker_seen(self.worker, self.pool, self._facts(), ttl_s=PARTED_FOR_S, slots=0)
+                else:
+                    self._ledger.worker_gone(self.worker, self.pool)
             # a permit that this agent took and did not use belongs to somebody else
             self._bench.permits.publish(self._ledger.permits_wanted(self.pool))
         except Unavailable:
@@ -127,6 +149,10 @@ class Agent:
         claim = self._claim(permit)
         if claim is None:
             PERMITS.labels(self.pool, "surplus").inc()
+            if self._backlog():
+                # what waits failed here and is left to others: they need this permit, and silence to hear it
+                self._wake()
+                self._draining.wait(STEP_BACK_S)
             return
         PERMITS.labels(self.pool, "used").inc()
         attempt = Attempt(claim, self._bench, self._ended)
@@ -183,6 +209,54 @@ class Agent:
             self._change.notify_all()
         self._news.set()
 
+    # --- quarantine
+
+    def _blame(self, job: Job, fault: JobFault) -> None:
+        """A job failed on the device. One that had failed elsewhere says nothing about this device."""
+        if job.failed_on not in (None, self.worker):
+            return
+        self._review()
+        if quarantine := self.standing.strike(job.id, job.tenant, fault):
+            self.drain()
+            with self._change:
+                others = [one for one in self._held if one.job.id != job.id and not one.rendered.is_set()]
+            for attempt in others:
+                attempt.interrupt(HandedBack)
+            self._parting = quarantine.reason
+            self._on_quarantine(quarantine.reason)
+
+    def _review(self) -> None:
+        """Acquit the device of jobs that failed on another one, too."""
+        try:
+            self.standing.acquit([job for job in self.standing.suspects if self._fails_elsewhere(job)])
+        except Unavailable as error:
+            log.warning("nobody knows how the jobs fared elsewhere: %s", error)
+
+    def _fails_elsewhere(self, job_id: str) -> bool:
+        job = self._ledger.find(job_id)
+        return job is not None and job.failed_on not in (None, self.worker) and job.state != State.SUCCEEDED
+
+    def _sit_out(self) -> None:
+        """Until no quarantine lasts, or the agent is to end."""
+        while (quarantine := self.standing.quarantine()) and not self._draining.is_set():
+            QUARANTINED.set(1)
+            log.warning("quarantined until %s: %s", _iso(quarantine), quarantine.reason)
+            self._await_end_of(quarantine)
+        QUARANTINED.set(0)
+
+    def _await_end_of(self, quarantine: Quarantine) -> None:
+        while self.standing.quarantine() == quarantine:
+            # how long it lasts is measured by a clock that may be set
+            if self._draining.wait(PRESENT_EVERY_S):
+                return
+            try:
+                if self._ledger.forgiven(self.worker):
+                    log.warning("forgiven by an operator")
+                    self.standing.forgive()
+            except Unavailable:
+                continue
+            self._review()
+
     # --- presence
 
     def _be_present(self) -> None:
@@ -198,7 +272,7 @@ class Agent:
                 # this thread is also what notices that the agent is useless
                 log.exception("presence")
             if self.room.broken.is_set():
-                self._on_useless("no engine starts")
+                self._useless(f"no engine starts: {self.room.trouble}")
                 return
             self._news.wait(PRESENT_EVERY_S)
 
@@ -220,19 +294,27 @@ class Agent:
         if self._deaf_since is None or self._permit_heard > self._deaf_since:
             self._deaf_since = now
         elif now - self._deaf_since > self._settings.worker.deaf_s:
-            self._on_useless(f"jobs are waiting, and no permit came in {self._settings.worker.deaf_s:.0f} s")
+            self._useless(f"jobs are waiting, and no permit came in {self._settings.worker.deaf_s:.0f} s")
+
+    def _useless(self, why: str) -> None:
+        self._parting = why
+        self._on_useless(why)
 
     def _facts(self) -> dict[str, Any]:
         """What operators see. `torch_loaded` is a promise: always false."""
         with self._change:
             held = sorted(self._held, key=lambda attempt: attempt.rendered.is_set())
         device = self.room.facts.get("device", {})
+        quarantine = self.standing.quarantine()
+        why = quarantine.reason if quarantine else self._parting or self.room.trouble
         return {
             "device": device.get("name") or self.slot.title or self.slot.name,
             "slot": self.slot.name,
             "pool": self.pool,
             "lane": self.room.lane,
-            "state": self._state(bool(held)),
+            "state": "quarantined" if quarantine else self._state(bool(held)),
+            **({"reason": why} if why else {}),
+            **({"until": _iso(quarantine)} if quarantine else {}),
             "job": held[0].job.id if held else None,
             "phase": held[0].phase if held else None,
             "models": self.room.facts.get("models", []),
@@ -242,8 +324,14 @@ class Agent:
         }
 
     def _state(self, busy: bool) -> str:
+        if self.room.broken.is_set():
+            return "broken"
         if self._draining.is_set():
             return "draining"
         if busy:
             return "busy"
         return "idle" if self.room.ready else "starting"
+
+
+def _iso(quarantine: Quarantine) -> str:
+    return datetime.fromtimestamp(quarantine.until, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

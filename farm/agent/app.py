@@ -15,14 +15,13 @@ from celery import bootsteps
 from celery.worker import state
 
 from farm.agent.agent import Agent
+from farm.agent.supervisor import EX_QUARANTINED, EX_TEMPFAIL
 from farm.celery_app import PERMIT_TASK, make_app
 from farm.config import load
 from farm.engine.slots import Slot, find_slots
 
 log = logging.getLogger(__name__)
 
-#: exit status of an agent that cannot work: it is started again, after a while
-EX_TEMPFAIL = 75
 #: once the agent's own work is done, Celery has this long to end
 _LEAVE_S = 5.0
 
@@ -37,8 +36,15 @@ def _useless(why: str) -> None:
     os._exit(EX_TEMPFAIL)
 
 
+def _quarantined(why: str) -> None:
+    log.critical("this device is quarantined: %s", why)
+    # Celery stops listening, so that no permit is lost on this agent; its successor sits the quarantine out
+    state.should_stop = EX_QUARANTINED
+    threading.Thread(target=_drain, args=(EX_QUARANTINED,), name="leave", daemon=True).start()
+
+
 _slot = Slot.parse(settings.worker.slot) if settings.worker.slot else find_slots(settings.worker.devices)[0]
-agent = Agent(settings, _slot, _useless)
+agent = Agent(settings, _slot, _useless, _quarantined)
 
 
 @app.task(name=PERMIT_TASK)
@@ -76,14 +82,14 @@ class AgentStep(bootsteps.StartStopStep):  # type: ignore[misc]
         threading.Thread(target=_drain if first else _hand_back, name="leave", daemon=True).start()
 
 
-def _drain() -> None:
+def _drain(status: int = 0) -> None:
     log.info("draining: what runs is finished, nothing more is claimed")
     agent.drain()
     agent.join()
     # Celery ends by itself now, unless its connection hangs
     threading.Event().wait(_LEAVE_S)
     agent.close()
-    os._exit(0)
+    os._exit(status)
 
 
 def _hand_back() -> None:

@@ -19,10 +19,11 @@ from typing import TypeVar
 
 from farm import provenance
 from farm.agent.engine_room import EngineRoom, NoEngine
+from farm.agent.standing import Standing
 from farm.config import Settings
 from farm.engine.process import Engine, EngineDied
 from farm.jobs.errors import FarmError, FaultCode, JobFault, NotFound, Unavailable
-from farm.jobs.job import Artifacts, Claim
+from farm.jobs.job import Artifacts, Claim, Job
 from farm.jobs.states import Phase
 from farm.leases import LeaseKeeper
 from farm.ledger import CommitOutcome, Ledger, Permit, Verdict
@@ -78,6 +79,9 @@ class Bench:
     leases: LeaseKeeper
     #: one folder per attempt lies in it
     scratch: Path
+    standing: Standing
+    #: a job failed on the device
+    blame: Callable[[Job, JobFault], None]
 
 
 class Attempt(threading.Thread):
@@ -155,7 +159,15 @@ class Attempt(threading.Thread):
 
     def _made(self) -> RenderResult:
         try:
-            return self._render(self._prepare())
+            result = self._render(self._prepare())
+            for name, path in _files(result).items():
+                if not path.is_file() or path.stat().st_size == 0:
+                    raise JobFault(FaultCode.BAD_OUTPUT, f"the engine made no {name}")
+            return result
+        except JobFault as fault:
+            # before the engine can be anybody else's
+            self._bench.blame(self.job, fault)
+            raise
         finally:
             self.nearly_done.set()
             self.rendered.set()
@@ -290,8 +302,7 @@ class Attempt(threading.Thread):
         self._report(Phase.UPLOADING)
         began = time.monotonic()
         provenance.sign(self._bench.settings.provenance, self.job.tenant, result)
-        paths = (result.video, result.poster, result.recipe_path)
-        keys = {name: self._upload(name, Path(path)) for name, path in zip(_FILES, paths, strict=True)}
+        keys = {name: self._upload(name, path) for name, path in _files(result).items()}
         UPLOAD_SECONDS.observe(time.monotonic() - began)
         artifacts = Artifacts(
             video=keys["video.mp4"],
@@ -312,6 +323,7 @@ class Attempt(threading.Thread):
         )
         if outcome in (CommitOutcome.COMMITTED, CommitOutcome.ALREADY):
             self._uploaded.clear()
+            self._bench.standing.rendered()
             self._teach(result)
             return "committed"
         if outcome == CommitOutcome.FENCED:
@@ -326,8 +338,6 @@ class Attempt(threading.Thread):
 
     def _upload(self, name: str, path: Path) -> str:
         self._check()
-        if not path.is_file() or path.stat().st_size == 0:
-            raise JobFault(FaultCode.BAD_OUTPUT, f"the engine made no {name}")
         key = result_key(self.job.tenant, self.job.id, self.claim.attempt, name)
         self._uploaded.append(key)
         self._stored(lambda: self._bench.store.put_file(key, path, _FILES[name]))
@@ -389,6 +399,11 @@ class Attempt(threading.Thread):
             except Unavailable:
                 time.sleep(pause_s)  # Redis says nothing when it is back
                 pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+
+
+def _files(result: RenderResult) -> dict[str, Path]:
+    paths = (result.video, result.poster, result.recipe_path)
+    return {name: Path(path) for name, path in zip(_FILES, paths, strict=True)}
 
 
 def _code(word: str) -> FaultCode:

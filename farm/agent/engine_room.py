@@ -31,6 +31,8 @@ class EngineRoom:
     def __init__(self, settings: Settings, slot: Slot) -> None:
         self._settings, self.slot = settings, slot
         self.broken = threading.Event()
+        #: why the last engine did not start; None once one did
+        self.trouble: str | None = None
         self.facts: dict[str, Any] = {}
         self._closing = threading.Event()
         self._change = threading.Condition()
@@ -115,6 +117,7 @@ class EngineRoom:
                 if self._closing.is_set():
                     return
                 ENGINE_STARTS.labels("failed").inc()
+                self.trouble = str(error)
                 log.error("%s (its own words are in the logs folder)", error)
                 if failures == len(_PAUSES_S):
                     self._break()
@@ -122,7 +125,7 @@ class EngineRoom:
                 self._closing.wait(_PAUSES_S[failures])
                 failures += 1
                 continue
-            failures = 0
+            failures, self.trouble = 0, None
             ENGINE_STARTS.labels("ready").inc()
             self._serve(engine)
 

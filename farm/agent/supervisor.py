@@ -27,6 +27,10 @@ log = logging.getLogger(__name__)
 PAUSE_S, PAUSE_MAX_S, LIVED_S = 0.5, 30.0, 60.0
 #: agents that were told to hand back are killed after this long
 PATIENCE_S = 20.0
+#: exit statuses of agents: one that cannot work (its own log and `wanfarm workers` say why), one whose device was
+#: quarantined, whose successor sits that out
+EX_TEMPFAIL, EX_QUARANTINED = 75, 76
+_MEANINGS = {EX_TEMPFAIL: " (it cannot work)", EX_QUARANTINED: " (its device is quarantined)"}
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 
@@ -86,10 +90,12 @@ class Child:
         if self._process is None or self._process.poll() is None:
             return
         lived_s = time.monotonic() - self._started
-        log.warning("agent of %s ended with %d after %.0f s", self.slot.name, self._process.returncode, lived_s)
+        status = self._process.returncode
         self._process = None
-        if lived_s > LIVED_S:
+        if lived_s > LIVED_S or status == EX_QUARANTINED:
             self._pause_s = PAUSE_S
+        ended = f"ended with {status}{_MEANINGS.get(status, '')} after {lived_s:.0f} s"
+        log.warning("agent of %s %s; the next one starts in %.1f s", self.slot.name, ended, self._pause_s)
         self.due = time.monotonic() + self._pause_s
         self._pause_s = min(2 * self._pause_s, PAUSE_MAX_S)
 

@@ -16,7 +16,7 @@ from farm.store import Store
 
 _ANSWER_S = 1.0
 #: what an agent says of itself before its engine takes work
-_NOT_YET = frozenset({"starting"})
+_NOT_YET = frozenset({"starting", "broken"})
 
 
 def redis_answers(settings: RedisSettings) -> Callable[[], bool]:

@@ -8,6 +8,7 @@ sigkill       what the kernel's out-of-memory killer does
 hang          no progress, no answer, but cancellable      deaf    neither, and ignores the cancel
 freeze        the whole process stops (SIGSTOP)
 tail:PATH     decodes until PATH exists        grandchild   starts a process that holds everything open, then dies
+on:SLOT:A     A on that slot, one slow step elsewhere
 once:PATH:A   A the first time (PATH is made), then ok
 """
 
@@ -49,6 +50,9 @@ class Actions:
             flag, _, action = rest.partition(":")
             word, _, rest = ("ok" if Path(flag).exists() else action).partition(":")
             Path(flag).touch()
+        if word == "on":
+            slot, _, action = rest.partition(":")
+            word, _, rest = (action if Path(self.launch.lock).stem == slot else "slow:1").partition(":")
         on_progress(Progress(Stage.LOADING, 0.01))
         getattr(self, f"do_{word}")(rest, on_progress, cancelled)
         on_progress(Progress(Stage.ENCODING, 0.95, 1, 1))

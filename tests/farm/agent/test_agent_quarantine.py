@@ -1,0 +1,78 @@
+"""Law 9: a bad device is taken out of service and says why; a bad job hurts nobody but itself."""
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from farm.agent.supervisor import EX_QUARANTINED
+from farm.config import Settings
+from farm.jobs.states import State
+from tests.conftest import wait_until
+from tests.farm.agent.yard import Yard, changed, children, yard_on
+
+pytestmark = pytest.mark.xdist_group("agent_quarantine")
+
+
+@pytest.fixture(scope="module")
+def yard(yard_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
+    folder = tmp_path_factory.mktemp("bad")
+    with yard_on(changed(yard_settings, folder, worker={"strikes": 2}), folder) as yard:
+        yield yard
+
+
+def facts(yard: Yard, slot: str, state: str) -> dict[str, Any]:
+    wait_until(lambda: (yard.worker(slot) or {}).get("state") == state, what=f"{slot} to be {state}")
+    found = yard.worker(slot)
+    assert found
+    return found
+
+
+def test_one_bad_device_of_two_costs_no_job(yard: Yard) -> None:
+    bad, good = yard.agent("cpu-0", ready=False), yard.agent("cpu-1", ready=False)
+    # bad jobs, which fail on either: nobody's fault but theirs
+    for prompt in ("poisoned", "exit", "poisoned"):
+        for agent in (bad, good):
+            agent.wait_state("idle")
+        job = yard.wait_over(yard.submit(prompt, max_attempts=2))
+        assert (job.state, job.attempt) == (State.FAILED, 2)
+    for agent in (bad, good):
+        agent.wait_state("idle")
+    # one attempt may be lost to the bad device, and no more
+    for job in yard.submit_many(["on:cpu-0:poisoned"] * 8, max_attempts=2):
+        assert str(yard.committed(job).worker).endswith("cpu-1")
+    assert bad.process.wait(20) == EX_QUARANTINED
+    told = facts(yard, "cpu-0", "quarantined")
+    assert "2 different jobs in a row failed here" in told["reason"]
+    assert "device_fault: as asked" in told["reason"]
+    assert told["until"].endswith("Z")
+    # what is prepared or waits goes on without it
+    yard.committed(yard.submit("on:cpu-0:poisoned", max_attempts=1))
+    good.process.send_signal(signal.SIGTERM)
+    assert good.process.wait(20) == 0
+    (yard.settings.state_dir / "standing" / "cpu-0.json").unlink()
+
+
+def test_a_quarantine_outlives_its_agent_until_somebody_lifts_it(yard: Yard) -> None:
+    supervisor = yard.supervisor()
+    facts(yard, "cpu-0", "idle")
+    yard.submit_many(["poisoned"] * 2, max_attempts=1)
+    told = facts(yard, "cpu-0", "quarantined")
+    wait_until(lambda: yard.logged("supervisor", "its device is quarantined"), what="the agent to end")
+    wait_until(lambda: facts(yard, "cpu-0", "quarantined")["pid"] != told["pid"], what="its successor")
+    (agent,) = children(supervisor.pid)
+    os.kill(agent, signal.SIGKILL)
+    waiting = yard.submit("ok")
+    wait_until(lambda: facts(yard, "cpu-0", "quarantined")["pid"] not in (agent, told["pid"]), what="another one")
+    after = facts(yard, "cpu-0", "quarantined")
+    assert (after["until"], after["reason"]) == (told["until"], told["reason"])
+    assert children(after["pid"]) == [], "it starts no engine"
+    assert yard.job(waiting).state == State.QUEUED
+    yard.ledger.forgive(after["worker"])
+    yard.committed(waiting)
+    assert "reason" not in facts(yard, "cpu-0", "idle")
+    supervisor.send_signal(signal.SIGTERM)
+    assert supervisor.wait(30) == 0
+    assert yard.worker("cpu-0") is None

@@ -1,0 +1,136 @@
+"""Which failures speak against a device, for how long it is out of service, and what ends that."""
+
+from pathlib import Path
+
+import pytest
+
+from farm.agent.standing import Standing
+from farm.config import Settings, WorkerSettings
+from farm.engine.slots import Slot
+from farm.jobs.errors import FaultCode, JobFault
+
+SLOT = Slot("gpu-0", "GPU-aaaa")
+HARD = JobFault(FaultCode.DEVICE_FAULT, "CUDA error: an illegal instruction was encountered")
+
+
+class Clock:
+    now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def worker_settings(tmp_path: Path) -> Settings:
+    worker = WorkerSettings(strikes=3, quarantine_s=100.0, quarantine_max_s=300.0)
+    return Settings(state_dir=tmp_path, worker=worker)
+
+
+@pytest.fixture
+def standing(worker_settings: Settings, clock: Clock) -> Standing:
+    return Standing(worker_settings, SLOT, clock)
+
+
+def fail(standing: Standing, *jobs: str, fault: JobFault = HARD) -> bool:
+    """Whether the last of these jobs began a quarantine. A job is named tenant/number."""
+    began = [standing.strike(job, job.partition("/")[0], fault) is not None for job in jobs]
+    assert not any(began[:-1])
+    return began[-1]
+
+
+def test_different_jobs_in_a_row_quarantine_the_device(standing: Standing, clock: Clock) -> None:
+    assert not fail(standing, "a/1", "a/2")
+    assert not fail(standing, "a/1", "a/2", "a/2"), "one job counts once"
+    standing.rendered()
+    assert not fail(standing, "a/3", "a/4")
+    assert standing.quarantine() is None
+    assert fail(standing, "a/5")
+    quarantine = standing.quarantine()
+    assert quarantine
+    assert quarantine.until == clock.now + 100
+    assert "3 different jobs" in quarantine.reason
+    assert HARD.message in quarantine.reason
+    assert not fail(standing, "a/6"), "it has begun already"
+
+
+@pytest.mark.parametrize("code", [FaultCode.INVALID_INPUT, FaultCode.STORAGE_FAILED, FaultCode.TOO_LONG])
+def test_what_is_not_the_devices_doing_does_not_count(standing: Standing, code: FaultCode) -> None:
+    assert not fail(standing, *[f"t{n}/{n}" for n in range(9)], fault=JobFault(code, ""))
+
+
+@pytest.mark.parametrize("code", [FaultCode.ENGINE_ERROR, FaultCode.OUT_OF_MEMORY])
+def test_one_tenants_ill_fated_batch_takes_no_device_away(standing: Standing, code: FaultCode) -> None:
+    fault = JobFault(code, "")
+    assert not fail(standing, *[f"a/{n}" for n in range(9)], fault=fault)
+    assert fail(standing, "b/1", fault=fault), "but when another tenant's job fails so, too"
+
+
+def test_each_quarantine_in_a_row_is_longer(standing: Standing, clock: Clock) -> None:
+    for turn, lasts_s in enumerate((100, 200, 300, 300)):
+        assert fail(standing, *[f"a/{turn}-{n}" for n in range(3)])
+        clock.now += lasts_s - 1
+        assert standing.quarantine()
+        clock.now += 1
+        assert standing.quarantine() is None
+        assert standing.suspects == ()
+    standing.rendered()
+    assert fail(standing, "a/1", "a/2", "a/3")
+    clock.now += 100
+    assert standing.quarantine() is None
+
+
+def test_jobs_that_fail_elsewhere_too_are_taken_back(standing: Standing, clock: Clock) -> None:
+    fail(standing, "a/1", "a/2")
+    standing.acquit(["a/1"])
+    assert not fail(standing, "a/3")
+    assert fail(standing, "a/4")
+    standing.acquit(["b/1"])
+    assert standing.quarantine()
+    standing.acquit(["a/2"])
+    assert standing.quarantine() is None
+    assert fail(standing, "a/5")
+    quarantine = standing.quarantine()
+    assert quarantine
+    assert quarantine.until == clock.now + 100, "the one that never was does not make this one longer"
+
+
+def test_a_restart_forgets_nothing(worker_settings: Settings, standing: Standing, clock: Clock) -> None:
+    fail(standing, "a/1", "a/2")
+    reborn = Standing(worker_settings, SLOT, clock)
+    assert fail(reborn, "a/3")
+    assert Standing(worker_settings, SLOT, clock).quarantine() == reborn.quarantine()
+    # a late success does not end it, an operator does
+    reborn.rendered()
+    assert reborn.quarantine()
+    reborn.forgive()
+    assert Standing(worker_settings, SLOT, clock).quarantine() is None
+
+
+def test_another_device_in_the_same_place_begins_clean(worker_settings: Settings, clock: Clock) -> None:
+    fail(Standing(worker_settings, SLOT, clock), "a/1", "a/2", "a/3")
+    assert Standing(worker_settings, Slot("gpu-0", "GPU-bbbb"), clock).quarantine() is None
+    assert Standing(worker_settings, SLOT, clock).quarantine()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"device": "gpu-0=GPU-aaaa"}', '{"strikes": 5, "device": 1}'])
+def test_a_spoilt_record_is_no_record(worker_settings: Settings, standing: Standing, clock: Clock, text: str) -> None:
+    fail(standing, "a/1", "a/2", "a/3")
+    (worker_settings.state_dir / "standing" / "gpu-0.json").write_text(text)
+    assert Standing(worker_settings, SLOT, clock).quarantine() is None
+
+
+def test_a_clock_that_was_set_back_holds_nobody_for_years(standing: Standing, clock: Clock) -> None:
+    fail(standing, "a/1", "a/2", "a/3")
+    clock.now -= 10 * 365 * 86400
+    assert standing.quarantine() is None
+
+
+def test_zero_strikes_means_never(worker_settings: Settings, clock: Clock) -> None:
+    worker = worker_settings.worker.model_copy(update={"strikes": 0})
+    tolerant = Standing(worker_settings.model_copy(update={"worker": worker}), SLOT, clock)
+    assert not fail(tolerant, *[f"a/{n}" for n in range(9)])

@@ -32,6 +32,15 @@ def two_agents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
         yield farm.start(workers=2)
 
 
+@pytest.fixture(scope="session")
+def real_farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    """One worker that renders with the real pipelines on tiny weights. Modules that use it share the xdist group
+    `e2e-real`, so that there is one."""
+    settings = {"worker": {"engine": "farm.engine.child"}, "lease": {"stuck_s": 60.0, "cancel_grace_s": 30.0}}
+    with Farm(tmp_path_factory.mktemp("real"), settings) as farm:
+        yield farm.start()
+
+
 @pytest.fixture
 def farm(two_agents: Farm) -> Iterator[Farm]:
     """The module's farm at rest; afterwards the laws are checked over the jobs of the test."""

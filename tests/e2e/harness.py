@@ -282,7 +282,7 @@ class Farm:
 #: seconds instead of minutes, so that a test sees the end of a lease
 SHORT_CLOCKS: Mapping[str, Mapping[str, Any]] = {
     "redis": {"socket_timeout_s": 2.0, "connect_timeout_s": 1.0},
-    "gateway": {"processes": 2, "threads": 8},
+    "gateway": {"processes": 1, "threads": 8},
     "lease": {"seconds": 3.0, "stuck_s": 20.0, "cancel_grace_s": 2.0, "backoff_s": 0.2, "backoff_max_s": 1.0},
     "scheduling": {"reap_every_s": 0.5, "audit_every_s": 3.0, "permit_ttl_s": 2.0, "forget_every_s": 5.0},
     "intake": {"allow_networks": ["127.0.0.0/8"]},

@@ -19,17 +19,13 @@ from farm.jobs.states import TERMINAL, State
 from farm.wire import apixo, crun, kie, openai, wiro, wiro_task
 from farm.wire.report import Report
 
-pytestmark = pytest.mark.xdist_group("e2e-dialects")
+pytestmark = pytest.mark.xdist_group("e2e-real")
 
 
-@pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    settings = {
-        "worker": {"engine": "farm.engine.child"},
-        "lease": {"stuck_s": 60.0, "cancel_grace_s": 30.0},
-    }
-    with Farm(tmp_path_factory.mktemp("dialects"), settings) as one:
-        yield one.start()
+@pytest.fixture
+def farm(real_farm: Farm) -> Farm:
+    real_farm.acknowledged.clear()
+    return real_farm
 
 
 @pytest.fixture(scope="module")

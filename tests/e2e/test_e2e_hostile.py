@@ -1,6 +1,7 @@
 """A farm whose network lies: answers of the ledger are lost on their way, the broker falls silent without closing."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,8 @@ def test_lost_answers_of_the_ledger_change_nothing(tmp_path: Path) -> None:
     print(f"E2E_FLAKY={seed}:{LOST_ANSWERS}")
     with Farm(tmp_path, {"worker": {"devices": "cpu:2"}}, E2E_FLAKY=f"{seed}:{LOST_ANSWERS}") as farm:
         farm.start(workers=2)
-        good = [farm.submit("ok") for _ in range(12)]
+        with ThreadPoolExecutor(12) as users:
+            good = list(users.map(farm.submit, ["ok"] * 12))
         again = farm.submit("fault engine_error cured", max_attempts=10)
         bad = farm.submit("fault invalid_input")
         unwanted = farm.submit("hold never")

@@ -1,6 +1,6 @@
 """SIGKILL to each part in the middle of a render: every acknowledged job ends once, with one result that downloads."""
 
-import e2e_processes as processes
+import e2e_processes
 import pytest
 from harness import Farm
 
@@ -33,7 +33,7 @@ def test_a_job_outlives_what_renders_it(farm: Farm, part: str) -> None:
     agent, engine = farm.agent_at(job), farm.renders(job)[0][1]
 
     farm.kill(part, agent if part == "agent" else engine)
-    farm.wait(lambda: not processes.alive(engine), "the engine to end with its agent")
+    farm.wait(lambda: not e2e_processes.alive(engine), "the engine to end with its agent")
     farm.wait_render(job, times=2)
     farm.pull(part)
 
@@ -49,7 +49,7 @@ def test_no_agent_and_no_engine_outlives_the_supervisor(farm: Farm) -> None:
     assert len(below) == 4
 
     farm.kill("worker")
-    farm.wait(lambda: not any(map(processes.alive, below)), "agents and engines to end with their supervisor")
+    farm.wait(lambda: not any(map(e2e_processes.alive, below)), "agents and engines to end with their supervisor")
     farm.pull("worker")
 
     [ended] = farm.wait_over(job)
@@ -79,6 +79,23 @@ def test_redis_dies_under_a_commit(farm: Farm) -> None:
     farm.pull("commit")
     farm.wait(lambda: store.stat(video), "the upload")
     farm.kill("redis")
+
+    [ended] = farm.wait_over(job)
+    assert ended.state is State.SUCCEEDED
+
+
+def test_a_store_that_refuses_is_waited_for(farm: Farm) -> None:
+    job = farm.submit("hold refused")
+    farm.wait_render(job)
+    ledger, bucket = farm.ledger(), farm.state_dir / "s3" / farm.settings.s3.bucket
+
+    # a file where the bucket was: the server answers, and refuses
+    bucket.rename(bucket.with_name("elsewhere"))
+    bucket.touch()
+    farm.pull("refused")
+    farm.wait(lambda: ledger.find(job).phase == Phase.UPLOADING, "an upload that is refused")
+    bucket.unlink()
+    bucket.with_name("elsewhere").rename(bucket)
 
     [ended] = farm.wait_over(job)
     assert ended.state is State.SUCCEEDED
@@ -135,19 +152,20 @@ def test_an_engine_that_ignores_a_cancel_is_replaced(farm: Farm) -> None:
         client.jobs.cancel(job)
     [ended] = farm.wait_over(job)
     assert ended.state is State.CANCELLED
-    farm.wait(lambda: not processes.alive(engine), "the deaf engine to be killed")
+    farm.wait(lambda: not e2e_processes.alive(engine), "the deaf engine to be killed")
 
 
 def test_a_killed_farm_resumes_its_queue(farm: Farm) -> None:
     jobs = [farm.submit("hold killed") for _ in range(4)]
     farm.wait_render(jobs[0])
 
+    before = {process.pid for process in farm.processes()}
     farm.kill_up()
-    farm.wait(lambda: not farm.processes(), "everything to end with `wanfarm up`")
     farm.start(workers=2)
     farm.pull("killed")
 
     assert {job.state for job in farm.wait_over(*jobs)} == {State.SUCCEEDED}
+    farm.wait(lambda: not any(map(e2e_processes.alive, before)), "everything to end that the killed farm had started")
 
 
 def test_a_farm_stopped_in_good_order_resumes_its_queue(farm: Farm) -> None:

@@ -158,7 +158,9 @@ def test_soak(tmp_path: Path, soak_seed: int) -> None:
     dice = random.Random(f"pauses {soak_seed}")
     with BlackHole(free_port()) as hole:
         settings = {
-            "worker": {"devices": "cpu:2"},
+            # so many faults look like a bad device, which shall be back before the end
+            "worker": {"devices": "cpu:2", "quarantine_s": 2.0, "quarantine_max_s": 4.0},
+            "gateway": {"processes": 2},
             "embedded": {"redis_port": hole.target},
             "redis": {"broker_url": f"redis://127.0.0.1:{hole.port}/1"},
             "lease": MANY_TRIES,

@@ -18,25 +18,17 @@ from PIL import Image
 from farm.jobs.states import Phase, State
 from models.output import read_recipe
 
-pytestmark = pytest.mark.xdist_group("e2e-stranger")
+pytestmark = pytest.mark.xdist_group("e2e-real")
 SHOT: dict[str, Any] = {"width": 128, "height": 64, "frames": 9, "fps": 12, "steps": 3, "seed": 7}
 T2V, I2V = "wan2.2-t2v-a14b-tiny", "wan2.2-ti2v-5b-tiny"
 
 
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    """One worker that renders with the real pipelines on tiny weights."""
-    settings = {"worker": {"engine": "farm.engine.child"}, "lease": {"stuck_s": 60.0, "cancel_grace_s": 30.0}}
-    with Farm(tmp_path_factory.mktemp("real"), settings) as farm:
-        yield farm.start()
-
-
 @pytest.fixture
-def farm(real: Farm) -> Iterator[Farm]:
-    real.acknowledged.clear()
-    yield real
-    real.settle()
-    audit_end(real)
+def farm(real_farm: Farm) -> Iterator[Farm]:
+    real_farm.acknowledged.clear()
+    yield real_farm
+    real_farm.settle()
+    audit_end(real_farm)
 
 
 @pytest.fixture

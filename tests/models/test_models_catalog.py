@@ -1,0 +1,87 @@
+"""The catalog: every entry settles by itself, sizes follow Wan's rule, work is what torch's own counter says."""
+
+from typing import Any
+
+import pytest
+
+from models import catalog
+from models.catalog import ShapeError
+
+A14B, TI2V = catalog.get("wan2.2-t2v-a14b"), catalog.get("wan2.2-ti2v-5b")
+
+
+@pytest.mark.parametrize("model", list(catalog.MODELS.values()), ids=lambda model: model.id)
+def test_every_entry_is_whole(model: catalog.Model) -> None:
+    for task in model.tasks:
+        settled = catalog.settle(model, task, {})
+        assert settled.work_tflop > 0
+        assert task in model.pipeline
+        assert set(model.roles(task)) >= set(model.tasks[task])
+    if model.base is not None:
+        assert catalog.get(model.base).weights.tiny == model.weights.tiny
+    if model.sigmas is not None:
+        assert model.limits.min_steps == model.limits.max_steps == len(model.sigmas)
+    for word in model.resolutions:
+        for aspect in (16 / 9, 1.0, 9 / 16):
+            width, height = catalog.size_for(model, word, aspect)
+            catalog.settle(model, next(iter(model.tasks)), {"width": width, "height": height})
+
+
+def test_lanes_are_told_apart() -> None:
+    lanes = [model.lane for model in catalog.MODELS.values()]
+    assert len(set(lanes)) == len(lanes)
+    assert catalog.lane_of(A14B, ("b", "a")) == catalog.lane_of(A14B, ("a", "b")) != A14B.lane
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "tflop"),
+    [(A14B, (832, 480, 81), 1678), (A14B, (1280, 720, 81), 6523), (TI2V, (1280, 704, 121), 517)],
+)
+def test_work_is_what_was_counted(model: catalog.Model, shape: tuple[int, int, int], tflop: float) -> None:
+    assert catalog.forward_tflop(model, *shape) == pytest.approx(tflop, rel=0.002)
+    width, height, frames = shape
+    guided = catalog.work_tflop(model, width=width, height=height, frames=frames, steps=40, guidance=4.0)
+    alone = catalog.work_tflop(model, width=width, height=height, frames=frames, steps=40, guidance=1.0)
+    assert guided == 2 * alone == pytest.approx(80 * tflop, rel=0.002)
+
+
+def test_sizes_by_word_and_aspect() -> None:
+    assert catalog.size_for(A14B, "480p", 832 / 480) == (832, 480)
+    assert catalog.size_for(A14B, "720P", 16 / 9) == (1280, 720)
+    assert catalog.size_for(A14B, "480p", 1.0) == (624, 624)
+    assert catalog.size_for(TI2V, "720p", 9 / 16) == (704, 1280)
+    with pytest.raises(ShapeError, match="480p, 580p, 720p"):
+        catalog.size_for(A14B, "4k", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "field", "says"),
+    [
+        (A14B, {"frames": 80}, "frames", "nearest: 77 or 81"),
+        (A14B, {"width": 830}, "width", "nearest: 816 or 832"),
+        (A14B, {"width": 1920, "height": 1088}, "width", "pixels"),
+        (A14B, {"guidance": 1.0, "guidance_2": 3.0}, "guidance_2", "no effect"),
+        (TI2V, {"guidance_2": 3.0}, "guidance_2", "one expert"),
+        (TI2V, {"height": 720}, "height", "multiple of 32"),
+        (catalog.get("wan2.2-t2v-a14b-4step"), {"steps": 8}, "steps", "not 4"),
+        (catalog.get("wan2.2-t2v-a14b-4step"), {"guidance": 3.0}, "guidance", "between 0 and 1"),
+        (catalog.get("wan2.2-animate-14b"), {"frames": 1}, "frames", "between 2"),
+    ],
+)
+def test_what_is_refused_says_what_would_do(model: catalog.Model, asked: dict[str, Any], field: str, says: str) -> None:
+    with pytest.raises(ShapeError, match=says) as caught:
+        catalog.settle(model, next(iter(model.tasks)), asked)
+    assert caught.value.field == field
+
+
+def test_without_guidance_the_second_is_none_either() -> None:
+    """The pipelines look at the first alone: a recipe that told of the second would not tell the truth."""
+    assert catalog.settle(A14B, "t2v", {"guidance": 1.0}).guidance_2 == 1.0
+
+
+def test_an_animate_clip_may_have_any_length() -> None:
+    model = catalog.get("wan2.2-animate-14b")
+    assert catalog.settle(model, "animate", {"frames": 100}).frames == 100
+    assert catalog.segments_of(model, 77) == 1
+    assert catalog.segments_of(model, 78) == 2
+    assert catalog.segments_of(A14B, 161) == 1

@@ -176,6 +176,13 @@ class WorkerSettings(Section):
     #: a quarantined device is tried again after this long, doubled each time until it renders one
     quarantine_s: float = Field(default=600.0, gt=0)
     quarantine_max_s: float = Field(default=4 * 3600.0, gt=0)
+    #: agents serve their metrics on this port plus the number of their slot (gpu-2: + 2); 0: they do not.
+    #: One that is taken is replaced by a free one; workers tell theirs (`wanfarm workers --json`)
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    #: the same for the io worker
+    io_metrics_port: int = Field(default=0, ge=0, le=65535)
+    #: the address that both bind
+    metrics_host: str = "127.0.0.1"
     #: threads of the io worker (intake, webhooks)
     io_threads: int = 8
 

@@ -15,6 +15,7 @@ from celery import bootsteps
 
 from farm.celery_app import BEAT_QUEUE, PERMIT_TASK, make_app
 from farm.config import Settings, load
+from farm.exposition import serve_metrics
 from farm.io_tasks.desk import Desk
 from farm.io_tasks.house import House
 from farm.jobs.errors import Unavailable
@@ -102,8 +103,10 @@ class Presence(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def __init__(self, _worker: Any, **_: Any) -> None:
         self._stopped = threading.Event()
+        self._metrics: str | None = None
 
     def start(self, _worker: Any) -> None:
+        self._metrics = serve_metrics(settings.worker.metrics_host, settings.worker.io_metrics_port)
         threading.Thread(target=self._tell, name="presence", daemon=True).start()
 
     def stop(self, _worker: Any) -> None:
@@ -122,6 +125,7 @@ class Presence(bootsteps.StartStopStep):  # type: ignore[misc]
                 "device": "io",
                 "state": "idle",
                 "pool": INTAKE_POOL,
+                "metrics": self._metrics,
                 "pid": os.getpid(),
                 "host": socket.gethostname(),
                 "torch_loaded": "torch" in sys.modules,

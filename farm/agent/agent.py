@@ -22,6 +22,7 @@ from farm.agent.engine_room import EngineRoom
 from farm.agent.standing import Quarantine, Standing
 from farm.config import Settings
 from farm.engine.slots import Slot
+from farm.exposition import serve_metrics
 from farm.jobs.errors import JobFault, Unavailable
 from farm.jobs.job import Claim, Job
 from farm.jobs.states import State
@@ -86,6 +87,7 @@ class Agent:
         self._permit_heard = time.monotonic()
         self._deaf_since: float | None = None
         self._parting: str | None = None
+        self._metrics: str | None = None
 
     # --- life
 
@@ -94,6 +96,9 @@ class Agent:
         are the reaper's; their files are removed here."""
         shutil.rmtree(self._bench.scratch, ignore_errors=True)
         self._bench.scratch.mkdir(parents=True)
+        worker = self._settings.worker
+        port = worker.metrics_port and worker.metrics_port + self.slot.number
+        self._metrics = serve_metrics(worker.metrics_host, port)
         threading.Thread(target=self._be_present, name="presence", daemon=True).start()
         self._sit_out()
         self.room.open()
@@ -318,6 +323,7 @@ class Agent:
             "job": held[0].job.id if held else None,
             "phase": held[0].phase if held else None,
             "models": self.room.facts.get("models", []),
+            "metrics": self._metrics,
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "torch_loaded": "torch" in sys.modules,

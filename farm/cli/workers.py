@@ -1,23 +1,53 @@
-"""`wanfarm workers`: who renders, for operators."""
+"""`wanfarm workers`: who renders, for operators; and the device that is given another chance."""
+
+from typing import Any
 
 import click
 
-from farm.cli.session import Session, asks_the_farm
+from farm.cli.ledger_here import farm_here
+from farm.cli.session import Session, asks_the_farm, runs_here
+
+_COLUMNS = ("worker", "pool", "state", "device", "lane", "job")
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @asks_the_farm
 def workers(session: Session) -> None:
     """List the live workers: device, what is loaded, what they do. Needs an operator's key."""
+    if click.get_current_context().invoked_subcommand is not None:
+        return
     with session.client(admin=True) as client:
         found = client.workers()
     if session.out.as_json:
         session.out.document(found)
         return
-    columns = ("worker", "pool", "state", "device", "lane", "job")
     session.out.table(
-        columns, [[_cell(worker.get(name)) for name in columns] for worker in found], empty="no worker is alive"
+        _COLUMNS, [[_cell(worker.get(name)) for name in _COLUMNS] for worker in found], empty="no worker is alive"
     )
+    for worker in found:
+        if why := worker.get("reason"):
+            until = f" until {worker['until']}" if worker.get("until") else ""
+            session.out.line(f"{worker['worker']} is {worker.get('state')}{until}: {why}")
+
+
+@workers.command("forgive")
+@click.argument("worker")
+@runs_here
+def forgive(session: Session, worker: str) -> None:
+    """Lift the quarantine of a worker (its name as `wanfarm workers` shows it)."""
+    from farm.jobs.errors import Conflict, NotFound
+
+    with farm_here(session) as here:
+        found: dict[str, dict[str, Any]] = {str(one["worker"]): one for one in here.ledger.workers()}
+        if worker not in found:
+            raise NotFound(f"no live worker {worker!r}; see wanfarm workers")
+        if found[worker].get("state") != "quarantined":
+            raise Conflict(f"{worker} is not quarantined")
+        here.ledger.forgive(worker)
+    if session.out.as_json:
+        session.out.document({"forgiven": worker})
+    else:
+        session.out.say(f"{worker} is told; it works again in a moment")
 
 
 def _cell(value: object) -> object:

@@ -34,6 +34,10 @@ class Slot:
         return "cpu" if self.visible is None else "cuda"
 
     @property
+    def number(self) -> int:
+        return int(self.name.rpartition("-")[2])
+
+    @property
     def environment(self) -> dict[str, str]:
         """What must be set before a process that may use CUDA starts."""
         return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": self.visible or ""}

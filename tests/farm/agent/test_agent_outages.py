@@ -176,6 +176,7 @@ def test_an_agent_without_an_engine_ends_and_claims_nothing(
         agent = yard.agent(ready=False)
         job = yard.submit("ok")
         agent.wait_state("starting")
+        wait_until(lambda: "exited with status 1" in agent.facts().get("reason", ""), what="the reason to be told")
         assert yard.job(job).state == State.QUEUED
         os.kill(agent.pid, signal.SIGTERM)
         assert agent.process.wait(30) == 0

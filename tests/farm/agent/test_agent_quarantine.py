@@ -2,6 +2,7 @@
 
 import os
 import signal
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from farm.agent.supervisor import EX_QUARANTINED
 from farm.config import Settings
+from farm.embedded.ports import free_port
 from farm.jobs.states import State
 from tests.conftest import wait_until
 from tests.farm.agent.yard import Yard, changed, children, yard_on
@@ -19,7 +21,7 @@ pytestmark = pytest.mark.xdist_group("agent_quarantine")
 @pytest.fixture(scope="module")
 def yard(yard_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
     folder = tmp_path_factory.mktemp("bad")
-    with yard_on(changed(yard_settings, folder, worker={"strikes": 2}), folder) as yard:
+    with yard_on(changed(yard_settings, folder, worker={"strikes": 2, "metrics_port": free_port()}), folder) as yard:
         yield yard
 
 
@@ -40,6 +42,9 @@ def test_one_bad_device_of_two_costs_no_job(yard: Yard) -> None:
         assert (job.state, job.attempt) == (State.FAILED, 2)
     for agent in (bad, good):
         agent.wait_state("idle")
+    pages = [urllib.request.urlopen(f"http://{agent.facts()['metrics']}/metrics").read() for agent in (bad, good)]
+    assert all(b"wanfarm_device_quarantined 0.0" in page for page in pages)
+    assert any(b'wanfarm_device_strikes_total{code="device_fault"}' in page for page in pages)
     # one attempt may be lost to the bad device, and no more
     for job in yard.submit_many(["on:cpu-0:poisoned"] * 8, max_attempts=2):
         assert str(yard.committed(job).worker).endswith("cpu-1")

@@ -5,6 +5,7 @@ import io
 import signal
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from farm.config import IntakeSettings, Settings
+from farm.embedded.ports import free_port
 from farm.io_tasks.house import House
 from farm.jobs.spec import InputRef
 from farm.jobs.states import State
@@ -51,6 +53,7 @@ def io_yard(yard_settings: Settings) -> Iterator[Yard]:
     """A yard in which nobody but beat and the io worker keeps house."""
     settings = yard_settings.model_copy(
         update={
+            "worker": yard_settings.worker.model_copy(update={"io_metrics_port": free_port()}),
             "intake": IntakeSettings(allow_networks=("127.0.0.0/8",)),
             "scheduling": yard_settings.scheduling.model_copy(update={"reap_every_s": 0.5, "audit_every_s": 0.5}),
         }
@@ -69,6 +72,14 @@ def io_yard(yard_settings: Settings) -> Iterator[Yard]:
 
 def present(yard: Yard) -> dict[str, object] | None:
     return next((one for one in yard.ledger.workers() if one["pool"] == INTAKE_POOL), None)
+
+
+def test_the_io_worker_serves_its_metrics(io_yard: Yard) -> None:
+    told = present(io_yard)
+    assert told
+    assert told["metrics"] == f"127.0.0.1:{io_yard.settings.worker.io_metrics_port}"
+    with urllib.request.urlopen(f"http://{told['metrics']}/metrics") as page:
+        assert b"wanfarm_reaped_total" in page.read()
 
 
 def test_inputs_are_taken_in_before_any_engine_sees_the_job(io_yard: Yard, pictures: str) -> None:

@@ -168,4 +168,8 @@ def test_models_workers_and_the_environment(wanfarm: Wanfarm, gateway: Gateway) 
     with gateway.client("ops", role=Role.ADMIN) as operator:
         key = operator.key
     assert wanfarm("workers", "--key", key).ok().out.splitlines()[1].startswith("hand")
+    bad = {"state": "quarantined", "reason": "3 jobs failed", "until": "2030-01-01T00:00:00Z"}
+    gateway.parts.ledger.worker_seen("host/gpu-7", "default", bad, ttl_s=60, slots=0)
+    shown = wanfarm("workers", "--key", key).ok().out.splitlines()
+    assert shown[-1] == "host/gpu-7 is quarantined until 2030-01-01T00:00:00Z: 3 jobs failed"
     assert wanfarm("config", "env").ok().out.startswith("export WANFARM_URL=http://127.0.0.1:")

@@ -14,6 +14,7 @@ from redis import Redis
 from farm.cli.entry import COMMANDS, wanfarm
 from farm.cli.example import example
 from farm.config import Settings
+from farm.ledger import Ledger
 from tests.farm.cli.cli_run import run
 
 ROOT = Path(__file__).parents[3]
@@ -181,3 +182,15 @@ def test_a_defect_is_one_line_and_a_trace_for_who_asks(monkeypatch: pytest.Monke
     monkeypatch.setenv("WANFARM_DEBUG", "1")
     with pytest.raises(KeyError):
         run("config", "example")
+
+
+def test_a_quarantine_is_lifted(settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANFARM_REDIS__LEDGER_URL", settings.redis.ledger_url)
+    ledger = Ledger(redis, settings)
+    ledger.worker_seen("host/gpu-0", "default", {"state": "quarantined"}, ttl_s=60, slots=0)
+    ledger.worker_seen("host/gpu-1", "default", {"state": "idle"}, ttl_s=60)
+    assert run("workers", "forgive", "host/gpu-0", "--json").document == {"forgiven": "host/gpu-0"}
+    assert ledger.forgiven("host/gpu-0")
+    assert "not quarantined" in run("workers", "forgive", "host/gpu-1").err
+    assert "no live worker" in run("workers", "forgive", "gpu-0").err
+    assert not ledger.forgiven("host/gpu-1")

@@ -1,0 +1,24 @@
+"""The page of a worker process that Prometheus reads. Knows nothing of what is counted."""
+
+import logging
+from contextlib import suppress
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import start_http_server
+
+log = logging.getLogger(__name__)
+
+
+def serve_metrics(host: str, port: int) -> str | None:
+    """Serve this process' metrics from a thread until it ends; "host:port", or None when `port` is 0. A port that is
+    taken (by another farm, by an agent that has not quite ended) is replaced by a free one: work goes on, and workers
+    tell where they listen. Raises OSError for a host that is not this machine's."""
+    if not port:
+        return None
+    server: WSGIServer | None = None
+    with suppress(OSError):
+        server, _ = start_http_server(port, host)
+    if server is None:
+        server, _ = start_http_server(0, host)
+        log.warning("port %d is taken; metrics are on %d", port, server.server_port)
+    return f"{host}:{server.server_port}"

@@ -214,6 +214,7 @@ def _quiet() -> None:
 
     denoise.tqdm = partial(denoise.tqdm, disable=True)
     warnings.filterwarnings("ignore", "flex_attention called without torch.compile")
+    warnings.filterwarnings("ignore", "_compile flag on create_block_mask")
 
 
 def _eager_on_cpu(device: Any) -> AbstractContextManager[Any]:

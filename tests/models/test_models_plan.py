@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from model_parts import I2V, T2V, TI2V, Render, film, request_for
+from model_parts import I2V, T2V, TI2V, Render, film, moving, request_for
 
 from models import catalog
 from models.memory import Limits
@@ -138,12 +138,11 @@ def test_a_plan_serves_all_tasks_of_a_model(models_dir: Path, render: Render, pi
 def test_animate_in_every_place(
     models_dir: Path, render: Render, picture: Path, tmp_path: Path, model: str, where: Where
 ) -> None:
-    clip = film(tmp_path / "clip.mp4", 5, 25)
-    wanted: dict[str, Any] = {
-        "inputs": {"image": str(picture), "video": str(clip)},
-        "guidance": 1.0,
-        "guidance_2": None,
-    }
+    inputs = {"image": str(picture), "video": str(film(tmp_path / "clip.mp4", 5, 25))}
+    if "animate-2" not in model:
+        for role in ("pose_video", "face_video"):
+            inputs[role] = str(moving(tmp_path / f"{role}.mkv", 5, 64, 64, 25))
+    wanted: dict[str, Any] = {"inputs": inputs, "guidance": 1.0, "guidance_2": None, "steps": 2}
     tight = placed(models_dir, model, where)
     made = tight.render(request_for(tmp_path / "o", model, "animate", **wanted), lambda _: None, lambda: False)
     assert made.recipe["plan"] == where
@@ -180,18 +179,22 @@ def tight_once(models_dir: Path, model: str, where: Where) -> Renderer:
 
 def test_a_loaded_model_moves_when_a_bigger_job_comes_and_is_left_so(models_dir: Path, tmp_path: Path) -> None:
     """What fits decides, job by job; a smaller job after a big one does not cost a reload."""
-    small, big = (64, 64, 9), (160, 160, 25)
+    small, big = (48, 48, 5), (112, 112, 13)
     entry = catalog.get(T2V)
     least = max(
         needs(entry, *big, Plan(Where.STREAMED, tiled=True)).device_bytes, needs(entry, *small, Plan()).device_bytes
     )
     tight = Renderer(models_dir, "cpu", limits=Limits(least / 0.94 * 1.0001))
     assert choose(entry, *small, Room(least / 0.94)) != choose(entry, *big, Room(least / 0.94 * 1.0001))
-    first = tight.render(request_for(tmp_path / "a"), lambda _: None, lambda: False).recipe
-    wide = request_for(tmp_path / "b", width=160, height=160, frames=25, steps=1)
+    first = tight.render(
+        request_for(tmp_path / "a", width=48, height=48, frames=5), lambda _: None, lambda: False
+    ).recipe
+    wide = request_for(tmp_path / "b", width=112, height=112, frames=13, steps=1)
     second = tight.render(wide, lambda _: None, lambda: False).recipe
     loaded = tight._loaded
-    third = tight.render(request_for(tmp_path / "c"), lambda _: None, lambda: False).recipe
+    third = tight.render(
+        request_for(tmp_path / "c", width=48, height=48, frames=5), lambda _: None, lambda: False
+    ).recipe
     assert first["plan"] == "resident"
     assert second["plan"] != "resident"
     assert tight._loaded is loaded

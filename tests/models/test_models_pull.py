@@ -154,7 +154,8 @@ def test_pull_fetches_what_is_needed_and_locks_the_commit(hub: Hub, tmp_path: Pa
     assert not [line for line in hub.asked if line.startswith("GET") and "/resolve/" in line]
 
 
-def test_pull_goes_on_where_it_broke_off(hub: Hub, tmp_path: Path) -> None:
+def test_pull_goes_on_where_it_broke_off(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 10_000)  # tiny files, tiny pieces
     name = "transformer/diffusion_pytorch_model.safetensors"
     hub.breaks[name] = 50_000
     folder = weights.pull(REAL, tmp_path, None, lambda _: None)

@@ -1,6 +1,7 @@
 """Real parts for the tests: a Redis and an S3 server per test process, started from the same code as the farm's."""
 
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -15,6 +16,11 @@ from redis import Redis
 from farm.config import RedisSettings, S3Settings, Settings
 from farm.embedded import redis_part, s3_part
 from farm.embedded.ports import free_port
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # a shell starts its background jobs deaf to SIGINT, and children inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(hookwrapper=True)

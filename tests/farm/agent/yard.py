@@ -191,9 +191,15 @@ class AgentProcess:
 
     @property
     def engine(self) -> int:
-        """pid of its engine, the only child."""
-        (engine,) = [child for child in children(self.pid) if not gone(child)]
-        return engine
+        """pid of its engine, the only child; one that is being replaced is waited for."""
+        alive: list[int] = []
+
+        def one() -> bool:
+            alive[:] = [child for child in children(self.pid) if not gone(child)]
+            return len(alive) == 1
+
+        wait_until(one, what=f"agent {self.slot} to have one engine")
+        return alive[0]
 
 
 def _kill(pid: int) -> None:

@@ -17,7 +17,6 @@ from farm.config import RedisSettings, S3Settings, Settings
 from farm.embedded import redis_part, s3_part
 from farm.embedded.ports import free_port
 
-
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a shell starts its background jobs deaf to SIGINT, and children inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)

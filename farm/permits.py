@@ -8,7 +8,8 @@ import logging
 import time
 from collections.abc import Sequence
 
-from kombu.exceptions import OperationalError
+from kombu.exceptions import LimitExceeded, OperationalError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from farm.celery_app import PERMIT_TASK, make_app, pool_queue
 from farm.config import Settings
@@ -19,8 +20,6 @@ log = logging.getLogger(__name__)
 
 #: with a silent broker. A request waits for this, and the job is safe already
 PATIENCE_S = 1.5
-#: a publish that takes longer than this before it fails has met a silent broker, not an absent one
-_SLOW_S = 0.5
 
 
 class Permits:
@@ -45,10 +44,10 @@ class Permits:
                     self._send(permit, producer)
                     sent += 1
         except Exception as error:  # noqa: BLE001 - whatever the broker does, the caller's job is safe in the ledger
-            took_s = time.monotonic() - began
-            if took_s > _SLOW_S:
+            if _silent(error):
                 # a silent broker costs every caller its timeouts: be silent too for as long as that took
-                self._quiet_until = time.monotonic() + took_s
+                now = time.monotonic()
+                self._quiet_until = now + (now - began)
             self._count_lost(permits[sent:])
             log.warning("could not publish %d permits: %s: %s", len(permits) - sent, type(error).__name__, error)
         return sent
@@ -64,11 +63,10 @@ class Permits:
                 ignore_result=True,
             )
 
-        began = time.monotonic()
         try:
             send()
-        except (OperationalError, OSError):
-            if time.monotonic() - began > _SLOW_S:
+        except (OperationalError, OSError) as error:
+            if _silent(error):
                 raise
             # a pooled connection from before a broker restart fails at once; a fresh one will do
             send()
@@ -77,3 +75,13 @@ class Permits:
     def _count_lost(self, permits: Sequence[Permit]) -> None:
         for permit in permits:
             PERMITS.labels(permit.pool, "failed").inc()
+
+
+def _silent(error: BaseException) -> bool:
+    """Whether a timeout is behind it: nothing answers, while an absent broker refuses at once."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, TimeoutError | RedisTimeoutError | LimitExceeded):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False

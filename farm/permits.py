@@ -6,7 +6,7 @@ counted and forgotten: by then the ledger has the job.
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from kombu.exceptions import LimitExceeded, OperationalError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -25,7 +25,8 @@ PATIENCE_S = 1.5
 class Permits:
     """The way from a ledger call to the workers' queues. One per process; any thread may publish."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._app = make_app(settings, "permits", patience_s=PATIENCE_S)
         self._quiet_until = 0.0
 
@@ -33,8 +34,7 @@ class Permits:
         """How many were handed to the broker. Never raises, and takes a socket timeout or two at the worst."""
         if not permits:
             return 0
-        began = time.monotonic()
-        if began < self._quiet_until:
+        if self._clock() < self._quiet_until:
             self._count_lost(permits)
             return 0
         sent = 0
@@ -45,9 +45,8 @@ class Permits:
                     sent += 1
         except Exception as error:  # noqa: BLE001 - whatever the broker does, the caller's job is safe in the ledger
             if _silent(error):
-                # a silent broker costs every caller its timeouts: be silent too for as long as that took
-                now = time.monotonic()
-                self._quiet_until = now + (now - began)
+                # a silent broker costs every caller its timeouts: be silent too for as long
+                self._quiet_until = self._clock() + PATIENCE_S
             self._count_lost(permits[sent:])
             log.warning("could not publish %d permits: %s: %s", len(permits) - sent, type(error).__name__, error)
         return sent

@@ -22,6 +22,8 @@ class BlackHole:
         self._open: set[socket.socket] = set()
         self._swallowing = False
         self._closed = False
+        #: connections that were ever made to it
+        self.dialled = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def swallow(self) -> None:
@@ -51,6 +53,7 @@ class BlackHole:
                 near, _ = self._server.accept()
             except OSError:
                 return
+            self.dialled += 1
             threading.Thread(target=self._forward, args=(near,), daemon=True).start()
 
     def _forward(self, near: socket.socket) -> None:

@@ -146,7 +146,9 @@ def _ledger_faults(farm: Farm) -> list[str]:
         if cursor is None:
             break
     faults += [f"drift of {name}: {count}" for name, count in drift.items() if count]
-    return faults
+    # what the farm's own audit had found and mended meanwhile was wrong too
+    told = (farm.state_dir / "logs" / "io.log").read_text(errors="replace").splitlines()
+    return faults + [line for line in told if "the audit mended" in line]
 
 
 def _pattern(farm: Farm, name: str) -> str:

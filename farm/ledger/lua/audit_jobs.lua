@@ -35,8 +35,8 @@ local function places(job, pool)
     redis.call('ZSCORE', Key.leases(pool), job.id)
 end
 
--- A job stands nowhere in a pool that it is not in now.
-local function check_absent(job, pool)
+-- A job that does not wait in a pool is neither queued nor delayed there. Answers its lease, if it has one.
+local function check_not_waiting(job, pool)
   local queued, delayed, leased = places(job, pool)
   if queued then
     queue_remove(pool, job.tenant, job.id)
@@ -46,7 +46,12 @@ local function check_absent(job, pool)
     redis.call('ZREM', Key.delayed(pool), job.id)
     note('delayed')
   end
-  if leased then
+  return leased
+end
+
+-- A job stands nowhere in a pool that it is not in now.
+local function check_absent(job, pool)
+  if check_not_waiting(job, pool) then
     redis.call('ZREM', Key.leases(pool), job.id)
     note('lease')
   end
@@ -80,16 +85,7 @@ local function check_waiting(job, pool)
 end
 
 local function check_running(job, pool)
-  local queued, delayed, leased = places(job, pool)
-  if queued then
-    queue_remove(pool, job.tenant, job.id)
-    note('queue')
-  end
-  if delayed then
-    redis.call('ZREM', Key.delayed(pool), job.id)
-    note('delayed')
-  end
-  if not leased then
+  if not check_not_waiting(job, pool) then
     redis.call('ZADD', Key.leases(pool), NOW + Setting.LEASE_MS, job.id)
     note('lease')
   end

@@ -1,33 +1,73 @@
-"""Which results are signed, by whose certificate: settings and a tenant in, models.signing does it."""
+"""Which results are signed, by whose certificate: settings and a tenant's record in, models.signing does it."""
 
 import logging
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from farm.config import ProvenanceSettings
-from farm.jobs.errors import FaultCode, JobFault
+from farm.jobs.errors import FaultCode, JobFault, Unavailable
+from farm.tenants import Tenants
 from models import signing
 from models.request import RenderFault, RenderResult
 from models.signing import Credentials, Policy
 
 log = logging.getLogger(__name__)
 
-
-def policy_of(settings: ProvenanceSettings, tenant: str) -> Policy:
-    return settings.tenants.get(tenant, settings.policy)
+_PAUSE_S, _PAUSE_MAX_S = 0.1, 2.0
 
 
-def sign(settings: ProvenanceSettings, tenant: str, result: RenderResult) -> None:
-    """Sign the result's video in place as the tenant's policy says; what may go unsigned and does is logged.
+class Policies:
+    """What each tenant wants: its record's word, else the settings'. Threads may share one."""
+
+    def __init__(self, settings: ProvenanceSettings, tenants: Tenants) -> None:
+        self._settings, self._tenants = settings, tenants
+
+    def of(self, tenant_id: str) -> Policy:
+        """Raises Unavailable when the record cannot be read: then nobody knows that it is off."""
+        tenant = self._tenants.get(tenant_id)
+        if tenant is not None and tenant.provenance is not None:
+            return tenant.provenance
+        return self._settings.tenants.get(tenant_id, self._settings.policy)
+
+    def wait_for(self, tenant_id: str, check: Callable[[], None]) -> Policy:
+        """`of`, asked until it answers; `check` is called in between and may raise.
+
+        JobFault provenance_required when results must be signed and there is nothing to sign them with: better before
+        a render than after it.
+        """
+        pause_s = _PAUSE_S
+        while True:
+            try:
+                policy = self.of(tenant_id)
+                break
+            except Unavailable:
+                check()
+                time.sleep(pause_s)  # Redis says nothing when it is back
+                pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+        if policy is Policy.REQUIRED and _credentials(self._settings) is None:
+            log.error("results of tenant %s must be signed, but no certificate is configured", tenant_id)
+            raise JobFault(
+                FaultCode.PROVENANCE_REQUIRED, "the result must carry content credentials; this farm has none"
+            )
+        return policy
+
+
+def sign(settings: ProvenanceSettings, policy: Policy, result: RenderResult) -> None:
+    """Sign the result's video in place as the policy says; what may go unsigned and does is logged.
 
     JobFault provenance_required when it must be signed and cannot.
     """
-    credentials = None
-    if settings.certificate is not None and settings.key is not None:
-        credentials = Credentials(settings.certificate, settings.key, settings.algorithm, settings.timestamp_url)
     try:
-        unsigned = signing.follow(policy_of(settings, tenant), credentials, Path(result.video), result.recipe)
+        unsigned = signing.follow(policy, _credentials(settings), Path(result.video), result.recipe)
     except RenderFault as fault:
         log.error("a result could not be signed: %s", fault.__cause__)
         raise JobFault(FaultCode(fault.code), fault.message) from fault
     if unsigned is not None:
         log.warning("a result goes out unsigned: %s", unsigned)
+
+
+def _credentials(settings: ProvenanceSettings) -> Credentials | None:
+    if settings.certificate is None or settings.key is None:
+        return None
+    return Credentials(settings.certificate, settings.key, settings.algorithm, settings.timestamp_url)

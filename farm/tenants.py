@@ -23,6 +23,7 @@ from redis import Redis
 from farm.config import Settings
 from farm.jobs.errors import Conflict, InvalidRequest, NotFound
 from farm.ledger.connection import mapped
+from models.signing import Policy
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 #: characters of the public key id (it finds the record) and of the secret behind it: 28 x log2(62) = 166 bits
@@ -45,7 +46,8 @@ class Role(StrEnum):
 @dataclass(frozen=True)
 class Tenant:
     """weight: share of GPU-seconds against other tenants. max_open: jobs not yet over at once. rate_per_minute,
-    rate_burst: admissions (a token bucket). None: no limit."""
+    rate_burst: admissions (a token bucket). None: no limit. provenance: whether its results are signed; None: as the
+    settings say."""
 
     id: str
     name: str
@@ -53,6 +55,7 @@ class Tenant:
     max_open: int | None = None
     rate_per_minute: float | None = None
     rate_burst: int | None = None
+    provenance: Policy | None = None
     created_ms: int = 0
 
 
@@ -126,7 +129,7 @@ class Tenants:
         return [tenant for tenant_id in ids if (tenant := self.get(tenant_id))]
 
     def set(self, tenant_id: str, **changes: Any) -> Tenant:
-        """Change name or limits; None removes a limit. A first request rate begins within gateway.key_cache_s.
+        """Change name, limits or provenance; None removes one. A first request rate begins within gateway.key_cache_s.
         Raises NotFound, InvalidRequest."""
         tenant = _checked(replace(self._existing(tenant_id), **_known(changes)))
         stored = _stored(tenant)
@@ -264,7 +267,7 @@ def _digest(text: str) -> str:
 
 
 def _known(limits: Mapping[str, Any]) -> Mapping[str, Any]:
-    allowed = {"name", "weight", "max_open", "rate_per_minute", "rate_burst"}
+    allowed = {"name", "weight", "max_open", "rate_per_minute", "rate_burst", "provenance"}
     if unknown := sorted(set(limits) - allowed):
         raise InvalidRequest(f"no such setting of a tenant; there are {', '.join(sorted(allowed))}", unknown[0])
     return limits
@@ -279,6 +282,8 @@ def _checked(tenant: Tenant) -> Tenant:
             raise InvalidRequest("at least 1", field)
         if value is not None and field != "rate_per_minute" and value != int(value):
             raise InvalidRequest("a whole number", field)
+    if tenant.provenance is not None and tenant.provenance not in set(Policy):
+        raise InvalidRequest(f"one of {', '.join(Policy)}", "provenance")
     return tenant
 
 
@@ -292,6 +297,7 @@ def _loaded(raw: Mapping[str, str]) -> Tenant:
         "max_open": int,
         "rate_per_minute": float,
         "rate_burst": int,
+        "provenance": Policy,
         "created_ms": int,
     }
     # the ledger may keep fields of its own in the same hash

@@ -30,7 +30,9 @@ from farm.leases import LeaseKeeper
 from farm.ledger import Ledger
 from farm.ledger.connection import connect
 from farm.permits import Permits
+from farm.provenance import Policies
 from farm.store import Store
+from farm.tenants import Tenants
 from monitoring.metrics import PERMITS, QUARANTINED
 
 log = logging.getLogger(__name__)
@@ -64,7 +66,8 @@ class Agent:
         self.worker = f"{socket.gethostname()}/{slot.name}"
         self._settings, self._on_useless, self._on_quarantine = settings, on_useless, on_quarantine
         self.standing = Standing(settings, slot)
-        self._ledger = Ledger(connect(settings.redis), settings)
+        redis = connect(settings.redis)
+        self._ledger = Ledger(redis, settings)
         self.room = EngineRoom(settings, slot)
         self._bench = Bench(
             settings=settings,
@@ -76,6 +79,7 @@ class Agent:
             leases=LeaseKeeper(self._ledger, settings.lease.seconds),
             scratch=settings.state_dir.absolute() / "scratch" / slot.name,
             standing=self.standing,
+            policies=Policies(settings.provenance, Tenants(redis, settings)),
             blame=self._blame,
         )
         self._held: set[Attempt] = set()

@@ -80,6 +80,8 @@ class Bench:
     #: one folder per attempt lies in it
     scratch: Path
     standing: Standing
+    #: whose results are signed
+    policies: provenance.Policies
     #: a job failed on the device
     blame: Callable[[Job, JobFault], None]
 
@@ -177,6 +179,8 @@ class Attempt(threading.Thread):
     def _prepare(self) -> RenderRequest:
         """The inputs on this disk, and the request that names them."""
         spec = self.job.spec
+        # asked before the render: a result must be uploaded also while Redis is away
+        self._policy = self._bench.policies.wait_for(self.job.tenant, self._check)
         inbox, out = self._folder / "in", self._folder / "out"
         inbox.mkdir(parents=True)
         out.mkdir()
@@ -301,7 +305,7 @@ class Attempt(threading.Thread):
         """Upload, verify, commit. Returns how it ended."""
         self._report(Phase.UPLOADING)
         began = time.monotonic()
-        provenance.sign(self._bench.settings.provenance, self.job.tenant, result)
+        provenance.sign(self._bench.settings.provenance, self._policy, result)
         keys = {name: self._upload(name, path) for name, path in _files(result).items()}
         UPLOAD_SECONDS.observe(time.monotonic() - began)
         artifacts = Artifacts(

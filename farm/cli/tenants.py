@@ -1,11 +1,17 @@
 """`wanfarm tenants`: who may use the farm, and for what share. Speaks to the farm's Redis, on the farm's machine."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from farm.cli.farm_redis import farm_tenants
 from farm.cli.session import Session, runs_here
+
+if TYPE_CHECKING:
+    from farm.tenants import Tenant
+
+#: the words of models.signing.Policy, which a command line does not load to print its help
+_POLICIES = ("off", "on", "required")
 
 
 def _limits(command: Any) -> Any:
@@ -35,15 +41,45 @@ def list_tenants(session: Session) -> None:
         session.out.document(listed)
         return
     session.out.table(
-        ["tenant", "name", ">weight", ">open at most", ">per minute"],
-        [[t.id, t.name, f"{t.weight:g}", t.max_open or "any", t.rate_per_minute or "any"] for t in listed],
+        ["tenant", "name", ">weight", ">open at most", ">per minute", "provenance"],
+        [_row(tenant) for tenant in listed],
         empty="no tenants; wanfarm tenants create ID",
     )
+
+
+def _row(tenant: "Tenant") -> list[object]:
+    limits = (tenant.max_open or "any", tenant.rate_per_minute or "any")
+    return [tenant.id, tenant.name, f"{tenant.weight:g}", *limits, tenant.provenance or "as the settings say"]
+
+
+@tenants.command("show")
+@click.argument("tenant")
+@runs_here
+def show_tenant(session: Session, tenant: str) -> None:
+    """Show one tenant: its share, its limits, whether its results are signed."""
+    from farm.jobs.errors import NotFound
+    from farm.provenance import Policies
+
+    with farm_tenants(session) as known:
+        found = known.get(tenant)
+        if found is None:
+            raise NotFound(f"no tenant {tenant!r}")
+        signed = Policies(session.farm_settings().provenance, known).of(tenant)
+    if session.out.as_json:
+        session.out.document(found)
+        return
+    burst = f", {found.rate_burst} at once" if found.rate_burst else ""
+    session.out.line(f"{found.id}: {found.name}")
+    session.out.line(f"weight {found.weight:g}")
+    session.out.line(f"open at most: {found.max_open or 'any number'}")
+    session.out.line(f"per minute: {found.rate_per_minute or 'any number'}{burst}")
+    session.out.line(f"provenance {signed}{'' if found.provenance else ', as the settings say'}")
 
 
 @tenants.command("create")
 @click.argument("tenant")
 @_limits
+@click.option("--provenance", type=click.Choice(_POLICIES), help="Whether its results are signed. Default: the farm's.")
 @runs_here
 def create_tenant(session: Session, tenant: str, name: str | None, **limits: Any) -> None:
     """Create a tenant, and a first API key for it."""
@@ -62,10 +98,17 @@ def create_tenant(session: Session, tenant: str, name: str | None, **limits: Any
 @click.argument("tenant")
 @_limits
 @click.option("--no-limits", is_flag=True, help="Remove every limit that is not given here.")
+@click.option(
+    "--provenance",
+    type=click.Choice([*_POLICIES, "default"]),
+    help="Whether its results are signed: off, on, required (an unsigned result is a failure), or as the settings say.",
+)
 @runs_here
-def set_tenant(session: Session, tenant: str, no_limits: bool, **limits: Any) -> None:
-    """Change a tenant's name, share or limits."""
+def set_tenant(session: Session, tenant: str, no_limits: bool, provenance: str | None, **limits: Any) -> None:
+    """Change a tenant's name, share, limits or provenance."""
     given = {field: value for field, value in limits.items() if value is not None}
+    if provenance is not None:
+        given["provenance"] = None if provenance == "default" else provenance
     if no_limits:
         given = {"max_open": None, "rate_per_minute": None, "rate_burst": None, **given}
     if not given:
@@ -76,3 +119,6 @@ def set_tenant(session: Session, tenant: str, no_limits: bool, **limits: Any) ->
         session.out.document(changed)
     else:
         session.out.say(f"tenant {tenant} is changed")
+    if changed.provenance == "required" and session.farm_settings().provenance.certificate is None:
+        # it may well be configured where the agents are, and only there
+        session.out.say("no certificate is configured here; agents without one will fail this tenant's jobs")

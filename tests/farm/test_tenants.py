@@ -1,5 +1,7 @@
 """Tenants and keys on a real Redis."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,9 +55,17 @@ def test_an_id_is_safe_in_keys_and_paths(tenants: Tenants, bad: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "limits", [{"weight": 0}, {"weight": float("nan")}, {"max_open": 0}, {"rate_burst": 1.5}, {"wieght": 2}]
+    "limits",
+    [
+        {"weight": 0},
+        {"weight": float("nan")},
+        {"max_open": 0},
+        {"rate_burst": 1.5},
+        {"wieght": 2},
+        {"provenance": "maybe"},
+    ],
 )
-def test_a_limit_that_means_nothing_is_refused(tenants: Tenants, limits: dict[str, float]) -> None:
+def test_a_limit_that_means_nothing_is_refused(tenants: Tenants, limits: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest) as refused:
         tenants.create("a", **limits)
     assert refused.value.field == next(iter(limits))

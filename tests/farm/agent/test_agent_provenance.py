@@ -1,4 +1,5 @@
-"""Whose results are signed: the tenant's policy, else the farm's; what must be signed and cannot is a failure."""
+"""Whose results are signed: the tenant's record, else the farm's settings; what must be signed and cannot is a failure;
+a record that cannot be read is waited for."""
 
 from pathlib import Path
 from typing import Any
@@ -6,13 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from redis import Redis
 
 from farm import provenance
-from farm.config import ProvenanceSettings
-from farm.jobs.errors import FaultCode, JobFault
+from farm.config import ProvenanceSettings, RedisSettings, Settings
+from farm.jobs.errors import FaultCode, JobFault, Unavailable
+from farm.ledger.connection import connect
+from farm.provenance import Policies
+from farm.tenants import Tenants
 from models import output, signing
 from models.request import RenderResult
 from models.signing import Policy
+from tests.e2e.blackhole import BlackHole
 from tests.models.certificates import chain
 
 
@@ -24,15 +30,67 @@ def result(tmp_path: Path) -> RenderResult:
     return RenderResult(str(tmp_path / "video.mp4"), "", "", recipe, 64, 64, 3, 8.0, {})
 
 
-def test_each_tenant_has_its_policy(tmp_path: Path, result: RenderResult) -> None:
+@pytest.fixture
+def tenants(redis: Redis, settings: Settings) -> Tenants:
+    return Tenants(redis, settings)
+
+
+def test_each_tenant_has_its_policy(tmp_path: Path, result: RenderResult, tenants: Tenants) -> None:
     credentials, _ = chain(tmp_path / "certificates")
     settings = ProvenanceSettings(tenants={"ada": Policy.ON}, certificate=credentials.certificate, key=credentials.key)
-    provenance.sign(settings, "bob", result)
+    policies = Policies(settings, tenants)
+    provenance.sign(settings, policies.of("bob"), result)
     assert signing.read(Path(result.video)) is None
-    provenance.sign(settings, "ada", result)
+    provenance.sign(settings, policies.of("ada"), result)
     seen = signing.read(Path(result.video))
     assert seen is not None
     assert seen.recipe == {"model": "m"}
+
+
+def test_the_tenants_record_comes_before_the_settings(tenants: Tenants) -> None:
+    policies = Policies(ProvenanceSettings(policy=Policy.ON, tenants={"ada": Policy.OFF}), tenants)
+    tenants.create("ada")
+    tenants.create("bob", provenance="off")
+    assert [policies.of(name) for name in ("ada", "bob", "nobody")] == [Policy.OFF, Policy.OFF, Policy.ON]
+    tenants.set("ada", provenance=Policy.REQUIRED)
+    assert policies.of("ada") is Policy.REQUIRED
+    tenants.set("ada", provenance=None)
+    assert policies.of("ada") is Policy.OFF
+
+
+def test_a_silent_redis_never_means_off(redis_port: int, redis_settings: RedisSettings, tenants: Tenants) -> None:
+    tenants.create("ada", provenance="on")
+    with BlackHole(redis_port) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}/0"
+        away = Settings(redis=redis_settings.model_copy(update={"ledger_url": url, "socket_timeout_s": 0.1}))
+        policies = Policies(ProvenanceSettings(), Tenants(connect(away.redis), away))
+        proxy.swallow()
+        with pytest.raises(Unavailable):
+            policies.of("ada")
+        asked = 0
+
+        def check() -> None:
+            nonlocal asked
+            asked += 1
+            if asked == 2:
+                proxy.heal()
+
+        assert policies.wait_for("ada", check) is Policy.ON
+        assert asked == 2
+        proxy.swallow()
+
+        def lost() -> None:
+            raise InterruptedError
+
+        with pytest.raises(InterruptedError):
+            policies.wait_for("ada", lost)
+
+
+def test_nothing_is_rendered_that_must_be_signed_and_cannot_be(tenants: Tenants) -> None:
+    tenants.create("ada", provenance="required")
+    with pytest.raises(JobFault) as fault:
+        Policies(ProvenanceSettings(), tenants).wait_for("ada", lambda: None)
+    assert fault.value.code == FaultCode.PROVENANCE_REQUIRED
 
 
 def test_what_must_be_signed_and_cannot_fails_for_good(tmp_path: Path, result: RenderResult) -> None:
@@ -41,7 +99,7 @@ def test_what_must_be_signed_and_cannot_fails_for_good(tmp_path: Path, result: R
         policy=Policy.REQUIRED, certificate=tmp_path / "empty.pem", key=tmp_path / "empty.pem"
     )
     with pytest.raises(JobFault) as fault:
-        provenance.sign(settings, "ada", result)
+        provenance.sign(settings, Policy.REQUIRED, result)
     assert fault.value.code == FaultCode.PROVENANCE_REQUIRED
     assert not fault.value.retryable
     assert str(tmp_path) not in fault.value.message

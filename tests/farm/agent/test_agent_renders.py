@@ -9,7 +9,9 @@ import pytest
 
 from farm.jobs.spec import InputRef
 from farm.jobs.states import State
+from farm.ledger.connection import connect
 from farm.store import input_key
+from farm.tenants import Tenants
 from tests.conftest import wait_until
 from tests.farm.agent.yard import TENANT, AgentProcess, Yard, children, gone
 
@@ -45,6 +47,20 @@ def test_the_agent_has_no_torch_and_tells_of_itself(yard: Yard, agent: AgentProc
     facts = agent.facts()
     assert facts["torch_loaded"] is False
     assert (facts["device"], facts["models"], facts["slot"]) == ("actions", ["actions"], "cpu-0")
+
+
+def test_what_its_tenant_wants_signed_does_not_go_out_unsigned(yard: Yard, agent: AgentProcess) -> None:
+    with connect(yard.settings.redis) as redis:
+        tenants = Tenants(redis, yard.settings)
+        tenants.create(TENANT, provenance="required")
+        try:
+            job = yard.wait_over(yard.submit("ok"))
+        finally:
+            tenants.set(TENANT, provenance=None)
+    # the yard has no certificate: found out before anything is rendered, and not tried again
+    assert (job.state, job.error_code, job.attempt) == (State.FAILED, "provenance_required", 1)
+    assert not yard.objects(job.id)
+    yard.committed(yard.submit("ok"))
 
 
 def test_inputs_are_on_the_workers_disk(yard: Yard, agent: AgentProcess) -> None:

@@ -135,6 +135,17 @@ def test_tenants_and_keys(settings: Settings, redis: Redis, monkeypatch: pytest.
     listed = run("tenants", "list", "--json").document
     assert [(t["id"], t["name"], t["max_open"]) for t in listed] == [("studio-a", "Studio A", None)]
     assert "Studio A" in run("tenants", "list").ok().out
+    assert listed[0]["provenance"] is None
+    # signing is possible where the agents are, and only they know
+    wanted = run("tenants", "set", "studio-a", "--provenance", "required").ok()
+    assert "no certificate is configured here" in wanted.err
+    assert run("tenants", "list", "--json").document[0]["provenance"] == "required"
+    assert "required" in run("tenants", "list").ok().out
+    assert "provenance required\n" in run("tenants", "show", "studio-a").ok().out
+    run("tenants", "set", "studio-a", "--provenance", "default").ok()
+    assert "provenance off, as the settings say" in run("tenants", "show", "studio-a").ok().out
+    assert run("tenants", "set", "studio-a", "--provenance", "maybe").code == 2
+    assert run("tenants", "show", "nobody").code == 4
     shown = run("keys", "create", "studio-a", "--role", "admin", "--name", "ops").ok()
     assert shown.out.strip().startswith("wf_live_")
     keys = run("keys", "list", "studio-a", "--json").document

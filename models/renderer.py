@@ -54,6 +54,8 @@ class Renderer:
         self._loaded: Loaded | None = None
         #: model id -> (tokens, plan): what a render of so many tokens was found to need, against the arithmetic
         self._learnt: dict[str, tuple[int, Plan]] = {}
+        #: what was picked last, whether or not it could be loaded
+        self._picked = Plan()
 
     @property
     def lane(self) -> str | None:
@@ -113,8 +115,9 @@ class Renderer:
     def _shrink(self, request: RenderRequest, *, decoding: bool) -> None:
         """Let go of everything and remember to plan smaller. RenderFault out_of_memory when nothing is smaller."""
         model = catalog.get(request.model)
-        before = self._loaded.plan if self._loaded else Plan()
+        before = self._loaded.plan if self._loaded else self._picked
         self.unload()
+        memory.free()  # also what was half loaded: its parts hold each other
         after = smaller(model, before, decoding=decoding, fp8=self._limits.fp8)
         if after is None:
             raise RenderFault("out_of_memory", "the device's memory does not hold this render, however it is divided")
@@ -156,6 +159,7 @@ class Renderer:
         """The model with the request's LoRAs on, its parts where there is room for them. Another model is freed first;
         LoRAs alone need no reload, and a model that lies tighter than it must is left so."""
         plan, order = self._plan(model, request), list(Where)
+        self._picked = plan
         loaded = self._loaded
         if loaded is None or loaded.model is not model or order.index(loaded.plan.where) < order.index(plan.where):
             self.unload()
@@ -168,7 +172,11 @@ class Renderer:
             loaded.lane = model.lane  # what it is when putting on fails
             pipe = loaded.pipe_for(request.task)
             with speed.fit_for_loras(pipe, loaded.fast):
-                loras.put_on(pipe, request.loras)
+                try:
+                    loras.put_on(pipe, request.loras)
+                except Exception:
+                    loras.take_off(pipe)  # those before the one that failed
+                    raise
             loaded.lane = lane
         return loaded
 

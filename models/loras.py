@@ -4,21 +4,19 @@ Files in the forms that trainers write (Wan's own names, musubi, peft) are told 
 """
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from models import lora_file
+from models.lora_file import EXPERTS, LoraError
 from models.model import LoraFile
 from models.request import Lora
 
-#: a rank beyond this is no LoRA but a model
-MAX_RANK = 512
-#: parts that Wan 2.1's image models have and 2.2's have not; files made for both carry them
+__all__ = ["LoraError", "check", "fuse", "put_on", "take_off"]
+
+#: parts that Wan 2.1's image models have and most of 2.2's have not; files made for both carry them
 _ABSENT = ("add_k_proj", "add_v_proj", "norm_added_k")
-
-
-class LoraError(ValueError):
-    """A LoRA file that cannot be used; the text says why."""
 
 
 def check(path: Path) -> int:
@@ -26,31 +24,13 @@ def check(path: Path) -> int:
 
     Raises LoraError for anything but safetensors of low-rank pairs with finite numbers.
     """
-    import torch
-    from safetensors import SafetensorError, safe_open
-
-    ranks: set[int] = set()
-    try:
-        with safe_open(path, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - not a dict
-                tensor = tensors.get_tensor(name)
-                if not bool(torch.isfinite(tensor.float()).all()):
-                    raise LoraError(f"{name} holds numbers that are not finite")
-                if name.endswith(("lora_down.weight", "lora_A.weight")):
-                    ranks.add(min(tensor.shape))
-    except (SafetensorError, OSError) as error:
-        raise LoraError("this is not a safetensors file") from error
-    if not ranks:
-        raise LoraError("there are no LoRA weights (lora_down/lora_up or lora_A/lora_B) in this file")
-    if max(ranks) > MAX_RANK:
-        raise LoraError(f"rank {max(ranks)} is more than {MAX_RANK}")
-    return max(ranks)
+    return lora_file.read(path).rank
 
 
 def fuse(pipe: Any, folder: Path, files: Iterable[LoraFile]) -> None:
     """Add a lane's own LoRAs to its experts' weights for good: no cost per step, and no way back but loading anew."""
     for file in files:
-        _load(pipe, folder / f"{file.expert}.safetensors", file.name, file.expert)
+        _load(pipe, _tensors(folder / f"{file.expert}.safetensors"), file.name, file.expert)
     pipe.fuse_lora(components=_parts(pipe), safe_fusing=True)
     pipe.unload_lora_weights()
 
@@ -60,8 +40,9 @@ def put_on(pipe: Any, loras: tuple[Lora, ...]) -> None:
     take_off(pipe)
     worn: dict[str, list[tuple[str, float]]] = {part: [] for part in _parts(pipe)}
     for number, lora in enumerate(loras):
-        name = f"lora{number}"
-        for part in _load(pipe, Path(lora.path), name, lora.expert):
+        name, path = f"lora{number}", Path(lora.path)
+        check(path)
+        for part in _load(pipe, _plain(_tensors(path)), name, lora.expert):
             worn[part].append((name, lora.scale))
     for part, adapters in worn.items():
         if adapters:
@@ -74,18 +55,42 @@ def take_off(pipe: Any) -> None:
         pipe.unload_lora_weights()
 
 
-def _load(pipe: Any, path: Path, name: str, expert: str) -> list[str]:
-    """Load one file as an adapter of the experts that it is for; returns their part names."""
+def _tensors(path: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
-    check(path)
+    return load_file(path)
+
+
+def _plain(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensors of any trainer's file in the one spelling that diffusers converts whole, their alphas multiplied in.
+    Its other converters want every module of every block, and fail on files that leave some out."""
+    parts = {part: tensors[key] for key, part in lora_file.worn_parts(tensors)}
+    made = {}
+    for part, tensor in parts.items():
+        name = f"diffusion_model.{part.module}"
+        if part.kind == "down":
+            made[f"{name}.lora_down.weight"] = tensor
+        elif part.kind == "bias":
+            made[f"{name}.diff_b"] = tensor
+        elif part.kind == "up":
+            alpha, rank = parts.get(lora_file.Part(part.module, "alpha")), tensor.shape[1]
+            made[f"{name}.lora_up.weight"] = tensor if alpha is None else tensor * (float(alpha) / rank)
+    return made
+
+
+def _load(pipe: Any, tensors: Mapping[str, Any], name: str, expert: str) -> list[str]:
+    """Load a file's tensors as an adapter of the experts that it is for; returns their part names."""
     parts = _parts(pipe)
-    if expert not in ("high", "low", "both"):
-        raise LoraError(f"expert {expert!r} is none of high, low, both")
+    if expert not in EXPERTS:
+        raise LoraError(f"expert {expert!r} is none of {', '.join(EXPERTS)}")
     if expert == "low" and len(parts) == 1:
         raise LoraError("this model has one expert; a LoRA for the low-noise one does not fit")
     chosen = {"high": parts[:1], "low": parts[1:], "both": parts}[expert]
-    state = pipe.lora_state_dict(load_file(path))
+    try:
+        state = pipe.lora_state_dict(tensors)
+    except (KeyError, ValueError, AttributeError) as error:
+        # a file that diffusers cannot sort is the job's fault, not the device's
+        raise LoraError(f"its parts cannot be told apart ({type(error).__name__})") from error
     for part in chosen:
         fitting = _fitting(getattr(pipe, part), state)
         with warnings.catch_warnings():

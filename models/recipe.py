@@ -34,9 +34,14 @@ def of_request(request: RenderRequest) -> dict[str, Any]:
             role: request.input_sha256.get(role) or weights.sha256_of(Path(path))
             for role, path in request.inputs.items()
         },
-        "loras": [{"sha256": lora.sha256, "expert": lora.expert, "scale": lora.scale} for lora in request.loras],
+        "loras": [_worn(lora) for lora in request.loras],
         "provenance": dict(request.provenance),
     }
+
+
+def _worn(lora: Lora) -> dict[str, Any]:
+    told = {"sha256": lora.sha256, "expert": lora.expert, "scale": lora.scale}
+    return {"name": lora.title, **told} if lora.title else told
 
 
 def of_weights(folder: Path) -> dict[str, Any]:
@@ -70,7 +75,10 @@ def to_request(recipe: Mapping[str, Any], files: Mapping[str, Path], out_dir: Pa
         out_dir=str(out_dir),
         inputs={role: found(sha, role) for role, sha in inputs.items()},
         input_sha256=inputs,
-        loras=tuple(Lora(path=found(lora["sha256"], "a LoRA"), **lora) for lora in recipe["loras"]),
+        loras=tuple(
+            Lora(found(lora["sha256"], "a LoRA"), lora["sha256"], lora["expert"], lora["scale"], lora.get("name", ""))
+            for lora in recipe["loras"]
+        ),
         provenance=dict(recipe["provenance"]),
     )
 

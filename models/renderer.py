@@ -12,6 +12,7 @@ from models import (
     catalog,
     faults,
     loading,
+    lora_file,
     loras,
     lossy,
     memory,
@@ -225,6 +226,6 @@ def _checked(request: RenderRequest) -> Model:
     names = ("width", "height", "frames", "fps", "steps", "guidance", "guidance_2", "shift")
     catalog.settle(model, request.task, {name: getattr(request, name) for name in names})
     options.check(model, request.task, request.steps, request.guidance, request.options)
-    if request.loras and model.precision == "fp8":
-        raise RenderFault("invalid_input", f"{model.id} wears no LoRAs: its weights are in 8 bits")
+    if request.loras and (reason := lora_file.why_not(model)):
+        raise RenderFault("invalid_input", reason)
     return model

@@ -21,17 +21,20 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class Lora:
-    """One LoRA file for one expert: `expert` is "high", "low" or "both"; `scale` is its strength."""
+    """One LoRA file for one expert: `expert` is "high", "low" or "both"; `scale` is its strength; `title` is what its
+    owner calls it, for the recipe."""
 
     path: str
     sha256: str
     expert: str = "both"
     scale: float = 1.0
+    title: str = ""
 
     @property
     def name(self) -> str:
         """What it is called in a lane: the same file worn the same way needs no swap."""
-        return f"{self.sha256[:16]}:{self.expert}:{self.scale:g}"
+        # every digit: two strengths that only look alike must not be taken for one lane
+        return f"{self.sha256[:16]}:{self.expert}:{repr(float(self.scale)).removesuffix('.0')}"
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,15 @@
 """The few-step lane is what it was trained as; LoRAs of a job go on and come off without a trace."""
 
+import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from model_parts import I2V, T2V, TI2V, Render, draw, request_for
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from models import loras, recipe, tiny, weights
 from models.renderer import Renderer
@@ -15,6 +18,35 @@ from models.request import Lora, RenderFault
 T2V_4STEP = "wan2.2-t2v-a14b-4step-tiny"
 I2V_4STEP = "wan2.2-i2v-a14b-4step-tiny"
 FOUR: dict[str, Any] = {"steps": 4, "guidance": 1.0, "guidance_2": 1.0, "shift": 5.0}
+
+
+def _peft(key: str) -> str:
+    for ours, theirs in (
+        ("self_attn", "attn1"),
+        ("cross_attn", "attn2"),
+        ("lora_down", "lora_A"),
+        ("lora_up", "lora_B"),
+    ):
+        key = key.replace(ours, theirs)
+    key = re.sub(r"\.([qkv])\.", r".to_\1.", key).replace(".o.", ".to_out.0.")
+    return (
+        key.replace("diffusion_model.", "transformer.").replace("ffn.0", "ffn.net.0.proj").replace("ffn.2", "ffn.net.2")
+    )
+
+
+def _musubi(key: str) -> str:
+    module, end = re.fullmatch(r"diffusion_model\.(.+?)\.(lora_\w+\.weight|alpha)", key).groups()  # type: ignore[union-attr]
+    return f"lora_unet_{module.replace('.', '_')}.{end}"
+
+
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "wan": lambda key: key,
+    "bare": lambda key: re.sub("lora_(down|up)", lambda m: f"lora_{'AB'[m[1] == 'up']}.default", key).removeprefix(
+        "diffusion_model."
+    ),
+    "musubi": _musubi,
+    "peft": _peft,
+}
 
 
 def lora(path: Path, seed: int = 5, expert: str = "both", scale: float = 1.0) -> Lora:
@@ -87,6 +119,50 @@ def test_two_loras_at_once_on_a_fused_lane(render: Render, tmp_path: Path) -> No
     assert len({r.recipe["frames_sha256"] for r in (both, single, bare)}) == 3
 
 
+def test_every_trainers_spelling_makes_the_same_frames(render: Render, tmp_path: Path) -> None:
+    """Also of files that leave modules out, which diffusers' own converters do not all take."""
+    bare = render(T2V)
+    tiny.lora_file(tmp_path / "wan.safetensors", seed=5)
+    named = load_file(tmp_path / "wan.safetensors")
+    some = {key: tensor for key, tensor in named.items() if ".1." in key and "_attn" in key}
+    made = {}
+    for spelling, respell in SPELLINGS.items():
+        path = tmp_path / f"{spelling}.safetensors"
+        # peft files carry no alpha: it is their rank then
+        save_file({respell(key): t for key, t in some.items() if spelling != "peft" or "alpha" not in key}, path)
+        made[spelling] = render(T2V, loras=(Lora(str(path), "ab" * 32),)).recipe["frames_sha256"]
+    assert len(set(made.values())) == 1, made
+    assert set(made.values()) != {bare.recipe["frames_sha256"]}
+
+
+def test_alpha_and_scale_are_both_strengths(render: Render, tmp_path: Path) -> None:
+    tiny.lora_file(tmp_path / "whole", seed=5)
+    tensors = load_file(tmp_path / "whole")
+    save_file({key: t / 2 if key.endswith("alpha") else t for key, t in tensors.items()}, tmp_path / "half")
+    by_alpha = render(T2V, loras=(Lora(str(tmp_path / "half"), "1" * 64),))
+    by_scale = render(T2V, loras=(Lora(str(tmp_path / "whole"), "2" * 64, scale=0.5),))
+    whole = render(T2V, loras=(Lora(str(tmp_path / "whole"), "2" * 64),))
+    hashes = [result.recipe["frames_sha256"] for result in (by_alpha, by_scale, whole)]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_a_lane_tells_every_digit_of_a_strength() -> None:
+    names = {Lora("x", "ab" * 32, scale=scale).name.rpartition(":")[2] for scale in (1.0, 0.8, 0.12345678, 0.12345679)}
+    assert names == {"1", "0.8", "0.12345678", "0.12345679"}
+
+
+def test_models_that_wear_none_say_so(renderer: Renderer, tmp_path: Path) -> None:
+    for model, task, says in (
+        ("wan2.2-t2v-a14b-fp8-tiny", "t2v", "8 bits; wan2.2-t2v-a14b-tiny does"),
+        ("wan2.2-animate-2-14b-tiny", "animate", "not named"),
+    ):
+        inputs = {"image": "x", "video": "x"} if task == "animate" else {}
+        request = request_for(tmp_path, model, task, inputs=inputs, loras=(lora(tmp_path / "a.safetensors"),))
+        request = replace(request, guidance_2=3.0 if task == "t2v" else None)
+        with pytest.raises(RenderFault, match=says):
+            renderer.render(request, lambda _: None, lambda: False)
+
+
 def test_rerender_finds_the_lora_by_content(
     renderer: Renderer, render: Render, models_dir: Path, tmp_path: Path
 ) -> None:
@@ -97,8 +173,14 @@ def test_rerender_finds_the_lora_by_content(
 
 def test_a_lora_that_cannot_be_used_is_the_jobs_fault(renderer: Renderer, render: Render, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no tensors")
-    save_file({"x": torch.zeros(2)}, tmp_path / "none")
-    save_file({"transformer.blocks.0.attn1.to_q.lora_A.weight": torch.full((2, 24), float("nan"))}, tmp_path / "nan")
+    save_file({"blocks.0.norm3.diff": torch.zeros(2)}, tmp_path / "none")
+    save_file(
+        {
+            "transformer.blocks.0.attn1.to_q.lora_A.weight": torch.full((2, 24), float("nan")),
+            "transformer.blocks.0.attn1.to_q.lora_B.weight": torch.zeros(24, 2),
+        },
+        tmp_path / "nan",
+    )
     save_file(
         {
             "transformer.blocks.0.attn1.to_q.lora_A.weight": torch.zeros(2, 5120),
@@ -119,7 +201,7 @@ def test_a_lora_that_cannot_be_used_is_the_jobs_fault(renderer: Renderer, render
         "none": "no LoRA weights",
         "nan": "not finite",
         "wide": "5120 wide, not 24",
-        "deep": "no blocks.7",
+        "deep": "none here has 8 blocks",
     }
     for name, expected in says.items():
         request = request_for(tmp_path / "out", loras=(Lora(str(tmp_path / name), name),))

@@ -145,6 +145,8 @@ class SpeedSettings(Section):
     fuse_qkv: Literal["auto", "on", "off"] = "auto"
     #: the VAE's numbers: "auto" is bf16 on a GPU that computes in it
     vae: Literal["auto", "fp32", "bf16"] = "auto"
+    #: the guided and the unguided pass of a step as one batch: "auto" for renders so small that one leaves a GPU idle
+    batched_guidance: Literal["auto", "on", "off"] = "auto"
     #: rendered at the start, before the first job: "MODEL WIDTHxHEIGHTxFRAMES"
     warm: tuple[Annotated[str, Field(pattern=r"^\S+ \d+x\d+x\d+$")], ...] = ()
     #: seconds that a starting engine may take besides, for each of them

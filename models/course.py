@@ -30,8 +30,17 @@ class Course:
 UNKNOWN = Course({Stage.LOADING: 0.05, Stage.DENOISING: 0.95}, 1, 1, 1)
 
 
-def course_of(request: RenderRequest, model: Model, blocks: int, frames: int, preprocessing: float = 0.02) -> Course:
-    """The course of rendering `frames` with experts of `blocks` blocks. preprocessing: its share of the whole."""
+def course_of(
+    request: RenderRequest,
+    model: Model,
+    blocks: int,
+    frames: int,
+    preprocessing: float = 0.02,
+    *,
+    batched: bool = False,
+) -> Course:
+    """The course of rendering `frames` with experts of `blocks` blocks. preprocessing: its share of the whole; batched:
+    whether the two passes of a step are one."""
     pieces = catalog.segments_of(model, frames)
     denoise = catalog.work_tflop(
         model,
@@ -53,4 +62,6 @@ def course_of(request: RenderRequest, model: Model, blocks: int, frames: int, pr
     }
     piece = frames if model.segment is None else model.segment[0]
     latents = 1 + (piece - 1) // model.vae_stride[0]
-    return Course(parts, request.steps * pieces, (2 if request.guidance > 1 else 1) * blocks, latents * pieces)
+    return Course(
+        parts, request.steps * pieces, (2 if request.guidance > 1 and not batched else 1) * blocks, latents * pieces
+    )

@@ -1,12 +1,12 @@
 """Where a model's parts lie while it renders, picked from the memory there is and the shape asked, before anything is
 loaded. Pure arithmetic; models.memory carries it out.
 
-Weights are counted from the models' sizes. What a forward and the VAE need besides was set from published peaks
-(Wan 14B: 35 GB at 480p and 43 GB at 720p with bf16 weights of 28.6 GB) and is generous.
+Weights are counted from the models' sizes. What a forward and the VAE need besides was counted on the real classes at
+full size without memory (a test does it again) and is generous.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from models.model import Model
@@ -16,8 +16,10 @@ from models.shape import size_of_area, tokens
 _TEXT, _TEXT_TABLE, _CLIP = 5.68e9, 256_384 * 4096, 0.63e9
 #: of the VAEs, by their spatial stride
 _VAE = {8: 0.127e9, 16: 0.705e9}
-#: a forward holds about this many copies of its hidden state
+#: a forward holds at most this many copies of its hidden state (11 were counted without a cache)
 _COPIES = 20
+#: the same where every token has a time of its own, as TI2V-5B's (33 were counted)
+_COPIES_TIMED = 40
 #: bytes that the VAE's decoder holds per pixel of a frame, for each byte of its number format
 _DECODE = 5_000
 #: pixels of a tile when the VAE works in tiles
@@ -39,14 +41,22 @@ class Where(StrEnum):
 
 @dataclass(frozen=True)
 class Plan:
-    """`tiled`: the VAE works in tiles, which changes its pixels a little."""
+    """tiled     the VAE works in tiles, which changes its pixels a little
+    batched   the guided and the unguided pass are one batch, which changes the last bits
+    """
 
     where: Where = Where.RESIDENT
     tiled: bool = False
+    batched: bool = False
 
     @property
     def name(self) -> str:
-        return self.where + (", VAE in tiles" if self.tiled else "")
+        return self.where + (", VAE in tiles" if self.tiled else "") + (", both passes at once" if self.batched else "")
+
+    @property
+    def thrift(self) -> tuple[int, bool, bool]:
+        """Greater for a plan that takes less of the device."""
+        return list(Where).index(self.where), self.tiled, not self.batched
 
 
 @dataclass(frozen=True)
@@ -67,19 +77,33 @@ class _Sizes:
     eyes: float
 
 
-def choose(model: Model, width: int, height: int, frames: int, room: Room, *, fp8: bool = False) -> Plan | None:
-    """The fastest plan that fits, None when none does. fp8: whether weights may be rounded to 8 bits to fit."""
-    return next(fitting(model, width, height, frames, room, fp8=fp8), None)
+def choose(
+    model: Model, width: int, height: int, frames: int, room: Room, *, fp8: bool = False, lossy: str | None = None
+) -> Plan | None:
+    """The fastest plan that fits, None when none does. fp8: whether weights may be rounded to 8 bits to fit; lossy: the
+    approximation (models.options) that the job asked for."""
+    return next(fitting(model, width, height, frames, room, fp8=fp8, lossy=lossy), None)
 
 
-def fitting(model: Model, width: int, height: int, frames: int, room: Room, *, fp8: bool = False) -> Iterator[Plan]:
-    """Every plan that fits, fastest first."""
+def fitting(
+    model: Model,
+    width: int,
+    height: int,
+    frames: int,
+    room: Room,
+    *,
+    fp8: bool = False,
+    lossy: str | None = None,
+    batched: bool = False,
+) -> Iterator[Plan]:
+    """Every plan that fits, fastest first. batched: whether both passes of a step are to go together if they can."""
     for where in places(model, fp8=fp8):
         for tiled in (False, True):
-            plan = Plan(where, tiled)
-            need = needs(model, width, height, frames, plan)
-            if need.device_bytes <= room.device_bytes * _USABLE and need.host_bytes <= room.host_bytes:
-                yield plan
+            for together in (True, False) if batched else (False,):
+                plan = Plan(where, tiled, together)
+                need = needs(model, width, height, frames, plan, lossy=lossy)
+                if need.device_bytes <= room.device_bytes * _USABLE and need.host_bytes <= room.host_bytes:
+                    yield plan
 
 
 def places(model: Model, *, fp8: bool = False) -> list[Where]:
@@ -94,19 +118,24 @@ def smaller(model: Model, plan: Plan, *, decoding: bool, fp8: bool = False) -> P
     decoding    whether it was the VAE that the device had no room for: then tiles are enough
     """
     if decoding and not plan.tiled:
-        return Plan(plan.where, tiled=True)
+        return replace(plan, tiled=True)
+    if plan.batched:
+        return replace(plan, batched=False)
     order = places(model, fp8=fp8)
     place = order.index(plan.where) + 1
     return Plan(order[place], plan.tiled) if place < len(order) else None
 
 
-def needs(model: Model, width: int, height: int, frames: int, plan: Plan) -> Room:
+def needs(model: Model, width: int, height: int, frames: int, plan: Plan, *, lossy: str | None = None) -> Room:
     """Peak bytes of a render under a plan."""
     size = _sizes(model)
     piece = frames if model.segment is None else model.segment[0] + model.vae_stride[0]
     number = 4 if model.precision == "fp32" else 2
     hidden = tokens(model, width, height, piece) * model.dit.dim * number
-    work = hidden * _COPIES + (hidden * 2 * model.dit.layers if model.keeps_kv else 0)
+    timed = model.experts == 1 and model.vae_stride[1] == 16
+    work: float = hidden * (_COPIES_TIMED if timed else _COPIES) * (2 if plan.batched else 1)
+    work += hidden * 2 * model.dit.layers if model.keeps_kv else 0
+    work += _kept_by(lossy, model, hidden)
     pixels = width * height
     # the frames of a piece, as they are joined, scaled and rounded
     film = piece * pixels * 3 * 4 * 4
@@ -125,12 +154,18 @@ def needs(model: Model, width: int, height: int, frames: int, plan: Plan) -> Roo
     return Room(rest + max(expert + work, size.text, decode), host)
 
 
-def refusal(model: Model, width: int, height: int, frames: int, room: Room) -> str:
+def refusal(model: Model, width: int, height: int, frames: int, room: Room, *, lossy: str | None = None) -> str:
     """Why a shape does not fit, and the largest ones that do: same length, and same size."""
     least = min(
-        (needs(model, width, height, frames, Plan(where, tiled=True)) for where in places(model)),
+        (needs(model, width, height, frames, Plan(where, tiled=True), lossy=lossy) for where in places(model)),
         key=lambda need: need.device_bytes,
     )
+    if lossy is not None and choose(model, width, height, frames, room) is not None:
+        return (
+            f"options.lossy {lossy} keeps what {width}x{height} with {frames} frames has no room for: "
+            f"{least.device_bytes / GB:.1f} GB of GPU memory at the least, and {room.device_bytes / GB:.1f} GB are "
+            "free; without it, it fits"
+        )
     text = (
         f"{width}x{height} with {frames} frames needs {least.device_bytes / GB:.1f} GB of GPU memory at the least, "
         f"and {room.device_bytes / GB:.1f} GB are free"
@@ -161,6 +196,18 @@ def most_frames(model: Model, width: int, height: int, room: Room) -> int | None
     """The longest clip of that size that fits."""
     counts = range(model.limits.max_frames // 4 * 4 + 1, 4, -4)
     return next((n for n in counts if choose(model, width, height, n, room) is not None), None)
+
+
+def _kept_by(lossy: str | None, model: Model, hidden: float) -> float:
+    """Bytes that an approximation keeps from step to step. What the others keep is among the copies of a forward."""
+    if lossy == "pab":
+        # an output of every attention; the first expert's stays while the second works
+        return hidden * model.dit.layers * model.experts
+    if lossy == "taylorseer":
+        # the last output and its change, in fp32, of both passes of both experts
+        share = model.dit.out_channels * 4 / model.dit.dim
+        return hidden * 2 * share * 2 * 2 * model.experts
+    return 0
 
 
 def _sizes(model: Model) -> _Sizes:

@@ -25,6 +25,7 @@ class Wishes:
     compile     "auto" (on a GPU, when the weights stay on it), "on" or "off"
     fuse_qkv    "auto" (on a GPU), "on" or "off"
     vae         "auto" (bf16 on a GPU that computes in it), "fp32" or "bf16"
+    batched_guidance  both passes of a step at once (models.guidance): "auto" (small ones on a GPU), "on" or "off"
     cache_dir   folder that keeps compiled kernels over restarts; None: torch's own, in the temporary folder
     """
 
@@ -32,6 +33,7 @@ class Wishes:
     compile: str = "auto"
     fuse_qkv: str = "auto"
     vae: str = "auto"
+    batched_guidance: str = "auto"
     cache_dir: str | None = None
 
 

@@ -135,6 +135,20 @@ class IntakeSettings(Section):
     fetch_pause_s: float = 1.0
 
 
+class LoraSettings(Section):
+    """LoRAs that tenants upload. What a deleted one takes counts until its last open job is over."""
+
+    #: bytes of one file
+    max_bytes: int = 2 * 1024**3
+    #: of one tenant: files, and bytes of all of them
+    max_count: int = 200
+    max_total_bytes: int = 100 * 1024**3
+    #: that one job may wear
+    max_worn: int = 4
+    #: files looked at by one gateway process at once: each is read whole, and goes through without being kept
+    checks: int = Field(default=2, ge=1)
+
+
 class SpeedSettings(Section):
     """What makes renders fast. "auto" is what is right for the device; what was done is in every recipe."""
 
@@ -167,6 +181,8 @@ class WorkerSettings(Section):
     gpu_memory_gb: float | None = None
     #: whether weights may be rounded to 8 bits for a job that fits in no other way (its recipe says so)
     fp8_to_fit: bool = False
+    #: GB of tenants' LoRAs kept on this machine's disk (state_dir/loras), for all of its agents; the oldest go first
+    lora_cache_gb: float = Field(default=50.0, gt=0)
     #: the module that is run as the engine (tests put one in its place that hangs, dies or disobeys)
     engine: str = "farm.engine.child"
     #: the one device that this agent process serves, as farm.engine.slots writes it; `wanfarm worker` sets it
@@ -298,6 +314,7 @@ class Settings(BaseSettings):
     lease: LeaseSettings = Field(default_factory=LeaseSettings)
     scheduling: SchedulingSettings = Field(default_factory=SchedulingSettings)
     intake: IntakeSettings = Field(default_factory=IntakeSettings)
+    loras: LoraSettings = Field(default_factory=LoraSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     speed: SpeedSettings = Field(default_factory=SpeedSettings)
     embedded: EmbeddedSettings = Field(default_factory=EmbeddedSettings)

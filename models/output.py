@@ -20,6 +20,8 @@ _X264 = {
     "threads": "2",
     "x264-params": "colorprim=bt709:transfer=bt709:colormatrix=bt709:threads=2",
 }
+#: the number of BT.709 in the tables of primaries, transfers and matrices
+_BT709 = 1
 #: below this, in 8-bit steps, every pixel of every frame counts as black
 _BLACK = 8
 
@@ -70,6 +72,10 @@ def write_video(
         box.metadata["title"] = str(recipe.get("prompt", ""))[:200]
         stream = box.add_stream("libx264", rate=Fraction(fps), options=_X264)
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
+        # x264 writes them into the pictures; players that read the container alone look for them there
+        colour = stream.codec_context
+        colour.color_primaries = colour.color_trc = colour.colorspace = _BT709
+        colour.color_range = av.video.reformatter.ColorRange.MPEG
         track = sound(box) if sound is not None else None
         lead_s = track.lead_s if track is not None else Fraction(0)
         # a tick of one frame unless the picture begins somewhere between two ticks
@@ -110,13 +116,17 @@ def read_recipe(path: Path) -> dict[str, Any]:
 def write_poster(path: Path, frames: Any) -> int:
     """The frame that shows most, as a JPEG; returns its number.
 
-    From the middle half of the clip, because the ends fade in and out; sharp and neither dark nor burnt out.
+    From the middle half of the clip, because the ends fade in and out; sharp and neither dark nor burnt out. From all
+    of it when the middle is black.
     """
     from PIL import Image
 
     first, last = len(frames) // 4, max(len(frames) * 3 // 4, len(frames) // 4 + 1)
     candidates = range(first, last, max(1, (last - first) // 12))
     best = max(candidates, key=lambda i: _shows(frames[i]))
+    if int(frames[best].max()) < _BLACK:
+        seen = [i for i in range(len(frames)) if int(frames[i].max()) >= _BLACK]
+        best = max(seen[:: max(1, len(seen) // 12)], key=lambda i: _shows(frames[i]), default=best)
     Image.fromarray(frames[best]).save(path, "JPEG", quality=90, optimize=True)
     return best
 

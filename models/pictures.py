@@ -19,6 +19,9 @@ def read(path: str | Path) -> Any:
             upright = ImageOps.exif_transpose(file)
     except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
         raise RenderFault("invalid_input", f"the picture cannot be read: {type(error).__name__}") from error
+    if upright.mode.startswith("I;16"):
+        # converted as it is, everything above 255 would be white
+        upright = upright.convert("I").point(lambda value: value / 257).convert("L")
     if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
         solid = Image.new("RGBA", upright.size, (0, 0, 0, 255))
         solid.alpha_composite(upright.convert("RGBA"))

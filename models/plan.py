@@ -25,7 +25,7 @@ _DECODE = 5_000
 #: pixels of a tile when the VAE works in tiles
 _TILE = 256 * 256
 #: share of the free memory that is planned with; the rest is what fragmentation takes
-_USABLE = 0.94
+USABLE = 0.94
 GB = 1e9
 
 
@@ -102,7 +102,7 @@ def fitting(
             for together in (True, False) if batched else (False,):
                 plan = Plan(where, tiled, together)
                 need = needs(model, width, height, frames, plan, lossy=lossy)
-                if need.device_bytes <= room.device_bytes * _USABLE and need.host_bytes <= room.host_bytes:
+                if need.device_bytes <= room.device_bytes * USABLE and need.host_bytes <= room.host_bytes:
                     yield plan
 
 
@@ -170,7 +170,7 @@ def refusal(model: Model, width: int, height: int, frames: int, room: Room, *, l
         f"{width}x{height} with {frames} frames needs {least.device_bytes / GB:.1f} GB of GPU memory at the least, "
         f"and {room.device_bytes / GB:.1f} GB are free"
     )
-    if least.device_bytes <= room.device_bytes * _USABLE:
+    if least.device_bytes <= room.device_bytes * USABLE:
         host = f"{least.host_bytes / GB:.0f} GB of the machine's memory"
         text = f"{model.id} needs {host}, and {room.host_bytes / GB:.0f} GB are free"
     offers = []

@@ -6,6 +6,7 @@ guidance, boundary). The vocabulary is models.model, the rules are models.shape;
 
 from dataclasses import replace
 
+from models import networks
 from models.model import (
     AREAS,
     MAX_PROMPT_CHARS,
@@ -59,7 +60,7 @@ T2V_A14B = Model(
     title="Wan 2.2 text to video, 2 x 14B experts",
     tasks=_T2V,
     pipeline={"t2v": "WanPipeline"},
-    weights=Weights(repo="Wan-AI/Wan2.2-T2V-A14B-Diffusers", revision="main"),
+    weights=Weights(repo="Wan-AI/Wan2.2-T2V-A14B-Diffusers", revision="5be7df9619b54f4e2667b2755bc6a756675b5cd7"),
     dit=Dit(5120, 13824, 40, 16, 16),
     defaults=Defaults(832, 480, 81, 16, 40, 4.0, 3.0, 12.0),
     boundary=0.875,
@@ -69,7 +70,7 @@ I2V_A14B = Model(
     title="Wan 2.2 image to video, 2 x 14B experts",
     tasks=_I2V,
     pipeline={"i2v": "WanImageToVideoPipeline", "flf2v": "WanImageToVideoPipeline"},
-    weights=Weights(repo="Wan-AI/Wan2.2-I2V-A14B-Diffusers", revision="main"),
+    weights=Weights(repo="Wan-AI/Wan2.2-I2V-A14B-Diffusers", revision="596658fd9ca6b7b71d5057529bbf319ecbc61d74"),
     dit=Dit(5120, 13824, 40, 36, 16),
     defaults=Defaults(832, 480, 81, 16, 40, 3.5, 3.5, 5.0),
     boundary=0.9,
@@ -79,7 +80,7 @@ TI2V_5B = Model(
     title="Wan 2.2 text or image to video, 5B",
     tasks=_TI2V,
     pipeline={"t2v": "WanPipeline", "i2v": "WanImageToVideoPipeline"},
-    weights=Weights(repo="Wan-AI/Wan2.2-TI2V-5B-Diffusers", revision="main"),
+    weights=Weights(repo="Wan-AI/Wan2.2-TI2V-5B-Diffusers", revision="b8fff7315c768468a5333511427288870b2e9635"),
     dit=Dit(3072, 14336, 30, 48, 48),
     defaults=Defaults(1280, 704, 121, 24, 50, 5.0, None, 5.0),
     limits=Limits(multiple=32),
@@ -102,13 +103,14 @@ ANIMATE_14B = Model(
     limits=Limits(max_frames=3600),
     follows="video",
     segment=(77, 1),
+    looks_with=tuple(networks.NETWORKS.values()),
 )
 ANIMATE_2 = Model(
     id="wan2.2-animate-2-14b",
     title="Wan 2.2 Animate 2: a character moves as a clip's person does, without preprocessing",
     tasks={"animate": ("image", "video")},
     pipeline={"animate": MODULAR},
-    weights=Weights(repo="Wan-AI/Wan2.2-Animate-2-14B-Diffusers", revision="main"),
+    weights=Weights(repo="Wan-AI/Wan2.2-Animate-2-14B-Diffusers", revision="7d48412d7b903ff3a89f4f5a960d99e1899605a1"),
     dit=Dit(5120, 13824, 40, 36, 16, extra=2_106_000_000),
     defaults=Defaults(832, 480, 81, 24, 40, 3.0, None, 5.0),
     limits=Limits(max_frames=1440),
@@ -123,7 +125,7 @@ VACE_A14B = Model(
     tasks={"vace": ("video",), "r2v": ("image",)},
     optional={"vace": ("mask", "mask_video", "image", "image_2", "image_3"), "r2v": ("image_2", "image_3")},
     pipeline={"vace": "WanVACEPipeline", "r2v": "WanVACEPipeline"},
-    weights=Weights(repo="linoyts/Wan2.2-VACE-Fun-14B-diffusers", revision="main"),
+    weights=Weights(repo="linoyts/Wan2.2-VACE-Fun-14B-diffusers", revision="1abfb95801b7bd8f952083ebf80b93448ddb0ce4"),
     dit=Dit(5120, 13824, 48, 16, 16, extra=233_000_000),
     defaults=Defaults(832, 480, 81, 16, 40, 4.0, 3.0, 12.0),
     boundary=0.875,
@@ -142,7 +144,7 @@ T2V_FP8, I2V_FP8 = _fp8(T2V_A14B), _fp8(I2V_A14B)
 _FOUR_STEPS = (1.0, 0.75, 0.5, 0.25)
 
 
-def _four_step(model: Model, files: tuple[str, str]) -> Model:
+def _four_step(model: Model, revision: str, files: tuple[str, str]) -> Model:
     """The model with lightx2v's 4-step LoRAs, (high, low). Euler over timesteps 1000, 937.5, 833.3, 625 at shift 5."""
     repo = "lightx2v/Wan2.2-Distill-Loras"
     return replace(
@@ -151,7 +153,7 @@ def _four_step(model: Model, files: tuple[str, str]) -> Model:
         title=f"{model.title}, distilled to 4 steps without guidance (lightx2v)",
         base=model.id,
         loras=tuple(
-            LoraFile(f"lightx2v-4step-{expert}", expert, repo, "main", file)
+            LoraFile(f"lightx2v-4step-{expert}", expert, repo, revision, file)
             for expert, file in zip(("high", "low"), files, strict=True)
         ),
         sigmas=_FOUR_STEPS,
@@ -162,6 +164,7 @@ def _four_step(model: Model, files: tuple[str, str]) -> Model:
 
 T2V_4STEP = _four_step(
     T2V_A14B,
+    "main",
     (
         "wan2.2_t2v_A14b_high_noise_lora_rank64_lightx2v_4step_1217.safetensors",
         "wan2.2_t2v_A14b_low_noise_lora_rank64_lightx2v_4step_1217.safetensors",
@@ -169,6 +172,7 @@ T2V_4STEP = _four_step(
 )
 I2V_4STEP = _four_step(
     I2V_A14B,
+    "570044187a5219776ef30a5c60c6f76428a3a10a",
     (
         "wan2.2_i2v_A14b_high_noise_lora_rank64_lightx2v_4step_1022.safetensors",
         "wan2.2_i2v_A14b_low_noise_lora_rank64_lightx2v_4step_1022.safetensors",
@@ -188,6 +192,7 @@ def _tiny(model: Model, dit: Dit) -> Model:
         base=f"{model.base}-tiny" if model.base else None,
         loras=tuple(LoraFile(f"{lora.name}-tiny", lora.expert) for lora in model.loras),
         segment=(9, 1) if model.segment else None,
+        looks_with=(),
         defaults=replace(model.defaults, width=128, height=128, frames=17, fps=16, steps=min(4, model.defaults.steps)),
         limits=replace(model.limits, min_side=model.limits.multiple * 2, max_frames=121),
     )

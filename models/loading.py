@@ -80,7 +80,7 @@ def offered(models_dir: Path) -> list[str]:
 def _here(model: Model, models_dir: Path) -> bool:
     files = [models_dir / model.weights_id / "model_index.json"]
     files += [models_dir / model.id / f"{lora.expert}.safetensors" for lora in model.loras]
-    return all(file.is_file() for file in files)
+    return all(file.is_file() and not (file.parent / weights.PULLING).is_file() for file in files)
 
 
 def load(

@@ -44,6 +44,32 @@ class LoraFile:
 
 
 @dataclass(frozen=True)
+class Network:
+    """What a model is shown of its inputs by: a network of its own, in `preprocess/{name}` of the models' folder.
+
+    files      patterns of what is fetched of `repo` at `revision`, with the hub's own paths
+    form       "safetensors" (transformers' folder) or "onnx"
+    size_gb    of those files
+    tasks      the tasks that need it
+    """
+
+    name: str
+    title: str
+    repo: str
+    revision: str
+    files: tuple[str, ...]
+    form: str
+    licence: str
+    size_gb: float
+    tasks: tuple[str, ...]
+
+    @property
+    def id(self) -> str:
+        """As `wanfarm models pull` takes it, and its folder in the models' folder."""
+        return f"preprocess/{self.name}"
+
+
+@dataclass(frozen=True)
 class Dit:
     """The transformer's sizes, for the work formula. `layers` counts control blocks (VACE) too; `extra` is what its
     parameters are more than those of the plain blocks and ends."""
@@ -99,6 +125,7 @@ class Model:
     follows    role of the input clip that decides the length and the frame rate of the result, if one does
     segment    (frames of a segment, frames that it takes over from the last one), when it renders by segments
     keeps_kv   whether a second set of tokens stays in memory, keys and values of every layer
+    looks_with networks that make of its inputs what it is shown; tiny models have theirs built
     effort     work of a forward against what the formula counts (1.0: just that)
     external   only a provider can run it
     """
@@ -121,6 +148,7 @@ class Model:
     follows: str | None = None
     segment: tuple[int, int] | None = None
     keeps_kv: bool = False
+    looks_with: tuple[Network, ...] = ()
     effort: float = 1.0
     external: bool = False
 

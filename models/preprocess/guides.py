@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models import clips, pictures
+from models import clips, pictures, weights
 from models.animate import Guides
 from models.clips import ClipFacts
 from models.film import Film
@@ -34,21 +34,21 @@ class Eyes:
 
 
 def folder_of(models_dir: Path, model: Model) -> Path | None:
-    """Where the networks for a model's clips are; tiny ones are built when missing, None when there are none."""
+    """Where the networks for a model's clips are; tiny ones are built when missing, None when they are not here."""
     if model.weights.tiny:
         from models.preprocess import tiny_eyes
 
         return tiny_eyes.ensure(models_dir)
     folder = models_dir / "preprocess"
-    return folder if all((folder / part).is_dir() for part in PARTS[:2]) else None
+    return folder if all(weights.ready(folder / part) for part in PARTS[:2]) else None
 
 
 def open_eyes(folder: Path, device: Any, task: str, sure: float = SURE) -> Eyes:
     """Load what the task needs. RenderFault engine_error when the masks of "replace" have no weights."""
     masker = None
     if task == "replace":
-        if not (folder / "mask").is_dir():
-            raise RenderFault("engine_error", "replace needs SAM 2's weights in preprocess/mask")
+        if not weights.ready(folder / "mask"):
+            raise RenderFault("engine_error", "replace needs SAM 2: wanfarm models pull preprocess/mask")
         masker = Masker(folder / "mask", device)
     return Eyes(Detector(folder / "person", device), PoseNet(folder / "pose", device), masker, sure)
 

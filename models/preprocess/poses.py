@@ -20,11 +20,14 @@ _WHOLE_BODY = 5
 
 
 class PoseNet:
-    """ViTPose from a folder: `pose.onnx`, or transformers' layout."""
+    """ViTPose from a folder: the ONNX file that is somewhere in it, or transformers' layout.
+
+    Wan's own is a folder called vitpose_h_wholebody.onnx, with end2end.onnx in it and a file for each of its tensors.
+    """
 
     def __init__(self, folder: Path, device: Any) -> None:
-        onnx = folder / "pose.onnx"
-        self._run = _onnx(onnx, device) if onnx.is_file() else _vitpose(folder, device)
+        onnx = next((path for path in sorted(folder.rglob("*.onnx")) if path.is_file()), None)
+        self._run = _onnx(onnx, device) if onnx is not None else _vitpose(folder, device)
 
     def pose(self, frame: Any, person: Box) -> Any:
         """(133, 3) in pixels of the frame (H, W, 3): x, y, sureness."""
@@ -84,7 +87,8 @@ def _vitpose(folder: Path, device: Any) -> Any:
     if model.config.num_labels != COUNT:
         raise RenderFault(
             "engine_error",
-            f"the pose weights know {model.config.num_labels} points, Animate needs {COUNT}: use Wan's pose.onnx",
+            f"the pose weights know {model.config.num_labels} points, Animate needs {COUNT}: "
+            "wanfarm models pull preprocess/pose",
         )
     model.to(device).eval()
     experts = getattr(model.config.backbone_config, "num_experts", 1) > 1
@@ -101,16 +105,19 @@ def _onnx(path: Path, device: Any) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise RenderFault("engine_error", "pose.onnx needs onnxruntime: pip install 'wanfarm[animate]'") from error
+        raise RenderFault("engine_error", f"{path.name} needs onnxruntime: pip install 'wanfarm[animate]'") from error
     providers = ["CUDAExecutionProvider"] if device.type == "cuda" else []
     offered = [name for name in providers if name in onnxruntime.get_available_providers()]
-    session = onnxruntime.InferenceSession(str(path), providers=[*offered, "CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=[*offered, "CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own types differ from build to build
+        raise RenderFault("engine_error", f"{path.name} cannot be opened: is every file of it here?") from error
     name = session.get_inputs()[0].name
 
     def run(pixels: Any) -> Any:
         heat = session.run(None, {name: pixels})[0][0]
         if heat.shape[0] != COUNT:
-            raise RenderFault("engine_error", f"pose.onnx gives {heat.shape[0]} points, Animate needs {COUNT}")
+            raise RenderFault("engine_error", f"{path.name} gives {heat.shape[0]} points, Animate needs {COUNT}")
         return heat
 
     return run

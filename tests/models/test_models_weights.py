@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from model_parts import T2V, TI2V, request_for
 
-from models import catalog, tiny, weights
+from models import catalog, hub, tiny, weights
 from models.renderer import Renderer
 from models.request import RenderFault
 from models.weights import WeightsError
@@ -94,9 +94,9 @@ def test_pickles_are_reported_and_never_loaded(folder: Path, tmp_path: Path) -> 
 def test_pull_without_a_network_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(WeightsError, match="is this machine online"):
-        weights.pull("wan2.2-t2v-a14b", tmp_path, None, lambda _: None)
+        hub.pull(catalog.get("wan2.2-t2v-a14b"), tmp_path, None, lambda _: None)
     with pytest.raises(WeightsError, match="they are built"):
-        weights.pull(T2V, tmp_path, None, lambda _: None)
+        hub.pull(catalog.get(T2V), tmp_path, None, lambda _: None)
 
 
 def test_real_weights_load_by_the_same_code(tmp_path: Path) -> None:

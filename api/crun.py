@@ -37,10 +37,12 @@ def status() -> Response:
 def estimate() -> Response:
     draft, here = prepared(crun.parse_create(parse_object(request.get_data(cache=False)))), services()
     job = here.submissions.would_be(tenant(), draft)
-    guess = here.prices.estimate(job)
+    guess = here.prices.hold(job)
     if guess is None:
         raise PaymentRequired(f"the price of {draft.dialect_data['model']} is not known")
-    return answer(Reply(200, crun.render_estimate(guess, estimated=here.prices.hold(job) is None)))
+    return answer(
+        Reply(200, crun.render_estimate(guess, estimated=here.prices.exact(job.spec, job.dialect_data) is None))
+    )
 
 
 @blueprint.get("/account/balance")

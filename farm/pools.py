@@ -1,20 +1,24 @@
-"""Which pool serves a model, and how long it will take there. Knows what workers report; reserves nothing."""
+"""Which pool serves a model, whether it can hold a shape, and how long it will take there. Knows what workers report;
+reserves nothing."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from farm.config import Settings
-from farm.jobs.errors import ModelUnavailable, Unavailable
+from farm.fits import Memory, needs_of
+from farm.jobs.errors import InvalidRequest, ModelUnavailable, Unavailable
 from farm.jobs.spec import JobSpec
 from farm.scheduling.speed import Speed, predicted_s
+from models import plan
 from models.catalog import MODELS, Settled, work_tflop
 
 #: seconds that the workers' reports are used before they are asked for again
 _FRESH_S = 1.0
 #: and their measured speeds, which change slowly
 _SPEEDS_FRESH_S = 5.0
-#: a pool whose workers fell silent is still sent jobs for this long: they restart, and the queue waits for them
+#: a pool whose workers fell silent is still sent jobs for this long, and what their memory holds is believed: they
+#: restart, and the queue waits for them
 _REMEMBERED_S = 900.0
 #: seconds; loading, encoding and uploading take a moment whatever the model
 _LEAST_S = 1.0
@@ -54,6 +58,8 @@ class Pools:
         self._live: list[tuple[str, frozenset[str]]] = []
         #: (model, pool) -> when a live worker last said so
         self._seen: dict[tuple[str, str], float] = {}
+        #: (pool, worker) -> when it last said what it may use, the models that it offers, and that; None: it never said
+        self._memory: dict[tuple[str, str], tuple[float, frozenset[str], Memory | None]] = {}
 
     def offered(self) -> tuple[str, ...]:
         """Ids of the models that some pool serves, in the catalog's order."""
@@ -66,16 +72,42 @@ class Pools:
             return offered
         raise Unavailable("no worker has said yet which models it renders; try again in a moment", 5.0)
 
-    def pool_for(self, model: str) -> str:
-        """The pool to queue a job of `model` in: the one with the most live workers for it.
+    def pool_for(self, model: str, shape: Settled | None = None, options: Mapping[str, Any] | None = None) -> str:
+        """The pool to queue a job of `model` in: of those that can hold the shape, the one with the most live workers
+        for the model.
 
-        Raises ModelUnavailable when other models are served but not this one, Unavailable when nothing is known yet.
+        Raises ModelUnavailable when other models are served but not this one, InvalidRequest with the largest shape
+        that could be held when nobody holds this one, Unavailable when nothing is known yet.
         """
         self._refresh()
-        if candidates := self._candidates(model):
+        candidates = self._candidates(model)
+        if candidates and shape is not None:
+            holding = {pool for pool in candidates if self.refusal(shape, options or {}, pool) is None}
+            if not holding:
+                raise InvalidRequest(self.refusal(shape, options or {}, *candidates) or "", "resolution")
+            candidates = holding
+        if candidates:
             return min(candidates, key=lambda pool: (-self._count(pool, model), pool))
         offered = ", ".join(self.offered_or_unavailable())
         raise ModelUnavailable(f"{model!r} is not rendered here; choose one of {offered}", "model")
+
+    def refusal(self, shape: Settled, options: Mapping[str, Any], *pools: str) -> str | None:
+        """Why no worker of these pools could ever hold the shape, as the roomiest would tell it; None where one can,
+        or none is known."""
+        self._refresh()
+        told = [
+            memory
+            for (pool, _), (_, models, memory) in self._memory.items()
+            if pool in pools and shape.model.id in models
+        ]
+        known = [memory for memory in told if memory is not None]
+        needs = needs_of(shape, options)
+        if not known or len(known) < len(told) or any(memory.holds(needs) for memory in known):
+            return None
+        roomiest = max(known, key=lambda memory: (memory.device_mb, memory.host_mb))
+        return plan.refusal(
+            shape.model, shape.width, shape.height, shape.frames, roomiest.room, lossy=options.get("lossy")
+        )
 
     def predict_s(self, shape: Settled, pool: str) -> float:
         """Seconds that one GPU of the pool is expected to take for the shape, by what was measured of its lane."""
@@ -115,10 +147,14 @@ class Pools:
         now = self._clock()
         if now - self._asked < _FRESH_S:
             return
-        live = [
-            (str(worker["pool"]), frozenset(map(str, worker.get("models") or ())))
-            for worker in self._workers()
-            if worker.get("pool")
-        ]
-        self._seen.update({(model, pool): now for pool, models in live for model in models})
-        self._live, self._asked = live, now
+        live, since = [], now - _REMEMBERED_S
+        memory = {worker: told for worker, told in self._memory.items() if told[0] >= since}
+        for worker in self._workers():
+            pool, models = str(worker.get("pool") or ""), frozenset(map(str, worker.get("models") or ()))
+            if not pool:
+                continue
+            live.append((pool, models))
+            self._seen.update({(model, pool): now for model in models})
+            if models:
+                memory[pool, str(worker.get("worker"))] = now, models, Memory.of(worker.get("memory"))
+        self._live, self._memory, self._asked = live, memory, now

@@ -1,7 +1,9 @@
 """The price book: what a clip costs, in micro-credits. Pure: it knows settings and shapes, no tenant and no account."""
 
 import math
+from collections.abc import Mapping
 from fractions import Fraction
+from typing import Any
 
 from farm.config import PriceSettings
 from farm.jobs.job import NewJob
@@ -30,14 +32,16 @@ class PriceBook:
     def rate_of_word(self, model: str, resolution: str) -> int | None:
         return self._rates.get(model, {}).get(resolution)
 
-    def hold(self, job: NewJob) -> int | None:
-        """What is held for a job when it is admitted, by the rule of the dialect that it came in."""
-        billed = job.dialect_data.get("billed_s")
-        return self.price(job.spec, (float(billed[0]), float(billed[1])) if billed else None)
+    def exact(self, spec: JobSpec, dialect_data: Mapping[str, Any]) -> int | None:
+        """What a job costs, by the rule of the dialect that it came in. None as price."""
+        billed = dialect_data.get("billed_s")
+        return self.price(spec, (float(billed[0]), float(billed[1])) if billed else None)
 
-    def estimate(self, job: NewJob) -> int | None:
-        """As hold, for a clip of _GUESS_S seconds where the length is not known yet; None where there is no price."""
-        exact, rate = self.hold(job), self.rate(job.spec.model, job.spec.width, job.spec.height)
+    def hold(self, job: NewJob) -> int | None:
+        """What is held for a job when it is admitted: its price, or that of a clip of _GUESS_S seconds where the length
+        is not known yet (intake holds the rest). None where there is no price."""
+        exact = self.exact(job.spec, job.dialect_data)
+        rate = self.rate(job.spec.model, job.spec.width, job.spec.height)
         return exact if exact is not None or rate is None else cost(rate, _GUESS_S)
 
     def price(self, spec: JobSpec, billed_s: tuple[float, float] | None = None) -> int | None:
@@ -54,7 +58,7 @@ def clip_seconds(spec: JobSpec) -> Fraction | None:
     if spec.task in _BY_LENGTH:
         lengths = [spec.inputs[role].seconds for role in _LENGTH_ROLES if role in spec.inputs]
         return next((Fraction(s).limit_denominator(1_000_000) for s in lengths if s), None)
-    return Fraction(spec.frames, spec.fps)
+    return spec.frames / Fraction(spec.fps)
 
 
 def cost(rate: int, seconds: Fraction | float, billed_s: tuple[float, float] | None = None) -> int:

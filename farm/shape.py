@@ -8,11 +8,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from farm import length
 from farm.intake.media import Kind, kind_of
 from farm.jobs.draft import Draft
 from farm.jobs.errors import InvalidRequest
+from farm.jobs.spec import JobSpec
+from farm.length import Seen
 from models import catalog, options
-from models.catalog import Model, Settled, ShapeError
+from models.catalog import MODELS, Model, Settled, ShapeError
 
 _WHOLE = ("width", "height", "frames", "fps", "steps", "seed", "priority", "deadline_ms", "max_attempts")
 _NUMBERS = ("aspect", "seconds", "guidance", "guidance_2", "shift")
@@ -22,10 +25,12 @@ _SETTLED = ("width", "height", "frames", "fps", "steps", "guidance", "guidance_2
 @dataclass(frozen=True)
 class Shape:
     """A settled shape. `picture_area`: pixels of the clip whose sides still have to be taken from the picture's
-    aspect, because the picture is not here yet; None when the size is final."""
+    aspect, because the picture is not here yet; None when the size is final. `length_of`: the same for frames and
+    their rate, an input that decides them."""
 
     settled: Settled
     picture_area: int | None = None
+    length_of: str | None = None
 
 
 def check_numbers(draft: Draft) -> None:
@@ -54,12 +59,13 @@ def task_of(draft: Draft, model: Model) -> str:
     return task
 
 
-def settle(draft: Draft, model: Model, task: str, picture: tuple[int, int] | None) -> Shape:
-    """Fill in defaults and check every limit. `picture`: (width, height) of the job's picture, None when it has none or
-    it is not here yet."""
+def settle(draft: Draft, model: Model, task: str, seen: Mapping[str, Seen]) -> Shape:
+    """Fill in defaults and check every limit. `seen`: those of the job's inputs that are here."""
     asked = {name: getattr(draft, name) for name in _SETTLED}
-    asked["frames"] = _frames(draft, model)
+    asked["frames"] = frames = _frames(draft, model)
+    asked |= _length(draft, model, seen, frames)
     role = picture_role(draft.inputs)
+    picture = _sides_of(seen.get(role or ""))
     area, aspect = _area(draft, model, picture)
     if area is not None:
         by = "aspect" if draft.aspect is not None else role if picture and role else "resolution"
@@ -72,7 +78,27 @@ def settle(draft: Draft, model: Model, task: str, picture: tuple[int, int] | Non
     except ShapeError as error:
         raise refused(draft, error.field, error.detail) from None
     waits = area is not None and draft.aspect is None and picture is None and role is not None
-    return Shape(settled, area if waits else None)
+    missing = [one for one in length.deciding(model, frozenset(draft.inputs)) if one not in seen]
+    open_length = bool(missing) and (model.follows is not None or frames is None)
+    return Shape(settled, area if waits else None, missing[0] if open_length else None)
+
+
+def finish(spec: JobSpec, inputs: Mapping[str, Seen]) -> Settled:
+    """What a job renders, now that all of its inputs are here. InvalidRequest about the input that it cannot follow."""
+    model = MODELS[spec.model]
+    asked: dict[str, Any] = {name: getattr(spec, name) for name in _SETTLED}
+    role = picture_role(inputs)
+    if spec.picture_area is not None and role is not None and (picture := _sides_of(inputs[role])) is not None:
+        try:
+            asked["width"], asked["height"] = sides(model, spec.picture_area, picture[0] / picture[1])
+        except InvalidRequest as error:
+            raise InvalidRequest(error.detail, role) from None
+    try:
+        frames = None if spec.length_of else spec.frames
+        asked |= _decided(model, inputs, frames, spec.fps)
+        return catalog.settle(model, spec.task, asked)
+    except ShapeError as error:
+        raise InvalidRequest(error.detail, error.field) from None
 
 
 def options_of(draft: Draft, settled: Settled) -> Mapping[str, Any]:
@@ -102,9 +128,42 @@ def picture_role(roles: Iterable[str]) -> str | None:
     return next((role for role in ("video", "image") if role in visual), next(iter(visual), None))
 
 
+def size_field(draft: Draft) -> str:
+    """What of a draft made its clip as large as it is: the first that it gives."""
+    fields = ("resolution", "width", "height", "frames", "seconds")
+    return next((field for field in fields if getattr(draft, field) is not None), fields[0])
+
+
 def refused(draft: Draft, field: str, detail: str) -> InvalidRequest:
     """An error about `field`, under the name that the asker used."""
     return InvalidRequest(detail, draft.field_names.get(field, field))
+
+
+def _length(draft: Draft, model: Model, seen: Mapping[str, Seen], frames: int | None) -> dict[str, Any]:
+    """Frames and rate, as far as an input that is here decides them."""
+    if model.follows is not None:
+        for field in ("frames", "seconds", "fps"):
+            if getattr(draft, field) is not None:
+                raise refused(draft, field, f"{model.id} takes its length and its rate from the {model.follows}")
+    here = {role: seen[role] for role in draft.inputs if role in seen}
+    fps = model.defaults.fps if draft.fps is None else draft.fps
+    if set(length.deciding(model, frozenset(draft.inputs))) - set(here) or fps < model.limits.min_fps:
+        return {}
+    try:
+        return _decided(model, here, frames, fps)
+    except ShapeError as error:
+        raise refused(draft, error.field, error.detail) from None
+
+
+def _decided(model: Model, inputs: Mapping[str, Seen], frames: int | None, fps: float) -> dict[str, Any]:
+    if (followed := length.followed(model, inputs)) is not None:
+        return dict(zip(("frames", "fps"), followed, strict=True))
+    covered = length.covered(model, inputs, frames, fps)
+    return {} if covered is None else {"frames": covered}
+
+
+def _sides_of(seen: Seen | None) -> tuple[int, int] | None:
+    return (seen.width, seen.height) if seen is not None and seen.width and seen.height else None
 
 
 def _frames(draft: Draft, model: Model) -> int | None:

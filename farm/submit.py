@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from farm import shape
 from farm.config import Settings
+from farm.fits import needs_of
 from farm.guard.dial import Deadline
 from farm.intake.intake import Content, Intake
 from farm.jobs.draft import Draft, Source
@@ -32,7 +33,7 @@ from farm.ledger.ledger import Ledger
 from farm.ledger.outcomes import Permit
 from farm.pools import Pools
 from farm.store import Store
-from models.catalog import MAX_PROMPT_CHARS, MAX_SEED, MODELS, Model
+from models.catalog import MAX_PROMPT_CHARS, MAX_SEED, MODELS, Model, Settled
 
 _A = TypeVar("_A")
 _B = TypeVar("_B")
@@ -111,7 +112,7 @@ class Submissions:
         self._vet_addresses(drafts)
         with ExitStack() as reading:
             self._read(tenant, plans, wait_inputs, reading)
-            _each(plans, self._resize)
+            _each(plans, self._reshape)
             refs = self._keep(tenant, plans)
         jobs = [self._job(tenant, *each) for each in zip(plans, refs, marks, strict=True)]
         if self._price is not None:
@@ -160,9 +161,9 @@ class Submissions:
                 raise shape.refused(draft, role, "give exactly one of an address, the data, or an upload")
         model = self.model_for(draft)
         task = shape.task_of(draft, model)
-        settled = shape.settle(draft, model, task, None)
+        settled = shape.settle(draft, model, task, {})
         options = shape.options_of(draft, settled.settled)
-        return _Plan(draft, model, task, self._pool(draft, model), settled, options)
+        return _Plan(draft, model, task, self._pool(draft, settled.settled, options), settled, options)
 
     def _check_words(self, draft: Draft) -> None:
         if draft.prompt is None or not isinstance(draft.prompt, str) or not draft.prompt.strip():
@@ -200,12 +201,14 @@ class Submissions:
                 return model
         raise shape.refused(draft, "model", f"no model here does {task} with {', '.join(draft.inputs) or 'no inputs'}")
 
-    def _pool(self, draft: Draft, model: Model) -> str:
+    def _pool(self, draft: Draft, settled: Settled, options: Mapping[str, Any]) -> str:
         try:
-            return self.pools.pool_for(model.id)
+            return self.pools.pool_for(settled.model.id, settled, options)
         except ModelUnavailable as error:
             error.field = draft.field_names.get("model", "model")
             raise
+        except InvalidRequest as error:
+            raise shape.refused(draft, shape.size_field(draft), error.detail) from None
 
     def _vet_addresses(self, drafts: Sequence[Draft]) -> None:
         """Refuse at once what the guard would refuse later. A name server that is away is no reason to."""
@@ -256,12 +259,12 @@ class Submissions:
 
         _each(plans, read)
 
-    def _resize(self, plan: _Plan) -> None:
-        """Now that pictures were read, their shape is known."""
-        content = plan.contents.get(shape.picture_role(plan.draft.inputs) or "")
-        if content is not None and content.media.width and content.media.height:
-            size = content.media.width, content.media.height
-            plan.shape = shape.settle(plan.draft, plan.model, plan.task, size)
+    def _reshape(self, plan: _Plan) -> None:
+        """Now that inputs were read, the shape is known that follows from them."""
+        if plan.contents:
+            seen = {role: content.media for role, content in plan.contents.items()}
+            plan.shape = shape.settle(plan.draft, plan.model, plan.task, seen)
+            plan.pool = self._pool(plan.draft, plan.shape.settled, plan.options)
 
     def _keep(self, tenant: str, plans: Sequence[_Plan]) -> list[dict[str, InputRef]]:
         """Every input stored, or still an address."""
@@ -301,11 +304,13 @@ class Submissions:
                 inputs=inputs,
                 options=plan.options,
                 picture_area=plan.shape.picture_area,
+                length_of=plan.shape.length_of,
             ),
             pool=plan.pool,
             lane=plan.model.lane,
             predicted_s=predicted_s,
             wall_s=self.pools.wall_s(predicted_s),
+            needs=needs_of(settled, plan.options),
             priority=5 if draft.priority is None else draft.priority,
             deadline_ms=draft.deadline_ms,
             max_attempts=self._settings.lease.max_attempts if draft.max_attempts is None else draft.max_attempts,

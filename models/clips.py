@@ -1,5 +1,6 @@
 """Clips that a render starts from: upright frames at a constant rate, whatever the file's own timing."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -37,7 +38,7 @@ def probe(path: str | Path) -> ClipFacts:
     raise RenderFault("invalid_input", "the clip has no frame")
 
 
-def read(path: str | Path, fps: Fraction | int | None = None, most: int | None = None) -> Iterator[Any]:
+def read(path: str | Path, fps: Fraction | float | None = None, most: int | None = None) -> Iterator[Any]:
     """The clip's frames at `fps` (its own when None): uint8 (H, W, 3) RGB, upright, at constant intervals.
 
     Each is the file's frame nearest in time, so a clip of constant rate read at its own rate gives every frame once.
@@ -50,6 +51,19 @@ def read(path: str | Path, fps: Fraction | int | None = None, most: int | None =
             if most is not None and number >= most:
                 raise RenderFault("invalid_input", f"the clip has more than {most} frames at {float(rate):g} fps")
             yield _upright(frame)
+
+
+def counted(long_s: Fraction, own_rate: Fraction, rate: Fraction) -> int:
+    """How many frames `read` gives at `rate` of a clip whose last frame comes long_s after its first."""
+    slack = min(1 / rate, 1 / own_rate) / 2
+    return max(1, math.ceil((long_s + 1 / own_rate - slack) * rate))
+
+
+def steady(rate: Fraction) -> Fraction:
+    """The rate at which a clip of that rate is read."""
+    while rate > MAX_FPS:
+        rate /= 2
+    return rate
 
 
 def _paced(frames: Iterable[Any], rate: Fraction, own_rate: Fraction) -> Iterator[Any]:
@@ -87,9 +101,7 @@ def _rate(stream: Any) -> Fraction:
     rate = Fraction(stream.average_rate or stream.guessed_rate or 0)
     if rate <= 0:
         raise RenderFault("invalid_input", "the clip does not tell its frame rate")
-    while rate > MAX_FPS:
-        rate /= 2
-    return rate
+    return steady(rate)
 
 
 def _time(frame: Any) -> Fraction:

@@ -1,5 +1,6 @@
 """Carrying out a models.plan: how much memory there is, and the parts of a pipeline put where the plan wants them."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,21 @@ def room_on(device: Any, limits: Limits) -> Room:
     free, _ = torch.cuda.mem_get_info(device)
     mine = free + torch.cuda.memory_reserved(device)
     return Room(min(mine, limits.device_bytes or mine), _host_free())
+
+
+def may_use(device: Any, limits: Limits) -> dict[str, Any]:
+    """The most that a render on a torch.device can count on, for those who admit jobs: bytes of the device and of the
+    machine, None where there is no limit, and whether weights may be rounded to 8 bits.
+
+    Of the machine all of its memory, whoever has it now: other engines let go of theirs, too.
+    """
+    room = room_on(device, limits)
+    device_bytes = None if room.device_bytes == float("inf") else room.device_bytes
+    return {
+        "device_bytes": device_bytes,
+        "host_bytes": _host_total() if device.type == "cuda" else None,
+        "fp8": limits.fp8,
+    }
 
 
 def place(pipe: Any, plan: Plan, device: Any) -> None:
@@ -136,6 +152,17 @@ def _modules(pipe: Any) -> list[tuple[str, Any]]:
     import torch
 
     return [(name, part) for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)]
+
+
+def _host_total() -> float:
+    """Bytes of the machine's memory, or of the part that this container may have."""
+    total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    try:
+        with open("/sys/fs/cgroup/memory.max") as limit:
+            return min(total, float(limit.read()))
+    except (OSError, ValueError):
+        # no limit is the word "max"
+        return total
 
 
 def _host_free() -> float:

@@ -43,7 +43,8 @@ class RenderRequest:
 
     model       catalog id
     task        "t2v", "i2v", "flf2v", "animate", "replace", "vace"
-    width, height in pixels (multiples of the model's step), frames is 4n+1, fps frames per second
+    width, height in pixels (multiples of the model's step), frames is 4n+1, fps frames per second; both only foretell
+                the result of a model that follows a clip
     guidance    classifier-free guidance of the (high-noise) expert; guidance_2 of the low-noise one, or None
     shift       flow shift of the scheduler
     seed        0 .. 2**63-1
@@ -60,7 +61,7 @@ class RenderRequest:
     width: int
     height: int
     frames: int
-    fps: int
+    fps: float
     steps: int
     guidance: float
     guidance_2: float | None

@@ -38,14 +38,14 @@ def work_tflop(model: Model, *, width: int, height: int, frames: int, steps: int
 
 @dataclass(frozen=True)
 class Settled:
-    """A shape with every default filled in and every limit checked. `size_from` tells who chose the size."""
+    """A shape with every default filled in and every limit checked."""
 
     model: Model
     task: str
     width: int
     height: int
     frames: int
-    fps: int
+    fps: float
     steps: int
     guidance: float
     guidance_2: float | None
@@ -123,7 +123,7 @@ def settle(model: Model, task: str, asked: Mapping[str, Any]) -> Settled:
         _between("frames", value["frames"], 2, lim.max_frames)
     else:
         _frames(value["frames"], lim)
-    _between("fps", value["fps"], lim.min_fps, lim.max_fps)
+        _between("fps", value["fps"], lim.min_fps, lim.max_fps)
     _between("steps", value["steps"], lim.min_steps, lim.max_steps)
     _between("guidance", value["guidance"], 0, lim.max_guidance)
     _between("shift", value["shift"], 0.1, 30)

@@ -3,10 +3,12 @@ why it cannot be. The lease is kept, and permits are asked for, by whoever claim
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from farm import shape
 from farm.config import Settings
+from farm.fits import needs_of
 from farm.intake.intake import Intake
 from farm.jobs.draft import Source
 from farm.jobs.errors import (
@@ -18,10 +20,12 @@ from farm.jobs.errors import (
     RequestError,
     TooLarge,
 )
-from farm.jobs.job import Claim
-from farm.jobs.spec import InputRef, JobSpec
+from farm.jobs.job import Claim, Job, Reshaped
+from farm.jobs.spec import InputRef
 from farm.ledger.ledger import Ledger
 from farm.ledger.outcomes import Permit
+from farm.pools import Pools
+from farm.prices import PriceBook
 from farm.store import Store
 from models.catalog import MODELS
 
@@ -45,11 +49,11 @@ def run(claim: Claim, ledger: Ledger, store: Store, settings: Settings, permits:
             role: ref if ref.stored else _taken_in(intake, job.tenant, role, ref, settings)
             for role, ref in job.spec.inputs.items()
         }
-        size = _size(job.spec, inputs)
+        reshaped = _reshaped(job, inputs, Pools(settings, ledger.workers, speeds=ledger.speeds), settings)
     except JobFault as fault:
         _, woken = ledger.fail(job.id, claim.attempt, fault)
     else:
-        _, woken = ledger.intake_done(job.id, claim.attempt, inputs, size=size)
+        _, woken = ledger.intake_done(job.id, claim.attempt, inputs, reshaped)
     if permits is not None:
         permits.publish(woken)
 
@@ -86,15 +90,29 @@ def _fault(error: RequestError) -> JobFault:
     return JobFault(code, str(error))
 
 
-def _size(spec: JobSpec, inputs: Mapping[str, InputRef]) -> tuple[int, int] | None:
-    """The clip's size, where it was to follow the picture. Raises JobFault."""
-    role = shape.picture_role(inputs)
-    if spec.picture_area is None or role is None:
-        return None
-    width, height = inputs[role].width, inputs[role].height
-    if not width or not height:
+def _reshaped(job: Job, inputs: Mapping[str, InputRef], pools: Pools, settings: Settings) -> Reshaped | None:
+    """What follows from the inputs: size, length, and with them time, memory and price. Raises JobFault."""
+    if job.spec.model not in MODELS:
         return None
     try:
-        return shape.sides(MODELS[spec.model], spec.picture_area, width / height)
+        settled = shape.finish(job.spec, inputs)
     except InvalidRequest as error:
-        raise JobFault(FaultCode.INVALID_INPUT, f"{role}: {error.detail}") from None
+        raise JobFault(FaultCode.INVALID_INPUT, str(error)) from None
+    if refusal := pools.refusal(settled, job.spec.options, job.pool):
+        raise JobFault(FaultCode.DOES_NOT_FIT, refusal)
+    final = replace(
+        job.spec,
+        inputs=inputs,
+        **{name: getattr(settled, name) for name in ("width", "height", "frames", "fps")},
+    )
+    predicted_s = pools.predict_s(settled, job.pool)
+    return Reshaped(
+        width=settled.width,
+        height=settled.height,
+        frames=settled.frames,
+        fps=settled.fps,
+        predicted_s=predicted_s,
+        wall_s=pools.wall_s(predicted_s),
+        needs=needs_of(settled, job.spec.options),
+        hold=PriceBook(settings.prices).exact(final, job.dialect_data),
+    )

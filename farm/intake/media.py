@@ -21,7 +21,8 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Media:
-    """A file that was checked. width and height are pixels as it is seen, after EXIF orientation.
+    """A file that was checked. width and height are pixels as it is seen, after EXIF orientation. frames of a clip are
+    those that a render reads of it, at the constant rate fps: its own, halved while it is above 60.
 
     replaced   the bytes to keep instead of the file's own, where those would not survive the pipeline
     """

@@ -9,10 +9,13 @@ import resource
 import signal
 import sys
 import time
+from fractions import Fraction
 from typing import Any, BinaryIO
 
 import av
 from av.error import InvalidDataError
+
+from models.clips import counted, steady
 
 #: what a clip may be encoded with
 _CODECS = "h264,hevc,vp8,vp9,av1,libdav1d,mpeg4,mpeg2video,mjpeg,prores,dnxhd,ffv1,libvpx,libvpx-vp9"
@@ -79,6 +82,8 @@ def _clip(box: Any, asked: dict[str, Any]) -> dict[str, Any]:
     stream.codec_context.options = {"err_detect": "explode"}
     shown, frames, bad = None, 0, 0
     begin, end = float("inf"), 0.0
+    first: Fraction | None = None
+    last = Fraction(0)
     for packet in box.demux(stream):
         if packet.size > 0:
             frames += 1
@@ -87,6 +92,9 @@ def _clip(box: Any, asked: dict[str, Any]) -> dict[str, Any]:
                 begin = min(begin, float(at * packet.time_base))
                 end = max(end, float((at + (packet.duration or 0)) * packet.time_base))
                 _check_length(end - begin, asked)
+                if not packet.is_discard:
+                    now = Fraction(at * packet.time_base)
+                    first, last = (now, now) if first is None else (min(first, now), max(last, now))
         if time.process_time() > _DECODING_S:
             continue
         try:
@@ -95,7 +103,7 @@ def _clip(box: Any, asked: dict[str, Any]) -> dict[str, Any]:
                 shown = shown or frame
         except InvalidDataError:
             bad += 1
-    if shown is None or end <= begin:
+    if shown is None or end <= begin or first is None:
         raise Refused("the video has no picture that can be decoded; encode it again")
     seconds = end - begin
     promised_s = float(stream.duration * stream.time_base) if stream.duration else _promised_s(box)
@@ -103,8 +111,11 @@ def _clip(box: Any, asked: dict[str, Any]) -> dict[str, Any]:
         raise Refused(_BROKEN.format("video"))
     turned = abs(round(shown.rotation)) % 180 == 90
     width, height = (shown.height, shown.width) if turned else (shown.width, shown.height)
-    fps = float(stream.average_rate) if stream.average_rate else frames / seconds
-    return {"width": width, "height": height, "seconds": round(seconds, 3), "frames": frames, "fps": round(fps, 3)}
+    # frames and rate as a render will read them: at a constant rate, whatever the file's own timing
+    rate = steady(Fraction(stream.average_rate or stream.guessed_rate or frames / seconds))
+    count = counted(last - first, rate, rate)
+    told = {"seconds": round(seconds, 3), "frames": count, "fps": round(float(rate), 6)}
+    return {"width": width, "height": height, **told}
 
 
 def _sound(box: Any, asked: dict[str, Any]) -> dict[str, Any]:

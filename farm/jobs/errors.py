@@ -30,6 +30,7 @@ class FaultCode(StrEnum):
     INPUT_REFUSED = "input_refused"
     DOES_NOT_FIT = "does_not_fit"
     PROVENANCE_REQUIRED = "provenance_required"
+    INSUFFICIENT_CREDIT = "insufficient_credit"
     # the farm's fault: retried with backoff
     ENGINE_DIED = "engine_died"
     ENGINE_ERROR = "engine_error"

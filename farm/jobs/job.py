@@ -20,6 +20,7 @@ class NewJob:
     hold             credit to hold, in micro-credits; None when the tenant has no account
     dialect, dialect_data   who asked and what that dialect needs to answer (callback address, own ids, raw request)
     wall_s           the longest that one attempt may take
+    needs            the memory that it needs, as farm.fits tells it; "": any worker holds it
     """
 
     id: str
@@ -41,6 +42,22 @@ class NewJob:
     metadata: Mapping[str, str] = field(default_factory=dict)
     webhook_url: str | None = None
     batch: str | None = None
+    needs: str = ""
+
+
+@dataclass(frozen=True)
+class Reshaped:
+    """What a job turned out to be once its inputs were taken in: fields as in JobSpec and NewJob. A `hold` of None
+    leaves what is held."""
+
+    width: int
+    height: int
+    frames: int
+    fps: float
+    predicted_s: float
+    wall_s: float
+    needs: str = ""
+    hold: int | None = None
 
 
 @dataclass(frozen=True)

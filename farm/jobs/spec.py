@@ -11,7 +11,8 @@ class InputRef:
     """An input of a job, by role. Either still an address (`url`, before intake) or stored content.
 
     key      object key, `inputs/{tenant}/{sha256}`
-    width, height  pixels, of pictures and clips;  seconds  of clips and sound;  frames, fps  of clips
+    width, height  pixels, of pictures and clips;  seconds  of clips and sound;  frames, fps  of clips, as a render
+                   reads them: at a constant rate
     """
 
     url: str | None = None
@@ -36,6 +37,7 @@ class JobSpec:
 
     picture_area   pixels of the clip, while its sides still have to be taken from the aspect of a picture that intake
                    has not fetched yet (width and height are the model's own until then); None when they are final
+    length_of      the same for frames and fps: an input that still decides them; None when they are final
     """
 
     model: str
@@ -45,7 +47,7 @@ class JobSpec:
     width: int
     height: int
     frames: int
-    fps: int
+    fps: float
     steps: int
     guidance: float
     guidance_2: float | None
@@ -55,6 +57,7 @@ class JobSpec:
     loras: tuple[Mapping[str, Any], ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     picture_area: int | None = None
+    length_of: str | None = None
 
     @property
     def needs_intake(self) -> bool:

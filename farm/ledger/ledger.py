@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
+from farm.fits import Memory
 from farm.jobs.errors import Conflict, JobFault, PaymentRequired, RequestError, TooMany
-from farm.jobs.job import Admitted, Artifacts, Claim, NewJob
+from farm.jobs.job import Admitted, Artifacts, Claim, NewJob, Reshaped
 from farm.jobs.spec import InputRef
 from farm.ledger.accounts import Accounts
 from farm.ledger.connection import mapped
 from farm.ledger.outbox import Outbox
 from farm.ledger.outcomes import CancelOutcome, CommitOutcome, FailOutcome, Permit, Verdict
 from farm.ledger.reading import Reading
-from farm.ledger.records import admission, artifacts_json, decode, fresh, with_inputs
+from farm.ledger.records import admission, artifacts_json, decode, fresh, reshaping, with_inputs
 from farm.ledger.scripts import INTAKE_POOL
 from farm.ledger.upkeep import Upkeep
 from farm.ledger.workforce import Workforce, permits
@@ -53,15 +54,24 @@ class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox):
         return told, permits(wanted)
 
     def claim(
-        self, pool: str, worker: str, *, loaded: str | None = None, permit: str | None = None, nonce: str | None = None
+        self,
+        pool: str,
+        worker: str,
+        *,
+        loaded: str | None = None,
+        permit: str | None = None,
+        nonce: str | None = None,
+        memory: Memory | None = None,
     ) -> Claim | None:
         """The best job of the pool at this moment, leased to `worker`: fairness picks the tenant, priority then
         deadline the job, and the `loaded` lane may reorder within the affinity window. None: nothing to do.
+        A job that `memory` does not hold is left to a worker of the pool that holds it, if one was seen lately.
 
         A call that is said again with the same `nonce` within a few seconds finds the lease that the first one took.
         """
         # durable, because an attempt number that a crash of Redis took back would be given out twice
-        answer = self.run("claim", pool, worker, loaded or "", permit or "", nonce or uuid4().hex, durable=True)
+        mine = memory.text if memory else ""
+        answer = self.run("claim", pool, worker, loaded or "", permit or "", nonce or uuid4().hex, mine, durable=True)
         if not answer:
             return None
         attempt, job = answer
@@ -82,15 +92,17 @@ class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox):
         return Verdict(self.run("heartbeat", job_id, attempt, phase or "", shown, step, steps))
 
     def intake_done(
-        self, job_id: str, attempt: int, inputs: dict[str, InputRef], *, size: tuple[int, int] | None = None
+        self, job_id: str, attempt: int, inputs: dict[str, InputRef], reshaped: Reshaped | None = None
     ) -> tuple[CommitOutcome, list[Permit]]:
-        """waiting -> queued: every input is stored. Ends the intake lease. `size` is the clip's (width, height), where
-        it had to wait for the picture (JobSpec.picture_area)."""
+        """waiting -> queued: every input is stored. Ends the intake lease. `reshaped` is what follows from the inputs
+        (JobSpec.picture_area, length_of). What the job then costs more is held in the same write; where the account
+        does not cover it, the job fails."""
         with mapped():
             body = self._redis.get(self._keys("body", job_id))
         if not isinstance(body, str):
             return CommitOutcome.FENCED, []
-        outcome, wanted = self.run("intake_done", job_id, attempt, with_inputs(body, inputs, size), durable=True)
+        changes = (with_inputs(body, inputs, reshaped), *reshaping(reshaped))
+        outcome, wanted = self.run("intake_done", job_id, attempt, *changes, durable=True)
         return CommitOutcome(outcome), permits(wanted)
 
     def commit(self, job_id: str, attempt: int, artifacts: Artifacts, *, gpu_s: float) -> CommitOutcome:

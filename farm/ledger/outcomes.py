@@ -15,12 +15,14 @@ class Verdict(StrEnum):
 
 
 class CommitOutcome(StrEnum):
-    """COMMITTED and ALREADY (a repeated call, lost reply) both mean: the result is the job's."""
+    """COMMITTED and ALREADY (a repeated call, lost reply) both mean: the result is the job's. UNPAID, of an intake: the
+    job costs more than its tenant has, and failed."""
 
     COMMITTED = "committed"
     ALREADY = "already"
     CANCELLED = "cancelled"
     FENCED = "fenced"
+    UNPAID = "unpaid"
 
 
 class FailOutcome(StrEnum):

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from farm.jobs.job import Artifacts, Job, NewJob
+from farm.jobs.job import Artifacts, Job, NewJob, Reshaped
 from farm.jobs.spec import InputRef, JobSpec
 from farm.jobs.states import State
 
@@ -16,7 +16,7 @@ _MIN_PREDICTED_S = 0.001
 
 
 def admission(job: NewJob) -> list[str | int | float]:
-    """The fifteen arguments of one job for admit.lua. Raises ValueError on values that no ledger could keep."""
+    """The sixteen arguments of one job for admit.lua. Raises ValueError on values that no ledger could keep."""
     if not 0 <= job.priority <= 9:
         raise ValueError(f"priority {job.priority} is not in 0..9")
     if job.hold is not None and job.hold < 0:
@@ -28,7 +28,7 @@ def admission(job: NewJob) -> list[str | int | float]:
         *(job.id, job.tenant, state, job.pool, job.lane),
         *(job.priority, "" if deadline is None else deadline, _predicted(job.predicted_s), job.max_attempts),
         *("" if job.hold is None else job.hold, "1" if wants_callback else "", job.batch or ""),
-        *(job.idempotency_key or "", job.body_sha256 or "", _dumps(_body(job))),
+        *(job.idempotency_key or "", job.body_sha256 or "", job.needs, _dumps(_body(job))),
     ]
 
 
@@ -59,14 +59,24 @@ def inputs_json(inputs: Mapping[str, InputRef]) -> dict[str, Any]:
     }
 
 
-def with_inputs(body: str, inputs: Mapping[str, InputRef], size: tuple[int, int] | None = None) -> str:
-    """The body of a job whose inputs are stored now, and whose size is final."""
+def with_inputs(body: str, inputs: Mapping[str, InputRef], reshaped: Reshaped | None = None) -> str:
+    """The body of a job whose inputs are stored now, and whose shape is final."""
     plain = json.loads(body)
     plain["spec"]["inputs"] = inputs_json(inputs)
-    plain["spec"].pop("picture_area", None)
-    if size is not None:
-        plain["spec"]["width"], plain["spec"]["height"] = size
+    for name in ("picture_area", "length_of"):
+        plain["spec"].pop(name, None)
+    if reshaped is not None:
+        plain["spec"] |= {name: getattr(reshaped, name) for name in ("width", "height", "frames", "fps")}
+        plain["wall_s"] = reshaped.wall_s
     return _dumps(plain)
+
+
+def reshaping(reshaped: Reshaped | None) -> list[str | int | float]:
+    """The arguments of intake_done.lua that follow from a shape; '' for what stays."""
+    if reshaped is None:
+        return ["", "", ""]
+    hold = "" if reshaped.hold is None else reshaped.hold
+    return [_predicted(reshaped.predicted_s), reshaped.needs, hold]
 
 
 def artifacts_json(artifacts: Artifacts) -> str:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from farm.fits import Memory
 from farm.ledger.connection import mapped
 from farm.ledger.outcomes import Permit
 from farm.ledger.scripts import Scripted
@@ -29,8 +30,12 @@ class Workforce(Scripted):
 
     def worker_seen(self, worker: str, pool: str, facts: dict[str, Any], *, ttl_s: float, slots: int = 1) -> None:
         """Keep `worker` among the pool's live workers for `ttl_s`; `facts` is shown to operators (device, lane,
-        state, job, models). `slots`: jobs that it takes at once; 0 for one that shall be seen and not be woken."""
-        self.run("worker_seen", worker, pool, json.dumps(facts), int(ttl_s * 1000), slots)
+        state, job, models). `slots`: jobs that it takes at once; 0 for one that shall be seen and not be woken. The
+        fact `memory` (models.memory.may_use) decides which jobs are left to it."""
+        memory = Memory.of(facts.get("memory"))
+        self.run(
+            "worker_seen", worker, pool, json.dumps(facts), int(ttl_s * 1000), slots, memory.text if memory else ""
+        )
 
     def worker_gone(self, worker: str, pool: str) -> None:
         self.run("worker_gone", worker, pool)

@@ -54,6 +54,16 @@ class InputView(View):
     seconds: float | None = None
 
 
+class WornLora(View):
+    """A LoRA that a job wears. `id` may be of one that was deleted since."""
+
+    id: str
+    name: str
+    sha256: str
+    scale: float
+    expert: str
+
+
 class JobView(View):
     """A job as its owner sees it.
 
@@ -86,12 +96,13 @@ class JobView(View):
     width: int
     height: int
     frames: int
-    fps: int
+    fps: int | float
     duration_s: float
     guidance: float
     guidance_2: float | None = None
     shift: float
     seed: int
+    loras: list[WornLora] = Field(default_factory=list)
     options: dict[str, Any] = Field(default_factory=dict)
     priority: int = 5
     deadline: datetime | None = None
@@ -154,12 +165,13 @@ def view_job(job: Job, *, eta_s: float | None = None, links: Links | None = None
         width=spec.width,
         height=spec.height,
         frames=spec.frames,
-        fps=spec.fps,
+        fps=round(spec.fps, 3),
         duration_s=round(spec.frames / spec.fps, 3),
         guidance=spec.guidance,
         guidance_2=spec.guidance_2,
         shift=spec.shift,
         seed=spec.seed,
+        loras=[WornLora.model_validate(lora) for lora in spec.loras],
         options=dict(spec.options),
         priority=job.priority,
         deadline=_time(job.deadline_ms),

@@ -98,6 +98,7 @@ FAULT_NUMBERS = {
     FaultCode.INPUT_UNREACHABLE: 424,
     FaultCode.INPUT_REFUSED: 403,
     FaultCode.DOES_NOT_FIT: 413,
+    FaultCode.INSUFFICIENT_CREDIT: 402,
     FaultCode.PROVENANCE_REQUIRED: 451,
     FaultCode.TOO_LONG: 408,
     FaultCode.STUCK: 408,

@@ -33,7 +33,8 @@ def test_what_is_animated_costs_the_length_of_its_video() -> None:
     assert BOOK.price(moved) == 15_000_000
     unread = replace(moved, inputs={"video": InputRef(url="https://x")})
     assert BOOK.price(unread) is None
-    assert BOOK.estimate(job(unread)) == 30_000_000, "five seconds"
+    assert BOOK.exact(unread, {}) is None
+    assert BOOK.hold(job(unread)) == 30_000_000, "five seconds"
 
 
 @pytest.mark.parametrize(("seconds", "billed"), [(2.5, 5), (60, 60), (500, 120)])

@@ -1,9 +1,10 @@
--- claim(pool, worker, loaded lane or '', permit or '', nonce): lease the best job of the pool to the worker.
+-- claim(pool, worker, loaded lane or '', permit or '', nonce, memory or ''): lease the best job of the pool to the worker.
 -- Fairness picks the tenant (Key.fair), the order of its queue the job (Key.queue); the loaded lane may be preferred
 -- among the first few of the same priority. A job that failed on this worker is left to the others of the pool for a
--- while. Answers {attempt, job as lib/read.lua} or false. O(log n) in queued jobs.
--- uses: clock job event fair queue permit read
-local pool, worker, loaded, permit, nonce = unpack(ARGV)
+-- while, and one that its memory does not hold to those that do. Answers {attempt, job as lib/read.lua} or false.
+-- O(log n) in queued jobs.
+-- uses: clock job event fair fits queue permit read
+local pool, worker, loaded, permit, nonce, memory = unpack(ARGV)
 
 local function belongs(job)
   if not job or job_pool(job) ~= pool then return false end
@@ -23,17 +24,35 @@ local function has_others()
   return others
 end
 
+-- Asked once for equal needs: the shots of a batch have them in common.
+local too_large = {}
+local function too_large_here(needs)
+  if not needs or fits(needs, memory) then return false end
+  if too_large[needs] == nil then too_large[needs] = fits_another(needs, pool, worker) end
+  return too_large[needs]
+end
+
 -- A bad device must not eat all the attempts of a job.
 local function left_to_others(job)
   return job.failed_on == worker and NOW < (job.queued_ms or 0) + Setting.ELSEWHERE_MS and has_others()
 end
 
--- The id of the tenant's first job that this worker may take, and the job; the id alone when it is stale.
+-- The id of the tenant's first job that this worker may take, and the job; the id alone when it is stale. What is too
+-- large for it is passed over further than what failed on it: it may be a whole batch.
 local function first_of(tenant)
-  for _, id in ipairs(redis.call('ZRANGE', Key.queue(pool, tenant), 0, Setting.AFFINITY_WINDOW - 1)) do
-    local job = job_load(id)
-    if not belongs(job) then return id end
-    if not left_to_others(job) then return id, job end
+  local looked = 0
+  for at = 0, Setting.STALE_PER_CLAIM - 1, Setting.AFFINITY_WINDOW do
+    local ids = redis.call('ZRANGE', Key.queue(pool, tenant), at, at + Setting.AFFINITY_WINDOW - 1)
+    for _, id in ipairs(ids) do
+      if not too_large_here(redis.call('HGET', Key.job(id), 'needs')) then
+        local job = job_load(id)
+        if not belongs(job) then return id end
+        if not left_to_others(job) then return id, job end
+        looked = looked + 1
+        if looked == Setting.AFFINITY_WINDOW then return end
+      end
+    end
+    if #ids < Setting.AFFINITY_WINDOW then return end
   end
 end
 
@@ -42,16 +61,20 @@ local function preferred(first)
   if loaded == '' or first.lane == loaded then return first end
   local passed = {}
   for _, id in ipairs(redis.call('ZRANGE', Key.queue(pool, first.tenant), 0, Setting.AFFINITY_WINDOW - 1)) do
-    local lane, priority, passes = unpack(redis.call('HMGET', Key.job(id), 'lane', 'priority', 'passes'))
-    if tonumber(priority or -1) ~= first.priority then return first end
-    if lane == loaded then
-      local job = job_load(id)
-      if not belongs(job) or left_to_others(job) then return first end
-      for _, other in ipairs(passed) do redis.call('HINCRBY', Key.job(other), 'passes', 1) end
-      return job
+    local lane, priority, passes, needs = unpack(
+      redis.call('HMGET', Key.job(id), 'lane', 'priority', 'passes', 'needs'))
+    -- what is not for this worker is not passed over by it
+    if not too_large_here(needs) then
+      if tonumber(priority or -1) ~= first.priority then return first end
+      if lane == loaded then
+        local job = job_load(id)
+        if not belongs(job) or left_to_others(job) then return first end
+        for _, other in ipairs(passed) do redis.call('HINCRBY', Key.job(other), 'passes', 1) end
+        return job
+      end
+      if tonumber(passes or 0) >= Setting.AFFINITY_PASSES then return first end
+      passed[#passed + 1] = id
     end
-    if tonumber(passes or 0) >= Setting.AFFINITY_PASSES then return first end
-    passed[#passed + 1] = id
   end
   return first
 end

@@ -1,7 +1,10 @@
--- intake_done(id, attempt, body JSON): waiting -> queued; the attempts of the intake do not count for the render.
+-- intake_done(id, attempt, body JSON, predicted_s, needs, hold): waiting -> queued, with what follows from its inputs
+-- ('' for what stays); the attempts of the intake do not count for the render. Where the account does not cover the new
+-- hold the job fails.
 -- Answers {CommitOutcome, {permit, pool, ...}}.
--- uses: clock job event queue permit verdict
+-- uses: clock job event money queue permit verdict
 local id, attempt, body = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local predicted_s, needs, hold = ARGV[4], ARGV[5], tonumber(ARGV[6])
 
 local job = job_load(id)
 if not job then return {Commit.FENCED, {}} end
@@ -14,6 +17,15 @@ attempt_end(job, 0)
 redis.call('SET', Key.body(id), body)
 redis.call('HSET', Key.job(id), 'intake_attempt', attempt, 'queued_ms', NOW)
 redis.call('HDEL', Key.job(id), 'attempts_used', 'worker_losses', 'worker')
+if predicted_s ~= '' then redis.call('HSET', Key.job(id), 'predicted_s', predicted_s) end
+if needs ~= '' then redis.call('HSET', Key.job(id), 'needs', needs) end
+local available = hold and money_rehold(job, hold)
+if available then
+  job_end(job, State.FAILED, Fault.INSUFFICIENT_CREDIT,
+    string.format('%.0f micro-credits are needed for the whole clip, and %.0f are free besides the %.0f held for it',
+      hold, available, job.hold))
+  return {Commit.UNPAID, {}}
+end
 job_move(job, State.QUEUED)
 queue_put(job)
 event(job)

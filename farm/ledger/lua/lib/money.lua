@@ -38,6 +38,21 @@ local function money_close(job, kind)
   money_note(job.tenant, kind, job.hold, job.id)
 end
 
+-- The job costs something else than was thought when it was admitted. Answers what is free when that does not suffice;
+-- then nothing is changed.
+local function money_rehold(job, hold)
+  if job.hold_open and money_has_account(job.tenant) then
+    local account = redis.call('HMGET', Key.credit(job.tenant), 'balance', 'held')
+    local change, available = hold - job.hold, tonumber(account[1]) - tonumber(account[2] or 0)
+    if change > 0 and change > available then return available end
+    money_held(job, change)
+    if change > 0 then money_note(job.tenant, Statement.HOLD, change, job.id, 'the length of its clip') end
+    if change < 0 then money_note(job.tenant, Statement.RELEASE, 0 - change, job.id, 'the length of its clip') end
+  end
+  job.hold = hold
+  redis.call('HSET', Key.job(job.id), 'hold', hold)
+end
+
 -- The job succeeded: what was held is spent.
 local function money_settle(job)
   money_close(job, Statement.SETTLE)

@@ -1,5 +1,5 @@
 -- How an attempt, and how a job ends.
--- uses: clock job event money fair queue
+-- uses: clock job event money fair fits queue
 local RETRYABLE = Table.RETRYABLE
 local KILLS_WORKER = Table.KILLS_WORKER
 
@@ -51,7 +51,12 @@ local function attempt_failed(job, code, message)
       'took its worker down ' .. losses .. ' times; the last time: ' .. message)
     return Fail.FAILED
   end
-  if not RETRYABLE[code] or used >= job.max_attempts then
+  local again = RETRYABLE[code]
+  -- of memory there may be enough on another worker, although this one should have had it
+  if code == Fault.DOES_NOT_FIT and job.state == State.RUNNING then
+    again = fits_another(job.needs, job.pool, job.worker)
+  end
+  if not again or used >= job.max_attempts then
     job_end(job, State.FAILED, code, message)
     return Fail.FAILED
   end

@@ -200,5 +200,5 @@ def _area(draft: Draft, model: Model, picture: tuple[int, int] | None) -> tuple[
             raise refused(draft, "resolution", f"{draft.resolution!r} is none of {', '.join(words)}")
         area = words[draft.resolution.lower()]
     if draft.aspect is not None:
-        return area, draft.aspect
+        return area, catalog.named_aspect(model, area, draft.aspect)
     return area, picture[0] / picture[1] if picture else own

@@ -23,7 +23,7 @@ from models.model import (
     lane_of,
     segments_of,
 )
-from models.shape import Settled, forward_tflop, settle, size_for, size_of_area, task_for, work_tflop
+from models.shape import Settled, forward_tflop, named_aspect, settle, size_for, size_of_area, task_for, work_tflop
 
 __all__ = [
     "AREAS",
@@ -43,6 +43,7 @@ __all__ = [
     "forward_tflop",
     "get",
     "lane_of",
+    "named_aspect",
     "segments_of",
     "settle",
     "size_for",
@@ -83,7 +84,7 @@ TI2V_5B = Model(
     weights=Weights(repo="Wan-AI/Wan2.2-TI2V-5B-Diffusers", revision="b8fff7315c768468a5333511427288870b2e9635"),
     dit=Dit(3072, 14336, 30, 48, 48),
     defaults=Defaults(1280, 704, 121, 24, 50, 5.0, None, 5.0),
-    limits=Limits(multiple=32),
+    limits=Limits(multiple=32, fills_area=True),
     vae_stride=(4, 16, 16),
 )
 

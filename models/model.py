@@ -96,9 +96,11 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Limits:
-    """`multiple`: width and height are multiples of it, in pixels. max_pixels: width x height."""
+    """`multiple`: width and height are multiples of it, in pixels. max_pixels: width x height. fills_area: of the two
+    ways to round a size to the multiple, the one nearer to the aspect is taken, and uses up the area."""
 
     multiple: int = 16
+    fills_area: bool = False
     min_side: int = 256
     max_side: int = 1920
     max_pixels: int = 1280 * 768
@@ -178,11 +180,19 @@ class Model:
     @property
     def resolutions(self) -> dict[str, int]:
         """Resolution word -> pixels of the area that it stands for."""
-        return {w: a for w, a in AREAS.items() if a <= self.limits.max_pixels}
+        return {word: width * height for word, (width, height) in self.frames.items()}
+
+    @property
+    def frames(self) -> dict[str, tuple[int, int]]:
+        """Resolution word -> (width, height) of its wide frame, which the model's multiple may cut a little."""
+        step = self.limits.multiple
+        cut = {word: (width // step * step, height // step * step) for word, (width, height) in FRAMES.items()}
+        return {word: size for word, size in cut.items() if size[0] * size[1] <= self.limits.max_pixels}
 
 
-#: the areas that the resolution words mean (Wan's own SIZE and MAX_AREA tables)
-AREAS = {"480p": 832 * 480, "580p": 1024 * 576, "720p": 1280 * 720}
+#: the wide frames that the resolution words mean (Wan's own table of sizes); the high ones are the same turned
+FRAMES = {"480p": (832, 480), "580p": (1024, 576), "720p": (1280, 720)}
+AREAS = {word: width * height for word, (width, height) in FRAMES.items()}
 
 
 def lane_of(model: Model, loras: tuple[str, ...] = ()) -> str:

@@ -86,21 +86,37 @@ def task_for(model: Model, roles: frozenset[str], asked: str | None = None) -> s
 
 
 def size_for(model: Model, resolution: str, aspect: float) -> tuple[int, int]:
-    """(width, height) of a resolution word at an aspect ratio (width / height), by Wan's own rule:
-    the area is the word's, the aspect is kept, both sides are rounded down to the model's multiple."""
+    """(width, height) of a resolution word at an aspect ratio (width / height) that was asked by name."""
     areas = model.resolutions
     if resolution.lower() not in areas:
         raise ShapeError("resolution", f"{resolution!r} is none of {', '.join(areas)}")
-    return size_of_area(model, areas[resolution.lower()], aspect)
+    area = areas[resolution.lower()]
+    return size_of_area(model, area, named_aspect(model, area, aspect))
+
+
+def named_aspect(model: Model, area: int, aspect: float) -> float:
+    """The aspect that is meant by one that was asked for. Wan's frames are called 16:9 and 9:16 by everybody, and at
+    480p, where it is 832 x 480, they are not: whoever names those gets the frame that the model was trained in."""
+    for width, height in model.frames.values():
+        for named, own in ((16 / 9, width / height), (9 / 16, height / width)):
+            if area == width * height and abs(aspect - named) < 1e-6:
+                return own
+    return aspect
 
 
 def size_of_area(model: Model, area: int, aspect: float) -> tuple[int, int]:
-    """(width, height) of about `area` pixels at an aspect ratio: both rounded down to the model's multiple."""
+    """(width, height) of about `area` pixels at an aspect ratio, by the model's own rule: both rounded down to its
+    multiple; or, where it fills the area, one rounded down and the other as large as is left, whichever is nearer."""
     # a square root may come out a hair below the whole number that it is
     step = model.limits.multiple
     height = int((area / aspect) ** 0.5 + 1e-6) // step * step
     width = int((area * aspect) ** 0.5 + 1e-6) // step * step
-    return width, height
+    square = abs(aspect - 1) < 1e-6  # the rule would make 640 x 608 of it, which nobody means
+    if square or not model.limits.fills_area or not width or not height:
+        return width, height
+    by_width, by_height = (width, area // width // step * step), (area // height // step * step, height)
+    off = [max(aspect * high / wide, wide / high / aspect) for wide, high in (by_width, by_height)]
+    return by_width if off[0] < off[1] else by_height
 
 
 def settle(model: Model, task: str, asked: Mapping[str, Any]) -> Settled:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from models import catalog
-from models.catalog import ShapeError
+from models.catalog import AREAS, ShapeError
 
 A14B, TI2V = catalog.get("wan2.2-t2v-a14b"), catalog.get("wan2.2-ti2v-5b")
 
@@ -50,8 +50,44 @@ def test_sizes_by_word_and_aspect() -> None:
     assert catalog.size_for(A14B, "720P", 16 / 9) == (1280, 720)
     assert catalog.size_for(A14B, "480p", 1.0) == (624, 624)
     assert catalog.size_for(TI2V, "720p", 9 / 16) == (704, 1280)
+    assert list(TI2V.resolutions.values()) == [832 * 480, 1024 * 576, 1280 * 704]
     with pytest.raises(ShapeError, match="480p, 580p, 720p"):
         catalog.size_for(A14B, "4k", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("word", "sizes", "small"),
+    [
+        ("480p", "832x480 480x832 624x624 720x544 544x720 960x400", "832x480 480x832 608x608 704x544 544x704 960x416"),
+        (
+            "580p",
+            "1024x576 576x1024 768x768 880x656 656x880 1168x496",
+            "1024x576 576x1024 768x768 864x672 672x864 1152x512",
+        ),
+        (
+            "720p",
+            "1280x720 720x1280 960x960 1104x816 816x1104 1456x624",
+            "1280x704 704x1280 928x928 1088x800 800x1088 1440x608",
+        ),
+    ],
+)
+def test_every_word_at_every_aspect_is_the_models_own_size(word: str, sizes: str, small: str) -> None:
+    """Of a named aspect: the trained frames where they have that name, else the area's rule of each model."""
+    aspects = (16 / 9, 9 / 16, 1.0, 4 / 3, 3 / 4, 21 / 9)
+    for model in (m for m in catalog.MODELS.values() if not m.weights.tiny):
+        found = [catalog.size_for(model, word, aspect) for aspect in aspects]
+        expected = small if model.limits.multiple == 32 else sizes
+        assert " ".join(f"{width}x{height}" for width, height in found) == expected
+        for width, height in found:
+            catalog.settle(model, next(iter(model.tasks)), {"width": width, "height": height})
+
+
+def test_a_picture_gives_its_own_aspect_not_the_name_of_one() -> None:
+    """What Wan's own programs make of a picture of 1920x1080."""
+    assert catalog.size_of_area(A14B, AREAS["480p"], 1920 / 1080) == (832, 464)
+    assert catalog.size_of_area(TI2V, TI2V.resolutions["720p"], 1920 / 1080) == (1248, 704)
+    assert catalog.size_of_area(TI2V, TI2V.resolutions["720p"], 1080 / 1920) == (704, 1248)
+    assert catalog.size_of_area(TI2V, 64, 20.0) == (32, 0)
 
 
 @pytest.mark.parametrize(

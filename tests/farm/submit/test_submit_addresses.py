@@ -139,7 +139,7 @@ def take_in(ledger: Ledger, store: Store, home: Settings, woken: Woken) -> Calla
     ("more", "size"),
     [
         # 128 x 128 pixels of the picture's 3:2, in steps of 32
-        ({}, (128, 96)),
+        ({}, (160, 96)),
         ({"resolution": "480p"}, (768, 512)),
         ({"resolution": "480p", "aspect": 1.0}, (608, 608)),
         ({"width": 96}, (96, 128)),

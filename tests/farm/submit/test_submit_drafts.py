@@ -177,7 +177,7 @@ def test_seconds_become_the_nearest_frames(submissions: Submissions, ledger: Led
 def test_resolution_and_aspect_become_sides(submissions: Submissions, ledger: Ledger) -> None:
     for resolution, aspect, size in (
         ("480p", None, (624, 624)),
-        ("480P", 16 / 9, (832, 464)),
+        ("480P", 16 / 9, (832, 480)),
         ("720p", 9 / 16, (720, 1280)),
         (None, 2.0, (176, 80)),
     ):
@@ -273,7 +273,7 @@ def test_pictures_come_as_text_as_bytes_and_as_uploads(submissions: Submissions,
         assert ref.key == input_key("ada", ref.sha256 or "")
         assert store.get_bytes(ref.key, limit=100_000) == picture
         # 128 x 128 pixels at 3:2, in steps of 32
-        assert (job.spec.width, job.spec.height) == (128, 96)
+        assert (job.spec.width, job.spec.height) == (160, 96)
 
 
 @pytest.mark.parametrize(

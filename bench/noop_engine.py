@@ -5,6 +5,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +38,29 @@ class Noop:
     def offered(self) -> Sequence[str]:
         return [model.id for model in catalog.MODELS.values() if model.weights.tiny]
 
-    def render(
+    def prepare(self, request: RenderRequest) -> Sequence[str]:
+        return ()
+
+    def draw(
         self, request: RenderRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
-    ) -> RenderResult:
+    ) -> "Drawn":
         self.lane = catalog.get(request.model).lane
         on_progress(Progress(Stage.DENOISING, 0.5, 1, 1))
-        out = Path(request.out_dir)
+        return Drawn(self._files, Path(request.out_dir))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    files: Path
+    out: Path
+
+    def finish(self) -> RenderResult:
         for name in ("video.mp4", "poster.jpg", "recipe.json"):
-            shutil.copyfile(self._files / name, out / name)
+            shutil.copyfile(self.files / name, self.out / name)
         return RenderResult(
-            video=str(out / "video.mp4"),
-            poster=str(out / "poster.jpg"),
-            recipe_path=str(out / "recipe.json"),
+            video=str(self.out / "video.mp4"),
+            poster=str(self.out / "poster.jpg"),
+            recipe_path=str(self.out / "recipe.json"),
             recipe={"model": "noop"},
             width=SIDE,
             height=SIDE,

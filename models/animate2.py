@@ -139,7 +139,7 @@ def animate(
     with torch.no_grad():
         pipe.run(
             segment_done,
-            **_words(pipe, request),
+            **encode_words(pipe, request),
             image_pixels=_pixels([np.asarray(picture)])[:, :, 0].to(device),
             driving_video_pixels=driving.to(device),
             num_segments=len(segments(count, length, overlap)),
@@ -167,7 +167,8 @@ def count_steps(pipe: Animate2, watch: Watch) -> None:
     pipe.scheduler.step = counted
 
 
-def _words(pipe: Animate2, request: RenderRequest) -> dict[str, Any]:
+def encode_words(pipe: Animate2, request: RenderRequest) -> dict[str, Any]:
+    """The embedded texts, as the blocks call them."""
     from diffusers.modular_pipelines.wan_animate_2.encoders import get_t5_prompt_embeds
 
     device = pipe._execution_device

@@ -1,20 +1,23 @@
 """One call of a stock diffusers pipeline: text, pictures or a clip to edit become frames."""
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from models import catalog, clips, memory, output, pictures
+from models import catalog, clips, guidance, memory, output, pictures
 from models.request import RenderFault, RenderRequest
 from models.sound import Sound
 from models.watch import Watch
 
 #: texts that are remembered for each text encoder; 4 MB each
 _TEXTS = 32
+_ENCODING = threading.Lock()
 _LATELY: "WeakKeyDictionary[Any, OrderedDict[str, Any]]" = WeakKeyDictionary()
 #: pictures that VACE draws from, besides the clip
 REFERENCES = ("image", "image_2", "image_3")
@@ -33,26 +36,38 @@ class Made:
     notes: dict[str, Any] | None = None
 
 
-def generate(pipe: Any, request: RenderRequest, watch: Watch) -> Made:
-    """t2v, i2v, flf2v, vace, r2v: everything that one `__call__` makes."""
+def generate(
+    pipe: Any, request: RenderRequest, watch: Watch, *, inputs: dict[str, Any] | None = None, batched: bool = False
+) -> Made:
+    """t2v, i2v, flf2v, vace, r2v: everything that one `__call__` makes.
+
+    inputs      read_inputs of the request, when it was called before
+    batched     both passes of a step at once
+    """
     prompt, negative = encode_text(pipe, request)
-    arguments = _VACE[request.task](request) if request.task in _VACE else _pictures(request)
+    arguments = dict(inputs or read_inputs(request))
     if pipe.config.get("boundary_ratio") is not None:
         arguments["guidance_scale_2"] = request.guidance_2
-    video = pipe(
-        prompt_embeds=prompt,
-        negative_prompt_embeds=negative,
-        height=request.height,
-        width=request.width,
-        num_frames=request.frames,
-        num_inference_steps=request.steps,
-        guidance_scale=request.guidance,
-        generator=noise(request),
-        callback_on_step_end=on_step(pipe, watch),
-        output_type="pt",
-        **arguments,
-    ).frames[0]
+    with guidance.together(pipe, negative) if batched else nullcontext():
+        video = pipe(
+            prompt_embeds=prompt,
+            negative_prompt_embeds=negative,
+            height=request.height,
+            width=request.width,
+            num_frames=request.frames,
+            num_inference_steps=request.steps,
+            guidance_scale=request.guidance,
+            generator=noise(request),
+            callback_on_step_end=on_step(pipe, watch),
+            output_type="pt",
+            **arguments,
+        ).frames[0]
     return Made(output.to_bytes(video), Fraction(request.fps))
+
+
+def read_inputs(request: RenderRequest) -> dict[str, Any]:
+    """The request's pictures and clips as its pipeline takes them. RenderFault invalid_input for what is unusable."""
+    return _VACE[request.task](request) if request.task in _VACE else _pictures(request)
 
 
 def encode_text(pipe: Any, request: RenderRequest) -> tuple[Any, Any]:
@@ -80,18 +95,20 @@ def _encoded(pipe: Any, texts: list[str]) -> list[Any]:
 
 def remembered(encoder: Any, texts: list[str], encode: Callable[[list[str]], list[Any]], device: Any) -> list[Any]:
     """What the encoder makes of the texts. Shots of a batch share their negative prompt, and a retry all of it: what
-    was encoded lately is not encoded again, and its encoder need not come to the device for it."""
-    known = _LATELY.setdefault(encoder, OrderedDict())
-    new = [text for text in dict.fromkeys(texts) if text not in known]
-    if new:
-        known.update(zip(new, (made.cpu() for made in encode(new)), strict=True))
-    found = []
-    for text in texts:
-        known.move_to_end(text)
-        found.append(known[text].to(device))
-    while len(known) > _TEXTS:
-        known.popitem(last=False)
-    return found
+    was encoded lately is not encoded again, and its encoder need not come to the device for it. Threads may share an
+    encoder: one encodes at a time."""
+    with _ENCODING:
+        known = _LATELY.setdefault(encoder, OrderedDict())
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        if new:
+            known.update(zip(new, (made.cpu() for made in encode(new)), strict=True))
+        found = []
+        for text in texts:
+            known.move_to_end(text)
+            found.append(known[text].to(device))
+        while len(known) > _TEXTS:
+            known.popitem(last=False)
+        return found
 
 
 def noise(request: RenderRequest) -> Any:

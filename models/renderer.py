@@ -11,6 +11,7 @@ from typing import Any
 from models import (
     catalog,
     faults,
+    guidance,
     loading,
     lora_file,
     loras,
@@ -22,6 +23,7 @@ from models import (
     speed,
     tasks,
 )
+from models.ahead import Ahead
 from models.catalog import Model
 from models.drawn import Drawn
 from models.loading import Loaded
@@ -35,7 +37,8 @@ from models.watch import Watch
 
 
 class Renderer:
-    """One device, one warm model. Not for several threads: `cancelled` is how others get through to a render."""
+    """One device, one warm model. Not for several threads, but for `prepare`, and for `cancelled`, which is how others
+    get through to a render."""
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class Renderer:
         self.device = runtime.device_of(device)
         self._limits = limits or memory.Limits()
         self._loaded: Loaded | None = None
+        self._ahead = Ahead(self.device)
         #: model id -> (tokens, plan): what a render of so many tokens was found to need, against the arithmetic
         self._learnt: dict[str, tuple[int, Plan]] = {}
         #: what was picked last, whether or not it could be loaded
@@ -64,7 +68,8 @@ class Renderer:
         return self._loaded.lane if self._loaded else None
 
     def device_facts(self) -> dict[str, Any]:
-        return runtime.facts(self.device)
+        """What the device is, and what of memory may be used of it when nothing is loaded."""
+        return {**runtime.facts(self.device), "memory": memory.may_use(self.device, self._limits)}
 
     def offered(self) -> list[str]:
         """Catalog ids whose weights are here and whose numbers the device has, and the tiny ones."""
@@ -81,12 +86,18 @@ class Renderer:
         """
         return self.draw(request, on_progress, cancelled).finish()
 
+    def prepare(self, request: RenderRequest) -> list[str]:
+        """Make texts and inputs of the request that is drawn next ready, in a thread of its own, while another is
+        drawn. What is at hand now. Whatever it raises, that render raises again."""
+        return self._ahead.prepare(request, lambda: self._loaded)
+
     def draw(
         self, request: RenderRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
     ) -> Drawn:
         """The part of a render that needs the device. What is returned can be finished while the next is drawn."""
         watch = Watch(on_progress, cancelled)
-        return faults.told_apart(lambda: self._draw_within_memory(request, watch))
+        inputs = self._ahead.take(request)
+        return faults.told_apart(lambda: self._draw_within_memory(request, watch, inputs))
 
     def pipe_for(self, task: str) -> Any:
         """The warm model's pipeline; after a render, for those who measure it."""
@@ -96,14 +107,16 @@ class Renderer:
 
     def unload(self) -> None:
         """Free the warm model, if any."""
-        if self._loaded is not None:
+        if self._loaded is None:
+            return
+        with self._ahead.kept_off():
             loaded, self._loaded = self._loaded, None
             loading.unload(loaded)
 
-    def _draw_within_memory(self, request: RenderRequest, watch: Watch) -> Drawn:
+    def _draw_within_memory(self, request: RenderRequest, watch: Watch, inputs: Any) -> Drawn:
         """Once; and once more with the next smaller plan when the memory did not suffice."""
         try:
-            return self._draw(request, watch)
+            return self._draw(request, watch, inputs)
         except Exception as error:
             if not faults.is_out_of_memory(error):
                 raise
@@ -111,7 +124,7 @@ class Renderer:
             error.__traceback__ = None
         self._shrink(request, decoding=watch.stage is Stage.DECODING)
         watch.again()
-        return self._draw(request, watch)
+        return self._draw(request, watch, inputs)
 
     def _shrink(self, request: RenderRequest, *, decoding: bool) -> None:
         """Let go of everything and remember to plan smaller. RenderFault out_of_memory when nothing is smaller."""
@@ -130,15 +143,16 @@ class Renderer:
         if (loaded := self._loaded) is not None:
             # what the loaded model holds of the machine's memory is there again when it goes
             room = replace(room, host_bytes=room.host_bytes + needs(loaded.model, *shape, loaded.plan).host_bytes)
-        learnt, least = self._learnt.get(model.id, (0, Plan()))
-        order = list(Where)
-        for plan in fitting(model, *shape, room, fp8=self._limits.fp8):
-            known_small = tokens(model, *shape) < learnt
-            if known_small or (order.index(plan.where), plan.tiled) >= (order.index(least.where), least.tiled):
+        learnt = self._learnt.get(model.id)
+        count, approximation = tokens(model, *shape), request.options.get("lossy")
+        batched = guidance.fits(model, request.task, request.guidance, approximation)
+        batched = batched and guidance.wins(self._wishes.batched_guidance, self.device.type, count)
+        for plan in fitting(model, *shape, room, fp8=self._limits.fp8, lossy=approximation, batched=batched):
+            if learnt is None or count < learnt[0] or plan.thrift >= learnt[1].thrift:
                 return plan
-        raise RenderFault("does_not_fit", refusal(model, *shape, room))
+        raise RenderFault("does_not_fit", refusal(model, *shape, room, lossy=approximation))
 
-    def _draw(self, request: RenderRequest, watch: Watch) -> Drawn:
+    def _draw(self, request: RenderRequest, watch: Watch, inputs: Any) -> Drawn:
         model = _checked(request)
         watch.enter(Stage.LOADING)
         loaded = self._ready(model, request)
@@ -149,7 +163,15 @@ class Renderer:
             ratios = lossy.ratios_file(self.models_dir, model)
             approximation = lossy.on(pipe, request.options.get("lossy"), request.steps, ratios)
             with approximation as told, watch.inside(pipe):
-                made = tasks.make(pipe, model, request, watch, lambda: self._eyes(loaded, request.task))
+                made = tasks.make(
+                    pipe,
+                    model,
+                    request,
+                    watch,
+                    lambda: self._eyes(loaded, request.task),
+                    inputs=inputs,
+                    batched=loaded.plan.batched,
+                )
                 made.notes = {**(made.notes or {}), "caches": told}
         finally:
             # frees offloaded parts and the caches' state, also after an exception from a callback
@@ -167,7 +189,7 @@ class Renderer:
             loaded = self._loaded = loading.load(
                 model, self.models_dir, self.device, request.task, wishes=self._wishes, plan=plan
             )
-        loaded.plan = replace(loaded.plan, tiled=plan.tiled)
+        loaded.plan = replace(loaded.plan, tiled=plan.tiled, batched=plan.batched)
         lane = catalog.lane_of(model, tuple(lora.name for lora in request.loras))
         if loaded.lane != lane:
             loaded.lane = model.lane  # what it is when putting on fails
@@ -193,7 +215,9 @@ class Renderer:
             folder = eyes_folder(self.models_dir, loaded.model)
             if folder is None:
                 raise RenderFault(
-                    "engine_error", f"the preprocessing weights of {loaded.model.id} are not on this machine"
+                    "engine_error",
+                    f"what {loaded.model.id} looks at clips with is not on this machine: "
+                    f"wanfarm models pull {loaded.model.id}",
                 )
             sure = 0.0 if loaded.model.weights.tiny else SURE
             loaded.eyes = open_eyes(folder, self.device, task, sure)
@@ -215,7 +239,7 @@ class Renderer:
             "plan": loaded.plan.name,
             "peak_bytes": memory.peak_bytes(self.device),
             "libraries": runtime.versions(),
-            "device": self.device_facts(),
+            "device": runtime.facts(self.device),
         }
 
 

@@ -47,11 +47,18 @@ def prepare() -> None:
     diffusers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    torch.set_num_threads(CPU_THREADS)
+    prepare_thread()
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     torch.backends.cudnn.benchmark = False
+
+
+def prepare_thread() -> None:
+    """What each thread that computes has to set for itself."""
+    import torch
+
+    torch.set_num_threads(CPU_THREADS)
 
 
 def device_of(wanted: str) -> Any:

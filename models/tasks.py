@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from models import animate2, clips, pictures
+from models import animate2, clips, generate, pictures
 from models.animate import Guides, animate
 from models.catalog import MODULAR
 from models.clips import ClipFacts
 from models.course import course_of
 from models.film import Film
-from models.generate import Made, generate
+from models.generate import Made
 from models.model import Model
 from models.preprocess.guides import Eyes, guides_of
 from models.request import RenderFault, RenderRequest, Stage
@@ -18,19 +18,51 @@ from models.sound import Sound
 from models.watch import Watch
 
 
-def make(pipe: Any, model: Model, request: RenderRequest, watch: Watch, eyes: Callable[[], Eyes]) -> Made:
+def make(
+    pipe: Any,
+    model: Model,
+    request: RenderRequest,
+    watch: Watch,
+    eyes: Callable[[], Eyes],
+    *,
+    inputs: Any = None,
+    batched: bool = False,
+) -> Made:
     """Do the request's task. Raises RenderFault for inputs that cannot be used, Cancelled through the watch.
 
     eyes        opens what looks at a clip, when one has to be looked at
+    inputs      read_inputs of the request, when it was called before
+    batched     both passes of a step at once (models.guidance)
     """
     watch.enter(Stage.PREPROCESSING)
     if model.follows is None:
-        watch.follow(course_of(request, model, len(pipe.transformer.blocks), request.frames))
-        return generate(pipe, request, watch)
-    return _follow(pipe, model, request, watch, eyes)
+        watch.follow(course_of(request, model, len(pipe.transformer.blocks), request.frames, batched=batched))
+        return generate.generate(pipe, request, watch, inputs=inputs, batched=batched)
+    return _follow(pipe, model, request, watch, eyes, given=inputs)
 
 
-def _follow(pipe: Any, model: Model, request: RenderRequest, watch: Watch, eyes: Callable[[], Eyes]) -> Made:
+def encode_words(pipe: Any, model: Model, request: RenderRequest) -> None:
+    """Encode the request's texts, so that its render remembers them. Any pipeline over the model's parts will do."""
+    if model.modular:
+        animate2.encode_words(pipe, request)
+    else:
+        generate.encode_text(pipe, request)
+
+
+def read_inputs(model: Model, request: RenderRequest) -> Any:
+    """The request's inputs, as far as they can be read without the device: what `make` takes, None when there is
+    nothing to read. Raises RenderFault for what cannot be used."""
+    if model.follows is None:
+        return generate.read_inputs(request)
+    if model.modular or "pose_video" not in request.inputs:
+        # the networks that look at a clip are the device's
+        return None
+    return given_guides(request, clips.probe(request.inputs[model.follows]), model.limits.max_frames)
+
+
+def _follow(
+    pipe: Any, model: Model, request: RenderRequest, watch: Watch, eyes: Callable[[], Eyes], *, given: Guides | None
+) -> Made:
     """Animate and replace: the clip decides the length and the frame rate, and its sound goes into the result."""
     clip, most, blocks = (
         Path(request.inputs[model.follows or ""]),
@@ -45,7 +77,7 @@ def _follow(pipe: Any, model: Model, request: RenderRequest, watch: Watch, eyes:
         return _followed(film, clip, facts)
     watch.follow(course_of(request, model, blocks, facts.about, preprocessing=0.1))
     if "pose_video" in request.inputs:
-        guides = given_guides(request, facts, most)
+        guides = given or given_guides(request, facts, most)
     else:
         guides = guides_of(eyes(), request, facts, most, watch)
     count = len(guides.poses)

@@ -3,6 +3,7 @@
 A pipeline has no way out but an exception, so every look at `cancelled` raises; the renderer puts the model right.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -83,15 +84,22 @@ class Watch:
 
     @contextmanager
     def inside(self, pipe: Any) -> Iterator[None]:
-        """While this lasts, every block of the pipeline's models looks whether the render is still wanted."""
+        """While this lasts, every block of the pipeline's models looks whether the render is still wanted. The text
+        encoder may meanwhile work for the next render in another thread, which is not asked."""
         undo: list[Callable[[], Any]] = []
+        ours = threading.get_ident()
+
+        def check_ours() -> None:
+            if threading.get_ident() == ours:
+                self.check()
+
         try:
             for name in ("transformer", "transformer_2"):
                 expert = getattr(pipe, name, None)
                 if expert is not None:
                     undo += [_before(block, self._before_block) for block in expert.blocks]
             for block in _text_blocks(getattr(pipe, "text_encoder", None)):
-                undo.append(_before(block, self.check))
+                undo.append(_before(block, check_ours))
             vae = getattr(pipe, "vae", None)
             if vae is not None:
                 undo.append(_before(vae.encoder, self.check))

@@ -2,7 +2,7 @@
 Knows jobs and no tensors; a job's own path is farm.agent.attempt.
 
 `serve` is the body of the Celery task. It returns when the engine is about to be free, so that a busy agent holds no
-other permit, and at most one attempt is prepared while another is rendered.
+other permit, and at most one attempt is prepared while another is drawn.
 """
 
 import logging
@@ -19,10 +19,12 @@ from uuid import uuid4
 
 from farm.agent.attempt import Attempt, Bench, HandedBack
 from farm.agent.engine_room import EngineRoom
+from farm.agent.lora_cache import LoraCache
 from farm.agent.standing import Quarantine, Standing
 from farm.config import Settings
 from farm.engine.slots import Slot
 from farm.exposition import serve_metrics
+from farm.fits import Memory
 from farm.jobs.errors import JobFault, Unavailable
 from farm.jobs.job import Claim, Job
 from farm.jobs.states import State
@@ -69,15 +71,17 @@ class Agent:
         redis = connect(settings.redis)
         self._ledger = Ledger(redis, settings)
         self.room = EngineRoom(settings, slot)
+        store, state = Store(settings.s3), settings.state_dir.absolute()
         self._bench = Bench(
             settings=settings,
             worker=self.worker,
             ledger=self._ledger,
-            store=Store(settings.s3),
+            store=store,
             permits=Permits(settings),
             room=self.room,
             leases=LeaseKeeper(self._ledger, settings.lease.seconds),
-            scratch=settings.state_dir.absolute() / "scratch" / slot.name,
+            loras=LoraCache(state / "loras", store, int(settings.worker.lora_cache_gb * 1e9)),
+            scratch=state / "scratch" / slot.name,
             standing=self.standing,
             policies=Policies(settings.provenance, Tenants(redis, settings)),
             blame=self._blame,
@@ -171,7 +175,7 @@ class Agent:
         self._news.set()
         self._wake()
         attempt.nearly_done.wait()
-        if self._backlog() == 0:
+        if self._backlog() == 0 or self._others_idle():
             # with nothing to prepare meanwhile, a new job is better off with a worker that is free
             attempt.rendered.wait()
         with self._change:
@@ -180,9 +184,12 @@ class Agent:
 
     def _claim(self, permit: str) -> Claim | None:
         nonce, deadline = uuid4().hex, time.monotonic() + CLAIM_PATIENCE_S
+        memory = Memory.of(self._memory())
         while True:
             try:
-                return self._ledger.claim(self.pool, self.worker, loaded=self._lane(), permit=permit, nonce=nonce)
+                return self._ledger.claim(
+                    self.pool, self.worker, loaded=self._lane(), permit=permit, nonce=nonce, memory=memory
+                )
             except Unavailable as error:
                 if time.monotonic() > deadline:
                     log.warning("no claim: %s", error)
@@ -202,6 +209,20 @@ class Agent:
             return self._ledger.claimable(self.pool, most=1)
         except Unavailable:
             return 0
+
+    def _others_idle(self) -> bool:
+        """Whether another worker of the pool waits for a job at this moment, as far as it has told."""
+        try:
+            return any(
+                one["pool"] == self.pool and one["worker"] != self.worker and one.get("state") == "idle"
+                for one in self._ledger.workers()
+            )
+        except Unavailable:
+            return False
+
+    def _memory(self) -> object:
+        """What the engine may use, as it told when it started."""
+        return self.room.facts.get("device", {}).get("memory")
 
     def _lane(self) -> str | None:
         """What will be loaded when the engine is next free."""
@@ -312,7 +333,8 @@ class Agent:
     def _facts(self) -> dict[str, Any]:
         """What operators see. `torch_loaded` is a promise: always false."""
         with self._change:
-            held = sorted(self._held, key=lambda attempt: attempt.rendered.is_set())
+            # the one that is drawn, then the next one, then what is on its way out
+            held = sorted(self._held, key=lambda attempt: (attempt.rendered.is_set(), attempt.claimed))
         device = self.room.facts.get("device", {})
         quarantine = self.standing.quarantine()
         why = quarantine.reason if quarantine else self._parting or self.room.trouble
@@ -327,6 +349,7 @@ class Agent:
             "job": held[0].job.id if held else None,
             "phase": held[0].phase if held else None,
             "models": self.room.facts.get("models", []),
+            "memory": self._memory(),
             "metrics": self._metrics,
             "pid": os.getpid(),
             "host": socket.gethostname(),

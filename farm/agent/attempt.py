@@ -1,8 +1,8 @@
 """One attempt at one job, from claim to commit: prepare -> render -> finish. Runs in a thread of its own, so that the
 agent can finish one job while the engine renders the next. The path is `run`, read from top to bottom.
 
-Three clocks watch it: the lease (farm.leases), progress (stuck) and wall time (runaway); the last two are looked at
-while the engine works.
+Three clocks watch it: the lease (farm.leases), progress (stuck) and wall time (runaway); the last two are
+farm.agent.clocks, looked at while the engine works.
 """
 
 import hashlib
@@ -11,14 +11,17 @@ import mimetypes
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from farm import provenance
-from farm.agent.engine_room import EngineRoom, NoEngine
+from farm.agent import patience
+from farm.agent.clocks import Clocks, Disobeyed
+from farm.agent.engine_room import EngineRoom, Loan, NoEngine
+from farm.agent.lora_cache import LoraCache
 from farm.agent.standing import Standing
 from farm.config import Settings
 from farm.engine.process import Engine, EngineDied
@@ -27,6 +30,7 @@ from farm.jobs.job import Artifacts, Claim, Job
 from farm.jobs.states import Phase
 from farm.leases import LeaseKeeper
 from farm.ledger import CommitOutcome, Ledger, Permit, Verdict
+from farm.outfit import bare_lane
 from farm.permits import Permits
 from farm.pools import work_of
 from farm.store import Store, result_key
@@ -42,16 +46,10 @@ from monitoring.metrics import (
 
 log = logging.getLogger(__name__)
 
-Answer = TypeVar("Answer")
-
-#: pauses between tries when Redis or S3 is away
-_PAUSE_S, _PAUSE_MAX_S = 0.1, 2.0
 #: engines that may die in a job's hands before it began to render
 _INNOCENT = 3
 #: the files of a result
 _FILES = {"video.mp4": "video/mp4", "poster.jpg": "image/jpeg", "recipe.json": "application/json"}
-#: the engine is about to be free: its device has little left to do for this job
-_TAIL = frozenset({Stage.DECODING, Stage.ENCODING})
 
 
 class Lost(FarmError):
@@ -60,10 +58,6 @@ class Lost(FarmError):
 
 class HandedBack(FarmError):
     """The agent is ending: the attempt goes back to the queue, uncounted."""
-
-
-class Disobeyed(FarmError):
-    """The engine did not stop when it was told to."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +71,7 @@ class Bench:
     permits: Permits
     room: EngineRoom
     leases: LeaseKeeper
+    loras: LoraCache
     #: one folder per attempt lies in it
     scratch: Path
     standing: Standing
@@ -87,7 +82,8 @@ class Bench:
 
 
 class Attempt(threading.Thread):
-    """`nearly_done`: the engine is about to be free. `rendered`: it is. `ended`: nothing of the attempt is left."""
+    """`nearly_done`: the engine is about to be free for another. `rendered`: it is, although this one's frames may
+    still be encoded in it. `ended`: nothing of the attempt is left."""
 
     def __init__(self, claim: Claim, bench: Bench, on_end: Callable[[], None]) -> None:
         super().__init__(name=f"attempt-{claim.job.id}-{claim.attempt}", daemon=True)
@@ -99,7 +95,9 @@ class Attempt(threading.Thread):
         self.rendered = threading.Event()
         self.ended = threading.Event()
         self._folder = bench.scratch / f"{claim.job.id}-{claim.attempt}"
-        self._claimed = self._progressed = time.monotonic()
+        self.claimed = time.monotonic()
+        # one that came back may have taken an engine with it: nobody else is to be in the next one
+        self._alone = claim.attempt > 1
         self._fraction = 0.0
         self._gpu_s = 0.0
         self._began = False
@@ -194,7 +192,7 @@ class Attempt(threading.Thread):
             if ref.sha256 is not None and _sha256(path) != ref.sha256:
                 raise JobFault(FaultCode.STORAGE_FAILED, f"the stored {role} is not what was taken in")
             inputs[role] = str(path)
-        PREPARE_SECONDS.observe(time.monotonic() - self._claimed)
+        PREPARE_SECONDS.observe(time.monotonic() - self.claimed)
         return RenderRequest(
             model=spec.model,
             task=spec.task,
@@ -212,10 +210,14 @@ class Attempt(threading.Thread):
             out_dir=str(out),
             inputs=inputs,
             input_sha256={role: ref.sha256 for role, ref in spec.inputs.items() if ref.sha256},
-            loras=tuple(Lora(**lora) for lora in spec.loras),
+            loras=tuple(self._lora(worn, inbox) for worn in spec.loras),
             options=spec.options,
             provenance={"worker": self._bench.worker, "job": self.job.id, "attempt": self.claim.attempt},
         )
+
+    def _lora(self, worn: Mapping[str, Any], inbox: Path) -> Lora:
+        self._check()
+        return self._stored(lambda: self._bench.loras.bring(worn, inbox))
 
     def _fetch(self, role: str, key: str, path: Path) -> None:
         try:
@@ -226,6 +228,8 @@ class Attempt(threading.Thread):
     # --- render
 
     def _render(self, request: RenderRequest) -> RenderResult:
+        if not self._alone:
+            self._bench.room.prepare(self.render_id, request)
         try:
             return self._lent(request)
         except NoEngine as error:
@@ -235,6 +239,9 @@ class Attempt(threading.Thread):
         except EngineDied as error:
             self._check()
             log.error("%s: %s", self.render_id, error)
+            if error.shared:
+                # nor, for all that anybody knows, this one: the next attempt has its engine to itself
+                raise HandedBack from error
             raise JobFault(FaultCode.ENGINE_DIED, "the engine died while it rendered this job") from error
         except RenderFault as fault:
             self._check()
@@ -245,9 +252,9 @@ class Attempt(threading.Thread):
 
     def _lent(self, request: RenderRequest) -> RenderResult:
         for _ in range(_INNOCENT):
-            with self._bench.room.lend(self._check) as engine:
+            with self._bench.room.lend(self._check, alone=self._alone) as loan:
                 try:
-                    return self._render_on(engine, request)
+                    return self._render_on(loan, request)
                 except EngineDied:
                     # one that died before it began was idle when it died: the job had no part in that
                     if self._began:
@@ -257,14 +264,34 @@ class Attempt(threading.Thread):
                         self._engine = None
         raise EngineDied("engines keep dying before they begin")
 
-    def _render_on(self, engine: Engine, request: RenderRequest) -> RenderResult:
+    def _render_on(self, loan: Loan, request: RenderRequest) -> RenderResult:
+        engine = loan.engine
         with self._asking:
             self._engine = engine
-        began = self._progressed = time.monotonic()
-        CLAIM_TO_RENDER_SECONDS.observe(began - self._claimed)
+        clocks = Clocks(self._bench.settings.lease, self.job.wall_s, time.monotonic())
+        CLAIM_TO_RENDER_SECONDS.observe(clocks.began - self.claimed)
         self._check()
+        drawn = False
+
+        def progress(at: Progress) -> None:
+            self._began = True
+            clocks.progressed(at, time.monotonic())
+            self._fraction = at.fraction
+            self._report(Phase(at.stage.value), at.step, at.steps)
+
+        def on_drawn() -> None:
+            nonlocal drawn
+            drawn = True
+            self._free(loan, clocks)
+
+        def watch() -> None:
+            now = time.monotonic()
+            clocks.check(now, self._asked_at)
+            if clocks.near_end(now, self._bench.settings.worker.ahead_s):
+                self.nearly_done.set()
+
         try:
-            return engine.render(self.render_id, request, self._progress, lambda: self._watch(began))
+            return engine.render(self.render_id, request, progress, watch, on_drawn)
         except Disobeyed:
             self._bench.room.replace(engine, "ignored a cancel")
             self._check()
@@ -278,26 +305,20 @@ class Attempt(threading.Thread):
                 self._bench.room.replace(engine, "poisoned")
             raise
         finally:
-            self._gpu_s = time.monotonic() - began
-            RENDER_SECONDS.labels(self.job.lane).observe(self._gpu_s)
+            if not drawn:
+                self._used(clocks)
 
-    def _progress(self, at: Progress) -> None:
-        self._began = True
-        self._progressed = time.monotonic()
-        self._fraction = at.fraction
-        self._report(Phase(at.stage.value), at.step, at.steps)
-        if at.stage in _TAIL:
+    def _free(self, loan: Loan, clocks: Clocks) -> None:
+        """The device is done with the job: what follows is the processor's, and the next one may be drawn."""
+        self._used(clocks)
+        loan.drawn()
+        if not loan.alone:
             self.nearly_done.set()
+            self.rendered.set()
 
-    def _watch(self, began: float) -> None:
-        """Raise when the engine must be killed: it ignores a cancel, it is stuck, it takes too long."""
-        now, limits = time.monotonic(), self._bench.settings.lease
-        if self._asked_at is not None and now - self._asked_at > limits.cancel_grace_s:
-            raise Disobeyed
-        if now - self._progressed > limits.stuck_s:
-            raise JobFault(FaultCode.STUCK, f"no progress for {limits.stuck_s:.0f} seconds")
-        if now - began > self.job.wall_s:
-            raise JobFault(FaultCode.TOO_LONG, f"not done after {self.job.wall_s:.0f} seconds")
+    def _used(self, clocks: Clocks) -> None:
+        self._gpu_s = time.monotonic() - clocks.began
+        RENDER_SECONDS.labels(bare_lane(self.job)).observe(self._gpu_s)
 
     # --- finish
 
@@ -322,7 +343,7 @@ class Attempt(threading.Thread):
         )
         self._check()
         # from here on the answer of the commit is the truth, whatever a heartbeat beside it says
-        outcome = self._answered(
+        outcome = patience.answered(
             lambda: self._bench.ledger.commit(self.job.id, self.claim.attempt, artifacts, gpu_s=self._gpu_s)
         )
         if outcome in (CommitOutcome.COMMITTED, CommitOutcome.ALREADY):
@@ -338,7 +359,9 @@ class Attempt(threading.Thread):
         """Tell what the render took on a warm model: the next ones of its lane are predicted by it."""
         warm_s = self._gpu_s - result.timings.get(Stage.LOADING, 0.0)
         with suppress(Unavailable):
-            self._bench.ledger.rendered(self.job.pool, self.job.lane, work_tflop=work_of(self.job.spec), seconds=warm_s)
+            self._bench.ledger.rendered(
+                self.job.pool, bare_lane(self.job), work_tflop=work_of(self.job.spec), seconds=warm_s
+            )
 
     def _upload(self, name: str, path: Path) -> str:
         self._check()
@@ -355,7 +378,7 @@ class Attempt(threading.Thread):
 
     def _settled(self, call: Callable[[], tuple[object, list[Permit]]]) -> None:
         """Tell the ledger how it ended, until it answers, and wake whom that concerns."""
-        _, permits = self._answered(call)
+        _, permits = patience.answered(call)
         self._bench.permits.publish(permits)
 
     def _end(self, ending: str) -> None:
@@ -379,30 +402,9 @@ class Attempt(threading.Thread):
         self.phase = phase
         self._lease.report(phase, self._fraction, step, steps)
 
-    def _stored(self, call: Callable[[], Answer]) -> Answer:
-        """Ask the object store until it answers, while the lease holds; no longer than an attempt may be stuck."""
-        deadline = time.monotonic() + self._bench.settings.lease.stuck_s
-        pause_s = _PAUSE_S
-        while True:
-            try:
-                return call()
-            except Unavailable as error:
-                self._check()
-                if time.monotonic() > deadline:
-                    raise JobFault(FaultCode.STORAGE_FAILED, "the object store was away for too long") from error
-                time.sleep(pause_s)  # the store says nothing when it is back
-                pause_s = min(2 * pause_s, _PAUSE_MAX_S)
-
-    def _answered(self, call: Callable[[], Answer]) -> Answer:
-        """Ask the ledger until it answers: the calls that end an attempt may be repeated. An agent that has to go does
-        not wait for this thread; then the lease runs out, and the reaper decides."""
-        pause_s = _PAUSE_S
-        while True:
-            try:
-                return call()
-            except Unavailable:
-                time.sleep(pause_s)  # Redis says nothing when it is back
-                pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+    def _stored(self, call: Callable[[], patience.Answer]) -> patience.Answer:
+        """Ask the object store, while the lease holds; no longer than an attempt may be stuck."""
+        return patience.stored(call, self._check, self._bench.settings.lease.stuck_s)
 
 
 def _files(result: RenderResult) -> dict[str, Path]:

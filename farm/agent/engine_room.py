@@ -1,15 +1,18 @@
-"""Keeps one engine alive on one slot and lends it to one attempt at a time. Knows nothing of jobs."""
+"""Keeps one engine alive on one slot and lends it: to one attempt that draws, beside one whose last frames are being
+encoded. Knows nothing of jobs."""
 
 import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from farm.config import Settings
 from farm.engine.process import Engine, EngineDied
 from farm.engine.slots import Slot
 from farm.jobs.errors import FarmError
+from models.request import RenderRequest
 from monitoring.metrics import ENGINE_KILLS, ENGINE_STARTS, ENGINE_UP
 
 log = logging.getLogger(__name__)
@@ -18,10 +21,25 @@ log = logging.getLogger(__name__)
 _PAUSES_S = (0.5, 2.0, 8.0)
 #: how often somebody who waits for the engine looks whether waiting still makes sense
 _LOOK_S = 0.25
+#: renders that an engine holds the frames of at once, drawing or encoding
+_MOST_IN_HAND = 2
 
 
 class NoEngine(FarmError):
     """There will be no engine any more: the room closed, or none would start."""
+
+
+@dataclass(eq=False)
+class Loan:
+    """The engine, lent to one attempt. `alone`: to nobody else until that attempt is through with it."""
+
+    engine: Engine
+    alone: bool
+    _drawn: Callable[["Loan"], None]
+
+    def drawn(self) -> None:
+        """The device is not needed any more: others may draw."""
+        self._drawn(self)
 
 
 class EngineRoom:
@@ -37,7 +55,8 @@ class EngineRoom:
         self._closing = threading.Event()
         self._change = threading.Condition()
         self._engine: Engine | None = None
-        self._lent = False
+        self._drawing: Loan | None = None
+        self._finishing: set[Loan] = set()
         self._thread = threading.Thread(target=self._keep, name="engine-room", daemon=True)
 
     @property
@@ -54,7 +73,7 @@ class EngineRoom:
 
     @property
     def free(self) -> bool:
-        return self.ready and not self._lent
+        return self.ready and self._drawing is None
 
     def open(self) -> None:
         self._thread.start()
@@ -80,32 +99,49 @@ class EngineRoom:
         return True
 
     @contextmanager
-    def lend(self, look: Callable[[], None]) -> Iterator[Engine]:
-        """The engine, for one user at a time. `look` is called while waiting and may raise to give up.
+    def lend(self, look: Callable[[], None], *, alone: bool = False) -> Iterator[Loan]:
+        """The engine, to draw with; others draw after `Loan.drawn`, and then have it beside this one. `alone`: with
+        nobody beside. `look` is called while waiting and may raise to give up.
 
         Raises NoEngine.
         """
+        most_beside = 0 if alone else _MOST_IN_HAND - 1
         with self._change:
-            while not self.free:
+            while not self.free or len(self._finishing) > most_beside:
                 look()
                 if self._closing.is_set() or self.broken.is_set():
                     raise NoEngine(f"there is no engine on {self.slot.name}")
                 self._change.wait(_LOOK_S)
-            self._lent = True
-            engine = self._engine
-        assert engine is not None
+            assert self._engine is not None
+            loan = self._drawing = Loan(self._engine, alone, self._drawn)
         try:
-            yield engine
+            yield loan
         finally:
             with self._change:
-                self._lent = False
+                self._drawing = None if self._drawing is loan else self._drawing
+                self._finishing.discard(loan)
                 self._change.notify_all()
 
+    def _drawn(self, loan: Loan) -> None:
+        with self._change:
+            if self._drawing is loan and not loan.alone:
+                self._drawing = None
+                self._finishing.add(loan)
+                self._change.notify_all()
+
+    def prepare(self, render: str, request: RenderRequest) -> None:
+        """Tell an engine that draws for somebody else what comes next. One that is free, or lent to an attempt alone,
+        is told nothing."""
+        with self._change:
+            loan = self._drawing
+        if loan is not None and not loan.alone:
+            loan.engine.prepare(render, request)
+
     def replace(self, engine: Engine, reason: str) -> None:
-        """Kill an engine that does not do what it should; another takes its place. Returns when it is gone."""
+        """Kill an engine that does not do what one render asks; another takes its place. Returns when it is gone."""
         ENGINE_KILLS.labels(reason).inc()
         log.warning("killing the engine on %s (pid %s): %s", self.slot.name, engine.pid, reason)
-        engine.kill()
+        engine.condemn()
 
     def _keep(self) -> None:
         failures = 0

@@ -12,11 +12,11 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, NoReturn, Protocol
 
 from farm import lifeline
 from farm.engine.protocol import Launch, receive, send
@@ -27,16 +27,24 @@ from models.request import Cancelled, Progress, RenderFault, RenderRequest, Rend
 log = logging.getLogger("farm.engine")
 
 
+class Drawn(Protocol):
+    """Frames that need no device any more (models.drawn.Drawn)."""
+
+    def finish(self) -> RenderResult: ...
+
+
 class Renders(Protocol):
-    """What the engine needs of a renderer (models.renderer.Renderer; tests have one that misbehaves)."""
+    """What the engine needs of a renderer (models.renderer.Renderer; tests have one that misbehaves). `draw` is called
+    in one thread, `prepare` in another, each `finish` in one of its own."""
 
     @property
     def lane(self) -> str | None: ...
     def device_facts(self) -> dict[str, Any]: ...
     def offered(self) -> Sequence[str]: ...
-    def render(
+    def prepare(self, request: RenderRequest) -> Sequence[str]: ...
+    def draw(
         self, request: RenderRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
-    ) -> RenderResult: ...
+    ) -> Drawn: ...
 
 
 def main(make: Callable[[Launch], Renders]) -> None:
@@ -79,7 +87,8 @@ def _warm(renderer: Renders, shape: str) -> None:
 
 
 class Child:
-    """Renders in the main thread while another listens for cancels."""
+    """Draws in the main thread. Others listen for cancels, make the next render's texts and inputs ready, and finish
+    what was drawn."""
 
     def __init__(self, launch: Launch, renderer: Renders) -> None:
         self._launch = launch
@@ -89,21 +98,18 @@ class Child:
             os.set_inheritable(pipe, False)
         self._answers: IO[str] = os.fdopen(launch.answers, "w", encoding="utf-8")
         self._commands: IO[str] = os.fdopen(launch.commands, "r", encoding="utf-8")
+        self._saying = threading.Lock()
         self._todo: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._ahead: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._asked: set[str] = set()
         self._cancelled: set[str] = set()
 
     def serve(self) -> None:
         threading.Thread(target=self._listen, name="listen", daemon=True).start()
-        send(
-            self._answers,
-            {"ev": "ready", "device": self._renderer.device_facts(), "models": self._offered()},
-        )
+        threading.Thread(target=self._prepare_ahead, name="ahead", daemon=True).start()
+        self._say("ready", device=self._renderer.device_facts(), models=self._offered())
         while (message := self._todo.get()) is not None:
-            poisoned = self._render(message["render"], message["request"])
-            self._cancelled.discard(message["render"])
-            if poisoned:
-                log.error("the process cannot be trusted after this fault; it ends")
-                break
+            self._draw(message["render"], message["request"])
 
     def _offered(self) -> list[str]:
         """What was configured, of what is here; by default everything, but no tiny models on a GPU."""
@@ -118,48 +124,97 @@ class Child:
         while (message := self._received()) is not None:
             match message["op"]:
                 case "render":
+                    self._asked.add(message["render"])
                     self._todo.put(message)
+                case "prepare":
+                    self._ahead.put(message)
                 case "cancel":
                     self._cancelled.add(message["render"])
                 case "exit":
                     self._todo.put(None)
         # the agent is gone: nobody wants the rest, and the device may be wanted now
-        if os.getpgid(0) == os.getpid():
-            os.killpg(0, signal.SIGKILL)
-        os._exit(1)
+        self._leave()
 
     def _received(self) -> dict[str, Any] | None:
         with suppress(OSError, ValueError):
             return receive(self._commands)
         return None
 
-    def _render(self, render: str, raw: dict[str, Any]) -> bool:
-        """One render, answered. True when the process must end."""
+    # --- the next render
 
-        def progress(at: Progress) -> None:
-            send(self._answers, {"ev": "progress", "render": render, **asdict(at)})
+    def _prepare_ahead(self) -> None:
+        while True:
+            message = self._ahead.get()
+            render = str(message["render"])
+            self._say("prepared", render=render, parts=self._prepared(render, message["request"]))
 
+    def _prepared(self, render: str, raw: dict[str, Any]) -> list[str]:
+        """What goes wrong here goes wrong again when it is rendered, and is told there."""
+        if render in self._asked:
+            return []
         try:
+            return list(self._renderer.prepare(RenderRequest.from_json(raw)))
+        except Exception:
+            log.warning("render %s could not be prepared while another was drawn", render, exc_info=True)
+            return []
+
+    # --- this render
+
+    def _draw(self, render: str, raw: dict[str, Any]) -> None:
+        def progress(at: Progress) -> None:
+            self._say("progress", render=render, **asdict(at))
+
+        with self._answered(render, drawing=True):
             request = RenderRequest.from_json(raw)
-            result = self._renderer.render(request, progress, lambda: render in self._cancelled)
+            drawn = self._renderer.draw(request, progress, lambda: render in self._cancelled)
+            self._say("drawn", render=render, lane=self._renderer.lane)
+            # not a daemon: told to end when idle, the process ends when this has
+            threading.Thread(target=self._finish, args=(render, drawn), name=f"finish-{render}").start()
+
+    def _finish(self, render: str, drawn: Drawn) -> None:
+        with self._answered(render):
+            result = drawn.finish()
+            self._over(render)
+            self._say("result", render=render, result=asdict(result))
+
+    @contextmanager
+    def _answered(self, render: str, *, drawing: bool = False) -> Iterator[None]:
+        """Whatever ends the render badly is told. A fault after which the process cannot be trusted ends it."""
+        try:
+            yield
         except Cancelled:
-            self._answer("cancelled", render)
+            self._ended("cancelled", render, drawing)
         except RenderFault as fault:
             log.warning("render %s: %s", render, fault.code, exc_info=True)
-            self._answer("fault", render, code=fault.code, message=fault.message, poisoned=fault.poisoned)
-            return fault.poisoned
+            self._ended("fault", render, drawing, code=fault.code, message=fault.message, poisoned=fault.poisoned)
+            if fault.poisoned:
+                log.error("the process cannot be trusted after this fault; it ends")
+                self._leave()
         except Exception as error:
             # the trace goes to the log; what an owner reads names no paths
             log.exception("render %s: unforeseen", render)
             code = FaultCode.OUT_OF_MEMORY if isinstance(error, MemoryError) else FaultCode.ENGINE_ERROR
             message = f"the renderer failed ({type(error).__name__})"
-            self._answer("fault", render, code=code, message=message, poisoned=False)
-        else:
-            self._answer("result", render, result=asdict(result))
-        return False
+            self._ended("fault", render, drawing, code=code, message=message, poisoned=False)
 
-    def _answer(self, event: str, render: str, **values: Any) -> None:
-        send(self._answers, {"ev": event, "render": render, "lane": self._renderer.lane, **values})
+    def _ended(self, event: str, render: str, drawing: bool, **values: Any) -> None:
+        self._over(render)
+        lane = {"lane": self._renderer.lane} if drawing else {}
+        self._say(event, render=render, **values, **lane)
+
+    def _over(self, render: str) -> None:
+        self._cancelled.discard(render)
+        self._asked.discard(render)
+
+    def _say(self, event: str, **values: Any) -> None:
+        with self._saying:
+            send(self._answers, {"ev": event, **values})
+
+    def _leave(self) -> NoReturn:
+        """End at once, whatever other threads are at, and take along what the libraries have started."""
+        if os.getpgid(0) == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -31,14 +31,22 @@ _LOG_BYTES = 16 * 1024 * 1024
 
 
 class EngineDied(FarmError):
-    """The engine is gone, or never came. The text says how, for operators."""
+    """The engine is gone, or never came. The text says how, for operators.
+
+    shared      another render had work in it when it died, or it was killed for another's sake: nobody can tell that
+                this one was to blame
+    """
+
+    def __init__(self, text: str, *, shared: bool = False) -> None:
+        super().__init__(text)
+        self.shared = shared
 
 
 class Engine:
     """One engine process, from start to death. `lane` is what it has loaded; `facts` what its ready message said.
 
-    Any thread may cancel or kill; one at a time may render. Start it from a thread that lives as long as it should:
-    the kernel ends it with that thread.
+    Any thread may cancel or kill. One render is drawn at a time; which, and how many are finished beside it, is the
+    callers' to arrange. Start it from a thread that lives as long as it should: the kernel ends it with that thread.
     """
 
     def __init__(self, settings: Settings, slot: Slot) -> None:
@@ -48,7 +56,11 @@ class Engine:
         #: set when the engine can no longer answer
         self.gone = threading.Event()
         self._ready = threading.Event()
-        self._inbox: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._changing = threading.Lock()
+        self._inboxes: dict[str, queue.SimpleQueue[dict[str, Any] | None]] = {}
+        #: (render, op) of what the engine was asked and has not answered; frozen when it dies
+        self._in_hand: set[tuple[str, str]] = set()
+        self._condemned = False
         self._sending = threading.Lock()
         self._killing = threading.Lock()
         self._end: str | None = None
@@ -83,28 +95,49 @@ class Engine:
         request: RenderRequest,
         on_progress: Callable[[Progress], None],
         watch: Callable[[], None] = lambda: None,
+        on_drawn: Callable[[], None] = lambda: None,
     ) -> RenderResult:
         """Have `request` rendered; `render` names it in cancel(). Blocks.
 
-        `watch` is called several times a second and may raise to stop waiting: the engine is then still at work, and
-        the caller's to kill. Raises RenderFault, Cancelled, EngineDied.
+        `on_drawn` is called when the device is done with it: the engine takes the next render from then on. `watch` is
+        called several times a second and may raise to stop waiting: the engine is then still at work, and the
+        caller's to kill. Raises RenderFault, Cancelled, EngineDied.
         """
-        self._send({"op": "render", "render": render, "request": request.to_json()})
-        while True:
-            watch()
-            try:
-                message = self._inbox.get(timeout=WATCH_S)
-            except queue.Empty:
-                continue
-            if message is None:
-                raise self._died()
-            if message["render"] == render and (result := self._take(message, on_progress)):
-                return result
+        inbox: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        with self._changing:
+            self._inboxes[render] = inbox
+        try:
+            self._ask("render", render, request=request.to_json())
+            while True:
+                watch()
+                try:
+                    message = inbox.get(timeout=WATCH_S)
+                except queue.Empty:
+                    continue
+                if message is None:
+                    raise self._died(render)
+                if message["ev"] == "drawn":
+                    on_drawn()
+                elif result := _taken(message, on_progress):
+                    return result
+        finally:
+            with self._changing:
+                del self._inboxes[render]
+
+    def prepare(self, render: str, request: RenderRequest) -> None:
+        """Tell it what will be asked next, so that texts and inputs are ready by then. Not for a dead engine."""
+        with suppress(EngineDied):
+            self._ask("prepare", render, request=request.to_json())
 
     def cancel(self, render: str) -> None:
         """Ask that it stops within a step; render() then raises Cancelled. A dead engine needs no asking."""
         with suppress(EngineDied):
             self._send({"op": "cancel", "render": render})
+
+    def condemn(self) -> None:
+        """Kill it because of one render: its death says nothing of the others in it."""
+        self._condemned = True
+        self.kill()
 
     def kill(self) -> None:
         """End the process and all that it started; returns when they are gone. Harmless to repeat."""
@@ -120,7 +153,7 @@ class Engine:
                 process.wait(_GONE_S)
             except subprocess.TimeoutExpired:
                 log.error("engine %d does not die: its device hangs", process.pid)
-        self.gone.set()
+        self._over()
 
     def _spawn(self) -> None:
         state, worker = self._settings.state_dir.absolute(), self._settings.worker
@@ -138,7 +171,9 @@ class Engine:
             models_dir=str(worker.models_dir or state / "models"),
             models=worker.models,
             speed={
-                **self._settings.speed.model_dump(include={"attention", "compile", "fuse_qkv", "vae"}),
+                **self._settings.speed.model_dump(
+                    include={"attention", "compile", "fuse_qkv", "vae", "batched_guidance"}
+                ),
                 "cache_dir": str(state / "kernels"),
             },
             memory={
@@ -173,48 +208,76 @@ class Engine:
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         # its last words may still be in the pipe
         reading.join(_LAST_BREATH_S)
-        self.gone.set()
-        self._inbox.put(None)
+        self._over()
 
     def _read(self, answers: IO[str]) -> None:
         with answers, suppress(OSError, ValueError):
             while (message := receive(answers)) is not None:
-                if message["ev"] == "ready":
-                    self.facts = {"device": message["device"], "models": message["models"]}
-                    self._ready.set()
-                else:
-                    self._inbox.put(message)
-        self.gone.set()
-        self._inbox.put(None)
+                self._heard(message)
+        self._over()
 
-    def _take(self, message: dict[str, Any], on_progress: Callable[[Progress], None]) -> RenderResult | None:
-        """The result, if `message` is one; raises what it means otherwise."""
-        if message["ev"] == "progress":
-            stage = Stage(message["stage"])
-            on_progress(Progress(stage, message["fraction"], message["step"], message["steps"]))
-            return None
-        self.lane = message["lane"]
-        if message["ev"] == "cancelled":
-            raise Cancelled
-        if message["ev"] == "fault":
-            raise RenderFault(message["code"], message["message"], poisoned=message["poisoned"])
-        return RenderResult(**message["result"])
+    def _heard(self, message: dict[str, Any]) -> None:
+        event, render = message["ev"], message.get("render", "")
+        with self._changing:
+            if event == "ready":
+                self.facts = {"device": message["device"], "models": message["models"]}
+                self._ready.set()
+                return
+            self.lane = message.get("lane", self.lane)
+            if event == "prepared":
+                log.debug("%s: %s at hand", render, ", ".join(message["parts"]) or "nothing")
+                self._in_hand.discard((render, "prepare"))
+                return
+            if event in ("result", "fault", "cancelled"):
+                self._in_hand.discard((render, "render"))
+            # it ends by itself now, and the others in it must not be blamed
+            self._condemned |= bool(message.get("poisoned"))
+            if inbox := self._inboxes.get(render):
+                inbox.put(message)
+
+    def _over(self) -> None:
+        """It can answer no more: everybody who waits is told. Harmless to repeat."""
+        with self._changing:
+            self.gone.set()
+            for inbox in self._inboxes.values():
+                inbox.put(None)
+
+    def _ask(self, op: str, render: str, **values: Any) -> None:
+        with self._changing:
+            if not self.gone.is_set():
+                self._in_hand.add((render, op))
+        self._send({"op": op, "render": render, **values})
 
     def _send(self, message: dict[str, Any]) -> None:
         with self._sending:
             if self._commands is None or self.gone.is_set():
-                raise self._died()
+                raise self._died(message["render"])
             try:
                 send(self._commands, message)
             except OSError as error:
-                self.gone.set()
-                raise self._died() from error
+                self._over()
+                raise self._died(message["render"]) from error
             # an engine that dies of what it just read still has its say: its last words are in the inbox
 
-    def _died(self) -> EngineDied:
+    def _died(self, render: str | None = None) -> EngineDied:
         """How it ended. What is left of it, if anything, is killed."""
         self.kill()
-        return EngineDied(f"the engine on {self.slot.name} {self._end or 'was killed'}")
+        shared = self._condemned or any(other != render for other, _ in self._in_hand)
+        return EngineDied(f"the engine on {self.slot.name} {self._end or 'was killed'}", shared=shared)
+
+
+def _taken(message: dict[str, Any], on_progress: Callable[[Progress], None]) -> RenderResult | None:
+    """The result, if that is what it is. Raises what the engine ended with instead."""
+    match message["ev"]:
+        case "progress":
+            stage, fraction = Stage(message["stage"]), message["fraction"]
+            on_progress(Progress(stage, fraction, message["step"], message["steps"]))
+            return None
+        case "cancelled":
+            raise Cancelled
+        case "fault":
+            raise RenderFault(message["code"], message["message"], poisoned=message["poisoned"])
+    return RenderResult(**message["result"])
 
 
 def _how(process: subprocess.Popen[bytes], patience_s: float) -> str | None:

@@ -7,9 +7,15 @@ oom           the device's memory is full     exit         the process ends in s
 sigkill       what the kernel's out-of-memory killer does
 hang          no progress, no answer, but cancellable      deaf    neither, and ignores the cancel
 freeze        the whole process stops (SIGSTOP)
-tail:PATH     decodes until PATH exists        grandchild   starts a process that holds everything open, then dies
+tail:PATH     decodes until PATH exists        draw:PATH    denoises until PATH exists
+encode:PATH   drawn at once, encodes until PATH exists     encode-A     drawn at once, then A while it encodes
+ahead-A       A when it is prepared while another is drawn; then ok
+grandchild   starts a process that holds everything open, then dies
 on:SLOT:A     A on that slot, one slow step elsewhere
 once:PATH:A   A the first time (PATH is made), then ok
+
+What was begun and ended, in order, is in the file `journal` of the state folder: lines "draw JOB", "drawn JOB",
+"finish JOB", "finished JOB", "prepare JOB", "prepared JOB".
 """
 
 import hashlib
@@ -38,13 +44,27 @@ class Actions:
         self.launch = launch
 
     def device_facts(self) -> dict[str, Any]:
-        return {"name": "actions", "visible": os.environ.get("CUDA_VISIBLE_DEVICES")}
+        memory = {"host_bytes": None, **self.launch.memory}
+        return {"name": "actions", "visible": os.environ.get("CUDA_VISIBLE_DEVICES"), "memory": memory}
 
     def offered(self) -> Sequence[str]:
         return ["actions"]
 
-    def render(self, request: RenderRequest, on_progress: Tell, cancelled: Asked) -> RenderResult:
+    def note(self, what: str, request: RenderRequest) -> None:
+        with (Path(self.launch.lock).parents[1] / "journal").open("a") as journal:
+            journal.write(f"{what} {request.provenance.get('job')}\n")
+
+    def prepare(self, request: RenderRequest) -> Sequence[str]:
+        self.note("prepare", request)
+        word, _, rest = request.prompt.partition(":")
+        if word.startswith("ahead-"):
+            getattr(self, f"do_{word.removeprefix('ahead-')}")(rest, lambda _: None, lambda: False)
+        self.note("prepared", request)
+        return ["texts"]
+
+    def draw(self, request: RenderRequest, on_progress: Tell, cancelled: Asked) -> "Drawn":
         self.lane = request.model
+        self.note("draw", request)
         word, _, rest = request.prompt.partition(":")
         if word == "once":
             flag, _, action = rest.partition(":")
@@ -54,9 +74,28 @@ class Actions:
             slot, _, action = rest.partition(":")
             word, _, rest = (action if Path(self.launch.lock).stem == slot else "slow:1").partition(":")
         on_progress(Progress(Stage.LOADING, 0.01))
-        getattr(self, f"do_{word}")(rest, on_progress, cancelled)
-        on_progress(Progress(Stage.ENCODING, 0.95, 1, 1))
-        return files(request)
+        first, _, last = word.rpartition("-")
+        getattr(self, "do_ok" if first else f"do_{'ok' if word == 'encode' else word}")(rest, on_progress, cancelled)
+        self.note("drawn", request)
+
+        def finish() -> None:
+            on_progress(Progress(Stage.ENCODING, 0.95, 1, 1))
+            if word == "encode":
+                self.until(rest, cancelled, lambda: on_progress(Progress(Stage.ENCODING, 0.96, 1, 1)))
+            elif first == "encode":
+                getattr(self, f"do_{last}")(rest, lambda _: None, cancelled)
+
+        return Drawn(self, request, finish)
+
+    def until(self, path: str, asked: Asked, each: Callable[[], None]) -> None:
+        while not Path(path).exists():
+            each()
+            time.sleep(0.02)  # polls for the test's signal
+            if asked():
+                raise Cancelled
+
+    def do_draw(self, rest: str, tell: Tell, asked: Asked) -> None:
+        self.until(rest, asked, lambda: tell(Progress(Stage.DENOISING, 0.5, 1, 2)))
 
     def do_ok(self, rest: str, tell: Tell, asked: Asked) -> None:
         tell(Progress(Stage.DENOISING, 0.5, 1, 1))
@@ -101,11 +140,7 @@ class Actions:
         os.kill(os.getpid(), signal.SIGSTOP)
 
     def do_tail(self, rest: str, tell: Tell, asked: Asked) -> None:
-        while not Path(rest).exists():
-            tell(Progress(Stage.DECODING, 0.9, 1, 1))
-            time.sleep(0.02)  # polls for the test's signal
-            if asked():
-                raise Cancelled
+        self.until(rest, asked, lambda: tell(Progress(Stage.DECODING, 0.9, 1, 1)))
 
     def do_grandchild(self, rest: str, tell: Tell, asked: Asked) -> None:
         started = subprocess.Popen(
@@ -113,6 +148,18 @@ class Actions:
         )
         Path(rest).write_text(str(started.pid))
         os._exit(4)
+
+
+class Drawn:
+    def __init__(self, engine: Actions, request: RenderRequest, work: Callable[[], None]) -> None:
+        self.engine, self.request, self.work = engine, request, work
+
+    def finish(self) -> RenderResult:
+        self.engine.note("finish", self.request)
+        self.work()
+        result = files(self.request)
+        self.engine.note("finished", self.request)
+        return result
 
 
 def files(request: RenderRequest) -> RenderResult:

@@ -16,6 +16,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,12 @@ class Puppet:
     def offered(self) -> Sequence[str]:
         return [model.id for model in catalog.MODELS.values() if model.weights.tiny]
 
-    def render(
+    def prepare(self, request: RenderRequest) -> Sequence[str]:
+        return ()
+
+    def draw(
         self, request: RenderRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
-    ) -> RenderResult:
+    ) -> "Drawn":
         self._lane = catalog.get(request.model).lane
         job = f"{request.provenance.get('job')}:{request.provenance.get('attempt')}"
         with (STRINGS / "renders").open("a") as renders:
@@ -73,8 +77,7 @@ class Puppet:
                 self._act(action, argument, cancelled)
             if cancelled() and action != "deaf":
                 raise Cancelled
-        on_progress(Progress(Stage.ENCODING, 0.95, request.steps, request.steps))
-        return self._files(request)
+        return Drawn(request, on_progress)
 
     def _act(self, action: str, argument: str, cancelled: Callable[[], bool]) -> None:
         if action in ("hold", "deaf"):
@@ -87,8 +90,15 @@ class Puppet:
             if not (name and (STRINGS / name).exists()):
                 raise RenderFault(code, "as the prompt asked")
 
-    def _files(self, request: RenderRequest) -> RenderResult:
-        out = Path(request.out_dir)
+
+@dataclass(frozen=True)
+class Drawn:
+    request: RenderRequest
+    tell: Callable[[Progress], None]
+
+    def finish(self) -> RenderResult:
+        request, out = self.request, Path(self.request.out_dir)
+        self.tell(Progress(Stage.ENCODING, 0.95, request.steps, request.steps))
         frames = drawn_frames(request)
         recipe = {
             "model": request.model,

@@ -9,6 +9,7 @@ from redis import Redis
 from api.streams import Streams
 from farm.config import Settings
 from farm.ledger import INTAKE_POOL, Ledger, connect
+from farm.loras import Loras
 from farm.permits import Permits
 from farm.prices import PriceBook
 from farm.store import Store
@@ -32,23 +33,26 @@ class Services:
     secrets: Vault
     prices: PriceBook
     uploads: Uploads
+    loras: Loras
 
 
 def make_services(settings: Settings) -> Services:
     """Connects to nothing yet: a gateway starts before its Redis and its store do."""
     redis, store = connect(settings.redis), Store(settings.s3)
     ledger, prices = Ledger(redis, settings), PriceBook(settings.prices)
+    loras = Loras(redis, store, settings)
     return Services(
         settings=settings,
         redis=redis,
         ledger=ledger,
         store=store,
         tenants=Tenants(redis, settings),
-        submissions=Submissions(settings, ledger, store, Permits(settings), price=prices.hold),
+        submissions=Submissions(settings, ledger, store, Permits(settings), price=prices.hold, loras=loras),
         streams=Streams(settings.gateway.max_streams),
         secrets=Vault(redis, settings),
         prices=prices,
         uploads=Uploads(redis, store, settings),
+        loras=loras,
     )
 
 

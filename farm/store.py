@@ -1,4 +1,4 @@
-"""Objects: inputs and results in one bucket, through the minio SDK. The only code that knows object keys.
+"""Objects: inputs, LoRAs and results in one bucket, through the minio SDK. The only code that knows object keys.
 
 Two clients: one for the address that the farm dials, one that only signs, for the address that clients reach (a
 signature covers the host). Foreign errors end here: a caller sees Unavailable, NotFound or TooLarge.
@@ -10,7 +10,7 @@ import logging
 import mimetypes
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -55,6 +55,11 @@ def result_prefix(tenant: str, job_id: str) -> str:
 def upload_key(tenant: str, upload_id: str) -> str:
     """Where a client's presigned PUT lands, before intake has looked at it."""
     return f"uploads/{tenant}/{upload_id}"
+
+
+def lora_key(tenant: str, lora_id: str) -> str:
+    """A tenant's LoRA, once it was judged."""
+    return f"loras/{tenant}/{lora_id}"
 
 
 @dataclass(frozen=True)
@@ -215,7 +220,7 @@ class Store:
         except Unavailable:
             return False
 
-    def blocks(self, key: str, offset: int, length: int) -> Iterator[bytes]:
+    def blocks(self, key: str, offset: int, length: int) -> Generator[bytes, None, None]:
         """`length` bytes from `offset` of an object that is there, read as they are taken."""
         with (
             _mapped(f"read {key}"),

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
-from farm import shape
+from farm import outfit, shape
 from farm.config import Settings
 from farm.fits import needs_of
 from farm.guard.dial import Deadline
@@ -31,6 +31,7 @@ from farm.jobs.job import Admitted, NewJob
 from farm.jobs.spec import InputRef, JobSpec
 from farm.ledger.ledger import Ledger
 from farm.ledger.outcomes import Permit
+from farm.loras import Loras, Wardrobe
 from farm.pools import Pools
 from farm.store import Store
 from models.catalog import MAX_PROMPT_CHARS, MAX_SEED, MODELS, Model, Settled
@@ -67,6 +68,7 @@ class _Plan:
     pool: str
     shape: shape.Shape
     options: Mapping[str, Any]
+    worn: outfit.Worn
     contents: dict[str, Content] = field(default_factory=dict)
 
 
@@ -86,6 +88,7 @@ class Submissions:
         intake: Intake | None = None,
         pools: Pools | None = None,
         price: Callable[[NewJob], int | None] | None = None,
+        loras: Loras | None = None,
         clock_ms: Callable[[], int] = lambda: int(time.time() * 1000),
     ) -> None:
         self._settings = settings
@@ -94,6 +97,7 @@ class Submissions:
         self.intake = intake or Intake(settings, store)
         self.pools = pools or Pools(settings, ledger.workers, speeds=ledger.speeds)
         self._price = price
+        self._loras = loras
         self._clock_ms = clock_ms
 
     def submit(self, tenant: str, drafts: Sequence[Draft], *, wait_inputs: bool) -> list[Admitted]:
@@ -108,7 +112,8 @@ class Submissions:
         marks = [_mark(draft) if draft.idempotency_key is not None else None for draft in drafts]
         if (before := self._seen_before(tenant, drafts, marks)) is not None:
             return before
-        plans = _each(drafts, self._plan)
+        wardrobe = self._wardrobe(tenant)
+        plans = _each(drafts, lambda draft: self._plan(tenant, draft, wardrobe))
         self._vet_addresses(drafts)
         with ExitStack() as reading:
             self._read(tenant, plans, wait_inputs, reading)
@@ -124,7 +129,7 @@ class Submissions:
     def would_be(self, tenant: str, draft: Draft) -> NewJob:
         """The job that the draft would become, for an estimate: nothing is read or stored. Raises as submit."""
         inputs = {role: InputRef(url=source.url) for role, source in draft.inputs.items()}
-        return self._job(tenant, self._plan(draft), inputs, None)
+        return self._job(tenant, self._plan(tenant, draft, self._wardrobe(tenant)), inputs, None)
 
     def _seen_before(self, tenant: str, drafts: Sequence[Draft], marks: Sequence[str | None]) -> list[Admitted] | None:
         """The first answer, when all of it was said before: a repeated request must not depend on its inputs' still
@@ -144,7 +149,10 @@ class Submissions:
             found.append(Admitted(job_id, created=False))
         return found
 
-    def _plan(self, draft: Draft) -> _Plan:
+    def _wardrobe(self, tenant: str) -> Wardrobe:
+        return self._loras.wardrobe(tenant) if self._loras else lambda _: None
+
+    def _plan(self, tenant: str, draft: Draft, wardrobe: Wardrobe) -> _Plan:
         """All that can be checked without reading an input."""
         self._check_words(draft)
         shape.check_numbers(draft)
@@ -153,17 +161,16 @@ class Submissions:
         _check_range(draft, "max_attempts", 1, MAX_ATTEMPTS)
         if draft.deadline_ms is not None and draft.deadline_ms <= self._clock_ms():
             raise shape.refused(draft, "deadline_ms", "is in the past")
-        if draft.loras:
-            raise shape.refused(draft, "loras", "jobs take no LoRAs here")
         for role, source in draft.inputs.items():
             given = (source.url, source.data, source.upload, source.base64)
             if sum(value is not None for value in given) != 1:
                 raise shape.refused(draft, role, "give exactly one of an address, the data, or an upload")
         model = self.model_for(draft)
         task = shape.task_of(draft, model)
+        worn = outfit.outfit(draft, model, tenant, self._settings.loras.max_worn, wardrobe)
         settled = shape.settle(draft, model, task, {})
         options = shape.options_of(draft, settled.settled)
-        return _Plan(draft, model, task, self._pool(draft, settled.settled, options), settled, options)
+        return _Plan(draft, model, task, self._pool(draft, settled.settled, options), settled, options, worn)
 
     def _check_words(self, draft: Draft) -> None:
         if draft.prompt is None or not isinstance(draft.prompt, str) or not draft.prompt.strip():
@@ -302,12 +309,13 @@ class Submissions:
                 shift=settled.shift,
                 seed=secrets.randbelow(_SEEDS) if draft.seed is None else draft.seed,
                 inputs=inputs,
+                loras=plan.worn,
                 options=plan.options,
                 picture_area=plan.shape.picture_area,
                 length_of=plan.shape.length_of,
             ),
             pool=plan.pool,
-            lane=plan.model.lane,
+            lane=outfit.lane(plan.model, plan.worn),
             predicted_s=predicted_s,
             wall_s=self.pools.wall_s(predicted_s),
             needs=needs_of(settled, plan.options),

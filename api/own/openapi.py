@@ -98,7 +98,7 @@ def _operation(path: str, method: str, view: Callable[..., Any], op: Operation, 
         made["description"] = text
     if op.body is not None:
         made["requestBody"] = {
-            "required": True,
+            "required": not op.bodiless,
             "content": {"application/json": {"schema": schemas[op.body, "validation"]}},
         }
     if op.keyless:

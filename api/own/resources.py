@@ -1,9 +1,10 @@
 """/v1/uploads, /v1/models, /v1/workers: everything beside the jobs."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from flask import Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from api.auth import require_admin, tenant
 from api.dialect import answer
@@ -18,26 +19,26 @@ from farm.wire.report import Reply
 from models.catalog import MODELS
 
 
-class CreateUpload(BaseModel):
-    """Nothing needs to be said."""
+class CreateUpload(own.Strict):
+    """Nothing needs to be said of an input."""
 
-    model_config = ConfigDict(extra="forbid")
+    purpose: Literal["input", "lora"] = Field("input", alias="for", description="`lora`: a file for POST /v1/loras")
 
 
 @own_api.post("/v1/uploads")
-@operation("Make room for an input", {201: Upload, 422: ProblemView})
+@operation("Make room for an input or a LoRA", {201: Upload, 422: ProblemView}, body=CreateUpload, bodiless=True)
 def create_upload() -> Response:
     """PUT the bytes to `url`, without an API key, before it expires; then submit with `{"image": {"upload": id}}`. They
-    are checked when a job names them. Uploads that no job names are removed."""
-    if body := json_body():
-        own.parse(CreateUpload, body)
+    are checked when a job, or `POST /v1/loras`, names them. Uploads that nobody names are removed."""
+    asked = own.parse(CreateUpload, json_body() or b"{}")
     here, upload_id = services(), new_job_id()
+    limits = here.settings
     life = timedelta(seconds=here.settings.s3.upload_ttl_s)
     upload = Upload(
         id=upload_id,
         url=here.store.presign_put(upload_key(tenant(), upload_id)),
         expires_at=datetime.now(UTC).replace(microsecond=0) + life,
-        max_bytes=here.settings.intake.max_image_bytes,
+        max_bytes=limits.loras.max_bytes if asked.purpose == "lora" else limits.intake.max_image_bytes,
     )
     return answer(Reply(201, upload))
 

@@ -9,6 +9,8 @@ from farm.config import Settings
 from farm.intake.leftovers import Leftovers
 from farm.jobs.states import TERMINAL, State
 from farm.ledger import Ledger
+from farm.ledger.connection import connect
+from farm.loras import Loras
 from farm.permits import Permits
 from farm.store import Found, Store, result_prefix
 from monitoring.metrics import AUDIT_DRIFT, FORGOTTEN, ORPHANS, REAPED
@@ -31,6 +33,7 @@ class House:
         self._audit_cursor: str | None = None
         self._swept_to: str | None = None
         self._leftovers = Leftovers(store, settings.scheduling.retention_s)
+        self._loras = Loras(connect(settings.redis), store, settings)
 
     def reap(self) -> None:
         """Expired leases, due retries, missing permits."""
@@ -72,10 +75,11 @@ class House:
 
     def sweep(self) -> int:
         """Remove results that no job points to: of attempts that were fenced or died between upload and commit; and,
-        not counted, old uploads and inputs."""
+        not counted, old uploads and inputs, and deleted LoRAs."""
         gone = 0
         with self._turn:
             self._leftovers.sweep()
+            self._loras.sweep(self._ledger)
             for _ in range(SWEEP_CALLS):
                 found = self._store.list("results/", after=self._swept_to, limit=SWEEP_LIMIT)
                 orphans = self._orphans(found)

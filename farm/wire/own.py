@@ -8,7 +8,7 @@ import base64
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from fractions import Fraction
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AwareDatetime,
@@ -24,6 +24,7 @@ from pydantic_core import ErrorDetails
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import InvalidRequest, RequestError
 from models.catalog import MAX_PROMPT_CHARS, MAX_SEED
+from models.lora_file import MAX_SCALE
 from models.options import OPTIONS
 
 DIALECT = "farm"
@@ -94,6 +95,14 @@ Picture = Annotated[
 ]
 
 
+class AskLora(Strict):
+    """A LoRA that the job wears. scale: its strength; expert: the one that it is for, of models that have two."""
+
+    lora: str = Field(min_length=1, max_length=64, description="name or id of one of yours (`GET /v1/loras`)")
+    scale: float = Field(1.0, ge=-MAX_SCALE, le=MAX_SCALE)
+    expert: Literal["both", "high", "low"] = "both"
+
+
 class CreateJob(Strict):
     """A job to render. Everything but the prompt has a default, mostly the model's own (`GET /v1/models`)."""
 
@@ -117,6 +126,7 @@ class CreateJob(Strict):
     guidance_2: float | None = Field(None, ge=0, le=100, description="of the second (low-noise) expert")
     shift: float | None = Field(None, ge=0, le=100)
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="left out: a random one, told in the answer")
+    loras: list[AskLora] = Field(default_factory=list, max_length=64)
     options: dict[Annotated[str, Field(max_length=64)], str | float | bool | list[int] | None] = Field(
         default_factory=dict, max_length=16, description=_OPTIONS
     )
@@ -156,6 +166,7 @@ def parse_create(body: bytes, *, idempotency_key: str | None = None) -> Draft:
             for role in _ROLES
             if (given := getattr(asked, role)) is not None
         },
+        loras=tuple(lora.model_dump() for lora in asked.loras),
         options=asked.options,
         priority=asked.priority,
         deadline_ms=None if asked.deadline is None else round(asked.deadline.timestamp() * 1000),
@@ -175,7 +186,7 @@ def render_create(draft: Draft) -> dict[str, Any]:
     body: dict[str, Any] = {
         name: value
         for name in CreateJob.model_fields
-        if (value := getattr(draft, name, None)) is not None and value != {}
+        if (value := getattr(draft, name, None)) is not None and value not in ({}, ())
     }
     if draft.aspect is not None:
         body["aspect_ratio"] = _ratio_word(draft.aspect)

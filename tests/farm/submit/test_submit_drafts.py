@@ -136,7 +136,7 @@ def test_two_jobs_without_a_seed_differ(submissions: Submissions, ledger: Ledger
         ("metadata", {"metadata": {"a": 1}}, "strings"),
         ("metadata", {"metadata": {str(n): "" for n in range(17)}}, "16 entries"),
         ("metadata", {"metadata": {"a": "x" * 513}}, "allowed"),
-        ("loras", {"loras": ({"path": "x"},)}, "no LoRAs"),
+        ("loras", {"loras": ({"lora": "x"},) * 5}, "at most 4"),
         ("options.turbo", {"options": {"turbo": True}}, "the options are lossy"),
         ("webhook_url", {"webhook_url": "http://127.0.0.1/hook"}, "not public"),
         ("webhook_url", {"webhook_url": "ftp://example.com/hook"}, "http"),

@@ -20,7 +20,9 @@ LISTENING_S = 1.2
 
 @pytest.fixture(scope="module")
 def fleet(yard: Yard) -> tuple[AgentProcess, AgentProcess]:
-    first, second = yard.agent("cpu-0", ready=False), yard.agent("cpu-1", ready=False)
+    """The first may plan with a GB, the second with all that there is."""
+    first = yard.agent("cpu-0", ready=False, WANFARM_WORKER__GPU_MEMORY_GB="1")
+    second = yard.agent("cpu-1", ready=False)
     for agent in (first, second):
         agent.wait_state("idle")
     return first, second
@@ -66,6 +68,20 @@ def test_every_job_of_a_batch_is_committed_once(yard: Yard, fleet: Fleet) -> Non
     assert sum(share) == 20
     assert min(share) >= 5, "both took part"
     wait_until(lambda: yard.ledger.claimable("default") == 0, what="an empty queue")
+
+
+def test_a_large_job_is_left_to_the_agent_that_holds_it(yard: Yard, fleet: Fleet, tmp_path: Path) -> None:
+    small, large = fleet
+    assert small.facts()["memory"] == {"device_bytes": 1e9, "host_bytes": None, "fp8": False}
+    busy = yard.submit(f"tail:{tmp_path / 'go'}", needs="5000:0")
+    assert str(yard.wait_state(busy, State.RUNNING, phase="decoding").worker).endswith(large.slot)
+    # the small one idles beside the second, and takes the third
+    second, third = yard.submit("ok", needs="5000:0", max_attempts=1), yard.submit("ok", needs="900:0")
+    assert str(yard.committed(third).worker).endswith(small.slot)
+    (tmp_path / "go").touch()
+    job = yard.committed(second)
+    assert (str(job.worker).endswith(large.slot), job.attempt) == (True, 1)
+    yard.committed(busy)
 
 
 def test_lost_and_doubled_permits_cost_nothing(yard: Yard, fleet: Fleet) -> None:

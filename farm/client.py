@@ -27,16 +27,28 @@ from farm.jobs import errors
 from farm.jobs.ids import is_job_id
 from farm.jobs.states import TERMINAL, State
 from farm.wire.own_views import Health, JobList, JobView, ModelList, ModelView, Upload, WorkerList
+from models.catalog import ROLES
 
-__all__ = ["Client", "Event", "Files", "Jobs", "Picture", "Shot", "UnexpectedAnswer", "Unreachable", "Uploads"]
+__all__ = ["Client", "Event", "Files", "Input", "Jobs", "Shot", "UnexpectedAnswer", "Unreachable", "Uploads"]
 
-#: a picture up to this size travels inside the request, a larger one by an upload of its own
+#: an input up to this size travels inside the request, a larger one by an upload of its own
 INLINE_BYTES = 2 * 1024 * 1024
 _FIRST_PAUSE_S = 0.2
 
 
 class Shot(TypedDict, total=False):
-    """What a job may say besides its prompt and pictures; see farm.wire.own.CreateJob for each."""
+    """What a job may say besides its prompt; see farm.wire.own.CreateJob for each."""
+
+    image: "Input"
+    last_image: "Input"
+    image_2: "Input"
+    image_3: "Input"
+    video: "Input"
+    mask: "Input"
+    mask_video: "Input"
+    pose_video: "Input"
+    face_video: "Input"
+    background_video: "Input"
 
     model: str
     task: str
@@ -63,8 +75,8 @@ class Shot(TypedDict, total=False):
     batch: str
 
 
-#: a picture: a file, its bytes, an http(s) or data: address, or an upload that was made before
-Picture = Path | bytes | str | Upload
+#: a picture or a clip: a file, its bytes, an http(s) or data: address, or an upload that was made before
+Input = Path | bytes | str | Upload
 
 
 @dataclass(frozen=True)
@@ -131,8 +143,6 @@ class Jobs:
         self,
         prompt: str,
         *,
-        image: Picture | None = None,
-        last_image: Picture | None = None,
         idempotency_key: str | None = None,
         **shot: Unpack[Shot],
     ) -> JobView:
@@ -145,9 +155,9 @@ class Jobs:
         body: dict[str, Any] = {"prompt": prompt, **shot}
         if isinstance(deadline := shot.get("deadline"), datetime):
             body["deadline"] = deadline.isoformat()
-        for role, picture in (("image", image), ("last_image", last_image)):
-            if picture is not None:
-                body[role] = self._picture(picture)
+        for role in ROLES:
+            if body.get(role) is not None:
+                body[role] = self._input(body[role])
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
         return self._transport.ask(JobView, "POST", "/v1/jobs", json=body, headers=headers)
 
@@ -232,15 +242,15 @@ class Jobs:
         self._transport.fetch(job.result.video_url, files.video, sha256=job.result.sha256)
         return files
 
-    def _picture(self, picture: Picture) -> Any:
-        if isinstance(picture, str):
-            return picture
-        if isinstance(picture, Upload):
-            return {"upload": picture.id}
-        size = len(picture) if isinstance(picture, bytes) else picture.stat().st_size
+    def _input(self, given: Input) -> Any:
+        if isinstance(given, str):
+            return given
+        if isinstance(given, Upload):
+            return {"upload": given.id}
+        size = len(given) if isinstance(given, bytes) else given.stat().st_size
         if size > INLINE_BYTES:
-            return {"upload": Uploads(self._transport).put(picture).id}
-        data = picture if isinstance(picture, bytes) else picture.read_bytes()
+            return {"upload": Uploads(self._transport).put(given).id}
+        data = given if isinstance(given, bytes) else given.read_bytes()
         return {"base64": base64.b64encode(data).decode()}
 
 

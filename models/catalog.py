@@ -31,6 +31,7 @@ __all__ = [
     "MAX_SEED",
     "MODELS",
     "MODULAR",
+    "ROLES",
     "TEXT_TOKENS",
     "Defaults",
     "Dit",
@@ -223,6 +224,9 @@ MODELS: dict[str, Model] = {
         _tiny(ANIMATE_2, Dit(32, 48, 2, 36, 16)),
     )
 }
+
+#: every input role that some model reads
+ROLES = tuple(dict.fromkeys(role for model in MODELS.values() for task in model.tasks for role in model.roles(task)))
 
 
 def get(model_id: str) -> Model:

@@ -11,6 +11,7 @@ from api.dialect import answer
 from api.own.blueprint import own_api
 from api.own.operations import json_body, operation
 from api.services import offered_models, services
+from farm.config import IntakeSettings
 from farm.jobs.ids import new_job_id
 from farm.store import upload_key
 from farm.wire import own
@@ -38,7 +39,7 @@ def create_upload() -> Response:
         id=upload_id,
         url=here.store.presign_put(upload_key(tenant(), upload_id)),
         expires_at=datetime.now(UTC).replace(microsecond=0) + life,
-        max_bytes=limits.loras.max_bytes if asked.purpose == "lora" else limits.intake.max_image_bytes,
+        max_bytes=limits.loras.max_bytes if asked.purpose == "lora" else _largest_input(limits.intake),
     )
     return answer(Reply(201, upload))
 
@@ -57,3 +58,8 @@ def list_workers() -> Response:
     """For a key with the role admin."""
     require_admin()
     return answer(Reply(200, WorkerList(data=services().ledger.workers())))
+
+
+def _largest_input(limits: IntakeSettings) -> int:
+    """Bytes that an upload may have as long as nobody knows which role it will have."""
+    return max(limits.max_image_bytes, limits.max_video_bytes, limits.max_audio_bytes)

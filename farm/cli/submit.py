@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 #: options that are fields of the create request under the same name
 _FIELDS: list[tuple[str, Any, str]] = [
     ("--model", str, "Model id (`wanfarm models list`). Default: the farm's."),
+    ("--task", str, "Of several that the inputs make: animate or replace."),
     ("--negative-prompt", str, "What should not be seen."),
     ("--width", int, "Pixels."),
     ("--height", int, "Pixels."),
@@ -34,19 +35,32 @@ _FIELDS: list[tuple[str, Any, str]] = [
     ("--batch", str, "A label to list jobs by."),
     ("--webhook-url", str, "Told when the job is over."),
 ]
-_PICTURES = ("image", "last_image")
+#: what is submitted from, a file or an address each
+_INPUTS = {
+    "image": "The first frame, the character, or a reference.",
+    "last_image": "The last frame, for models that take one.",
+    "image_2": "Another reference (VACE).",
+    "image_3": "Another reference (VACE).",
+    "video": "The clip that is followed (Animate) or redrawn (VACE).",
+    "mask": "A picture, white where the clip is drawn anew (VACE).",
+    "mask_video": "The same for each frame; to replace somebody, that person.",
+    "pose_video": "Animate, preprocessed elsewhere: the skeletons.",
+    "face_video": "With --pose-video: the faces.",
+    "background_video": "With --pose-video, to replace: the clip without the person.",
+}
 
 
 def _shot_options(command: Any) -> Any:
     for name, kind, text in reversed(_FIELDS):
         command = click.option(name, type=kind, help=text)(command)
+    for role, text in reversed(_INPUTS.items()):
+        names = ["--" + role.replace("_", "-"), *(["-i"] if role == "image" else [])]
+        command = click.option(*names, metavar="FILE|URL", help=text)(command)
     return command
 
 
 @click.command()
 @click.option("--prompt", "-p", help="What to render.")
-@click.option("--image", "-i", metavar="FILE|URL", help="The first frame.")
-@click.option("--last-image", metavar="FILE|URL", help="The last frame, for models that take one.")
 @click.option(
     "--from",
     "source",
@@ -71,6 +85,7 @@ def submit(
     \b
     wanfarm submit -p "a red fox runs through snow" --watch
     wanfarm submit -p "the fox looks up" --image fox.jpg --frames 49 --download out
+    wanfarm submit -p "she dances" --image her.png --video dance.mp4 --model wan2.2-animate-14b
     wanfarm submit --from shots.jsonl --batch scene-12
     """
     given = {name: value for name, value in options.items() if value is not None}
@@ -101,7 +116,7 @@ def submit(
 
 def _read(source: Any) -> list[tuple[dict[str, Any], str]]:
     """(shot, where it stands) for every line that is not empty. All lines are read before any shot is submitted."""
-    known = {"prompt", "idempotency_key", "metadata", "task", "deadline", "max_attempts", *_PICTURES}
+    known = {"prompt", "idempotency_key", "metadata", "deadline", "max_attempts", *_INPUTS}
     known |= {name.removeprefix("--").replace("-", "_") for name, _, _ in _FIELDS}
     shots = []
     for number, line in enumerate(source, 1):
@@ -128,9 +143,9 @@ def _create(client: "Client", shot: Mapping[str, Any], where: str | None, key: s
     from farm.jobs.errors import RequestError
 
     fields = dict(shot)
-    for role in _PICTURES:
+    for role in _INPUTS:
         if isinstance(fields.get(role), str):
-            fields[role] = _picture(fields[role], role)
+            fields[role] = _input(fields[role], role)
     try:
         return client.jobs.create(**{"idempotency_key": key, **fields})
     except RequestError as error:
@@ -139,7 +154,7 @@ def _create(client: "Client", shot: Mapping[str, Any], where: str | None, key: s
         raise
 
 
-def _picture(text: str, role: str) -> str | Path:
+def _input(text: str, role: str) -> str | Path:
     if text.partition("://")[0].lower() in ("http", "https") or text[:5].lower() == "data:":
         return text
     path = Path(text).expanduser()

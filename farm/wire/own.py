@@ -23,7 +23,7 @@ from pydantic_core import ErrorDetails
 
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import InvalidRequest, RequestError
-from models.catalog import MAX_PROMPT_CHARS, MAX_SEED
+from models.catalog import MAX_PROMPT_CHARS, MAX_SEED, ROLES
 from models.lora_file import MAX_SCALE
 from models.options import OPTIONS
 
@@ -40,7 +40,6 @@ NAMES = {
 _MAX_ERRORS = 20
 #: far above any honest body, far below what makes a million errors of one
 _MAX_COLONS = 50_000
-_ROLES = ("image", "last_image")
 _OPTIONS = "; ".join(f"{name}: {says}" for name, says in OPTIONS.items())
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -67,7 +66,7 @@ class Strict(BaseModel):
 
 
 class InputSource(Strict):
-    """Where a picture comes from: exactly one of an address, base64 text (a data: URI or bare), an upload's id."""
+    """Where a picture or a clip comes from: one of an address, base64 text (a data: URI or bare), an upload's id."""
 
     url: str | None = Field(None, max_length=8192)
     base64: str | None = None
@@ -90,7 +89,7 @@ def _source(value: Any) -> Any:
     raise ValueError('give an http(s) URL, a data: URI, or an object with one of "url", "base64", "upload"')
 
 
-Picture = Annotated[
+Given = Annotated[
     InputSource | None, BeforeValidator(_source, json_schema_input_type=Annotated[str, Field()] | InputSource | None)
 ]
 
@@ -108,10 +107,18 @@ class CreateJob(Strict):
 
     prompt: str = Field(min_length=1, max_length=MAX_PROMPT_CHARS)
     model: str | None = Field(None, max_length=200, description="id of a model; left out: the farm's default")
-    task: str | None = Field(None, max_length=40, description="t2v or i2v; left out: what the inputs make it")
+    task: str | None = Field(None, max_length=40, description="one of the model's; left out: what the inputs make")
     negative_prompt: str | None = Field(None, max_length=MAX_PROMPT_CHARS)
-    image: Picture = Field(None, description="first frame: a URL, a data: URI, or an object")
-    last_image: Picture = Field(None, description="last frame, for models that take one")
+    image: Given = Field(None, description="first frame, character or reference: a URL, a data: URI, or an object")
+    last_image: Given = Field(None, description="last frame, for models that take one")
+    image_2: Given = Field(None, description="another reference, of VACE")
+    image_3: Given = Field(None, description="another reference, of VACE")
+    video: Given = Field(None, description="the clip that is followed (Animate) or redrawn (VACE)")
+    mask: Given = Field(None, description="a picture, white where VACE draws the clip anew")
+    mask_video: Given = Field(None, description="the same for each frame; to Animate's replace, the person")
+    pose_video: Given = Field(None, description="Animate, preprocessed elsewhere: the skeletons, as long as the clip")
+    face_video: Given = Field(None, description="with pose_video: the faces")
+    background_video: Given = Field(None, description="with pose_video, to replace: the clip without the person")
     width: int | None = Field(None, ge=1, le=65536)
     height: int | None = Field(None, ge=1, le=65536)
     resolution: str | None = Field(None, max_length=20, description='instead of width and height: "480p", "720p"')
@@ -163,7 +170,7 @@ def parse_create(body: bytes, *, idempotency_key: str | None = None) -> Draft:
         seed=asked.seed,
         inputs={
             role: Source(url=given.url, base64=given.base64, upload=given.upload)
-            for role in _ROLES
+            for role in ROLES
             if (given := getattr(asked, role)) is not None
         },
         loras=tuple(lora.model_dump() for lora in asked.loras),

@@ -9,13 +9,17 @@ from typing import Any
 import pytest
 
 from farm import samples
+from farm.cli.submit import _INPUTS
 from farm.embedded.ports import free_port
 from farm.jobs.errors import FaultCode, JobFault
 from farm.jobs.job import Claim
 from farm.tenants import Role
+from farm.wire.own import CreateJob
+from models.catalog import ROLES
 from tests.api.api_parts import TINY
 from tests.farm.cli.cli_run import Ran, run
 from tests.farm.client.conftest import VIDEO, Gateway
+from tests.models.model_parts import film
 
 Wanfarm = Callable[..., Ran]
 
@@ -67,6 +71,17 @@ def test_submit_show_list_cancel(wanfarm: Wanfarm) -> None:
     assert wanfarm("cancel", job_id).ok().out.split() == [job_id, "cancelled", "fox"][:2]
     assert wanfarm("jobs", "--state", "queued").ok().out == ""
     assert wanfarm("cancel", job_id, "--json").document[0]["state"] == "cancelled"
+
+
+def test_a_clip_to_follow_is_an_option_like_the_picture(wanfarm: Wanfarm, gateway: Gateway, tmp_path: Path) -> None:
+    gateway.hand.offer("wan2.2-animate-14b-tiny")
+    (tmp_path / "her.jpg").write_bytes(samples.picture())
+    film(tmp_path / "dance.mp4", 12, 25)
+    shot = ("-p", "she dances", "--model", "wan2.2-animate-14b-tiny", "-i", "her.jpg", "--video", "dance.mp4")
+    job_id = wanfarm("submit", *shot, "--task", "replace").ok().out.strip()
+    shown = wanfarm("show", job_id, "--json").document
+    assert (shown["task"], sorted(shown["inputs"])) == ("replace", ["image", "video"])
+    assert set(ROLES) == set(_INPUTS) <= set(CreateJob.model_fields)
 
 
 def test_submit_and_stay_until_the_files_are_there(wanfarm: Wanfarm, worker: threading.Event, tmp_path: Path) -> None:

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from farm import samples
-from farm.client import Client, UnexpectedAnswer
+from farm.client import Client, Shot, UnexpectedAnswer
 from farm.jobs.errors import Conflict, Forbidden, InvalidRequest, NotFound, Unauthorized
 from farm.jobs.job import Claim
 from farm.jobs.states import State
+from models.catalog import ROLES
 from tests.api.api_parts import TINY
 from tests.farm.client.conftest import VIDEO, Gateway
+from tests.models.model_parts import film
 
 Claimed = Callable[[], Claim]
 
@@ -41,6 +43,29 @@ def test_pictures_come_as_bytes_files_and_uploads(farm: Client, tmp_path: Path) 
 def test_a_large_picture_goes_by_an_upload_of_its_own(farm: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("farm.client.INLINE_BYTES", 1000)
     assert farm.jobs.create("x", model=TINY, image=samples.picture()).inputs["image"].sha256
+
+
+def test_every_pipeline_is_asked_for_with_its_own_inputs(
+    farm: Client, gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Animate, its other mode, and VACE: a clip, which goes by an upload, beside pictures."""
+    monkeypatch.setattr("farm.client.INLINE_BYTES", 1000)
+    clip, lake = film(tmp_path / "dance.mp4", 12, 25), samples.picture()
+    animate, vace = "wan2.2-animate-14b-tiny", "wan2.2-vace-fun-a14b-tiny"
+    gateway.hand.offer(animate, vace)
+    jobs = [
+        farm.jobs.create("she dances", model=animate, image=lake, video=clip),
+        farm.jobs.create("she dances", model=animate, task="replace", image=lake, video=clip),
+        farm.jobs.create("in snow", model=vace, video=clip, mask=lake, image=lake, frames=5),
+        farm.jobs.create("in snow", model=vace, image=lake, image_2=lake),
+    ]
+    assert [(job.task, sorted(job.inputs)) for job in jobs] == [
+        ("animate", ["image", "video"]),
+        ("replace", ["image", "video"]),
+        ("vace", ["image", "mask", "video"]),
+        ("r2v", ["image", "image_2"]),
+    ]
+    assert set(ROLES) <= set(Shot.__annotations__)
 
 
 def test_one_key_is_one_job(farm: Client) -> None:

@@ -23,7 +23,7 @@ from farm.jobs.errors import (
     Unavailable,
 )
 from farm.jobs.states import State
-from farm.wire import model_ids
+from farm.wire import lora_words, model_ids
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.report import Fault, Output, Reply, Report, credits_from, credits_number
 from farm.wire.words import (
@@ -112,6 +112,7 @@ def parse_create(model: str, raw: Mapping[str, Any]) -> Draft:
     if meaning is None:
         raise NotFound(f"Model not found: {model[:100]}", "model")
     top, given = Fields(raw), Fields(raw.get("input"), "input.")
+    lora_words.refuse(top, given)
     route = (top.text("provider") or "auto").strip().lower()
     if route not in ROUTES:
         raise InvalidRequest(f"must be one of {', '.join(ROUTES)}", "provider")
@@ -165,6 +166,7 @@ def _task(given: Fields, *, animate: bool) -> str | None:
 
 def render_create(draft: Draft) -> tuple[str, dict[str, Any]]:
     """(model for the path, generateTask body). Raises ModelUnavailable or InvalidRequest for what apixo cannot do."""
+    lora_words.refuse_draft(draft)
     model = model_ids.dialect_model(DIALECT, draft.model or "", draft.task)
     if model is None:
         raise ModelUnavailable(f"apixo renders no {draft.model}", "model")

@@ -21,7 +21,7 @@ from farm.jobs.errors import (
     Unavailable,
 )
 from farm.jobs.states import State
-from farm.wire import model_ids
+from farm.wire import lora_words, model_ids
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.report import Fault, Output, Reply, Report, credits_from, credits_number, fault_number, fault_of
 from farm.wire.words import (
@@ -84,6 +84,7 @@ def parse_create(raw: Mapping[str, Any]) -> Draft:
     if not isinstance(parse_nested(raw.get("input")), Mapping):
         raise InvalidRequest("required, an object", "input")
     given = Fields(raw.get("input"), "input.")
+    lora_words.refuse(top, given)
     sources = {
         "image": given.urls("img_urls", "image_urls", "img_url", "image_url"),
         "video": given.urls("video_urls", "video_url"),
@@ -108,6 +109,7 @@ def parse_create(raw: Mapping[str, Any]) -> Draft:
 
 def render_create(draft: Draft) -> dict[str, Any]:
     """The CreateTask body for a draft. Raises ModelUnavailable when crun has no model for it."""
+    lora_words.refuse_draft(draft)
     model = model_ids.dialect_model(DIALECT, draft.model or "", draft.task)
     if model is None:
         raise ModelUnavailable(f"crun renders no {draft.model}", "model")

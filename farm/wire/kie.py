@@ -24,7 +24,7 @@ from farm.jobs.errors import (
     Unavailable,
 )
 from farm.jobs.states import State
-from farm.wire import model_ids
+from farm.wire import lora_words, model_ids
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.report import Fault, Output, Reply, Report, credits_from, credits_number, fault_number, fault_of
 from farm.wire.words import (
@@ -97,6 +97,7 @@ def parse_create(raw: Mapping[str, Any]) -> Draft:
     if meaning is None:
         raise ModelUnavailable(f"the model {model[:100]!r} is not supported", "model")
     given = Fields(raw.get("input"), "input.")
+    lora_words.refuse(top, given)
     images = given.urls("image_url", "image_urls", "first_frame_url")
     sources = {
         "image": images[0] if images else None,
@@ -128,6 +129,7 @@ def parse_create(raw: Mapping[str, Any]) -> Draft:
 
 def render_create(draft: Draft) -> dict[str, Any]:
     """The createTask body for a draft. Raises ModelUnavailable when kie has no model for it."""
+    lora_words.refuse_draft(draft)
     model = model_ids.dialect_model(DIALECT, draft.model or "", draft.task)
     if model is None:
         raise ModelUnavailable(f"kie renders no {draft.model}", "model")

@@ -23,6 +23,7 @@ from farm.jobs.errors import (
     Unavailable,
 )
 from farm.jobs.states import State
+from farm.wire import lora_words
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.model_ids import OPENAI_DEFAULTS
 from farm.wire.report import Fault, Output, Reply, Report
@@ -81,6 +82,7 @@ def parse_create(raw: Mapping[str, Any], picture: Source | None = None) -> Draft
         guidance=given.number("guidance", "guidance_scale"),
         seed=given.integer("seed"),
         inputs=inputs,
+        loras=lora_words.parse(given),
         dialect=DIALECT,
         dialect_data=compact({"model": model, "request": keepable(raw)}),
         field_names=_NAMES,
@@ -123,6 +125,7 @@ def render_create(draft: Draft) -> dict[str, Any]:
             "steps": draft.steps,
             "guidance": draft.guidance,
             "seed": draft.seed,
+            "loras": [dict(lora) for lora in draft.loras],
         }
     )
 

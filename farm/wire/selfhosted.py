@@ -23,6 +23,7 @@ from farm.jobs.errors import (
     Unavailable,
 )
 from farm.jobs.states import State
+from farm.wire import lora_words
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.report import Fault, Output, Reply, Report
 from farm.wire.words import Fields, compact, keepable
@@ -50,6 +51,7 @@ _STATES = {"queued": State.QUEUED, "processing": State.RUNNING, "completed": Sta
 def parse_create(raw: Mapping[str, Any]) -> Draft:
     """A /generate body; fields that it does not document are ignored. Raises InvalidRequest."""
     asked = Fields(raw)
+    lora_words.refuse(asked)
     # base64 wins where both are given
     inputs, used = {}, None
     if text := asked.text("image_base64"):
@@ -75,6 +77,7 @@ def in_its_shape(draft: Draft) -> Draft:
 
 def render_create(draft: Draft) -> dict[str, Any]:
     """The /generate body for a draft. Raises InvalidRequest for a shape that such a server does not render."""
+    lora_words.refuse_draft(draft)
     for name, only in SHAPE.items():
         if getattr(draft, name) not in (None, only):
             raise InvalidRequest(f"a self-hosted server renders {only} and nothing else", name)

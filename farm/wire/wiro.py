@@ -20,7 +20,7 @@ from farm.jobs.errors import (
     Unauthorized,
     Unavailable,
 )
-from farm.wire import model_ids
+from farm.wire import lora_words, model_ids
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.report import Reply
 from farm.wire.words import (
@@ -80,6 +80,7 @@ def parse_create(model: str, raw: Mapping[str, Any], files: Mapping[str, Source]
     if meaning is None:
         raise NotFound(NO_MODEL)
     given = Fields(raw)
+    lora_words.refuse(given)
     inputs = {role: source for role, names in _ROLES.items() if (source := _source(given, names, files or {}))}
     if meaning.task == "i2v" and "image" not in inputs:
         raise InvalidRequest("required", "inputImageUrl")
@@ -120,6 +121,7 @@ def _source(given: Fields, names: tuple[str, ...], files: Mapping[str, Source]) 
 
 def render_create(draft: Draft) -> tuple[str, dict[str, Any]]:
     """("owner/project", Run body). Raises ModelUnavailable when wiro has no model for the draft."""
+    lora_words.refuse_draft(draft)
     model = model_ids.dialect_model(DIALECT, draft.model or "", draft.task)
     if model is None:
         raise ModelUnavailable(f"wiro renders no {draft.model}", "model")

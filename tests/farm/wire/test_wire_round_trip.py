@@ -39,6 +39,12 @@ counts = st.none() | st.integers(1, 500)
 numbers = st.none() | st.floats(0.5, 20, width=32).map(lambda v: round(v, 3))
 whole_s = st.integers(1, 4 * 10**9).map(lambda s: s * 1000)
 ids = st.builds(new_job_id)
+worn = st.lists(
+    st.fixed_dictionaries(
+        {"lora": words, "scale": st.floats(-10, 10), "expert": st.sampled_from(["both", "high", "low"])}
+    ),
+    max_size=2,
+).map(tuple)
 
 
 def sources(*roles: str) -> st.SearchStrategy[dict[str, Source]]:
@@ -129,7 +135,7 @@ def test_wiro_create(draft: Draft) -> None:
 @given(st.builds(Draft, prompt=words, model=st.none() | st.just("wan2.2-t2v-a14b"),
                  width=st.just(832), height=st.just(480), seconds=numbers,
                  frames=counts, fps=counts, steps=counts, guidance=numbers, seed=seeds,
-                 negative_prompt=st.none() | words, inputs=sources("image")))  # fmt: skip
+                 negative_prompt=st.none() | words, inputs=sources("image"), loras=worn))  # fmt: skip
 @lean
 def test_openai_create(draft: Draft) -> None:
     assert core(openai.parse_create(wire(openai.render_create(draft)))) == core(draft)

@@ -1,15 +1,17 @@
 """What real clients send, and what a hostile one might: tolerated or refused by name, never a crash."""
 
 import contextlib
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from farm.jobs.draft import Draft
 from farm.jobs.errors import FarmError, InvalidRequest, ModelUnavailable, NotFound
 from farm.jobs.states import State
-from farm.wire import apixo, crun, kie, model_ids, openai, wiro, wiro_auth, wiro_task
+from farm.wire import apixo, crun, kie, model_ids, openai, selfhosted, wiro, wiro_auth, wiro_task
 from farm.wire.words import parse_object
 
 KIE_T2V = "wan/2-2-a14b-text-to-video-turbo"
@@ -111,6 +113,42 @@ def test_wiro_reads_text_in_place_of_everything() -> None:
     assert wiro.render_error(caught.value).body["errors"] == [
         {"code": 0, "message": "Request parameter [inputImageUrl] required"}
     ]
+
+
+@pytest.mark.parametrize("name", ["lora", "loras", "loraUrl", "lora_weights"])
+def test_a_lora_that_a_dialect_has_no_word_for_is_refused_rather_than_left_out(name: str) -> None:
+    asked = {"prompt": "p", "image_url": "https://x/i.png", "image_urls": ["https://x/i.png"], name: ["https://x/l"]}
+    asked |= {"video_urls": ["https://x/v.mp4"], "type": "animate", "inputImageUrl": "https://x/i.png"}
+    bodies: list[tuple[Any, tuple[Any, ...]]] = [
+        (kie, ({"model": KIE_T2V, "input": asked},)),
+        (apixo, ("wan-2-2-animate", {"input": asked})),
+        (crun, ({"model": next(iter(model_ids.TABLE["crun"])), "input": asked},)),
+        (wiro, ("wan-ai/wan2-2-i2v-a14b", asked)),
+        (selfhosted, (asked,)),
+    ]
+    for dialect, args in bodies:
+        with pytest.raises(InvalidRequest, match="no word for LoRAs") as caught:
+            dialect.parse_create(*args)
+        assert str(caught.value.field).endswith(name)
+        # nothing asked, nothing refused
+        dialect.parse_create(*args[:-1], json.loads(json.dumps(args[-1]).replace('["https://x/l"]', '""')))
+        draft = Draft("p", model="wan2.2-animate-14b", task="animate", loras=({"lora": "x"},))
+        with pytest.raises(InvalidRequest, match="takes no LoRAs"):
+            dialect.render_create(draft)
+
+
+def test_openai_reads_the_farms_own_words_for_loras() -> None:
+    for asked, read in (
+        ("fox", [("fox", 1.0, "both")]),
+        ('["fox", {"lora": "ink", "scale": "0.5", "expert": "low"}]', [("fox", 1.0, "both"), ("ink", 0.5, "low")]),
+        ([], []),
+    ):
+        draft = openai.parse_create({"prompt": "p", "loras": asked})
+        assert [tuple(lora.values()) for lora in draft.loras] == read
+    for bad, field in (([{"lora": "fox", "weight": 1}], "loras.0.weight"), ([{"scale": "much"}], "loras.0.scale")):
+        with pytest.raises(InvalidRequest) as caught:
+            openai.parse_create({"prompt": "p", "loras": bad})
+        assert caught.value.field == field
 
 
 def test_wiro_tells_json_from_multipart_by_the_bytes() -> None:

@@ -2,11 +2,13 @@
 it broke off. What lies in a folder then is models.weights' to say.
 """
 
+import errno
 import fnmatch
 import hashlib
-import os
 import shutil
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,10 @@ from models import catalog, weights
 from models.model import Model, Network
 from models.weights import Lock, WeightsError
 
+#: what came of files so far, in the folder that they are for
+_PARTS = ".parts"
+#: one connection to the hub's storage does not fill a fast line
+_AT_ONCE = 4
 _WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "LICENSE*", "*.md")
 
 
@@ -146,18 +152,61 @@ def _listed(source: _Source, revision: str) -> tuple[str, list[Any]]:
 
 
 def _download(source: _Source, folder: Path, commit: str, listed: list[Any], on_progress: Tell) -> None:
-    from huggingface_hub import snapshot_download
-
+    """What is not here yet, a few files at once. The hub client begins a file anew in every process, and shards are
+    gigabytes: so what came of a file lies under its hash until it is whole."""
+    hashes, parts = weights.hashes(folder), folder / _PARTS
+    missing = [one for one in listed if not _same(one, folder, hashes)]
+    parts.mkdir(exist_ok=True)
     total = sum(one.size or 0 for one in listed)
-    with _told(source, commit, folder):
-        snapshot_download(
-            source.repo,
-            revision=commit,
-            local_dir=folder,
-            allow_patterns=list(source.named or source.patterns),
-            ignore_patterns=[f"*{suffix}" for suffix in weights.PICKLES],
-            tqdm_class=_reporter(on_progress, source.what, total),
+    so_far = _SoFar(on_progress, source.what, total, total - sum(one.size or 0 for one in missing))
+    with _told(source, commit, folder), ThreadPoolExecutor(_AT_ONCE) as pool:
+        try:
+            for done in [pool.submit(_download_one, source.repo, commit, one, folder, so_far) for one in missing]:
+                done.result()
+        except BaseException:
+            # also when somebody presses Ctrl-C: threads are heard of no other way
+            so_far.stopped = True
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    shutil.rmtree(parts, ignore_errors=True)
+
+
+def _download_one(repo: str, commit: str, one: Any, folder: Path, so_far: "_SoFar") -> None:
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    # by its content and its name: another commit's file is another part, and two files may be alike
+    part = (
+        folder
+        / _PARTS
+        / f"{one.lfs.sha256 if one.lfs else one.blob_id}.{hashlib.sha256(one.rfilename.encode()).hexdigest()[:8]}"
+    )
+    with part.open("ab") as file:
+        here = file.tell()
+        so_far.add(here)
+        url = hf_hub_url(repo, one.rfilename, revision=commit)
+        http_get(
+            url,
+            file,
+            resume_size=here,
+            headers=build_hf_headers(),
+            expected_size=one.size,
+            displayed_filename=one.rfilename,
+            tqdm_class=so_far.bar(),
         )
+    target = folder / one.rfilename
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part.replace(target)
+
+
+def _same(one: Any, folder: Path, hashes: Mapping[str, str]) -> bool:
+    path = folder / one.rfilename
+    if not path.is_file() or (one.size is not None and path.stat().st_size != one.size):
+        return False
+    if one.lfs:
+        return bool((hashes.get(one.rfilename) or weights.sha256_of(path)) == one.lfs.sha256)
+    return one.blob_id in (None, _blob(path))
 
 
 class _told:
@@ -179,6 +228,8 @@ class _told:
                 raise WeightsError(f"{repo} is gated: accept its licence and set HF_TOKEN") from error
             case RepositoryNotFoundError():
                 raise WeightsError(f"the hub has no repository {repo}, or it needs HF_TOKEN") from error
+            case OSError() if error.filename is not None or error.errno == errno.ENOSPC:
+                raise WeightsError(f"cannot write into {self._folder}: {error.strerror}") from error
             case Exception():  # the hub client's transport, and so its errors, change between releases
                 where = f" into {self._folder}" if self._folder else ""
                 raise WeightsError(
@@ -190,6 +241,7 @@ class _told:
 def _check_room(source: _Source, folder: Path, listed: list[Any]) -> None:
     """Before hours of fetching, not after them."""
     missing = sum(one.size or 0 for one in listed if not (folder / one.rfilename).is_file())
+    missing -= sum(part.stat().st_size for part in folder.glob(f"{_PARTS}/*"))
     there = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
     free = shutil.disk_usage(there).free
     if missing > free:
@@ -202,24 +254,34 @@ def _blob(path: Path) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
-def _reporter(on_progress: Tell, what: str, total: int) -> type:
-    """A tqdm class for the hub client that draws nothing and passes the bytes on."""
-    from tqdm.auto import tqdm
+class _SoFar:
+    """Bytes that are here, told whenever there are more. `stopped`: the downloads are to end."""
 
-    done = 0
+    def __init__(self, tell: Tell, what: str, total: int, done: int) -> None:
+        self._tell, self._what, self._total, self._done = tell, what, total, done
+        self._lock = threading.Lock()
+        self.stopped = False
 
-    class Reporter(tqdm):  # type: ignore[misc]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            kwargs.pop("name", None)
-            kwargs["disable"] = False
-            kwargs["file"] = open(os.devnull, "w")  # noqa: SIM115  tqdm owns it until the pull ends
-            super().__init__(*args, **kwargs)
+    def add(self, count: int) -> None:
+        with self._lock:
+            self._done += count
+            self._tell(PullProgress(min(self._done, self._total), self._total, self._what))
 
-        def update(self, n: float | None = 1) -> bool | None:
-            nonlocal done
-            if self.unit == "B" and n:
-                done += int(n)
-                on_progress(PullProgress(min(done, total), total, what))
-            return super().update(n)
+    def bar(self) -> type:
+        """A tqdm class for the hub client that draws nothing and passes the bytes on."""
+        from tqdm.auto import tqdm
 
-    return Reporter
+        so_far = self
+
+        class Bar(tqdm):  # type: ignore[misc]
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                kwargs.pop("name", None)
+                super().__init__(*args, **{**kwargs, "disable": True})
+
+            def update(self, n: float | None = 1) -> bool | None:
+                if so_far.stopped:
+                    raise WeightsError("stopped")
+                so_far.add(int(n or 0))
+                return None
+
+        return Bar

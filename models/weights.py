@@ -74,7 +74,7 @@ def verify(folder: Path) -> list[str]:
     elif (folder / "model.safetensors").is_file() and not (folder / "config.json").is_file():
         problems.append("config.json: missing")
     elif not has_weights(folder):  # LoRAs and networks are folders without an index
-        return [f"{folder.name}: no weights in it; is this a diffusers folder?"]
+        return [*problems, f"{folder.name}: no weights in it; is this a diffusers folder?"]
     for path in sorted(folder.rglob("*.safetensors")):
         problems += _broken_tensors(path, folder)
     (folder / SIDECAR).unlink(missing_ok=True)

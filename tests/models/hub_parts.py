@@ -28,7 +28,7 @@ class Hub(ThreadingHTTPServer):
         #: file -> what the hub says that it hashes to, when that is not so
         self.lies: dict[str, str] = {}
         self.url = f"http://127.0.0.1:{self.server_port}"
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     def files(self, repo: str, commit: str) -> dict[str, bytes] | None:
         """What is in a repository at a commit; None when there is none."""

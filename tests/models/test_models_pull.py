@@ -4,13 +4,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from hub_parts import COMMIT, Hub
 from model_parts import T2V
+from onnx_parts import convolution
 
-from models import catalog, tiny, weights
+from models import catalog, networks, tiny, weights
 from models import hub as fetching
 from models.hub import PullProgress
+from models.preprocess import tiny_eyes
+from models.preprocess.persons import Box
+from models.preprocess.poses import PoseNet
+from models.renderer import Renderer
+from models.request import RenderFault
 from models.weights import WeightsError
 
 REAL, FOUR_STEP = "wan2.2-t2v-a14b", "wan2.2-t2v-a14b-4step"
@@ -34,7 +42,6 @@ def hub(tmp_path: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setattr(
         "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"
     )
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
     yield hub
     hub.close()
 
@@ -88,3 +95,113 @@ def test_a_revision_that_is_not_there_and_a_changed_file(hub: Hub, tmp_path: Pat
     hub.repos.clear()
     with pytest.raises(WeightsError, match="no repository"):
         pull(REAL, tmp_path / "other")
+
+
+# --- what Animate looks with
+
+_ANIMATE = catalog.get("wan2.2-animate-14b")
+_POSE = "process_checkpoint/pose2d/vitpose_h_wholebody.onnx/"
+
+
+@pytest.fixture
+def animate_hub(hub: Hub, models_dir: Path) -> Hub:
+    """The repositories that Animate comes from, with what else lies in them."""
+
+    def files(folder: Path) -> dict[str, bytes]:
+        return {name: (folder / name).read_bytes() for name in weights.hashes(folder)}
+
+    eyes = tiny_eyes.ensure(models_dir)
+    heads = np.random.RandomState(1).randn(133, 3, 4, 4).astype(np.float32)
+    hub.repos[_ANIMATE.weights.repo or ""] = files(tiny.ensure(models_dir, f"{_ANIMATE.id}-tiny"))
+    hub.repos[networks.PERSON.repo] = {**files(eyes / "person"), "pytorch_model.bin": b"pickle"}
+    hub.repos[networks.MASK.repo] = {**files(eyes / "mask"), "sam2.1_hiera_large.pt": b"pickle"}
+    hub.repos[networks.POSE.repo] = {
+        f"{_POSE}end2end.onnx": convolution(heads, 256, 192, stride=4, beside="keypoint_head.weight"),
+        f"{_POSE}keypoint_head.weight": heads.tobytes(),
+        "process_checkpoint/pose2d/old.pth": b"pickle",
+        "process_checkpoint/det/yolov10m.onnx": b"AGPL",
+        "diffusion_pytorch_model-00001-of-00004.safetensors": b"another form of the model",
+        "Wan2.1_VAE.pth": b"pickle",
+    }
+    return hub
+
+
+def test_animate_brings_what_it_looks_with(animate_hub: Hub, tmp_path: Path) -> None:
+    told: list[PullProgress] = []
+    pull(_ANIMATE.id, tmp_path, tell=told.append)
+    assert list(dict.fromkeys(one.what for one in told)) == [_ANIMATE.id, *networks.NETWORKS]
+    for network in networks.NETWORKS.values():
+        assert weights.verify(tmp_path / network.id) == []
+        assert weights.revision_of(tmp_path / network.id) == network.revision
+    fetched = [line.partition("/resolve/")[2] for line in animate_hub.asked if "/resolve/" in line]
+    assert any(line.endswith("keypoint_head.weight") for line in fetched)
+    assert not [line for line in fetched if any(bad in line for bad in (".pt", ".bin", "det/", "00001-of"))]
+    renderer = Renderer(tmp_path, "cpu")
+    assert _ANIMATE.id in renderer.offered()
+    # Wan's form, a graph whose tensors lie beside it, opens as it was fetched
+    folder = tmp_path / networks.POSE.id
+    pose = PoseNet(folder, torch.device("cpu")).pose(np.full((64, 64, 3), 90, np.uint8), Box(0, 0, 64, 64, 1.0))
+    assert pose.shape == (133, 3)
+    (folder / _POSE / "keypoint_head.weight").unlink()
+    assert weights.verify(folder) == [f"{_POSE}keypoint_head.weight: missing"]
+    with pytest.raises(RenderFault, match=r"end2end.onnx cannot be opened: is every file of it here\?"):
+        PoseNet(folder, torch.device("cpu"))
+
+
+def test_networks_put_there_by_hand_are_left(animate_hub: Hub, tmp_path: Path, models_dir: Path) -> None:
+    eyes = tiny_eyes.ensure(models_dir)
+    mine = tmp_path / networks.POSE.id
+    mine.mkdir(parents=True)
+    (mine / "pose.onnx").write_bytes(b"mine")
+    fetching.pull_network(networks.POSE, tmp_path, None, lambda _: None)
+    assert [path.name for path in mine.iterdir()] == ["pose.onnx"]
+    assert fetching.state_of(mine) == "put here by hand"
+    assert fetching.state_of(tmp_path / networks.MASK.id) == "not here"
+    assert weights.verify(eyes / "person") == []
+
+
+# --- pins
+
+
+def test_the_commit_that_was_pulled_is_pulled_again(hub: Hub, tmp_path: Path) -> None:
+    repo = catalog.get(REAL).weights.repo or ""
+    then, later, latest = hub.repos[repo], "1" * 40, "2" * 40
+    hub.history[PINNED or ""] = {repo: then}
+    hub.history[later] = {repo: {**then, "tokenizer/added.txt": b"new"}}
+    hub.history[latest] = {repo: {name: data for name, data in then.items() if name != "tokenizer/added.txt"}}
+    hub.main = later
+    folder = pull(REAL, tmp_path)
+    assert not (folder / "tokenizer/added.txt").exists()
+    pull(REAL, tmp_path, "main")
+    assert (weights.revision_of(folder), (folder / "tokenizer/added.txt").read_bytes()) == (later, b"new")
+    hub.main = latest
+    # neither the catalog's, nor what main is now
+    pull(REAL, tmp_path)
+    assert weights.revision_of(folder) == later
+    pull(REAL, tmp_path, "main")
+    assert weights.revision_of(folder) == latest
+    assert not (folder / "tokenizer/added.txt").exists()
+
+
+def test_what_is_not_what_the_hub_has_is_not_offered(hub: Hub, tmp_path: Path) -> None:
+    hub.lies["transformer/config.json"] = "0" * 40
+    with pytest.raises(WeightsError, match=r"transformer/config.json: not what the hub has"):
+        pull(REAL, tmp_path)
+    renderer = Renderer(tmp_path, "cpu")
+    assert fetching.state_of(tmp_path / REAL) == "not fetched to its end"
+    assert REAL not in renderer.offered()
+    hub.lies.clear()
+    pull(REAL, tmp_path)
+    assert REAL in renderer.offered()
+
+
+def test_a_disk_that_is_too_small_is_said_before_anything_is_fetched(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full:
+        free = 1000
+
+    monkeypatch.setattr("models.hub.shutil.disk_usage", lambda _: Full)
+    with pytest.raises(WeightsError, match=r"needs 0\.0 GB more, and .* has 0\.0 GB free"):
+        pull(REAL, tmp_path)
+    assert not [line for line in hub.asked if "/resolve/" in line]

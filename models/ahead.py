@@ -65,12 +65,13 @@ class Ahead:
 
     @contextmanager
     def _aside(self) -> Iterator[None]:
-        """A thread computes as the render's does, and on a GPU in a queue of its own: in the render's it would wait for
-        every step that is queued there. One queue for good, since each keeps memory of its own."""
+        """A thread computes as the render's does (whether gradients are wanted is each thread's own, and picks other
+        kernels), and on a GPU in a queue of its own: in the render's it would wait for every step that is queued there.
+        One queue for good, since each keeps memory of its own."""
         import torch
 
         runtime.prepare_thread()
         if self._device.type == "cuda" and self._stream is None:
             self._stream = torch.cuda.Stream(self._device)
-        with torch.cuda.stream(self._stream) if self._stream is not None else nullcontext():
+        with torch.no_grad(), torch.cuda.stream(self._stream) if self._stream is not None else nullcontext():
             yield

@@ -21,6 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, TypedDict, Unpack
 
+from farm.client_loras import Loras, Wear, asked
 from farm.client_transport import Transport, UnexpectedAnswer, Unreachable
 from farm.event_stream import Message
 from farm.jobs import errors
@@ -29,7 +30,19 @@ from farm.jobs.states import TERMINAL, State
 from farm.wire.own_views import Health, JobList, JobView, ModelList, ModelView, Upload, WorkerList
 from models.catalog import ROLES
 
-__all__ = ["Client", "Event", "Files", "Input", "Jobs", "Shot", "UnexpectedAnswer", "Unreachable", "Uploads"]
+__all__ = [
+    "Client",
+    "Event",
+    "Files",
+    "Input",
+    "Jobs",
+    "Loras",
+    "Shot",
+    "UnexpectedAnswer",
+    "Unreachable",
+    "Uploads",
+    "Wear",
+]
 
 #: an input up to this size travels inside the request, a larger one by an upload of its own
 INLINE_BYTES = 2 * 1024 * 1024
@@ -65,6 +78,7 @@ class Shot(TypedDict, total=False):
     guidance_2: float
     shift: float
     seed: int
+    loras: Sequence[Wear]
     options: Mapping[str, str | float | bool | list[int]]
     priority: int
     deadline: datetime | str
@@ -111,6 +125,7 @@ class Client:
         self.url, self.key = self._transport.url, key
         self.jobs = Jobs(self._transport)
         self.uploads = Uploads(self._transport)
+        self.loras = Loras(self._transport)
 
     def __enter__(self) -> Self:
         return self
@@ -155,6 +170,8 @@ class Jobs:
         body: dict[str, Any] = {"prompt": prompt, **shot}
         if isinstance(deadline := shot.get("deadline"), datetime):
             body["deadline"] = deadline.isoformat()
+        if loras := shot.get("loras"):
+            body["loras"] = asked(loras)
         for role in ROLES:
             if body.get(role) is not None:
                 body[role] = self._input(body[role])

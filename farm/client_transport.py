@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -172,10 +172,11 @@ class Transport:
         finally:
             Path(partial).unlink(missing_ok=True)
 
-    def store(self, url: str, data: bytes) -> None:
-        """PUT to a signed `url`."""
+    def store(self, url: str, data: bytes | BinaryIO, size: int | None = None) -> None:
+        """PUT to a signed `url`. An open file of `size` bytes is read as it is sent."""
+        headers = {} if size is None else {"Content-Length": str(size)}
         try:
-            answer = self._objects.put(url, content=data)
+            answer = self._objects.put(url, content=data, headers=headers)
         except httpx.HTTPError as error:
             raise Unreachable(_words(url, error)) from error
         if not answer.is_success:

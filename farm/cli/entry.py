@@ -22,6 +22,7 @@ COMMANDS = {
     "download": "farm.cli.jobs:download",
     "rerender": "farm.cli.rerender:rerender",
     "models": "farm.cli.models:models",
+    "loras": "farm.cli.loras:loras",
     "workers": "farm.cli.workers:workers",
     "worker": "farm.cli.worker:worker",
     "tenants": "farm.cli.tenants:tenants",

@@ -66,6 +66,7 @@ def show(session: Session, job_id: str) -> None:
             "prompt": job.prompt,
             "negative prompt": job.negative_prompt or None,
             **{role: ref.sha256 or ref.url for role, ref in job.inputs.items()},
+            "LoRAs": ", ".join(f"{one.name}:{one.scale:g}:{one.expert}" for one in job.loras) or None,
             "size": f"{job.width}x{job.height}, {job.frames} frames at {job.fps} fps ({job.duration_s:g} s)",
             "steps": job.steps,
             "guidance": guidance,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from farm.cli.loras import parse_wear
 from farm.cli.session import Session, asks_the_farm
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ def _shot_options(command: Any) -> Any:
 @click.command()
 @click.option("--prompt", "-p", help="What to render.")
 @click.option(
+    "--lora", "loras", multiple=True, metavar="NAME[:SCALE[:EXPERT]]", help="One of your LoRAs (`wanfarm loras`)."
+)
+@click.option(
     "--from",
     "source",
     type=click.File("r", encoding="utf-8"),
@@ -86,9 +90,12 @@ def submit(
     wanfarm submit -p "a red fox runs through snow" --watch
     wanfarm submit -p "the fox looks up" --image fox.jpg --frames 49 --download out
     wanfarm submit -p "she dances" --image her.png --video dance.mp4 --model wan2.2-animate-14b
+    wanfarm submit -p "an inked fox" --lora ink:0.8 --lora fox:0.6:high
     wanfarm submit --from shots.jsonl --batch scene-12
     """
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None and value != ()}
+    if "loras" in given:
+        given["loras"] = [parse_wear(text) for text in given["loras"]]
     if source is None:
         if "prompt" not in given:
             raise click.UsageError("give --prompt, or a file of shots with --from")
@@ -116,7 +123,7 @@ def submit(
 
 def _read(source: Any) -> list[tuple[dict[str, Any], str]]:
     """(shot, where it stands) for every line that is not empty. All lines are read before any shot is submitted."""
-    known = {"prompt", "idempotency_key", "metadata", "deadline", "max_attempts", *_INPUTS}
+    known = {"prompt", "loras", "idempotency_key", "metadata", "deadline", "max_attempts", *_INPUTS}
     known |= {name.removeprefix("--").replace("-", "_") for name, _, _ in _FIELDS}
     shots = []
     for number, line in enumerate(source, 1):

@@ -11,11 +11,8 @@ from farm.jobs.spec import JobSpec
 from farm.wire.report import MICRO
 from farm.wire.words import resolution_word
 
-#: roles whose length is the length of the result, when their model makes one from the other
-_LENGTH_ROLES = ("video",)
 #: a clip whose length is not known yet is estimated as one of this length
 _GUESS_S = 5.0
-_BY_LENGTH = frozenset({"animate", "replace"})
 
 
 class PriceBook:
@@ -54,11 +51,10 @@ class PriceBook:
 
 
 def clip_seconds(spec: JobSpec) -> Fraction | None:
-    """How long the result will be. What is animated is as long as its video, which is known once that was fetched."""
-    if spec.task in _BY_LENGTH:
-        lengths = [spec.inputs[role].seconds for role in _LENGTH_ROLES if role in spec.inputs]
-        return next((Fraction(s).limit_denominator(1_000_000) for s in lengths if s), None)
-    return spec.frames / Fraction(spec.fps)
+    """How long the result will be; None while a clip that decides it was not fetched. 29.97003 is 30000/1001."""
+    if spec.length_of is not None:
+        return None
+    return spec.frames / Fraction(spec.fps).limit_denominator(1001)
 
 
 def cost(rate: int, seconds: Fraction | float, billed_s: tuple[float, float] | None = None) -> int:

@@ -103,6 +103,7 @@ def _reshaped(job: Job, inputs: Mapping[str, InputRef], pools: Pools, settings: 
     final = replace(
         job.spec,
         inputs=inputs,
+        length_of=None,
         **{name: getattr(settled, name) for name in ("width", "height", "frames", "fps")},
     )
     predicted_s = pools.predict_s(settled, job.pool)

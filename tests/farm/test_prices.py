@@ -14,7 +14,7 @@ from farm.prices import PriceBook, cost
 
 SPEC = JobSpec("m", "t2v", "p", "", 832, 480, 81, 16, 4, 1.0, None, 5.0, 0)
 BOOK = PriceBook(PriceSettings(per_second={"m": {"480p": 6, "720P": 12.5}}))
-CLIP = InputRef(key="k", seconds=2.5)
+CLIP = InputRef(key="k")
 
 
 def job(spec: JobSpec, **data: object) -> NewJob:
@@ -29,9 +29,10 @@ def test_a_clip_costs_its_seconds_at_its_resolution() -> None:
 
 
 def test_what_is_animated_costs_the_length_of_its_video() -> None:
-    moved = replace(SPEC, task="animate", inputs={"video": CLIP})
+    moved = replace(SPEC, task="animate", frames=40, inputs={"video": CLIP})
     assert BOOK.price(moved) == 15_000_000
-    unread = replace(moved, inputs={"video": InputRef(url="https://x")})
+    assert BOOK.price(replace(moved, frames=30, fps=29.97003)) == 6_006_000, "1.001 s"
+    unread = replace(moved, length_of="video", inputs={"video": InputRef(url="https://x")})
     assert BOOK.price(unread) is None
     assert BOOK.exact(unread, {}) is None
     assert BOOK.hold(job(unread)) == 30_000_000, "five seconds"
@@ -39,7 +40,7 @@ def test_what_is_animated_costs_the_length_of_its_video() -> None:
 
 @pytest.mark.parametrize(("seconds", "billed"), [(2.5, 5), (60, 60), (500, 120)])
 def test_apixo_bills_between_five_seconds_and_two_minutes(seconds: float, billed: int) -> None:
-    spec = replace(SPEC, task="replace", inputs={"video": replace(CLIP, seconds=seconds)})
+    spec = replace(SPEC, task="replace", frames=int(seconds * 16), inputs={"video": CLIP})
     assert BOOK.hold(job(spec, billed_s=[5.0, 120.0])) == billed * 6_000_000
 
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,31 +38,6 @@ def free(path: Path) -> bool:
     return True
 
 
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return Settings(state_dir=tmp_path_factory.mktemp("state"), worker={"engine": "tests.engines.actions"})
-
-
-@pytest.fixture
-def engine(settings: Settings) -> Iterator[Engine]:
-    engine = Engine(settings, SLOT)
-    engine.start()
-    yield engine
-    engine.kill()
-
-
-@pytest.fixture
-def request_for(tmp_path: Path) -> Callable[[str], RenderRequest]:
-    def make(prompt: str, seed: int = 1) -> RenderRequest:
-        out = tmp_path / f"out-{prompt.partition(':')[0]}-{seed}"
-        out.mkdir(exist_ok=True)
-        return RenderRequest(
-            "actions", "t2v", prompt, "", 64, 64, 5, 8, 4, 4.0, None, 5.0, seed, str(out), provenance={"job": "j"}
-        )
-
-    return make
-
-
 Requests = Callable[..., RenderRequest]
 
 
@@ -77,7 +52,8 @@ def test_a_render_is_answered_with_its_files_and_the_lane(engine: Engine, reques
     assert [p.stage for p in seen] == [Stage.LOADING, Stage.DENOISING, Stage.DENOISING, Stage.ENCODING]
     assert (seen[2].step, seen[2].steps) == (2, 2)
     assert engine.lane == "actions"
-    assert engine.facts["device"] == {"name": "actions", "visible": ""}, "a CPU engine sees no GPU"
+    device = engine.facts["device"]
+    assert (device["name"], device["visible"]) == ("actions", ""), "a CPU engine sees no GPU"
     assert engine.facts["models"] == ["actions"]
 
 

@@ -1,7 +1,13 @@
 """Seconds and bytes on a device: everything that was started has ended when the clock is read."""
 
+import threading
 import time
+from dataclasses import dataclass
 from typing import Any
+
+
+class OutOfTime(Exception):
+    """The bench's time is over in the middle of a row."""
 
 
 class Clock:
@@ -9,11 +15,16 @@ class Clock:
 
     def __init__(self, device: Any, budget_s: float) -> None:
         self.device = device
-        self._end = time.perf_counter() + budget_s
+        self.begun = time.perf_counter()
+        self._end = self.begun + budget_s
 
     @property
     def left_s(self) -> float:
         return self._end - time.perf_counter()
+
+    @property
+    def since_s(self) -> float:
+        return time.perf_counter() - self.begun
 
     def now(self) -> float:
         if self.device.type == "cuda":
@@ -21,6 +32,11 @@ class Clock:
 
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
+
+    def check(self) -> None:
+        """OutOfTime once the bench's time is over."""
+        if self.left_s <= 0:
+            raise OutOfTime("the bench's time was over")
 
     def forget_peak(self) -> None:
         if self.device.type == "cuda":
@@ -38,30 +54,24 @@ class Clock:
         return float(torch.cuda.max_memory_allocated(self.device)) / 1e9
 
 
-def matmul_tflops(clock: Clock) -> float:
-    """What the device's own matrix product reaches, TFLOP/s: the rate that everything else is a share of."""
-    import torch
+@dataclass
+class _Span:
+    """One forward: when it was called, on the host's clock, and the marks of its begin and end on the device's."""
 
-    gpu = clock.device.type == "cuda"
-    side, times = (8192, 40) if gpu else (256, 4)
-    a, b = (torch.randn(side, side, device=clock.device, dtype=torch.bfloat16) for _ in range(2))
-    for _ in range(3):
-        a @ b
-    begun = clock.now()
-    for _ in range(times):
-        a @ b
-    return 2 * side**3 * times / (clock.now() - begun) / 1e12
+    called: float
+    begin: Any
+    end: Any = None
 
 
-class Idle:
-    """How long a device waits while two jobs follow one another: the time between one job's last work and the next
-    one's first, seen from the models' own forwards."""
+class Busy:
+    """When a device works, seen from the models' own forwards: by the device's own events where it has them, so that
+    looking does not make it wait."""
 
-    def __init__(self, clock: Clock, pipe: Any) -> None:
-        self._clock = clock
-        self._spans: list[tuple[float, float]] = []
-        self._open = 0.0
-        parts = [pipe.text_encoder, pipe.transformer, getattr(pipe, "transformer_2", None), pipe.vae.decoder]
+    def __init__(self, device: Any, parts: list[Any]) -> None:
+        self._device = device
+        self._spans: list[_Span] = []
+        self._open = threading.local()
+        self._zero = self._mark()
         self._handles = [
             handle
             for part in parts
@@ -69,20 +79,39 @@ class Idle:
             for handle in (part.register_forward_pre_hook(self._begin), part.register_forward_hook(self._end))
         ]
 
-    def _begin(self, *_: Any) -> None:
-        self._open = self._clock.now()
-
-    def _end(self, *_: Any) -> None:
-        self._spans.append((self._open, self._clock.now()))
-
-    def stop(self) -> None:
+    def between(self, border: float) -> tuple[float, float]:
+        """(idle seconds between the last work that was called before `border`, on the host's clock, and the first after
+        it; seconds from the first work of all to that one). Once, when everything is over."""
         for handle in self._handles:
             handle.remove()
+        if self._device.type == "cuda":
+            import torch
 
-    def between(self, borders: list[float]) -> tuple[float, float]:
-        """(idle seconds between two jobs, idle share of all) when jobs began at `borders` on this clock."""
-        border = borders[1]
-        last = max(end for begun, end in self._spans if begun < border)
-        first = min(begun for begun, _ in self._spans if begun >= border)
-        whole = self._spans[-1][1] - self._spans[0][0]
-        return first - last, 1 - sum(end - begun for begun, end in self._spans) / whole
+            torch.cuda.synchronize(self._device)
+        before = [span for span in self._spans if span.called < border]
+        after = [span for span in self._spans if span.called >= border]
+        last = max(self._seconds(span.end) for span in before)
+        first = min(self._seconds(span.begin) for span in after)
+        return first - last, first - min(self._seconds(span.begin) for span in before)
+
+    def _begin(self, *_: Any) -> None:
+        span = self._open.span = _Span(time.perf_counter(), self._mark())
+        self._spans.append(span)
+
+    def _end(self, *_: Any) -> None:
+        self._open.span.end = self._mark()
+
+    def _mark(self) -> Any:
+        if self._device.type != "cuda":
+            return time.perf_counter()
+        import torch
+
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def _seconds(self, mark: Any) -> float:
+        """Since this was made."""
+        if self._device.type != "cuda":
+            return float(mark - self._zero)
+        return float(self._zero.elapsed_time(mark)) / 1e3

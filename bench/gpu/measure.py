@@ -2,12 +2,13 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.gpu.clock import Clock
-from models import catalog
+from bench.gpu.clock import Busy, Clock, OutOfTime
+from models import catalog, guidance
 from models.model import Model
 
 PROMPT = "a red fox runs through the snow, the camera follows it"
@@ -15,24 +16,27 @@ PROMPT = "a red fox runs through the snow, the camera follows it"
 
 @dataclass
 class Case:
-    """What was measured. Seconds; clip_s is extrapolated from the steps that were run.
+    """What was measured. Seconds; clip_s is extrapolated from the steps that were run. None: not measured, or there is
+    nothing to compare with.
 
-    error, frames_error   relative to the stock pipeline's latents and frames, in percent
+    steps         that were timed; fewer than asked when time ran out
+    error_percent, frames_error_percent   of latents and frames, relative to the stock pipeline's
     """
 
     model: str
     size: str
     plan: str
+    steps: int
     first_step_s: float
     step_s: float
     text_s: float
-    decode_s: float
-    clip_s: float
     tflops: float
-    of_matmul: float
-    peak_gb: float
-    error: float = 0.0
-    frames_error: float = 0.0
+    of_matmul_percent: float
+    decode_s: float | None = None
+    clip_s: float | None = None
+    peak_gb: float = 0.0
+    error_percent: float | None = None
+    frames_error_percent: float | None = None
 
     def told(self) -> dict[str, Any]:
         return asdict(self)
@@ -58,50 +62,62 @@ class Setting:
         return passes * catalog.forward_tflop(self.model, self.width, self.height, self.frames)
 
 
-def measure(pipe: Any, setting: Setting, clock: Clock, plan: str, matmul: float) -> tuple[Case, Any, Any]:
-    """(what was measured, latents, frames) of a few steps and one decode of their result."""
+def measure(
+    pipe: Any, setting: Setting, clock: Clock, plan: str, matmul: float, *, batched: bool = False
+) -> tuple[Case, Any, Any]:
+    """(what was measured, latents, frames on the CPU or None) of a few steps and one decode of their result. batched:
+    both passes of a step at once. OutOfTime when there was no time for two steps."""
     clock.forget_peak()
     begun = clock.now()
     prompt, negative = _text(pipe)
     text_s = clock.now() - begun
-    latents, marks = denoise(pipe, setting, clock, prompt, negative)
-    begun = clock.now()
-    frames = decode(pipe, latents)
-    decode_s = clock.now() - begun
+    marks: list[float] = []
+    latents = None
+    try:
+        with guidance.together(pipe, negative) if batched else nullcontext():
+            latents = denoise(pipe, setting, clock, (prompt, negative), marks)
+    except OutOfTime:
+        if len(marks) < 3:
+            raise
     step_s = (marks[-1] - marks[1]) / (len(marks) - 2)
     tflops = setting.tflop_per_step / step_s
-    whole = text_s + step_s * setting.model.defaults.steps + decode_s
     case = Case(
         model=setting.model.id,
         size=setting.size,
         plan=plan,
+        steps=len(marks) - 2,
         first_step_s=marks[1] - marks[0],
         step_s=step_s,
         text_s=text_s,
-        decode_s=decode_s,
-        clip_s=whole,
         tflops=tflops,
-        of_matmul=100 * tflops / matmul,
+        of_matmul_percent=100 * tflops / matmul,
         peak_gb=clock.peak_gb(),
     )
-    return case, latents, frames
+    if latents is None or clock.left_s <= 0:
+        return case, latents, None
+    begun = clock.now()
+    frames = decode(pipe.vae, latents)
+    case.decode_s = clock.now() - begun
+    case.clip_s = text_s + step_s * setting.model.defaults.steps + case.decode_s
+    case.peak_gb = clock.peak_gb()
+    return case, latents, frames.cpu()
 
 
-def denoise(pipe: Any, setting: Setting, clock: Clock, prompt: Any, negative: Any) -> tuple[Any, list[float]]:
-    """(latents, the times of the start and of every step's end); the same noise every time."""
+def denoise(pipe: Any, setting: Setting, clock: Clock, texts: tuple[Any, Any], marks: list[float]) -> Any:
+    """Latents; fills `marks` with the times of the start and of every step's end. The same noise every time."""
     import torch
-
-    marks: list[float] = []
 
     def each(_: Any, __: int, ___: Any, state: dict[str, Any]) -> dict[str, Any]:
         marks.append(clock.now())
+        if len(marks) < setting.steps + 2:
+            clock.check()
         return state
 
     more = {"guidance_scale_2": setting.model.defaults.guidance_2} if setting.model.boundary is not None else {}
     marks.append(clock.now())
-    latents = pipe(
-        prompt_embeds=prompt,
-        negative_prompt_embeds=negative,
+    return pipe(
+        prompt_embeds=texts[0],
+        negative_prompt_embeds=texts[1],
         height=setting.height,
         width=setting.width,
         num_frames=setting.frames,
@@ -112,21 +128,20 @@ def denoise(pipe: Any, setting: Setting, clock: Clock, prompt: Any, negative: An
         output_type="latent",
         **more,
     ).frames
-    return latents, marks
 
 
-def decode(pipe: Any, latents: Any) -> Any:
-    """Frames of latents, as the pipelines decode them."""
+def decode(vae: Any, latents: Any) -> Any:
+    """Frames of latents, as the pipelines decode them, where they are."""
     import torch
 
-    vae = pipe.vae
     shape = (1, vae.config.z_dim, 1, 1, 1)
+    latents = latents.to(vae.dtype)
     mean, deviation = (
-        torch.tensor(values, device=latents.device, dtype=latents.dtype).view(shape)
+        torch.tensor(values).view(shape).to(latents.device, latents.dtype)
         for values in (vae.config.latents_mean, vae.config.latents_std)
     )
     with torch.no_grad():
-        return vae.decode((latents * deviation + mean).to(vae.dtype), return_dict=False)[0].cpu()
+        return vae.decode(latents * deviation + mean, return_dict=False)[0]
 
 
 def error_of(ours: Any, theirs: Any) -> float:
@@ -151,52 +166,77 @@ def _text(pipe: Any) -> tuple[Any, Any]:
 
 def two_jobs(
     pipe: Any, model: Model, device: Any, *, plan: Any, sizes: tuple[int, int, int], folder: Path
-) -> tuple[list[float], float, float]:
-    """Two jobs of `model` through the farm's renderer with this pipeline in it, the second drawn while the first is
-    written, as the engine does: (end-to-end seconds of each, idle seconds between them, idle share of all, percent)."""
-    from bench.gpu.clock import Idle
-    from models.loading import Loaded
+) -> dict[str, Any]:
+    """Two jobs of `model` through the farm's renderer with this pipeline in it, as an engine does them: the second
+    one's text is encoded while the first is drawn, and the first is written while the second is drawn.
+
+    job_s: end-to-end seconds of each; idle_s: of the device between them, idle_percent: of what a job takes of it.
+    """
+    from models import loading
     from models.renderer import Renderer
-    from models.request import RenderRequest
 
     renderer = Renderer(folder / "models", str(device))
-    (folder / "weights").mkdir(parents=True)
-    renderer._loaded = Loaded(
+    _stand_in(model, folder)
+    renderer._loaded = loading.Loaded(
         model, model.lane, folder / "weights", device, plan.attention, pipe.scheduler, plan, {type(pipe).__name__: pipe}
     )
-    clock, borders = Clock(device, 0), []
-    idle = Idle(clock, pipe)
-    d = model.defaults
+    requests = [_request(model, sizes, folder / f"out{number}", number) for number in range(2)]
+    parts = [pipe.text_encoder, pipe.transformer, getattr(pipe, "transformer_2", None), pipe.vae.decoder]
+    busy, borders, scheduler = Busy(device, parts), [], pipe.scheduler
 
-    def written(drawn: Any, began: float) -> float:
-        drawn.finish()
-        return time.perf_counter() - began
+    def written(drawn: Any, began: float) -> tuple[float, dict[str, float]]:
+        result = drawn.finish()
+        return time.perf_counter() - began, {stage: round(s, 3) for stage, s in result.timings.items()}
 
-    with ThreadPoolExecutor(1) as writer:
-        writing = []
-        for number in range(2):
-            out = folder / f"out{number}"
-            out.mkdir()
-            request = RenderRequest(
-                model=model.id,
-                task="t2v",
-                prompt=f"{PROMPT}, take {number}",
-                negative_prompt="",
-                width=sizes[0],
-                height=sizes[1],
-                frames=sizes[2],
-                fps=d.fps,
-                steps=d.steps,
-                guidance=d.guidance,
-                guidance_2=d.guidance_2,
-                shift=d.shift,
-                seed=number,
-                out_dir=str(out),
-            )
-            borders.append(clock.now())
+    with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(1) as ahead:
+        writing, at_hand = [], None
+        for request in requests:
+            borders.append(time.perf_counter())
+            if at_hand is None:
+                at_hand = ahead.submit(renderer.prepare, requests[1])
             drawn = renderer.draw(request, lambda _: None, lambda: False)
             writing.append(writer.submit(written, drawn, borders[-1]))
-        ends = [one.result() for one in writing]
-    idle.stop()
-    between_s, share = idle.between(borders)
-    return ends, between_s, 100 * share
+        ends, prepared = [one.result() for one in writing], at_hand.result()
+    pipe.scheduler = scheduler
+    idle_s, period_s = busy.between(borders[1])
+    return {
+        "model": model.id,
+        "size": "x".join(map(str, sizes)),
+        "job_s": [end for end, _ in ends],
+        "stages_s": [stages for _, stages in ends],
+        "prepared": prepared,
+        "idle_s": idle_s,
+        "idle_percent": 100 * idle_s / period_s,
+    }
+
+
+def _stand_in(model: Model, folder: Path) -> None:
+    """Files that a recipe names by their hash: the weights themselves were never on a disk."""
+    (folder / "weights").mkdir(parents=True)
+    if not model.weights.tiny:
+        (folder / "models" / model.id).mkdir(parents=True)
+        for lora in model.loras:
+            (folder / "models" / model.id / f"{lora.expert}.safetensors").write_bytes(b"")
+
+
+def _request(model: Model, sizes: tuple[int, int, int], out: Path, number: int) -> Any:
+    from models.request import RenderRequest
+
+    out.mkdir()
+    d = model.defaults
+    return RenderRequest(
+        model=model.id,
+        task="t2v",
+        prompt=f"{PROMPT}, take {number}",
+        negative_prompt="",
+        width=sizes[0],
+        height=sizes[1],
+        frames=sizes[2],
+        fps=d.fps,
+        steps=d.steps,
+        guidance=d.guidance,
+        guidance_2=d.guidance_2,
+        shift=d.shift,
+        seed=number,
+        out_dir=str(out),
+    )

@@ -195,6 +195,8 @@ class Loras:
             raise TooLarge(
                 f"{stat.size} bytes are more than the {self._limits.max_bytes} that a LoRA may have", "upload"
             )
+        if stat.size == 0:
+            raise InvalidRequest("the upload is empty", "upload")
         return stat.size
 
     def _check_room(self, listed: Sequence[Lora], name: str, size: int, sha256: str | None = None) -> None:

@@ -113,7 +113,7 @@ def _look(reader: TensorReader, name: str, tensor: Tensor, data: bytes) -> None:
 def _header_length(start: bytes, size: int) -> int | None:
     """Bytes of the header; None until its beginning is known. Says what else a file may be."""
     if size < _LENGTH + 2:
-        raise BrokenFile("this is not a safetensors file: it is empty")
+        raise BrokenFile("this is not a safetensors file: it is too short")
     if len(start) <= _LENGTH:
         return None
     if start[_LENGTH:] != b"{":

@@ -7,8 +7,6 @@ from farm.config import LeaseSettings
 from farm.jobs.errors import FarmError, FaultCode, JobFault
 from models.request import Progress, Stage
 
-#: the device has little left to do
-_TAIL = frozenset({Stage.DECODING, Stage.ENCODING})
 
 
 class Disobeyed(FarmError):
@@ -27,13 +25,14 @@ class Clocks:
     def progressed(self, at: Progress, now: float) -> None:
         """The engine told where it is."""
         self._progressed = now
-        self._tail = at.stage in _TAIL
+        # Animate decodes after each segment, with steps to come
+        self._tail = at.stage is Stage.ENCODING or (at.stage is Stage.DECODING and at.step >= at.steps)
         if at.step < 1 or (self._last and at.step == self._last[0]):
             return
+        if self._last is None or at.step < self._last[0]:
+            # the first one does not count: it is slower, and began before anybody looked. A render may start over
+            self._first = (at.step, now)
         self._steps, self._last = at.steps, (at.step, now)
-        if self._first is None or at.step < self._first[0]:
-            # the first one does not count: it is slower, and began before anybody looked
-            self._first = self._last
 
     def left_s(self, now: float) -> float:
         """Seconds of denoising that are left, if the next steps take what those so far took on average; infinite until

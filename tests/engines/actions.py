@@ -7,7 +7,9 @@ oom           the device's memory is full     exit         the process ends in s
 sigkill       what the kernel's out-of-memory killer does
 hang          no progress, no answer, but cancellable      deaf    neither, and ignores the cancel
 freeze        the whole process stops (SIGSTOP)
-tail:PATH     decodes until PATH exists        draw:PATH    denoises until PATH exists
+tail:PATH     decodes until PATH exists        draw:PATH    denoises until PATH exists, near its end
+fatal:PATH    lives until PATH exists          spoilt:PATH  a fault when PATH exists, then the process ends
+then:PATH:A   A once PATH exists
 encode:PATH   drawn at once, encodes until PATH exists     encode-A     drawn at once, then A while it encodes
 ahead-A       A when it is prepared while another is drawn; then ok
 grandchild   starts a process that holds everything open, then dies
@@ -70,6 +72,10 @@ class Actions:
             flag, _, action = rest.partition(":")
             word, _, rest = ("ok" if Path(flag).exists() else action).partition(":")
             Path(flag).touch()
+        if word == "then":
+            path, _, action = rest.partition(":")
+            self.until(path, cancelled, lambda: on_progress(Progress(Stage.LOADING, 0.01)))
+            word, _, rest = action.partition(":")
         if word == "on":
             slot, _, action = rest.partition(":")
             word, _, rest = (action if Path(self.launch.lock).stem == slot else "slow:1").partition(":")
@@ -95,7 +101,17 @@ class Actions:
                 raise Cancelled
 
     def do_draw(self, rest: str, tell: Tell, asked: Asked) -> None:
-        self.until(rest, asked, lambda: tell(Progress(Stage.DENOISING, 0.5, 1, 2)))
+        # after two steps the third is foretold, soon
+        tell(Progress(Stage.DENOISING, 0.3, 1, 3))
+        self.until(rest, asked, lambda: tell(Progress(Stage.DENOISING, 0.6, 2, 3)))
+
+    def do_spoilt(self, rest: str, tell: Tell, asked: Asked) -> None:
+        self.until(rest, asked, lambda: None)
+        raise RenderFault("bad_output", "as asked", poisoned=True)
+
+    def do_fatal(self, rest: str, tell: Tell, asked: Asked) -> None:
+        self.until(rest, lambda: False, lambda: None)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def do_ok(self, rest: str, tell: Tell, asked: Asked) -> None:
         tell(Progress(Stage.DENOISING, 0.5, 1, 1))

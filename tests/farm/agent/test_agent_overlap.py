@@ -1,0 +1,179 @@
+"""Two jobs in one engine: the next is claimed and made ready while the last is drawn, the last is encoded while the
+next is drawn, and neither pays for the other's end."""
+
+import os
+import signal
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from farm.config import Settings
+from farm.embedded.ports import free_port
+from farm.jobs.states import State
+from tests.conftest import wait_until
+from tests.farm.agent.yard import TENANT, AgentProcess, Yard, changed, gone, yard_on
+
+pytestmark = pytest.mark.xdist_group("agent_overlap")
+
+
+@pytest.fixture(scope="module")
+def yard(yard_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
+    folder = tmp_path_factory.mktemp("overlap")
+    with yard_on(changed(yard_settings, folder, worker={"metrics_port": free_port(), "strikes": 0}), folder) as yard:
+        yield yard
+
+
+@pytest.fixture(scope="module")
+def agent(yard: Yard) -> AgentProcess:
+    return yard.agent()
+
+
+def journal(yard: Yard) -> list[str]:
+    """What engines have begun and ended, in order: "drawn JOB"."""
+    path = yard.settings.state_dir / "journal"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def wait_told(yard: Yard, *lines: str) -> None:
+    wait_until(lambda: set(lines) <= set(journal(yard)), what=f"the engine to tell {lines} in {yard.folder}")
+
+
+def two_in_hand(yard: Yard, encoding: str, drawing: str) -> tuple[str, str]:
+    """Jobs with these prompts, the first being encoded, the second drawn, by one engine."""
+    one, two = yard.submit_many([encoding, drawing], max_attempts=1)
+    wait_told(yard, f"finish {one}", f"draw {two}")
+    yard.wait_state(two, State.RUNNING, phase="denoising")
+    return one, two
+
+
+def test_the_order_of_events(yard: Yard, agent: AgentProcess, tmp_path: Path) -> None:
+    drawn, encoded = tmp_path / "drawn", tmp_path / "encoded"
+    one, two, three = yard.submit_many([f"draw:{drawn}", f"encode:{encoded}", "ok"])
+    wait_told(yard, f"prepared {two}")
+    assert yard.job(one).phase == "denoising"
+    assert yard.job(three).state == State.QUEUED, "no more than one is held ahead"
+    drawn.touch()
+    yard.committed(one)
+    assert yard.committed(three).attempt == 1
+    assert yard.job(two).phase == "encoding"
+    encoded.touch()
+    yard.committed(two)
+    told = journal(yard)
+    order = [f"prepared {two}", f"drawn {one}", f"draw {two}", f"finish {two}", f"draw {three}", f"finished {three}"]
+    assert [line for line in told if line in order] == order
+    assert told.index(f"finished {three}") < told.index(f"finished {two}")
+    assert told.index(f"prepare {two}") < told.index(f"drawn {one}")
+
+
+def test_what_is_encoded_is_not_counted_as_the_devices_time(yard: Yard, agent: AgentProcess, tmp_path: Path) -> None:
+    def counted_s() -> float:
+        page = urllib.request.urlopen(f"http://{agent.facts()['metrics']}/metrics").read().decode()
+        return sum(
+            float(line.split()[1]) for line in page.splitlines() if line.startswith("wanfarm_render_seconds_sum")
+        )
+
+    before_s, began = counted_s(), time.monotonic()
+    job = yard.submit(f"encode:{tmp_path / 'go'}")
+    wait_told(yard, f"finish {job}")
+    drawn_s = time.monotonic() - began
+    # encoding takes longer than everything before it
+    wait_until(lambda: time.monotonic() - began > 2.5 * drawn_s, what="time to pass")
+    (tmp_path / "go").touch()
+    yard.committed(job)
+    assert counted_s() - before_s <= drawn_s
+
+
+def test_a_cancel_reaches_one_of_two(yard: Yard, agent: AgentProcess, tmp_path: Path) -> None:
+    engine = agent.engine
+    encoding, drawing = two_in_hand(yard, f"encode:{tmp_path / 'never'}", f"draw:{tmp_path / 'a'}")
+    yard.ledger.cancel(TENANT, encoding)
+    assert yard.wait_over(encoding).state == State.CANCELLED
+    assert yard.job(drawing).phase == "denoising"
+    (tmp_path / "a").touch()
+    yard.committed(drawing)
+
+    encoding, drawing = two_in_hand(yard, f"encode:{tmp_path / 'b'}", f"draw:{tmp_path / 'never'}")
+    yard.ledger.cancel(TENANT, drawing)
+    assert yard.wait_over(drawing).state == State.CANCELLED
+    (tmp_path / "b").touch()
+    yard.committed(encoding)
+    assert agent.engine == engine
+
+
+def test_a_job_that_waits_for_the_engine_can_be_cancelled(yard: Yard, agent: AgentProcess, tmp_path: Path) -> None:
+    one, two = yard.submit_many([f"draw:{tmp_path / 'go'}", "ok"])
+    wait_told(yard, f"prepared {two}")
+    yard.ledger.cancel(TENANT, two)
+    assert yard.wait_over(two).state == State.CANCELLED
+    assert yard.job(one).phase == "denoising"
+    (tmp_path / "go").touch()
+    yard.committed(one)
+    assert f"draw {two}" not in journal(yard)
+
+
+def test_an_engine_that_dies_with_two_in_hand_is_nobodys_fault(yard: Yard, agent: AgentProcess, tmp_path: Path) -> None:
+    engine = agent.engine
+    jobs = two_in_hand(
+        yard, f"once:{tmp_path / '1'}:encode:{tmp_path / 'never'}", f"once:{tmp_path / '2'}:draw:{tmp_path / 'never'}"
+    )
+    os.kill(engine, signal.SIGKILL)
+    for job in jobs:
+        done = yard.committed(job)
+        assert (done.attempt, done.worker_losses) == (2, 0), "tried again, although it had one attempt only"
+    # and neither was put together with anybody again
+    again = [line.split() for line in journal(yard) if line.split()[1] in jobs][-8:]
+    for lines in (again[:4], again[4:]):
+        assert [what for what, _ in lines] == ["draw", "drawn", "finish", "finished"]
+        assert len({job for _, job in lines}) == 1
+
+
+def test_one_that_kills_engines_while_it_is_encoded_hurts_only_itself(
+    yard: Yard, agent: AgentProcess, tmp_path: Path
+) -> None:
+    bad, good = two_in_hand(
+        yard, f"encode-fatal:{tmp_path / 'now'}", f"once:{tmp_path / 'flag'}:draw:{tmp_path / 'never'}"
+    )
+    (tmp_path / "now").touch()
+    done = yard.committed(good)
+    assert (done.attempt, done.worker_losses) == (2, 0)
+    over = yard.wait_over(bad)
+    assert (over.state, over.error_code, over.worker_losses) == (State.FAILED, "engine_died", 1)
+
+
+def test_spoilt_frames_end_the_engine_and_only_their_job(yard: Yard, agent: AgentProcess, tmp_path: Path) -> None:
+    engine = agent.engine
+    bad, good = two_in_hand(yard, f"encode-spoilt:{tmp_path / 'now'}", f"once:{tmp_path / 'flag'}:slow:1000")
+    (tmp_path / "now").touch()
+    over, done = yard.wait_over(bad), yard.committed(good)
+    assert (over.state, over.error_code) == (State.FAILED, "bad_output")
+    assert (done.attempt, done.worker_losses) == (2, 0)
+    assert gone(engine)
+
+
+def test_one_that_is_stuck_while_it_is_encoded_takes_nobody_along(
+    yard: Yard, agent: AgentProcess, tmp_path: Path
+) -> None:
+    bad, good = two_in_hand(yard, "encode-deaf", f"once:{tmp_path / 'flag'}:slow:1000")
+    over, done = yard.wait_over(bad), yard.committed(good)
+    assert (over.state, over.error_code) == (State.FAILED, "stuck")
+    assert (done.attempt, done.worker_losses) == (2, 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+def test_signals_with_two_in_hand(yard: Yard, agent: AgentProcess, tmp_path: Path, number: signal.Signals) -> None:
+    if agent.process.poll() is not None:
+        agent = yard.agent()
+    jobs = two_in_hand(yard, f"encode:{tmp_path / 'go'}", f"draw:{tmp_path / 'go'}")
+    os.kill(agent.pid, number)
+    if number == signal.SIGTERM:
+        wait_until(lambda: agent.facts().get("state") == "draining", what="the agent to drain")
+        (tmp_path / "go").touch()
+    assert agent.process.wait(20) == 0
+    if number == signal.SIGTERM:
+        assert [yard.committed(job).attempt for job in jobs] == [1, 1]
+    else:
+        back = [yard.job(job) for job in jobs]
+        assert [(job.state, job.attempts_used, job.worker_losses) for job in back] == [(State.QUEUED, 0, 0)] * 2

@@ -1,6 +1,7 @@
 """`farm.loras` of the client: a tenant's own LoRAs, and how a job names them."""
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,11 @@ class Loras:
         Raises InvalidRequest with what is wrong with the file, Conflict when the name or the file is there already.
         """
         with path.open("rb") as file:
-            sha256, size = hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
+            size = os.fstat(file.fileno()).st_size
             upload = self._transport.ask(Upload, "POST", "/v1/uploads", json={"for": "lora"})
             if size > upload.max_bytes:
                 raise errors.TooLarge(f"{size} bytes are more than the {upload.max_bytes} that a LoRA may have")
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)
             self._transport.store(upload.url, file, size)
         body = {"name": path.stem if name is None else name, "upload": upload.id, "sha256": sha256}

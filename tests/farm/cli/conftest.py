@@ -1,3 +1,3 @@
 """The gateway that the client's tests use."""
 
-from tests.farm.client.conftest import claimed, gateway  # noqa: F401 - fixtures
+from tests.farm.client.conftest import claimed, farm, gateway  # noqa: F401 - fixtures

@@ -102,6 +102,16 @@ def test_what_unexpectedly_did_not_fit_is_tried_on_another_worker(ledger: Ledger
     assert (outcome, again.attempt) == (FailOutcome.FAILED, 3)
 
 
+def test_a_worker_leaves_nothing_to_what_it_was_itself(ledger: Ledger) -> None:
+    seen(ledger, shrunk=BIG, small=SMALL)
+    first, second = admit(ledger, new_job(needs=LARGE), new_job(needs=LARGE))
+    claim = claimed(ledger, worker="shrunk", memory=SMALL)
+    assert claim.job.id == first, "it came back with less"
+    assert ledger.fail(first, claim.attempt, UNFIT)[0] is FailOutcome.FAILED
+    claim = claimed(ledger, worker="shrunk", memory=BIG)
+    assert (claim.job.id, ledger.fail(second, claim.attempt, UNFIT)[0]) == (second, FailOutcome.FAILED)
+
+
 def test_where_nothing_is_known_anybody_takes_it(ledger: Ledger) -> None:
     first, second = admit(ledger, new_job(needs=LARGE), new_job())
     assert claimed(ledger, worker="small", memory=SMALL).job.id == first, "no worker that holds it was ever seen"

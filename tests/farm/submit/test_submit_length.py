@@ -12,9 +12,11 @@ import av
 import numpy as np
 import pytest
 from bad_servers import Serve, page
+from redis import Redis
 from submit_parts import Woken, png
 
 from farm.config import PriceSettings, Settings
+from farm.fits import needs_of
 from farm.intake import job as intake_job
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import InvalidRequest, PaymentRequired
@@ -26,7 +28,7 @@ from farm.prices import PriceBook
 from farm.store import Store
 from farm.submit import Submissions
 from farm.wire.own_views import view_job
-from models import clips
+from models import catalog, clips
 from models.catalog import MODELS
 
 ANIMATE, VACE = "wan2.2-animate-14b-tiny", "wan2.2-vace-fun-a14b-tiny"
@@ -132,11 +134,14 @@ def test_the_job_says_what_will_be_rendered(
     assert float(clips.probe(tmp_path / "clip").fps) == pytest.approx(job.spec.fps, rel=1e-6)
 
 
-def test_prediction_wall_time_and_needs_follow_the_clip(house: House) -> None:
+def test_prediction_wall_time_and_needs_follow_the_clip(house: House, redis: Redis) -> None:
     short, long = (house.later(follows(clip(frames))) for frames in (9, 81))
     # segments of nine frames that share one
     assert long.predicted_s == pytest.approx(10 * short.predicted_s)
     assert long.wall_s == pytest.approx(10 * long.predicted_s)
+    assert redis.hget(f"wf:job:{house.later(redraws(clip(24))).id}", "needs") == needs_of(
+        catalog.settle(MODELS[VACE], "vace", {"frames": 13, "width": 128, "height": 128}), {}
+    )
     at_once = house.submit(follows(clip(81)))
     assert (at_once.predicted_s, at_once.wall_s) == (pytest.approx(long.predicted_s), pytest.approx(long.wall_s))
     claim = house.ledger.claim("default", "w1")

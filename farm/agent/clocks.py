@@ -8,7 +8,6 @@ from farm.jobs.errors import FarmError, FaultCode, JobFault
 from models.request import Progress, Stage
 
 
-
 class Disobeyed(FarmError):
     """The engine did not stop when it was told to."""
 

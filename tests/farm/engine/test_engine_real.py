@@ -19,7 +19,7 @@ MODEL = "wan2.2-t2v-a14b-tiny"
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     state = tmp_path_factory.mktemp("state")
-    worker = WorkerSettings(models_dir=state / "models", models=(MODEL,))
+    worker = WorkerSettings(models_dir=state / "models", models=(MODEL,), gpu_memory_gb=30, fp8_to_fit=True)
     speed = SpeedSettings(warm=(f"{MODEL} 64x64x9", "no-such-model 64x64x9"), fuse_qkv="on")
     engine = Engine(Settings(state_dir=state, worker=worker, speed=speed), Slot("cpu-0"))
     engine.start()
@@ -47,6 +47,8 @@ Tell = Callable[[Progress], None]
 
 def test_a_cancelled_render_leaves_the_next_one_as_if_it_had_never_been(engine: Engine, tmp_path: Path) -> None:
     assert engine.facts["models"] == [MODEL], "what was configured, of what is here"
+    told = {"device_bytes": 30e9, "host_bytes": None, "fp8": True}
+    assert engine.facts["device"]["memory"] == told, "what admission may count on"
     pid = engine.pid
     seen: list[Progress] = []
     first = engine.render("a:1", request(tmp_path / "a"), seen.append)
@@ -72,6 +74,25 @@ def test_a_cancelled_render_leaves_the_next_one_as_if_it_had_never_been(engine: 
     again = engine.render("c:1", request(tmp_path / "c"), lambda _: None)
     assert again.recipe["frames_sha256"] == first.recipe["frames_sha256"]
     assert engine.pid == pid
+
+
+def test_the_next_one_is_ready_when_the_last_is_drawn(engine: Engine, tmp_path: Path) -> None:
+    alone = engine.render("e:1", request(tmp_path / "e", seed=21), lambda _: None)
+    following = replace(request(tmp_path / "g", seed=21), prompt="a lighthouse at night")
+    events: list[str] = []
+
+    def tell(at: Progress) -> None:
+        if at.step == 1 and "asked" not in events:
+            events.append("asked")
+            engine.prepare("g:1", following)
+
+    last = engine.render("f:1", request(tmp_path / "f", seed=22, steps=40), tell)
+    ready = engine.render("g:1", following, lambda _: None)
+    assert events == ["asked"]
+    assert ready.recipe["frames_sha256"] != alone.recipe["frames_sha256"] != last.recipe["frames_sha256"]
+    again = replace(following, out_dir=str(tmp_path / "h"))
+    (tmp_path / "h").mkdir()
+    assert engine.render("h:1", again, lambda _: None).recipe["frames_sha256"] == ready.recipe["frames_sha256"]
 
 
 def test_what_the_model_does_not_take_is_a_fault_of_the_request(engine: Engine, tmp_path: Path) -> None:

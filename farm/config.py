@@ -179,6 +179,9 @@ class WorkerSettings(Section):
     engine_start_s: float = 180.0
     #: GB of each GPU's memory that an engine may plan with; None: all that is free when a job comes
     gpu_memory_gb: float | None = None
+    #: GB of the machine's own memory that an engine may plan with, when parts of a model wait there; None: all that is
+    #: free when a job comes (a container with a limit of its own should say it)
+    host_memory_gb: float | None = None
     #: whether weights may be rounded to 8 bits for a job that fits in no other way (its recipe says so)
     fp8_to_fit: bool = False
     #: GB of tenants' LoRAs kept on this machine's disk (state_dir/loras), for all of its agents; the oldest go first

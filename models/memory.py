@@ -11,22 +11,26 @@ from models.plan import Plan, Room, Where
 
 @dataclass(frozen=True)
 class Limits:
-    """The operator's. device_bytes: the most of the device's memory that may be used, None for all that is free.
-    fp8: whether weights may be rounded to 8 bits when nothing else fits."""
+    """The operator's. device_bytes, host_bytes: the most of the device's and of the machine's own memory that may be
+    used, None for all that is free. fp8: whether weights may be rounded to 8 bits when nothing else fits."""
 
     device_bytes: float | None = None
     fp8: bool = False
+    host_bytes: float | None = None
 
 
-def room_on(device: Any, limits: Limits) -> Room:
-    """What may be used on a torch.device now, if everything loaded were let go. A CPU without a limit has all of it."""
+def room_on(device: Any, limits: Limits, held_bytes: float = 0) -> Room:
+    """What may be used on a torch.device now, if everything loaded were let go. A CPU without a limit has all of it.
+
+    held_bytes  of the machine's own memory, by what is loaded
+    """
     import torch
 
     if device.type != "cuda":
-        return Room(limits.device_bytes or float("inf"))
+        return Room(limits.device_bytes or float("inf"), limits.host_bytes or float("inf"))
     free, _ = torch.cuda.mem_get_info(device)
-    mine = free + torch.cuda.memory_reserved(device)
-    return Room(min(mine, limits.device_bytes or mine), _host_free())
+    mine, host = free + torch.cuda.memory_reserved(device), _host_free() + held_bytes
+    return Room(min(mine, limits.device_bytes or mine), min(host, limits.host_bytes or host))
 
 
 def may_use(device: Any, limits: Limits) -> dict[str, Any]:
@@ -36,10 +40,12 @@ def may_use(device: Any, limits: Limits) -> dict[str, Any]:
     Of the machine all of its memory, whoever has it now: other engines let go of theirs, too.
     """
     room = room_on(device, limits)
-    device_bytes = None if room.device_bytes == float("inf") else room.device_bytes
+    host_bytes = limits.host_bytes
+    if device.type == "cuda":
+        host_bytes = min(_host_total(), host_bytes or float("inf"))
     return {
-        "device_bytes": device_bytes,
-        "host_bytes": _host_total() if device.type == "cuda" else None,
+        "device_bytes": None if room.device_bytes == float("inf") else room.device_bytes,
+        "host_bytes": host_bytes,
         "fp8": limits.fp8,
     }
 

@@ -139,10 +139,10 @@ class Renderer:
 
     def _plan(self, model: Model, request: RenderRequest) -> Plan:
         """Where the parts are to lie for this request; RenderFault does_not_fit with what would."""
-        shape, room = (request.width, request.height, request.frames), memory.room_on(self.device, self._limits)
-        if (loaded := self._loaded) is not None:
-            # what the loaded model holds of the machine's memory is there again when it goes
-            room = replace(room, host_bytes=room.host_bytes + needs(loaded.model, *shape, loaded.plan).host_bytes)
+        shape, loaded = (request.width, request.height, request.frames), self._loaded
+        # what the loaded model holds of the machine's memory is there again when it goes
+        held = needs(loaded.model, *shape, loaded.plan).host_bytes if loaded is not None else 0
+        room = memory.room_on(self.device, self._limits, held)
         learnt = self._learnt.get(model.id)
         count, approximation = tokens(model, *shape), request.options.get("lossy")
         batched = guidance.fits(model, request.task, request.guidance, approximation)

@@ -178,6 +178,7 @@ class Engine:
             },
             memory={
                 "device_bytes": worker.gpu_memory_gb * 1e9 if worker.gpu_memory_gb else None,
+                "host_bytes": worker.host_memory_gb * 1e9 if worker.host_memory_gb else None,
                 "fp8": worker.fp8_to_fit,
             },
             warm=self._settings.speed.warm,

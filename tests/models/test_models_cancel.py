@@ -54,3 +54,12 @@ def test_progress_tells_every_step(renderer: Renderer, tmp_path: Path) -> None:
     assert all(p.steps == 6 for p in denoising)
     stages = [p.stage for p in told]
     assert sorted(set(stages), key=stages.index) == list(Stage)
+
+
+def test_progress_tells_every_latent_frame_that_is_decoded(renderer: Renderer, tmp_path: Path) -> None:
+    """The VAE takes a while for a big clip: nine latent frames are nine steps of progress, none of them backwards."""
+    told: list[Progress] = []
+    renderer.render(request_for(tmp_path / "out", frames=33, steps=1), told.append, lambda: False)
+    decoding = [p.fraction for p in told if p.stage is Stage.DECODING]
+    assert len(set(decoding)) == 9
+    assert decoding == sorted(decoding)

@@ -32,7 +32,8 @@ CONNECT_S = 3.0
 READ_S = 15.0
 #: the same, twice over, for the one question whether it is there at all
 READY_S = 2.0
-#: bytes of one part of a multipart upload
+#: bytes of one part of a multipart upload. Parts go one after another: two in memory are enough, and rclone's server,
+#: which writes them on as they come, lets one that overtakes another wait until we give up
 PART_SIZE = 16 * 1024 * 1024
 _CHUNK = 1024 * 1024
 _MISSING = frozenset({"NoSuchKey", "NoSuchObject", "NoSuchVersion"})
@@ -114,7 +115,14 @@ class Store:
         size = path.stat().st_size
         with _mapped(f"store {key}"), path.open("rb") as data:
             self._inner.put_object(
-                self._bucket, key, data, size, content_type, dict(metadata or {}), part_size=PART_SIZE
+                self._bucket,
+                key,
+                data,
+                size,
+                content_type,
+                dict(metadata or {}),
+                part_size=PART_SIZE,
+                num_parallel_uploads=1,
             )
         return self._verified(key, size)
 
@@ -124,7 +132,9 @@ class Store:
     def put_stream(self, key: str, data: BinaryIO, size: int, content_type: str) -> Stat:
         """As put_file, for `size` bytes from where an open file stands."""
         with _mapped(f"store {key}"):
-            self._inner.put_object(self._bucket, key, data, size, content_type, part_size=PART_SIZE)
+            self._inner.put_object(
+                self._bucket, key, data, size, content_type, part_size=PART_SIZE, num_parallel_uploads=1
+            )
         return self._verified(key, size)
 
     def get_file(self, key: str, path: Path, limit: int | None = None) -> None:

@@ -60,6 +60,28 @@ def test_a_new_job_goes_to_the_agent_that_is_free(yard: Yard, fleet: Fleet, tmp_
     yard.committed(busy)
 
 
+def test_a_queued_job_is_left_to_an_agent_that_idles(yard: Yard, fleet: Fleet, tmp_path: Path) -> None:
+    ahead = tmp_path / "ahead"
+    busy = yard.submit(f"then:{ahead}:draw:{tmp_path / 'go'}")
+    first = yard.wait_state(busy, State.RUNNING, phase="loading").worker
+    (idle,) = [agent for agent in fleet if not str(first).endswith(agent.slot)]
+    idle.wait_state("idle")
+    os.kill(idle.pid, signal.SIGSTOP)
+    try:
+        time.sleep(LISTENING_S)  # the broker stops waiting for the frozen one; nothing tells when
+        second = yard.submit("ok")
+        # it nears its end with a job in the queue, and could hold that one ahead
+        ahead.touch()
+        yard.wait_state(busy, State.RUNNING, phase="denoising")
+        time.sleep(LISTENING_S)  # whoever listens has heard by then
+        assert yard.job(second).state == State.QUEUED
+    finally:
+        os.kill(idle.pid, signal.SIGCONT)
+    assert str(yard.committed(second).worker).endswith(idle.slot)
+    (tmp_path / "go").touch()
+    yard.committed(busy)
+
+
 def test_every_job_of_a_batch_is_committed_once(yard: Yard, fleet: Fleet) -> None:
     jobs = yard.submit_many(["slow:1"] * 20)
     done = [yard.committed(job) for job in jobs]

@@ -1,7 +1,10 @@
 """The real engine: torch and diffusers on tiny weights, in a child process, over the pipes."""
 
+import logging
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -84,22 +87,26 @@ def test_a_cancelled_render_leaves_the_next_one_as_if_it_had_never_been(engine: 
     assert engine.pid == pid
 
 
-def test_the_next_one_is_ready_when_the_last_is_drawn(engine: Engine, tmp_path: Path) -> None:
-    alone = engine.render("e:1", request(tmp_path / "e", seed=21), lambda _: None)
+def test_the_next_one_is_ready_when_the_last_is_drawn(
+    engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     following = replace(request(tmp_path / "g", seed=21), prompt="a lighthouse at night")
-    events: list[str] = []
+    asked = threading.Event()
 
     def tell(at: Progress) -> None:
-        if at.step == 1 and "asked" not in events:
-            events.append("asked")
+        if at.step and not asked.is_set():
+            asked.set()
             engine.prepare("g:1", following)
 
-    last = engine.render("f:1", request(tmp_path / "f", seed=22, steps=40), tell)
+    def drawn() -> None:
+        logging.getLogger("farm.engine.process").debug("f:1: drawn")
+
+    with caplog.at_level(logging.DEBUG, "farm.engine.process"):
+        # many steps: the next one's text is encoded during one of them
+        engine.render("f:1", request(tmp_path / "f", seed=22, steps=100), tell, on_drawn=drawn)
+    assert caplog.messages == ["g:1: texts at hand", "f:1: drawn"]
     ready = engine.render("g:1", following, lambda _: None)
-    assert events == ["asked"]
-    assert ready.recipe["frames_sha256"] != alone.recipe["frames_sha256"] != last.recipe["frames_sha256"]
-    again = replace(following, out_dir=str(tmp_path / "h"))
-    (tmp_path / "h").mkdir()
+    again = replace(following, out_dir=str(request(tmp_path / "h").out_dir))
     assert engine.render("h:1", again, lambda _: None).recipe["frames_sha256"] == ready.recipe["frames_sha256"]
 
 

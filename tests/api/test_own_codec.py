@@ -29,6 +29,9 @@ _SOURCES = st.one_of(
     _TEXT.map(lambda t: Source(url=t)), _TEXT.map(lambda t: Source(base64=t)), _TEXT.map(lambda t: Source(upload=t))
 )
 _OPTIONS = st.one_of(_TEXT, st.booleans(), st.floats(0, 2), st.lists(st.integers(1, 40), max_size=2))
+_LORAS = st.fixed_dictionaries(
+    {"lora": _TEXT, "scale": st.floats(-10, 10), "expert": st.sampled_from(["both", "high", "low"])}
+)
 DRAFTS = st.builds(
     Draft,
     prompt=_TEXT,
@@ -48,6 +51,7 @@ DRAFTS = st.builds(
     shift=_maybe(st.floats(0, 100)),
     seed=_maybe(st.integers(0, MAX_SEED)),
     inputs=st.dictionaries(st.sampled_from(["image", "last_image"]), _SOURCES),
+    loras=st.lists(_LORAS, max_size=3).map(tuple),
     options=st.dictionaries(_TEXT, _OPTIONS, max_size=4),
     priority=_maybe(st.integers(0, 9)),
     deadline_ms=_maybe(_MS),

@@ -19,7 +19,9 @@ def shapes(draw: st.DrawFn) -> Settled:
     model = draw(st.sampled_from(sorted(MODELS.values(), key=lambda model: model.id)))
     task = next(iter(model.tasks))
     settled = catalog.settle(model, task, {})
-    width, height = size_of_area(model, draw(st.integers(256 * 256, model.limits.max_pixels)), draw(st.floats(0.6, 1.7)))
+    width, height = size_of_area(
+        model, draw(st.integers(256 * 256, model.limits.max_pixels)), draw(st.floats(0.6, 1.7))
+    )
     return replace(settled, width=width, height=height, frames=draw(st.integers(1, 30)) * 4 + 1)
 
 

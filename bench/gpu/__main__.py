@@ -63,7 +63,7 @@ def _asked(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help='"auto" (the first GPU, else the CPU), "cpu" or "cuda:0"')
     parser.add_argument("--only", default="", help="only rows whose name holds this, and the stock ones they need")
     parser.add_argument("--steps", type=int, default=None, help="timed denoising steps, after one that is not timed")
-    parser.add_argument("--budget-s", type=float, default=560.0, help="what does not fit into this time is left out")
+    parser.add_argument("--budget-s", type=float, default=540.0, help="what does not fit into this time is left out")
     parser.add_argument("--attention", default="auto", help="a backend of diffusers instead of the device's")
     parser.add_argument("--compile", default="auto", choices=("auto", "on", "off"))
     parser.add_argument("--fuse-qkv", default="auto", choices=("auto", "on", "off"))

@@ -466,6 +466,7 @@ print(json.dumps([hits, sums]))
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(600)
 def test_compiled_kernels_are_found_again_by_another_process(tmp_path: Path) -> None:
     """Kept over a restart, and by shape. A minute of g++ on two cores, which is why it is not among the others."""
 

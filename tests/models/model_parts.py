@@ -58,18 +58,28 @@ def shade(number: int) -> int:
 
 
 def film(
-    path: Path, count: int, fps: Fraction | int = 25, audio: str | None = None, late: bool = False, **stream: Any
+    path: Path,
+    count: int,
+    fps: Fraction | int = 25,
+    audio: str | None = None,
+    late: bool = False,
+    *,
+    layout: str = "stereo",
+    sound_late_s: float = 0.0,
+    **stream: Any,
 ) -> Path:
     """A clip whose every frame has its own grey; with a sweep of sound when `audio` names a codec.
 
     late        the picture begins 0.4 s after the sound
+    sound_late_s  the sound begins so much after the picture
     """
     with av.open(str(path), "w") as box:
         video = box.add_stream("libx264", rate=Fraction(fps), options={"crf": "1"})
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
         track = box.add_stream(audio, rate=48000, **stream) if audio else None
         if track is not None:
-            track.layout = "stereo"
+            track.layout = layout
+            channels = len(av.AudioLayout(layout).channels)
         for number in range(count):
             frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), shade(number), np.uint8), format="rgb24")
             frame.pts, frame.time_base = number + (10 if late else 0), 1 / Fraction(fps)
@@ -79,19 +89,20 @@ def film(
             wave = (np.sin(np.arange(total) ** 1.4 / 300) * 12000).astype(np.int16)
             for start in range(0, total, 1024):
                 part = av.AudioFrame.from_ndarray(
-                    np.repeat(wave[start : start + 1024], 2)[None], format="s16", layout="stereo"
+                    np.repeat(wave[start : start + 1024], channels)[None], format="s16", layout=layout
                 )
-                part.sample_rate, part.pts, part.time_base = rate, start, Fraction(1, rate)
+                part.sample_rate, part.time_base = rate, Fraction(1, rate)
+                part.pts = start + round(sound_late_s * rate)
                 box.mux(track.encode(part))
             box.mux(track.encode(None))
         box.mux(video.encode(None))
     return path
 
 
-def samples(path: Path) -> Any:
+def samples(path: Path, layout: str = "stereo") -> Any:
     """Every sample of the first sound track as float64 (channels, n), and the time of the first in seconds."""
     with av.open(str(path)) as box:
-        resampler = av.AudioResampler(format="dblp", layout="stereo", rate=48000)
+        resampler = av.AudioResampler(format="dblp", layout=layout, rate=48000)
         parts, start = [], None
         for frame in box.decode(audio=0):
             start = frame.time if start is None else start

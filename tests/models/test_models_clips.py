@@ -81,6 +81,28 @@ def test_sound_is_kept_to_the_sample(tmp_path: Path, name: str, codec: str, late
     assert len(decoded(out)) == 25
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "layout", "late_s"),
+    [("a.mp4", "aac", "mono", 0.5), ("a.mov", "pcm_s16le", "5.1", 0.25), ("a.mkv", "libopus", "5.1", 0.5)],
+)
+def test_sound_of_any_layout_that_begins_after_the_picture(
+    tmp_path: Path, name: str, codec: str, layout: str, late_s: float
+) -> None:
+    """At the film rate of 23.976, whose ticks are not the sound's."""
+    source = film(tmp_path / name, 24, Fraction(24000, 1001), codec, layout=layout, sound_late_s=late_s)
+    facts = clips.probe(source)
+    frames = np.stack(list(clips.read(source)))
+    out = tmp_path / "out.mp4"
+    output.write_video(out, frames, facts.fps, {"model": "m"}, sound=lambda box: Sound(box, source, facts.start_s))
+    (before, begins), (after, began) = samples(source, layout), samples(out, layout)
+    assert after.shape == before.shape
+    assert np.abs(after - before).max() <= 2**-23
+    assert began - float(clips.probe(out).start_s) == pytest.approx(begins - float(facts.start_s), abs=0.001)
+    assert began == pytest.approx(late_s, abs=0.03)
+    assert clips.probe(out).fps == Fraction(24000, 1001)
+    assert len(decoded(out)) == 24
+
+
 def test_sound_ends_with_a_shortened_clip(tmp_path: Path) -> None:
     source = film(tmp_path / "a.mp4", 50, 25, "aac")
     frames = np.stack(list(clips.read(source)))[:25]

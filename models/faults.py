@@ -13,14 +13,24 @@ T = TypeVar("T")
 _POISON = (
     "device-side assert",
     "illegal memory access",
+    "unspecified launch failure",
     "cuda error",
+    "cuda driver error",
+    "triton error [cuda]",
     "cudnn_status",
     "cublas_status",
     "nvlink",
     "ecc error",
 )
 
-_FULL = ("out of memory", "cublas_status_alloc_failed", "cudnn_status_alloc_failed", "cuda error: memory allocation")
+_FULL = (
+    "out of memory",
+    "cublas_status_alloc_failed",
+    "cudnn_status_alloc_failed",
+    "cuda error: memory allocation",
+    # torch asks the driver's library who holds the memory that it did not get; on a part of a GPU (MIG) that fails
+    "nvml_success ==",
+)
 
 
 def told_apart(work: Callable[[], T]) -> T:

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 #: a download that is older has no agent any more
 _STALE_S = 6 * 3600.0
 _PARTIAL = ".new-"
+#: a disk that gives back something else so often is broken
+_TRIES = 3
 
 
 class LoraCache:
@@ -46,7 +48,7 @@ class LoraCache:
 
     def _put(self, sha256: str, key: str, size: int, path: Path) -> None:
         kept = self._folder / sha256
-        while True:
+        for _ in range(_TRIES):
             if not kept.exists():
                 self._fetch(sha256, key, size, kept)
             try:
@@ -61,6 +63,7 @@ class LoraCache:
             log.error("a kept LoRA has changed on this disk: %s", kept)
             path.unlink()
             kept.unlink(missing_ok=True)
+        raise _Spoilt
 
     def _fetch(self, sha256: str, key: str, size: int, kept: Path) -> None:
         """Raises _Spoilt when what the store has is not what the hash says."""

@@ -209,6 +209,8 @@ def _anatomy(tensors: Mapping[str, Tensor]) -> tuple[Anatomy, dict[str, int]]:
             alphas[own["alpha"]] = of
     if not modules:
         raise LoraError("there are no LoRA weights (lora_down/lora_up or lora_A/lora_B) in this file")
+    if not any(module.startswith("blocks.") for module in modules):
+        raise LoraError("it changes no block of the transformer, only its ends; diffusers cannot wear such a file")
     fits = fitting(modules)
     if not fits:
         raise LoraError(_misfit(modules))

@@ -129,6 +129,7 @@ def test_a_pytorch_file_by_another_name(tmp_path: Path) -> None:
         (pair() | {"blocks.0.attn1.to_q.lora_A.weight": torch.ones(4, 24)}, "same part of the same module"),
         (pair() | {f"{Q}.lora_up.weight": torch.ones(24, 5)}, "do not belong together"),
         (pair() | {f"{Q}.lora_up.weight": torch.ones(24, 4, 1, 1)}, "do not belong together"),
+        (pair(name="text_embedding.2"), "changes no block"),
         (pair(rank=513), "rank 513 is more than 512"),
         (pair(alpha=torch.tensor(0.0)), "alpha is 0; for a rank of 4"),
         (pair(alpha=torch.tensor(257.0)), "at most 256"),

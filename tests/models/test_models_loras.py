@@ -28,6 +28,7 @@ def _peft(key: str) -> str:
         ("lora_up", "lora_B"),
     ):
         key = key.replace(ours, theirs)
+    key = key.replace("text_embedding.2", "condition_embedder.text_embedder.linear_2")
     key = re.sub(r"\.([qkv])\.", r".to_\1.", key).replace(".o.", ".to_out.0.")
     return (
         key.replace("diffusion_model.", "transformer.").replace("ffn.0", "ffn.net.0.proj").replace("ffn.2", "ffn.net.2")
@@ -35,10 +36,13 @@ def _peft(key: str) -> str:
 
 
 def _musubi(key: str) -> str:
+    if "text_embedding" in key:  # musubi trains blocks alone
+        return key
     module, end = re.fullmatch(r"diffusion_model\.(.+?)\.(lora_\w+\.weight|alpha)", key).groups()  # type: ignore[union-attr]
     return f"lora_unet_{module.replace('.', '_')}.{end}"
 
 
+QUERY, ENDS = "diffusion_model.blocks.0.self_attn.q", ("lora_down.weight", "lora_up.weight", "alpha")
 SPELLINGS: dict[str, Callable[[str], str]] = {
     "wan": lambda key: key,
     "bare": lambda key: re.sub("lora_(down|up)", lambda m: f"lora_{'AB'[m[1] == 'up']}.default", key).removeprefix(
@@ -125,6 +129,8 @@ def test_every_trainers_spelling_makes_the_same_frames(render: Render, tmp_path:
     tiny.lora_file(tmp_path / "wan.safetensors", seed=5)
     named = load_file(tmp_path / "wan.safetensors")
     some = {key: tensor for key, tensor in named.items() if ".1." in key and "_attn" in key}
+    # a part that is in no block
+    some |= {f"diffusion_model.text_embedding.2.{end}": named[f"{QUERY}.{end}"] for end in ENDS}
     made = {}
     for spelling, respell in SPELLINGS.items():
         path = tmp_path / f"{spelling}.safetensors"

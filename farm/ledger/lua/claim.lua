@@ -56,27 +56,35 @@ local function first_of(tenant)
   end
 end
 
--- The job to take instead of the first: one for the loaded lane, unless that passes over a job too often.
+-- What has to be loaded of a lane: LoRAs of jobs, which follow, are changed in a moment.
+local function model_of(lane)
+  return string.match(lane, '^[^+]+')
+end
+
+-- The job to take instead of the first: one for the loaded lane, else for its model with other LoRAs, unless that passes
+-- over a job too often.
 local function preferred(first)
   if loaded == '' or first.lane == loaded then return first end
-  local passed = {}
+  local passed, near, near_passes = {}, nil, 0
+  local function instead(id, passes)
+    local job = job_load(id)
+    if not belongs(job) or left_to_others(job) then return first end
+    for n = 1, passes do redis.call('HINCRBY', Key.job(passed[n]), 'passes', 1) end
+    return job
+  end
   for _, id in ipairs(redis.call('ZRANGE', Key.queue(pool, first.tenant), 0, Setting.AFFINITY_WINDOW - 1)) do
     local lane, priority, passes, needs = unpack(
       redis.call('HMGET', Key.job(id), 'lane', 'priority', 'passes', 'needs'))
     -- what is not for this worker is not passed over by it
     if not too_large_here(needs) then
-      if tonumber(priority or -1) ~= first.priority then return first end
-      if lane == loaded then
-        local job = job_load(id)
-        if not belongs(job) or left_to_others(job) then return first end
-        for _, other in ipairs(passed) do redis.call('HINCRBY', Key.job(other), 'passes', 1) end
-        return job
-      end
-      if tonumber(passes or 0) >= Setting.AFFINITY_PASSES then return first end
+      if tonumber(priority or -1) ~= first.priority then break end
+      if lane == loaded then return instead(id, #passed) end
+      if not near and lane and model_of(lane) == model_of(loaded) then near, near_passes = id, #passed end
+      if tonumber(passes or 0) >= Setting.AFFINITY_PASSES then break end
       passed[#passed + 1] = id
     end
   end
-  return first
+  return near and instead(near, near_passes) or first
 end
 
 local function take(job)

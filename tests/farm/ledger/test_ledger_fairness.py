@@ -145,6 +145,14 @@ class TestAffinity:
         admit(ledger, new_job(lane="cold", priority=6), new_job(lane="warm", priority=5))
         assert self.lanes(ledger, 2, "warm") == ["cold", "warm"]
 
+    def test_other_loras_of_the_loaded_model_come_before_another_model(self, ledger: Ledger) -> None:
+        fox, ink, bare, other = "wan@bf16+fox:both:1", "wan@bf16+ink:low:0.5", "wan@bf16", "wan-4step@bf16+steps"
+        admit(ledger, *[new_job(lane=lane) for lane in (other, ink, bare, fox)])
+        assert self.lanes(ledger, 4, fox) == [fox, ink, bare, other]
+        # no job is passed over more often for that
+        admit(ledger, new_job(lane=other), *[new_job(lane=ink) for _ in range(10)])
+        assert self.lanes(ledger, 6, fox) == [ink] * 4 + [other, ink]
+
     def test_it_never_chooses_the_tenant(self, ledger: Ledger) -> None:
         admit(ledger, new_job("a", lane="cold"), new_job("b", lane="warm"), new_job("b", lane="warm"))
         assert [claimed(ledger, loaded="warm").job.tenant for _ in range(2)] == ["a", "b"]

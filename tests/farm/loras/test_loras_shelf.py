@@ -12,11 +12,13 @@ from redis import Redis
 
 from farm import loras as shelf
 from farm.config import LoraSettings, Settings
+from farm.io_tasks.house import House
 from farm.jobs.draft import Draft
 from farm.jobs.errors import Conflict, Forbidden, InvalidRequest, NotFound, RequestError, TooLarge, TooMany
 from farm.jobs.states import State
 from farm.ledger import Ledger
 from farm.loras import GRACE_S, ORPHAN_S, Loras
+from farm.permits import Permits
 from farm.store import Store, lora_key, upload_key
 from farm.submit import Submissions
 from models import lora_file
@@ -314,6 +316,16 @@ def test_a_lora_deleted_while_a_job_is_being_submitted(
     assert found.state is State.QUEUED
     assert store.stat(found.spec.loras[0]["key"])
     assert found.spec.loras[0]["id"] == fox.id
+
+
+def test_the_house_is_kept_in_order_of_them_too(
+    put: Put, loras: Loras, store: Store, ledger: Ledger, settings: Settings, clock: Clock
+) -> None:
+    fox = put("fox", lora_bytes(seed=1))
+    clock.now_s = 0.0
+    loras.delete("ada", "fox")
+    House(settings, ledger, store, Permits(settings)).sweep()
+    assert store.stat(lora_key("ada", fox.id)) is None
 
 
 def test_bytes_without_a_record_go_after_a_day(

@@ -11,7 +11,7 @@ import torch
 from model_parts import I2V, T2V, TI2V, Render, draw, request_for
 from safetensors.torch import load_file, save_file
 
-from models import loras, recipe, tiny, weights
+from models import catalog, loading, lora_file, loras, recipe, tiny, weights
 from models.renderer import Renderer
 from models.request import Lora, RenderFault
 
@@ -236,3 +236,22 @@ def test_first_and_last_frame(render: Render, picture: Path, tmp_path: Path) -> 
     other = render(I2V, "flf2v", inputs={"image": first, "last_image": first})
     assert len({r.recipe["frames_sha256"] for r in (both, only, other)}) == 3
     assert set(both.recipe["inputs"]) == {"image", "last_image"}
+
+
+@pytest.mark.parametrize("model", ["wan2.2-vace-fun-a14b-tiny", "wan2.2-animate-14b-tiny"])
+def test_what_fits_by_its_bytes_can_be_worn(models_dir: Path, tmp_path: Path, model: str) -> None:
+    """The other tests wear them in renders; these models' are long."""
+    worn = lora(tmp_path / "a.safetensors")
+    assert model in lora_file.read(Path(worn.path)).fits
+    entry = catalog.get(model)
+    task = next(iter(entry.tasks))
+    loaded = loading.load(entry, models_dir, torch.device("cpu"), task)
+    pipe = loaded.pipe_for(task)
+    before = {name: tensor.clone() for name, tensor in pipe.transformer.state_dict().items()}
+    loras.put_on(pipe, (worn,))
+    experts = [pipe.transformer, *([pipe.transformer_2] if entry.experts == 2 else [])]
+    assert all(expert.peft_config for expert in experts)
+    loras.take_off(pipe)
+    after = pipe.transformer.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())

@@ -317,6 +317,9 @@ def test_errors_are_told_apart(
             renderer.render(request_for(tmp_path / "o"), lambda _: None, lambda: False)
     finally:
         hook.remove()
+        # it is everybody's: what it has learnt of this device is no one else's
+        renderer._learnt.clear()
+        renderer.unload()
     assert caught.value.code == code
     assert caught.value.poisoned == poisoned
     assert str(models_dir) not in caught.value.message

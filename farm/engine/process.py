@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from farm.config import Settings
+from farm.engine import xids
 from farm.engine.protocol import Launch, receive, send
 from farm.engine.slots import Slot
 from farm.jobs.errors import FarmError
@@ -64,6 +65,8 @@ class Engine:
         self._sending = threading.Lock()
         self._killing = threading.Lock()
         self._end: str | None = None
+        #: what the driver said of the device since it started
+        self._reported: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._commands: IO[str] | None = None
 
@@ -202,6 +205,7 @@ class Engine:
         reading = threading.Thread(target=self._read, args=(reader,), name=f"engine-{self.pid}", daemon=True)
         reading.start()
         threading.Thread(target=self._wait, args=(self._process.pid, reading), daemon=True).start()
+        xids.listen(self.slot, self._device_said, self.gone)
 
     def _wait(self, pid: int, reading: threading.Thread) -> None:
         """Notice the death also when something that the engine started still holds its end of the pipe."""
@@ -236,6 +240,13 @@ class Engine:
             if inbox := self._inboxes.get(render):
                 inbox.put(message)
 
+    def _device_said(self, what: str, broken: bool) -> None:
+        """A broken device hangs its programs or answers them wrongly: no waiting for the one or the other."""
+        log.error("the device of %s: %s", self.slot.name, what)
+        self._reported.append(what)
+        if broken:
+            self.kill()
+
     def _over(self) -> None:
         """It can answer no more: everybody who waits is told. Harmless to repeat."""
         with self._changing:
@@ -264,7 +275,8 @@ class Engine:
         """How it ended. What is left of it, if anything, is killed."""
         self.kill()
         shared = self._condemned or any(other != render for other, _ in self._in_hand)
-        return EngineDied(f"the engine on {self.slot.name} {self._end or 'was killed'}", shared=shared)
+        why = f"; the driver reported {', '.join(self._reported[-3:])}" if self._reported else ""
+        return EngineDied(f"the engine on {self.slot.name} {self._end or 'was killed'}{why}", shared=shared)
 
 
 def _taken(message: dict[str, Any], on_progress: Callable[[Progress], None]) -> RenderResult | None:

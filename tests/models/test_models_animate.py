@@ -110,6 +110,18 @@ def test_segments(frames: int, expected: list[tuple[int, int]]) -> None:
     assert catalog.segments_of(catalog.get(ANIMATE), frames) == len(expected)
 
 
+def test_segments_of_full_size() -> None:
+    """77 frames a segment, of which one is the last one's: every frame is drawn once, and the last segment is needed."""
+    model = catalog.get("wan2.2-animate-14b")
+    assert model.segment is not None
+    for frames, expected in ((2, 1), (76, 1), (77, 1), (78, 2), (153, 2), (154, 3), (3600, 48)):
+        found = animate.segments(frames, *model.segment)
+        assert len(found) == catalog.segments_of(model, frames) == expected
+        new = [n for number, piece in enumerate(found) for n in (piece[1:] if number else piece)]
+        assert new == list(range(found[-1].stop))
+        assert found[-1].start + 1 < frames <= found[-1].stop or expected == 1
+
+
 def test_a_clip_of_one_frame_has_no_segments() -> None:
     with pytest.raises(ValueError, match="one frame"):
         animate.segments(1, 77, 1)

@@ -111,7 +111,7 @@ def test_segments(frames: int, expected: list[tuple[int, int]]) -> None:
 
 
 def test_segments_of_full_size() -> None:
-    """77 frames a segment, of which one is the last one's: every frame is drawn once, and the last segment is needed."""
+    """77 frames a segment, of which one is the last one's: every frame is drawn once, no segment for nothing."""
     model = catalog.get("wan2.2-animate-14b")
     assert model.segment is not None
     for frames, expected in ((2, 1), (76, 1), (77, 1), (78, 2), (153, 2), (154, 3), (3600, 48)):

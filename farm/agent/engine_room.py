@@ -138,10 +138,10 @@ class EngineRoom:
             loan.engine.prepare(render, request)
 
     def replace(self, engine: Engine, reason: str) -> None:
-        """Kill an engine that does not do what one render asks; another takes its place. Returns when it is gone."""
+        """Kill an engine that does not do what it should; another takes its place. Returns when it is gone."""
         ENGINE_KILLS.labels(reason).inc()
         log.warning("killing the engine on %s (pid %s): %s", self.slot.name, engine.pid, reason)
-        engine.condemn()
+        engine.kill()
 
     def _keep(self) -> None:
         failures = 0

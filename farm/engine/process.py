@@ -34,8 +34,8 @@ _LOG_BYTES = 16 * 1024 * 1024
 class EngineDied(FarmError):
     """The engine is gone, or never came. The text says how, for operators.
 
-    shared      another render had work in it when it died, or it was killed for another's sake: nobody can tell that
-                this one was to blame
+    shared      another render had work in it when it died, or had poisoned it: nobody can tell that this one was to
+                blame
     """
 
     def __init__(self, text: str, *, shared: bool = False) -> None:
@@ -61,7 +61,7 @@ class Engine:
         self._inboxes: dict[str, queue.SimpleQueue[dict[str, Any] | None]] = {}
         #: (render, op) of what the engine was asked and has not answered; frozen when it dies
         self._in_hand: set[tuple[str, str]] = set()
-        self._condemned = False
+        self._poisoned = False
         self._sending = threading.Lock()
         self._killing = threading.Lock()
         self._end: str | None = None
@@ -136,11 +136,6 @@ class Engine:
         """Ask that it stops within a step; render() then raises Cancelled. A dead engine needs no asking."""
         with suppress(EngineDied):
             self._send({"op": "cancel", "render": render})
-
-    def condemn(self) -> None:
-        """Kill it because of one render: its death says nothing of the others in it."""
-        self._condemned = True
-        self.kill()
 
     def kill(self) -> None:
         """End the process and all that it started; returns when they are gone. Harmless to repeat."""
@@ -236,7 +231,7 @@ class Engine:
             if event in ("result", "fault", "cancelled"):
                 self._in_hand.discard((render, "render"))
             # it ends by itself now, and the others in it must not be blamed
-            self._condemned |= bool(message.get("poisoned"))
+            self._poisoned |= bool(message.get("poisoned"))
             if inbox := self._inboxes.get(render):
                 inbox.put(message)
 
@@ -274,7 +269,7 @@ class Engine:
     def _died(self, render: str | None = None) -> EngineDied:
         """How it ended. What is left of it, if anything, is killed."""
         self.kill()
-        shared = self._condemned or any(other != render for other, _ in self._in_hand)
+        shared = self._poisoned or any(other != render for other, _ in self._in_hand)
         why = f"; the driver reported {', '.join(self._reported[-3:])}" if self._reported else ""
         return EngineDied(f"the engine on {self.slot.name} {self._end or 'was killed'}{why}", shared=shared)
 

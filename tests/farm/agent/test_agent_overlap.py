@@ -22,7 +22,14 @@ pytestmark = pytest.mark.xdist_group("agent_overlap")
 @pytest.fixture(scope="module")
 def yard(yard_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
     folder = tmp_path_factory.mktemp("overlap")
-    with yard_on(changed(yard_settings, folder, worker={"metrics_port": free_port(), "strikes": 0}), folder) as yard:
+    settings = changed(
+        yard_settings,
+        folder,
+        worker={"metrics_port": free_port(), "strikes": 0},
+        # a busy machine takes its time to obey
+        lease={"cancel_grace_s": 3.0, "stuck_s": 5.0},
+    )
+    with yard_on(settings, folder) as yard:
         yield yard
 
 
@@ -116,10 +123,11 @@ def test_a_job_that_waits_for_the_engine_can_be_cancelled(yard: Yard, agent: Age
 
 def test_an_engine_that_dies_with_two_in_hand_is_nobodys_fault(yard: Yard, agent: AgentProcess, tmp_path: Path) -> None:
     engine = agent.engine
-    jobs = two_in_hand(
-        yard, f"once:{tmp_path / '1'}:encode:{tmp_path / 'never'}", f"once:{tmp_path / '2'}:draw:{tmp_path / 'never'}"
-    )
+    jobs = two_in_hand(yard, f"encode:{tmp_path / 'go'}", f"once:{tmp_path / 'flag'}:draw:{tmp_path / 'never'}")
     os.kill(engine, signal.SIGKILL)
+    # both are with the agent again; the second would be drawn at once if the first had let go of the engine
+    wait_until(lambda: all(yard.job(job).attempt == 2 for job in jobs), what="both to be claimed again")
+    (tmp_path / "go").touch()
     for job in jobs:
         done = yard.committed(job)
         assert (done.attempt, done.worker_losses) == (2, 0), "tried again, although it had one attempt only"

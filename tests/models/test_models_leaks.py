@@ -1,5 +1,6 @@
 """A render that ends badly leaves nothing of itself in the next one, and is tried again in the way that was said."""
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from model_parts import T2V, Render, request_for
 from safetensors.torch import load_file, save_file
 
-from models import catalog, memory, tiny, weights
+from models import catalog, loading, memory, tiny, weights
 from models.memory import Limits
 from models.plan import Plan, Where, needs
 from models.renderer import Renderer
@@ -40,10 +41,12 @@ def test_memory_that_ends_while_loading_is_tried_with_the_next_smaller_plan(
     enough = needs(catalog.get(T2V), 64, 64, 9, Plan(first)).device_bytes / 0.94 * 1.0001
     tight = Renderer(models_dir, "cpu", limits=Limits(enough))
     tried: list[Where] = []
+    left: list[Any] = []
     place = memory.place
 
     def full(pipe: Any, plan: Plan, device: Any) -> None:
         tried.append(plan.where)
+        left.append(weakref.ref(pipe.transformer))
         if len(tried) == 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
         place(pipe, plan, device)
@@ -53,3 +56,31 @@ def test_memory_that_ends_while_loading_is_tried_with_the_next_smaller_plan(
     order = list(Where)
     assert tried == [first, order[order.index(first) + 1]]
     assert made.recipe["plan"] == tried[1]
+    assert left[0]() is None, "what was half loaded has gone"
+
+
+def test_memory_is_free_before_it_is_tried_again(
+    models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exception's trace holds the pipeline and all its tensors: as long as it lives, nothing was given back."""
+    tight = Renderer(models_dir, "cpu")
+    first: list[Any] = []
+    seen_again: list[bool] = []
+    load = loading.load
+
+    def loaded(*args: Any, **kwargs: Any) -> Any:
+        seen_again.extend(ref() is not None for ref in first)
+        return load(*args, **kwargs)
+
+    def full(module: torch.nn.Module, _args: Any) -> None:
+        if type(module).__name__ == "WanTransformer3DModel" and not first:
+            first.append(weakref.ref(module))
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    monkeypatch.setattr(loading, "load", loaded)
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(full)
+    try:
+        tight.render(request_for(tmp_path / "o"), lambda _: None, lambda: False)
+    finally:
+        hook.remove()
+    assert seen_again == [False]

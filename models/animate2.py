@@ -5,6 +5,7 @@ may live elsewhere; the fitting of picture and clip, which would choose another 
 half a segment; and the joining of the segments, which would hold a long clip in memory as floats.
 """
 
+import logging
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -214,6 +215,8 @@ def _quiet() -> None:
     from diffusers.modular_pipelines.wan_animate_2 import denoise
 
     denoise.tqdm = partial(denoise.tqdm, disable=True)
+    # a cancelled render would leave three traces of itself there; errors leave by exception and are told once
+    logging.getLogger("diffusers.modular_pipelines.modular_pipeline").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", "flex_attention called without torch.compile")
     warnings.filterwarnings("ignore", "_compile flag on create_block_mask")
 

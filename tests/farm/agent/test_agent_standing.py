@@ -63,6 +63,12 @@ def test_what_is_not_the_devices_doing_does_not_count(standing: Standing, code: 
     assert not fail(standing, *[f"t{n}/{n}" for n in range(9)], fault=JobFault(code, ""))
 
 
+@pytest.mark.parametrize("code", [FaultCode.DEVICE_FAULT, FaultCode.BAD_OUTPUT, FaultCode.ENGINE_DIED, FaultCode.STUCK])
+def test_what_bad_devices_do_counts_whosever_jobs_they_are(standing: Standing, code: FaultCode) -> None:
+    """A CUDA error, NaN or black frames, an engine that dies of an Xid or hangs."""
+    assert fail(standing, "a/1", "a/2", "a/3", fault=JobFault(code, ""))
+
+
 @pytest.mark.parametrize("code", [FaultCode.ENGINE_ERROR, FaultCode.OUT_OF_MEMORY])
 def test_one_tenants_ill_fated_batch_takes_no_device_away(standing: Standing, code: FaultCode) -> None:
     fault = JobFault(code, "")

@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from farm.agent.attempt import Attempt, Bench, HandedBack
+from farm.agent.attempt import Attempt, HandedBack
+from farm.agent.bench import Bench
 from farm.agent.engine_room import EngineRoom
 from farm.agent.lora_cache import LoraCache
 from farm.agent.standing import Quarantine, Standing
@@ -43,6 +44,8 @@ log = logging.getLogger(__name__)
 PRESENT_EVERY_S, PRESENT_FOR_S = 2.0, 10.0
 #: a claim that got no answer may have happened: it is repeated under its own name for this long
 CLAIM_PATIENCE_S, CLAIM_PAUSE_S = 15.0, 0.25
+#: how often an agent whose engine is about to be free looks for a job to prepare
+LOOK_S = 0.5
 #: results that may be on their way to the store while the next job renders; with more, nothing new is claimed
 MOST_FINISHING = 2
 #: what an agent that had to end last said of itself is shown for this long, or until its successor speaks
@@ -116,9 +119,13 @@ class Agent:
         return self.room.wait(lambda: self.room.ready or self._draining.is_set()) and not self._draining.is_set()
 
     def drain(self) -> None:
-        """Claim nothing more. What is held runs to its end."""
+        """Claim nothing more. What has begun runs to its end; what is held ahead of it is handed back."""
         self._draining.set()
         self._news.set()
+        with self._change:
+            held = list(self._held)
+        for attempt in held:
+            attempt.stand_down()
 
     def join(self) -> None:
         """Until nothing is held any more."""
@@ -175,9 +182,10 @@ class Agent:
         self._news.set()
         self._wake()
         attempt.nearly_done.wait()
-        if self._backlog() == 0 or self._others_idle():
-            # with nothing to prepare meanwhile, a new job is better off with a worker that is free
-            attempt.rendered.wait()
+        # with nothing to prepare meanwhile, a new job is better off with a worker that is free
+        while self._backlog() == 0 or self._others_idle():
+            if attempt.rendered.wait(LOOK_S):
+                break
         with self._change:
             self._change.wait_for(lambda: self._finishing() < MOST_FINISHING)
         self.wait_ready()

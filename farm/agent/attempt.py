@@ -13,27 +13,22 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from farm import provenance
 from farm.agent import patience
+from farm.agent.bench import Bench
 from farm.agent.clocks import Clocks, Disobeyed
-from farm.agent.engine_room import EngineRoom, Loan, NoEngine
-from farm.agent.lora_cache import LoraCache
-from farm.agent.standing import Standing
-from farm.config import Settings
+from farm.agent.engine_room import Loan, NoEngine
 from farm.engine.process import Engine, EngineDied
 from farm.jobs.errors import FarmError, FaultCode, JobFault, NotFound, Unavailable
-from farm.jobs.job import Artifacts, Claim, Job
+from farm.jobs.job import Artifacts, Claim
 from farm.jobs.states import Phase
-from farm.leases import LeaseKeeper
-from farm.ledger import CommitOutcome, Ledger, Permit, Verdict
+from farm.ledger import CommitOutcome, Permit, Verdict
 from farm.outfit import bare_lane
-from farm.permits import Permits
 from farm.pools import work_of
-from farm.store import Store, result_key
+from farm.store import result_key
 from models.request import Cancelled, Lora, Progress, RenderFault, RenderRequest, RenderResult, Stage
 from monitoring.metrics import (
     ATTEMPTS,
@@ -60,27 +55,6 @@ class HandedBack(FarmError):
     """The agent is ending: the attempt goes back to the queue, uncounted."""
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What the attempts of one agent work with."""
-
-    settings: Settings
-    worker: str
-    ledger: Ledger
-    store: Store
-    permits: Permits
-    room: EngineRoom
-    leases: LeaseKeeper
-    loras: LoraCache
-    #: one folder per attempt lies in it
-    scratch: Path
-    standing: Standing
-    #: whose results are signed
-    policies: provenance.Policies
-    #: a job failed on the device
-    blame: Callable[[Job, JobFault], None]
-
-
 class Attempt(threading.Thread):
     """`nearly_done`: the engine is about to be free for another. `rendered`: it is, although this one's frames may
     still be encoded in it. `ended`: nothing of the attempt is left."""
@@ -104,6 +78,7 @@ class Attempt(threading.Thread):
         self._uploaded: list[str] = []
         self._asking = threading.Lock()
         self._engine: Engine | None = None
+        self._waiting = True
         self._why: type[FarmError] | type[Cancelled] | None = None
         self._asked_at: float | None = None
         self._lease = bench.leases.hold(claim, self._heard)
@@ -149,6 +124,12 @@ class Attempt(threading.Thread):
             engine.kill()
         else:
             engine.cancel(self.render_id)
+
+    def stand_down(self) -> None:
+        """The agent begins nothing more: an attempt that waits for the engine goes back, any other goes on."""
+        with self._asking:
+            if self._waiting and self._why is None:
+                self._why = HandedBack
 
     def _heard(self, verdict: Verdict) -> None:
         self.interrupt(Lost if verdict == Verdict.LOST else Cancelled)
@@ -267,7 +248,7 @@ class Attempt(threading.Thread):
     def _render_on(self, loan: Loan, request: RenderRequest) -> RenderResult:
         engine = loan.engine
         with self._asking:
-            self._engine = engine
+            self._engine, self._waiting = engine, False
         clocks = Clocks(self._bench.settings.lease, self.job.wall_s, time.monotonic())
         CLAIM_TO_RENDER_SECONDS.observe(clocks.began - self.claimed)
         self._check()

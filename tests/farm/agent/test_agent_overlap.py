@@ -175,6 +175,8 @@ def test_signals_with_two_in_hand(yard: Yard, agent: AgentProcess, tmp_path: Pat
     if agent.process.poll() is not None:
         agent = yard.agent()
     jobs = two_in_hand(yard, f"encode:{tmp_path / 'go'}", f"draw:{tmp_path / 'go'}")
+    ahead = yard.submit("ok")
+    wait_told(yard, f"prepared {ahead}")
     os.kill(agent.pid, number)
     if number == signal.SIGTERM:
         wait_until(lambda: agent.facts().get("state") == "draining", what="the agent to drain")
@@ -183,5 +185,11 @@ def test_signals_with_two_in_hand(yard: Yard, agent: AgentProcess, tmp_path: Pat
     if number == signal.SIGTERM:
         assert [yard.committed(job).attempt for job in jobs] == [1, 1]
     else:
-        back = [yard.job(job) for job in jobs]
-        assert [(job.state, job.attempts_used, job.worker_losses) for job in back] == [(State.QUEUED, 0, 0)] * 2
+        assert_handed_back(yard, *jobs)
+    assert_handed_back(yard, ahead)
+    yard.ledger.cancel(TENANT, ahead)
+
+
+def assert_handed_back(yard: Yard, *jobs: str) -> None:
+    for job in map(yard.job, jobs):
+        assert (job.state, job.attempts_used, job.worker_losses) == (State.QUEUED, 0, 0)

@@ -130,6 +130,22 @@ def test_numbers_that_are_no_numbers_are_no_video(renderer: Renderer, render: Re
     assert not (tmp_path / "nan" / "video.mp4").exists()
 
 
+def test_a_decoder_that_answers_black_to_everything_is_no_video(
+    renderer: Renderer, render: Render, tmp_path: Path
+) -> None:
+    render()
+    last = renderer.pipe_for("t2v").vae.decoder.conv_out
+    last.weight.data.fill_(0.0)
+    last.bias.data.fill_(-9.0)
+    try:
+        with pytest.raises(RenderFault, match="every frame is black") as caught:
+            renderer.render(request_for(tmp_path / "black"), lambda _: None, lambda: False)
+    finally:
+        renderer.unload()
+    assert (caught.value.code, caught.value.poisoned) == ("bad_output", True)
+    assert not any((tmp_path / "black").iterdir())
+
+
 def test_black_is_no_video() -> None:
     with pytest.raises(RenderFault, match="black"):
         output.check_visible(np.zeros((3, 16, 16, 3), np.uint8))

@@ -1,35 +1,27 @@
 """The real engine: torch and diffusers on tiny weights, in a child process, over the pipes."""
 
 import logging
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import av
-import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
 
 from farm.config import Settings, SpeedSettings, WorkerSettings
 from farm.engine.process import Engine
 from farm.engine.slots import Slot
 from models import catalog
 from models.request import Cancelled, Progress, RenderFault, RenderRequest, Stage
-from tests.conftest import wait_until
 
 pytestmark = pytest.mark.xdist_group("engine_real")
 MODEL = "wan2.2-t2v-a14b-tiny"
 
 
 @pytest.fixture(scope="module")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("state")
-
-
-@pytest.fixture(scope="module")
-def engine(state: Path) -> Iterator[Engine]:
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    state = tmp_path_factory.mktemp("state")
     worker = WorkerSettings(models_dir=state / "models", models=(MODEL,), gpu_memory_gb=30, fp8_to_fit=True)
     speed = SpeedSettings(warm=(f"{MODEL} 64x64x9", "no-such-model 64x64x9"), fuse_qkv="on")
     engine = Engine(Settings(state_dir=state, worker=worker, speed=speed), Slot("cpu-0"))
@@ -132,25 +124,3 @@ def test_cancel_arrives_in_every_stage(engine: Engine, tmp_path: Path) -> None:
         assert not any((tmp_path / stage).iterdir())
     again = engine.render("f:1", request(tmp_path / "f"), lambda _: None)
     assert again.recipe["frames_sha256"] == before.recipe["frames_sha256"]
-
-
-def test_an_engine_that_draws_black_says_so_and_ends(engine: Engine, state: Path, tmp_path: Path) -> None:
-    """Weights that went bad on disk: the file is whole, the decoder's last layer answers the same to everything."""
-    engine.render("g:1", request(tmp_path / "g"), lambda _: None)
-    shutil.copytree(state / "models", tmp_path / "models")
-    (vae,) = (tmp_path / "models" / MODEL / "vae").glob("*.safetensors")
-    tensors = load_file(vae)
-    for name in ("decoder.conv_out.weight", "decoder.conv_out.bias"):
-        tensors[name] = np.full_like(tensors[name], -9.0 if name.endswith("bias") else 0.0)
-    save_file(tensors, vae, {"format": "pt"})
-    worker = WorkerSettings(models_dir=tmp_path / "models", models=(MODEL,))
-    sick = Engine(Settings(state_dir=tmp_path, worker=worker), Slot("cpu-0"))
-    sick.start()
-    try:
-        with pytest.raises(RenderFault, match="every frame is black") as fault:
-            sick.render("h:1", request(tmp_path / "h"), lambda _: None)
-        assert (fault.value.code, fault.value.poisoned) == ("bad_output", True)
-        wait_until(lambda: not sick.alive, what="the process to end")
-    finally:
-        sick.kill()
-    assert not any((tmp_path / "h").glob("*.mp4"))

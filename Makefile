@@ -25,7 +25,8 @@ up: $(READY) ## keep a farm running here (Ctrl-C ends it)
 	@$(BIN)/wanfarm up
 
 test: lint ## lint, types, import rules, then every test
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not soak"
+	@# three on two cores: they wait for processes more than they compute
+	$(BIN)/pytest -n 3 --dist loadgroup -m "not soak"
 
 lint: $(READY) ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -176,7 +176,7 @@ def _found(draft: Draft) -> Draft:
         if source.upload is not None:
             upload = known.find(tenant(), source.upload)
             if upload is None:
-                name = draft.field_names.get(role, role)
+                name = draft.called(role)
                 raise InvalidRequest(f"Request files [{name}] required: no address and no file of yours")
             draft = replace(draft, inputs={**draft.inputs, role: Source(upload=upload)})
     return draft

@@ -4,7 +4,6 @@ finds a tenant's LoRAs is an argument."""
 from collections.abc import Mapping
 from typing import Any
 
-from farm import shape
 from farm.jobs.draft import Draft
 from farm.jobs.errors import InvalidRequest
 from farm.jobs.job import Job
@@ -27,21 +26,21 @@ def outfit(draft: Draft, model: Model, tenant: str, most: int, find: Wardrobe) -
     if not draft.loras:
         return ()
     if (reason := lora_file.why_not(model)) is not None:
-        raise shape.refused(draft, "loras", reason)
+        raise draft.refused("loras", reason)
     if len(draft.loras) > most:
-        raise shape.refused(draft, "loras", f"a job wears at most {most}")
+        raise draft.refused("loras", f"a job wears at most {most}")
     worn: list[Mapping[str, Any]] = []
     taken: set[tuple[str, str]] = set()
     for number, asked in enumerate(draft.loras):
         try:
             one = _one(asked, model, tenant, find)
         except InvalidRequest as error:
-            name = draft.field_names.get("loras", "loras")
+            name = draft.called("loras")
             error.field = f"{name}.{number}.{error.field}" if error.field else f"{name}.{number}"
             raise
         experts = {(one["id"], expert) for expert in ("high", "low") if one["expert"] in ("both", expert)}
         if taken & experts:
-            raise shape.refused(draft, "loras", f"{one['name']} is named twice for the same expert")
+            raise draft.refused("loras", f"{one['name']} is named twice for the same expert")
         taken |= experts
         worn.append(one)
     return tuple(sorted(worn, key=_name))

@@ -3,7 +3,6 @@
 Every refusal is an InvalidRequest that names the field as the asker named it.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +16,6 @@ from farm.length import Seen
 from models import catalog, options
 from models.catalog import MODELS, Model, Settled, ShapeError
 
-_WHOLE = ("width", "height", "frames", "fps", "steps", "seed", "priority", "deadline_ms", "max_attempts")
-_NUMBERS = ("aspect", "seconds", "guidance", "guidance_2", "shift")
 _SETTLED = ("width", "height", "frames", "fps", "steps", "guidance", "guidance_2", "shift")
 
 
@@ -33,29 +30,15 @@ class Shape:
     length_of: str | None = None
 
 
-def check_numbers(draft: Draft) -> None:
-    """Whole numbers are whole, numbers are finite, and neither is a bool."""
-    for field in _WHOLE:
-        value: Any = getattr(draft, field)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-            raise refused(draft, field, "must be a whole number")
-    for field in _NUMBERS:
-        value = getattr(draft, field)
-        if value is None:
-            continue
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
-            raise refused(draft, field, "must be a number")
-
-
 def task_of(draft: Draft, model: Model) -> str:
     """The task that the draft's inputs make, every one of them used."""
     roles = frozenset(draft.inputs)
     try:
         task = catalog.task_for(model, roles, draft.task)
     except ShapeError as error:
-        raise refused(draft, error.field, error.detail) from None
+        raise draft.refused(error.field, error.detail) from None
     if unused := sorted(roles - set(model.roles(task))):
-        raise refused(draft, unused[0], f"{task} with {model.id} takes no {unused[0]}")
+        raise draft.refused(unused[0], f"{task} with {model.id} takes no {unused[0]}")
     return task
 
 
@@ -72,11 +55,11 @@ def settle(draft: Draft, model: Model, task: str, seen: Mapping[str, Seen]) -> S
         try:
             asked["width"], asked["height"] = sides(model, area, aspect)
         except InvalidRequest as error:
-            raise refused(draft, by, error.detail) from None
+            raise draft.refused(by, error.detail) from None
     try:
         settled = catalog.settle(model, task, asked)
     except ShapeError as error:
-        raise refused(draft, error.field, error.detail) from None
+        raise draft.refused(error.field, error.detail) from None
     waits = area is not None and draft.aspect is None and picture is None and role is not None
     missing = [one for one in length.deciding(model, frozenset(draft.inputs)) if one not in seen]
     open_length = bool(missing) and (model.follows is not None or frames is None)
@@ -106,7 +89,7 @@ def options_of(draft: Draft, settled: Settled) -> Mapping[str, Any]:
     try:
         return options.check(settled.model, settled.task, settled.steps, settled.guidance, draft.options)
     except ShapeError as error:
-        raise refused(draft, error.field, error.detail) from None
+        raise draft.refused(error.field, error.detail) from None
 
 
 def sides(model: Model, area: int, aspect: float) -> tuple[int, int]:
@@ -134,17 +117,12 @@ def size_field(draft: Draft) -> str:
     return next((field for field in fields if getattr(draft, field) is not None), fields[0])
 
 
-def refused(draft: Draft, field: str, detail: str) -> InvalidRequest:
-    """An error about `field`, under the name that the asker used."""
-    return InvalidRequest(detail, draft.field_names.get(field, field))
-
-
 def _length(draft: Draft, model: Model, seen: Mapping[str, Seen], frames: int | None) -> dict[str, Any]:
     """Frames and rate, as far as an input that is here decides them."""
     if model.follows is not None:
         for field in ("frames", "seconds", "fps"):
             if getattr(draft, field) is not None:
-                raise refused(draft, field, f"{model.id} takes its length and its rate from the {model.follows}")
+                raise draft.refused(field, f"{model.id} takes its length and its rate from the {model.follows}")
     here = {role: seen[role] for role in draft.inputs if role in seen}
     fps = model.defaults.fps if draft.fps is None else draft.fps
     if set(length.deciding(model, frozenset(draft.inputs))) - set(here) or fps < model.limits.min_fps:
@@ -152,7 +130,7 @@ def _length(draft: Draft, model: Model, seen: Mapping[str, Seen], frames: int | 
     try:
         return _decided(model, here, frames, fps)
     except ShapeError as error:
-        raise refused(draft, error.field, error.detail) from None
+        raise draft.refused(error.field, error.detail) from None
 
 
 def _decided(model: Model, inputs: Mapping[str, Seen], frames: int | None, fps: float) -> dict[str, Any]:
@@ -171,12 +149,12 @@ def _frames(draft: Draft, model: Model) -> int | None:
     if draft.seconds is None:
         return draft.frames
     if draft.frames is not None:
-        raise refused(draft, "seconds", "give a length in frames or in seconds, not both")
+        raise draft.refused("seconds", "give a length in frames or in seconds, not both")
     fps = draft.fps or model.defaults.fps
     frames = max(4 * round((draft.seconds * fps - 1) / 4) + 1, 5)
     if draft.seconds <= 0 or frames > model.limits.max_frames:
         longest = model.limits.max_frames / fps
-        raise refused(draft, "seconds", f"{draft.seconds:g} s is not between 0 and {longest:.4g} s at {fps} fps")
+        raise draft.refused("seconds", f"{draft.seconds:g} s is not between 0 and {longest:.4g} s at {fps} fps")
     return frames
 
 
@@ -186,18 +164,18 @@ def _area(draft: Draft, model: Model, picture: tuple[int, int] | None) -> tuple[
     given = draft.width is not None or draft.height is not None
     for field in ("resolution", "aspect"):
         if given and getattr(draft, field) is not None:
-            raise refused(draft, field, "give a resolution, or width and height, not both")
+            raise draft.refused(field, "give a resolution, or width and height, not both")
     defaults = model.defaults
     own = defaults.width / defaults.height
     if given or (draft.resolution is None and draft.aspect is None and picture_role(draft.inputs) is None):
         return None, own
     if draft.aspect is not None and not 0.05 <= draft.aspect <= 20:
-        raise refused(draft, "aspect", f"{draft.aspect:g} is not between 0.05 and 20")
+        raise draft.refused("aspect", f"{draft.aspect:g} is not between 0.05 and 20")
     area = defaults.width * defaults.height
     if draft.resolution is not None:
         words = model.resolutions
         if draft.resolution.lower() not in words:
-            raise refused(draft, "resolution", f"{draft.resolution!r} is none of {', '.join(words)}")
+            raise draft.refused("resolution", f"{draft.resolution!r} is none of {', '.join(words)}")
         area = words[draft.resolution.lower()]
     if draft.aspect is not None:
         return area, catalog.named_aspect(model, area, draft.aspect)

@@ -13,19 +13,13 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
-from farm import outfit, shape
+from farm import draft_limits, outfit, shape
 from farm.config import Settings
 from farm.fits import needs_of
 from farm.guard.dial import Deadline
 from farm.intake.intake import Content, Intake
 from farm.jobs.draft import Draft, Source
-from farm.jobs.errors import (
-    AddressUnreachable,
-    Conflict,
-    InvalidRequest,
-    ModelUnavailable,
-    RequestError,
-)
+from farm.jobs.errors import AddressUnreachable, Conflict, InvalidRequest, ModelUnavailable, RequestError
 from farm.jobs.ids import new_job_id
 from farm.jobs.job import Admitted, NewJob
 from farm.jobs.spec import InputRef, JobSpec
@@ -34,18 +28,11 @@ from farm.ledger.outcomes import Permit
 from farm.loras import Loras, Wardrobe
 from farm.pools import Pools
 from farm.store import Store
-from models.catalog import MAX_PROMPT_CHARS, MAX_SEED, MODELS, Model, Settled
+from models.catalog import MODELS, Model, Settled
 
 _A = TypeVar("_A")
 _B = TypeVar("_B")
 
-MAX_ATTEMPTS = 10
-MAX_NAME_CHARS = 200
-MAX_BATCH_CHARS = 100
-MAX_KEY_CHARS = 255
-MAX_METADATA = 16
-MAX_METADATA_KEY_CHARS = 64
-MAX_METADATA_CHARS = 512
 #: a seed that nobody chose is short enough to say aloud and to survive any client's JSON numbers
 _SEEDS = 2**32
 #: host names of one request that are resolved before it is accepted; intake resolves the rest
@@ -138,14 +125,13 @@ class Submissions:
         for draft, mark in zip(drafts, marks, strict=True):
             if draft.idempotency_key is None or mark is None:
                 return None
-            _check_text(draft, "idempotency_key", MAX_KEY_CHARS)
+            draft_limits.check_key(draft)
             known = self._ledger.known_key(tenant, draft.idempotency_key)
             if known is None:
                 return None
             job_id, body_sha256 = known
             if body_sha256 != mark:
-                name = draft.field_names.get("idempotency_key", "idempotency_key")
-                raise Conflict("this idempotency key came with another request before", name)
+                raise Conflict("this idempotency key came with another request before", draft.called("idempotency_key"))
             found.append(Admitted(job_id, created=False))
         return found
 
@@ -154,17 +140,7 @@ class Submissions:
 
     def _plan(self, tenant: str, draft: Draft, wardrobe: Wardrobe) -> _Plan:
         """All that can be checked without reading an input."""
-        self._check_words(draft)
-        shape.check_numbers(draft)
-        _check_range(draft, "seed", 0, MAX_SEED)
-        _check_range(draft, "priority", 0, 9)
-        _check_range(draft, "max_attempts", 1, MAX_ATTEMPTS)
-        if draft.deadline_ms is not None and draft.deadline_ms <= self._clock_ms():
-            raise shape.refused(draft, "deadline_ms", "is in the past")
-        for role, source in draft.inputs.items():
-            given = (source.url, source.data, source.upload, source.base64)
-            if sum(value is not None for value in given) != 1:
-                raise shape.refused(draft, role, "give exactly one of an address, the data, or an upload")
+        draft_limits.check(draft, self._clock_ms())
         model = self.model_for(draft)
         task = shape.task_of(draft, model)
         worn = outfit.outfit(draft, model, tenant, self._settings.loras.max_worn, wardrobe)
@@ -172,31 +148,12 @@ class Submissions:
         options = shape.options_of(draft, settled.settled)
         return _Plan(draft, model, task, self._pool(draft, settled.settled, options), settled, options, worn)
 
-    def _check_words(self, draft: Draft) -> None:
-        if draft.prompt is None or not isinstance(draft.prompt, str) or not draft.prompt.strip():
-            raise shape.refused(draft, "prompt", "a prompt is required and must not be empty")
-        _check_text(draft, "prompt", MAX_PROMPT_CHARS)
-        _check_text(draft, "negative_prompt", MAX_PROMPT_CHARS)
-        _check_text(draft, "idempotency_key", MAX_KEY_CHARS)
-        _check_text(draft, "name", MAX_NAME_CHARS)
-        _check_text(draft, "batch", MAX_BATCH_CHARS)
-        for name in ("model", "task", "resolution"):
-            _check_text(draft, name, MAX_NAME_CHARS)
-        if len(draft.metadata) > MAX_METADATA:
-            raise shape.refused(draft, "metadata", f"may have {MAX_METADATA} entries")
-        for key, value in draft.metadata.items():
-            if not isinstance(key, str) or not isinstance(value, str):
-                raise shape.refused(draft, "metadata", "keys and values must be strings")
-            _check_text(draft, "metadata", MAX_METADATA_KEY_CHARS, key)
-            _check_text(draft, "metadata", MAX_METADATA_CHARS, value)
-
     def model_for(self, draft: Draft) -> Model:
         """The model named, or the default one for what was given. Raises as submit does."""
         if draft.model is not None:
             if draft.model not in MODELS:
                 offered = ", ".join(self.pools.offered() or sorted(MODELS))
-                name = draft.field_names.get("model", "model")
-                raise ModelUnavailable(f"unknown model {draft.model!r}; choose one of {offered}", name)
+                raise ModelUnavailable(f"unknown model {draft.model!r}; choose one of {offered}", draft.called("model"))
             return MODELS[draft.model]
         task = draft.task or ("i2v" if "image" in draft.inputs else "t2v")
         chosen = getattr(self._settings.default_models, task, None)
@@ -206,16 +163,16 @@ class Submissions:
                 raise ModelUnavailable(f"the default model {name!r} is not in the catalog", "model")
             if task in model.tasks and set(model.tasks[task]) <= set(draft.inputs) <= set(model.roles(task)):
                 return model
-        raise shape.refused(draft, "model", f"no model here does {task} with {', '.join(draft.inputs) or 'no inputs'}")
+        raise draft.refused("model", f"no model here does {task} with {', '.join(draft.inputs) or 'no inputs'}")
 
     def _pool(self, draft: Draft, settled: Settled, options: Mapping[str, Any]) -> str:
         try:
             return self.pools.pool_for(settled.model.id, settled, options)
         except ModelUnavailable as error:
-            error.field = draft.field_names.get("model", "model")
+            error.field = draft.called("model")
             raise
         except InvalidRequest as error:
-            raise shape.refused(draft, shape.size_field(draft), error.detail) from None
+            raise draft.refused(shape.size_field(draft), error.detail) from None
 
     def _vet_addresses(self, drafts: Sequence[Draft]) -> None:
         """Refuse at once what the guard would refuse later. A name server that is away is no reason to."""
@@ -234,7 +191,7 @@ class Submissions:
                 except RequestError as error:
                     if isinstance(error, AddressUnreachable) and error.passing:
                         continue
-                    error.field = draft.field_names.get(name, name)
+                    error.field = draft.called(name)
                     raise
 
         _each(drafts, vet)
@@ -247,7 +204,7 @@ class Submissions:
         fetch = wait_inputs and len(urls) <= self._settings.intake.sync_fetches
 
         def look(plan: _Plan, role: str, source: Source) -> Content | None:
-            name = plan.draft.field_names.get(role, role)
+            name = plan.draft.called(role)
             if source.url is None:
                 return self.intake.look(tenant, role, source, field=name)
             if not fetch or deadline.left_s <= 0:
@@ -351,24 +308,3 @@ def _mark(draft: Draft) -> str:
     asked = {name: value for name, value in asdict(draft).items() if name not in ("field_names", "idempotency_key")}
     text = json.dumps(asked, sort_keys=True, default=lambda other: hashlib.sha256(other).hexdigest())
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _check_text(draft: Draft, field: str, most: int, value: Any = None) -> None:
-    """Strings are strings of real characters, and not endless."""
-    text = getattr(draft, field) if value is None else value
-    if text is None:
-        return
-    if not isinstance(text, str):
-        raise shape.refused(draft, field, "must be a string")
-    if len(text) > most:
-        raise shape.refused(draft, field, f"has {len(text)} characters; {most} are allowed")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise shape.refused(draft, field, "contains half a character (a lone surrogate)") from None
-
-
-def _check_range(draft: Draft, field: str, low: int, high: int) -> None:
-    value = getattr(draft, field)
-    if value is not None and not low <= value <= high:
-        raise shape.refused(draft, field, f"{value} is not between {low} and {high}")

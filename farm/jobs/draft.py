@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from farm.jobs.errors import InvalidRequest
+
 
 @dataclass(frozen=True)
 class Source:
@@ -60,3 +62,11 @@ class Draft:
     dialect: str = "farm"
     dialect_data: Mapping[str, Any] = field(default_factory=dict)
     field_names: Mapping[str, str] = field(default_factory=dict)
+
+    def called(self, field: str) -> str:
+        """The asker's name for one of our fields."""
+        return self.field_names.get(field, field)
+
+    def refused(self, field: str, detail: str) -> InvalidRequest:
+        """An error about `field`, under the name that the asker used."""
+        return InvalidRequest(detail, self.called(field))

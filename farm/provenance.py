@@ -1,20 +1,16 @@
 """Which results are signed, by whose certificate: settings and a tenant's record in, models.signing does it."""
 
 import logging
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from farm.config import ProvenanceSettings
-from farm.jobs.errors import FaultCode, JobFault, Unavailable
+from farm.jobs.errors import FaultCode, JobFault
 from farm.tenants import Tenants
 from models import signing
 from models.request import RenderFault, RenderResult
 from models.signing import Credentials, Policy
 
 log = logging.getLogger(__name__)
-
-_PAUSE_S, _PAUSE_MAX_S = 0.1, 2.0
 
 
 class Policies:
@@ -30,21 +26,13 @@ class Policies:
             return tenant.provenance
         return self._settings.tenants.get(tenant_id, self._settings.policy)
 
-    def wait_for(self, tenant_id: str, check: Callable[[], None]) -> Policy:
-        """`of`, asked until it answers; `check` is called in between and may raise.
+    def before_render(self, tenant_id: str) -> Policy:
+        """`of`, asked before a render. Raises Unavailable as it does.
 
         JobFault provenance_required when results must be signed and there is nothing to sign them with: better before
         a render than after it.
         """
-        pause_s = _PAUSE_S
-        while True:
-            try:
-                policy = self.of(tenant_id)
-                break
-            except Unavailable:
-                check()
-                time.sleep(pause_s)  # Redis says nothing when it is back
-                pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+        policy = self.of(tenant_id)
         if policy is Policy.REQUIRED and _credentials(self._settings) is None:
             log.error("results of tenant %s must be signed, but no certificate is configured", tenant_id)
             raise JobFault(

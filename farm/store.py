@@ -4,6 +4,7 @@ Two clients: one for the address that the farm dials, one that only signs, for t
 signature covers the host). Foreign errors end here: a caller sees Unavailable, NotFound or TooLarge.
 """
 
+import hashlib
 import io
 import itertools
 import logging
@@ -61,6 +62,12 @@ def upload_key(tenant: str, upload_id: str) -> str:
 def lora_key(tenant: str, lora_id: str) -> str:
     """A tenant's LoRA, once it was judged."""
     return f"loras/{tenant}/{lora_id}"
+
+
+def sha256_of(path: Path) -> str:
+    """What an object is told by once it lies on a disk: the hash of its bytes, in lower-case hexadecimal digits."""
+    with path.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

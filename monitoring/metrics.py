@@ -16,7 +16,9 @@ ENGINE_UP = Gauge("wanfarm_engine_up", "1 while the engine can take a job")
 STRIKES = Counter("wanfarm_device_strikes_total", "Jobs that failed on the device, by fault", ["code"])
 QUARANTINED = Gauge("wanfarm_device_quarantined", "1 while the device is out of service")
 PREPARE_SECONDS = Histogram(
-    "wanfarm_prepare_seconds", "Claim to inputs on the worker's disk", buckets=(0.01, 0.05, 0.2, 0.5, 1, 2, 5, 15, 60)
+    "wanfarm_prepare_seconds",
+    "Claim to inputs and LoRAs on the worker's disk",
+    buckets=(0.01, 0.05, 0.2, 0.5, 1, 2, 5, 15, 60),
 )
 CLAIM_TO_RENDER_SECONDS = Histogram(
     "wanfarm_claim_to_render_seconds", "Claim to the engine at work", buckets=(0.01, 0.05, 0.2, 0.5, 1, 2, 5, 15, 60)

@@ -5,31 +5,29 @@ Three clocks watch it: the lease (farm.leases), progress (stuck) and wall time (
 farm.agent.clocks, looked at while the engine works.
 """
 
-import hashlib
 import logging
-import mimetypes
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from farm import provenance
 from farm.agent import patience
 from farm.agent.bench import Bench
 from farm.agent.clocks import Clocks, Disobeyed
 from farm.agent.engine_room import Loan, NoEngine
+from farm.agent.inbox import Inbox
 from farm.engine.process import Engine, EngineDied
-from farm.jobs.errors import FarmError, FaultCode, JobFault, NotFound, Unavailable
+from farm.jobs.errors import FarmError, FaultCode, JobFault, Unavailable
 from farm.jobs.job import Artifacts, Claim
 from farm.jobs.states import Phase
 from farm.ledger import CommitOutcome, Permit, Verdict
 from farm.outfit import bare_lane
 from farm.pools import work_of
-from farm.store import result_key
-from models.request import Cancelled, Lora, Progress, RenderFault, RenderRequest, RenderResult, Stage
+from farm.store import result_key, sha256_of
+from models.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult, Stage
 from monitoring.metrics import (
     ATTEMPTS,
     CLAIM_TO_RENDER_SECONDS,
@@ -156,55 +154,11 @@ class Attempt(threading.Thread):
     # --- prepare
 
     def _prepare(self) -> RenderRequest:
-        """The inputs on this disk, and the request that names them."""
-        spec = self.job.spec
         # asked before the render: a result must be uploaded also while Redis is away
-        self._policy = self._bench.policies.wait_for(self.job.tenant, self._check)
-        inbox, out = self._folder / "in", self._folder / "out"
-        inbox.mkdir(parents=True)
-        out.mkdir()
-        inputs: dict[str, str] = {}
-        for role, ref in spec.inputs.items():
-            self._check()
-            if ref.key is None:
-                raise JobFault(FaultCode.INPUT_UNREACHABLE, f"the {role} was never stored")
-            path = inbox / (role + (mimetypes.guess_extension(ref.content_type or "") or ""))
-            self._fetch(role, ref.key, path)
-            if ref.sha256 is not None and _sha256(path) != ref.sha256:
-                raise JobFault(FaultCode.STORAGE_FAILED, f"the stored {role} is not what was taken in")
-            inputs[role] = str(path)
+        self._policy = patience.answered(lambda: self._bench.policies.before_render(self.job.tenant), self._check)
+        request = Inbox(self._bench, self.claim, self._folder, self._check).fill()
         PREPARE_SECONDS.observe(time.monotonic() - self.claimed)
-        return RenderRequest(
-            model=spec.model,
-            task=spec.task,
-            prompt=spec.prompt,
-            negative_prompt=spec.negative_prompt,
-            width=spec.width,
-            height=spec.height,
-            frames=spec.frames,
-            fps=spec.fps,
-            steps=spec.steps,
-            guidance=spec.guidance,
-            guidance_2=spec.guidance_2,
-            shift=spec.shift,
-            seed=spec.seed,
-            out_dir=str(out),
-            inputs=inputs,
-            input_sha256={role: ref.sha256 for role, ref in spec.inputs.items() if ref.sha256},
-            loras=tuple(self._lora(worn, inbox) for worn in spec.loras),
-            options=spec.options,
-            provenance={"worker": self._bench.worker, "job": self.job.id, "attempt": self.claim.attempt},
-        )
-
-    def _lora(self, worn: Mapping[str, Any], inbox: Path) -> Lora:
-        self._check()
-        return self._stored(lambda: self._bench.loras.bring(worn, inbox))
-
-    def _fetch(self, role: str, key: str, path: Path) -> None:
-        try:
-            self._stored(lambda: self._bench.store.get_file(key, path))
-        except NotFound as error:
-            raise JobFault(FaultCode.INPUT_UNREACHABLE, f"the stored {role} is gone") from error
+        return request
 
     # --- render
 
@@ -315,7 +269,7 @@ class Attempt(threading.Thread):
             poster=keys["poster.jpg"],
             recipe=keys["recipe.json"],
             size=Path(result.video).stat().st_size,
-            sha256=_sha256(Path(result.video)),
+            sha256=sha256_of(Path(result.video)),
             width=result.width,
             height=result.height,
             frames=result.frames,
@@ -348,7 +302,11 @@ class Attempt(threading.Thread):
         self._check()
         key = result_key(self.job.tenant, self.job.id, self.claim.attempt, name)
         self._uploaded.append(key)
-        self._stored(lambda: self._bench.store.put_file(key, path, _FILES[name]))
+        patience.stored(
+            lambda: self._bench.store.put_file(key, path, _FILES[name]),
+            self._check,
+            self._bench.settings.lease.stuck_s,
+        )
         return key
 
     # --- endings
@@ -377,15 +335,9 @@ class Attempt(threading.Thread):
         self.ended.set()
         self._on_end()
 
-    # --- patience
-
     def _report(self, phase: Phase, step: int = 0, steps: int = 0) -> None:
         self.phase = phase
         self._lease.report(phase, self._fraction, step, steps)
-
-    def _stored(self, call: Callable[[], patience.Answer]) -> patience.Answer:
-        """Ask the object store, while the lease holds; no longer than an attempt may be stuck."""
-        return patience.stored(call, self._check, self._bench.settings.lease.stuck_s)
 
 
 def _files(result: RenderResult) -> dict[str, Path]:
@@ -398,8 +350,3 @@ def _code(word: str) -> FaultCode:
         return FaultCode(word)
     except ValueError:
         return FaultCode.ENGINE_ERROR
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()

@@ -5,7 +5,6 @@ Agents need no lock: a file appears whole under its hash or not at all, and an a
 which outlives its removal from the cache.
 """
 
-import hashlib
 import logging
 import os
 import shutil
@@ -18,7 +17,7 @@ from typing import Any
 
 from farm.jobs.errors import FaultCode, JobFault, NotFound
 from farm.outfit import to_wear
-from farm.store import Store
+from farm.store import Store, sha256_of
 from models.request import Lora
 
 log = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ class LoraCache:
             except FileNotFoundError:
                 # another agent made room in between
                 continue
-            if _sha256(path) == sha256:
+            if sha256_of(path) == sha256:
                 with suppress(FileNotFoundError):
                     os.utime(kept)
                 return
@@ -74,7 +73,7 @@ class LoraCache:
         partial = Path(name)
         try:
             self._store.get_file(key, partial)
-            if _sha256(partial) != sha256:
+            if sha256_of(partial) != sha256:
                 raise _Spoilt
             os.replace(partial, kept)
         finally:
@@ -110,8 +109,3 @@ def _give(kept: Path, path: Path) -> None:
     except OSError:
         # another file system, or one without links
         shutil.copyfile(kept, path)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()

@@ -28,13 +28,14 @@ def stored(call: Callable[[], Answer], check: Callable[[], None], limit_s: float
             pause_s = min(2 * pause_s, _PAUSE_MAX_S)
 
 
-def answered(call: Callable[[], Answer]) -> Answer:
-    """Ask the ledger until it answers: the calls that end an attempt may be repeated. An agent that has to go does not
-    wait for this thread; then the lease runs out, and the reaper decides."""
+def answered(call: Callable[[], Answer], check: Callable[[], None] = lambda: None) -> Answer:
+    """Ask Redis until it answers: calls that may be repeated. `check` is called in between and may raise. An agent that
+    has to go does not wait for the thread of an attempt that ends; then the lease runs out, and the reaper decides."""
     pause_s = _PAUSE_S
     while True:
         try:
             return call()
         except Unavailable:
+            check()
             time.sleep(pause_s)  # Redis says nothing when it is back
             pause_s = min(2 * pause_s, _PAUSE_MAX_S)

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from redis import Redis
 
 from farm import provenance
+from farm.agent import patience
 from farm.config import ProvenanceSettings, RedisSettings, Settings
 from farm.jobs.errors import FaultCode, JobFault, Unavailable
 from farm.ledger.connection import connect
@@ -75,7 +76,7 @@ def test_a_silent_redis_never_means_off(redis_port: int, redis_settings: RedisSe
             if asked == 2:
                 proxy.heal()
 
-        assert policies.wait_for("ada", check) is Policy.ON
+        assert patience.answered(lambda: policies.before_render("ada"), check) is Policy.ON
         assert asked == 2
         proxy.swallow()
 
@@ -83,13 +84,13 @@ def test_a_silent_redis_never_means_off(redis_port: int, redis_settings: RedisSe
             raise InterruptedError
 
         with pytest.raises(InterruptedError):
-            policies.wait_for("ada", lost)
+            patience.answered(lambda: policies.before_render("ada"), lost)
 
 
 def test_nothing_is_rendered_that_must_be_signed_and_cannot_be(tenants: Tenants) -> None:
     tenants.create("ada", provenance="required")
     with pytest.raises(JobFault) as fault:
-        Policies(ProvenanceSettings(), tenants).wait_for("ada", lambda: None)
+        Policies(ProvenanceSettings(), tenants).before_render("ada")
     assert fault.value.code == FaultCode.PROVENANCE_REQUIRED
 
 

@@ -1,0 +1,77 @@
+"""What an attempt brings to this machine's disk before it renders: its inputs and LoRAs, each as it was taken in, and
+the request that names them."""
+
+import mimetypes
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from farm.agent import patience
+from farm.agent.bench import Bench
+from farm.jobs.errors import FaultCode, JobFault, NotFound
+from farm.jobs.job import Claim
+from farm.jobs.spec import InputRef
+from farm.store import sha256_of
+from models.request import Lora, RenderRequest
+
+
+class Inbox:
+    """One attempt's. `folder` is its own; `check` is called between the files, and while the store is away, and may
+    raise to give up."""
+
+    def __init__(self, bench: Bench, claim: Claim, folder: Path, check: Callable[[], None]) -> None:
+        self._bench, self._claim, self._check = bench, claim, check
+        self._in, self._out = folder / "in", folder / "out"
+
+    def fill(self) -> RenderRequest:
+        """Fetch all that the job renders from. The request's paths are in the attempt's folder.
+
+        JobFault input_unreachable for what is gone, storage_failed for what is not what was taken in, or when the store
+        is away for longer than an attempt may be stuck.
+        """
+        self._in.mkdir(parents=True)
+        self._out.mkdir()
+        spec = self._claim.job.spec
+        inputs = {role: str(self._input(role, ref)) for role, ref in spec.inputs.items()}
+        loras = tuple(self._lora(worn) for worn in spec.loras)
+        return RenderRequest(
+            model=spec.model,
+            task=spec.task,
+            prompt=spec.prompt,
+            negative_prompt=spec.negative_prompt,
+            width=spec.width,
+            height=spec.height,
+            frames=spec.frames,
+            fps=spec.fps,
+            steps=spec.steps,
+            guidance=spec.guidance,
+            guidance_2=spec.guidance_2,
+            shift=spec.shift,
+            seed=spec.seed,
+            out_dir=str(self._out),
+            inputs=inputs,
+            input_sha256={role: ref.sha256 for role, ref in spec.inputs.items() if ref.sha256},
+            loras=loras,
+            options=spec.options,
+            provenance={"worker": self._bench.worker, "job": self._claim.job.id, "attempt": self._claim.attempt},
+        )
+
+    def _input(self, role: str, ref: InputRef) -> Path:
+        key = ref.key
+        if key is None:
+            raise JobFault(FaultCode.INPUT_UNREACHABLE, f"the {role} was never stored")
+        path = self._in / (role + (mimetypes.guess_extension(ref.content_type or "") or ""))
+        try:
+            self._fetched(lambda: self._bench.store.get_file(key, path))
+        except NotFound as error:
+            raise JobFault(FaultCode.INPUT_UNREACHABLE, f"the stored {role} is gone") from error
+        if ref.sha256 is not None and sha256_of(path) != ref.sha256:
+            raise JobFault(FaultCode.STORAGE_FAILED, f"the stored {role} is not what was taken in")
+        return path
+
+    def _lora(self, worn: Mapping[str, Any]) -> Lora:
+        return self._fetched(lambda: self._bench.loras.bring(worn, self._in))
+
+    def _fetched(self, call: Callable[[], patience.Answer]) -> patience.Answer:
+        self._check()
+        return patience.stored(call, self._check, self._bench.settings.lease.stuck_s)

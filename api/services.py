@@ -9,7 +9,7 @@ from redis import Redis
 from api.streams import Streams
 from farm.config import Settings
 from farm.ledger import INTAKE_POOL, Ledger, connect
-from farm.loras import Loras
+from farm.loras.loras import Loras
 from farm.permits import Permits
 from farm.prices import PriceBook
 from farm.store import Store

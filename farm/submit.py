@@ -25,7 +25,8 @@ from farm.jobs.job import Admitted, NewJob
 from farm.jobs.spec import InputRef, JobSpec
 from farm.ledger.ledger import Ledger
 from farm.ledger.outcomes import Permit
-from farm.loras import Loras, Wardrobe
+from farm.loras.lora import Wardrobe
+from farm.loras.loras import Loras
 from farm.pools import Pools
 from farm.store import Store
 from models.catalog import MODELS, Model, Settled

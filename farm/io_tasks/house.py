@@ -10,7 +10,8 @@ from farm.intake.leftovers import Leftovers
 from farm.jobs.states import TERMINAL, State
 from farm.ledger import Ledger
 from farm.ledger.connection import connect
-from farm.loras import Loras
+from farm.loras.leftovers import Leftovers as LoraLeftovers
+from farm.loras.records import Records
 from farm.permits import Permits
 from farm.store import Found, Store, result_prefix
 from monitoring.metrics import AUDIT_DRIFT, FORGOTTEN, ORPHANS, REAPED
@@ -33,7 +34,7 @@ class House:
         self._audit_cursor: str | None = None
         self._swept_to: str | None = None
         self._leftovers = Leftovers(store, settings.scheduling.retention_s)
-        self._loras = Loras(connect(settings.redis), store, settings)
+        self._loras = LoraLeftovers(Records(connect(settings.redis), settings.redis), store, ledger)
 
     def reap(self) -> None:
         """Expired leases, due retries, missing permits."""
@@ -79,7 +80,7 @@ class House:
         gone = 0
         with self._turn:
             self._leftovers.sweep()
-            self._loras.sweep(self._ledger)
+            self._loras.sweep()
             for _ in range(SWEEP_CALLS):
                 found = self._store.list("results/", after=self._swept_to, limit=SWEEP_LIMIT)
                 orphans = self._orphans(found)

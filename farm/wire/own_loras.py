@@ -1,17 +1,14 @@
 """The farm's own JSON about LoRAs: adding one, and what its owner sees of it. How a job asks for one: own.py. Pure."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from farm.loras.lora import Lora
 from farm.wire.own import Strict
 from farm.wire.own_views import View, moment
 from models.catalog import MODELS
-
-if TYPE_CHECKING:
-    # what finds and keeps them needs Redis and S3; a client has neither
-    from farm.loras import Lora
 
 
 class AddLora(Strict):
@@ -54,7 +51,7 @@ class LoraList(View):
     data: list[LoraView]
 
 
-def view_lora(lora: "Lora") -> LoraView:
+def view_lora(lora: Lora) -> LoraView:
     return LoraView(
         id=lora.id,
         name=lora.name,

@@ -13,7 +13,8 @@ from farm.jobs.draft import Draft
 from farm.jobs.errors import JobFault
 from farm.jobs.job import Job
 from farm.jobs.states import State
-from farm.loras import Lora, Loras
+from farm.loras.lora import Lora
+from farm.loras.loras import Loras
 from farm.store import Store, lora_key, upload_key
 from farm.submit import Submissions
 from models.catalog import MODELS

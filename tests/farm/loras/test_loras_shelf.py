@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from redis import Redis
 
-from farm import loras as shelf
 from farm.config import LoraSettings, Settings
 from farm.io_tasks.house import House
 from farm.jobs.draft import Draft
 from farm.jobs.errors import Conflict, Forbidden, InvalidRequest, NotFound, RequestError, TooLarge, TooMany
 from farm.jobs.states import State
 from farm.ledger import Ledger
-from farm.loras import GRACE_S, ORPHAN_S, Loras
+from farm.loras.leftovers import GRACE_S, ORPHAN_S, Leftovers
+from farm.loras.lora import Lora
+from farm.loras.loras import Loras
+from farm.loras.records import Records
 from farm.permits import Permits
 from farm.store import Store, lora_key, upload_key
 from farm.submit import Submissions
@@ -59,11 +61,16 @@ def ledger(redis: Redis, settings: Settings) -> Ledger:
 
 
 @pytest.fixture
+def leftovers(redis: Redis, store: Store, settings: Settings, ledger: Ledger, clock: Clock) -> Leftovers:
+    return Leftovers(Records(redis, settings.redis), store, ledger, clock_s=lambda: clock.now_s)
+
+
+@pytest.fixture
 def submissions(settings: Settings, ledger: Ledger, store: Store, loras: Loras) -> Submissions:
     return Submissions(settings, ledger, store, Woken(), loras=loras)
 
 
-Put = Callable[..., shelf.Lora]
+Put = Callable[..., Lora]
 
 
 @pytest.fixture
@@ -71,7 +78,7 @@ def put(loras: Loras, store: Store) -> Put:
     """put("name", data, tenant="ada"): uploaded and added."""
     uploads = iter(range(1000))
 
-    def add(name: str, data: bytes, tenant: str = "ada", **more: Any) -> shelf.Lora:
+    def add(name: str, data: bytes, tenant: str = "ada", **more: Any) -> Lora:
         upload = f"up-{next(uploads)}"
         store.put_bytes(upload_key(tenant, upload), data, "application/octet-stream")
         return loras.add(tenant, name, upload, **more)[0]
@@ -273,7 +280,7 @@ def test_one_expert_is_one_lane_however_it_is_said(put: Put, submissions: Submis
 
 
 def test_a_deleted_lora_outlives_the_jobs_that_wear_it(
-    put: Put, loras: Loras, store: Store, submissions: Submissions, ledger: Ledger, clock: Clock
+    put: Put, loras: Loras, leftovers: Leftovers, store: Store, submissions: Submissions, ledger: Ledger, clock: Clock
 ) -> None:
     fox = put("fox", lora_bytes(seed=1))
     job = submissions.submit("ada", [wearing({"lora": "fox"})], wait_inputs=True)[0].id
@@ -286,17 +293,17 @@ def test_a_deleted_lora_outlives_the_jobs_that_wear_it(
     # its name is free at once
     put("fox", lora_bytes(seed=2))
     clock.now_s += GRACE_S + 1
-    assert loras.sweep(ledger) == 0
+    assert leftovers.sweep() == 0
     assert store.stat(lora_key("ada", fox.id))
     ledger.cancel("ada", job)
-    assert loras.sweep(ledger) == 1
+    assert leftovers.sweep() == 1
     assert store.stat(lora_key("ada", fox.id)) is None
     assert [one.name for one in loras.all("ada")] == ["fox"]
-    assert loras.sweep(ledger) == 0
+    assert leftovers.sweep() == 0
 
 
 def test_a_lora_deleted_while_a_job_is_being_submitted(
-    put: Put, loras: Loras, store: Store, submissions: Submissions, ledger: Ledger, clock: Clock
+    put: Put, loras: Loras, leftovers: Leftovers, store: Store, submissions: Submissions, ledger: Ledger, clock: Clock
 ) -> None:
     """The job found it, then it was deleted and swept, then the job was admitted: it still has what it wears."""
     fox = put("fox", lora_bytes(seed=1))
@@ -304,13 +311,13 @@ def test_a_lora_deleted_while_a_job_is_being_submitted(
 
     def late(jobs: Any) -> Any:
         loras.delete("ada", "fox")
-        assert loras.sweep(ledger) == 0
+        assert leftovers.sweep() == 0
         return admit(jobs)
 
     ledger.admit = late  # type: ignore[method-assign]
     job = submissions.submit("ada", [wearing({"lora": "fox"})], wait_inputs=True)[0].id
     clock.now_s += GRACE_S + 1
-    assert loras.sweep(ledger) == 0
+    assert leftovers.sweep() == 0
     found = ledger.find(job)
     assert found is not None
     assert found.state is State.QUEUED
@@ -329,15 +336,15 @@ def test_the_house_is_kept_in_order_of_them_too(
 
 
 def test_bytes_without_a_record_go_after_a_day(
-    put: Put, loras: Loras, store: Store, ledger: Ledger, clock: Clock
+    put: Put, loras: Loras, leftovers: Leftovers, store: Store, ledger: Ledger, clock: Clock
 ) -> None:
     fox = put("fox", lora_bytes(seed=1))
     store.put_bytes(lora_key("ada", "broken-off"), b"x", "application/octet-stream")
     modified_s = store.list("loras/")[0].modified_s
     clock.now_s = modified_s + ORPHAN_S - 10
-    assert loras.sweep(ledger) == 0
+    assert leftovers.sweep() == 0
     clock.now_s = modified_s + ORPHAN_S + 10
-    assert loras.sweep(ledger) == 1
+    assert leftovers.sweep() == 1
     assert kept(store) == [lora_key("ada", fox.id)]
 
 

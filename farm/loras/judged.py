@@ -1,0 +1,61 @@
+"""A LoRA file judged as it passes from one place to another: what was judged is what arrives. Knows no tenant."""
+
+import hashlib
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from farm.jobs.errors import Unavailable
+from models.lora_file import Anatomy, LoraError, LoraReader
+
+_BLOCK = 1024 * 1024
+
+
+@dataclass
+class Judged(io.RawIOBase):
+    """A file on its way from block to block. Its last bytes come only when all of it is good.
+
+    blocks     its bytes, in order; size: how many they must be
+    expected   the sha256 that its sender told, if any
+    anatomy, sha256   what was found, once it was read to its end
+
+    read raises LoraError for what is no LoRA for Wan, or not what was sent; Unavailable when the blocks end early or
+    late.
+    """
+
+    blocks: Iterator[bytes]
+    size: int
+    expected: str | None
+    anatomy: Anatomy | None = None
+    sha256: str = ""
+    _left: bytes = b""
+    _passed: int = 0
+    _digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+
+    def __post_init__(self) -> None:
+        self._reader = LoraReader(self.size)
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        if not self._left:
+            self._left = self._next()
+        taken, self._left = self._left[: size if size >= 0 else None], self._left[size if size >= 0 else _BLOCK :]
+        return taken
+
+    def _next(self) -> bytes:
+        if self._passed == self.size:
+            return b""
+        block = next(self.blocks, b"")
+        self._passed += len(block)
+        if not block or self._passed > self.size:
+            raise Unavailable("the upload changed while it was read; try again")
+        self._digest.update(block)
+        self._reader.feed(block)
+        if self._passed == self.size:
+            self.anatomy = self._reader.done()
+            self.sha256 = self._digest.hexdigest()
+            if self.expected is not None and self.sha256 != self.expected:
+                raise LoraError(f"its sha256 is {self.sha256}: what arrived is not what was sent; upload it again")
+        return block

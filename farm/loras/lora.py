@@ -1,0 +1,38 @@
+"""A LoRA as its tenant owns it. Pure."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+#: finds one of a tenant's LoRAs by name or id
+Wardrobe = Callable[[str], "Lora | None"]
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A LoRA that was judged and may be worn.
+
+    upload      the upload that it came from: taking that over once more answers with this LoRA
+    rank, modules, ignored, fits    models.lora_file.Anatomy; modules is their number
+    deleted_ms  its owner wants it gone: nobody finds it any more, open jobs keep it
+    """
+
+    id: str
+    name: str
+    sha256: str
+    size: int
+    upload: str
+    rank: int
+    modules: int
+    ignored: int
+    fits: tuple[str, ...]
+    created_ms: int
+    deleted_ms: int | None = None
+
+    @property
+    def there(self) -> bool:
+        """Whether its owner still has it."""
+        return self.deleted_ms is None
+
+
+def find(listed: Sequence[Lora], name_or_id: str) -> Lora | None:
+    return next((one for one in listed if name_or_id in (one.name, one.id)), None)

@@ -56,9 +56,14 @@ def take_off(pipe: Any) -> None:
 
 
 def _tensors(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    return load_file(path)
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        # judged good by our own reader, which may be wrong: still the file's fault, not the device's
+        raise LoraError("the file cannot be read") from error
 
 
 def _plain(tensors: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,10 @@ _SCALARS = {**WIDTHS, "I64": 8, "I32": 4}
 _INFINITE = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}
 _LENGTH = 8
 _MOST_SIDES = 8
+#: a LoRA with every layer of a 14B model has a fifth of them; each is looked at in the gateway
+_MOST_TENSORS = 10_000
+#: characters of a tensor's name
+_MOST_NAME = 256
 
 
 class BrokenFile(ValueError):
@@ -135,11 +139,18 @@ def _header_length(start: bytes, size: int) -> int | None:
 def _tensors(header: bytes, data_bytes: int) -> dict[str, Tensor]:
     """What the header names, in the order of the data, which it must cover without gap or overlap."""
     try:
-        raw = json.loads(header, object_pairs_hook=_unique, parse_constant=_no_constant)
+        # decoded here: json would take UTF-16 too, which the engine's reader does not
+        raw = json.loads(header.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise BrokenFile(f"the safetensors header cannot be read: {str(error)[:100]}") from None
+        raise BrokenFile(f"the safetensors header cannot be read: {ascii(str(error)[:100])[1:-1]}") from None
     if not isinstance(raw, dict):
         raise BrokenFile("the safetensors header is no object")
+    if len(raw) > _MOST_TENSORS:
+        raise BrokenFile(f"the header names {len(raw)} tensors; {_MOST_TENSORS} are allowed: this is no LoRA")
+    if odd := next((name for name in raw if len(name) > _MOST_NAME or not name.isascii()), None):
+        raise BrokenFile(f"{odd[:100]!a} is no name of a tensor: up to {_MOST_NAME} ASCII characters")
+    if not _notes(raw.get("__metadata__", {})):
+        raise BrokenFile("the notes (__metadata__) in the safetensors header are not texts under names")
     found = {name: _tensor(name, entry) for name, entry in raw.items() if name != "__metadata__"}
     ordered = sorted(found.items(), key=lambda item: (item[1].begin, item[1].end))
     end = 0
@@ -164,10 +175,22 @@ def _tensor(name: str, entry: Any) -> Tensor:
         count *= side
     known = WIDTHS if count != 1 else _SCALARS
     if dtype not in known:
-        raise BrokenFile(f"{name[:100]} is stored as {dtype[:20]}; save the LoRA in {', '.join(WIDTHS)}")
+        raise BrokenFile(f"{name[:100]} is stored as {dtype[:20]!a}; save the LoRA in {', '.join(WIDTHS)}")
     if offsets[1] - offsets[0] != count * known[dtype] or not count:
         raise BrokenFile(f"the header lies: {name[:100]} does not have as many bytes as its shape needs")
     return Tensor(dtype, tuple(shape), offsets[0], offsets[1])
+
+
+def _notes(value: Any) -> bool:
+    """Whether the engine's reader takes it for notes: texts under names, without half characters."""
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        return False
+    try:
+        for text in (*value, *value.values()):
+            text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _whole(value: Any) -> bool:

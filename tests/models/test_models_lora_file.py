@@ -93,12 +93,28 @@ def test_half_precision_biases_and_what_is_ignored() -> None:
         (file_of({"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}, bytes(8)), "do not begin where"),
         (file_of({n: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} for n in "ab"}, bytes(4)), "do not begin"),
         (file_of({"a": {"dtype": "I8", "shape": [4], "data_offsets": [0, 4]}}, bytes(4)), "save the LoRA in F32"),
+        # what Python's json reads and the engine's reader does not
+        (file_of('{"__metadata__": {}}'.encode("utf-16-le")), "cannot be read"),
+        (file_of({"__metadata__": {"steps": 5}}), "not texts under names"),
+        (file_of({"__metadata__": [[]]}), "not texts under names"),
+        (file_of({"__metadata__": {"note": "\ud800"}}), "not texts under names"),
+        # an answer in JSON cannot hold half a character
+        (file_of({"\ud800.dora_scale": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}}, bytes(4)), "no name"),
+        (file_of({"a": {"dtype": "\ud800", "shape": [], "data_offsets": [0, 4]}}, bytes(4)), r"stored as '\\ud800'"),
     ],
 )
 def test_what_is_no_file_of_tensors(data: bytes, says: str) -> None:
     for block in (1 << 20, 3):
         with pytest.raises(LoraError, match=says):
             judged(data, block if len(data) < 1000 else 1 << 20)
+
+
+def test_headers_that_would_hold_up_the_gateway() -> None:
+    # each beginning that is taken off copies the rest: minutes, while nobody else is answered
+    with pytest.raises(LoraError, match="no name of a tensor"):
+        judged(file_of({"model." * 600_000 + "alpha": {}}))
+    with pytest.raises(LoraError, match="10001 tensors; 10000 are allowed"):
+        judged(file_of({f"blocks.{n}.self_attn.q.alpha": {} for n in range(10_001)}))
 
 
 def test_a_pytorch_file_by_another_name(tmp_path: Path) -> None:
@@ -135,6 +151,7 @@ def test_a_pytorch_file_by_another_name(tmp_path: Path) -> None:
         (pair(alpha=torch.tensor(257.0)), "at most 256"),
         (pair(alpha=torch.tensor(float("inf"))), "not finite"),
         (pair(alpha=torch.ones(4)), "not one number"),
+        (pair(alpha=torch.ones(2)), "not one number"),
         (pair(diff_b=torch.ones(23)), "bias"),
         (pair(diff_b=torch.full((24,), float("nan"))), "not finite"),
     ],

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Protocol
 
 from models.catalog import Model, ShapeError
-from models.clips import counted
+from models.frame_rate import counted
 
 #: what follows a clip frame by frame instead of the clip itself, when it comes ready-made
 _POSES = "pose_video"

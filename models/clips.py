@@ -1,16 +1,13 @@
 """Clips that a render starts from: upright frames at a constant rate, whatever the file's own timing."""
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from models.frame_rate import slack_s, steady
 from models.request import RenderFault
-
-#: faster clips are read at half their rate, or a quarter: no model was shown more
-MAX_FPS = 60
 
 
 @dataclass(frozen=True)
@@ -53,23 +50,9 @@ def read(path: str | Path, fps: Fraction | float | None = None, most: int | None
             yield _upright(frame)
 
 
-def counted(long_s: Fraction, own_rate: Fraction, rate: Fraction) -> int:
-    """How many frames `read` gives at `rate` of a clip whose last frame comes long_s after its first."""
-    slack = min(1 / rate, 1 / own_rate) / 2
-    return max(1, math.ceil((long_s + 1 / own_rate - slack) * rate))
-
-
-def steady(rate: Fraction) -> Fraction:
-    """The rate at which a clip of that rate is read."""
-    while rate > MAX_FPS:
-        rate /= 2
-    return rate
-
-
 def _paced(frames: Iterable[Any], rate: Fraction, own_rate: Fraction) -> Iterator[Any]:
     """One of the source's frames for each tick of `rate`: the nearest in time."""
-    # containers round their times: half an interval decides between neighbours, not a millisecond
-    slack = min(1 / rate, 1 / own_rate) / 2
+    slack = slack_s(own_rate, rate)
     tick, first, last = 0, None, None
     for frame in frames:
         first = _time(frame) if first is None else first

@@ -13,8 +13,8 @@ from api.services import services
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import NotFound
 from farm.jobs.job import Job
+from farm.object_keys import result_prefix, upload_key
 from farm.reporting import report_of
-from farm.store import result_prefix, upload_key
 from farm.wire import task_ids
 from farm.wire.model_ids import tiny_of
 from farm.wire.report import Report

@@ -8,7 +8,7 @@ from farm.jobs.draft import Draft
 from farm.jobs.errors import InvalidRequest
 from farm.jobs.job import Job
 from farm.loras.lora import Wardrobe
-from farm.store import lora_key
+from farm.object_keys import lora_key
 from models import lora_file, request
 from models.catalog import MODELS, Model, lane_of
 from models.lora_file import EXPERTS, LoraError

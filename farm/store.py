@@ -1,4 +1,4 @@
-"""Objects: inputs, LoRAs and results in one bucket, through the minio SDK. The only code that knows object keys.
+"""Objects: inputs, LoRAs and results in one bucket, through the minio SDK. Their keys are farm.object_keys'.
 
 Two clients: one for the address that the farm dials, one that only signs, for the address that clients reach (a
 signature covers the host). Foreign errors end here: a caller sees Unavailable, NotFound or TooLarge.
@@ -38,30 +38,6 @@ READY_S = 2.0
 PART_SIZE = 16 * 1024 * 1024
 _CHUNK = 1024 * 1024
 _MISSING = frozenset({"NoSuchKey", "NoSuchObject", "NoSuchVersion"})
-
-
-def input_key(tenant: str, sha256: str) -> str:
-    return f"inputs/{tenant}/{sha256}"
-
-
-def result_key(tenant: str, job_id: str, attempt: int, name: str) -> str:
-    """`name` is video.mp4, poster.jpg or recipe.json. The attempt's own prefix: a late writer overwrites nothing."""
-    return f"results/{tenant}/{job_id}/{attempt}/{name}"
-
-
-def result_prefix(tenant: str, job_id: str) -> str:
-    """Everything that any attempt at the job wrote."""
-    return f"results/{tenant}/{job_id}/"
-
-
-def upload_key(tenant: str, upload_id: str) -> str:
-    """Where a client's presigned PUT lands, before intake has looked at it."""
-    return f"uploads/{tenant}/{upload_id}"
-
-
-def lora_key(tenant: str, lora_id: str) -> str:
-    """A tenant's LoRA, once it was judged."""
-    return f"loras/{tenant}/{lora_id}"
 
 
 def sha256_of(path: Path) -> str:

@@ -10,7 +10,8 @@ from redis import Redis
 from farm.config import Settings
 from farm.jobs.ids import new_job_id
 from farm.ledger.connection import mapped
-from farm.store import Store, upload_key
+from farm.object_keys import upload_key
+from farm.store import Store
 
 #: an upload can be named for so long
 UPLOAD_TTL_S = 3 * 86400

@@ -24,9 +24,10 @@ from farm.jobs.errors import FarmError, FaultCode, JobFault, Unavailable
 from farm.jobs.job import Artifacts, Claim
 from farm.jobs.states import Phase
 from farm.ledger import CommitOutcome, Permit, Verdict
+from farm.object_keys import result_key
 from farm.outfit import bare_lane
 from farm.pools import work_of
-from farm.store import result_key, sha256_of
+from farm.store import sha256_of
 from models.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult, Stage
 from monitoring.metrics import (
     ATTEMPTS,

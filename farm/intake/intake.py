@@ -23,7 +23,8 @@ from farm.intake.media import Kind, Media, byte_limit, kind_of
 from farm.jobs.draft import Source
 from farm.jobs.errors import InvalidRequest, NotFound, RequestError, TooLarge
 from farm.jobs.spec import InputRef
-from farm.store import Store, input_key, upload_key
+from farm.object_keys import input_key, upload_key
+from farm.store import Store
 
 _DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(;[\w.+-]+=[\w.+-]+)*;base64,", re.IGNORECASE)
 _UPLOAD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")

@@ -12,8 +12,9 @@ from farm.ledger import Ledger
 from farm.ledger.connection import connect
 from farm.loras.leftovers import Leftovers as LoraLeftovers
 from farm.loras.records import Records
+from farm.object_keys import result_prefix
 from farm.permits import Permits
-from farm.store import Found, Store, result_prefix
+from farm.store import Found, Store
 from monitoring.metrics import AUDIT_DRIFT, FORGOTTEN, ORPHANS, REAPED
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from farm.jobs.states import TERMINAL, State
 from farm.ledger import Ledger
 from farm.loras.records import Records
-from farm.store import Store, lora_key
+from farm.object_keys import lora_key
+from farm.store import Store
 
 #: a deleted LoRA's bytes stay so long at least: a job that was being submitted meanwhile may wear it
 GRACE_S = 600.0

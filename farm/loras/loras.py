@@ -17,7 +17,8 @@ from farm.jobs.ids import is_job_id, new_job_id
 from farm.loras.judged import Judged
 from farm.loras.lora import Lora, Wardrobe, find
 from farm.loras.records import Records
-from farm.store import Store, lora_key, upload_key
+from farm.object_keys import lora_key, upload_key
+from farm.store import Store
 from models.lora_file import LoraError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

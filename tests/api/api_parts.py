@@ -10,7 +10,8 @@ from werkzeug.test import TestResponse
 
 from farm.jobs.job import Artifacts, Claim
 from farm.ledger import CommitOutcome, Ledger
-from farm.store import Store, result_key
+from farm.object_keys import result_key
+from farm.store import Store
 
 TINY = "wan2.2-ti2v-5b-tiny"
 POOL = "default"

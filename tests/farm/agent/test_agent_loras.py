@@ -15,7 +15,8 @@ from farm.jobs.job import Job
 from farm.jobs.states import State
 from farm.loras.lora import Lora
 from farm.loras.loras import Loras
-from farm.store import Store, lora_key, upload_key
+from farm.object_keys import lora_key, upload_key
+from farm.store import Store
 from farm.submit import Submissions
 from models.catalog import MODELS
 from tests.conftest import wait_until

@@ -10,7 +10,7 @@ import pytest
 from farm.jobs.spec import InputRef
 from farm.jobs.states import State
 from farm.ledger.connection import connect
-from farm.store import input_key
+from farm.object_keys import input_key
 from farm.tenants import Tenants
 from tests.conftest import wait_until
 from tests.farm.agent.yard import TENANT, AgentProcess, Yard, children, gone

@@ -18,7 +18,7 @@ from farm.io_tasks.house import House
 from farm.jobs.spec import InputRef
 from farm.jobs.states import State
 from farm.ledger.ledger import INTAKE_POOL
-from farm.store import result_key
+from farm.object_keys import result_key
 from tests.conftest import wait_until
 from tests.farm.agent.yard import TENANT, Yard, changed, yard_on
 

@@ -15,7 +15,7 @@ from farm.client import Client
 from farm.config import Settings
 from farm.jobs.job import Artifacts, Claim
 from farm.ledger import CommitOutcome
-from farm.store import result_key
+from farm.object_keys import result_key
 from farm.tenants import Role
 from tests.api.api_parts import POOL, TINY, Hand
 

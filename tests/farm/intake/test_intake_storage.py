@@ -8,7 +8,8 @@ from farm.intake.intake import Content, Intake
 from farm.intake.leftovers import INPUT_RETENTIONS, UPLOADS_KEPT_S, Leftovers
 from farm.jobs.draft import Source
 from farm.jobs.errors import InvalidRequest, TooLarge
-from farm.store import Store, input_key, upload_key
+from farm.object_keys import input_key, upload_key
+from farm.store import Store
 
 
 @pytest.fixture

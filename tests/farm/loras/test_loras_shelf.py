@@ -20,8 +20,9 @@ from farm.loras.leftovers import GRACE_S, ORPHAN_S, Leftovers
 from farm.loras.lora import Lora
 from farm.loras.loras import Loras
 from farm.loras.records import Records
+from farm.object_keys import lora_key, upload_key
 from farm.permits import Permits
-from farm.store import Store, lora_key, upload_key
+from farm.store import Store
 from farm.submit import Submissions
 from models import lora_file
 from models.catalog import MODELS

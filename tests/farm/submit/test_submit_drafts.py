@@ -22,7 +22,8 @@ from farm.jobs.errors import (
 from farm.jobs.job import Job
 from farm.jobs.states import State
 from farm.ledger.ledger import Ledger
-from farm.store import Store, input_key, upload_key
+from farm.object_keys import input_key, upload_key
+from farm.store import Store
 from farm.submit import Submissions
 from models.catalog import MAX_PROMPT_CHARS, MAX_SEED
 

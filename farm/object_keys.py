@@ -1,0 +1,25 @@
+"""Keys of objects: the one place that knows them. Pure."""
+
+
+def input_key(tenant: str, sha256: str) -> str:
+    return f"inputs/{tenant}/{sha256}"
+
+
+def result_key(tenant: str, job_id: str, attempt: int, name: str) -> str:
+    """`name` is video.mp4, poster.jpg or recipe.json. The attempt's own prefix: a late writer overwrites nothing."""
+    return f"results/{tenant}/{job_id}/{attempt}/{name}"
+
+
+def result_prefix(tenant: str, job_id: str) -> str:
+    """Everything that any attempt at the job wrote."""
+    return f"results/{tenant}/{job_id}/"
+
+
+def upload_key(tenant: str, upload_id: str) -> str:
+    """Where a client's presigned PUT lands, before intake has looked at it."""
+    return f"uploads/{tenant}/{upload_id}"
+
+
+def lora_key(tenant: str, lora_id: str) -> str:
+    """A tenant's LoRA, once it was judged."""
+    return f"loras/{tenant}/{lora_id}"

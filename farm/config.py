@@ -340,6 +340,11 @@ class Settings(BaseSettings):
             raise ValueError("lease.cancel_grace_s must be shorter than lease.stuck_s")
         return self
 
+    @property
+    def models_dir(self) -> Path:
+        """Holds a folder of weights per model."""
+        return self.worker.models_dir or self.state_dir / "models"
+
     @classmethod
     def settings_customise_sources(
         cls,

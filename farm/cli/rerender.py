@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from farm.cli.models_dir import folder_of
 from farm.cli.session import Session, runs_here
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -35,8 +36,7 @@ def rerender(
 
     if out_dir.exists() and any(out_dir.iterdir()):
         raise click.BadParameter(f"{out_dir} is not empty", param_hint="--to")
-    settings = session.farm_settings()
-    folder = models_dir or settings.worker.models_dir or settings.state_dir / "models"
+    folder = folder_of(session, models_dir)
     try:
         recipe = read_recipe(source) if source.suffix.lower() == ".mp4" else json.loads(source.read_text())
         result = again(recipe, inputs or source.parent, folder, out_dir, device=device)

@@ -10,7 +10,7 @@ from typing import Any
 
 from models import output, pictures
 from models.film import Film
-from models.generate import encode_text, noise, step_done
+from models.generate import encode_text, noise
 from models.request import RenderRequest, Stage
 from models.watch import Watch
 
@@ -107,7 +107,7 @@ class _Loop:
         self.watch.enter(Stage.DENOISING)
         for t in pipe.scheduler.timesteps:
             latents = pipe.scheduler.step(self._guess(latents, given, t, shown), t, latents, return_dict=False)[0]
-            step_done(pipe, self.watch)
+            self.watch.step_done()
         # what a cache remembers of this segment is wrong for the next
         pipe.transformer._reset_stateful_cache()
         return latents

@@ -18,7 +18,7 @@ from models import catalog, memory, output, pictures
 from models.animate import reflected, segments
 from models.clips import ClipFacts, read
 from models.film import Film
-from models.generate import noise, remembered, step_done
+from models.generate import noise, remembered
 from models.request import RenderFault, RenderRequest
 from models.watch import Watch
 
@@ -162,7 +162,7 @@ def count_steps(pipe: Animate2, watch: Watch) -> None:
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         after = step(*args, **kwargs)
-        step_done(pipe, watch)
+        watch.step_done()
         return after
 
     pipe.scheduler.step = counted

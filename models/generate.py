@@ -58,7 +58,7 @@ def generate(
             num_inference_steps=request.steps,
             guidance_scale=request.guidance,
             generator=noise(request),
-            callback_on_step_end=on_step(pipe, watch),
+            callback_on_step_end=on_step(watch),
             output_type="pt",
             **arguments,
         ).frames[0]
@@ -118,23 +118,14 @@ def noise(request: RenderRequest) -> Any:
     return torch.Generator("cpu").manual_seed(request.seed)
 
 
-def on_step(pipe: Any, watch: Watch) -> Callable[..., dict[str, Any]]:
+def on_step(watch: Watch) -> Callable[..., dict[str, Any]]:
     """The callback that pipelines run after each step."""
 
     def step_end(_pipe: Any, _i: int, _t: Any, state: dict[str, Any]) -> dict[str, Any]:
-        step_done(pipe, watch)
+        watch.step_done()
         return state
 
     return step_end
-
-
-def step_done(pipe: Any, watch: Watch) -> None:
-    """Count a step that the device has really done: the CPU runs ahead of a GPU."""
-    import torch
-
-    if pipe._execution_device.type == "cuda":
-        torch.cuda.synchronize(pipe._execution_device)
-    watch.step_done()
 
 
 def _pictures(request: RenderRequest) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from models.course import UNKNOWN, Course
+from models.pace import Pace, pace_on
 from models.request import Cancelled, Progress, Stage
 
 #: progress is told again only when it has grown by this much, so that a fast model does not flood its agent
@@ -22,6 +23,7 @@ class Watch:
     def __init__(self, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]) -> None:
         self._tell, self._cancelled = on_progress, cancelled
         self._course = UNKNOWN
+        self._pace = Pace(None)
         self._stage = Stage.LOADING
         self._within: dict[Stage, float] = {}
         self._told = -1.0
@@ -60,7 +62,8 @@ class Watch:
         self._say()
 
     def step_done(self) -> None:
-        """One more denoising step is done."""
+        """One more denoising step is done, or as good as done by the device."""
+        self._pace.keep()
         self._step += 1
         self._blocks = 0
         if self._stage is not Stage.DENOISING:
@@ -93,6 +96,7 @@ class Watch:
             if threading.get_ident() == ours:
                 self.check()
 
+        self._pace = pace_on(pipe._execution_device)
         try:
             for name in ("transformer", "transformer_2"):
                 expert = getattr(pipe, name, None)
@@ -110,6 +114,7 @@ class Watch:
                 back()
 
     def _before_block(self) -> None:
+        self._pace.keep()
         self.check()
         if self._stage is not Stage.DENOISING:
             self.enter(Stage.DENOISING)
@@ -119,6 +124,7 @@ class Watch:
         self._say()
 
     def _before_decode(self) -> None:
+        self._pace.keep()
         self.check()
         if self._stage is not Stage.DECODING:
             self.enter(Stage.DECODING)

@@ -1,11 +1,15 @@
 """One set of tiny weights and one warm renderer for the whole room: imports and loads cost more than renders."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from model_parts import T2V, Render, draw, request_for
+from pipe_parts import CPU, KINDS, STEPS, latents
 
+from models import catalog, loading, lossy, runtime
+from models.loading import Loaded
 from models.renderer import Renderer
 from models.request import Progress, RenderResult
 
@@ -52,3 +56,23 @@ def render(renderer: Renderer, tmp_path: Path) -> Render:
         return result
 
     return run
+
+
+@pytest.fixture(scope="session")
+def loaded(models_dir: Path) -> Callable[[str], Any]:
+    """kind -> its pipeline, loaded once, with the curve that `mag` needs measured. Who changes one changes it back."""
+    runtime.prepare()
+    kept: dict[str, Loaded] = {}
+
+    def load(kind: str) -> Any:
+        model, task = KINDS[kind]
+        if model not in kept:
+            kept[model] = loading.load(catalog.get(model), models_dir, CPU, task)
+        pipe = kept[model].pipe_for(task)
+        file = lossy.ratios_file(models_dir, catalog.get(model))
+        if not file.exists() and kind != "animate":
+            with lossy.calibrating(pipe, STEPS, file):
+                latents(pipe, kind)
+        return pipe
+
+    return load

@@ -2,7 +2,7 @@
 both and are compared at every claim (ledger/lua/lib/fits.lua keeps the same rule). Pure; chooses no plan."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -47,9 +47,15 @@ class Memory:
         return not needs
 
 
-def needs_of(shape: Settled, options: Mapping[str, Any]) -> str:
-    """Every way to render the shape that is not worse than another: "device_mb:host_mb", with an `r` after it where
-    weights are rounded to 8 bits. At most 64 characters: Redis keeps short values packed."""
+def worn_of(shape: Settled, loras: Iterable[Mapping[str, Any]]) -> tuple[float, ...]:
+    """What the LoRAs of a spec add to each expert, in bytes."""
+    return plan.worn_bytes(shape.model, [(str(one["expert"]), float(one["size"])) for one in loras])
+
+
+def needs_of(shape: Settled, options: Mapping[str, Any], loras: Iterable[Mapping[str, Any]] = ()) -> str:
+    """Every way to render the shape, with the LoRAs of a spec, that is not worse than another: "device_mb:host_mb",
+    with an `r` after it where weights are rounded to 8 bits. At most 64 characters: Redis keeps short values packed."""
+    worn = worn_of(shape, loras)
     ways: list[tuple[int, int, str]] = []
     for where in plan.places(shape.model, fp8=True):
         need = plan.needs(
@@ -59,6 +65,7 @@ def needs_of(shape: Settled, options: Mapping[str, Any]) -> str:
             shape.frames,
             plan.Plan(where, tiled=True),
             lossy=options.get("lossy"),
+            worn=worn,
         )
         rounded = "r" if where is plan.Where.FP8_STORAGE else ""
         ways.append((math.ceil(need.device_bytes / plan.USABLE / MB), math.ceil(need.host_bytes / MB), rounded))

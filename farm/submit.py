@@ -147,7 +147,7 @@ class Submissions:
         worn = outfit.outfit(draft, model, tenant, self._settings.loras.max_worn, wardrobe)
         settled = shape.settle(draft, model, task, {})
         options = shape.options_of(draft, settled.settled)
-        return _Plan(draft, model, task, self._pool(draft, settled.settled, options), settled, options, worn)
+        return _Plan(draft, model, task, self._pool(draft, settled.settled, options, worn), settled, options, worn)
 
     def model_for(self, draft: Draft) -> Model:
         """The model named, or the default one for what was given. Raises as submit does."""
@@ -166,9 +166,9 @@ class Submissions:
                 return model
         raise draft.refused("model", f"no model here does {task} with {', '.join(draft.inputs) or 'no inputs'}")
 
-    def _pool(self, draft: Draft, settled: Settled, options: Mapping[str, Any]) -> str:
+    def _pool(self, draft: Draft, settled: Settled, options: Mapping[str, Any], worn: outfit.Worn) -> str:
         try:
-            return self.pools.pool_for(settled.model.id, settled, options)
+            return self.pools.pool_for(settled.model.id, settled, options, worn)
         except ModelUnavailable as error:
             error.field = draft.called("model")
             raise
@@ -229,7 +229,7 @@ class Submissions:
         if plan.contents:
             seen = {role: content.media for role, content in plan.contents.items()}
             plan.shape = shape.settle(plan.draft, plan.model, plan.task, seen)
-            plan.pool = self._pool(plan.draft, plan.shape.settled, plan.options)
+            plan.pool = self._pool(plan.draft, plan.shape.settled, plan.options, plan.worn)
 
     def _keep(self, tenant: str, plans: Sequence[_Plan]) -> list[dict[str, InputRef]]:
         """Every input stored, or still an address."""
@@ -276,7 +276,7 @@ class Submissions:
             lane=outfit.lane(plan.model, plan.worn),
             predicted_s=predicted_s,
             wall_s=self.pools.wall_s(predicted_s),
-            needs=needs_of(settled, plan.options),
+            needs=needs_of(settled, plan.options, plan.worn),
             priority=5 if draft.priority is None else draft.priority,
             deadline_ms=draft.deadline_ms,
             max_attempts=self._settings.lease.max_attempts if draft.max_attempts is None else draft.max_attempts,

@@ -5,7 +5,7 @@ Weights are counted from the models' sizes. What a forward and the VAE need besi
 full size without memory (a test does it again) and is generous.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -78,11 +78,19 @@ class _Sizes:
 
 
 def choose(
-    model: Model, width: int, height: int, frames: int, room: Room, *, fp8: bool = False, lossy: str | None = None
+    model: Model,
+    width: int,
+    height: int,
+    frames: int,
+    room: Room,
+    *,
+    fp8: bool = False,
+    lossy: str | None = None,
+    worn: Sequence[float] = (),
 ) -> Plan | None:
     """The fastest plan that fits, None when none does. fp8: whether weights may be rounded to 8 bits to fit; lossy: the
-    approximation (models.options) that the job asked for."""
-    return next(fitting(model, width, height, frames, room, fp8=fp8, lossy=lossy), None)
+    approximation (models.options) that the job asked for; worn: as worn_bytes tells it."""
+    return next(fitting(model, width, height, frames, room, fp8=fp8, lossy=lossy, worn=worn), None)
 
 
 def fitting(
@@ -94,6 +102,7 @@ def fitting(
     *,
     fp8: bool = False,
     lossy: str | None = None,
+    worn: Sequence[float] = (),
     batched: bool = False,
 ) -> Iterator[Plan]:
     """Every plan that fits, fastest first. batched: whether both passes of a step are to go together if they can."""
@@ -101,7 +110,7 @@ def fitting(
         for tiled in (False, True):
             for together in (True, False) if batched else (False,):
                 plan = Plan(where, tiled, together)
-                need = needs(model, width, height, frames, plan, lossy=lossy)
+                need = needs(model, width, height, frames, plan, lossy=lossy, worn=worn)
                 if need.device_bytes <= room.device_bytes * USABLE and need.host_bytes <= room.host_bytes:
                     yield plan
 
@@ -126,8 +135,25 @@ def smaller(model: Model, plan: Plan, *, decoding: bool, fp8: bool = False) -> P
     return Plan(order[place], plan.tiled) if place < len(order) else None
 
 
-def needs(model: Model, width: int, height: int, frames: int, plan: Plan, *, lossy: str | None = None) -> Room:
-    """Peak bytes of a render under a plan."""
+def worn_bytes(model: Model, loras: Iterable[tuple[str, float]]) -> tuple[float, ...]:
+    """Bytes that a job's LoRAs add to each expert of the model, () when it wears none; each is given as (the expert
+    that it is for, the bytes of its file). As they lie in the file: one in fp32 takes half of that once it is worn."""
+    given = tuple(loras)
+    experts = ("high", "low")[: model.experts]
+    return tuple(sum(size for on, size in given if on in ("both", expert)) for expert in experts) if given else ()
+
+
+def needs(
+    model: Model,
+    width: int,
+    height: int,
+    frames: int,
+    plan: Plan,
+    *,
+    lossy: str | None = None,
+    worn: Sequence[float] = (),
+) -> Room:
+    """Peak bytes of a render under a plan. worn: what LoRAs add to each expert."""
     size = _sizes(model)
     piece = frames if model.segment is None else model.segment[0] + model.vae_stride[0]
     number = 4 if model.precision == "fp32" else 2
@@ -140,7 +166,8 @@ def needs(model: Model, width: int, height: int, frames: int, plan: Plan, *, los
     # the frames of a piece, as they are joined, scaled and rounded
     film = piece * pixels * 3 * 4 * 4
     decode = (min(pixels, _TILE) if plan.tiled else pixels) * _DECODE * 4 + film
-    experts, rest = size.expert * model.experts, size.vae + size.eyes
+    all_worn, most_worn = sum(worn), max(worn, default=0)
+    experts, rest = size.expert * model.experts + all_worn, size.vae + size.eyes
     if plan.where is Where.RESIDENT:
         return Room(experts + size.text + rest + max(work, decode), 0)
     if plan.where is Where.TEXT_VISITS:
@@ -148,54 +175,64 @@ def needs(model: Model, width: int, height: int, frames: int, plan: Plan, *, los
     everything = experts + size.text + rest
     if plan.where is Where.STREAMED:
         # one block computes while the next one comes, and the one before has not gone yet
-        return Room(rest + max(3 * size.block + work, size.text_table, decode), everything)
+        block = size.block + most_worn / model.dit.layers
+        return Room(rest + max(3 * block + work, size.text_table, decode), everything)
     expert = size.expert / 2 if plan.where is Where.FP8_STORAGE else size.expert
-    host = everything if plan.where is Where.EXPERTS_VISIT else everything - experts / 2
-    return Room(rest + max(expert + work, size.text, decode), host)
+    host = everything if plan.where is Where.EXPERTS_VISIT else everything - size.expert * model.experts / 2
+    return Room(rest + max(expert + most_worn + work, size.text, decode), host)
 
 
-def refusal(model: Model, width: int, height: int, frames: int, room: Room, *, lossy: str | None = None) -> str:
+def refusal(
+    model: Model,
+    width: int,
+    height: int,
+    frames: int,
+    room: Room,
+    *,
+    lossy: str | None = None,
+    worn: Sequence[float] = (),
+) -> str:
     """Why a shape does not fit, and the largest ones that do: same length, and same size."""
+    shape = (width, height, frames)
     least = min(
-        (needs(model, width, height, frames, Plan(where, tiled=True), lossy=lossy) for where in places(model)),
+        (needs(model, *shape, Plan(where, tiled=True), lossy=lossy, worn=worn) for where in places(model)),
         key=lambda need: need.device_bytes,
     )
-    if lossy is not None and choose(model, width, height, frames, room) is not None:
-        return (
-            f"options.lossy {lossy} keeps what {width}x{height} with {frames} frames has no room for: "
-            f"{least.device_bytes / GB:.1f} GB of GPU memory at the least, and {room.device_bytes / GB:.1f} GB are "
-            "free; without it, it fits"
-        )
-    text = (
-        f"{width}x{height} with {frames} frames needs {least.device_bytes / GB:.1f} GB of GPU memory at the least, "
-        f"and {room.device_bytes / GB:.1f} GB are free"
-    )
+    takes = f"{least.device_bytes / GB:.1f} GB of GPU memory at the least, and {room.device_bytes / GB:.1f} GB are free"
+    called = f"{width}x{height} with {frames} frames"
+    if lossy is not None and choose(model, *shape, room, worn=worn) is not None:
+        return f"options.lossy {lossy} keeps what {called} has no room for: {takes}; without it, it fits"
+    if any(worn) and choose(model, *shape, room, lossy=lossy) is not None:
+        return f"its LoRAs, {sum(worn) / GB:.1f} GB, are more than {called} has room for; without them, it fits"
+    text = f"{called} needs {takes}"
     if least.device_bytes <= room.device_bytes * USABLE:
         host = f"{least.host_bytes / GB:.0f} GB of the machine's memory"
         text = f"{model.id} needs {host}, and {room.host_bytes / GB:.0f} GB are free"
     offers = []
-    if (size := largest_size(model, width / height, frames, room)) is not None:
+    if (size := largest_size(model, width / height, frames, room, worn)) is not None:
         offers.append(f"{size[0]}x{size[1]} with {frames} frames")
-    if model.segment is None and (most := most_frames(model, width, height, room)) is not None:
+    if model.segment is None and (most := most_frames(model, width, height, room, worn)) is not None:
         offers.append(f"{width}x{height} with {most} frames")
     return text + (f"; what fits is {' or '.join(offers)}" if offers else f"; {model.id} does not run on this device")
 
 
-def largest_size(model: Model, aspect: float, frames: int, room: Room) -> tuple[int, int] | None:
+def largest_size(
+    model: Model, aspect: float, frames: int, room: Room, worn: Sequence[float] = ()
+) -> tuple[int, int] | None:
     """(width, height) of the largest clip of that aspect and length that fits."""
     for area in range(model.limits.max_pixels, 0, -(model.limits.multiple**2) * 8):
         width, height = size_of_area(model, area, aspect)
         if min(width, height) < model.limits.min_side:
             return None
-        if choose(model, width, height, frames, room) is not None:
+        if choose(model, width, height, frames, room, worn=worn) is not None:
             return width, height
     return None
 
 
-def most_frames(model: Model, width: int, height: int, room: Room) -> int | None:
+def most_frames(model: Model, width: int, height: int, room: Room, worn: Sequence[float] = ()) -> int | None:
     """The longest clip of that size that fits."""
     counts = range(model.limits.max_frames // 4 * 4 + 1, 4, -4)
-    return next((n for n in counts if choose(model, width, height, n, room) is not None), None)
+    return next((n for n in counts if choose(model, width, height, n, room, worn=worn) is not None), None)
 
 
 def _kept_by(lossy: str | None, model: Model, hidden: float) -> float:

@@ -27,7 +27,7 @@ from models.ahead import Ahead
 from models.catalog import Model
 from models.drawn import Drawn
 from models.loading import Loaded
-from models.plan import Plan, Where, fitting, needs, refusal, smaller
+from models.plan import Plan, Where, fitting, needs, refusal, smaller, worn_bytes
 from models.preprocess.guides import Eyes, open_eyes
 from models.preprocess.guides import folder_of as eyes_folder
 from models.preprocess.persons import SURE
@@ -147,10 +147,12 @@ class Renderer:
         count, approximation = tokens(model, *shape), request.options.get("lossy")
         batched = guidance.fits(model, request.task, request.guidance, approximation)
         batched = batched and guidance.wins(self._wishes.batched_guidance, self.device.type, count)
-        for plan in fitting(model, *shape, room, fp8=self._limits.fp8, lossy=approximation, batched=batched):
+        worn = worn_bytes(model, [(lora.expert, Path(lora.path).stat().st_size) for lora in request.loras])
+        more: dict[str, Any] = {"lossy": approximation, "worn": worn}
+        for plan in fitting(model, *shape, room, fp8=self._limits.fp8, batched=batched, **more):
             if learnt is None or count < learnt[0] or plan.thrift >= learnt[1].thrift:
                 return plan
-        raise RenderFault("does_not_fit", refusal(model, *shape, room, lossy=approximation))
+        raise RenderFault("does_not_fit", refusal(model, *shape, room, **more))
 
     def _draw(self, request: RenderRequest, watch: Watch, inputs: Any) -> Drawn:
         model = _checked(request)

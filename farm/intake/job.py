@@ -98,7 +98,7 @@ def _reshaped(job: Job, inputs: Mapping[str, InputRef], pools: Pools, settings: 
         settled = shape.finish(job.spec, inputs)
     except InvalidRequest as error:
         raise JobFault(FaultCode.INVALID_INPUT, str(error)) from None
-    if refusal := pools.refusal(settled, job.spec.options, job.pool):
+    if refusal := pools.refusal(settled, job.spec.options, job.pool, loras=job.spec.loras):
         raise JobFault(FaultCode.DOES_NOT_FIT, refusal)
     final = replace(
         job.spec,
@@ -114,6 +114,6 @@ def _reshaped(job: Job, inputs: Mapping[str, InputRef], pools: Pools, settings: 
         fps=settled.fps,
         predicted_s=predicted_s,
         wall_s=pools.wall_s(predicted_s),
-        needs=needs_of(settled, job.spec.options),
+        needs=needs_of(settled, job.spec.options, job.spec.loras),
         hold=PriceBook(settings.prices).exact(final, job.dialect_data),
     )

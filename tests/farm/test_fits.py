@@ -1,6 +1,7 @@
 """The text that travels with a job says the same as the plans that the engine chooses from."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -25,17 +26,27 @@ def shapes(draw: st.DrawFn) -> Settled:
     return replace(settled, width=width, height=height, frames=draw(st.integers(1, 30)) * 4 + 1)
 
 
-@given(shapes(), st.integers(1, 120_000), st.integers(1, 150_000), st.booleans(), st.sampled_from([None, "pab"]))
+LORAS = st.lists(
+    st.fixed_dictionaries(
+        {"expert": st.sampled_from(["both", "high", "low"]), "size": st.integers(1000, 3_000_000_000)}
+    ),
+    max_size=2,
+)
+
+
+@given(shapes(), st.integers(1, 120_000), st.integers(1, 150_000), st.booleans(), st.sampled_from([None, "pab"]), LORAS)
 @settings(max_examples=300, deadline=None)
 def test_a_worker_holds_what_its_engine_would_find_a_plan_for(
-    shape: Settled, device_mb: int, host_mb: int, fp8: bool, lossy: str | None
+    shape: Settled, device_mb: int, host_mb: int, fp8: bool, lossy: str | None, loras: list[dict[str, Any]]
 ) -> None:
-    needs = needs_of(shape, {"lossy": lossy} if lossy else {})
+    needs = needs_of(shape, {"lossy": lossy} if lossy else {}, loras)
+    worn = plan.worn_bytes(shape.model, [(one["expert"], one["size"]) for one in loras])
     assert len(needs) <= 64, "Redis keeps it packed"
 
     def planned(more_mb: float) -> bool:
         room = plan.Room((device_mb + more_mb) * MB, (host_mb + more_mb) * MB)
-        found = plan.choose(shape.model, shape.width, shape.height, shape.frames, room, fp8=fp8, lossy=lossy)
+        size = (shape.width, shape.height, shape.frames)
+        found = plan.choose(shape.model, *size, room, fp8=fp8, lossy=lossy, worn=worn)
         return found is not None
 
     # whole megabytes: what is said to fit does fit, and what is not has less than two to spare

@@ -9,11 +9,11 @@ import pytest
 import torch
 from model_parts import I2V, T2V, TI2V, Render, film, moving, request_for
 
-from models import catalog
+from models import catalog, tiny
 from models.memory import Limits
-from models.plan import GB, Plan, Room, Where, choose, needs, refusal, smaller
+from models.plan import GB, Plan, Room, Where, choose, needs, refusal, smaller, worn_bytes
 from models.renderer import Renderer
-from models.request import Cancelled, Progress, RenderFault, Stage
+from models.request import Cancelled, Lora, Progress, RenderFault, Stage
 
 A14B = catalog.get("wan2.2-t2v-a14b")
 
@@ -94,6 +94,41 @@ def test_smaller_plans_end() -> None:
         plan = smaller(A14B, plan, decoding=False)
     assert seen == [Where.RESIDENT, Where.TEXT_VISITS, Where.EXPERTS_VISIT, Where.STREAMED]
     assert smaller(A14B, Plan(), decoding=True) == Plan(tiled=True)
+
+
+def test_what_a_job_wears_is_counted_where_its_expert_lies(models_dir: Path, tmp_path: Path) -> None:
+    worn = worn_bytes(A14B, [("both", 1 * GB), ("high", 0.5 * GB)])
+    assert worn == (1.5 * GB, 1 * GB)
+    assert (worn_bytes(catalog.TI2V_5B, [("both", 1.0)]), worn_bytes(A14B, [])) == ((1.0,), ())
+
+    def more(where: Where) -> tuple[float, float]:
+        bare, dressed = (needs(A14B, 832, 480, 81, Plan(where, tiled=True), worn=each) for each in ((), worn))
+        return (dressed.device_bytes - bare.device_bytes) / GB, (dressed.host_bytes - bare.host_bytes) / GB
+
+    assert [more(where) for where in Where] == [
+        pytest.approx(counted) for counted in [(2.5, 0), (2.5, 0), (1.5, 2.5), (3 * 1.5 / 40, 2.5), (1.5, 2.5)]
+    ]
+    # and the engine plans with it
+    tiny.lora_file(tmp_path / "a.safetensors", 5)
+    just = Limits(needs(catalog.get(T2V), 64, 64, 9, Plan()).device_bytes / 0.94 * 1.0001)
+    for loras in ((), (Lora(str(tmp_path / "a.safetensors"), "ab" * 32),)):
+        made = Renderer(models_dir, "cpu", limits=just).render(
+            request_for(tmp_path / f"o{len(loras)}", steps=1, loras=loras), lambda _: None, lambda: False
+        )
+        assert (made.recipe["plan"] == "resident") == (not loras), made.recipe["plan"]
+
+
+def test_a_refusal_for_loras_says_so() -> None:
+    worn = (3 * GB, 3 * GB)
+    bare, dressed = (needs(A14B, 1280, 720, 81, Plan(Where.STREAMED, tiled=True), worn=each) for each in ((), worn))
+    room = Room((bare.device_bytes + dressed.device_bytes) / 2 / 0.94, 256 * GB)
+    assert refusal(A14B, 1280, 720, 81, room, worn=worn) == (
+        "its LoRAs, 6.0 GB, are more than 1280x720 with 81 frames has room for; without them, it fits"
+    )
+    # what is offered fits with them on
+    size = refusal(A14B, 1280, 720, 121, room, worn=worn).split("what fits is ")[1].split(" ")[0]
+    width, height = map(int, size.split("x"))
+    assert choose(A14B, width, height, 121, room, worn=worn) is not None
 
 
 def placed(models_dir: Path, model: str, where: Where) -> Renderer:

@@ -1,19 +1,24 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from farm.config import LeaseSettings, RedisSettings, S3Settings, SchedulingSettings, Settings, WorkerSettings
-from tests.farm.agent.yard import Yard, yard_on
+from tests.farm.agent.yard import AgentProcess, Yard, changed, yard_on
 
 _farms = iter(range(1000))
 
 
 @pytest.fixture(scope="module")
 def yard_settings(redis_port: int, s3_server: S3Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Short clocks, the engine that does what prompts say, and keys of this module's own."""
+    return short_clocks(redis_port, s3_server, tmp_path_factory.mktemp("yard"))
+
+
+def short_clocks(redis_port: int, s3_server: S3Settings, folder: Path) -> Settings:
+    """Short clocks, the engine that does what prompts say, and keys of their own."""
     base = f"redis://127.0.0.1:{redis_port}"
     return Settings(
-        state_dir=tmp_path_factory.mktemp("yard") / "state",
+        state_dir=folder / "state",
         redis=RedisSettings(
             ledger_url=f"{base}/0", broker_url=f"{base}/1", prefix=f"yard{next(_farms)}", waitaof=False
         ),
@@ -30,3 +35,21 @@ def yard_settings(redis_port: int, s3_server: S3Settings, tmp_path_factory: pyte
 def yard(yard_settings: Settings) -> Iterator[Yard]:
     with yard_on(yard_settings, yard_settings.state_dir.parent) as yard:
         yield yard
+
+
+@pytest.fixture(scope="session")
+def real(redis_port: int, s3_server: S3Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
+    """A farm whose engine is the real one, on tiny weights; what it was doctored for, only its own tests ask for. One
+    for all who need it (group "agent_real"): its imports cost more than their renders."""
+    folder = tmp_path_factory.mktemp("real")
+    lease = {"seconds": 15.0, "stuck_s": 120.0}
+    models = ("wan2.2-ti2v-5b-tiny", "wan2.2-animate-14b-tiny")
+    worker = {"engine": "tests.engines.doctored", "models": models, "models_dir": folder / "models"}
+    settings = changed(short_clocks(redis_port, s3_server, folder), folder, lease=lease, worker=worker)
+    with yard_on(settings, folder) as yard:
+        yield yard
+
+
+@pytest.fixture(scope="session")
+def real_agent(real: Yard) -> AgentProcess:
+    return real.agent()

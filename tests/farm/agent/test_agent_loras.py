@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,26 +19,11 @@ from farm.store import Store
 from farm.submit import Submissions
 from models.catalog import MODELS
 from tests.conftest import wait_until
-from tests.farm.agent.yard import TENANT, AgentProcess, Yard, changed, yard_on
+from tests.farm.agent.yard import TENANT, AgentProcess, Yard
 from tests.lora_files import lora_bytes
 
-pytestmark = pytest.mark.xdist_group("agent_loras")
+pytestmark = pytest.mark.xdist_group("agent_real")
 MODEL = "wan2.2-ti2v-5b-tiny"
-
-
-@pytest.fixture(scope="module")
-def real(yard_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
-    """A farm whose engine is the real one, on tiny weights."""
-    folder = tmp_path_factory.mktemp("loras")
-    lease = {"seconds": 15.0, "stuck_s": 120.0}
-    worker = {"engine": "farm.engine.child", "models": (MODEL,), "models_dir": folder / "models"}
-    with yard_on(changed(yard_settings, folder, lease=lease, worker=worker), folder) as yard:
-        yield yard
-
-
-@pytest.fixture(scope="module")
-def agent(real: Yard) -> AgentProcess:
-    return real.agent()
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +47,13 @@ def render(yard: Yard, loras: Loras, *worn: dict[str, object]) -> tuple[Job, dic
 
 
 def test_it_is_in_the_frames_and_only_where_it_was_asked_for(
-    real: Yard, agent: AgentProcess, loras: Loras, fox: Lora
+    real: Yard, real_agent: AgentProcess, loras: Loras, fox: Lora
 ) -> None:
     _, bare = render(real, loras)
     job, worn = render(real, loras, {"lora": "fox", "scale": 0.8})
     # the lane that admission called it by is the one that the engine says it wears
     assert job.lane == f"{MODELS[MODEL].lane}+{fox.sha256[:16]}:both:0.8"
-    wait_until(lambda: agent.facts().get("lane") == job.lane, what="the lane to be told")
+    wait_until(lambda: real_agent.facts().get("lane") == job.lane, what="the lane to be told")
     _, again = render(real, loras)
     frames = [recipe["frames_sha256"] for recipe in (bare, worn, again)]
     assert frames[0] == frames[2] != frames[1]

@@ -4,6 +4,7 @@ it goes."""
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from redis import Redis
 
 from farm.config import LoraSettings, Settings
+from farm.fits import needs_of
 from farm.io_tasks.house import House
 from farm.jobs.draft import Draft
 from farm.jobs.errors import Conflict, Forbidden, InvalidRequest, NotFound, RequestError, TooLarge, TooMany
@@ -22,10 +24,11 @@ from farm.loras.loras import Loras
 from farm.loras.records import Records
 from farm.object_keys import lora_key, upload_key
 from farm.permits import Permits
+from farm.pools import Pools
 from farm.store import Store
 from farm.submit import Submissions
-from models import lora_file
-from models.catalog import MODELS
+from models import lora_file, plan
+from models.catalog import MODELS, settle
 from tests.farm.submit.submit_parts import Woken
 from tests.lora_files import lora_bytes, pair, saved
 
@@ -353,3 +356,28 @@ def test_records_are_what_they_were(put: Put, loras: Loras, redis: Redis, store:
     fox = put("fox", lora_bytes(seed=1))
     assert list(Loras(redis, store, settings).all("ada")) == [fox]
     assert lora_file.fitting({"blocks.0.self_attn.q": (24, 24)}) == fox.fits
+
+
+def test_what_is_worn_counts_where_memory_is_asked_for(
+    submissions: Submissions, ledger: Ledger, put: Put, redis: Redis
+) -> None:
+    """At the door, in the needs that travel with the job, and so at every claim."""
+    layers = [f"{part}.{name}" for part in ("self_attn", "cross_attn") for name in "qkvo"]
+    # needs are whole megabytes: as much of the tiny model as a LoRA may be
+    wide = [pair(f"diffusion_model.blocks.{block}.{layer}", rank=512) for block in (0, 1) for layer in layers]
+    size = put("ink", lora_bytes(**{name: tensor for one in wide for name, tensor in one.items()})).size
+    asked = Draft("x", model=T2V, width=64, height=64, frames=5)
+    shape = settle(MODELS[T2V], "t2v", {"width": 64, "height": 64, "frames": 5})
+    bare, worn = needs_of(shape, {}), needs_of(shape, {}, [{"expert": "both", "size": size}])
+    assert bare != worn
+    for lora in ((), ({"lora": "ink"},)):
+        (admitted,) = submissions.submit("ada", [replace(asked, loras=lora)], wait_inputs=True)
+        assert redis.hget(f"wf:job:{admitted.id}", "needs") == (worn if lora else bare)
+    # a worker that holds the one and not the other, and on whose machine nothing can wait
+    least = plan.needs(shape.model, 64, 64, 5, plan.Plan(tiled=True)).device_bytes
+    memory = {"device_bytes": least / plan.USABLE + 1e6, "host_bytes": 0, "fp8": False}
+    ledger.worker_seen("w1", "default", {"models": [T2V], "memory": memory}, ttl_s=600)
+    submissions.pools = Pools(submissions._settings, ledger.workers)
+    assert submissions.submit("ada", [asked], wait_inputs=True)
+    with pytest.raises(InvalidRequest, match=r"its LoRAs, .* without them, it fits"):
+        submissions.submit("ada", [replace(asked, loras=({"lora": "ink"},))], wait_inputs=True)

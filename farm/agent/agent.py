@@ -178,6 +178,9 @@ class Agent:
         attempt = Attempt(claim, self._bench, self._ended)
         with self._change:
             self._held.add(attempt)
+        if self._draining.is_set():
+            # it was told to while the ledger was asked
+            attempt.stand_down()
         attempt.start()
         self._news.set()
         self._wake()

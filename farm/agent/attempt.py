@@ -70,7 +70,7 @@ class Attempt(threading.Thread):
         self._folder = bench.scratch / f"{claim.job.id}-{claim.attempt}"
         self.claimed = time.monotonic()
         # one that came back may have taken an engine with it: nobody else is to be in the next one
-        self._alone = claim.attempt > 1
+        self._alone = claim.attempt > claim.job.intake_attempt + 1
         self._fraction = 0.0
         self._gpu_s = 0.0
         self._began = False
@@ -188,7 +188,7 @@ class Attempt(threading.Thread):
 
     def _lent(self, request: RenderRequest) -> RenderResult:
         for _ in range(_INNOCENT):
-            with self._bench.room.lend(self._check, alone=self._alone) as loan:
+            with self._bench.room.lend(self.render_id, self._check, alone=self._alone) as loan:
                 try:
                     return self._render_on(loan, request)
                 except EngineDied:
@@ -233,7 +233,11 @@ class Attempt(threading.Thread):
             self._check()
             raise
         except JobFault as fault:
+            shared = engine.shared(self.render_id)
             self._bench.room.replace(engine, str(fault.code))
+            if shared and fault.code == FaultCode.STUCK:
+                # whichever of them hangs, all stand still
+                raise EngineDied("the engine made no progress", shared=True) from fault
             raise
         except RenderFault as fault:
             if fault.poisoned:

@@ -23,6 +23,8 @@ _PAUSES_S = (0.5, 2.0, 8.0)
 _LOOK_S = 0.25
 #: renders that an engine holds the frames of at once, drawing or encoding
 _MOST_IN_HAND = 2
+#: making a render ready takes seconds; one that nobody waits for any more may keep the engine from others this long
+_READY_S = 30.0
 
 
 class NoEngine(FarmError):
@@ -48,6 +50,7 @@ class EngineRoom:
 
     def __init__(self, settings: Settings, slot: Slot) -> None:
         self._settings, self.slot = settings, slot
+        self._ready_s = min(_READY_S, settings.lease.stuck_s)
         self.broken = threading.Event()
         #: why the last engine did not start; None once one did
         self.trouble: str | None = None
@@ -99,21 +102,31 @@ class EngineRoom:
         return True
 
     @contextmanager
-    def lend(self, look: Callable[[], None], *, alone: bool = False) -> Iterator[Loan]:
-        """The engine, to draw with; others draw after `Loan.drawn`, and then have it beside this one. `alone`: with
-        nobody beside. `look` is called while waiting and may raise to give up.
+    def lend(self, render: str, look: Callable[[], None], *, alone: bool = False) -> Iterator[Loan]:
+        """The engine, to draw `render` with; others draw after `Loan.drawn`, and then have it beside this one. `alone`:
+        with nobody beside. `look` is called while waiting and may raise to give up.
 
-        Raises NoEngine.
+        One that is making another render ready, whose attempt is over, is lent when it is done, and replaced when it
+        does not come to an end. Raises NoEngine.
         """
         most_beside = 0 if alone else _MOST_IN_HAND - 1
-        with self._change:
-            while not self.free or len(self._finishing) > most_beside:
-                look()
-                if self._closing.is_set() or self.broken.is_set():
-                    raise NoEngine(f"there is no engine on {self.slot.name}")
-                self._change.wait(_LOOK_S)
-            assert self._engine is not None
-            loan = self._drawing = Loan(self._engine, alone, self._drawn)
+        while True:
+            with self._change:
+                while not self.free or len(self._finishing) > most_beside or self._readies_s(render):
+                    look()
+                    if self._closing.is_set() or self.broken.is_set():
+                        raise NoEngine(f"there is no engine on {self.slot.name}")
+                    if self.free and self._readies_s(render) > self._ready_s:
+                        break
+                    self._change.wait(_LOOK_S)
+                else:
+                    assert self._engine is not None
+                    loan = self._drawing = Loan(self._engine, alone, self._drawn)
+                    break
+                hung = self._engine
+            # without the lock: a driver may keep a dying process for long
+            if hung is not None:
+                self.replace(hung, "stuck in making ready what nobody waits for")
         try:
             yield loan
         finally:
@@ -121,6 +134,10 @@ class EngineRoom:
                 self._drawing = None if self._drawing is loan else self._drawing
                 self._finishing.discard(loan)
                 self._change.notify_all()
+
+    def _readies_s(self, render: str) -> float:
+        engine = self._engine
+        return engine.readies_s(render) if engine else 0.0
 
     def _drawn(self, loan: Loan) -> None:
         with self._change:

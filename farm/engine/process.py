@@ -59,16 +59,17 @@ class Engine:
         self._ready = threading.Event()
         self._changing = threading.Lock()
         self._inboxes: dict[str, queue.SimpleQueue[dict[str, Any] | None]] = {}
-        #: (render, op) of what the engine was asked and has not answered; frozen when it dies
-        self._in_hand: set[tuple[str, str]] = set()
+        #: (render, op) of what the engine was asked and has not answered -> when; frozen when it dies
+        self._in_hand: dict[tuple[str, str], float] = {}
         self._poisoned = False
-        self._sending = threading.Lock()
+        #: what is to be said to it, by a thread of its own: the pipe to an engine that hangs fills up, and whoever
+        #: writes then waits as long as it hangs. None: nothing more
+        self._outbox: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._killing = threading.Lock()
         self._end: str | None = None
         #: what the driver said of the device since it started
         self._reported: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
-        self._commands: IO[str] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -131,6 +132,17 @@ class Engine:
         """Tell it what will be asked next, so that texts and inputs are ready by then. Not for a dead engine."""
         with suppress(EngineDied):
             self._ask("prepare", render, request=request.to_json())
+
+    def shared(self, render: str) -> bool:
+        """Whether it was asked anything besides `render` and has not answered, or is spoilt by another."""
+        with self._changing:
+            return self._poisoned or any(other != render for other, _ in self._in_hand)
+
+    def readies_s(self, render: str) -> float:
+        """For how many seconds it has been making another render than this one ready; 0 when it does not."""
+        with self._changing:
+            asked = [when for (other, op), when in self._in_hand.items() if op == "prepare" and other != render]
+        return time.monotonic() - min(asked) if asked else 0.0
 
     def cancel(self, render: str) -> None:
         """Ask that it stops within a step; render() then raises Cancelled. A dead engine needs no asking."""
@@ -195,7 +207,8 @@ class Engine:
         finally:
             os.close(commands)
             os.close(answers)
-        self._commands = os.fdopen(to_engine, "w", encoding="utf-8")
+        writer = os.fdopen(to_engine, "w", encoding="utf-8")
+        threading.Thread(target=self._write, args=(writer,), name=f"to-engine-{self.pid}", daemon=True).start()
         reader = os.fdopen(from_engine, "r", encoding="utf-8")
         reading = threading.Thread(target=self._read, args=(reader,), name=f"engine-{self.pid}", daemon=True)
         reading.start()
@@ -208,6 +221,13 @@ class Engine:
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         # its last words may still be in the pipe
         reading.join(_LAST_BREATH_S)
+        self._over()
+
+    def _write(self, commands: IO[str]) -> None:
+        # closing says again what could not be said
+        with suppress(OSError), commands:
+            while (message := self._outbox.get()) is not None:
+                send(commands, message)
         self._over()
 
     def _read(self, answers: IO[str]) -> None:
@@ -226,10 +246,10 @@ class Engine:
             self.lane = message.get("lane", self.lane)
             if event == "prepared":
                 log.debug("%s: %s at hand", render, ", ".join(message["parts"]) or "nothing")
-                self._in_hand.discard((render, "prepare"))
+                self._in_hand.pop((render, "prepare"), None)
                 return
             if event in ("result", "fault", "cancelled"):
-                self._in_hand.discard((render, "render"))
+                self._in_hand.pop((render, "render"), None)
             # it ends by itself now, and the others in it must not be blamed
             self._poisoned |= bool(message.get("poisoned"))
             if inbox := self._inboxes.get(render):
@@ -246,32 +266,28 @@ class Engine:
         """It can answer no more: everybody who waits is told. Harmless to repeat."""
         with self._changing:
             self.gone.set()
+            self._outbox.put(None)
             for inbox in self._inboxes.values():
                 inbox.put(None)
 
     def _ask(self, op: str, render: str, **values: Any) -> None:
         with self._changing:
             if not self.gone.is_set():
-                self._in_hand.add((render, op))
+                self._in_hand[render, op] = time.monotonic()
         self._send({"op": op, "render": render, **values})
 
     def _send(self, message: dict[str, Any]) -> None:
-        with self._sending:
-            if self._commands is None or self.gone.is_set():
-                raise self._died(message["render"])
-            try:
-                send(self._commands, message)
-            except OSError as error:
-                self._over()
-                raise self._died(message["render"]) from error
-            # an engine that dies of what it just read still has its say: its last words are in the inbox
+        """Returns at once. An engine that dies of what it reads still has its say: its last words are in the inbox."""
+        if self._process is None or self.gone.is_set():
+            raise self._died(message["render"])
+        self._outbox.put(message)
 
     def _died(self, render: str | None = None) -> EngineDied:
         """How it ended. What is left of it, if anything, is killed."""
         self.kill()
-        shared = self._poisoned or any(other != render for other, _ in self._in_hand)
         why = f"; the driver reported {', '.join(self._reported[-3:])}" if self._reported else ""
-        return EngineDied(f"the engine on {self.slot.name} {self._end or 'was killed'}{why}", shared=shared)
+        how = f"the engine on {self.slot.name} {self._end or 'was killed'}{why}"
+        return EngineDied(how, shared=self.shared(render or ""))
 
 
 def _taken(message: dict[str, Any], on_progress: Callable[[Progress], None]) -> RenderResult | None:

@@ -127,6 +127,8 @@ class Job:
     phase_ms: int | None = None
     #: the owner had its files removed
     erased: bool = False
+    #: the attempt that took its inputs in, the last one that was no render; 0: none had to be
+    intake_attempt: int = 0
     #: the worker on which its last failed attempt ended
     failed_on: str | None = None
     #: jobs of its own tenant that stood before it when it was read (0: next); None when it is not queued, or delayed

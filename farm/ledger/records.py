@@ -186,6 +186,7 @@ def decode(answer: Sequence[Any]) -> Job:
         batch=record.get("batch"),
         phase_ms=_int(record.get("phase_ms")),
         erased="erased" in record,
+        intake_attempt=int(record.get("intake_attempt", 0)),
         failed_on=record.get("failed_on"),
         position=_int(position),
     )

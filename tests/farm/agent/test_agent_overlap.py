@@ -12,7 +12,9 @@ import pytest
 
 from farm.config import Settings
 from farm.embedded.ports import free_port
+from farm.jobs.spec import InputRef
 from farm.jobs.states import State
+from farm.ledger import INTAKE_POOL
 from tests.conftest import wait_until
 from tests.farm.agent.yard import TENANT, AgentProcess, Yard, changed, gone, yard_on
 
@@ -171,6 +173,30 @@ def test_one_that_is_stuck_while_it_is_encoded_takes_nobody_along(
     over, done = yard.wait_over(bad), yard.committed(good)
     assert (over.state, over.error_code) == (State.FAILED, "stuck")
     assert (done.attempt, done.worker_losses) == (2, 0)
+
+
+def test_a_frozen_engine_with_two_in_hand_is_neither_ones_fault(
+    yard: Yard, agent: AgentProcess, tmp_path: Path
+) -> None:
+    jobs = two_in_hand(yard, f"encode:{tmp_path / 'go'}", f"once:{tmp_path / 'flag'}:draw:{tmp_path / 'never'}")
+    (tmp_path / "go").touch()
+    os.kill(agent.engine, signal.SIGSTOP)
+    for job in jobs:
+        done = yard.committed(job)
+        assert (done.attempt, done.attempts_used, done.worker_losses) == (2, 0, 0)
+
+
+def test_one_whose_inputs_were_fetched_is_made_ready_ahead_too(yard: Yard, agent: AgentProcess, tmp_path: Path) -> None:
+    """The intake has attempts of its own: the number of the first render is not 1 then."""
+    one = yard.submit(f"draw:{tmp_path / 'go'}")
+    wait_told(yard, f"draw {one}")
+    two = yard.submit("ok", inputs={"image": InputRef(url="https://example.org/fox.png")})
+    claim = yard.ledger.claim(INTAKE_POOL, "io")
+    assert claim
+    yard.permits.publish(yard.ledger.intake_done(two, claim.attempt, {})[1])
+    wait_told(yard, f"prepared {two}")
+    (tmp_path / "go").touch()
+    assert [yard.committed(job).attempt for job in (one, two)] == [1, 2]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -195,3 +196,23 @@ def test_an_engine_that_never_gets_ready_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(EngineDied, match="exited with status 1"):
         engine.start()
     assert "No module named" in (tmp_path / "logs" / "engine-cpu-0.log").read_text()
+
+
+def test_an_engine_that_hears_nothing_keeps_nobody_waiting(engine: Engine, request_for: Requests) -> None:
+    """Long texts fill the pipe to it. Whoever wrote them would wait as long as it hangs, behind every clock."""
+
+    class Enough(Exception):
+        pass
+
+    def watch() -> None:
+        raise Enough
+
+    assert engine.pid
+    os.kill(engine.pid, signal.SIGSTOP)
+    long = replace(request_for("ok:" + 4000 * "\N{FOX FACE}"), negative_prompt=5000 * "\N{FOX FACE}")
+    with pytest.raises(Enough):
+        engine.render("a", long, ignore, watch)
+    engine.cancel("a")
+    engine.prepare("b", long)
+    engine.kill()
+    assert engine.gone.is_set()

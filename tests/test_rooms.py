@@ -1,0 +1,22 @@
+"""The table of rooms is true: every room of the house stands in it, and every file that it names is there."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TABLE = (ROOT / "docs" / "architecture.md").read_text()
+#: marks of a package, which own nothing
+_MARKS = {"__init__.py", "__pycache__", "py.typed"}
+
+
+def test_every_room_of_the_farm_stands_in_the_table() -> None:
+    # a package is a room; so is a file beside it, with or without its folder's name
+    rooms = [path for path in (ROOT / "farm").iterdir() if path.name not in _MARKS]
+    missing = [path.name for path in rooms if not re.search(rf"`(farm/)?{re.escape(path.name)}[`/]", TABLE)]
+    assert sorted(missing) == []
+
+
+def test_every_file_that_is_named_is_there() -> None:
+    named = set(re.findall(r"`((?:api|farm|models|monitoring|tests|docs)/[\w/.]*)`", TABLE))
+    assert len(named) > 30
+    assert sorted(name for name in named if not (ROOT / name).exists()) == []

@@ -3,6 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+#: what a LoRA may be called, and what its file is told by: patterns of the whole text
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+SHA256 = r"[0-9a-f]{64}"
+
 #: finds one of a tenant's LoRAs by name or id
 Wardrobe = Callable[[str], "Lora | None"]
 

@@ -15,14 +15,12 @@ from farm.config import Settings
 from farm.jobs.errors import Conflict, Forbidden, InvalidRequest, NotFound, TooLarge, TooMany, Unavailable
 from farm.jobs.ids import is_job_id, new_job_id
 from farm.loras.judged import Judged
-from farm.loras.lora import Lora, Wardrobe, find
+from farm.loras.lora import NAME, SHA256, Lora, Wardrobe, find
 from farm.loras.records import Records
 from farm.object_keys import lora_key, upload_key
 from farm.store import Store
 from models.lora_file import LoraError
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _UPLOAD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
@@ -45,9 +43,9 @@ class Loras:
         Raises InvalidRequest for what is no LoRA for Wan (nothing is kept then), TooLarge, Conflict (name or file is
         there already), Forbidden (the tenant's room is full), TooMany (too many are judged now).
         """
-        if not _NAME.fullmatch(name) or is_job_id(name):
+        if not re.fullmatch(NAME, name) or is_job_id(name):
             raise InvalidRequest("1 to 64 of A-Z, a-z, 0-9, point, - and _, not an id", "name")
-        if sha256 is not None and not _SHA256.fullmatch(sha256):
+        if sha256 is not None and not re.fullmatch(SHA256, sha256):
             raise InvalidRequest("64 lower-case hexadecimal digits", "sha256")
         listed = self._records.of(tenant)
         if before := next((one for one in listed if (one.name, one.upload) == (name, upload) and one.there), None):

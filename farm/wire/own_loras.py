@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from farm.loras.lora import Lora
+from farm.loras.lora import NAME, SHA256, Lora
 from farm.wire.own import Strict
 from farm.wire.own_views import View, moment
 from models.catalog import MODELS
@@ -14,12 +14,10 @@ from models.catalog import MODELS
 class AddLora(Strict):
     """An upload that becomes a LoRA of yours."""
 
-    name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="what jobs call it; no other of yours is called so"
-    )
+    name: str = Field(pattern=f"^{NAME}$", description="what jobs call it; no other of yours is called so")
     upload: str = Field(max_length=128, description='id of an upload: `POST /v1/uploads` with `{"for": "lora"}`')
     sha256: str | None = Field(
-        None, pattern=r"^[0-9a-f]{64}$", description="of the file, to be sure that it arrived as it was sent"
+        None, pattern=f"^{SHA256}$", description="of the file, to be sure that it arrived as it was sent"
     )
 
 

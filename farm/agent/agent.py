@@ -257,7 +257,8 @@ class Agent:
         if job.failed_on not in (None, self.worker):
             return
         self._review()
-        if quarantine := self.standing.strike(job.id, job.tenant, fault):
+        brought = bool(job.spec.loras or job.spec.inputs)
+        if quarantine := self.standing.strike(job.id, job.tenant, fault, brought=brought):
             self.drain()
             with self._change:
                 others = [one for one in self._held if one.job.id != job.id and not one.rendered.is_set()]

@@ -28,10 +28,18 @@ _KEPT = 100
 
 @dataclass(frozen=True)
 class Strike:
+    """`brought`: the job's tenant had a hand in the numbers, with a LoRA, a picture or a clip of its own."""
+
     job: str
     tenant: str
     code: str
     message: str
+    brought: bool = False
+
+    @property
+    def hard(self) -> bool:
+        # weights can make NaN of any numbers, and a black picture makes a black clip
+        return self.code in HARD and not (self.brought and self.code == FaultCode.BAD_OUTPUT)
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ class Record:
     quarantine: Quarantine | None = None
 
     def guilty(self, limit: int) -> bool:
-        hard = sum(strike.code in HARD for strike in self.strikes)
+        hard = sum(strike.hard for strike in self.strikes)
         tenants = len({strike.tenant for strike in self.strikes})
         return hard >= limit or (tenants > 1 and len(self.strikes) >= limit)
 
@@ -98,14 +106,14 @@ class Standing:
             self._write(replace(self._record, strikes=(), quarantine=None))
             return None
 
-    def strike(self, job: str, tenant: str, fault: JobFault) -> Quarantine | None:
-        """A job failed on the device. The quarantine, if one begins with it."""
+    def strike(self, job: str, tenant: str, fault: JobFault, *, brought: bool = False) -> Quarantine | None:
+        """A job failed on the device. The quarantine, if one begins with it. `brought`: as in Strike."""
         with self._changing:
             record, limit = self._record, self._worker.strikes
             if fault.code not in HARD | SOFT or job in self.suspects or record.quarantine:
                 return None
             STRIKES.labels(fault.code).inc()
-            strikes = (*record.strikes, Strike(job, tenant, fault.code, fault.message))[-_KEPT:]
+            strikes = (*record.strikes, Strike(job, tenant, fault.code, fault.message, brought))[-_KEPT:]
             record = replace(record, strikes=strikes)
             if limit and record.guilty(limit):
                 lasts_s = min(self._worker.quarantine_s * 2 ** min(record.times, 30), self._worker.quarantine_max_s)

@@ -1,9 +1,11 @@
 """Law 9: a bad device is taken out of service and says why; a bad job hurts nobody but itself."""
 
+import hashlib
 import os
 import signal
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,6 +59,23 @@ def test_one_bad_device_of_two_costs_no_job(yard: Yard) -> None:
     yard.committed(yard.submit("on:cpu-0:poisoned", max_attempts=1))
     good.process.send_signal(signal.SIGTERM)
     assert good.process.wait(20) == 0
+    (yard.settings.state_dir / "standing" / "cpu-0.json").unlink()
+
+
+def test_a_lora_that_makes_nan_takes_no_device_away(yard: Yard, tmp_path: Path) -> None:
+    """Every number in it is finite, so it was taken."""
+    agent = yard.agent("cpu-0")
+    data = b"huge weights"
+    yard.store.put_bytes("loras/x", data, "application/octet-stream")
+    sha256 = hashlib.sha256(data).hexdigest()
+    worn = {"id": "x", "name": "x", "sha256": sha256, "key": "loras/x", "size": 12, "expert": "both", "scale": 1.0}
+    (tmp_path / "now").touch()
+    for _ in range(3):
+        job = yard.wait_over(yard.submit(f"spoilt:{tmp_path / 'now'}", max_attempts=1, loras=(worn,)))
+        assert job.error_code == "bad_output"
+    yard.committed(yard.submit("ok"))
+    agent.process.send_signal(signal.SIGTERM)
+    assert agent.process.wait(20) == 0
     (yard.settings.state_dir / "standing" / "cpu-0.json").unlink()
 
 

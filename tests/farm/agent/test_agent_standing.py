@@ -69,6 +69,13 @@ def test_what_bad_devices_do_counts_whosever_jobs_they_are(standing: Standing, c
     assert fail(standing, "a/1", "a/2", "a/3", fault=JobFault(code, ""))
 
 
+def test_spoilt_frames_of_what_a_tenant_brought_are_believed_of_two(standing: Standing) -> None:
+    """A LoRA makes NaN, a black picture a black clip; a bad device also makes them."""
+    spoilt = JobFault(FaultCode.BAD_OUTPUT, "every frame is black")
+    assert not any(standing.strike(f"a/{n}", "a", spoilt, brought=True) for n in range(9))
+    assert standing.strike("b/1", "b", spoilt, brought=True)
+
+
 @pytest.mark.parametrize("code", [FaultCode.ENGINE_ERROR, FaultCode.OUT_OF_MEMORY])
 def test_one_tenants_ill_fated_batch_takes_no_device_away(standing: Standing, code: FaultCode) -> None:
     fault = JobFault(code, "")

@@ -129,9 +129,9 @@ class Yard:
         return self.submit_many([prompt], inputs=inputs, **values)[0]
 
     def submit_many(self, prompts: list[str], inputs: Mapping[str, InputRef] | None = None, **values: Any) -> list[str]:
-        jobs = []
+        jobs, loras = [], values.pop("loras", ())
         for prompt in prompts:
-            spec = JobSpec("actions", "t2v", prompt, "", 64, 64, 5, 8, 4, 4.0, None, 5.0, 7, inputs or {})
+            spec = JobSpec("actions", "t2v", prompt, "", 64, 64, 5, 8, 4, 4.0, None, 5.0, 7, inputs or {}, loras)
             given = {"pool": "default", "lane": "actions", "predicted_s": 1.0, "wall_s": 60.0} | values
             jobs.append(NewJob(new_job_id(), TENANT, spec, **given))
         admitted, permits = self.ledger.admit(jobs)

@@ -43,8 +43,8 @@ def report_of(
         fault=_fault(job),
         request=data.get("request") or {},
         prompt=job.spec.prompt,
-        size=(job.artifacts.width, job.artifacts.height) if job.artifacts else (job.spec.width, job.spec.height),
-        seconds=job.artifacts.seconds if job.artifacts else job.spec.frames / job.spec.fps,
+        size=_size(job),
+        seconds=_seconds(job),
         created_ms=job.created_ms,
         updated_ms=job.finished_ms or job.phase_ms or job.started_ms or job.queued_ms or job.created_ms,
         queued_ms=job.queued_ms,
@@ -53,6 +53,18 @@ def report_of(
         credits_micro=money,
         credits_left_micro=credits_left_micro,
     )
+
+
+def _size(job: Job) -> tuple[int, int] | None:
+    if job.artifacts is not None:
+        return job.artifacts.width, job.artifacts.height
+    return (job.spec.width, job.spec.height) if job.spec.sides_known else None
+
+
+def _seconds(job: Job) -> float | None:
+    if job.artifacts is not None:
+        return job.artifacts.seconds
+    return job.spec.frames / job.spec.fps if job.spec.length_known else None
 
 
 def _outputs(job: Job, sign: Callable[[str], str]) -> tuple[Output, ...]:

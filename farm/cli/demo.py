@@ -97,7 +97,7 @@ def _tell(session: Session, made: "Sequence[Made]", out: Path) -> None:
                 one.job.task,
                 f"{one.job.width}x{one.job.height}",
                 one.job.frames,
-                f"{one.job.duration_s:.2f}",
+                "" if one.job.duration_s is None else f"{one.job.duration_s:.2f}",
                 _took(one),
                 one.job.result.sha256[:12] if one.job.result else "",
             ]

@@ -32,10 +32,7 @@ def jobs(session: Session, state: str | None, model: str | None, batch: str | No
 
     session.out.table(
         ["job", "what", "model", "size", ">frames", "age", "state"],
-        [
-            [job.id, title(job, 28), job.model, f"{job.width}x{job.height}", job.frames, _age(job), words(job)]
-            for job in listed
-        ],
+        [[job.id, title(job, 28), job.model, _size(job), job.frames, _age(job), words(job)] for job in listed],
         empty='no jobs; wanfarm submit --prompt "..."',
     )
 
@@ -65,9 +62,10 @@ def show(session: Session, job_id: str) -> None:
             "task": job.task,
             "prompt": job.prompt,
             "negative prompt": job.negative_prompt or None,
-            **{role: ref.sha256 or ref.url for role, ref in job.inputs.items()},
+            **{f"input {role}": ref.sha256 or ref.url for role, ref in job.inputs.items()},
             "LoRAs": ", ".join(f"{one.name}:{one.scale:g}:{one.expert}" for one in job.loras) or None,
-            "size": f"{job.width}x{job.height}, {job.frames} frames at {job.fps} fps ({job.duration_s:g} s)",
+            "size": _size(job) or "as its input, which is not here yet",
+            "length": _length(job),
             "steps": job.steps,
             "guidance": guidance,
             "shift": f"{job.shift:g}",
@@ -77,7 +75,7 @@ def show(session: Session, job_id: str) -> None:
             "finished": _when(job.finished_at),
             **(
                 {
-                    "video": f"{job.result.size} bytes, sha256 {job.result.sha256}",
+                    "result": f"{job.result.size} bytes, sha256 {job.result.sha256}",
                     "fetch": f"wanfarm download {job.id}",
                 }
                 if job.result
@@ -122,6 +120,16 @@ def download(session: Session, ids: Sequence[str], folder: Path) -> None:
         return
     for one in files.values():
         session.out.line(str(one.video))
+
+
+def _size(job: "JobView") -> str | None:
+    return None if job.width is None else f"{job.width}x{job.height}"
+
+
+def _length(job: "JobView") -> str:
+    if job.frames is None:
+        return "as its clip, which is not here yet"
+    return f"{job.frames} frames at {job.fps} fps ({job.duration_s:g} s)"
 
 
 def _age(job: "JobView") -> str:

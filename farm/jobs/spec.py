@@ -63,6 +63,16 @@ class JobSpec:
     def needs_intake(self) -> bool:
         return any(not ref.stored for ref in self.inputs.values())
 
+    @property
+    def sides_known(self) -> bool:
+        """Whether width and height are the job's, or only what its model does by default."""
+        return self.picture_area is None
+
+    @property
+    def length_known(self) -> bool:
+        """The same of frames and fps."""
+        return self.length_of is None
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

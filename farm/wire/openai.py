@@ -131,8 +131,7 @@ def render_create(draft: Draft) -> dict[str, Any]:
 
 
 def render_status(report: Report) -> dict[str, Any]:
-    """The video object."""
-    wide, high = report.size or (0, 0)
+    """The video object. size and seconds are null while an input that decides them is not here."""
     share = 1.0 if report.state is State.SUCCEEDED else report.progress or 0.0
     return {
         "id": report.id,
@@ -144,8 +143,8 @@ def render_status(report: Report) -> dict[str, Any]:
         "completed_at": None if report.finished_ms is None else report.finished_ms // 1000,
         "expires_at": None,
         "prompt": report.prompt,
-        "size": f"{wide}x{high}",
-        "seconds": str(plain_number(round(report.seconds or 0.0, 3))),
+        "size": None if report.size is None else "{}x{}".format(*report.size),
+        "seconds": None if report.seconds is None else str(plain_number(round(report.seconds, 3))),
         "remixed_from_video_id": None,
         "error": {"code": str(report.fault.code), "message": report.fault.message} if report.fault else None,
     }

@@ -70,6 +70,8 @@ class JobView(View):
     progress   of the current attempt, [0, 1]; step of steps while denoising
     position   jobs of yours before this one while it is queued (0: next), else null
     eta_s      seconds until it is over, null while that cannot be known
+    width, height  null until the input is here whose shape they follow;  frames, fps, duration_s  the same of a clip
+               that decides the length;  predicted_s  null while any of them is
     attempt    number of the current or last attempt, 0 before the first
     cancelling a cancel was acknowledged; the job can no longer succeed
     """
@@ -93,11 +95,11 @@ class JobView(View):
     prompt: str
     negative_prompt: str = ""
     inputs: dict[str, InputView] = Field(default_factory=dict)
-    width: int
-    height: int
-    frames: int
-    fps: int | float
-    duration_s: float
+    width: int | None = None
+    height: int | None = None
+    frames: int | None = None
+    fps: int | float | None = None
+    duration_s: float | None = None
     guidance: float
     guidance_2: float | None = None
     shift: float
@@ -143,6 +145,7 @@ class Links:
 def view_job(job: Job, *, eta_s: float | None = None, links: Links | None = None) -> JobView:
     """`links` to the files of a committed result; without them the result is left out."""
     spec, running, over = job.spec, job.state is State.RUNNING, job.state in TERMINAL
+    sides, length = spec.sides_known, spec.length_known
     return JobView(
         id=job.id,
         name=job.name,
@@ -162,11 +165,11 @@ def view_job(job: Job, *, eta_s: float | None = None, links: Links | None = None
         prompt=spec.prompt,
         negative_prompt=spec.negative_prompt,
         inputs={role: _input(ref) for role, ref in spec.inputs.items()},
-        width=spec.width,
-        height=spec.height,
-        frames=spec.frames,
-        fps=round(spec.fps, 3),
-        duration_s=round(spec.frames / spec.fps, 3),
+        width=spec.width if sides else None,
+        height=spec.height if sides else None,
+        frames=spec.frames if length else None,
+        fps=round(spec.fps, 3) if length else None,
+        duration_s=round(spec.frames / spec.fps, 3) if length else None,
         guidance=spec.guidance,
         guidance_2=spec.guidance_2,
         shift=spec.shift,
@@ -175,7 +178,7 @@ def view_job(job: Job, *, eta_s: float | None = None, links: Links | None = None
         options=dict(spec.options),
         priority=job.priority,
         deadline=_time(job.deadline_ms),
-        predicted_s=round(job.predicted_s, 3),
+        predicted_s=round(job.predicted_s, 3) if sides and length else None,
         metadata=dict(job.metadata),
         webhook_url=job.webhook_url,
         dialect=job.dialect,

@@ -40,7 +40,7 @@ class Report:
     request        the create request as it was sent: an object, or text when it came back unreadable
     progress       [0, 1], None where unknown; step of steps while denoising
     credits_micro  millionths of the dialect's unit of money: reserved while open, spent once over
-    size           (width, height) in pixels; seconds of the clip
+    size           (width, height) in pixels; seconds of the clip; None until an input is here that decides them
     """
 
     id: str

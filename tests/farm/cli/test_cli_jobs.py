@@ -1,6 +1,7 @@
 """The commands that ask a farm, against a gateway that listens."""
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import Any
 import pytest
 
 from farm import samples
+from farm.cli.jobs import _length, _size
 from farm.cli.submit import _INPUTS
 from farm.embedded.ports import free_port
 from farm.jobs.errors import FaultCode, JobFault
 from farm.jobs.job import Claim
 from farm.tenants import Role
 from farm.wire.own import CreateJob
+from farm.wire.own_views import JobView
 from models.catalog import ROLES
 from tests.api.api_parts import TINY
 from tests.farm.cli.cli_run import Ran, run
@@ -82,6 +85,12 @@ def test_a_clip_to_follow_is_an_option_like_the_picture(wanfarm: Wanfarm, gatewa
     shown = wanfarm("show", job_id, "--json").document
     assert (shown["task"], sorted(shown["inputs"])) == ("replace", ["image", "video"])
     assert set(ROLES) == set(_INPUTS) <= set(CreateJob.model_fields)
+    told = dict(re.split("  +", line, maxsplit=1) for line in wanfarm("show", job_id).ok().out.splitlines())
+    assert told["input video"] == shown["inputs"]["video"]["sha256"]
+    assert told["length"] == "12 frames at 25 fps (0.48 s)"
+    # one whose inputs were not fetched yet
+    unseen = JobView.model_validate({**shown, "width": None, "height": None, "frames": None, "fps": None})
+    assert (_size(unseen), _length(unseen)) == (None, "as its clip, which is not here yet")
 
 
 def test_submit_and_stay_until_the_files_are_there(wanfarm: Wanfarm, worker: threading.Event, tmp_path: Path) -> None:

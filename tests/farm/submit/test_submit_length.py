@@ -25,8 +25,10 @@ from farm.jobs.states import State
 from farm.ledger.ledger import INTAKE_POOL, Ledger
 from farm.ledger.outcomes import Account, StatementKind
 from farm.prices import PriceBook
+from farm.reporting import report_of
 from farm.store import Store
 from farm.submit import Submissions
+from farm.wire import openai
 from farm.wire.own_views import view_job
 from models import catalog, clips
 from models.catalog import MODELS
@@ -134,13 +136,33 @@ def test_the_job_says_what_will_be_rendered(
     assert float(clips.probe(tmp_path / "clip").fps) == pytest.approx(job.spec.fps, rel=1e-6)
 
 
+def test_what_waits_for_its_inputs_is_told_as_unknown(house: House, serve: Serve) -> None:
+    """The model's own length and size are nobody's: they are nowhere said of a job that will be another."""
+    inputs = {"image": png(64, 64), "video": clip(9)}
+    there = {role: Source(url=serve(page(data)).url()) for role, data in inputs.items()}
+    waiting = house.submit(Draft("x", model=ANIMATE, inputs=there))
+    view = view_job(waiting)
+    told = (view.width, view.height, view.frames, view.fps, view.duration_s, view.predicted_s)
+    assert told == (None,) * 6
+    report = report_of(waiting, str)
+    assert (report.size, report.seconds) == (None, None)
+    video = openai.render_status(report)
+    assert (video["size"], video["seconds"]) == (None, None)
+    # what was asked for is known at once
+    asked = house.submit(Draft("x", model=VACE, width=64, height=32, frames=5, inputs={"video": there["video"]}))
+    view = view_job(asked)
+    assert (view.width, view.height, view.frames, view.fps, view.duration_s) == (64, 32, 5, 16, 0.312)
+    assert view.predicted_s is not None
+    assert openai.render_status(report_of(asked, str))["size"] == "64x32"
+
+
 def test_prediction_wall_time_and_needs_follow_the_clip(house: House, redis: Redis) -> None:
     short, long = (house.later(follows(clip(frames))) for frames in (9, 81))
     # segments of nine frames that share one
     assert long.predicted_s == pytest.approx(10 * short.predicted_s)
     assert long.wall_s == pytest.approx(10 * long.predicted_s)
     assert redis.hget(f"wf:job:{house.later(redraws(clip(24))).id}", "needs") == needs_of(
-        catalog.settle(MODELS[VACE], "vace", {"frames": 13, "width": 128, "height": 128}), {}
+        Burden(MODELS[VACE], 128, 128, 13)
     )
     at_once = house.submit(follows(clip(81)))
     assert (at_once.predicted_s, at_once.wall_s) == (pytest.approx(long.predicted_s), pytest.approx(long.wall_s))

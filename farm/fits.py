@@ -4,6 +4,7 @@ both and are compared at every claim (ledger/lua/lib/fits.lua keeps the same rul
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Self
 
 from models import plan
@@ -47,26 +48,21 @@ class Memory:
         return not needs
 
 
-def worn_of(shape: Settled, loras: Iterable[Mapping[str, Any]]) -> tuple[float, ...]:
-    """What the LoRAs of a spec add to each expert, in bytes."""
-    return plan.worn_bytes(shape.model, [(str(one["expert"]), float(one["size"])) for one in loras])
+def burden_of(shape: Settled, options: Mapping[str, Any], loras: Iterable[Mapping[str, Any]] = ()) -> plan.Burden:
+    """What memory has to hold of a shape with the options and the LoRAs of a spec."""
+    worn = plan.worn_bytes(shape.model, [(str(one["expert"]), float(one["size"])) for one in loras])
+    return plan.Burden(shape.model, shape.width, shape.height, shape.frames, options.get("lossy"), worn)
 
 
-def needs_of(shape: Settled, options: Mapping[str, Any], loras: Iterable[Mapping[str, Any]] = ()) -> str:
-    """Every way to render the shape, with the LoRAs of a spec, that is not worse than another: "device_mb:host_mb",
-    with an `r` after it where weights are rounded to 8 bits. At most 64 characters: Redis keeps short values packed."""
-    worn = worn_of(shape, loras)
+@lru_cache(maxsize=1024)
+def needs_of(burden: plan.Burden) -> str:
+    """Every way to render it that is not worse than another: "device_mb:host_mb", with an `r` after it where weights
+    are rounded to 8 bits. At most 64 characters: Redis keeps short values packed.
+
+    Remembered, since a submission asks more than once."""
     ways: list[tuple[int, int, str]] = []
-    for where in plan.places(shape.model, fp8=True):
-        need = plan.needs(
-            shape.model,
-            shape.width,
-            shape.height,
-            shape.frames,
-            plan.Plan(where, tiled=True),
-            lossy=options.get("lossy"),
-            worn=worn,
-        )
+    for where in plan.places(burden.model, fp8=True):
+        need = plan.needs(burden, plan.Plan(where, tiled=True))
         rounded = "r" if where is plan.Where.FP8_STORAGE else ""
         ways.append((math.ceil(need.device_bytes / plan.USABLE / MB), math.ceil(need.host_bytes / MB), rounded))
     best = [way for way in ways if not any(_beats(other, way) for other in ways)]

@@ -6,15 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from farm.config import Settings
-from farm.fits import Memory, needs_of, worn_of
+from farm.fits import Memory, needs_of
 from farm.jobs.errors import InvalidRequest, ModelUnavailable, Unavailable
 from farm.jobs.spec import JobSpec
 from farm.scheduling.speed import Speed, predicted_s
 from models import plan
 from models.catalog import MODELS, Settled, work_tflop
-
-#: LoRAs as a spec keeps them
-Worn = Sequence[Mapping[str, Any]]
 
 #: seconds that the workers' reports are used before they are asked for again
 _FRESH_S = 1.0
@@ -75,55 +72,40 @@ class Pools:
             return offered
         raise Unavailable("no worker has said yet which models it renders; try again in a moment", 5.0)
 
-    def pool_for(
-        self,
-        model: str,
-        shape: Settled | None = None,
-        options: Mapping[str, Any] | None = None,
-        loras: Worn = (),
-    ) -> str:
-        """The pool to queue a job of `model` in: of those that can hold the shape and its LoRAs, the one with the most
-        live workers for the model.
+    def pool_for(self, model: str, burden: plan.Burden | None = None) -> str:
+        """The pool to queue a job of `model` in: of those that can hold the burden, the one with the most live workers
+        for the model.
 
         Raises ModelUnavailable when other models are served but not this one, InvalidRequest with the largest shape
         that could be held when nobody holds this one, Unavailable when nothing is known yet.
         """
         self._refresh()
         candidates = self._candidates(model)
-        if candidates and shape is not None:
-            asked = shape, options or {}
-            holding = {pool for pool in candidates if self.refusal(*asked, pool, loras=loras) is None}
+        if candidates and burden is not None:
+            holding = {pool for pool in candidates if self.refusal(burden, pool) is None}
             if not holding:
-                raise InvalidRequest(self.refusal(*asked, *candidates, loras=loras) or "", "resolution")
+                raise InvalidRequest(self.refusal(burden, *candidates) or "", "resolution")
             candidates = holding
         if candidates:
             return min(candidates, key=lambda pool: (-self._count(pool, model), pool))
         offered = ", ".join(self.offered_or_unavailable())
         raise ModelUnavailable(f"{model!r} is not rendered here; choose one of {offered}", "model")
 
-    def refusal(self, shape: Settled, options: Mapping[str, Any], *pools: str, loras: Worn = ()) -> str | None:
-        """Why no worker of these pools could ever hold the shape, as the roomiest would tell it; None where one can,
+    def refusal(self, burden: plan.Burden, *pools: str) -> str | None:
+        """Why no worker of these pools could ever hold the burden, as the roomiest would tell it; None where one can,
         or none is known."""
         self._refresh()
         told = [
             memory
             for (pool, _), (_, models, memory) in self._memory.items()
-            if pool in pools and shape.model.id in models
+            if pool in pools and burden.model.id in models
         ]
         known = [memory for memory in told if memory is not None]
-        needs = needs_of(shape, options, loras)
+        needs = needs_of(burden)
         if not known or len(known) < len(told) or any(memory.holds(needs) for memory in known):
             return None
         roomiest = max(known, key=lambda memory: (memory.device_mb, memory.host_mb))
-        return plan.refusal(
-            shape.model,
-            shape.width,
-            shape.height,
-            shape.frames,
-            roomiest.room,
-            lossy=options.get("lossy"),
-            worn=worn_of(shape, loras),
-        )
+        return plan.refusal(burden, roomiest.room)
 
     def predict_s(self, shape: Settled, pool: str) -> float:
         """Seconds that one GPU of the pool is expected to take for the shape, by what was measured of its lane."""

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from farm import draft_limits, outfit, shape
 from farm.config import Settings
-from farm.fits import needs_of
+from farm.fits import burden_of, needs_of
 from farm.guard.dial import Deadline
 from farm.intake.intake import Content, Intake
 from farm.jobs.draft import Draft, Source
@@ -168,7 +168,7 @@ class Submissions:
 
     def _pool(self, draft: Draft, settled: Settled, options: Mapping[str, Any], worn: outfit.Worn) -> str:
         try:
-            return self.pools.pool_for(settled.model.id, settled, options, worn)
+            return self.pools.pool_for(settled.model.id, burden_of(settled, options, worn))
         except ModelUnavailable as error:
             error.field = draft.called("model")
             raise
@@ -276,7 +276,7 @@ class Submissions:
             lane=outfit.lane(plan.model, plan.worn),
             predicted_s=predicted_s,
             wall_s=self.pools.wall_s(predicted_s),
-            needs=needs_of(settled, plan.options, plan.worn),
+            needs=needs_of(burden_of(settled, plan.options, plan.worn)),
             priority=5 if draft.priority is None else draft.priority,
             deadline_ms=draft.deadline_ms,
             max_attempts=self._settings.lease.max_attempts if draft.max_attempts is None else draft.max_attempts,

@@ -5,8 +5,8 @@ Weights are counted from the models' sizes. What a forward and the VAE need besi
 full size without memory (a test does it again) and is generous.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from models.model import Model
@@ -68,6 +68,28 @@ class Room:
 
 
 @dataclass(frozen=True)
+class Burden:
+    """What memory has to hold of a render, however it is planned.
+
+    width, height, frames    of the clip, in pixels
+    lossy    the approximation (models.options) that the job asked for
+    worn     what its LoRAs add to each expert, in bytes, as worn_bytes tells it; () when it wears none
+    """
+
+    # a model has tables and cannot be hashed; equal ones still are equal
+    model: Model = field(hash=False)
+    width: int
+    height: int
+    frames: int
+    lossy: str | None = None
+    worn: tuple[float, ...] = ()
+
+    @property
+    def called(self) -> str:
+        return f"{self.width}x{self.height} with {self.frames} frames"
+
+
+@dataclass(frozen=True)
 class _Sizes:
     expert: float
     block: float
@@ -77,40 +99,18 @@ class _Sizes:
     eyes: float
 
 
-def choose(
-    model: Model,
-    width: int,
-    height: int,
-    frames: int,
-    room: Room,
-    *,
-    fp8: bool = False,
-    lossy: str | None = None,
-    worn: Sequence[float] = (),
-) -> Plan | None:
-    """The fastest plan that fits, None when none does. fp8: whether weights may be rounded to 8 bits to fit; lossy: the
-    approximation (models.options) that the job asked for; worn: as worn_bytes tells it."""
-    return next(fitting(model, width, height, frames, room, fp8=fp8, lossy=lossy, worn=worn), None)
+def choose(burden: Burden, room: Room, *, fp8: bool = False) -> Plan | None:
+    """The fastest plan that fits, None when none does. fp8: whether weights may be rounded to 8 bits to fit."""
+    return next(fitting(burden, room, fp8=fp8), None)
 
 
-def fitting(
-    model: Model,
-    width: int,
-    height: int,
-    frames: int,
-    room: Room,
-    *,
-    fp8: bool = False,
-    lossy: str | None = None,
-    worn: Sequence[float] = (),
-    batched: bool = False,
-) -> Iterator[Plan]:
+def fitting(burden: Burden, room: Room, *, fp8: bool = False, batched: bool = False) -> Iterator[Plan]:
     """Every plan that fits, fastest first. batched: whether both passes of a step are to go together if they can."""
-    for where in places(model, fp8=fp8):
+    for where in places(burden.model, fp8=fp8):
         for tiled in (False, True):
             for together in (True, False) if batched else (False,):
                 plan = Plan(where, tiled, together)
-                need = needs(model, width, height, frames, plan, lossy=lossy, worn=worn)
+                need = needs(burden, plan)
                 if need.device_bytes <= room.device_bytes * USABLE and need.host_bytes <= room.host_bytes:
                     yield plan
 
@@ -143,30 +143,22 @@ def worn_bytes(model: Model, loras: Iterable[tuple[str, float]]) -> tuple[float,
     return tuple(sum(size for on, size in given if on in ("both", expert)) for expert in experts) if given else ()
 
 
-def needs(
-    model: Model,
-    width: int,
-    height: int,
-    frames: int,
-    plan: Plan,
-    *,
-    lossy: str | None = None,
-    worn: Sequence[float] = (),
-) -> Room:
-    """Peak bytes of a render under a plan. worn: what LoRAs add to each expert."""
+def needs(burden: Burden, plan: Plan) -> Room:
+    """Peak bytes of a render under a plan."""
+    model = burden.model
     size = _sizes(model)
-    piece = frames if model.segment is None else model.segment[0] + model.vae_stride[0]
+    piece = burden.frames if model.segment is None else model.segment[0] + model.vae_stride[0]
     number = 4 if model.precision == "fp32" else 2
-    hidden = tokens(model, width, height, piece) * model.dit.dim * number
+    hidden = tokens(model, burden.width, burden.height, piece) * model.dit.dim * number
     timed = model.experts == 1 and model.vae_stride[1] == 16
     work: float = hidden * (_COPIES_TIMED if timed else _COPIES) * (2 if plan.batched else 1)
     work += hidden * 2 * model.dit.layers if model.keeps_kv else 0
-    work += _kept_by(lossy, model, hidden)
-    pixels = width * height
+    work += _kept_by(burden.lossy, model, hidden)
+    pixels = burden.width * burden.height
     # the frames of a piece, as they are joined, scaled and rounded
     film = piece * pixels * 3 * 4 * 4
     decode = (min(pixels, _TILE) if plan.tiled else pixels) * _DECODE * 4 + film
-    all_worn, most_worn = sum(worn), max(worn, default=0)
+    all_worn, most_worn = sum(burden.worn), max(burden.worn, default=0)
     experts, rest = size.expert * model.experts + all_worn, size.vae + size.eyes
     if plan.where is Where.RESIDENT:
         return Room(experts + size.text + rest + max(work, decode), 0)
@@ -182,57 +174,44 @@ def needs(
     return Room(rest + max(expert + most_worn + work, size.text, decode), host)
 
 
-def refusal(
-    model: Model,
-    width: int,
-    height: int,
-    frames: int,
-    room: Room,
-    *,
-    lossy: str | None = None,
-    worn: Sequence[float] = (),
-) -> str:
-    """Why a shape does not fit, and the largest ones that do: same length, and same size."""
-    shape = (width, height, frames)
-    least = min(
-        (needs(model, *shape, Plan(where, tiled=True), lossy=lossy, worn=worn) for where in places(model)),
-        key=lambda need: need.device_bytes,
-    )
+def refusal(burden: Burden, room: Room) -> str:
+    """Why a render does not fit, and the largest ones that do: same length, and same size."""
+    model = burden.model
+    least = min((needs(burden, Plan(where, tiled=True)) for where in places(model)), key=lambda need: need.device_bytes)
     takes = f"{least.device_bytes / GB:.1f} GB of GPU memory at the least, and {room.device_bytes / GB:.1f} GB are free"
-    called = f"{width}x{height} with {frames} frames"
-    if lossy is not None and choose(model, *shape, room, worn=worn) is not None:
-        return f"options.lossy {lossy} keeps what {called} has no room for: {takes}; without it, it fits"
-    if any(worn) and choose(model, *shape, room, lossy=lossy) is not None:
-        return f"its LoRAs, {sum(worn) / GB:.1f} GB, are more than {called} has room for; without them, it fits"
-    text = f"{called} needs {takes}"
+    if burden.lossy is not None and choose(replace(burden, lossy=None), room) is not None:
+        return f"options.lossy {burden.lossy} keeps what {burden.called} has no room for: {takes}; without it, it fits"
+    if any(burden.worn) and choose(replace(burden, worn=()), room) is not None:
+        worn_gb = sum(burden.worn) / GB
+        return f"its LoRAs, {worn_gb:.1f} GB, are more than {burden.called} has room for; without them, it fits"
+    text = f"{burden.called} needs {takes}"
     if least.device_bytes <= room.device_bytes * USABLE:
         host = f"{least.host_bytes / GB:.0f} GB of the machine's memory"
         text = f"{model.id} needs {host}, and {room.host_bytes / GB:.0f} GB are free"
-    offers = []
-    if (size := largest_size(model, width / height, frames, room, worn)) is not None:
-        offers.append(f"{size[0]}x{size[1]} with {frames} frames")
-    if model.segment is None and (most := most_frames(model, width, height, room, worn)) is not None:
-        offers.append(f"{width}x{height} with {most} frames")
+    plain = replace(burden, lossy=None)
+    offers = [offer.called for offer in (_largest(plain, room), _longest(plain, room)) if offer is not None]
     return text + (f"; what fits is {' or '.join(offers)}" if offers else f"; {model.id} does not run on this device")
 
 
-def largest_size(
-    model: Model, aspect: float, frames: int, room: Room, worn: Sequence[float] = ()
-) -> tuple[int, int] | None:
-    """(width, height) of the largest clip of that aspect and length that fits."""
-    for area in range(model.limits.max_pixels, 0, -(model.limits.multiple**2) * 8):
-        width, height = size_of_area(model, area, aspect)
-        if min(width, height) < model.limits.min_side:
+def _largest(burden: Burden, room: Room) -> Burden | None:
+    """The largest clip of that aspect and length that fits."""
+    limits, aspect = burden.model.limits, burden.width / burden.height
+    for area in range(limits.max_pixels, 0, -(limits.multiple**2) * 8):
+        width, height = size_of_area(burden.model, area, aspect)
+        if min(width, height) < limits.min_side:
             return None
-        if choose(model, width, height, frames, room, worn=worn) is not None:
-            return width, height
+        if choose(fits := replace(burden, width=width, height=height), room) is not None:
+            return fits
     return None
 
 
-def most_frames(model: Model, width: int, height: int, room: Room, worn: Sequence[float] = ()) -> int | None:
-    """The longest clip of that size that fits."""
-    counts = range(model.limits.max_frames // 4 * 4 + 1, 4, -4)
-    return next((n for n in counts if choose(model, width, height, n, room, worn=worn) is not None), None)
+def _longest(burden: Burden, room: Room) -> Burden | None:
+    """The longest clip of that size that fits; none of a model whose memory does not grow with the length."""
+    if burden.model.segment is not None:
+        return None
+    counts = range(burden.model.limits.max_frames // 4 * 4 + 1, 4, -4)
+    shorter = (replace(burden, frames=count) for count in counts)
+    return next((one for one in shorter if choose(one, room) is not None), None)
 
 
 def _kept_by(lossy: str | None, model: Model, hidden: float) -> float:

@@ -27,7 +27,7 @@ from models.ahead import Ahead
 from models.catalog import Model
 from models.drawn import Drawn
 from models.loading import Loaded
-from models.plan import Plan, Where, fitting, needs, refusal, smaller, worn_bytes
+from models.plan import Burden, Plan, Where, fitting, needs, refusal, smaller, worn_bytes
 from models.preprocess.guides import Eyes, open_eyes
 from models.preprocess.guides import folder_of as eyes_folder
 from models.preprocess.persons import SURE
@@ -139,20 +139,24 @@ class Renderer:
 
     def _plan(self, model: Model, request: RenderRequest) -> Plan:
         """Where the parts are to lie for this request; RenderFault does_not_fit with what would."""
-        shape, loaded = (request.width, request.height, request.frames), self._loaded
+        worn = worn_bytes(model, [(lora.expert, Path(lora.path).stat().st_size) for lora in request.loras])
+        lossy_name = request.options.get("lossy")
+        burden = Burden(model, request.width, request.height, request.frames, lossy_name, worn)
         # what the loaded model holds of the machine's memory is there again when it goes
-        held = needs(loaded.model, *shape, loaded.plan).host_bytes if loaded is not None else 0
+        loaded = self._loaded
+        held = 0.0
+        if loaded is not None:
+            bare = Burden(loaded.model, request.width, request.height, request.frames)
+            held = needs(bare, loaded.plan).host_bytes
         room = memory.room_on(self.device, self._limits, held)
         learnt = self._learnt.get(model.id)
-        count, approximation = tokens(model, *shape), request.options.get("lossy")
-        batched = guidance.fits(model, request.task, request.guidance, approximation)
+        count = tokens(model, request.width, request.height, request.frames)
+        batched = guidance.fits(model, request.task, request.guidance, lossy_name)
         batched = batched and guidance.wins(self._wishes.batched_guidance, self.device.type, count)
-        worn = worn_bytes(model, [(lora.expert, Path(lora.path).stat().st_size) for lora in request.loras])
-        more: dict[str, Any] = {"lossy": approximation, "worn": worn}
-        for plan in fitting(model, *shape, room, fp8=self._limits.fp8, batched=batched, **more):
+        for plan in fitting(burden, room, fp8=self._limits.fp8, batched=batched):
             if learnt is None or count < learnt[0] or plan.thrift >= learnt[1].thrift:
                 return plan
-        raise RenderFault("does_not_fit", refusal(model, *shape, room, **more))
+        raise RenderFault("does_not_fit", refusal(burden, room))
 
     def _draw(self, request: RenderRequest, watch: Watch, inputs: Any) -> Drawn:
         model = _checked(request)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from farm import shape
 from farm.config import Settings
-from farm.fits import needs_of
+from farm.fits import burden_of, needs_of
 from farm.intake.intake import Intake
 from farm.jobs.draft import Source
 from farm.jobs.errors import (
@@ -98,7 +98,8 @@ def _reshaped(job: Job, inputs: Mapping[str, InputRef], pools: Pools, settings: 
         settled = shape.finish(job.spec, inputs)
     except InvalidRequest as error:
         raise JobFault(FaultCode.INVALID_INPUT, str(error)) from None
-    if refusal := pools.refusal(settled, job.spec.options, job.pool, loras=job.spec.loras):
+    burden = burden_of(settled, job.spec.options, job.spec.loras)
+    if refusal := pools.refusal(burden, job.pool):
         raise JobFault(FaultCode.DOES_NOT_FIT, refusal)
     final = replace(
         job.spec,
@@ -114,6 +115,6 @@ def _reshaped(job: Job, inputs: Mapping[str, InputRef], pools: Pools, settings: 
         fps=settled.fps,
         predicted_s=predicted_s,
         wall_s=pools.wall_s(predicted_s),
-        needs=needs_of(settled, job.spec.options, job.spec.loras),
+        needs=needs_of(burden),
         hold=PriceBook(settings.prices).exact(final, job.dialect_data),
     )

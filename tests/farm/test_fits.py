@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from farm.fits import MB, Memory, needs_of
+from farm.fits import MB, Memory, burden_of, needs_of
 from models import catalog, plan
 from models.catalog import MODELS, Settled
 from models.shape import size_of_area
@@ -39,15 +39,14 @@ LORAS = st.lists(
 def test_a_worker_holds_what_its_engine_would_find_a_plan_for(
     shape: Settled, device_mb: int, host_mb: int, fp8: bool, lossy: str | None, loras: list[dict[str, Any]]
 ) -> None:
-    needs = needs_of(shape, {"lossy": lossy} if lossy else {}, loras)
-    worn = plan.worn_bytes(shape.model, [(one["expert"], one["size"]) for one in loras])
+    burden = burden_of(shape, {"lossy": lossy} if lossy else {}, loras)
+    assert burden.worn == plan.worn_bytes(shape.model, [(one["expert"], one["size"]) for one in loras])
+    needs = needs_of(burden)
     assert len(needs) <= 64, "Redis keeps it packed"
 
     def planned(more_mb: float) -> bool:
         room = plan.Room((device_mb + more_mb) * MB, (host_mb + more_mb) * MB)
-        size = (shape.width, shape.height, shape.frames)
-        found = plan.choose(shape.model, *size, room, fp8=fp8, lossy=lossy, worn=worn)
-        return found is not None
+        return plan.choose(burden, room, fp8=fp8) is not None
 
     # whole megabytes: what is said to fit does fit, and what is not has less than two to spare
     if Memory(device_mb, host_mb, fp8).holds(needs):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from models import catalog, guidance
 from models.memory import Limits
-from models.plan import GB, Plan, Room, Where, fitting, needs, smaller
+from models.plan import GB, Burden, Plan, Room, Where, fitting, needs, smaller
 from models.renderer import Renderer
 from models.request import Cancelled, Progress, RenderRequest, Stage
 from models.speed import Wishes
@@ -124,13 +124,13 @@ def test_when_two_passes_go_together() -> None:
 
 def test_a_batch_counts_twice_and_is_the_first_thing_to_go() -> None:
     shape = (832, 480, 81)
-    one, two = (needs(A14B, *shape, Plan(Where.STREAMED, batched=b)).device_bytes for b in (False, True))
+    one, two = (needs(Burden(A14B, *shape), Plan(Where.STREAMED, batched=b)).device_bytes for b in (False, True))
     assert two - one == pytest.approx(20 * 32760 * 5120 * 2, rel=0.2)
-    tight = Room((needs(A14B, *shape, Plan()).device_bytes + 1 * GB) / 0.94, 256 * GB)
-    plans = list(fitting(A14B, *shape, tight, batched=True))
+    tight = Room((needs(Burden(A14B, *shape), Plan()).device_bytes + 1 * GB) / 0.94, 256 * GB)
+    plans = list(fitting(Burden(A14B, *shape), tight, batched=True))
     assert plans[0] == Plan()
     assert Plan(Where.TEXT_VISITS, batched=True) in plans
-    roomy = next(fitting(A14B, *shape, Room(200 * GB, 256 * GB), batched=True))
+    roomy = next(fitting(Burden(A14B, *shape), Room(200 * GB, 256 * GB), batched=True))
     assert roomy == Plan(batched=True)
     assert smaller(A14B, roomy, decoding=False) == Plan()
     assert smaller(A14B, roomy, decoding=True) == Plan(tiled=True, batched=True)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from models import catalog, loading, memory, tiny, weights
 from models.memory import Limits
-from models.plan import Plan, Where, needs
+from models.plan import Burden, Plan, Where, needs
 from models.renderer import Renderer
 from models.request import Lora, RenderFault
 
@@ -38,7 +38,7 @@ def test_memory_that_ends_while_loading_is_tried_with_the_next_smaller_plan(
     models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: Where
 ) -> None:
     """Not with the next after the roomiest: that may be the plan that has just failed."""
-    enough = needs(catalog.get(T2V), 64, 64, 9, Plan(first)).device_bytes / 0.94 * 1.0001
+    enough = needs(Burden(catalog.get(T2V), 64, 64, 9), Plan(first)).device_bytes / 0.94 * 1.0001
     tight = Renderer(models_dir, "cpu", limits=Limits(enough))
     tried: list[Where] = []
     left: list[Any] = []

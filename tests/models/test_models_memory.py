@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_iter
 from models import catalog
 from models.memory import Limits
 from models.options import LOSSY
-from models.plan import GB, Plan, Room, Where, choose, needs, refusal
+from models.plan import GB, Burden, Plan, Room, Where, choose, needs, refusal
 from models.renderer import Renderer
 from models.request import RenderFault
 
@@ -81,14 +81,14 @@ def test_a_forward_holds_less_than_is_counted(
     block = (8 * model.dit.dim**2 + 2 * model.dit.dim * model.dit.ffn) * 2
     vae = {8: 0.127e9, 16: 0.705e9}[model.vae_stride[1]] * 4
     plan = Plan(Where.STREAMED, tiled=True, batched=batched)
-    counted = needs(model, 832, 480, 81, plan).device_bytes - vae - 3 * block
+    counted = needs(Burden(model, 832, 480, 81), plan).device_bytes - vae - 3 * block
     assert 0.4 * counted < held < 0.9 * counted, f"{held / GB:.2f} GB of {counted / GB:.2f}"
 
 
 def kept(model: catalog.Model, size: tuple[int, int], frames: int, lossy: str) -> float:
     """Bytes that are counted for an approximation, where denoising decides how many are needed."""
     plan = Plan(Where.STREAMED, tiled=True)
-    without, with_it = (needs(model, *size, frames, plan, lossy=name).device_bytes for name in (None, lossy))
+    without, with_it = (needs(Burden(model, *size, frames, lossy=name), plan).device_bytes for name in (None, lossy))
     return with_it - without
 
 
@@ -106,9 +106,9 @@ def test_the_others_keep_little() -> None:
 
 def test_pab_is_refused_where_it_does_not_fit(models_dir: Path, tmp_path: Path) -> None:
     room = Room(40 * GB, 256 * GB)
-    assert choose(ANIMATE, 1280, 720, 77, room) is not None
-    assert choose(ANIMATE, 1280, 720, 77, room, lossy="pab") is None
-    text = refusal(ANIMATE, 1280, 720, 77, room, lossy="pab")
+    assert choose(Burden(ANIMATE, 1280, 720, 77), room) is not None
+    assert choose(Burden(ANIMATE, 1280, 720, 77, lossy="pab"), room) is None
+    text = refusal(Burden(ANIMATE, 1280, 720, 77, lossy="pab"), room)
     assert text.startswith("options.lossy pab keeps")
     assert text.endswith("without it, it fits")
     # full size: it is refused before anybody looks for weights
@@ -126,7 +126,7 @@ def test_a_machine_with_too_little_memory_of_its_own_is_refused_before_loading(
 ) -> None:
     """A device that holds one expert, on a machine that does not hold the other."""
     model = catalog.get(T2V)
-    visits, resident = (needs(model, 64, 64, 9, Plan(where)) for where in (Where.EXPERTS_VISIT, Where.RESIDENT))
+    visits, resident = (needs(Burden(model, 64, 64, 9), Plan(where)) for where in (Where.EXPERTS_VISIT, Where.RESIDENT))
     assert visits.host_bytes > 0 == resident.host_bytes
     device = visits.device_bytes / 0.94 * 1.001
     poor = Renderer(models_dir, "cpu", limits=Limits(device, host_bytes=visits.host_bytes * 0.9))

@@ -11,7 +11,7 @@ from model_parts import I2V, T2V, TI2V, Render, film, moving, request_for
 
 from models import catalog, tiny
 from models.memory import Limits
-from models.plan import GB, Plan, Room, Where, choose, needs, refusal, smaller, worn_bytes
+from models.plan import GB, Burden, Plan, Room, Where, choose, needs, refusal, smaller, worn_bytes
 from models.renderer import Renderer
 from models.request import Cancelled, Lora, Progress, RenderFault, Stage
 
@@ -32,15 +32,15 @@ def cards(*sizes: int) -> list[Room]:
     ],
 )
 def test_the_fastest_plan_that_fits(model: str, shape: tuple[int, int, int], expected: list[Where]) -> None:
-    found = [choose(catalog.get(model), *shape, room) for room in cards(24, 48, 80, 141)]
+    found = [choose(Burden(catalog.get(model), *shape), room) for room in cards(24, 48, 80, 141)]
     assert [plan and plan.where for plan in found] == expected
 
 
 def test_weights_are_counted_as_they_are() -> None:
     """Resident A14B: two experts of 28.6 GB, the text encoder's 11.4, and what a render needs besides."""
-    small = needs(A14B, 256, 256, 5, Plan()).device_bytes / GB
+    small = needs(Burden(A14B, 256, 256, 5), Plan()).device_bytes / GB
     assert small == pytest.approx(2 * 28.6 + 11.4 + 0.5, rel=0.04)
-    animate = needs(catalog.get("wan2.2-animate-14b"), 256, 256, 77, Plan()).device_bytes / GB
+    animate = needs(Burden(catalog.get("wan2.2-animate-14b"), 256, 256, 77), Plan()).device_bytes / GB
     assert animate == pytest.approx(34.5 + 11.4 + 1.8, rel=0.1)
 
 
@@ -50,8 +50,8 @@ def test_each_plan_takes_less_than_the_one_before(model: str) -> None:
     d = entry.defaults
     previous = None
     for plan in (Plan(where) for where in Where if where is not Where.FP8_STORAGE):
-        need = needs(entry, d.width, d.height, d.frames, plan).device_bytes
-        tiled = needs(entry, d.width, d.height, d.frames, Plan(plan.where, tiled=True)).device_bytes
+        need = needs(Burden(entry, d.width, d.height, d.frames), plan).device_bytes
+        tiled = needs(Burden(entry, d.width, d.height, d.frames), Plan(plan.where, tiled=True)).device_bytes
         assert tiled <= need
         assert previous is None or need <= previous
         previous = need
@@ -59,31 +59,31 @@ def test_each_plan_takes_less_than_the_one_before(model: str) -> None:
 
 def test_a_long_clip_by_segments_needs_no_more_than_one_segment() -> None:
     animate = catalog.get("wan2.2-animate-14b")
-    short, long = (needs(animate, 832, 480, frames, Plan()) for frames in (77, 3600))
+    short, long = (needs(Burden(animate, 832, 480, frames), Plan()) for frames in (77, 3600))
     assert short == long
 
 
 def test_fp8_storage_only_when_it_is_allowed() -> None:
     poor = Room(24 * GB, 48 * GB)  # too little of the machine's memory to stream from
-    assert choose(A14B, 832, 480, 81, poor) is None
-    plan = choose(A14B, 832, 480, 81, poor, fp8=True)
+    assert choose(Burden(A14B, 832, 480, 81), poor) is None
+    plan = choose(Burden(A14B, 832, 480, 81), poor, fp8=True)
     assert plan is not None
     assert plan.where is Where.FP8_STORAGE
 
 
 def test_a_refusal_names_what_would_fit() -> None:
     room = Room(16 * GB, 128 * GB)
-    text = refusal(A14B, 1280, 720, 121, room)
+    text = refusal(Burden(A14B, 1280, 720, 121), room)
     assert "1280x720 with 121 frames needs 2" in text
     assert "16.0 GB are free" in text
     size, length = text.split("what fits is ")[1].split(" or ")
     width, height = map(int, size.split(" ")[0].split("x"))
-    assert choose(A14B, width, height, 121, room) is not None
+    assert choose(Burden(A14B, width, height, 121), room) is not None
     assert abs(width / height - 16 / 9) < 0.05
     frames = int(length.split(" ")[2])
-    assert choose(A14B, 1280, 720, frames, room) is not None
-    assert choose(A14B, 1280, 720, frames + 4, room) is None
-    assert "does not run on this device" in refusal(A14B, 1280, 720, 121, Room(2 * GB, 128 * GB))
+    assert choose(Burden(A14B, 1280, 720, frames), room) is not None
+    assert choose(Burden(A14B, 1280, 720, frames + 4), room) is None
+    assert "does not run on this device" in refusal(Burden(A14B, 1280, 720, 121), Room(2 * GB, 128 * GB))
 
 
 def test_smaller_plans_end() -> None:
@@ -102,7 +102,7 @@ def test_what_a_job_wears_is_counted_where_its_expert_lies(models_dir: Path, tmp
     assert (worn_bytes(catalog.TI2V_5B, [("both", 1.0)]), worn_bytes(A14B, [])) == ((1.0,), ())
 
     def more(where: Where) -> tuple[float, float]:
-        bare, dressed = (needs(A14B, 832, 480, 81, Plan(where, tiled=True), worn=each) for each in ((), worn))
+        bare, dressed = (needs(Burden(A14B, 832, 480, 81, worn=each), Plan(where, tiled=True)) for each in ((), worn))
         return (dressed.device_bytes - bare.device_bytes) / GB, (dressed.host_bytes - bare.host_bytes) / GB
 
     assert [more(where) for where in Where] == [
@@ -110,7 +110,7 @@ def test_what_a_job_wears_is_counted_where_its_expert_lies(models_dir: Path, tmp
     ]
     # and the engine plans with it
     tiny.lora_file(tmp_path / "a.safetensors", 5)
-    just = Limits(needs(catalog.get(T2V), 64, 64, 9, Plan()).device_bytes / 0.94 * 1.0001)
+    just = Limits(needs(Burden(catalog.get(T2V), 64, 64, 9), Plan()).device_bytes / 0.94 * 1.0001)
     for loras in ((), (Lora(str(tmp_path / "a.safetensors"), "ab" * 32),)):
         made = Renderer(models_dir, "cpu", limits=just).render(
             request_for(tmp_path / f"o{len(loras)}", steps=1, loras=loras), lambda _: None, lambda: False
@@ -120,15 +120,17 @@ def test_what_a_job_wears_is_counted_where_its_expert_lies(models_dir: Path, tmp
 
 def test_a_refusal_for_loras_says_so() -> None:
     worn = (3 * GB, 3 * GB)
-    bare, dressed = (needs(A14B, 1280, 720, 81, Plan(Where.STREAMED, tiled=True), worn=each) for each in ((), worn))
+    bare, dressed = (
+        needs(Burden(A14B, 1280, 720, 81, worn=each), Plan(Where.STREAMED, tiled=True)) for each in ((), worn)
+    )
     room = Room((bare.device_bytes + dressed.device_bytes) / 2 / 0.94, 256 * GB)
-    assert refusal(A14B, 1280, 720, 81, room, worn=worn) == (
+    assert refusal(Burden(A14B, 1280, 720, 81, worn=worn), room) == (
         "its LoRAs, 6.0 GB, are more than 1280x720 with 81 frames has room for; without them, it fits"
     )
     # what is offered fits with them on
-    size = refusal(A14B, 1280, 720, 121, room, worn=worn).split("what fits is ")[1].split(" ")[0]
+    size = refusal(Burden(A14B, 1280, 720, 121, worn=worn), room).split("what fits is ")[1].split(" ")[0]
     width, height = map(int, size.split("x"))
-    assert choose(A14B, width, height, 121, room, worn=worn) is not None
+    assert choose(Burden(A14B, width, height, 121, worn=worn), room) is not None
 
 
 def placed(models_dir: Path, model: str, where: Where) -> Renderer:
@@ -217,10 +219,11 @@ def test_a_loaded_model_moves_when_a_bigger_job_comes_and_is_left_so(models_dir:
     small, big = (48, 48, 5), (112, 112, 13)
     entry = catalog.get(T2V)
     least = max(
-        needs(entry, *big, Plan(Where.STREAMED, tiled=True)).device_bytes, needs(entry, *small, Plan()).device_bytes
+        needs(Burden(entry, *big), Plan(Where.STREAMED, tiled=True)).device_bytes,
+        needs(Burden(entry, *small), Plan()).device_bytes,
     )
     tight = Renderer(models_dir, "cpu", limits=Limits(least / 0.94 * 1.0001))
-    assert choose(entry, *small, Room(least / 0.94)) != choose(entry, *big, Room(least / 0.94 * 1.0001))
+    assert choose(Burden(entry, *small), Room(least / 0.94)) != choose(Burden(entry, *big), Room(least / 0.94 * 1.0001))
     first = tight.render(
         request_for(tmp_path / "a", width=48, height=48, frames=5), lambda _: None, lambda: False
     ).recipe
@@ -237,7 +240,7 @@ def test_a_loaded_model_moves_when_a_bigger_job_comes_and_is_left_so(models_dir:
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_loaded(models_dir: Path, tmp_path: Path) -> None:
-    small = needs(catalog.get(T2V), 64, 64, 9, Plan(Where.STREAMED, tiled=True)).device_bytes
+    small = needs(Burden(catalog.get(T2V), 64, 64, 9), Plan(Where.STREAMED, tiled=True)).device_bytes
     tight = Renderer(models_dir, "cpu", limits=Limits(small / 0.94 * 1.01))
     with pytest.raises(RenderFault, match="what fits is") as caught:
         tight.render(request_for(tmp_path / "o", width=512, height=512), lambda _: None, lambda: False)

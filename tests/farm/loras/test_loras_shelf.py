@@ -28,7 +28,7 @@ from farm.pools import Pools
 from farm.store import Store
 from farm.submit import Submissions
 from models import lora_file, plan
-from models.catalog import MODELS, settle
+from models.catalog import MODELS
 from tests.farm.submit.submit_parts import Woken
 from tests.lora_files import lora_bytes, pair, saved
 
@@ -367,14 +367,14 @@ def test_what_is_worn_counts_where_memory_is_asked_for(
     wide = [pair(f"diffusion_model.blocks.{block}.{layer}", rank=512) for block in (0, 1) for layer in layers]
     size = put("ink", lora_bytes(**{name: tensor for one in wide for name, tensor in one.items()})).size
     asked = Draft("x", model=T2V, width=64, height=64, frames=5)
-    shape = settle(MODELS[T2V], "t2v", {"width": 64, "height": 64, "frames": 5})
-    bare, worn = needs_of(shape, {}), needs_of(shape, {}, [{"expert": "both", "size": size}])
+    burden = plan.Burden(MODELS[T2V], 64, 64, 5)
+    bare, worn = needs_of(burden), needs_of(replace(burden, worn=(size, size)))
     assert bare != worn
     for lora in ((), ({"lora": "ink"},)):
         (admitted,) = submissions.submit("ada", [replace(asked, loras=lora)], wait_inputs=True)
         assert redis.hget(f"wf:job:{admitted.id}", "needs") == (worn if lora else bare)
     # a worker that holds the one and not the other, and on whose machine nothing can wait
-    least = plan.needs(shape.model, 64, 64, 5, plan.Plan(tiled=True)).device_bytes
+    least = plan.needs(burden, plan.Plan(tiled=True)).device_bytes
     memory = {"device_bytes": least / plan.USABLE + 1e6, "host_bytes": 0, "fp8": False}
     ledger.worker_seen("w1", "default", {"models": [T2V], "memory": memory}, ttl_s=600)
     submissions.pools = Pools(submissions._settings, ledger.workers)

@@ -30,8 +30,9 @@ from farm.store import Store
 from farm.submit import Submissions
 from farm.wire import openai
 from farm.wire.own_views import view_job
-from models import catalog, clips
+from models import clips
 from models.catalog import MODELS
+from models.plan import Burden
 
 ANIMATE, VACE = "wan2.2-animate-14b-tiny", "wan2.2-vace-fun-a14b-tiny"
 NTSC = Fraction(30000, 1001)

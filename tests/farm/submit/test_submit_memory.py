@@ -118,26 +118,26 @@ def test_what_a_restarting_worker_holds_is_remembered(settings: Settings) -> Non
 
     little = {"worker": "w", "pool": "p", "models": [T2V], "memory": {"device_bytes": LITTLE, "host_bytes": None}}
     pools = Pools(settings, lambda: fleet, lambda: now_s)
-    shape = catalog.settle(catalog.get(T2V), "t2v", {"width": 512, "height": 512, "frames": 121})
+    large = plan.Burden(catalog.get(T2V), 512, 512, 121)
     fleet[:] = [little, big()]
-    assert pools.pool_for(T2V, shape) == "p"
+    assert pools.pool_for(T2V, large) == "p"
     # it starts again: live, and without a word about models
     fleet[:] = [little, {"worker": "big", "pool": "p", "models": []}]
     now_s += 600
-    assert pools.pool_for(T2V, shape) == "p"
+    assert pools.pool_for(T2V, large) == "p"
     now_s += 600
     with pytest.raises(InvalidRequest, match="what fits is"):
-        pools.pool_for(T2V, shape)
+        pools.pool_for(T2V, large)
     # what one tells last is what counts
     fleet[:] = [little, big()]
     now_s += 2
-    assert pools.pool_for(T2V, shape) == "p"
+    assert pools.pool_for(T2V, large) == "p"
 
 
 def test_an_approximation_that_keeps_too_much_is_named(ledger: Ledger, settings: Settings, store: Store) -> None:
     model = catalog.get("wan2.2-t2v-a14b")
     asked = Draft("x", model=model.id, resolution="720p", guidance=1.0, options={"lossy": "pab"})
-    least = plan.needs(model, 1280, 720, 81, plan.Plan(plan.Where.STREAMED, tiled=True)).device_bytes
+    least = plan.needs(plan.Burden(model, 1280, 720, 81), plan.Plan(plan.Where.STREAMED, tiled=True)).device_bytes
     telling(ledger, "w1", least / plan.USABLE + 2e6, models=[model.id])
     submissions = Submissions(settings, ledger, store, Woken())
     with pytest.raises(InvalidRequest, match=r"options\.lossy pab keeps .* without it, it fits"):
@@ -153,7 +153,7 @@ def test_a_shape_that_follows_a_picture_is_judged_again(
     unseen, there = (catalog.size_for(model, "480p", aspect) for aspect in (1.0, 1.5))
     assert there[0] * there[1] > unseen[0] * unseen[1]
     smallest = plan.Plan(plan.Where.STREAMED, tiled=True)
-    needs = [plan.needs(model, *size, 17, smallest).device_bytes / plan.USABLE for size in (unseen, there)]
+    needs = [plan.needs(plan.Burden(model, *size, 17), smallest).device_bytes / plan.USABLE for size in (unseen, there)]
     telling(ledger, "w1", sum(needs) / 2)
     home = settings.model_copy(
         update={"intake": settings.intake.model_copy(update={"allow_networks": ("127.0.0.0/8",)})}

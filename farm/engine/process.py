@@ -178,7 +178,7 @@ class Engine:
             parent=os.getpid(),
             lock=str(locks / f"{self.slot.name}.lock"),
             device=self.slot.device,
-            models_dir=str(worker.models_dir or state / "models"),
+            models_dir=str(self._settings.models_dir.absolute()),
             models=worker.models,
             speed={
                 **self._settings.speed.model_dump(

@@ -64,7 +64,7 @@ def to_request(recipe: Mapping[str, Any], files: Mapping[str, Path], out_dir: Pa
 
     def found(sha256: str, what: str) -> str:
         if sha256 not in files:
-            raise RecipeError(f"{what} (sha256 {sha256[:16]}…) is not among the files given")
+            raise RecipeError(f"{what} (sha256 {sha256[:16]}…) is not among the files given (--inputs FOLDER)")
         return str(files[sha256])
 
     if recipe.get("recipe") != FORMAT:
@@ -76,7 +76,7 @@ def to_request(recipe: Mapping[str, Any], files: Mapping[str, Path], out_dir: Pa
         inputs={role: found(sha, role) for role, sha in inputs.items()},
         input_sha256=inputs,
         loras=tuple(
-            Lora(found(lora["sha256"], "a LoRA"), lora["sha256"], lora["expert"], lora["scale"], lora.get("name", ""))
+            Lora(found(lora["sha256"], f"the LoRA {lora.get('name', '')}".rstrip()), lora["sha256"], lora["expert"], lora["scale"], lora.get("name", ""))
             for lora in recipe["loras"]
         ),
         provenance=dict(recipe["provenance"]),

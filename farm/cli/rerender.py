@@ -35,7 +35,7 @@ def rerender(
     from models.request import RenderFault
 
     if out_dir.exists() and any(out_dir.iterdir()):
-        raise click.BadParameter(f"{out_dir} is not empty", param_hint="--to")
+        raise click.BadParameter(f"{out_dir} is not empty: name another", param_hint="--to")
     folder = folder_of(session, models_dir)
     try:
         recipe = read_recipe(source) if source.suffix.lower() == ".mp4" else json.loads(source.read_text())

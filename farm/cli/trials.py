@@ -46,7 +46,8 @@ def preprocess(
     eyes_folder = guides.folder_of(folder, model)
     if eyes_folder is None:
         missing = f"{folder / 'preprocess'} must hold {' and '.join(guides.PARTS[:2])}"
-        raise click.ClickException(f"{missing}: wanfarm models pull preprocess/pose, preprocess/person; or see --tiny")
+        pull = "wanfarm models pull preprocess/person, and so on for each, or all with the model: wanfarm models pull"
+        raise click.ClickException(f"{missing}: {pull} {model.id}; or see --tiny")
     runtime.prepare()
     options = {"several": several} | ({"retarget": True} if picture is not None else {})
     try:

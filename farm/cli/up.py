@@ -66,6 +66,8 @@ class _Voice:
                 "down": "the farm is down; `wanfarm up` resumes every job",
             }
             out.say(words.get(report.what, report.what))
+        elif report.what == "slow":
+            out.say(f"{report.part:8} {report.detail}")
         elif report.what in ("ready", "died"):
             out.say(f"{report.part:8} {report.what}  {report.detail}".rstrip())
 

@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 #: a part that ran this long before it died starts over with the shortest backoff
 STEADY_S = 30.0
+#: a part that starts for longer is told of, and again after twice as long
+SLOW_S = 30.0
 #: a log is set aside (one old copy is kept) when it has grown to this
 LOG_BYTES = 20 * 1024 * 1024
 
@@ -79,6 +81,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
         self._streak = 0
+        self._slow_at = 0.0
 
     @property
     def pid(self) -> int | None:
@@ -93,6 +96,7 @@ class Child:
             self._fall(now)
             return
         self.phase, self._started_at = Phase.STARTING, now
+        self._slow_at = now + SLOW_S
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
         self.set_log_aside()
@@ -143,6 +147,14 @@ class Child:
             self.kill()
         return False
 
+    def slow(self, now: float) -> float | None:
+        """The seconds that it has been starting for, when that is to be told now; else None."""
+        if now < self._slow_at:
+            return None
+        started_s = now - self._started_at
+        self._slow_at = now + started_s
+        return started_s
+
     def stop(self, now: float, stop_s: float | None) -> None:
         """Ask it to end; `stop_s` later it is killed (None: never)."""
         if self._process is None:
@@ -167,11 +179,12 @@ class Child:
             self._process.wait()
 
     def last_words(self, lines: int = 12) -> str:
-        """The end of its log."""
+        """The end of its log, without empty lines."""
         try:
             with self.log.open("rb") as log:
                 log.seek(max(0, self.log.stat().st_size - 8192))
-                return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
+                words = log.read().decode(errors="replace").splitlines()
+                return "\n".join([line for line in words if line.strip()][-lines:])
         except OSError:
             return ""
 

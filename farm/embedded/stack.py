@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import socket
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ QUIET_S = 2.0
 HOPELESS = 5
 #: two signals of one kind that are sent at once arrive as one
 SECOND_SIGNAL_S = 0.3
+#: lines of a log that are said of a part that takes long
+_FEW = 5
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -47,8 +50,8 @@ class PartBroken(FarmError):
 
 @dataclass(frozen=True)
 class Report:
-    """What happened to a part ("ready", "died", "stopping", "stopped") or to the farm as a whole ("up", "draining",
-    "hurrying", "killing", "down", with part None). `detail` is for people."""
+    """What happened to a part ("ready", "died", "slow", "stopping", "stopped") or to the farm as a whole ("up",
+    "draining", "hurrying", "killing", "down", with part None). `detail` is for people."""
 
     what: str
     part: str | None = None
@@ -142,6 +145,11 @@ class Stack:
         if child.phase is Phase.STARTING:
             if child.check_ready(now):
                 self._say(Report("ready", child.part.name, child.part.address))
+            elif (started_s := child.slow(now)) is not None:
+                # it may be loading, or what it has started may die again and again: its log knows
+                words = textwrap.indent(child.last_words(_FEW), "    ")
+                detail = f"not ready after {started_s:.0f} s; {child.log} ends with\n{words}"
+                self._say(Report("slow", child.part.name, detail))
         elif child.phase is Phase.READY:
             child.set_log_aside()
         elif (child.phase is Phase.DOWN and now >= child.again_at) or (

@@ -13,6 +13,8 @@ from models.watch import Watch
 
 #: frames on a sheet, evenly over the clip, and the longer side of each in pixels
 COLUMNS, _SIDE = 8, 240
+#: pixels above the pictures, where the frames' numbers are
+HEADER = 20
 
 
 def show(
@@ -72,8 +74,8 @@ def show(
         "mask": guides.masks,
     }
     rows |= {name: [small(film[number]) for number in numbers] for name, film in films.items() if film is not None}
-    return {name: _write(out_dir / f"{name}.png", [row]) for name, row in rows.items()} | {
-        "all": _write(out_dir / "all.png", list(rows.values()))
+    return {name: _write(out_dir / f"{name}.png", [row], numbers) for name, row in rows.items()} | {
+        "all": _write(out_dir / "all.png", list(rows.values()), numbers)
     }
 
 
@@ -106,13 +108,18 @@ def _marked(frame: Any, pose: Any) -> Any:
     return np.asarray(picture)
 
 
-def _write(path: Path, rows: list[list[Any]]) -> Path:
-    from PIL import Image
+def _write(path: Path, rows: list[list[Any]], numbers: list[int]) -> Path:
+    """The rows below each other, and above each column the number of its frame, from 0 as faults name it."""
+    from PIL import Image, ImageDraw
 
     wide = max(picture.width for row in rows for picture in row)
     high = [max(picture.height for picture in row) for row in rows]
-    sheet = Image.new("RGB", (4 + (wide + 4) * len(rows[0]), 4 + sum(h + 4 for h in high)), (90, 90, 90))
-    top = 4
+    size = (4 + (wide + 4) * len(rows[0]), HEADER + sum(h + 4 for h in high))
+    sheet = Image.new("RGB", size, (90, 90, 90))
+    pen = ImageDraw.Draw(sheet)
+    for column, frame in enumerate(numbers):
+        pen.text((4 + column * (wide + 4), 2), str(frame), fill=(255, 255, 255), font_size=14)
+    top = HEADER
     for row, height in zip(rows, high, strict=True):
         for number, picture in enumerate(row):
             sheet.paste(picture, (4 + number * (wide + 4), top))

@@ -354,6 +354,11 @@ def test_the_sheets_show_every_step(tmp_path: Path, folder: Path) -> None:
     for name, path in sheets.items():
         with Image.open(path) as sheet:
             assert sheet.width > 8 * 40, name
+            # each column with its frame's number above it, brighter than anything of the sheet's own
+            above = np.asarray(sheet.convert("L"))[: view.HEADER]
+            columns = np.array_split(above[:, 4 : 4 + sheet.width // 8 * 8], 8, axis=1)
+            assert all(column.max() > 200 for column in columns), name
+            assert (columns[0] != columns[-1][:, : columns[0].shape[1]]).any(), name
     assert view.columns(11) == [0, 1, 3, 4, 6, 7, 9, 10]
     assert view.columns(3) == [0, 1, 2]
 
@@ -370,7 +375,8 @@ def test_the_command_writes_sheets_or_says_why_not(tmp_path: Path, folder: Path)
         [*command, "--models-dir", str(tmp_path / "none")], capture_output=True, text=True, check=False
     )
     assert refused.returncode == 1
-    assert "must hold person and pose" in refused.stderr
+    assert "must hold person and pose: wanfarm models pull preprocess/person" in refused.stderr
+    assert f"wanfarm models pull {catalog.ANIMATE_14B.id}; or see --tiny" in refused.stderr
     assert guides.folder_of(tmp_path, catalog.ANIMATE_14B) is None
 
 

@@ -5,8 +5,10 @@ import signal
 import sys
 from pathlib import Path
 
+from farm.config import Settings
 from farm.embedded import part as part_module
 from farm.embedded.part import Child, Part, Phase, Rank, now_s
+from farm.embedded.stack import Report, Stack
 from tests.conftest import wait_until
 
 
@@ -105,3 +107,25 @@ def _zombie(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return True
+
+
+def test_one_that_takes_long_is_told_of_with_its_last_words(tmp_path: Path) -> None:
+    """What it has started may die again and again while it lives itself, as a worker whose agents crash."""
+    reports: list[Report] = []
+    stack = Stack(Settings(state_dir=tmp_path), reports.append)
+    child = _child(tmp_path, "print('no engine starts', flush=True); import time; time.sleep(600)", ready=False)
+    child.start(100.0)
+    wait_until(child.last_words, what="the part to speak")
+    for now in (100.1, 129.9, 130.0, 131.0, 159.9, 160.0, 219.9, 220.0):
+        stack._advance(child, now)
+    told = [(one.what, one.part, one.detail.splitlines()) for one in reports]
+    first = [f"not ready after 30 s; {child.log} ends with", "    no engine starts"]
+    assert told[0] == ("slow", "part", first)
+    assert [lines[0].split(";")[0] for _, _, lines in told] == [f"not ready after {s} s" for s in (30, 60, 120)]
+    child.kill()
+    _end(child, 221.0)
+    # a new start has its time, too
+    child.start(300.0)
+    assert child.slow(329.0) is None
+    child.kill()
+    _end(child, 330.0)

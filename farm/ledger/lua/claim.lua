@@ -11,6 +11,9 @@ local function belongs(job)
   return job.state == State.QUEUED or job.state == State.WAITING
 end
 
+-- Whether anything was left to other workers.
+local any_left = false
+
 -- Whether another live worker of the pool takes jobs. Asked at most once, and only when a job failed here.
 local others
 local function has_others()
@@ -29,19 +32,22 @@ local too_large = {}
 local function too_large_here(needs)
   if not needs or fits(needs, memory) then return false end
   if too_large[needs] == nil then too_large[needs] = fits_another(needs, pool, worker) end
+  any_left = any_left or too_large[needs]
   return too_large[needs]
 end
 
 -- A bad device must not eat all the attempts of a job.
 local function left_to_others(job)
-  return job.failed_on == worker and NOW < (job.queued_ms or 0) + Setting.ELSEWHERE_MS and has_others()
+  local left = job.failed_on == worker and NOW < (job.queued_ms or 0) + Setting.ELSEWHERE_MS and has_others()
+  any_left = any_left or left
+  return left
 end
 
 -- The id of the tenant's first job that this worker may take, and the job; the id alone when it is stale. What is too
--- large for it is passed over further than what failed on it: it may be a whole batch.
+-- large for it is passed over farther than what failed on it: it may be a whole batch.
 local function first_of(tenant)
   local looked = 0
-  for at = 0, Setting.STALE_PER_CLAIM - 1, Setting.AFFINITY_WINDOW do
+  for at = 0, 4 * Setting.AFFINITY_WINDOW - 1, Setting.AFFINITY_WINDOW do
     local ids = redis.call('ZRANGE', Key.queue(pool, tenant), at, at + Setting.AFFINITY_WINDOW - 1)
     for _, id in ipairs(ids) do
       if not too_large_here(redis.call('HGET', Key.job(id), 'needs')) then
@@ -117,18 +123,50 @@ redis.call('SADD', Key.pools(), pool)
 if permit ~= '' then redis.call('ZREM', Key.permits(pool), permit) end
 queue_promote(pool, Setting.PROMOTED_PER_CLAIM)
 
-local left = 0  -- tenants of which everything in reach is left to others
-for _ = 1, Setting.STALE_PER_CLAIM do
-  local tenant = redis.call('ZRANGE', Key.fair(pool), left, left)[1]
-  if not tenant or left > Setting.AFFINITY_WINDOW then return false end
-  local id, job = first_of(tenant)
-  if job then return take(preferred(job)) end
-  if id then
-    queue_remove(pool, tenant, id)
-  elseif redis.call('EXISTS', Key.queue(pool, tenant)) == 1 then
-    left = left + 1
-  else
-    fair_leave(pool, tenant)
+local function nearest()
+  local left = 0  -- tenants of which everything in reach is left to others
+  for _ = 1, Setting.STALE_PER_CLAIM do
+    local tenant = redis.call('ZRANGE', Key.fair(pool), left, left)[1]
+    if not tenant or left > Setting.AFFINITY_WINDOW then return end
+    local id, job = first_of(tenant)
+    if job then return preferred(job) end
+    if id then
+      queue_remove(pool, tenant, id)
+    elseif redis.call('EXISTS', Key.queue(pool, tenant)) == 1 then
+      left = left + 1
+    else
+      fair_leave(pool, tenant)
+    end
   end
 end
-return false
+
+-- What stands further behind: a stretch at each claim, from where the last one came to, tenant by tenant in the order of
+-- their names and round again. So a worker idles behind any number of them for a few claims and no longer.
+local function farther()
+  local tenants = redis.call('ZRANGE', Key.fair(pool), 0, -1)
+  table.sort(tenants)
+  local offset, marked = string.match(redis.call('GET', Key.bookmark(pool, worker)) or '0 ', '^(%d+) (.*)$')
+  local at, found = 1, nil
+  while at < #tenants and tenants[at] < marked do at = at + 1 end
+  if tenants[at] ~= marked then offset = 0 end
+  offset = tonumber(offset)
+  local budget, ends = Setting.STALE_PER_CLAIM, 0
+  while budget > 0 and ends <= #tenants and not found do
+    local ids = redis.call('ZRANGE', Key.queue(pool, tenants[at]), offset, offset + budget - 1)
+    for n, id in ipairs(ids) do
+      local job = not too_large_here(redis.call('HGET', Key.job(id), 'needs')) and job_load(id)
+      if job and belongs(job) and not left_to_others(job) then
+        found, ids = job, {unpack(ids, 1, n - 1)}
+        break
+      end
+    end
+    offset, budget = offset + #ids, budget - #ids
+    if budget > 0 and not found then at, offset, ends = at % #tenants + 1, 0, ends + 1 end
+  end
+  redis.call('SET', Key.bookmark(pool, worker), offset .. ' ' .. tenants[at], 'PX', Setting.ELSEWHERE_MS + 1)
+  return found
+end
+
+local job = nearest()
+if not job and any_left then job = farther() end
+return job and take(job)

@@ -1,7 +1,7 @@
 """The laws of the ledger as a small Python program: what every call has to answer, and where every job then stands.
 Time is in seconds since the model began; it moves only when the test moves it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from farm.jobs.errors import KILLS_WORKER, RETRYABLE, FaultCode
 from farm.jobs.job import NewJob
@@ -139,13 +139,24 @@ class Model:
         job.lease_until, job.graced = self.now + LEASE_S, False
         return Verdict.CANCEL if job.cancelling else Verdict.GO
 
-    def intake_done(self, job: ModelJob, attempt: int) -> CommitOutcome:
+    def intake_done(self, job: ModelJob, attempt: int, costs: int | None = None) -> CommitOutcome:
         if job.state is not State.WAITING or not job.holds(attempt):
             if job.intake_done == attempt:
                 return CommitOutcome.ALREADY
             over = job.state is State.CANCELLED and job.attempt == attempt
             return CommitOutcome.CANCELLED if over else CommitOutcome.FENCED
-        job.state, job.intake_done, job.used, job.losses = State.QUEUED, attempt, 0, 0
+        job.intake_done, job.used, job.losses = attempt, 0, 0
+        money = self.money.get(job.new.tenant)
+        if costs is not None:
+            change = costs - (job.new.hold or 0)
+            if money and change > 0 and change > money.balance - money.held:
+                job.error = FaultCode.INSUFFICIENT_CREDIT
+                self._end(job, State.FAILED)
+                return CommitOutcome.UNPAID
+            if money:
+                money.held += change
+            job.new = replace(job.new, hold=costs)
+        job.state = State.QUEUED
         job.at = None
         self._queue(job, was_idle=self._idle(job))
         return CommitOutcome.COMMITTED

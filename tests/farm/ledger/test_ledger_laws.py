@@ -15,7 +15,7 @@ from redis import Redis
 
 from farm.config import LeaseSettings, RedisSettings, SchedulingSettings, Settings
 from farm.jobs.errors import FaultCode, JobFault, RequestError
-from farm.jobs.job import NewJob
+from farm.jobs.job import NewJob, Reshaped
 from farm.jobs.spec import InputRef
 from farm.jobs.states import TERMINAL, State
 from farm.ledger import INTAKE_POOL, Ledger, StatementKind
@@ -111,9 +111,17 @@ class LedgerMachine(RuleBasedStateMachine):
         what=st.sampled_from(["heartbeat", "commit", "commit", "fail", "fail", "release", "intake_done"]),
         code=st.sampled_from(CODES),
         gpu_s=st.sampled_from([0.0, 4.0, 10.0, 25.0]),
+        costs=st.sampled_from([None, 0, 30, 300, 900]),
     )
-    def write(self, n: int, late: int, what: str, code: FaultCode, gpu_s: float) -> None:
-        """A worker writes: with the current attempt, or late with an old one, or with one that never was."""
+    def write(self, n: int, late: int, what: str, code: FaultCode, gpu_s: float, costs: int | None) -> None:
+        """A worker writes: with the current attempt, or late with an old one, or with one that never was. `costs`: what
+        the job turns out to cost in intake."""
+        if what == "intake_done":
+            waiting = [job for job in self.model.jobs.values() if job.state is State.WAITING and job.at == "lease"]
+            job = waiting[n % len(waiting)] if waiting else self.pick(n)
+            attempt = max(0, job.attempt - late)
+            self.said(lambda: self._intake_done(job, attempt, costs))
+            return
         leased = [job for job in self.model.jobs.values() if job.at == "lease"]
         job = leased[n % len(leased)] if leased and n % 4 else self.pick(n)
         attempt = max(0, job.attempt - late)
@@ -137,10 +145,11 @@ class LedgerMachine(RuleBasedStateMachine):
         expected = self.model.release(job, attempt, gpu_s)
         assert self.ledger.release(job.new.id, attempt, gpu_s=gpu_s)[0] is expected
 
-    def _intake_done(self, job: ModelJob, attempt: int, _code: FaultCode, _gpu_s: float) -> None:
-        expected = self.model.intake_done(job, attempt)
+    def _intake_done(self, job: ModelJob, attempt: int, costs: int | None) -> None:
+        expected = self.model.intake_done(job, attempt, costs)
         stored = {"image": InputRef(key="inputs/x", sha256="x")}
-        assert self.ledger.intake_done(job.new.id, attempt, stored)[0] is expected
+        reshaped = None if costs is None else Reshaped(832, 480, 41, 16, job.new.predicted_s, 1800.0, "1:1", costs)
+        assert self.ledger.intake_done(job.new.id, attempt, stored, reshaped)[0] is expected
 
     @precondition(lambda self: self.model.jobs)
     @rule(n=an_id, foreign=seldom)
@@ -276,10 +285,20 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _statement_adds_up(self) -> None:
         lines = self.ledger.statement(RICH, count=10_000)
-        closed = {line.job: line.kind for line in lines if line.kind in (StatementKind.SETTLE, StatementKind.RELEASE)}
-        opened = [line.job for line in lines if line.kind is StatementKind.HOLD]
-        assert sorted(closed, key=str) == sorted(opened, key=str)
-        assert len(lines) == len(closed) + len(opened) + sum(line.kind is StatementKind.TOPUP for line in lines)
+        held: dict[str, int] = {}
+        closed: list[str] = []
+        # a hold is opened, changed by what its job's clip turns out to cost, and closed once with all of it
+        for line in lines:
+            job = line.job or ""
+            match line.kind:
+                case StatementKind.HOLD:
+                    held[job] = held.get(job, 0) + line.amount
+                case StatementKind.RELEASE if line.note:
+                    held[job] -= line.amount
+                case StatementKind.SETTLE | StatementKind.RELEASE:
+                    assert held[job] == line.amount
+                    closed.append(job)
+        assert sorted(closed) == sorted(held)
         sign = {StatementKind.TOPUP: 1, StatementKind.SETTLE: -1}
         account = self.ledger.credit(RICH)
         assert account is not None

@@ -54,6 +54,23 @@ def test_behind_a_whole_batch_of_large_jobs_a_small_worker_finds_its_own(ledger:
     assert [claimed(ledger, worker="big", memory=BIG).job.id for _ in batch] == batch
 
 
+def test_no_number_of_large_jobs_hides_a_small_one(ledger: Ledger) -> None:
+    """Law 7, also where the front of every queue is somebody else's: in a few claims, as an idle agent makes them."""
+    seen(ledger, small=SMALL, big=BIG)
+    many = [
+        admit(ledger, *(new_job(tenant, needs=LARGE) for _ in range(40))) for tenant in map("t{:02}".format, range(20))
+    ]
+    many.append(admit(ledger, *(new_job("t19", needs=LARGE) for _ in range(600))))
+    wanted = admit(ledger, new_job("t19", needs="9000:60000"), new_job("zenith", needs="9000:60000"))
+    found = [claim.job.id for _ in range(16) if (claim := ledger.claim(POOL, "small", memory=SMALL))]
+    assert sorted(found) == wanted
+    # and what is far behind is found while others stand in line before it, and with nothing left there is no harm
+    assert ledger.claim(POOL, "small", memory=SMALL) is None
+    (late,) = admit(ledger, new_job("t00", needs="9000:60000"))
+    assert claimed(ledger, worker="small", memory=SMALL).job.id == late, "it is within the first of its tenant"
+    assert sum(map(len, many)) == sum(1 for _ in iter(lambda: ledger.claim(POOL, "big", memory=BIG), None))
+
+
 def test_the_loaded_lane_does_not_bring_a_large_job(ledger: Ledger, redis: Redis) -> None:
     seen(ledger, small=SMALL, big=BIG)
     large, first, warm = admit(ledger, new_job(needs=LARGE, lane="warm"), new_job(lane="cold"), new_job(lane="warm"))

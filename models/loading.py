@@ -62,7 +62,8 @@ def folder_of(model: Model, models_dir: Path) -> Path:
     if model.weights.tiny:
         return tiny.ensure(models_dir, model.weights_id)
     if not _here(model, models_dir):
-        raise RenderFault("engine_error", f"the weights of {model.id} are not on this machine: wanfarm models pull {model.id}")
+        missing = f"the weights of {model.id} are not on this machine: wanfarm models pull {model.id}"
+        raise RenderFault("engine_error", missing)
     return models_dir / model.weights_id
 
 

@@ -67,6 +67,11 @@ def to_request(recipe: Mapping[str, Any], files: Mapping[str, Path], out_dir: Pa
             raise RecipeError(f"{what} (sha256 {sha256[:16]}…) is not among the files given (--inputs FOLDER)")
         return str(files[sha256])
 
+    def worn(lora: Mapping[str, Any]) -> Lora:
+        title = lora.get("name", "")
+        path = found(lora["sha256"], f"the LoRA {title}".rstrip())
+        return Lora(path, lora["sha256"], lora["expert"], lora["scale"], title)
+
     if recipe.get("recipe") != FORMAT:
         raise RecipeError(f"recipe format {recipe.get('recipe')!r} is not {FORMAT}")
     inputs = dict(recipe["inputs"])
@@ -75,10 +80,7 @@ def to_request(recipe: Mapping[str, Any], files: Mapping[str, Path], out_dir: Pa
         out_dir=str(out_dir),
         inputs={role: found(sha, role) for role, sha in inputs.items()},
         input_sha256=inputs,
-        loras=tuple(
-            Lora(found(lora["sha256"], f"the LoRA {lora.get('name', '')}".rstrip()), lora["sha256"], lora["expert"], lora["scale"], lora.get("name", ""))
-            for lora in recipe["loras"]
-        ),
+        loras=tuple(worn(one) for one in recipe["loras"]),
         provenance=dict(recipe["provenance"]),
     )
 

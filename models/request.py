@@ -87,7 +87,8 @@ class RenderRequest:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a render is: `step` of `steps` denoising steps done; `fraction` of the whole render in [0, 1]."""
+    """Where a render is: `step` of `steps` denoising steps done (of 0: not counted yet); `fraction` of the whole render
+    in [0, 1]."""
 
     stage: Stage
     fraction: float

@@ -137,7 +137,8 @@ class Watch:
         fraction = max(self._told, min(1.0, now))
         if force or fraction - self._told >= _GRAIN:
             self._told = fraction
-            self._tell(Progress(self._stage, round(fraction, 4), self._step, self._course.steps))
+            steps = 0 if self._course is UNKNOWN else self._course.steps
+            self._tell(Progress(self._stage, round(fraction, 4), self._step, steps))
 
     def _done(self, stage: Stage) -> float:
         """Denoising and decoding take turns (Animate's segments): only encoding, which is last, closes them."""

@@ -47,13 +47,16 @@ class Session:
         return StateFolder(self.state_dir or self.settings().state_dir)
 
     def farm_settings(self) -> "Settings":
-        """For commands on the farm's own machine: what `wanfarm up` decided here, unless a file is named."""
+        """For commands on the farm's own machine: what `wanfarm up` decided here. Where a file is named, what that one
+        says, with the addresses that it left to `up`."""
         from farm.config import CONFIG_ENV
 
         folder = self.folder()
-        if self.config is None and CONFIG_ENV not in os.environ and folder.settings_file.exists():
+        if not folder.settings_file.exists():
+            return self.settings()
+        if self.config is None and CONFIG_ENV not in os.environ:
             self.config = folder.settings_file
-        return self.settings()
+        return _with_addresses(self.settings(), folder)
 
     def client(self, *, admin: bool = False) -> "Client":
         """With the key that was given, else the tenant's (or the operator's) from client.toml."""
@@ -71,6 +74,22 @@ class Session:
         if key is None:
             raise click.UsageError(f"no API key for {url}: give --key or {KEY_ENV}")
         return Client(url, key, patience_s=PATIENCE_S)
+
+
+def _with_addresses(settings: "Settings", folder: "StateFolder") -> "Settings":
+    """The settings, with the Redis and the S3 server that `wanfarm up` started for them."""
+    import tomllib
+
+    decided = tomllib.loads(folder.settings_file.read_text())
+    names = {"redis": ("ledger_url", "broker_url"), "s3": ("endpoint", "access_key", "secret_key", "public_endpoint")}
+    updates = {}
+    for section, taken in names.items():
+        given = getattr(settings, section)
+        if taken[0] not in given.model_fields_set:
+            updates[section] = given.model_copy(
+                update={name: value for name, value in decided[section].items() if name in taken}
+            )
+    return settings.model_copy(update=updates)
 
 
 def _required(notes: "ClientNotes | None") -> "ClientNotes":

@@ -368,3 +368,5 @@ def test_the_stage_of_a_fault_is_where_it_happened(renderer: Renderer, tmp_path:
     told: list[Progress] = []
     renderer.render(request_for(tmp_path / "o"), told.append, lambda: False)
     assert told[-1].stage is Stage.ENCODING
+    # steps are counted once the course is known, and not made up before
+    assert (told[0].stage, told[0].steps, told[-1].steps) == (Stage.LOADING, 0, 4)

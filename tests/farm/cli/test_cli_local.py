@@ -14,6 +14,8 @@ from redis import Redis
 from farm.cli.entry import COMMANDS, wanfarm
 from farm.cli.example import example
 from farm.config import Settings
+from farm.embedded import settings_file
+from farm.embedded.folder import StateFolder
 from farm.ledger import Ledger
 from tests.farm.cli.cli_run import run
 
@@ -164,6 +166,26 @@ def test_a_redis_that_is_away_is_said_with_a_remedy(monkeypatch: pytest.MonkeyPa
     assert away.code == 3
     assert "wanfarm up" in away.err
     assert "secret" not in away.err
+
+
+def test_a_named_file_that_leaves_the_addresses_to_up_finds_the_farm(
+    settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The same WANFARM_CONFIG in both terminals."""
+    folder = StateFolder(settings.state_dir)
+    folder.make()
+    folder.write_private(folder.settings_file, settings_file.render(settings))
+    mine = tmp_path / "mine.toml"
+    mine.write_text(f'state_dir = "{settings.state_dir}"\n[worker]\nlora_cache_gb = 7.0\n')
+    monkeypatch.setenv("WANFARM_CONFIG", str(mine))
+    run("tenants", "create", "acme").ok()
+    shown = run("config", "show", "--json").document
+    assert shown["redis"]["ledger_url"] == settings.redis.ledger_url
+    assert shown["s3"]["endpoint"] == settings.s3.endpoint
+    assert shown["worker"]["lora_cache_gb"] == 7.0
+    # one that names its own is believed
+    mine.write_text(mine.read_text() + '[redis]\nledger_url = "redis://127.0.0.1:1/0"\n')
+    assert "redis://127.0.0.1:1/0" in run("tenants", "list").err
 
 
 def test_up_refuses_half_a_configuration_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,9 @@ def settle(draft: Draft, model: Model, task: str, seen: Mapping[str, Seen]) -> S
     """Fill in defaults and check every limit. `seen`: those of the job's inputs that are here."""
     asked = {name: getattr(draft, name) for name in _SETTLED}
     asked["frames"] = frames = _frames(draft, model)
-    asked |= _length(draft, model, seen, frames)
+    deciding = length.deciding(model, draft.inputs)
+    missing = [one for one in deciding if one not in seen]
+    asked |= _length(draft, model, {} if missing else {one: seen[one] for one in deciding}, frames)
     role = picture_role(draft.inputs)
     picture = _sides_of(seen.get(role or ""))
     area, aspect = _area(draft, model, picture)
@@ -61,7 +63,6 @@ def settle(draft: Draft, model: Model, task: str, seen: Mapping[str, Seen]) -> S
     except ShapeError as error:
         raise draft.refused(error.field, error.detail) from None
     waits = area is not None and draft.aspect is None and picture is None and role is not None
-    missing = [one for one in length.deciding(model, frozenset(draft.inputs)) if one not in seen]
     open_length = bool(missing) and (model.follows is not None or frames is None)
     return Shape(settled, area if waits else None, missing[0] if open_length else None)
 
@@ -117,18 +118,17 @@ def size_field(draft: Draft) -> str:
     return next((field for field in fields if getattr(draft, field) is not None), fields[0])
 
 
-def _length(draft: Draft, model: Model, seen: Mapping[str, Seen], frames: int | None) -> dict[str, Any]:
-    """Frames and rate, as far as an input that is here decides them."""
+def _length(draft: Draft, model: Model, deciding: Mapping[str, Seen], frames: int | None) -> dict[str, Any]:
+    """Frames and rate, as far as inputs decide them; none of `deciding` are here while one of them is not."""
     if model.follows is not None:
         for field in ("frames", "seconds", "fps"):
             if getattr(draft, field) is not None:
                 raise draft.refused(field, f"{model.id} takes its length and its rate from the {model.follows}")
-    here = {role: seen[role] for role in draft.inputs if role in seen}
     fps = model.defaults.fps if draft.fps is None else draft.fps
-    if set(length.deciding(model, frozenset(draft.inputs))) - set(here) or fps < model.limits.min_fps:
+    if not deciding or fps < model.limits.min_fps:
         return {}
     try:
-        return _decided(model, here, frames, fps)
+        return _decided(model, deciding, frames, fps)
     except ShapeError as error:
         raise draft.refused(error.field, error.detail) from None
 

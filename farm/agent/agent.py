@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -21,14 +20,14 @@ from farm.agent.attempt import Attempt, HandedBack
 from farm.agent.bench import Bench
 from farm.agent.engine_room import EngineRoom
 from farm.agent.lora_cache import LoraCache
-from farm.agent.standing import Quarantine, Standing
+from farm.agent.probation import Probation
+from farm.agent.standing import Standing
 from farm.config import Settings
 from farm.engine.slots import Slot
 from farm.exposition import serve_metrics
 from farm.fits import Memory
 from farm.jobs.errors import JobFault, Unavailable
 from farm.jobs.job import Claim, Job
-from farm.jobs.states import State
 from farm.leases import LeaseKeeper
 from farm.ledger import Ledger
 from farm.ledger.connection import connect
@@ -36,7 +35,7 @@ from farm.permits import Permits
 from farm.provenance import Policies
 from farm.store import Store
 from farm.tenants import Tenants
-from monitoring.metrics import PERMITS, QUARANTINED
+from monitoring.metrics import PERMITS
 
 log = logging.getLogger(__name__)
 
@@ -70,9 +69,10 @@ class Agent:
         self.slot, self.pool = slot, settings.worker.pool
         self.worker = f"{socket.gethostname()}/{slot.name}"
         self._settings, self._on_useless, self._on_quarantine = settings, on_useless, on_quarantine
-        self.standing = Standing(settings, slot)
         redis = connect(settings.redis)
         self._ledger = Ledger(redis, settings)
+        self.standing = Standing(settings, slot)
+        self._probation = Probation(self.standing, self._ledger, self.worker)
         self.room = EngineRoom(settings, slot)
         store, state = Store(settings.s3), settings.state_dir.absolute()
         self._bench = Bench(
@@ -111,7 +111,7 @@ class Agent:
         port = worker.metrics_port and worker.metrics_port + self.slot.number
         self._metrics = serve_metrics(worker.metrics_host, port)
         threading.Thread(target=self._be_present, name="presence", daemon=True).start()
-        self._sit_out()
+        self._probation.sit_out(self._draining, PRESENT_EVERY_S)
         self.room.open()
 
     def wait_ready(self) -> bool:
@@ -253,51 +253,17 @@ class Agent:
     # --- quarantine
 
     def _blame(self, job: Job, fault: JobFault) -> None:
-        """A job failed on the device. One that had failed elsewhere says nothing about this device."""
-        if job.failed_on not in (None, self.worker):
+        """A job failed on the device. When a quarantine begins with it, the agent ends."""
+        quarantine = self._probation.strike(job, fault)
+        if quarantine is None:
             return
-        self._review()
-        brought = bool(job.spec.loras or job.spec.inputs)
-        if quarantine := self.standing.strike(job.id, job.tenant, fault, brought=brought):
-            self.drain()
-            with self._change:
-                others = [one for one in self._held if one.job.id != job.id and not one.rendered.is_set()]
-            for attempt in others:
-                attempt.interrupt(HandedBack)
-            self._parting = quarantine.reason
-            self._on_quarantine(quarantine.reason)
-
-    def _review(self) -> None:
-        """Acquit the device of jobs that failed on another one, too."""
-        try:
-            self.standing.acquit([job for job in self.standing.suspects if self._fails_elsewhere(job)])
-        except Unavailable as error:
-            log.warning("nobody knows how the jobs fared elsewhere: %s", error)
-
-    def _fails_elsewhere(self, job_id: str) -> bool:
-        job = self._ledger.find(job_id)
-        return job is not None and job.failed_on not in (None, self.worker) and job.state != State.SUCCEEDED
-
-    def _sit_out(self) -> None:
-        """Until no quarantine lasts, or the agent is to end."""
-        while (quarantine := self.standing.quarantine()) and not self._draining.is_set():
-            QUARANTINED.set(1)
-            log.warning("quarantined until %s: %s", _iso(quarantine), quarantine.reason)
-            self._await_end_of(quarantine)
-        QUARANTINED.set(0)
-
-    def _await_end_of(self, quarantine: Quarantine) -> None:
-        while self.standing.quarantine() == quarantine:
-            # how long it lasts is measured by a clock that may be set
-            if self._draining.wait(PRESENT_EVERY_S):
-                return
-            try:
-                if self._ledger.forgiven(self.worker):
-                    log.warning("forgiven by an operator")
-                    self.standing.forgive()
-            except Unavailable:
-                continue
-            self._review()
+        self.drain()
+        with self._change:
+            others = [one for one in self._held if one.job.id != job.id and not one.rendered.is_set()]
+        for attempt in others:
+            attempt.interrupt(HandedBack)
+        self._parting = quarantine.reason
+        self._on_quarantine(quarantine.reason)
 
     # --- presence
 
@@ -357,7 +323,7 @@ class Agent:
             "lane": self.room.lane,
             "state": "quarantined" if quarantine else self._state(bool(held)),
             **({"reason": why} if why else {}),
-            **({"until": _iso(quarantine)} if quarantine else {}),
+            **({"until": quarantine.until_iso} if quarantine else {}),
             "job": held[0].job.id if held else None,
             "phase": held[0].phase if held else None,
             "models": self.room.facts.get("models", []),
@@ -376,7 +342,3 @@ class Agent:
         if busy:
             return "busy"
         return "idle" if self.room.ready else "starting"
-
-
-def _iso(quarantine: Quarantine) -> str:
-    return datetime.fromtimestamp(quarantine.until, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -108,14 +108,18 @@ def _explain(error: Exception, *, as_json: bool) -> int:
 
 
 def _verdict(error: Exception) -> tuple[int, dict[str, Any]]:
-    from farm.jobs.errors import FarmError, RequestError, Unavailable
+    from farm.cli.session import KEY_ENV
+    from farm.jobs.errors import FarmError, Forbidden, RequestError, Unavailable
 
     verdict: tuple[int, dict[str, Any]]
     match error:
         case click.ClickException():
             verdict = error.exit_code, {"message": error.format_message()}
         case RequestError():
-            verdict = REFUSED, {"message": error.detail, "field": error.field, "kind": error.slug}
+            # `config env` puts a tenant's key there, and it goes before the operator's in the state folder
+            lent = isinstance(error, Forbidden) and os.environ.get(KEY_ENV)
+            hint = f"; the key is {KEY_ENV}'s: unset it, or give --key" if lent else ""
+            verdict = REFUSED, {"message": error.detail + hint, "field": error.field, "kind": error.slug}
         case Unavailable():
             verdict = UNREACHABLE, {"message": str(error), "kind": "unavailable"}
         case FarmError():

@@ -21,7 +21,7 @@ _FIELDS: list[tuple[str, Any, str]] = [
     ("--negative-prompt", str, "What should not be seen."),
     ("--width", int, "Pixels."),
     ("--height", int, "Pixels."),
-    ("--resolution", str, "480p or 720p, instead of width and height."),
+    ("--resolution", str, "480p, 580p or 720p, instead of width and height."),
     ("--aspect-ratio", str, "With --resolution: 16:9"),
     ("--frames", int, "4n+1"),
     ("--duration-s", float, "Seconds, instead of --frames."),
@@ -66,6 +66,13 @@ def _shot_options(command: Any) -> Any:
     "--lora", "loras", multiple=True, metavar="NAME[:SCALE[:EXPERT]]", help="One of your LoRAs (`wanfarm loras`)."
 )
 @click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What only some models read: lossy=first_block, several=largest, retarget=true, ...",
+)
+@click.option(
     "--from",
     "source",
     type=click.File("r", encoding="utf-8"),
@@ -82,7 +89,7 @@ def submit(
     idempotency_key: str | None,
     watching: bool,
     download: Path | None,
-    **options: Any,
+    **values: Any,
 ) -> int:
     """Submit a shot, or a file of shots.
 
@@ -91,11 +98,14 @@ def submit(
     wanfarm submit -p "the fox looks up" --image fox.jpg --frames 49 --download out
     wanfarm submit -p "she dances" --image her.png --video dance.mp4 --model wan2.2-animate-14b
     wanfarm submit -p "an inked fox" --lora ink:0.8 --lora fox:0.6:high
+    wanfarm submit -p "she dances" -i her.png --video club.mp4 --model wan2.2-animate-14b --option several=largest
     wanfarm submit --from shots.jsonl --batch scene-12
     """
-    given = {name: value for name, value in options.items() if value is not None and value != ()}
+    given = {name: value for name, value in values.items() if value is not None and value != ()}
     if "loras" in given:
         given["loras"] = [parse_wear(text) for text in given["loras"]]
+    if "options" in given:
+        given["options"] = dict(_option(text) for text in given["options"])
     if source is None:
         if "prompt" not in given:
             raise click.UsageError("give --prompt, or a file of shots with --from")
@@ -121,9 +131,20 @@ def submit(
     return 0
 
 
+def _option(text: str) -> tuple[str, Any]:
+    """NAME=VALUE; a value that is JSON is what it says there, any other a word."""
+    name, given, value = text.partition("=")
+    if not name or not given:
+        raise click.BadParameter(f"{text!r}: write NAME=VALUE", param_hint="--option")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
 def _read(source: Any) -> list[tuple[dict[str, Any], str]]:
     """(shot, where it stands) for every line that is not empty. All lines are read before any shot is submitted."""
-    known = {"prompt", "loras", "idempotency_key", "metadata", "deadline", "max_attempts", *_INPUTS}
+    known = {"prompt", "loras", "options", "idempotency_key", "metadata", "deadline", "max_attempts", *_INPUTS}
     known |= {name.removeprefix("--").replace("-", "_") for name, _, _ in _FIELDS}
     shots = []
     for number, line in enumerate(source, 1):

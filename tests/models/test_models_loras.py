@@ -175,6 +175,10 @@ def test_rerender_finds_the_lora_by_content(
     first = render(T2V, loras=(lora(tmp_path / "kept" / "a.safetensors", scale=0.7),))
     again = recipe.rerender(first.recipe, tmp_path / "kept", models_dir, tmp_path / "again", renderer=renderer)
     assert again.recipe["frames_sha256"] == first.recipe["frames_sha256"]
+    with pytest.raises(recipe.RecipeError, match=r"the LoRA ink \(sha256 .* not among the files given"):
+        recipe.rerender(
+            {**first.recipe, "loras": [{**first.recipe["loras"][0], "name": "ink"}]}, None, models_dir, tmp_path / "no"
+        )
 
 
 def test_a_lora_that_cannot_be_used_is_the_jobs_fault(renderer: Renderer, render: Render, tmp_path: Path) -> None:

@@ -81,12 +81,20 @@ def test_a_clip_to_follow_is_an_option_like_the_picture(wanfarm: Wanfarm, gatewa
     (tmp_path / "her.jpg").write_bytes(samples.picture())
     film(tmp_path / "dance.mp4", 12, 25)
     shot = ("-p", "she dances", "--model", "wan2.2-animate-14b-tiny", "-i", "her.jpg", "--video", "dance.mp4")
-    job_id = wanfarm("submit", *shot, "--task", "replace").ok().out.strip()
+    extra = ("--option", "several=largest", "--option", "mask_blocks=[2, 1]")
+    job_id = wanfarm("submit", *shot, "--task", "replace", *extra).ok().out.strip()
     shown = wanfarm("show", job_id, "--json").document
     assert (shown["task"], sorted(shown["inputs"])) == ("replace", ["image", "video"])
     assert set(ROLES) == set(_INPUTS) <= set(CreateJob.model_fields)
     told = dict(re.split("  +", line, maxsplit=1) for line in wanfarm("show", job_id).ok().out.splitlines())
     assert told["input video"] == shown["inputs"]["video"]["sha256"]
+    assert (shown["options"], told["options"]) == (
+        {"several": "largest", "mask_blocks": [2, 1]},
+        "several=largest, mask_blocks=[2, 1]",
+    )
+    refused = wanfarm("submit", *shot, "--option", "several=all")
+    assert (refused.code, "options.several" in refused.err) == (4, True)
+    assert "write NAME=VALUE" in wanfarm("submit", *shot, "--option", "several").err
     assert told["length"] == "12 frames at 25 fps (0.48 s)"
     # one whose inputs were not fetched yet
     unseen = JobView.model_validate({**shown, "width": None, "height": None, "frames": None, "fps": None})
@@ -161,7 +169,8 @@ def test_errors_are_a_line_and_a_code(wanfarm: Wanfarm, monkeypatch: pytest.Monk
     assert wanfarm("show", "nonsense").code == 4
     assert wanfarm("submit").code == 2
     assert wanfarm("submit", "-p", "x", "--image", "no-such.png").code == 2
-    assert wanfarm("workers").code == 4
+    refused = wanfarm("workers")
+    assert (refused.code, "unset it, or give --key" in refused.err) == (4, True)
     assert wanfarm("no-such-command").code == 2
     monkeypatch.setenv("WANFARM_URL", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setattr("farm.cli.session.PATIENCE_S", 0.2)

@@ -39,7 +39,7 @@ def list_models(session: Session, here: bool, models_dir: Path | None) -> None:
                 model.id,
                 " ".join(model.tasks),
                 "yes" if model.available else "no",
-                f"{model.defaults.width}x{model.defaults.height}, {model.defaults.frames} frames, "
+                f"{model.defaults.width}x{model.defaults.height}, {_length(model.follows, model.defaults.frames)}, "
                 f"{model.defaults.steps} steps",
                 " ".join(model.resolutions),
                 model.title,
@@ -77,6 +77,12 @@ def show(session: Session, model_id: str, models_dir: Path | None) -> None:
             session.out.line(f"    {what}; for {' and '.join(row['tasks'])}")
 
 
+def _length(follows: str | None, frames: int, fps: float | None = None) -> str:
+    if follows is not None:
+        return f"as long as the {follows}"
+    return f"{frames} frames" + (f" at {fps} fps" if fps else "")
+
+
 def _shown(model: "Model", folder: Path) -> dict[str, Any]:
     """As --json writes it."""
     from models import catalog
@@ -86,7 +92,7 @@ def _shown(model: "Model", folder: Path) -> dict[str, Any]:
         "model": model.id,
         "title": model.title,
         "tasks": {task: list(model.roles(task)) for task in model.tasks},
-        "default": f"{d.width}x{d.height}, {d.frames} frames at {d.fps} fps, {d.steps} steps",
+        "default": f"{d.width}x{d.height}, {_length(model.follows, d.frames, d.fps)}, {d.steps} steps",
         "weights": None if model.weights.tiny else weights.row_of(folder, model),
         "base": None if model.base is None or model.weights.tiny else weights.row_of(folder, catalog.get(model.base)),
         "looks_with": [

@@ -282,7 +282,8 @@ class ModelDefaults(View):
 
 
 class ModelView(View):
-    """tasks: task -> inputs that it needs. `available`: a worker that is alive offers it."""
+    """tasks: task -> inputs that it needs. `available`: a worker that is alive offers it. `follows`: the input whose
+    length and rate the result has, if one does; the defaults' are then not used."""
 
     id: str
     object: Literal["model"] = "model"
@@ -291,6 +292,7 @@ class ModelView(View):
     resolutions: dict[str, int]
     defaults: ModelDefaults
     limits: ModelLimits
+    follows: str | None = None
     tiny: bool
     external: bool
     available: bool
@@ -339,6 +341,7 @@ def view_model(model: Model, *, available: bool) -> ModelView:
         resolutions=model.resolutions,
         defaults=ModelDefaults(**asdict(model.defaults)),
         limits=ModelLimits(**asdict(model.limits)),
+        follows=model.follows,
         tiny=model.weights.tiny,
         external=model.external,
         available=available,

@@ -80,6 +80,7 @@ def test_a_model_is_shown_with_what_it_looks_with(tmp_path: Path) -> None:
     assert [row["id"] for row in shown["looks_with"]] == list(networks.NETWORKS)
     assert {row["licence"] for row in shown["looks_with"]} == {"Apache-2.0"}
     text = run("models", "show", "wan2.2-animate-14b", "--models-dir", tmp_path).ok().out
+    assert "832x480, as long as the video, 20 steps" in text
     assert f"{PERSON.repo} @ {PERSON.revision}" in text
     assert "preprocess/mask: not here" in text
     listed = run("models", "list", "--here", "--models-dir", tmp_path).ok().out

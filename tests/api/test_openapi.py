@@ -50,7 +50,9 @@ def test_answers_are_as_it_says(document: dict[str, Any], alice: Caller, hand: H
     hand.finish(hand.claim())
     check(document, "/v1/jobs/{job_id}", "get", 200, alice.get(f"/v1/jobs/{made.json['id']}").json)
     check(document, "/v1/jobs", "get", 200, alice.get("/v1/jobs").json)
-    check(document, "/v1/models", "get", 200, alice.get("/v1/models").json)
+    models = alice.get("/v1/models").json
+    check(document, "/v1/models", "get", 200, models)
+    assert {model["follows"] for model in models["data"] if "animate" in model["id"]} == {"video"}
     check(document, "/v1/uploads", "post", 201, alice.post("/v1/uploads").json)
     check(document, "/v1/health", "get", 200, alice.get("/v1/health").json)
     check(document, "/v1/jobs", "post", 422, alice.post("/v1/jobs", json={"x": 1}).json)

@@ -64,7 +64,7 @@ class Engine:
         self._poisoned = False
         #: what is to be said to it, by a thread of its own: the pipe to an engine that hangs fills up, and whoever
         #: writes then waits as long as it hangs. None: nothing more
-        self._outbox: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._unsaid: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._killing = threading.Lock()
         self._end: str | None = None
         #: what the driver said of the device since it started
@@ -226,7 +226,7 @@ class Engine:
     def _write(self, commands: IO[str]) -> None:
         # closing says again what could not be said
         with suppress(OSError), commands:
-            while (message := self._outbox.get()) is not None:
+            while (message := self._unsaid.get()) is not None:
                 send(commands, message)
         self._over()
 
@@ -266,7 +266,7 @@ class Engine:
         """It can answer no more: everybody who waits is told. Harmless to repeat."""
         with self._changing:
             self.gone.set()
-            self._outbox.put(None)
+            self._unsaid.put(None)
             for inbox in self._inboxes.values():
                 inbox.put(None)
 
@@ -280,7 +280,7 @@ class Engine:
         """Returns at once. An engine that dies of what it reads still has its say: its last words are in the inbox."""
         if self._process is None or self.gone.is_set():
             raise self._died(message["render"])
-        self._outbox.put(message)
+        self._unsaid.put(message)
 
     def _died(self, render: str | None = None) -> EngineDied:
         """How it ended. What is left of it, if anything, is killed."""

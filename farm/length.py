@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Protocol
 
 from models.catalog import Model, ShapeError
-from models.frame_rate import counted
+from models.frame_rate import counted, exact
 
 #: what follows a clip frame by frame instead of the clip itself, when it comes ready-made
 _POSES = "pose_video"
@@ -44,7 +44,7 @@ def followed(model: Model, inputs: Mapping[str, Seen]) -> tuple[int, float] | No
         return None
     rate = inputs[model.follows].fps or 0.0
     role = roles[-1]
-    frames = _at(inputs[role], _exact(rate))
+    frames = _at(inputs[role], exact(rate))
     if frames < 2:
         raise ShapeError(role, "the clip has one frame, and so no motion to follow")
     most = model.limits.max_frames
@@ -81,10 +81,5 @@ def _looked_at(inputs: Mapping[str, Seen], roles: Collection[str]) -> bool:
 
 def _at(clip: Seen, rate: Fraction) -> int:
     """Frames of a clip read at a rate; never more than there are."""
-    own = _exact(clip.fps or 0.0)
+    own = exact(clip.fps or 0.0)
     return counted(((clip.frames or 0) - 1) / own, own, rate)
-
-
-def _exact(fps: float) -> Fraction:
-    """29.97003 is 30000/1001."""
-    return Fraction(fps).limit_denominator(1001)

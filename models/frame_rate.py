@@ -8,6 +8,11 @@ from fractions import Fraction
 MAX_FPS = 60
 
 
+def exact(fps: float) -> Fraction:
+    """29.97003 is 30000/1001."""
+    return Fraction(fps).limit_denominator(1001)
+
+
 def steady(rate: Fraction) -> Fraction:
     """The rate at which a clip of that rate is read."""
     while rate > MAX_FPS:

@@ -36,11 +36,19 @@ class Publisher(Protocol):
     def publish(self, permits: Sequence[Permit]) -> object: ...
 
 
-def run(claim: Claim, ledger: Ledger, store: Store, settings: Settings, permits: Publisher | None = None) -> None:
+def run(
+    claim: Claim,
+    ledger: Ledger,
+    store: Store,
+    settings: Settings,
+    permits: Publisher | None = None,
+    pools: Pools | None = None,
+) -> None:
     """Bring a claimed `waiting` job to `queued` or `failed`. Raises Unavailable when the ledger or the store is away:
     nothing was decided then, and the same job may be run again.
 
-    `permits` publishes what the ledger asks for; without it the reaper asks again later.
+    `permits` publishes what the ledger asks for; without it the reaper asks again later. `pools` are those of the
+    process, which remember; without them the workers are asked anew.
     """
     job = claim.job
     intake = Intake(settings, store)
@@ -49,7 +57,8 @@ def run(claim: Claim, ledger: Ledger, store: Store, settings: Settings, permits:
             role: ref if ref.stored else _taken_in(intake, job.tenant, role, ref, settings)
             for role, ref in job.spec.inputs.items()
         }
-        reshaped = _reshaped(job, inputs, Pools(settings, ledger.workers, speeds=ledger.speeds), settings)
+        pools = pools or Pools(settings, ledger.workers, speeds=ledger.speeds)
+        reshaped = _reshaped(job, inputs, pools, settings)
     except JobFault as fault:
         _, woken = ledger.fail(job.id, claim.attempt, fault)
     else:

@@ -15,6 +15,7 @@ from farm.leases import LeaseKeeper
 from farm.ledger import Ledger, Permit
 from farm.ledger.ledger import INTAKE_POOL
 from farm.permits import Permits
+from farm.pools import Pools
 from farm.store import Store
 from monitoring.metrics import ATTEMPTS, PERMITS
 
@@ -29,6 +30,7 @@ PAUSE_S, PATIENCE_S = 0.5, 60.0
 class Desk:
     def __init__(self, settings: Settings, ledger: Ledger, store: Store, permits: Permits, worker: str) -> None:
         self._settings, self._ledger, self._store, self._permits = settings, ledger, store, permits
+        self._pools = Pools(settings, ledger.workers, speeds=ledger.speeds)
         self._worker = worker
         # an input takes seconds at most: a cancel that comes meanwhile is heard when it ends
         self._leases = LeaseKeeper(ledger, settings.lease.seconds, notice_s=settings.lease.seconds)
@@ -115,7 +117,7 @@ class Desk:
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
-                intake_job.run(claim, self._ledger, self._store, self._settings, self._permits)
+                intake_job.run(claim, self._ledger, self._store, self._settings, self._permits, self._pools)
                 return
             except Unavailable:
                 if self._closing.wait(PAUSE_S) or time.monotonic() > deadline:

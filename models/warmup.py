@@ -60,7 +60,7 @@ def warm(renderer: Any, shape: str) -> None:
 def calibrate(renderer: Any, shape: str, prompt: str) -> Path:
     """Render `shape` in the model's own steps, measuring what MagCache needs; returns the file. Raises as warm does."""
     model = catalog.get(shape.split(maxsplit=1)[0])
-    if not set(options.lossy_for(model, _task(model))) & {"mag"}:
+    if not any("mag" in options.lossy_for(model, task) for task in model.tasks):
         raise ShapeError("model", f"mag is not right for {model.id}")
     file = lossy.ratios_file(renderer.models_dir, model)
     with tempfile.TemporaryDirectory(prefix="wanfarm-calibrate-") as folder:

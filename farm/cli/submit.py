@@ -161,6 +161,9 @@ def _read(source: Any) -> list[tuple[dict[str, Any], str]]:
             raise click.UsageError(f"{where}: unknown {', '.join(unknown)}; known: {', '.join(sorted(known))}")
         if not shot.get("prompt"):
             raise click.UsageError(f"{where}: no prompt")
+        if isinstance(shot.get("loras"), list):
+            # as the option says it, or as the farm's API does
+            shot["loras"] = [parse_wear(one) if isinstance(one, str) else one for one in shot["loras"]]
         shots.append((shot, where))
     if not shots:
         raise click.UsageError("the file has no shots")

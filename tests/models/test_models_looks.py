@@ -105,5 +105,6 @@ def test_a_calibrated_model_renders_with_mag(models_dir: Path, renderer: Rendere
     assert [len(ratios) for ratios in json.loads(file.read_text()).values()] == [3, 1]
     told = render(**wish).recipe["caches"]
     assert [(one["name"], one["part"]) for one in told] == [("mag", "transformer"), ("mag", "transformer_2")]
-    wrong = run("models", "calibrate", "wan2.2-vace-fun-a14b-tiny", "--models-dir", models_dir)
-    assert wrong.code == 1
+    for other in ("wan2.2-vace-fun-a14b-tiny", "wan2.2-animate-14b-tiny"):
+        wrong = run("models", "calibrate", other, "--models-dir", models_dir)
+        assert (wrong.code, f"mag is not right for {other}" in wrong.err) == (1, True)

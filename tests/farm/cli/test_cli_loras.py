@@ -36,9 +36,9 @@ def test_add_list_show_wear_remove(file: Path) -> None:
     assert [(one["sha256"], one["scale"]) for one in job["loras"]] == [(shown["sha256"], 0.8)]
     assert "fox_v2:0.8:both" in run("show", job["id"]).ok().out
     shots = file.parent / "shots.jsonl"
-    shots.write_text('{"prompt": "a"}\n{"prompt": "b", "loras": ["fox_v2"]}\n')
+    shots.write_text('{"prompt": "a"}\n{"prompt": "b", "loras": ["fox_v2:0.3"]}\n')
     made = run("submit", "--from", shots, "--model", TINY, "--lora", "fox_v2:0.5", "--json").document
-    assert [[one["scale"] for one in job["loras"]] for job in made] == [[0.5], [1.0]]
+    assert [[one["scale"] for one in job["loras"]] for job in made] == [[0.5], [0.3]]
     assert run("loras", "remove", "fox_v2").ok().out == "fox_v2\n"
     gone = run("submit", "-p", "x", "--model", TINY, "--lora", "fox_v2")
     assert (gone.code, "you have no LoRA 'fox_v2'" in gone.err) == (4, True)

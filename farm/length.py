@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Protocol
 
 from models.catalog import Model, ShapeError
-from models.frame_rate import counted, exact
+from models.frame_rate import counted, rational
 
 #: what follows a clip frame by frame instead of the clip itself, when it comes ready-made
 _POSES = "pose_video"
@@ -44,7 +44,7 @@ def followed(model: Model, inputs: Mapping[str, Seen]) -> tuple[int, float] | No
         return None
     rate = inputs[model.follows].fps or 0.0
     role = roles[-1]
-    frames = _at(inputs[role], exact(rate))
+    frames = _at(inputs[role], rational(rate))
     if frames < 2:
         raise ShapeError(role, "the clip has one frame, and so no motion to follow")
     most = model.limits.max_frames
@@ -81,5 +81,5 @@ def _looked_at(inputs: Mapping[str, Seen], roles: Collection[str]) -> bool:
 
 def _at(clip: Seen, rate: Fraction) -> int:
     """Frames of a clip read at a rate; never more than there are."""
-    own = exact(clip.fps or 0.0)
+    own = rational(clip.fps or 0.0)
     return counted(((clip.frames or 0) - 1) / own, own, rate)

@@ -10,7 +10,7 @@ from farm.jobs.job import NewJob
 from farm.jobs.spec import JobSpec
 from farm.wire.report import MICRO
 from farm.wire.words import resolution_word
-from models.frame_rate import exact
+from models.frame_rate import rational
 
 #: a clip whose length is not known yet is estimated as one of this length
 _GUESS_S = 5.0
@@ -55,7 +55,7 @@ def clip_seconds(spec: JobSpec) -> Fraction | None:
     """How long the result will be; None while a clip that decides it was not fetched."""
     if spec.length_of is not None:
         return None
-    return spec.frames / exact(spec.fps)
+    return spec.frames / rational(spec.fps)
 
 
 def cost(rate: int, seconds: Fraction | float, billed_s: tuple[float, float] | None = None) -> int:

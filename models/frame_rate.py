@@ -8,7 +8,7 @@ from fractions import Fraction
 MAX_FPS = 60
 
 
-def exact(fps: float) -> Fraction:
+def rational(fps: float) -> Fraction:
     """29.97003 is 30000/1001."""
     return Fraction(fps).limit_denominator(1001)
 

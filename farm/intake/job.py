@@ -42,6 +42,7 @@ def run(
     store: Store,
     settings: Settings,
     permits: Publisher | None = None,
+    *,
     pools: Pools | None = None,
 ) -> None:
     """Bring a claimed `waiting` job to `queued` or `failed`. Raises Unavailable when the ledger or the store is away:

@@ -117,7 +117,7 @@ class Desk:
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
-                intake_job.run(claim, self._ledger, self._store, self._settings, self._permits, self._pools)
+                intake_job.run(claim, self._ledger, self._store, self._settings, self._permits, pools=self._pools)
                 return
             except Unavailable:
                 if self._closing.wait(PAUSE_S) or time.monotonic() > deadline:

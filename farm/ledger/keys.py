@@ -23,7 +23,7 @@ TEMPLATES: Mapping[str, str] = {
     "workers": "workers:{pool}",  # ZSET, worker -> until when it counts as live, ms
     "facts": "facts:{pool}",  # HASH, worker -> JSON for operators
     "memory": "memory:{pool}",  # HASH, worker -> "when it was seen, ms, and what it may use" (farm.fits)
-    "bookmark": "bookmark:{pool}:{worker}",  # STRING "tenant offset", how far behind what is left to others it has looked
+    "bookmark": "bookmark:{pool}:{worker}",  # STRING "offset tenant", how far it looked behind what it leaves to others
     "slots": "slots:{pool}",  # HASH, worker -> jobs that it takes at once, where that is not 1
     "speeds": "speeds:{pool}",  # HASH, lane -> "seconds per TFLOP, renders measured"
     "forgiven": "forgiven:{worker}",  # STRING, an operator lifts this worker's quarantine

@@ -68,7 +68,7 @@ class LedgerMachine(RuleBasedStateMachine):
         hold=st.sampled_from([0, 50, 50, 400, None]),
         key=st.sampled_from([None, None, "k1", "k2"]),
         body=st.sampled_from(["x", "y"]),
-        intake=seldom,
+        intake=st.booleans(),
         hook=st.booleans(),
         deadline_ms=st.sampled_from([None, None, 1_900_000_000_000]),
     )
@@ -95,7 +95,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert [(answer.id, answer.created) for answer in answers] == expected
         assert len(permits) <= 2  # no worker has registered: one for the pool, one for intake
 
-    @rule(pool=st.sampled_from([*POOLS, *POOLS, INTAKE_POOL]), loaded=st.sampled_from([None, *LANES]))
+    @rule(pool=st.sampled_from([*POOLS, INTAKE_POOL]), loaded=st.sampled_from([None, *LANES]))
     def claim(self, pool: str, loaded: str | None) -> None:
         expected = self.model.claim(pool, loaded)
         claim = self.ledger.claim(pool, "w", loaded=loaded)
@@ -111,17 +111,9 @@ class LedgerMachine(RuleBasedStateMachine):
         what=st.sampled_from(["heartbeat", "commit", "commit", "fail", "fail", "release", "intake_done"]),
         code=st.sampled_from(CODES),
         gpu_s=st.sampled_from([0.0, 4.0, 10.0, 25.0]),
-        costs=st.sampled_from([None, 0, 30, 300, 900]),
     )
-    def write(self, n: int, late: int, what: str, code: FaultCode, gpu_s: float, costs: int | None) -> None:
-        """A worker writes: with the current attempt, or late with an old one, or with one that never was. `costs`: what
-        the job turns out to cost in intake."""
-        if what == "intake_done":
-            waiting = [job for job in self.model.jobs.values() if job.state is State.WAITING and job.at == "lease"]
-            job = waiting[n % len(waiting)] if waiting else self.pick(n)
-            attempt = max(0, job.attempt - late)
-            self.said(lambda: self._intake_done(job, attempt, costs))
-            return
+    def write(self, n: int, late: int, what: str, code: FaultCode, gpu_s: float) -> None:
+        """A worker writes: with the current attempt, or late with an old one, or with one that never was."""
         leased = [job for job in self.model.jobs.values() if job.at == "lease"]
         job = leased[n % len(leased)] if leased and n % 4 else self.pick(n)
         attempt = max(0, job.attempt - late)
@@ -145,7 +137,19 @@ class LedgerMachine(RuleBasedStateMachine):
         expected = self.model.release(job, attempt, gpu_s)
         assert self.ledger.release(job.new.id, attempt, gpu_s=gpu_s)[0] is expected
 
-    def _intake_done(self, job: ModelJob, attempt: int, costs: int | None) -> None:
+    @precondition(lambda self: any(job.state is State.WAITING for job in self.model.jobs.values()))
+    @rule(n=an_id, costs=st.sampled_from([None, 0, 30, 300, 5000]))
+    def take_in(self, n: int, costs: int | None) -> None:
+        """The io worker does its work, and what it fetched turns out to cost something else."""
+        self.claim(INTAKE_POOL, None)
+        if leased := [job for job in self.model.jobs.values() if job.state is State.WAITING and job.at == "lease"]:
+            job = leased[n % len(leased)]
+            attempt = job.attempt
+            self.said(lambda: self._intake_done(job, attempt, FaultCode.CANCELLED, 0.0, costs))
+
+    def _intake_done(
+        self, job: ModelJob, attempt: int, _code: FaultCode, _gpu_s: float, costs: int | None = None
+    ) -> None:
         expected = self.model.intake_done(job, attempt, costs)
         stored = {"image": InputRef(key="inputs/x", sha256="x")}
         reshaped = None if costs is None else Reshaped(832, 480, 41, 16, job.new.predicted_s, 1800.0, "1:1", costs)

@@ -35,7 +35,9 @@ def untouched(alice: Caller, redis: Redis, parts: Services) -> Callable[[], None
 
     def known() -> tuple[list[str], dict[State, int], list[str]]:
         stored = parts.store._inner.list_objects(parts.settings.s3.bucket, "inputs/alice/", recursive=True)
-        return sorted(redis.keys("*")), parts.ledger.counts(), [str(one.object_name) for one in stored]
+        # a farm of another test may live in the same Redis
+        names = sorted(redis.keys(f"{parts.settings.redis.prefix}:*"))
+        return names, parts.ledger.counts(), [str(one.object_name) for one in stored]
 
     before = known()
 

@@ -96,6 +96,8 @@ class Agent:
         self._news = threading.Event()
         self._telling = threading.Lock()
         self._permit_heard = time.monotonic()
+        #: what waits is not for this agent
+        self._leaves = False
         self._deaf_since: float | None = None
         self._parting: str | None = None
         self._metrics: str | None = None
@@ -167,10 +169,13 @@ class Agent:
         if not self.wait_ready():
             return
         claim = self._claim(permit)
+        left, self._leaves = self._leaves, claim is None and self._backlog() > 0
+        if left != self._leaves:
+            self._news.set()
         if claim is None:
             PERMITS.labels(self.pool, "surplus").inc()
-            if self._backlog():
-                # what waits failed here and is left to others: they need this permit, and silence to hear it
+            if self._leaves:
+                # what waits failed here or is too large, and is others': they need this permit, and silence to hear it
                 self._wake()
                 self._draining.wait(STEP_BACK_S)
             return
@@ -222,11 +227,12 @@ class Agent:
             return 0
 
     def _others_idle(self) -> bool:
-        """Whether another worker of the pool waits for a job at this moment, as far as it has told."""
+        """Whether another worker of the pool waits for a job at this moment, as far as it has told, and could take what
+        there is."""
         try:
+            others = [one for one in self._ledger.workers() if (one["pool"], one["worker"]) != (self.pool, self.worker)]
             return any(
-                one["pool"] == self.pool and one["worker"] != self.worker and one.get("state") == "idle"
-                for one in self._ledger.workers()
+                one["pool"] == self.pool and one.get("state") == "idle" and not one.get("leaves") for one in others
             )
         except Unavailable:
             return False
@@ -296,7 +302,7 @@ class Agent:
         idle = self.room.free and not self._held and not self._draining.is_set()
         now = time.monotonic()
         if not idle or not self._ledger.claimable(self.pool, most=1):
-            self._deaf_since = None
+            self._deaf_since, self._leaves = None, False
             return
         self._wake()
         if self._deaf_since is None or self._permit_heard > self._deaf_since:
@@ -321,6 +327,7 @@ class Agent:
             "slot": self.slot.name,
             "pool": self.pool,
             "lane": self.room.lane,
+            **({"leaves": True} if self._leaves else {}),
             "state": "quarantined" if quarantine else self._state(bool(held)),
             **({"reason": why} if why else {}),
             **({"until": quarantine.until_iso} if quarantine else {}),

@@ -7,11 +7,15 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from farm.agent.agent import Agent
 from farm.config import Settings
 from farm.embedded.ports import free_port
+from farm.engine.slots import Slot
+from farm.jobs.job import Claim
 from farm.jobs.spec import InputRef
 from farm.jobs.states import State
 from farm.ledger import INTAKE_POOL
@@ -197,6 +201,42 @@ def test_one_whose_inputs_were_fetched_is_made_ready_ahead_too(yard: Yard, agent
     wait_told(yard, f"prepared {two}")
     (tmp_path / "go").touch()
     assert [yard.committed(job).attempt for job in (one, two)] == [1, 2]
+
+
+def test_one_who_idles_because_all_is_too_large_keeps_nobody_from_it(
+    yard: Yard, agent: AgentProcess, tmp_path: Path
+) -> None:
+    small = yard.agent("cpu-1", WANFARM_WORKER__GPU_MEMORY_GB="1")
+    one, two = yard.submit_many([f"draw:{tmp_path / 'go'}", "ok"], needs="50000:0")
+    wait_told(yard, f"prepared {two}")
+    assert small.facts()["state"] == "idle"
+    (tmp_path / "go").touch()
+    assert [yard.committed(job).attempt for job in (one, two)] == [1, 1]
+    # it is told no longer than it is so
+    wait_until(lambda: "leaves" not in small.facts(), what="the small one to be asked again")
+    small.process.send_signal(signal.SIGTERM)
+    assert small.process.wait(20) == 0
+
+
+def test_a_job_claimed_while_the_agent_was_told_to_end_goes_back(yard: Yard, tmp_path: Path) -> None:
+    settings = changed(yard.settings, tmp_path, worker={"pool": "ending"})
+    agent = Agent(settings, Slot("cpu-7"), pytest.fail, pytest.fail)
+    agent.start()
+    assert agent.wait_ready()
+    job = yard.submit("slow:1000", pool="ending")
+    claim = agent._ledger.claim
+
+    def claim_late(*arguments: Any, **more: Any) -> Claim | None:
+        agent.drain()
+        return claim(*arguments, **more)
+
+    agent._ledger.claim = claim_late  # type: ignore[method-assign]
+    agent.serve("no permit")
+    agent.join()
+    agent.close()
+    assert_handed_back(yard, job)
+    assert yard.job(job).attempt == 1
+    yard.ledger.cancel(TENANT, job)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])

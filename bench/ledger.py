@@ -21,10 +21,13 @@ from bench.report import show
 from farm.config import RedisSettings, Settings
 from farm.embedded import redis_part
 from farm.embedded.ports import free_port
+from farm.fits import Memory, needs_of
 from farm.jobs.ids import new_job_id
 from farm.jobs.job import Artifacts, NewJob
 from farm.jobs.spec import JobSpec
 from farm.ledger import Ledger, connect
+from models import catalog
+from models.plan import Burden
 
 SIZES, FULL = (1_000, 100_000), (1_000, 100_000, 1_000_000)
 TENANTS, LANES, POOL = 50, 3, "gpu"
@@ -33,6 +36,9 @@ CLAIMS, CLAIMS_AT_ONCE = 2_000, 100
 ADMIT_AT_ONCE = 1_000
 ARTIFACTS = Artifacts("v" * 90, "p" * 90, "r" * 90, 2_000_000, "a" * 64, 832, 480, 81, 16.0, 5.06)
 PROMPT = "a red fox walks through fresh snow at dawn, slow dolly-in, breath visible in the cold air, cinematic light"
+NEEDS = needs_of(Burden(catalog.get("wan2.2-t2v-a14b"), 832, 480, 81))
+#: an 80 GB card in a machine of 512 GB
+MEMORY = Memory(80_000, 512_000)
 NEGATIVE = "blurry, low quality, watermark, subtitles, distorted hands, static, overexposed"
 
 
@@ -84,6 +90,7 @@ def jobs(chance: random.Random) -> Iterator[NewJob]:
             wall_s=1800.0,
             priority=chance.choice([5, 5, 5, 7]),
             deadline_ms=chance.choice([None, None, 1_900_000_000_000]),
+            needs=NEEDS,
         )
 
 
@@ -103,7 +110,9 @@ def measure_ledger(client: Redis, ledger: Ledger, size: int) -> Numbers:
     for _ in range(0, claims, CLAIMS_AT_ONCE):
         cpu_s = redis_cpu_s(client)
         start = time.perf_counter()
-        taken = [ledger.claim(POOL, "bench", loaded="wan2.2-t2v-a14b/bf16/0") for _ in range(CLAIMS_AT_ONCE)]
+        taken = [
+            ledger.claim(POOL, "bench", loaded="wan2.2-t2v-a14b/bf16/0", memory=MEMORY) for _ in range(CLAIMS_AT_ONCE)
+        ]
         claiming_s += time.perf_counter() - start
         cpu_us += (redis_cpu_s(client) - cpu_s) * 1e6
         start = time.perf_counter()

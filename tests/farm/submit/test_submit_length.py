@@ -24,6 +24,9 @@ from farm.jobs.job import Job
 from farm.jobs.states import State
 from farm.ledger.ledger import INTAKE_POOL, Ledger
 from farm.ledger.outcomes import Account, StatementKind
+from farm.loras.lora import Lora
+from farm.loras.loras import Loras
+from farm.loras.records import Records
 from farm.prices import PriceBook
 from farm.reporting import report_of
 from farm.store import Store
@@ -170,6 +173,16 @@ def test_prediction_wall_time_and_needs_follow_the_clip(house: House, redis: Red
     claim = house.ledger.claim("default", "w1")
     assert claim is not None
     assert claim.job.predicted_s == short.predicted_s, "what is charged to the tenant's share"
+
+
+def test_what_is_worn_counts_after_the_clip_is_there(house: House, redis: Redis) -> None:
+    heavy = Lora("01", "heavy", "0" * 64, 7_000_000, "up", 4, 2, 0, (VACE,), 0)
+    Records(redis, house.settings.redis).change("ada", lambda _: {heavy.id: heavy})
+    loras = Loras(redis, house.store, house.settings)
+    house.submissions = Submissions(house.settings, house.ledger, house.store, Woken(), loras=loras)
+    job = house.later(redraws(clip(24), loras=({"lora": "heavy"},)))
+    burden = Burden(MODELS[VACE], 128, 128, 13, worn=(7e6, 7e6))
+    assert redis.hget(f"wf:job:{job.id}", "needs") == needs_of(burden) != needs_of(replace(burden, worn=()))
 
 
 def test_ready_made_poses_decide_the_length_and_the_clip_the_rate(house: House) -> None:

@@ -224,11 +224,11 @@ class Engine:
         self._over()
 
     def _write(self, commands: IO[str]) -> None:
+        """An engine that reads no more is dying, and may have said why: that is for those to tell who listen to it."""
         # closing says again what could not be said
         with suppress(OSError), commands:
             while (message := self._unsaid.get()) is not None:
                 send(commands, message)
-        self._over()
 
     def _read(self, answers: IO[str]) -> None:
         with answers, suppress(OSError, ValueError):

@@ -4,9 +4,11 @@ another."""
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,6 +128,24 @@ def test_a_poisoned_end_is_one_renders_alone(engine: Engine, beside: Callable[..
     assert fault.poisoned
     assert isinstance(end, EngineDied)
     assert end.shared
+
+
+def test_last_words_are_heard_before_the_end(
+    engine: Engine, beside: Callable[..., Beside], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who writes to a dying engine notices first; why it died is in the other pipe."""
+    heard = engine._heard
+
+    def hear_late(message: dict[str, Any]) -> None:
+        time.sleep(0.1)  # long enough for the process to be gone
+        heard(message)
+
+    monkeypatch.setattr(engine, "_heard", hear_late)
+    first = beside("a", "encode-poisoned", [])
+    assert first.drawn.wait(30)
+    second = beside("b", "slow:1000", [])
+    assert isinstance(first.join(), RenderFault)
+    assert isinstance(second.join(), EngineDied)
 
 
 def test_what_comes_next_is_prepared_while_another_is_drawn(

@@ -4,7 +4,6 @@ Two clients: one for the address that the farm dials, one that only signs, for t
 signature covers the host). Foreign errors end here: a caller sees Unavailable, NotFound or TooLarge.
 """
 
-import hashlib
 import io
 import itertools
 import logging
@@ -38,12 +37,6 @@ READY_S = 2.0
 PART_SIZE = 16 * 1024 * 1024
 _CHUNK = 1024 * 1024
 _MISSING = frozenset({"NoSuchKey", "NoSuchObject", "NoSuchVersion"})
-
-
-def sha256_of(path: Path) -> str:
-    """What an object is told by once it lies on a disk: the hash of its bytes, in lower-case hexadecimal digits."""
-    with path.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

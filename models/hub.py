@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from models import catalog, weights
+from models.digest import sha256_of
 from models.model import Model, Network
 from models.weights import Lock, WeightsError
 
@@ -126,9 +127,7 @@ def _fetch(source: _Source, folder: Path, explicit: str | None, on_progress: Tel
     wrong = [
         one.rfilename for one in listed if not one.lfs and one.blob_id not in (None, _blob(folder / one.rfilename))
     ]
-    expected = {
-        one.rfilename: one.lfs.sha256 if one.lfs else weights.sha256_of(folder / one.rfilename) for one in listed
-    }
+    expected = {one.rfilename: one.lfs.sha256 if one.lfs else sha256_of(folder / one.rfilename) for one in listed}
     weights.write_lock(folder, Lock(source.repo, commit, expected))
     (folder / weights.PULLING).unlink(missing_ok=True)
     problems = [f"{name}: not what the hub has" for name in wrong] + weights.verify(folder)
@@ -205,7 +204,7 @@ def _same(one: Any, folder: Path, hashes: Mapping[str, str]) -> bool:
     if not path.is_file() or (one.size is not None and path.stat().st_size != one.size):
         return False
     if one.lfs:
-        return bool((hashes.get(one.rfilename) or weights.sha256_of(path)) == one.lfs.sha256)
+        return bool((hashes.get(one.rfilename) or sha256_of(path)) == one.lfs.sha256)
     return one.blob_id in (None, _blob(path))
 
 

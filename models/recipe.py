@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from models import loading, weights
+from models.digest import sha256_of
 from models.model import Model
 from models.request import Lora, Progress, RenderRequest, RenderResult
 
@@ -31,8 +32,7 @@ def of_request(request: RenderRequest) -> dict[str, Any]:
         **{name: getattr(request, name) for name in _SAME},
         "options": dict(request.options),
         "inputs": {
-            role: request.input_sha256.get(role) or weights.sha256_of(Path(path))
-            for role, path in request.inputs.items()
+            role: request.input_sha256.get(role) or sha256_of(Path(path)) for role, path in request.inputs.items()
         },
         "loras": [_worn(lora) for lora in request.loras],
         "provenance": dict(request.provenance),
@@ -105,7 +105,7 @@ def rerender(
     from models.renderer import Renderer
 
     paths = sorted(p for p in inputs.rglob("*") if p.is_file()) if inputs is not None else []
-    request = to_request(recipe, {weights.sha256_of(path): path for path in paths}, out_dir)
+    request = to_request(recipe, {sha256_of(path): path for path in paths}, out_dir)
     folder = loading.folder_of(catalog.get(request.model), models_dir)
     if weights.digest(folder) != recipe["weights"]["sha256"]:
         raise RecipeError(f"the weights of {request.model} here are not those of the recipe")

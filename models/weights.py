@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from models.digest import sha256_of
+
 #: sizes, times and hashes seen before, so that 69 GB are read once
 SIDECAR = ".wanfarm-hashes.json"
 #: what the files ought to be, written by a pull; `verify` compares with it
@@ -54,11 +56,6 @@ def digest(folder: Path) -> str:
     """One sha256 for a whole folder: equal if and only if every file in it is equal."""
     lines = "".join(f"{sha} {name}\n" for name, sha in sorted(hashes(folder).items()))
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def verify(folder: Path) -> list[str]:

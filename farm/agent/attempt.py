@@ -27,7 +27,7 @@ from farm.ledger import CommitOutcome, Permit, Verdict
 from farm.object_keys import result_key
 from farm.outfit import bare_lane
 from farm.pools import work_of
-from farm.store import sha256_of
+from models.digest import sha256_of
 from models.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult, Stage
 from monitoring.metrics import (
     ATTEMPTS,

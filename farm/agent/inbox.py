@@ -11,7 +11,7 @@ from farm.agent.bench import Bench
 from farm.jobs.errors import FaultCode, JobFault, NotFound
 from farm.jobs.job import Claim
 from farm.jobs.spec import InputRef
-from farm.store import sha256_of
+from models.digest import sha256_of
 from models.request import Lora, RenderRequest
 
 

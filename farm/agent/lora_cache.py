@@ -17,7 +17,8 @@ from typing import Any
 
 from farm.jobs.errors import FaultCode, JobFault, NotFound
 from farm.outfit import to_wear
-from farm.store import Store, sha256_of
+from farm.store import Store
+from models.digest import sha256_of
 from models.request import Lora
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ import torch
 from model_parts import T2V, Render, request_for
 from safetensors.torch import load_file, save_file
 
-from models import catalog, loading, memory, tiny, weights
+from models import catalog, loading, memory, tiny
+from models.digest import sha256_of
 from models.memory import Limits
 from models.plan import Burden, Plan, Where, needs
 from models.renderer import Renderer
@@ -17,7 +18,7 @@ from models.request import Lora, RenderFault
 
 
 def worn(path: Path) -> Lora:
-    return Lora(str(path), weights.sha256_of(path))
+    return Lora(str(path), sha256_of(path))
 
 
 def test_of_loras_of_which_one_does_not_fit_none_stays_on(renderer: Renderer, render: Render, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import torch
 from model_parts import I2V, T2V, TI2V, Render, draw, request_for
 from safetensors.torch import load_file, save_file
 
-from models import catalog, loading, lora_file, loras, recipe, tiny, weights
+from models import catalog, loading, lora_file, loras, recipe, tiny
+from models.digest import sha256_of
 from models.renderer import Renderer
 from models.request import Lora, RenderFault
 
@@ -56,7 +57,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 def lora(path: Path, seed: int = 5, expert: str = "both", scale: float = 1.0) -> Lora:
     path.parent.mkdir(exist_ok=True)
     tiny.lora_file(path, seed)
-    return Lora(str(path), weights.sha256_of(path), expert, scale)
+    return Lora(str(path), sha256_of(path), expert, scale)
 
 
 @pytest.mark.parametrize("model", [T2V_4STEP, I2V_4STEP])

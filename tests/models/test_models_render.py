@@ -10,7 +10,8 @@ import pytest
 from model_parts import I2V, T2V, TI2V, Render, decoded, draw, request_for
 from PIL import Image
 
-from models import output, weights
+from models import output
+from models.digest import sha256_of
 from models.renderer import Renderer
 from models.request import RenderFault, Stage
 
@@ -37,7 +38,7 @@ def test_a_render_is_the_video_that_was_asked_for(render: Render, picture: Path,
 
 def test_same_seed_same_bytes_other_seed_other_frames(render: Render) -> None:
     first, again, other = render(), render(), render(seed=2)
-    assert weights.sha256_of(Path(first.video)) == weights.sha256_of(Path(again.video))
+    assert sha256_of(Path(first.video)) == sha256_of(Path(again.video))
     assert first.recipe["frames_sha256"] == again.recipe["frames_sha256"] != other.recipe["frames_sha256"]
 
 

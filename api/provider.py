@@ -1,7 +1,6 @@
 """What the provider dialects' blueprints share: submitting a draft, finding a job by the dialect's id, its report."""
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import BinaryIO
@@ -13,7 +12,7 @@ from api.services import services
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import NotFound
 from farm.jobs.job import Job
-from farm.object_keys import result_prefix, upload_key
+from farm.object_keys import is_upload_id, result_prefix, upload_key
 from farm.reporting import report_of
 from farm.wire import task_ids
 from farm.wire.model_ids import tiny_of
@@ -24,7 +23,6 @@ MAX_LISTED, _PAGE = 1000, 200
 #: Wan-Animate was trained to be told no more than this
 _ANIMATE_PROMPT = "A person in motion."
 _ANIMATE = ("animate", "replace")
-_UPLOAD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
 def submit(draft: Draft) -> Job:
@@ -67,7 +65,7 @@ def _own_upload(source: Source) -> Source:
     prefix = f"/{settings.bucket}/{upload_key(tenant(), '')}"
     path = unquote(parts.path)
     upload = path.removeprefix(prefix)
-    return Source(upload=upload) if path.startswith(prefix) and _UPLOAD.fullmatch(upload) else source
+    return Source(upload=upload) if path.startswith(prefix) and is_upload_id(upload) else source
 
 
 def job_of(dialect: str, task_id: str | None) -> Job:

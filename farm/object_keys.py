@@ -1,5 +1,9 @@
 """Keys of objects: the one place that knows them. Pure."""
 
+import re
+
+_UPLOAD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+
 
 def input_key(tenant: str, sha256: str) -> str:
     return f"inputs/{tenant}/{sha256}"
@@ -18,6 +22,11 @@ def result_prefix(tenant: str, job_id: str) -> str:
 def upload_key(tenant: str, upload_id: str) -> str:
     """Where a client's presigned PUT lands, before intake has looked at it."""
     return f"uploads/{tenant}/{upload_id}"
+
+
+def is_upload_id(text: str) -> bool:
+    """Whether `text` could name an upload, and nothing outside its tenant's own."""
+    return _UPLOAD_ID.fullmatch(text) is not None
 
 
 def lora_key(tenant: str, lora_id: str) -> str:

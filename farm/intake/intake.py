@@ -23,11 +23,10 @@ from farm.intake.media import Kind, Media, byte_limit, kind_of
 from farm.jobs.draft import Source
 from farm.jobs.errors import InvalidRequest, NotFound, RequestError, TooLarge
 from farm.jobs.spec import InputRef
-from farm.object_keys import input_key, upload_key
+from farm.object_keys import input_key, is_upload_id, upload_key
 from farm.store import Store
 
 _DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(;[\w.+-]+=[\w.+-]+)*;base64,", re.IGNORECASE)
-_UPLOAD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _COPY = 1 << 20
 
 
@@ -129,7 +128,7 @@ class Intake:
     def _uploaded(self, tenant: str, upload_id: str, limit: int) -> BinaryIO:
         """What was put to a presigned address. It stays there until it expires, so that a repeated request finds it."""
         unknown = InvalidRequest("no such upload; ask for an address at /v1/uploads and PUT the file there first")
-        if not _UPLOAD_ID.fullmatch(upload_id):
+        if not is_upload_id(upload_id):
             raise unknown
         file = _nameless()
         try:

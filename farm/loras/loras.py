@@ -17,11 +17,9 @@ from farm.jobs.ids import is_job_id, new_job_id
 from farm.loras.judged import Judged
 from farm.loras.lora import NAME, SHA256, Lora, Wardrobe, find
 from farm.loras.records import Records
-from farm.object_keys import lora_key, upload_key
+from farm.object_keys import is_upload_id, lora_key, upload_key
 from farm.store import Store
 from models.lora_file import LoraError
-
-_UPLOAD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
 class Loras:
@@ -109,7 +107,7 @@ class Loras:
 
     def _uploaded(self, tenant: str, upload: str) -> int:
         """Bytes of what was put to the upload's address."""
-        stat = self._store.stat(upload_key(tenant, upload)) if _UPLOAD_ID.fullmatch(upload) else None
+        stat = self._store.stat(upload_key(tenant, upload)) if is_upload_id(upload) else None
         if stat is None:
             raise InvalidRequest("no such upload; ask for an address at /v1/uploads and PUT the file there", "upload")
         if stat.size > self._limits.max_bytes:

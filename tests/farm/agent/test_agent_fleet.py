@@ -3,6 +3,8 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,29 @@ def fleet(yard: Yard) -> tuple[AgentProcess, AgentProcess]:
 Fleet = tuple[AgentProcess, AgentProcess]
 
 
+def beside(fleet: Fleet, worker: object) -> AgentProcess:
+    """The agent that is not that worker."""
+    (other,) = [agent for agent in fleet if not str(worker).endswith(agent.slot)]
+    return other
+
+
+@contextmanager
+def frozen(agent: AgentProcess) -> Iterator[None]:
+    """While this lasts, what is sent is heard by the other one, if anybody hears it."""
+    os.kill(agent.pid, signal.SIGSTOP)
+    try:
+        time.sleep(LISTENING_S)  # the broker stops waiting for the frozen one; nothing tells when
+        yield
+    finally:
+        os.kill(agent.pid, signal.SIGCONT)
+
+
+def left_queued(yard: Yard, job: str) -> bool:
+    """Whether nobody takes the job."""
+    time.sleep(LISTENING_S)  # whoever listens has heard by then
+    return yard.job(job).state == State.QUEUED
+
+
 def test_a_busy_agent_hides_no_permit(yard: Yard, fleet: Fleet, tmp_path: Path) -> None:
     for together in range(3):
         go = tmp_path / f"go-{together}"
@@ -45,16 +70,10 @@ def test_a_busy_agent_hides_no_permit(yard: Yard, fleet: Fleet, tmp_path: Path) 
 def test_a_new_job_goes_to_the_agent_that_is_free(yard: Yard, fleet: Fleet, tmp_path: Path) -> None:
     busy = yard.submit(f"tail:{tmp_path / 'go'}")
     first = yard.wait_state(busy, State.RUNNING, phase="decoding").worker
-    (idle,) = [agent for agent in fleet if not str(first).endswith(agent.slot)]
-    os.kill(idle.pid, signal.SIGSTOP)
-    try:
-        time.sleep(LISTENING_S)  # the broker stops waiting for the frozen one; nothing tells when
+    idle = beside(fleet, first)
+    with frozen(idle):
         second = yard.submit("ok")
-        # the busy one could prepare it already, but leaves it to whoever is free
-        time.sleep(LISTENING_S)  # whoever listens has heard by then
-        assert yard.job(second).state == State.QUEUED
-    finally:
-        os.kill(idle.pid, signal.SIGCONT)
+        assert left_queued(yard, second), "the busy one could prepare it already, but leaves it to whoever is free"
     assert str(yard.committed(second).worker).endswith(idle.slot)
     (tmp_path / "go").touch()
     yard.committed(busy)
@@ -64,19 +83,14 @@ def test_a_queued_job_is_left_to_an_agent_that_idles(yard: Yard, fleet: Fleet, t
     ahead = tmp_path / "ahead"
     busy = yard.submit(f"then:{ahead}:draw:{tmp_path / 'go'}")
     first = yard.wait_state(busy, State.RUNNING, phase="loading").worker
-    (idle,) = [agent for agent in fleet if not str(first).endswith(agent.slot)]
+    idle = beside(fleet, first)
     idle.wait_state("idle")
-    os.kill(idle.pid, signal.SIGSTOP)
-    try:
-        time.sleep(LISTENING_S)  # the broker stops waiting for the frozen one; nothing tells when
+    with frozen(idle):
         second = yard.submit("ok")
         # it nears its end with a job in the queue, and could hold that one ahead
         ahead.touch()
         yard.wait_state(busy, State.RUNNING, phase="denoising")
-        time.sleep(LISTENING_S)  # whoever listens has heard by then
-        assert yard.job(second).state == State.QUEUED
-    finally:
-        os.kill(idle.pid, signal.SIGCONT)
+        assert left_queued(yard, second)
     assert str(yard.committed(second).worker).endswith(idle.slot)
     (tmp_path / "go").touch()
     yard.committed(busy)

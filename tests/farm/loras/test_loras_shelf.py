@@ -50,12 +50,17 @@ def store(settings: Settings) -> Store:
     return Store(settings.s3)
 
 
+def empty(store: Store) -> None:
+    for prefix in ("loras/", "uploads/"):
+        store.delete_prefix(prefix)
+
+
 @pytest.fixture
 def loras(redis: Redis, store: Store, settings: Settings, clock: Clock) -> Iterator[Loras]:
     # other rooms' tests leave theirs in the bucket
-    for prefix in ("loras/", "uploads/"):
-        store.delete_prefix(prefix)
+    empty(store)
     yield Loras(redis, store, settings, clock_s=lambda: clock.now_s)
+    empty(store)
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
-"""Who a request speaks for. Each dialect says where it carries its key; whose it is, is farm.tenants' business."""
+"""Which tenant a request belongs to. A dialect says where it carries its key; farm.tenants resolves the key."""
 
 from flask import g, request
 
 from api.services import services
 from farm.jobs.errors import Forbidden, Unauthorized
-from farm.tenants import Principal, Role
+from farm.tenants.tenants import Principal, Role
 
 
 def bearer_or_header(name: str = "X-API-Key") -> str | None:

@@ -12,9 +12,9 @@ from api.services import services
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import NotFound
 from farm.jobs.job import Job
-from farm.object_keys import is_upload_id, result_prefix, upload_key
-from farm.reporting import report_of
+from farm.storage.object_keys import is_upload_id, result_prefix, upload_key
 from farm.wire import task_ids
+from farm.wire.job_report import report_of
 from farm.wire.model_ids import tiny_of
 from farm.wire.report import Report
 

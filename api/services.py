@@ -7,16 +7,16 @@ from flask import current_app
 from redis import Redis
 
 from api.streams import Streams
+from farm.billing.prices import PriceBook
+from farm.claiming.permits import Permits
 from farm.config import Settings
 from farm.ledger import INTAKE_POOL, Ledger, connect
 from farm.loras.loras import Loras
-from farm.permits import Permits
-from farm.prices import PriceBook
-from farm.store import Store
-from farm.submit import Submissions
-from farm.tenants import Tenants
-from farm.uploads import Uploads
-from farm.vault import Vault
+from farm.storage.store import Store
+from farm.storage.uploads import Uploads
+from farm.submission.submit import Submissions
+from farm.tenants.tenants import Tenants
+from farm.tenants.vault import Vault
 
 EXTENSION = "wanfarm"
 

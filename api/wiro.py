@@ -11,14 +11,14 @@ from api.auth import authenticate, tenant
 from api.dialect import Dialect, answer
 from api.provider import erase, history, job_of, report, size_of, submit, with_data
 from api.services import offered_models, services
-from farm import vault
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import Conflict, InvalidRequest, NotFound, Unauthorized
 from farm.jobs.job import Job
 from farm.jobs.states import TERMINAL, State
 from farm.ledger import CancelOutcome
-from farm.reporting import TOKEN_TAIL
+from farm.tenants import vault
 from farm.wire import model_ids, task_ids, wiro, wiro_auth, wiro_catalog, wiro_task
+from farm.wire.job_report import TOKEN_TAIL
 from farm.wire.report import Reply
 from farm.wire.words import Fields, parse_object
 from models.catalog import AREAS, MODELS

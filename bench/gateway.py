@@ -26,13 +26,13 @@ from redis.exceptions import RedisError
 
 from bench.bare import BROKER_ENV
 from bench.report import p50, p99, show
-from bench.yard import ROOT, SHOT
+from bench.test_farm import ROOT, SHOT
 from farm.config import CONFIG_ENV, RedisSettings, Settings
 from farm.embedded import redis_part
 from farm.embedded.ports import free_port
 from farm.embedded.settings_file import render
 from farm.ledger import Ledger, connect
-from farm.tenants import Tenants
+from farm.tenants.tenants import Tenants
 
 PATH = "/v1/jobs"
 BODY = json.dumps({"prompt": "a red fox runs through deep snow, morning light", "seed": 7, **SHOT}).encode()

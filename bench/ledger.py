@@ -21,13 +21,13 @@ from bench.report import show
 from farm.config import RedisSettings, Settings
 from farm.embedded import redis_part
 from farm.embedded.ports import free_port
-from farm.fits import Memory, needs_of
 from farm.jobs.ids import new_job_id
 from farm.jobs.job import Artifacts, NewJob
 from farm.jobs.spec import JobSpec
 from farm.ledger import Ledger, connect
+from farm.scheduling.memory_fit import Memory, needs_of
 from models import catalog
-from models.plan import Burden
+from models.planning.plan import Burden
 
 SIZES, FULL = (1_000, 100_000), (1_000, 100_000, 1_000_000)
 TENANTS, LANES, POOL = 50, 3, "gpu"

@@ -14,14 +14,14 @@ import numpy as np
 from farm.engine.child import Renders, main
 from farm.engine.protocol import Launch
 from models import catalog
-from models.output import write_poster, write_video
-from models.request import Progress, RenderRequest, RenderResult, Stage
+from models.media.output import write_poster, write_video
+from models.planning.request import Progress, RenderRequest, RenderResult, Stage
 
 FRAMES, SIDE, FPS = 5, 64, 8
 
 
 class Noop:
-    """models.renderer.Renderer's shape; every job gets the same five frames."""
+    """models.render.renderer.Renderer's shape; every job gets the same five frames."""
 
     def __init__(self) -> None:
         self.lane: str | None = None

@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 from bench.bare import RAN
-from bench.yard import Yard
-from farm.celery_app import pool_queue
+from bench.test_farm import Yard
+from farm.claiming.celery_app import pool_queue
 from farm.ledger.scripts import lua_settings, source
 
 #: (seconds, which): admit, permit, claim, uploading, commit of the farm; "bare sent", "bare ran"

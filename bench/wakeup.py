@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from bench.bare import bare_worker
 from bench.monitor import Monitor
 from bench.report import p50, p99, show
+from bench.test_farm import yard
 from bench.timeline import Timeline, spans_ms
-from bench.yard import yard
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -13,7 +13,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from models.signing import Policy
+from models.provenance.signing import Policy
 
 #: the environment variable that names the TOML file
 CONFIG_ENV = "WANFARM_CONFIG"

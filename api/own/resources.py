@@ -13,7 +13,7 @@ from api.own.operations import json_body, operation
 from api.services import offered_models, services
 from farm.config import IntakeSettings
 from farm.jobs.ids import new_job_id
-from farm.object_keys import upload_key
+from farm.storage.object_keys import upload_key
 from farm.wire import own
 from farm.wire.own_views import ModelList, ProblemView, Upload, WorkerList, view_model
 from farm.wire.report import Reply

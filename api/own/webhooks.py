@@ -11,8 +11,8 @@ from api.dialect import answer
 from api.own.blueprint import own_api
 from api.own.operations import operation, query
 from api.services import services
-from farm import vault
 from farm.jobs.errors import NotFound
+from farm.tenants import vault
 from farm.webhooks import signing
 from farm.webhooks.deliveries import Deliveries, message_id
 from farm.wire.own_views import ProblemView, View, moment

@@ -13,7 +13,8 @@ from bench.gpu.clock import Clock
 from bench.gpu.journal import Journal
 from bench.gpu.parts import matmul_tflops
 from bench.gpu.rows import Size, rows_of
-from models import catalog, runtime, speed
+from models import catalog
+from models.acceleration import runtime, tuning
 
 #: what is measured on a GPU; TI2V-5B's sides are multiples of 32
 FULL = {
@@ -35,7 +36,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Measure, print and return everything as an object (also written to --out)."""
     asked = _asked(arguments)
     runtime.prepare()
-    speed.prepare(speed.Wishes(cache_dir=asked.kernels))
+    tuning.prepare(tuning.Wishes(cache_dir=asked.kernels))
     device = runtime.device_of(asked.device)
     gpu = device.type == "cuda"
     clock = Clock(device, asked.budget_s)

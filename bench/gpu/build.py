@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from models import catalog, tiny
-from models.model import Model
+from models import catalog
+from models.catalog.model import Model
+from models.weights import tiny
 
 #: catalog ids -> what is built when there is no GPU
 SMALL = {catalog.T2V_A14B.id: f"{catalog.T2V_A14B.id}-tiny", catalog.TI2V_5B.id: f"{catalog.TI2V_5B.id}-tiny"}

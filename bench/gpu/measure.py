@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.gpu.clock import Busy, Clock, OutOfTime
-from models import catalog, guidance
-from models.model import Model
+from models import catalog
+from models.acceleration import guidance
+from models.catalog.model import Model
 
 PROMPT = "a red fox runs through the snow, the camera follows it"
 
@@ -172,8 +173,8 @@ def two_jobs(
 
     job_s: end-to-end seconds of each; idle_s: of the device between them, idle_percent: of what a job takes of it.
     """
-    from models import loading
-    from models.renderer import Renderer
+    from models.render import loading
+    from models.render.renderer import Renderer
 
     renderer = Renderer(folder / "models", str(device))
     _stand_in(model, folder)
@@ -220,7 +221,7 @@ def _stand_in(model: Model, folder: Path) -> None:
 
 
 def _request(model: Model, sizes: tuple[int, int, int], out: Path, number: int) -> Any:
-    from models.request import RenderRequest
+    from models.planning.request import RenderRequest
 
     out.mkdir()
     d = model.defaults

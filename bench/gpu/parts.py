@@ -1,5 +1,6 @@
 """What a device does with the pieces of a model alone: matrix products, attention kernels, the VAE in its number
-formats. They tell why a step takes what it takes, and which of the choices in models/speed.py are right."""
+formats. They tell why a step takes what it takes, and which of the choices in models.acceleration.tuning
+are right."""
 
 import copy
 from collections.abc import Callable
@@ -7,9 +8,9 @@ from typing import Any
 
 from bench.gpu.clock import Clock
 from bench.gpu.measure import Setting, decode, error_of
-from models import speed
-from models.model import Model
-from models.shape import tokens
+from models.acceleration import tuning
+from models.catalog.model import Model
+from models.catalog.shape import tokens
 
 _ATTENTIONS = ("native", "_native_cudnn", "_native_flash", "_flash_3", "sage")
 
@@ -67,7 +68,7 @@ def vae_forms(clock: Clock, vae: Any, setting: Setting) -> dict[str, Any]:
 
 
 def _layout(vae: Any) -> None:
-    speed.set_vae(vae, "bf16")
+    tuning.set_vae(vae, "bf16")
 
 
 def _half(vae: Any) -> None:
@@ -113,7 +114,7 @@ def _attention(clock: Clock, model: Model, count: int, backend: str) -> float:
     import torch
     from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
 
-    speed.require_attention(backend)
+    tuning.require_attention(backend)
     wide = 128 if model.dit.dim >= 1024 else 8
     q, k, v = (
         torch.randn(1, count, model.dit.dim // wide, wide, device=clock.device, dtype=torch.bfloat16) for _ in range(3)

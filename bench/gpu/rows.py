@@ -11,8 +11,9 @@ from bench.gpu import parts
 from bench.gpu.journal import Journal
 from bench.gpu.measure import Setting, two_jobs
 from bench.gpu.stand import Stand
-from models import catalog, speed
-from models.model import Model
+from models import catalog
+from models.acceleration import tuning
+from models.catalog.model import Model
 
 #: a row is begun only with time for its forwards at this share of the matmul rate, and for what comes besides: weights
 #: and text, a decode, the compiler
@@ -130,10 +131,10 @@ class _Rows:
                 return 2 * _DECODE_S
         return work_s / _FARM_SHARE + _DECODE_S / 2 + _COMPILE_S
 
-    def _plan(self, precision: str) -> speed.Plan:
+    def _plan(self, precision: str) -> tuning.Plan:
         asked, device = self._asked, self._clock.device
-        wishes = speed.Wishes(attention=asked.attention, compile=asked.compile, fuse_qkv=asked.fuse_qkv, vae=asked.vae)
-        plan = speed.plan_for(device, precision, wishes)
+        wishes = tuning.Wishes(attention=asked.attention, compile=asked.compile, fuse_qkv=asked.fuse_qkv, vae=asked.vae)
+        plan = tuning.plan_for(device, precision, wishes)
         if device.type != "cuda" and precision != "fp8":
             plan = replace(plan, fuse_qkv=True)  # so that the way is walked
         return plan

@@ -10,8 +10,8 @@ from typing import Any
 from bench.gpu import build
 from bench.gpu.clock import Clock
 from bench.gpu.measure import Case, Setting, error_of, measure
-from models import lossy, speed
-from models.model import Model
+from models.acceleration import lossy, tuning
+from models.catalog.model import Model
 
 
 class Stand:
@@ -24,7 +24,7 @@ class Stand:
         self.vae, self._fast_vae = self.pipe.vae, copy.deepcopy(self.pipe.vae)
         self.stock: dict[str, tuple[Any, Any]] = {}
 
-    def measure(self, setting: Setting, plan: speed.Plan | None, name: str, *, batched: bool = False) -> Case:
+    def measure(self, setting: Setting, plan: tuning.Plan | None, name: str, *, batched: bool = False) -> Case:
         """A few steps and a decode. plan: None for diffusers as it comes."""
         with self.as_stock() if plan is None else self.as_farm(plan):
             case, latents, frames = measure(self.pipe, setting, self._clock, name, self._matmul, batched=batched)
@@ -56,10 +56,10 @@ class Stand:
             ) = strict
 
     @contextmanager
-    def as_farm(self, plan: speed.Plan) -> Iterator[None]:
-        """As `models.speed` makes it; 8-bit linears stay so."""
+    def as_farm(self, plan: tuning.Plan) -> Iterator[None]:
+        """As `models.acceleration.tuning` makes it; 8-bit linears stay so."""
         self.pipe.vae = self._fast_vae
-        speed.apply(self.pipe, plan)
+        tuning.apply(self.pipe, plan)
         try:
             yield
         finally:
@@ -79,8 +79,8 @@ class Stand:
 
     def _plain(self) -> None:
         for expert in lossy.experts_of(self.pipe).values():
-            speed.unfuse_qkv(expert)
-            speed.set_attention(expert, "native")
+            tuning.unfuse_qkv(expert)
+            tuning.set_attention(expert, "native")
             for module in expert.modules():
                 # a compiled forward lies over the class's own
                 vars(module).pop("forward", None)

@@ -17,24 +17,24 @@ from typing import Any
 from uuid import uuid4
 
 from farm.agent.attempt import Attempt, HandedBack
-from farm.agent.bench import Bench
+from farm.agent.attempt_context import Bench
+from farm.agent.device_health import Standing
 from farm.agent.engine_room import EngineRoom
 from farm.agent.lora_cache import LoraCache
-from farm.agent.probation import Probation
-from farm.agent.standing import Standing
+from farm.agent.quarantine import Probation
+from farm.claiming.leases import LeaseKeeper
+from farm.claiming.metrics_page import serve_metrics
+from farm.claiming.permits import Permits
 from farm.config import Settings
 from farm.engine.slots import Slot
-from farm.exposition import serve_metrics
-from farm.fits import Memory
 from farm.jobs.errors import JobFault, Unavailable
 from farm.jobs.job import Claim, Job
-from farm.leases import LeaseKeeper
 from farm.ledger import Ledger
 from farm.ledger.connection import connect
-from farm.permits import Permits
-from farm.provenance import Policies
-from farm.store import Store
-from farm.tenants import Tenants
+from farm.results.provenance import Policies
+from farm.scheduling.memory_fit import Memory
+from farm.storage.store import Store
+from farm.tenants.tenants import Tenants
 from monitoring.metrics import PERMITS
 
 log = logging.getLogger(__name__)

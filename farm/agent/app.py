@@ -16,7 +16,7 @@ from celery.worker import state
 
 from farm.agent.agent import Agent
 from farm.agent.supervisor import EX_QUARANTINED, EX_TEMPFAIL
-from farm.celery_app import PERMIT_TASK, make_app
+from farm.claiming.celery_app import PERMIT_TASK, make_app
 from farm.config import load
 from farm.engine.slots import Slot, find_slots
 

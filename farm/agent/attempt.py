@@ -1,7 +1,7 @@
 """One attempt at one job, from claim to commit: prepare -> render -> finish. Runs in a thread of its own, so that the
 agent can finish one job while the engine renders the next. The path is `run`, read from top to bottom.
 
-Three clocks watch it: the lease (farm.leases), progress (stuck) and wall time (runaway); the last two are
+Three clocks watch it: the lease (farm.claiming.leases), progress (stuck) and wall time (runaway); the last two are
 farm.agent.clocks, looked at while the engine works.
 """
 
@@ -13,22 +13,22 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from farm import provenance
-from farm.agent import patience
-from farm.agent.bench import Bench
+from farm.agent.attempt_context import Bench
 from farm.agent.clocks import Clocks, Disobeyed
 from farm.agent.engine_room import Loan, NoEngine
 from farm.agent.inbox import Inbox
+from farm.claiming import retry
 from farm.engine.process import Engine, EngineDied
 from farm.jobs.errors import FarmError, FaultCode, JobFault, Unavailable
 from farm.jobs.job import Artifacts, Claim
 from farm.jobs.states import Phase
 from farm.ledger import CommitOutcome, Permit, Verdict
-from farm.object_keys import result_key
-from farm.outfit import bare_lane
-from farm.pools import work_of
-from models.digest import sha256_of
-from models.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult, Stage
+from farm.results import provenance
+from farm.scheduling.pools import work_of
+from farm.storage.object_keys import result_key
+from farm.submission.lora_choice import bare_lane
+from models.planning.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult, Stage
+from models.weights.digest import sha256_of
 from monitoring.metrics import (
     ATTEMPTS,
     CLAIM_TO_RENDER_SECONDS,
@@ -156,7 +156,7 @@ class Attempt(threading.Thread):
 
     def _prepare(self) -> RenderRequest:
         # asked before the render: a result must be uploaded also while Redis is away
-        self._policy = patience.answered(lambda: self._bench.policies.before_render(self.job.tenant), self._check)
+        self._policy = retry.answered(lambda: self._bench.policies.before_render(self.job.tenant), self._check)
         request = Inbox(self._bench, self.claim, self._folder, self._check).fill()
         PREPARE_SECONDS.observe(time.monotonic() - self.claimed)
         return request
@@ -283,7 +283,7 @@ class Attempt(threading.Thread):
         )
         self._check()
         # from here on the answer of the commit is the truth, whatever a heartbeat beside it says
-        outcome = patience.answered(
+        outcome = retry.answered(
             lambda: self._bench.ledger.commit(self.job.id, self.claim.attempt, artifacts, gpu_s=self._gpu_s)
         )
         if outcome in (CommitOutcome.COMMITTED, CommitOutcome.ALREADY):
@@ -307,7 +307,7 @@ class Attempt(threading.Thread):
         self._check()
         key = result_key(self.job.tenant, self.job.id, self.claim.attempt, name)
         self._uploaded.append(key)
-        patience.stored(
+        retry.stored(
             lambda: self._bench.store.put_file(key, path, _FILES[name]),
             self._check,
             self._bench.settings.lease.stuck_s,
@@ -322,7 +322,7 @@ class Attempt(threading.Thread):
 
     def _settled(self, call: Callable[[], tuple[object, list[Permit]]]) -> None:
         """Tell the ledger how it ended, until it answers, and wake whom that concerns."""
-        _, permits = patience.answered(call)
+        _, permits = retry.answered(call)
         self._bench.permits.publish(permits)
 
     def _end(self, ending: str) -> None:

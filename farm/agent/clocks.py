@@ -5,7 +5,7 @@ import math
 
 from farm.config import LeaseSettings
 from farm.jobs.errors import FarmError, FaultCode, JobFault
-from models.request import Progress, Stage
+from models.planning.request import Progress, Stage
 
 
 class Disobeyed(FarmError):

@@ -12,7 +12,7 @@ from farm.config import Settings
 from farm.engine.process import Engine, EngineDied
 from farm.engine.slots import Slot
 from farm.jobs.errors import FarmError
-from models.request import RenderRequest
+from models.planning.request import RenderRequest
 from monitoring.metrics import ENGINE_KILLS, ENGINE_STARTS, ENGINE_UP
 
 log = logging.getLogger(__name__)

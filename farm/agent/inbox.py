@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from farm.agent import patience
-from farm.agent.bench import Bench
+from farm.agent.attempt_context import Bench
+from farm.claiming import retry
 from farm.jobs.errors import FaultCode, JobFault, NotFound
 from farm.jobs.job import Claim
 from farm.jobs.spec import InputRef
-from models.digest import sha256_of
-from models.request import Lora, RenderRequest
+from models.planning.request import Lora, RenderRequest
+from models.weights.digest import sha256_of
 
 
 class Inbox:
@@ -72,6 +72,6 @@ class Inbox:
     def _lora(self, worn: Mapping[str, Any]) -> Lora:
         return self._fetched(lambda: self._bench.loras.bring(worn, self._in))
 
-    def _fetched(self, call: Callable[[], patience.Answer]) -> patience.Answer:
+    def _fetched(self, call: Callable[[], retry.Answer]) -> retry.Answer:
         self._check()
-        return patience.stored(call, self._check, self._bench.settings.lease.stuck_s)
+        return retry.stored(call, self._check, self._bench.settings.lease.stuck_s)

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from farm.jobs.errors import FaultCode, JobFault, NotFound
-from farm.outfit import to_wear
-from farm.store import Store
-from models.digest import sha256_of
-from models.request import Lora
+from farm.storage.store import Store
+from farm.submission.lora_choice import to_wear
+from models.planning.request import Lora
+from models.weights.digest import sha256_of
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 
 from farm import lifeline
-from farm.celery_app import pool_queue
+from farm.claiming.celery_app import pool_queue
 from farm.config import Settings
 from farm.engine.slots import NoSuchDevice, Slot, find_slots
 

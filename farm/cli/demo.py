@@ -1,4 +1,4 @@
-"""`wanfarm demo`: everything once, from nothing to files in out/. What it does is farm.demo's; this shows it."""
+"""`wanfarm demo`: everything once, from nothing to files in out/. farm.embedded.demo does it; this shows it."""
 
 import signal
 import sys
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.status import Status
 
     from farm.cli.output import Output
-    from farm.demo import Made
+    from farm.embedded.demo import Made
 
 
 @click.command()
@@ -28,7 +28,7 @@ def demo(session: Session, out: Path) -> int:
     Nothing is left running. The models are tiny and their weights random: everything is real but the pictures.
     """
     from farm.cli.watch import follow_to_the_end
-    from farm.demo import demo_farm, fetch, submit_shots
+    from farm.embedded.demo import demo_farm, fetch, submit_shots
 
     # a `kill` or a closed terminal must end the farm too, and tidily
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from farm.cli.session import Session
 
 if TYPE_CHECKING:
-    from farm.tenants import Tenants
+    from farm.tenants.tenants import Tenants
 
 
 @contextmanager
 def farm_tenants(session: Session) -> "Iterator[Tenants]":
     from farm.jobs.errors import Unavailable
     from farm.ledger.connection import connect
-    from farm.tenants import Tenants
+    from farm.tenants.tenants import Tenants
 
     settings = session.farm_settings()
     with connect(settings.redis) as redis:

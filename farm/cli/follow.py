@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from farm.cli.pace import Pace
+from farm.cli.remaining_time import Pace
 from farm.jobs.errors import FarmError, Unavailable
 from farm.jobs.states import Phase, State
 

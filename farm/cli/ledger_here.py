@@ -9,8 +9,8 @@ from farm.cli.session import Session
 
 if TYPE_CHECKING:
     from farm.ledger import Ledger
-    from farm.tenants import Tenants
-    from farm.vault import Vault
+    from farm.tenants.tenants import Tenants
+    from farm.tenants.vault import Vault
     from farm.webhooks.deliveries import Deliveries
 
 
@@ -35,8 +35,8 @@ def farm_here(session: Session) -> Iterator[Here]:
     from farm.jobs.errors import Unavailable
     from farm.ledger import Ledger
     from farm.ledger.connection import connect
-    from farm.tenants import Tenants
-    from farm.vault import Vault
+    from farm.tenants.tenants import Tenants
+    from farm.tenants.vault import Vault
     from farm.webhooks.deliveries import Deliveries
 
     settings = session.farm_settings()

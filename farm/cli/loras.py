@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from farm.cli.session import Session, asks_the_farm
-from models.lora_file import EXPERTS, MAX_SCALE, checked_scale
+from models.weights.lora_file import EXPERTS, MAX_SCALE, checked_scale
 
 if TYPE_CHECKING:
     from farm.wire.own_loras import LoraView

@@ -10,7 +10,7 @@ from farm.cli.models_dir import MODELS_DIR, folder_of, known
 from farm.cli.session import Session, asks_the_farm, runs_here
 
 if TYPE_CHECKING:
-    from models.model import Model
+    from models.catalog.model import Model
 
 
 @click.group()

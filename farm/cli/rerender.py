@@ -29,10 +29,10 @@ def rerender(
 
     The recipe is a result's recipe.json, or the MP4 itself, which carries one.
     """
-    from models.output import read_recipe
-    from models.recipe import RecipeError
-    from models.recipe import rerender as again
-    from models.request import RenderFault
+    from models.media.output import read_recipe
+    from models.planning.request import RenderFault
+    from models.provenance.recipe import RecipeError
+    from models.provenance.recipe import rerender as again
 
     if out_dir.exists() and any(out_dir.iterdir()):
         raise click.BadParameter(f"{out_dir} is not empty: name another", param_hint="--to")

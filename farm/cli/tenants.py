@@ -8,9 +8,9 @@ from farm.cli.farm_redis import farm_tenants
 from farm.cli.session import Session, runs_here
 
 if TYPE_CHECKING:
-    from farm.tenants import Tenant
+    from farm.tenants.tenants import Tenant
 
-#: the words of models.signing.Policy, which a command line does not load to print its help
+#: the words of models.provenance.signing.Policy, which a command line does not load to print its help
 _POLICIES = ("off", "on", "required")
 
 
@@ -58,7 +58,7 @@ def _row(tenant: "Tenant") -> list[object]:
 def show_tenant(session: Session, tenant: str) -> None:
     """Show one tenant: its share, its limits, whether its results are signed."""
     from farm.jobs.errors import NotFound
-    from farm.provenance import Policies
+    from farm.results.provenance import Policies
 
     with farm_tenants(session) as known:
         found = known.get(tenant)

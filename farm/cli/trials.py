@@ -36,10 +36,11 @@ def preprocess(
 
     Nothing is rendered. The networks are read from `preprocess` in the models' folder, where `models pull` puts them.
     """
-    from models import catalog, runtime
+    from models import catalog
+    from models.acceleration import runtime
+    from models.planning.request import RenderFault
     from models.preprocess import guides, view
     from models.preprocess.persons import SURE
-    from models.request import RenderFault
 
     model = catalog.get(f"{catalog.ANIMATE_14B.id}-tiny" if tiny else catalog.ANIMATE_14B.id)
     folder = folder_of(session, models_dir)
@@ -70,9 +71,10 @@ def preprocess(
 @runs_here
 def calibrate(session: Session, model_id: str, size: str | None, prompt: str, models_dir: Path | None) -> None:
     """Render once with a model's weights and measure what the approximation `mag` needs. Jobs may then ask for it."""
-    from models import catalog, warmup
-    from models.renderer import Renderer
-    from models.request import RenderFault
+    from models import catalog
+    from models.planning.request import RenderFault
+    from models.render import warmup
+    from models.render.renderer import Renderer
 
     defaults = catalog.get(known(model_id)).defaults
     shape = f"{model_id} {size or f'{defaults.width}x{defaults.height}x{defaults.frames}'}"

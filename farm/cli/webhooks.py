@@ -67,7 +67,7 @@ def replay(session: Session, tenant: str, delivery: tuple[str, ...], everything:
 @runs_here
 def secret(session: Session, tenant: str, rotate: bool, retire: bool) -> None:
     """The Standard Webhooks secret that signs everything sent to a tenant's receivers."""
-    from farm import vault
+    from farm.tenants import vault
     from farm.webhooks import signing
 
     with farm_here(session) as here:
@@ -92,7 +92,7 @@ def secret(session: Session, tenant: str, rotate: bool, retire: bool) -> None:
 @runs_here
 def kie_key(session: Session, tenant: str, value: str | None, remove: bool) -> None:
     """The key of kie's own webhook signature (webhookHmacKey). Without one those headers are not sent."""
-    from farm import vault
+    from farm.tenants import vault
 
     _secret(session, tenant, vault.KIE, value, remove=remove)
 
@@ -105,7 +105,7 @@ def kie_key(session: Session, tenant: str, value: str | None, remove: bool) -> N
 @runs_here
 def wiro_secret(session: Session, tenant: str, key_id: str, value: str | None, remove: bool) -> None:
     """Make one of a tenant's API keys a signature project of the wiro dialect."""
-    from farm import vault
+    from farm.tenants import vault
 
     _secret(session, tenant, vault.wiro(key_id), value, remove=remove)
 

@@ -12,13 +12,14 @@ from farm.cli.models_dir import MODELS_DIR, folder_of, known
 from farm.cli.session import Session, runs_here
 
 if TYPE_CHECKING:
-    from models.hub import PullProgress
-    from models.model import Model, Network
+    from models.catalog.model import Model, Network
+    from models.weights.hub import PullProgress
 
 
 def list_here(session: Session, folder: Path) -> None:
     """Every folder of weights of the catalog, and every network's: what is in it and where it comes from."""
-    from models import catalog, networks
+    from models import catalog
+    from models.catalog import networks
 
     rows = [row_of(folder, model) for model in catalog.MODELS.values() if not model.weights.tiny]
     rows += [row_of(folder, network) for network in networks.NETWORKS.values()]
@@ -34,7 +35,7 @@ def list_here(session: Session, folder: Path) -> None:
 
 def row_of(folder: Path, entry: "Model | Network") -> dict[str, str]:
     """`here`: at which commit, or why not. `revision`: what is pulled when none is given."""
-    from models import hub
+    from models.weights import hub
 
     repo, revision = hub.source_of(entry)
     return {"id": entry.id, "here": hub.state_of(folder / hub.folder_of(entry)), "repo": repo, "revision": revision}
@@ -46,7 +47,8 @@ def row_of(folder: Path, entry: "Model | Network") -> dict[str, str]:
 @runs_here
 def build_tiny(session: Session, ids: tuple[str, ...], models_dir: Path | None) -> None:
     """Build the tiny models (random weights: they test the plumbing and draw noise). Nothing is downloaded."""
-    from models import catalog, tiny
+    from models import catalog
+    from models.weights import tiny
 
     folder = folder_of(session, models_dir)
     wanted = ids or tuple(model.id for model in catalog.MODELS.values() if model.weights.tiny)
@@ -71,8 +73,10 @@ def verify(session: Session, ids: tuple[str, ...], models_dir: Path | None) -> i
 
     Of a model that looks at clips, also those of the networks that it looks with; or name one, as preprocess/pose.
     """
-    from models import catalog, hub, networks, weights
-    from models.model import Model
+    from models import catalog
+    from models.catalog import networks
+    from models.catalog.model import Model
+    from models.weights import hub, weights
 
     folder = folder_of(session, models_dir)
     entries = [_entry(one) for one in ids]
@@ -105,8 +109,8 @@ def pull(session: Session, model_id: str, revision: str | None, models_dir: Path
 
     With them comes what they need: the base of a four-step model, the networks that Animate looks at clips with.
     """
-    from models import hub, weights
-    from models.model import Model
+    from models.catalog.model import Model
+    from models.weights import hub, weights
 
     folder, entry = folder_of(session, models_dir), _entry(model_id)
     with _PullBar(session) as tell:
@@ -122,7 +126,8 @@ def pull(session: Session, model_id: str, revision: str | None, models_dir: Path
 
 def _entry(given: str) -> "Model | Network":
     """The model of that id, or the network, whose ids begin with preprocess/."""
-    from models import catalog, networks
+    from models import catalog
+    from models.catalog import networks
 
     try:
         return networks.get(given) if given.startswith("preprocess/") else catalog.get(given)
@@ -132,7 +137,7 @@ def _entry(given: str) -> "Model | Network":
 
 def _done(work: Callable[[], Path]) -> Path:
     """`work`, with the errors that people can do something about as words."""
-    from models.weights import WeightsError
+    from models.weights.weights import WeightsError
 
     try:
         return work()

@@ -9,7 +9,7 @@ from farm.embedded.folder import ClientNotes, StateFolder
 from farm.embedded.plan import Plan
 from farm.jobs.errors import Conflict
 from farm.ledger.connection import connect
-from farm.tenants import Role, Tenants
+from farm.tenants.tenants import Role, Tenants
 
 TENANT = "studio"
 

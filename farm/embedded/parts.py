@@ -81,14 +81,14 @@ def _gateway(socket: int) -> Sequence[str]:
 
 def _io(threads: int) -> Sequence[str]:
     return [
-        *(sys.executable, "-m", "celery", "-A", "farm.io_app", "worker", "-n", "io@%h"),
+        *(sys.executable, "-m", "celery", "-A", "farm.io_worker.app", "worker", "-n", "io@%h"),
         *("-P", "threads", "-c", str(threads), "-Q", "pool.intake,beat", "-l", "INFO", *_QUIET_CELERY),
     ]
 
 
 def _beat(folder: StateFolder) -> Sequence[str]:
     return [
-        *(sys.executable, "-m", "celery", "-A", "farm.io_app", "beat", "-l", "WARNING"),
+        *(sys.executable, "-m", "celery", "-A", "farm.io_worker.app", "beat", "-l", "WARNING"),
         # no pid file: one left by a killed beat would keep the next from starting
         *("--schedule", str(folder.beat / "schedule"), "--pidfile", ""),
     ]

@@ -12,7 +12,7 @@ from farm.jobs.errors import FarmError
 from farm.ledger import Ledger
 from farm.ledger.connection import connect
 from farm.ledger.ledger import INTAKE_POOL
-from farm.store import Store
+from farm.storage.store import Store
 
 _ANSWER_S = 1.0
 #: what an agent says of itself before its engine takes work

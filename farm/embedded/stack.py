@@ -23,10 +23,10 @@ from farm.config import CONFIG_ENV, Settings
 from farm.embedded import settings_file
 from farm.embedded.first_keys import first_keys
 from farm.embedded.folder import ClientNotes, StateFolder
-from farm.embedded.leftovers import await_leftovers
 from farm.embedded.part import Child, Phase, Rank, now_s
 from farm.embedded.parts import parts_of
 from farm.embedded.plan import Plan, decide
+from farm.embedded.stale_processes import await_leftovers
 from farm.jobs.errors import FarmError, Unavailable
 
 log = logging.getLogger(__name__)

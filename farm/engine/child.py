@@ -21,21 +21,22 @@ from typing import IO, Any, NoReturn, Protocol
 from farm import lifeline
 from farm.engine.protocol import Launch, receive, send
 from farm.jobs.errors import FaultCode
-from models import catalog, warmup
-from models.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult
+from models import catalog
+from models.planning.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult
+from models.render import warmup
 
 log = logging.getLogger("farm.engine")
 
 
 class Drawn(Protocol):
-    """Frames that need no device any more (models.drawn.Drawn)."""
+    """Frames that need no device any more (models.render.pending_output.Drawn)."""
 
     def finish(self) -> RenderResult: ...
 
 
 class Renders(Protocol):
-    """What the engine needs of a renderer (models.renderer.Renderer; tests have one that misbehaves). `draw` is called
-    in one thread, `prepare` in another, each `finish` in one of its own."""
+    """What the engine needs of a renderer (models.render.renderer.Renderer; tests have one that misbehaves). `draw` is
+    called in one thread, `prepare` in another, each `finish` in one of its own."""
 
     @property
     def lane(self) -> str | None: ...
@@ -60,9 +61,9 @@ def main(make: Callable[[Launch], Renders]) -> None:
 
 
 def real(launch: Launch) -> Renders:
-    from models.memory import Limits
-    from models.renderer import Renderer
-    from models.speed import Wishes
+    from models.acceleration.memory import Limits
+    from models.acceleration.tuning import Wishes
+    from models.render.renderer import Renderer
 
     # the process is pinned: whatever it sees is its device
     device = "cuda:0" if launch.device == "cuda" else launch.device

@@ -18,7 +18,7 @@ from farm.engine import xids
 from farm.engine.protocol import Launch, receive, send
 from farm.engine.slots import Slot
 from farm.jobs.errors import FarmError
-from models.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult, Stage
+from models.planning.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult, Stage
 
 log = logging.getLogger(__name__)
 

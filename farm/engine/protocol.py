@@ -34,8 +34,8 @@ class Launch:
     lock        file that it holds a flock on while it lives: one engine per device
     device      "cpu" or "cuda" (CUDA_VISIBLE_DEVICES is set already)
     models      catalog ids to offer; empty: all whose weights are there
-    speed       keyword arguments of models.speed.Wishes
-    memory      keyword arguments of models.memory.Limits
+    speed       keyword arguments of models.acceleration.tuning.Wishes
+    memory      keyword arguments of models.acceleration.memory.Limits
     warm        shapes to render before it is ready, "MODEL WIDTHxHEIGHTxFRAMES"
     """
 

@@ -23,8 +23,8 @@ from farm.intake.media import Kind, Media, byte_limit, kind_of
 from farm.jobs.draft import Source
 from farm.jobs.errors import InvalidRequest, NotFound, RequestError, TooLarge
 from farm.jobs.spec import InputRef
-from farm.object_keys import input_key, is_upload_id, upload_key
-from farm.store import Store
+from farm.storage.object_keys import input_key, is_upload_id, upload_key
+from farm.storage.store import Store
 
 _DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(;[\w.+-]+=[\w.+-]+)*;base64,", re.IGNORECASE)
 _COPY = 1 << 20
@@ -89,7 +89,7 @@ class Intake:
 
     def keep(self, tenant: str, content: Content) -> InputRef:
         """Store the content under its hash; what was stored within the last retention is not sent again. Older bytes
-        are renewed, so that a new job does not lose them to the sweep (farm.intake.leftovers)."""
+        are renewed, so that a new job does not lose them to the sweep (farm.intake.garbage)."""
         key = input_key(tenant, content.sha256)
         present = self._store.stat(key)
         fresh = present is not None and present.modified_s > time.time() - self._retention_s

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import av
 from av.error import InvalidDataError
 
-from models.frame_rate import counted, steady
+from models.planning.frame_rate import counted, steady
 
 #: what a clip may be encoded with
 _CODECS = "h264,hevc,vp8,vp9,av1,libdav1d,mpeg4,mpeg2video,mjpeg,prores,dnxhd,ffv1,libvpx,libvpx-vp9"

@@ -1,6 +1,6 @@
 """A job as somebody asked for it, in any dialect, before validation: None means that the asker left it out.
 
-Every dialect parses into a Draft; farm.submit turns drafts into NewJobs, in one place.
+Every dialect parses into a Draft; farm.submission.submit turns drafts into NewJobs, in one place.
 """
 
 from collections.abc import Mapping

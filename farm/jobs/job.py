@@ -20,7 +20,7 @@ class NewJob:
     hold             credit to hold, in micro-credits; None when the tenant has no account
     dialect, dialect_data   who asked and what that dialect needs to answer (callback address, own ids, raw request)
     wall_s           the longest that one attempt may take
-    needs            the memory that it needs, as farm.fits tells it; "": any worker holds it
+    needs            the memory that it needs, as farm.scheduling.memory_fit tells it; "": any worker holds it
     """
 
     id: str

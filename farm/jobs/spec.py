@@ -33,7 +33,7 @@ class InputRef:
 
 @dataclass(frozen=True)
 class JobSpec:
-    """The render that was asked for. Fields as in models.request.RenderRequest; inputs are references.
+    """The render that was asked for. Fields as in models.planning.request.RenderRequest; inputs are references.
 
     picture_area   pixels of the clip, while its sides still have to be taken from the aspect of a picture that intake
                    has not fetched yet (width and height are the model's own until then); None when they are final

@@ -22,7 +22,7 @@ TEMPLATES: Mapping[str, str] = {
     "permit_seq": "permit-seq",  # counter
     "workers": "workers:{pool}",  # ZSET, worker -> until when it counts as live, ms
     "facts": "facts:{pool}",  # HASH, worker -> JSON for operators
-    "memory": "memory:{pool}",  # HASH, worker -> "when it was seen, ms, and what it may use" (farm.fits)
+    "memory": "memory:{pool}",  # HASH, worker -> "when it was seen, ms, and its memory" (farm.scheduling.memory_fit)
     "bookmark": "bookmark:{pool}:{worker}",  # STRING "offset tenant", how far it looked behind what it leaves to others
     "slots": "slots:{pool}",  # HASH, worker -> jobs that it takes at once, where that is not 1
     "speeds": "speeds:{pool}",  # HASH, lane -> "seconds per TFLOP, renders measured"
@@ -35,7 +35,7 @@ TEMPLATES: Mapping[str, str] = {
     "events": "events:{tenant}",  # STREAM {job, data}
     "outbox": "outbox",  # STREAM {job, tenant, state} of terminal jobs whose owner wants a callback
     # --- limits and money
-    "tenant": "tenant:{tenant}",  # HASH, written by farm.tenants: weight, max_open, rate_per_minute, rate_burst
+    "tenant": "tenant:{tenant}",  # HASH, written by farm.tenants.tenants: weight, max_open, rate_per_minute, rate_burst
     "idem": "idem:{tenant}:{key}",  # STRING "job sha256" for 24 h
     "rate": "rate:{tenant}",  # STRING, theoretical arrival time of the next request, ms
     "credit": "credit:{tenant}",  # HASH {balance, held} in micro-credits; audit_pos, audit_sum while one runs

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
-from farm.fits import Memory
 from farm.jobs.errors import Conflict, JobFault, PaymentRequired, RequestError, TooMany
 from farm.jobs.job import Admitted, Artifacts, Claim, NewJob, Reshaped
 from farm.jobs.spec import InputRef
@@ -21,6 +20,7 @@ from farm.ledger.records import admission, artifacts_json, decode, fresh, reshap
 from farm.ledger.scripts import INTAKE_POOL
 from farm.ledger.upkeep import Upkeep
 from farm.ledger.workforce import Workforce, permits
+from farm.scheduling.memory_fit import Memory
 
 __all__ = ["INTAKE_POOL", "Ledger"]
 

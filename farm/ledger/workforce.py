@@ -4,11 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from farm.fits import Memory
 from farm.ledger.connection import mapped
 from farm.ledger.outcomes import Permit
 from farm.ledger.scripts import Scripted
-from farm.scheduling.speed import Speed, learned
+from farm.scheduling.memory_fit import Memory
+from farm.scheduling.throughput import Speed, learned
 
 #: how long a worker may take to hear that it was forgiven
 FORGIVEN_S = 60
@@ -31,7 +31,7 @@ class Workforce(Scripted):
     def worker_seen(self, worker: str, pool: str, facts: dict[str, Any], *, ttl_s: float, slots: int = 1) -> None:
         """Keep `worker` among the pool's live workers for `ttl_s`; `facts` is shown to operators (device, lane,
         state, job, models). `slots`: jobs that it takes at once; 0 for one that shall be seen and not be woken. The
-        fact `memory` (models.memory.may_use) decides which jobs are left to it."""
+        fact `memory` (models.acceleration.memory.may_use) decides which jobs are left to it."""
         memory = Memory.of(facts.get("memory"))
         self.run(
             "worker_seen", worker, pool, json.dumps(facts), int(ttl_s * 1000), slots, memory.text if memory else ""

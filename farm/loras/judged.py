@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from farm.jobs.errors import Unavailable
-from models.lora_file import Anatomy, LoraError, LoraReader
+from models.weights.lora_file import Anatomy, LoraError, LoraReader
 
 _BLOCK = 1024 * 1024
 

@@ -16,7 +16,7 @@ class Lora:
     """A LoRA that was judged and may be worn.
 
     upload      the upload that it came from: taking that over once more answers with this LoRA
-    rank, modules, ignored, fits    models.lora_file.Anatomy; modules is their number
+    rank, modules, ignored, fits    models.weights.lora_file.Anatomy; modules is their number
     deleted_ms  its owner wants it gone: nobody finds it any more, open jobs keep it
     """
 

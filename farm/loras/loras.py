@@ -17,9 +17,9 @@ from farm.jobs.ids import is_job_id, new_job_id
 from farm.loras.judged import Judged
 from farm.loras.lora import NAME, SHA256, Lora, Wardrobe, find
 from farm.loras.records import Records
-from farm.object_keys import is_upload_id, lora_key, upload_key
-from farm.store import Store
-from models.lora_file import LoraError
+from farm.storage.object_keys import is_upload_id, lora_key, upload_key
+from farm.storage.store import Store
+from models.weights.lora_file import LoraError
 
 
 class Loras:
@@ -92,7 +92,7 @@ class Loras:
 
     def delete(self, tenant: str, name_or_id: str) -> Lora:
         """From now on no job can ask for it. Its bytes go once no open job wears it
-        (farm.loras.leftovers). Raises NotFound."""
+        (farm.loras.garbage). Raises NotFound."""
 
         def mark(records: dict[str, Lora]) -> dict[str, Lora]:
             found = find([one for one in records.values() if one.there], name_or_id)

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from farm import vault
 from farm.config import Settings
 from farm.jobs.job import Job
 from farm.jobs.states import State
 from farm.ledger import Ledger
-from farm.reporting import report_of
-from farm.store import Store
-from farm.vault import Vault
+from farm.storage.store import Store
+from farm.tenants import vault
+from farm.tenants.vault import Vault
 from farm.webhooks import signing
 from farm.wire import apixo, crun, kie, wiro_task
+from farm.wire.job_report import report_of
 from farm.wire.own_views import Links, view_job
 from farm.wire.report import Report
 

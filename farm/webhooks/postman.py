@@ -21,8 +21,8 @@ from farm.guard.names import target
 from farm.jobs.errors import AddressRefused, RequestError, Unavailable
 from farm.ledger import Ledger
 from farm.ledger.outcomes import OutboxEntry
-from farm.store import Store
-from farm.vault import Vault
+from farm.storage.store import Store
+from farm.tenants.vault import Vault
 from farm.webhooks.deliveries import Deliveries, Delivery, message_id
 from farm.webhooks.message import Messages
 from farm.webhooks.policy import Outcome, next_pause_s, outcome_of, policy_of

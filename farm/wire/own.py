@@ -24,8 +24,8 @@ from pydantic_core import ErrorDetails
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import InvalidRequest, RequestError
 from models.catalog import MAX_PROMPT_CHARS, MAX_SEED, ROLES
-from models.lora_file import MAX_SCALE
-from models.options import OPTIONS
+from models.catalog.options import OPTIONS
+from models.weights.lora_file import MAX_SCALE
 
 DIALECT = "farm"
 MAX_IDEMPOTENCY_KEY = 255

@@ -5,19 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models import clips, pictures, weights
-from models.animate import Guides
-from models.clips import ClipFacts
-from models.film import Film
-from models.model import Model
+from models.catalog.model import Model
+from models.media import clips, pictures
+from models.media.clips import ClipFacts
+from models.media.film import Film
+from models.planning.request import RenderFault, RenderRequest
 from models.preprocess import faces, keypoints, skeleton
 from models.preprocess.cuts import Cuts
 from models.preprocess.masks import Masker, roomy
 from models.preprocess.persons import SURE, Detector, Track, named
 from models.preprocess.poses import PoseNet
 from models.preprocess.retarget import Proportions
-from models.request import RenderFault, RenderRequest
-from models.watch import Watch
+from models.progress.render_monitor import Watch
+from models.render.animate import Guides
+from models.weights import weights
 
 #: folders of models_dir/preprocess, and what is in each
 PARTS = ("person", "pose", "mask")

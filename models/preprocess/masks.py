@@ -5,10 +5,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from models.film import Film
+from models.media.film import Film
+from models.planning.request import RenderFault
 from models.preprocess.keypoints import INSIDE, body
 from models.preprocess.persons import named
-from models.request import RenderFault
 
 #: frames that are followed in one go, and how many of them are shown points
 _PIECE, _KEYS = 200, 4

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.request import RenderFault
+from models.planning.request import RenderFault
 
 #: the detector's own input, in pixels; it does not keep the shape
 _SIDE = 640

@@ -6,9 +6,9 @@ The published transformers weights know 17 points; Wan-Animate needs all 133, so
 from pathlib import Path
 from typing import Any
 
+from models.planning.request import RenderFault
 from models.preprocess.keypoints import COUNT
 from models.preprocess.persons import Box
-from models.request import RenderFault
 
 #: the network's input (height, width), and ImageNet's mean and deviation
 _INPUT = (256, 192)

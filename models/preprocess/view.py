@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from models import catalog, clips
-from models.model import Model
+from models import catalog
+from models.catalog.model import Model
+from models.media import clips
+from models.planning.request import RenderRequest
 from models.preprocess import skeleton
 from models.preprocess.guides import Eyes, guides_of
 from models.preprocess.keypoints import body
-from models.request import RenderRequest
-from models.watch import Watch
+from models.progress.render_monitor import Watch
 
 #: frames on a sheet, evenly over the clip, and the longer side of each in pixels
 COLUMNS, _SIDE = 8, 240

@@ -10,8 +10,8 @@ from werkzeug.test import TestResponse
 
 from farm.jobs.job import Artifacts, Claim
 from farm.ledger import CommitOutcome, Ledger
-from farm.object_keys import result_key
-from farm.store import Store
+from farm.storage.object_keys import result_key
+from farm.storage.store import Store
 
 TINY = "wan2.2-ti2v-5b-tiny"
 POOL = "default"

@@ -11,7 +11,7 @@ from api.app import create_app
 from api.services import Services
 from farm.config import Settings
 from farm.ledger import Ledger
-from farm.tenants import Role
+from farm.tenants.tenants import Role
 from tests.api.api_parts import TINY, Caller, Hand
 
 

@@ -15,11 +15,11 @@ import httpx
 import pytest
 from redis import Redis
 
+from farm.client.event_stream import Message, read_messages
 from farm.config import GatewaySettings, RedisSettings, S3Settings, Settings
-from farm.event_stream import Message, read_messages
 from farm.ledger import Ledger, connect
-from farm.store import Store
-from farm.tenants import Tenants
+from farm.storage.store import Store
+from farm.tenants.tenants import Tenants
 from tests.api.api_parts import TINY, Hand
 from tests.api.gateway_process import Gateway, running
 from tests.conftest import wait_until

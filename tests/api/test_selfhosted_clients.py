@@ -15,8 +15,8 @@ from redis import Redis
 
 from farm.config import GatewaySettings, RedisSettings, S3Settings, Settings
 from farm.ledger import Ledger, connect
-from farm.store import Store
-from farm.tenants import Tenants
+from farm.storage.store import Store
+from farm.tenants.tenants import Tenants
 from tests.api.api_parts import POOL, TINY, VIDEO, Hand
 from tests.api.gateway_process import Gateway, running
 from tests.seed_texts import text

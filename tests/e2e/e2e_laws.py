@@ -17,7 +17,7 @@ from harness import Farm
 from farm.jobs.job import Job
 from farm.jobs.states import TERMINAL, State
 from farm.ledger.keys import TEMPLATES, Keys
-from farm.object_keys import result_prefix
+from farm.storage.object_keys import result_prefix
 
 
 @dataclass

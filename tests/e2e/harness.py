@@ -23,7 +23,7 @@ from farm.config import Settings
 from farm.jobs.errors import Unavailable
 from farm.ledger.connection import connect
 from farm.ledger.ledger import Ledger
-from farm.store import Store
+from farm.storage.store import Store
 from farm.wire.own_views import JobView
 
 HERE = Path(__file__).parent

@@ -5,7 +5,7 @@ import pytest
 from harness import Farm
 
 from farm.jobs.states import Phase, State
-from farm.object_keys import result_key
+from farm.storage.object_keys import result_key
 
 pytestmark = pytest.mark.xdist_group("e2e-kills")
 

@@ -16,7 +16,7 @@ from harness import Farm
 from PIL import Image
 
 from farm.jobs.states import Phase, State
-from models.output import read_recipe
+from models.media.output import read_recipe
 
 pytestmark = pytest.mark.xdist_group("e2e-real")
 SHOT: dict[str, Any] = {"width": 128, "height": 64, "frames": 9, "fps": 12, "steps": 3, "seed": 7}

@@ -33,7 +33,7 @@ from typing import Any
 
 from farm.engine import child
 from farm.engine.protocol import Launch
-from models.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult, Stage
+from models.planning.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult, Stage
 
 Tell = Callable[[Progress], None]
 Asked = Callable[[], bool]

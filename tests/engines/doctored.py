@@ -15,9 +15,9 @@ from farm.engine.protocol import Launch
 def doctored(launch: Launch) -> child.Renders:
     import torch
 
-    from models import renderer
-    from models.drawn import Drawn
     from models.preprocess.persons import SURE, Box, Detector
+    from models.render import renderer
+    from models.render.pending_output import Drawn
 
     open_eyes = renderer.open_eyes
 

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from farm.fits import MB, Memory, burden_of, needs_of
-from models import catalog, plan
+from farm.scheduling.memory_fit import MB, Memory, burden_of, needs_of
+from models import catalog
 from models.catalog import MODELS, Settled
-from models.shape import size_of_area
+from models.catalog.shape import size_of_area
+from models.planning import plan
 
 ROOMY = Memory()
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from farm.billing.prices import PriceBook, cost
 from farm.config import PriceSettings
 from farm.jobs.job import NewJob
 from farm.jobs.spec import InputRef, JobSpec
-from farm.prices import PriceBook, cost
 
 SPEC = JobSpec("m", "t2v", "p", "", 832, 480, 81, 16, 4, 1.0, None, 5.0, 0)
 BOOK = PriceBook(PriceSettings(per_second={"m": {"480p": 6, "720P": 12.5}}))

@@ -8,8 +8,8 @@ import pytest
 
 from farm.config import S3Settings
 from farm.jobs.errors import NotFound, TooLarge, Unavailable
-from farm.object_keys import input_key, result_key, result_prefix, upload_key
-from farm.store import PART_SIZE, Store
+from farm.storage.object_keys import input_key, result_key, result_prefix, upload_key
+from farm.storage.store import PART_SIZE, Store
 
 
 @pytest.fixture

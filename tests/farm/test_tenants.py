@@ -9,7 +9,7 @@ from redis import Redis
 
 from farm.config import Settings
 from farm.jobs.errors import Conflict, InvalidRequest, NotFound, Unavailable
-from farm.tenants import Principal, Role, Tenants, new_key, well_formed
+from farm.tenants.tenants import Principal, Role, Tenants, new_key, well_formed
 
 
 class Clock:
@@ -156,7 +156,7 @@ def test_a_right_id_with_a_wrong_secret_opens_nothing(tenants: Tenants) -> None:
 
 
 def _with_id(text: str, key_id: str) -> str:
-    from farm.tenants import _checksum  # the only way to make a forgery that gets as far as Redis
+    from farm.tenants.tenants import _checksum  # the only way to make a forgery that gets as far as Redis
 
     body = f"wf_live_{key_id}{text[16:44]}"
     return f"{body}_{_checksum(body)}"

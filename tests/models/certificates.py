@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from models.signing import Credentials
+from models.provenance.signing import Credentials
 
 
 def chain(folder: Path, *, days: int = 30) -> tuple[Credentials, str]:

@@ -8,10 +8,12 @@ import pytest
 from model_parts import T2V, Render, draw, request_for
 from pipe_parts import CPU, KINDS, STEPS, latents
 
-from models import catalog, loading, lossy, runtime
-from models.loading import Loaded
-from models.renderer import Renderer
-from models.request import Progress, RenderResult
+from models import catalog
+from models.acceleration import lossy, runtime
+from models.planning.request import Progress, RenderResult
+from models.render import loading
+from models.render.loading import Loaded
+from models.render.renderer import Renderer
 
 HERE = Path(__file__).parent
 

@@ -8,7 +8,7 @@ from typing import Any
 import av
 import numpy as np
 
-from models.request import RenderRequest, RenderResult
+from models.planning.request import RenderRequest, RenderResult
 
 T2V = "wan2.2-t2v-a14b-tiny"
 I2V = "wan2.2-i2v-a14b-tiny"

@@ -8,7 +8,7 @@ import torch
 from model_parts import T2V
 from PIL import Image
 
-from models import tiny
+from models.weights import tiny
 
 STEPS = 12
 CPU = torch.device("cpu")

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from model_parts import Render, decoded, film, moving, request_for, samples
 
-from models import animate, catalog, clips, output
-from models.renderer import Renderer
-from models.request import Cancelled, Progress, RenderFault, Stage
+from models import catalog
+from models.media import clips, output
+from models.planning.request import Cancelled, Progress, RenderFault, Stage
+from models.render import animate
+from models.render.renderer import Renderer
 
 ANIMATE = "wan2.2-animate-14b-tiny"
 ONE: dict[str, Any] = {"guidance": 1.0, "guidance_2": None}
@@ -44,8 +46,8 @@ def test_the_loop_makes_the_stock_pipelines_frames(
     import torch
     from PIL import Image
 
-    from models import pictures
-    from models.scheduling import scheduler_for
+    from models.media import pictures
+    from models.render.noise_schedule import scheduler_for
 
     inputs = inputs_of(guides, task)
     ours = render(ANIMATE, task, inputs=inputs, guidance=guidance, guidance_2=None)
@@ -208,8 +210,8 @@ def test_animate_2_makes_the_stock_pipelines_frames(renderer: Renderer, render: 
     from diffusers.modular_pipelines.wan_animate_2.modular_blocks_wan_animate_2 import WanAnimate2Blocks
     from PIL import Image
 
-    from models import pictures
-    from models.scheduling import scheduler_for
+    from models.media import pictures
+    from models.render.noise_schedule import scheduler_for
 
     ours = render(ANIMATE_2, "animate", inputs=driven, **CFG)
     loaded = renderer._loaded
@@ -245,9 +247,9 @@ def frames_before_encoding(renderer: Renderer, driven: dict[str, str]) -> Any:
     """What the loop makes, as it is handed to the encoder."""
     import tempfile
 
-    from models import animate2
-    from models.scheduling import scheduler_for
-    from models.watch import Watch
+    from models.progress.render_monitor import Watch
+    from models.render import animate2
+    from models.render.noise_schedule import scheduler_for
 
     loaded = renderer._loaded
     assert loaded is not None

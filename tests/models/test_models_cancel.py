@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from model_parts import I2V, Render, request_for
 
-from models.renderer import Renderer
-from models.request import Cancelled, Progress, Stage
+from models.planning.request import Cancelled, Progress, Stage
+from models.render.renderer import Renderer
 
 
 @pytest.mark.parametrize("stage", list(Stage))

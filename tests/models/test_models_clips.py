@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from model_parts import decoded, film, samples, shade
 
-from models import clips, output
-from models.request import RenderFault
-from models.sound import Sound
+from models.media import clips, output
+from models.media.sound import Sound
+from models.planning.request import RenderFault
 
 
 def greys(frames: Any) -> list[int]:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from pipe_parts import CPU, KINDS, STEPS, latents, tiny_pipe
 
-from models import catalog, loading, lossy, speed
+from models import catalog
+from models.acceleration import lossy, tuning
+from models.render import loading
 
 
 def _compiled(models_dir: Path, backend: str) -> tuple[float, Any]:
@@ -17,7 +19,7 @@ def _compiled(models_dir: Path, backend: str) -> tuple[float, Any]:
     pipe = tiny_pipe(models_dir)
     plain = latents(pipe, "t2v", steps=4)
     for expert in lossy.experts_of(pipe).values():
-        speed.compile_blocks(expert, backend)
+        tuning.compile_blocks(expert, backend)
     return float((latents(pipe, "t2v", steps=4) - plain).norm() / plain.norm()), pipe
 
 
@@ -49,7 +51,7 @@ def test_every_pipelines_blocks_are_whole_graphs(models_dir: Path, kind: str) ->
     pipe = loading.load(catalog.get(model), models_dir, CPU, task).pipe_for(task)
     plain = latents(pipe, kind, steps=2)
     for expert in lossy.experts_of(pipe).values():
-        speed.compile_blocks(expert, "eager")
+        tuning.compile_blocks(expert, "eager")
     assert torch.allclose(latents(pipe, kind, steps=2), plain, atol=1e-5)
 
 

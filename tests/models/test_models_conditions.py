@@ -12,8 +12,8 @@ import torch
 from model_parts import I2V, TI2V, Render, draw, moving
 from PIL import Image
 
-from models import clips, pictures
-from models.renderer import Renderer
+from models.media import clips, pictures
+from models.render.renderer import Renderer
 
 VACE = "wan2.2-vace-fun-a14b-tiny"
 SIDE, FRAMES = 64, 9

@@ -11,7 +11,7 @@ import pytest
 from model_parts import decoded
 from PIL import Image
 
-from models import output, pictures
+from models.media import output, pictures
 
 
 def test_container_and_pictures_say_the_same_about_colour_rate_and_length(tmp_path: Path) -> None:

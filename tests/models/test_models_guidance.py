@@ -10,12 +10,13 @@ import torch
 from model_parts import I2V, T2V, TI2V, Render, request_for
 from PIL import Image
 
-from models import catalog, guidance
-from models.memory import Limits
-from models.plan import GB, Burden, Plan, Room, Where, fitting, needs, smaller
-from models.renderer import Renderer
-from models.request import Cancelled, Progress, RenderRequest, Stage
-from models.speed import Wishes
+from models import catalog
+from models.acceleration import guidance
+from models.acceleration.memory import Limits
+from models.acceleration.tuning import Wishes
+from models.planning.plan import GB, Burden, Plan, Room, Where, fitting, needs, smaller
+from models.planning.request import Cancelled, Progress, RenderRequest, Stage
+from models.render.renderer import Renderer
 
 A14B = catalog.get("wan2.2-t2v-a14b")
 

@@ -9,12 +9,15 @@ import torch
 from model_parts import T2V, Render, request_for
 from safetensors.torch import load_file, save_file
 
-from models import catalog, loading, memory, tiny
-from models.digest import sha256_of
-from models.memory import Limits
-from models.plan import Burden, Plan, Where, needs
-from models.renderer import Renderer
-from models.request import Lora, RenderFault
+from models import catalog
+from models.acceleration import memory
+from models.acceleration.memory import Limits
+from models.planning.plan import Burden, Plan, Where, needs
+from models.planning.request import Lora, RenderFault
+from models.render import loading
+from models.render.renderer import Renderer
+from models.weights import tiny
+from models.weights.digest import sha256_of
 
 
 def worn(path: Path) -> Lora:

@@ -12,10 +12,12 @@ import torch
 from model_parts import T2V, Render, request_for
 from pose_parts import shot, standing
 
-from models import catalog, lossy, tiny
+from models import catalog
+from models.acceleration import lossy
+from models.planning.request import RenderFault
 from models.preprocess import tiny_eyes
-from models.renderer import Renderer
-from models.request import RenderFault
+from models.render.renderer import Renderer
+from models.weights import tiny
 from tests.farm.cli.cli_run import run
 
 ANIMATE = catalog.get("wan2.2-animate-14b")

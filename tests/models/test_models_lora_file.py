@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from models import lora_file, tiny
-from models.lora_file import LoraError, LoraReader
+from models.weights import lora_file, tiny
+from models.weights.lora_file import LoraError, LoraReader
 
 Q = "diffusion_model.blocks.0.self_attn.q"
 

@@ -11,10 +11,13 @@ import torch
 from model_parts import I2V, T2V, TI2V, Render, draw, request_for
 from safetensors.torch import load_file, save_file
 
-from models import catalog, loading, lora_file, loras, recipe, tiny
-from models.digest import sha256_of
-from models.renderer import Renderer
-from models.request import Lora, RenderFault
+from models import catalog
+from models.planning.request import Lora, RenderFault
+from models.provenance import recipe
+from models.render import loading, loras
+from models.render.renderer import Renderer
+from models.weights import lora_file, tiny
+from models.weights.digest import sha256_of
 
 T2V_4STEP = "wan2.2-t2v-a14b-4step-tiny"
 I2V_4STEP = "wan2.2-i2v-a14b-4step-tiny"

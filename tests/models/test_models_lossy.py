@@ -12,9 +12,12 @@ import torch
 from model_parts import T2V, Render, request_for
 from pipe_parts import KINDS, STEPS, latents
 
-from models import catalog, lossy, options, warmup
-from models.renderer import Renderer
-from models.request import Cancelled, RenderFault
+from models import catalog
+from models.acceleration import lossy
+from models.catalog import options
+from models.planning.request import Cancelled, RenderFault
+from models.render import warmup
+from models.render.renderer import Renderer
 
 RIGHT = [(kind, name) for name, how in options.LOSSY.items() for kind in sorted(how.kinds)]
 
@@ -121,7 +124,7 @@ def test_the_same_input_gives_the_same_output(loaded: Any, kind: str, name: str)
 
 
 def test_what_is_refused_is_wrong(loaded: Any) -> None:
-    """The reasons for the table in models.options, so that a diffusers that mends one is noticed."""
+    """The reasons for the table in models.catalog.options, so that a diffusers that mends one is noticed."""
     for name in ("first_block", "mag"):
         assert drift(loaded("vace"), "vace", name) > 0.02, name
     for name in ("first_block", "mag", "sea"):

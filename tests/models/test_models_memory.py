@@ -13,11 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from models import catalog
-from models.memory import Limits
-from models.options import LOSSY
-from models.plan import GB, Burden, Plan, Room, Where, choose, needs, refusal
-from models.renderer import Renderer
-from models.request import RenderFault
+from models.acceleration.memory import Limits
+from models.catalog.options import LOSSY
+from models.planning.plan import GB, Burden, Plan, Room, Where, choose, needs, refusal
+from models.planning.request import RenderFault
+from models.render.renderer import Renderer
 
 A14B, ANIMATE = catalog.get("wan2.2-t2v-a14b"), catalog.get("wan2.2-animate-14b")
 META = torch.device("meta")

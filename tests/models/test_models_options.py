@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from models import catalog, options
-from models.catalog import ShapeError
+from models import catalog
+from models.catalog import ShapeError, options
 
 T2V, I2V, TI2V = "wan2.2-t2v-a14b", "wan2.2-i2v-a14b", "wan2.2-ti2v-5b"
 VACE, ANIMATE = "wan2.2-vace-fun-a14b", "wan2.2-animate-14b"

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from model_parts import I2V, T2V, TI2V, Render, film, moving, request_for
 
-from models.plan import Plan, Where
-from models.renderer import Renderer
-from models.request import Cancelled, Progress, RenderFault, RenderRequest, Stage
+from models.planning.plan import Plan, Where
+from models.planning.request import Cancelled, Progress, RenderFault, RenderRequest, Stage
+from models.render.renderer import Renderer
 
 
 def test_one_render_is_finished_while_the_next_is_drawn(renderer: Renderer, render: Render, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_text_is_encoded_once(renderer: Renderer, render: Render) -> None:
 def test_only_the_latest_texts_are_remembered() -> None:
     import torch
 
-    from models.generate import remembered
+    from models.render.generate import remembered
 
     encoder, asked = torch.nn.Identity(), []
 

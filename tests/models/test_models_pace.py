@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from model_parts import request_for
 
-from models import watch
-from models.pace import Pace
-from models.renderer import Renderer
+from models.progress import render_monitor
+from models.progress.launch_throttle import LaunchThrottle
+from models.render.renderer import Renderer
 
 
 class Queue:
@@ -32,7 +32,7 @@ class _Mark:
 
 def test_no_more_than_two_pieces_are_ahead() -> None:
     queue = Queue()
-    pace = Pace(queue.put)
+    pace = LaunchThrottle(queue.put)
     ahead = []
     for _ in range(5):
         pace.keep()
@@ -44,7 +44,7 @@ def test_every_block_every_step_and_every_decode_keeps_the_pace(
     renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue = Queue()
-    monkeypatch.setattr(watch, "pace_on", lambda device: Pace(queue.put))
+    monkeypatch.setattr(render_monitor, "pace_on", lambda device: LaunchThrottle(queue.put))
     request = request_for(tmp_path / "out")
     renderer.render(request, lambda _: None, lambda: False)
     blocks, passes = 2, 2

@@ -9,11 +9,12 @@ import pytest
 import torch
 from model_parts import I2V, T2V, TI2V, Render, film, moving, request_for
 
-from models import catalog, tiny
-from models.memory import Limits
-from models.plan import GB, Burden, Plan, Room, Where, choose, needs, refusal, smaller, worn_bytes
-from models.renderer import Renderer
-from models.request import Cancelled, Lora, Progress, RenderFault, Stage
+from models import catalog
+from models.acceleration.memory import Limits
+from models.planning.plan import GB, Burden, Plan, Room, Where, choose, needs, refusal, smaller, worn_bytes
+from models.planning.request import Cancelled, Lora, Progress, RenderFault, Stage
+from models.render.renderer import Renderer
+from models.weights import tiny
 
 A14B = catalog.get("wan2.2-t2v-a14b")
 

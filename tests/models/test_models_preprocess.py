@@ -15,7 +15,10 @@ from onnx_parts import convolution
 from PIL import Image
 from pose_parts import Sees, box_of, shot, standing
 
-from models import catalog, clips, runtime
+from models import catalog
+from models.acceleration import runtime
+from models.media import clips
+from models.planning.request import Cancelled, RenderFault
 from models.preprocess import faces, guides, keypoints, skeleton, tiny_eyes, view
 from models.preprocess.cuts import Cuts
 from models.preprocess.guides import Eyes, guides_of, open_eyes
@@ -23,8 +26,7 @@ from models.preprocess.masks import roomy
 from models.preprocess.persons import Box, Detector, Track
 from models.preprocess.poses import PoseNet, peaks
 from models.preprocess.retarget import Proportions
-from models.request import Cancelled, RenderFault
-from models.watch import Watch
+from models.progress.render_monitor import Watch
 
 ANIMATE = catalog.get("wan2.2-animate-14b-tiny")
 CPU = torch.device("cpu")

@@ -11,15 +11,17 @@ from hub_parts import COMMIT, Hub
 from model_parts import T2V
 from onnx_parts import convolution
 
-from models import catalog, networks, tiny, weights
-from models import hub as fetching
-from models.hub import PullProgress
+from models import catalog
+from models.catalog import networks
+from models.planning.request import RenderFault
 from models.preprocess import tiny_eyes
 from models.preprocess.persons import Box
 from models.preprocess.poses import PoseNet
-from models.renderer import Renderer
-from models.request import RenderFault
-from models.weights import WeightsError
+from models.render.renderer import Renderer
+from models.weights import hub as fetching
+from models.weights import tiny, weights
+from models.weights.hub import PullProgress
+from models.weights.weights import WeightsError
 
 REAL, FOUR_STEP = "wan2.2-t2v-a14b", "wan2.2-t2v-a14b-4step"
 PINNED = catalog.get(REAL).weights.revision
@@ -201,7 +203,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_fetched(
     class Full:
         free = 1000
 
-    monkeypatch.setattr("models.hub.shutil.disk_usage", lambda _: Full)
+    monkeypatch.setattr("models.weights.hub.shutil.disk_usage", lambda _: Full)
     with pytest.raises(WeightsError, match=r"needs 0\.0 GB more, and .* has 0\.0 GB free"):
         pull(REAL, tmp_path)
     assert not [line for line in hub.asked if "/resolve/" in line]

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from model_parts import I2V, T2V, TI2V, Render, decoded, draw, moving
 
-from models import output, recipe
-from models.recipe import RecipeError
-from models.renderer import Renderer
+from models.media import output
+from models.provenance import recipe
+from models.provenance.recipe import RecipeError
+from models.render.renderer import Renderer
 
 I2V_4STEP = "wan2.2-i2v-a14b-4step-tiny"
 VACE = "wan2.2-vace-fun-a14b-tiny"

@@ -10,10 +10,10 @@ import pytest
 from model_parts import I2V, T2V, TI2V, Render, decoded, draw, request_for
 from PIL import Image
 
-from models import output
-from models.digest import sha256_of
-from models.renderer import Renderer
-from models.request import RenderFault, Stage
+from models.media import output
+from models.planning.request import RenderFault, Stage
+from models.render.renderer import Renderer
+from models.weights.digest import sha256_of
 
 PAIRS = [(T2V, "t2v"), (I2V, "i2v"), (TI2V, "t2v"), (TI2V, "i2v")]
 

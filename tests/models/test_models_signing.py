@@ -7,9 +7,10 @@ import pytest
 from certificates import chain
 from model_parts import decoded
 
-from models import output, signing
-from models.request import RenderFault
-from models.signing import Credentials, Policy
+from models.media import output
+from models.planning.request import RenderFault
+from models.provenance import signing
+from models.provenance.signing import Credentials, Policy
 
 RECIPE = {"model": "m", "task": "t2v", "seed": 7, "frames_sha256": "ab" * 32, "prompt": "a secret"}
 

@@ -10,9 +10,12 @@ import torch
 from model_parts import T2V, Render, decoded, request_for
 from pipe_parts import CPU, KINDS, latents, tiny_pipe
 
-from models import catalog, lossy, speed, tiny, warmup
-from models.renderer import Renderer
-from models.request import Lora, RenderFault
+from models import catalog
+from models.acceleration import lossy, tuning
+from models.planning.request import Lora, RenderFault
+from models.render import warmup
+from models.render.renderer import Renderer
+from models.weights import tiny
 
 FP8 = "wan2.2-t2v-a14b-fp8-tiny"
 
@@ -22,14 +25,14 @@ def test_attention_is_each_models_own(models_dir: Path) -> None:
 
     before = _AttentionBackendRegistry._active_backend
     pipe, other = tiny_pipe(models_dir), tiny_pipe(models_dir)
-    speed.apply(pipe, speed.Plan(attention="_native_math"))
+    tuning.apply(pipe, tuning.Plan(attention="_native_math"))
     for expert in (pipe.transformer, pipe.transformer_2):
-        assert speed.attention_of(expert) == {"_native_math"}
-    assert speed.attention_of(other.transformer) == {None}
-    assert speed.attention_of(tiny_pipe(models_dir).transformer) == {None}
+        assert tuning.attention_of(expert) == {"_native_math"}
+    assert tuning.attention_of(other.transformer) == {None}
+    assert tuning.attention_of(tiny_pipe(models_dir).transformer) == {None}
     assert _AttentionBackendRegistry._active_backend == before
     with pytest.raises(RuntimeError):
-        speed.set_attention(other.transformer, "_flash_3")
+        tuning.set_attention(other.transformer, "_flash_3")
     assert _AttentionBackendRegistry._active_backend == before
 
 
@@ -42,7 +45,7 @@ def test_nothing_follows_the_processs_default(loaded: Any, kind: str) -> None:
     _AttentionBackendRegistry.set_active_backend(AttentionBackendName._NATIVE_CUDNN)
     try:
         for expert in lossy.experts_of(pipe).values():
-            assert speed.attention_of(expert) == {"native"}
+            assert tuning.attention_of(expert) == {"native"}
         assert torch.isfinite(latents(pipe, kind, steps=2)).all()
     finally:
         _AttentionBackendRegistry.set_active_backend(before)
@@ -51,22 +54,22 @@ def test_nothing_follows_the_processs_default(loaded: Any, kind: str) -> None:
 def test_an_operator_who_wishes_for_what_is_not_here_is_told() -> None:
     for backend in ("_flash_3", "sage", "quick"):
         with pytest.raises(RuntimeError, match=backend):
-            speed.plan_for(CPU, wishes=speed.Wishes(attention=backend))
-    assert speed.plan_for(CPU, "fp32") == speed.Plan()
+            tuning.plan_for(CPU, wishes=tuning.Wishes(attention=backend))
+    assert tuning.plan_for(CPU, "fp32") == tuning.Plan()
     # diffusers would let cuDNN's be set anywhere
-    assert speed.attends("native", CPU)
-    assert not speed.attends("_native_cudnn", CPU)
+    assert tuning.attends("native", CPU)
+    assert not tuning.attends("_native_cudnn", CPU)
 
 
 def test_fused_projections_are_the_same_and_cost_nothing(models_dir: Path) -> None:
     pipe = tiny_pipe(models_dir)
     plain = latents(pipe, "t2v", steps=2)
-    speed.fuse_qkv(pipe.transformer)
-    speed.fuse_qkv(pipe.transformer_2)
+    tuning.fuse_qkv(pipe.transformer)
+    tuning.fuse_qkv(pipe.transformer_2)
     attention = pipe.transformer.blocks[0].attn1
     assert attention.to_k.weight.untyped_storage().data_ptr() == attention.to_qkv.weight.untyped_storage().data_ptr()
     assert torch.equal(latents(pipe, "t2v", steps=2), plain)
-    speed.unfuse_qkv(pipe.transformer)
+    tuning.unfuse_qkv(pipe.transformer)
     assert not hasattr(attention, "to_qkv")
     assert torch.equal(latents(pipe, "t2v", steps=2), plain)
 
@@ -75,7 +78,7 @@ def test_loras_reach_a_fused_model(render: Render, models_dir: Path, tmp_path: P
     tiny.lora_file(tmp_path / "lora.safetensors", seed=3)
     lora = Lora(path=str(tmp_path / "lora.safetensors"), sha256="0" * 64)
     plain, worn = render(), render(loras=(lora,))
-    fused = Renderer(models_dir, "cpu", speed.Wishes(fuse_qkv="on"))
+    fused = Renderer(models_dir, "cpu", tuning.Wishes(fuse_qkv="on"))
     for number, (loras, like) in enumerate((((), plain), ((lora,), worn), ((), plain))):
         out = fused.render(request_for(tmp_path / f"fused{number}", loras=loras), lambda _: None, lambda: False)
         assert out.recipe["speed"]["fuse_qkv"]
@@ -84,7 +87,7 @@ def test_loras_reach_a_fused_model(render: Render, models_dir: Path, tmp_path: P
 
 def test_a_vae_in_bf16_draws_nearly_the_same(render: Render, models_dir: Path, tmp_path: Path) -> None:
     plain = render()
-    half = Renderer(models_dir, "cpu", speed.Wishes(vae="bf16"))
+    half = Renderer(models_dir, "cpu", tuning.Wishes(vae="bf16"))
     out = half.render(request_for(tmp_path / "half"), lambda _: None, lambda: False)
     assert out.recipe["precision"]["vae"] == "bfloat16"
     difference = np.abs(decoded(out.video).astype(int) - decoded(plain.video))
@@ -106,7 +109,7 @@ def test_the_8_bit_lane(render: Render, tmp_path: Path) -> None:
 
 def test_only_the_blocks_linears_are_quantised(models_dir: Path) -> None:
     expert = tiny_pipe(models_dir).transformer
-    speed.quantise(expert, "fp8 weights")
+    tuning.quantise(expert, "fp8 weights")
     in_8_bits = {name for name, p in expert.named_parameters() if type(p.data).__name__ == "Float8Tensor"}
     assert in_8_bits
     assert all(name.startswith("blocks.") and name.endswith("weight") for name in in_8_bits)

@@ -6,8 +6,8 @@ import pytest
 from model_parts import Render, draw, moving, request_for
 
 from models import catalog
-from models.renderer import Renderer
-from models.request import RenderFault
+from models.planning.request import RenderFault
+from models.render.renderer import Renderer
 
 VACE = "wan2.2-vace-fun-a14b-tiny"
 

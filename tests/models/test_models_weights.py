@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from model_parts import T2V, TI2V, request_for
 
-from models import catalog, hub, tiny, weights
-from models.renderer import Renderer
-from models.request import RenderFault
-from models.weights import WeightsError
+from models import catalog
+from models.planning.request import RenderFault
+from models.render.renderer import Renderer
+from models.weights import hub, tiny, weights
+from models.weights.weights import WeightsError
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from werkzeug.serving import make_server
 
 from api.app import create_app
 from api.services import Services
+from farm.claiming.permits import Permits
 from farm.config import Settings
 from farm.guard import Guard
 from farm.intake.intake import Intake
-from farm.permits import Permits
-from farm.submit import Submissions
+from farm.submission.submit import Submissions
 from tests.api.api_parts import picture
 
 

@@ -12,11 +12,11 @@ from receiver import Receiver
 from standardwebhooks.webhooks import Webhook
 
 from api.services import Services
-from farm import vault
 from farm.config import Settings
 from farm.guard import Guard
 from farm.jobs.errors import ModelUnavailable, NotFound
 from farm.jobs.states import State
+from farm.tenants import vault
 from farm.webhooks.postman import Postman
 from farm.wire import crun, kie, task_ids
 from tests.api.api_parts import Caller, picture

@@ -15,7 +15,7 @@ from dialect_parts import Worker
 from seed_texts import answers, curls, shape
 
 from api.services import Services
-from farm import vault
+from farm.tenants import vault
 from farm.wire import apixo, crun, kie, wiro
 from tests.api.api_parts import Caller, picture
 

@@ -20,8 +20,8 @@ from farm.config import CONFIG_ENV, Settings
 from farm.embedded.settings_file import render
 from farm.jobs.states import State
 from farm.ledger import Ledger
-from farm.store import Store
-from farm.tenants import Tenants
+from farm.storage.store import Store
+from farm.tenants.tenants import Tenants
 from farm.wire import wiro_socket, wiro_task
 from tests.api.api_parts import VIDEO
 from tests.api.gateway_process import running
@@ -36,7 +36,7 @@ def io_worker(settings: Settings, folder: Path) -> Iterator[None]:
     (settings.state_dir / "beat").mkdir(parents=True, exist_ok=True)
     config, log = folder / "io.toml", folder / "io.log"
     config.write_text(render(settings))
-    command = [sys.executable, "-m", "celery", "-A", "farm.io_app", "worker", "-B", "-P", "threads", "-c", "4"]
+    command = [sys.executable, "-m", "celery", "-A", "farm.io_worker.app", "worker", "-B", "-P", "threads", "-c", "4"]
     command += ["-Q", "pool.intake,beat", "-l", "INFO", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=os.environ | {CONFIG_ENV: str(config)}, stdout=out, stderr=out)

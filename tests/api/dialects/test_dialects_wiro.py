@@ -11,9 +11,9 @@ from simple_websocket import Client as Socket
 from simple_websocket import ConnectionClosed
 
 from api.services import Services
-from farm import vault
 from farm.jobs.errors import Unauthorized
 from farm.jobs.states import State
+from farm.tenants import vault
 from farm.wire import wiro, wiro_auth, wiro_socket, wiro_task
 from tests.api.api_parts import VIDEO, Caller, picture
 

@@ -25,8 +25,8 @@ import numpy as np
 from farm.engine.child import Renders, main
 from farm.engine.protocol import Launch
 from models import catalog
-from models.output import write_poster, write_video
-from models.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult, Stage
+from models.media.output import write_poster, write_video
+from models.planning.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult, Stage
 
 STRINGS = Path(os.environ["E2E_STRINGS"])
 
@@ -43,7 +43,7 @@ def drawn_frames(request: RenderRequest) -> Any:
 
 
 class Puppet:
-    """models.renderer.Renderer's shape."""
+    """models.render.renderer.Renderer's shape."""
 
     def __init__(self) -> None:
         self._lane: str | None = None

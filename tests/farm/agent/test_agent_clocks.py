@@ -7,7 +7,7 @@ import pytest
 from farm.agent.clocks import Clocks, Disobeyed
 from farm.config import LeaseSettings
 from farm.jobs.errors import JobFault
-from models.request import Progress, Stage
+from models.planning.request import Progress, Stage
 
 LIMITS = LeaseSettings(stuck_s=60.0, cancel_grace_s=10.0)
 

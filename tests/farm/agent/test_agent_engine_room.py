@@ -9,7 +9,7 @@ import pytest
 from farm.agent.engine_room import EngineRoom
 from farm.config import Settings
 from farm.engine.slots import Slot
-from models.request import RenderRequest
+from models.planning.request import RenderRequest
 
 
 class Enough(Exception):

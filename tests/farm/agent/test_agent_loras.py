@@ -14,9 +14,9 @@ from farm.jobs.job import Job
 from farm.jobs.states import State
 from farm.loras.lora import Lora
 from farm.loras.loras import Loras
-from farm.object_keys import lora_key, upload_key
-from farm.store import Store
-from farm.submit import Submissions
+from farm.storage.object_keys import lora_key, upload_key
+from farm.storage.store import Store
+from farm.submission.submit import Submissions
 from models.catalog import MODELS
 from tests.conftest import wait_until
 from tests.farm.agent.yard import TENANT, AgentProcess, Yard

@@ -9,16 +9,17 @@ import pytest
 from pydantic import ValidationError
 from redis import Redis
 
-from farm import provenance
-from farm.agent import patience
+from farm.claiming import retry
 from farm.config import ProvenanceSettings, RedisSettings, Settings
 from farm.jobs.errors import FaultCode, JobFault, Unavailable
 from farm.ledger.connection import connect
-from farm.provenance import Policies
-from farm.tenants import Tenants
-from models import output, signing
-from models.request import RenderResult
-from models.signing import Policy
+from farm.results import provenance
+from farm.results.provenance import Policies
+from farm.tenants.tenants import Tenants
+from models.media import output
+from models.planning.request import RenderResult
+from models.provenance import signing
+from models.provenance.signing import Policy
 from tests.e2e.blackhole import BlackHole
 from tests.models.certificates import chain
 
@@ -76,7 +77,7 @@ def test_a_silent_redis_never_means_off(redis_port: int, redis_settings: RedisSe
             if asked == 2:
                 proxy.heal()
 
-        assert patience.answered(lambda: policies.before_render("ada"), check) is Policy.ON
+        assert retry.answered(lambda: policies.before_render("ada"), check) is Policy.ON
         assert asked == 2
         proxy.swallow()
 
@@ -84,7 +85,7 @@ def test_a_silent_redis_never_means_off(redis_port: int, redis_settings: RedisSe
             raise InterruptedError
 
         with pytest.raises(InterruptedError):
-            patience.answered(lambda: policies.before_render("ada"), lost)
+            retry.answered(lambda: policies.before_render("ada"), lost)
 
 
 def test_nothing_is_rendered_that_must_be_signed_and_cannot_be(tenants: Tenants) -> None:

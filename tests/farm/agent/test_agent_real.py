@@ -11,7 +11,7 @@ from PIL import Image
 from farm.jobs.draft import Draft, Source
 from farm.jobs.job import Job
 from farm.jobs.states import State
-from farm.submit import Submissions
+from farm.submission.submit import Submissions
 from tests.farm.agent.yard import TENANT, AgentProcess, Yard
 
 pytestmark = pytest.mark.xdist_group("agent_real")

@@ -10,8 +10,8 @@ import pytest
 from farm.jobs.spec import InputRef
 from farm.jobs.states import State
 from farm.ledger.connection import connect
-from farm.object_keys import input_key
-from farm.tenants import Tenants
+from farm.storage.object_keys import input_key
+from farm.tenants.tenants import Tenants
 from tests.conftest import wait_until
 from tests.farm.agent.yard import TENANT, AgentProcess, Yard, children, gone
 

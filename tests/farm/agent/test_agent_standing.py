@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from farm.agent.standing import Standing
+from farm.agent.device_health import Standing
 from farm.config import Settings, WorkerSettings
 from farm.engine.slots import Slot
 from farm.jobs.errors import FaultCode, JobFault

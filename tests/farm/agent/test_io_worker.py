@@ -14,11 +14,11 @@ from PIL import Image
 
 from farm.config import IntakeSettings, Settings
 from farm.embedded.ports import free_port
-from farm.io_tasks.house import House
+from farm.io_worker.housekeeping import House
 from farm.jobs.spec import InputRef
 from farm.jobs.states import State
 from farm.ledger.ledger import INTAKE_POOL
-from farm.object_keys import result_key
+from farm.storage.object_keys import result_key
 from tests.conftest import wait_until
 from tests.farm.agent.yard import TENANT, Yard, changed, yard_on
 
@@ -60,7 +60,7 @@ def io_yard(yard_settings: Settings) -> Iterator[Yard]:
     )
     folder = settings.state_dir.parent
     (settings.state_dir / "beat").mkdir(parents=True)
-    celery = [sys.executable, "-m", "celery", "-A", "farm.io_app"]
+    celery = [sys.executable, "-m", "celery", "-A", "farm.io_worker.app"]
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     with yard_on(settings, folder, reaping=False) as yard:
         worker = [*celery, "worker", "-P", "threads", "-c", "8", "-Q", "pool.intake,beat", "-l", "INFO", *quiet]
@@ -115,7 +115,7 @@ def test_a_killed_io_worker_loses_nothing(io_yard: Yard, pictures: str) -> None:
     io_yard.io.send_signal(signal.SIGKILL)  # type: ignore[attr-defined]
     io_yard.io.wait()  # type: ignore[attr-defined]
     job = io_yard.submit("ok", inputs={"image": InputRef(url=f"{pictures}/x.png")})
-    command = [sys.executable, "-m", "celery", "-A", "farm.io_app", "worker", "-P", "threads", "-c", "8"]
+    command = [sys.executable, "-m", "celery", "-A", "farm.io_worker.app", "worker", "-P", "threads", "-c", "8"]
     io_yard.start([*command, "-Q", "pool.intake,beat", "--without-gossip", "--without-mingle"], "io")
     io_yard.wait_state(job, State.QUEUED)
     io_yard.ledger.cancel(TENANT, job)

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from farm.agent.supervisor import agent_command
+from farm.claiming.permits import Permits
 from farm.config import Settings
 from farm.embedded import settings_file
 from farm.engine.slots import Slot
-from farm.io_tasks.house import House
+from farm.io_worker.housekeeping import House
 from farm.jobs.errors import Unavailable
 from farm.jobs.ids import new_job_id
 from farm.jobs.job import Job, NewJob
@@ -23,8 +24,7 @@ from farm.jobs.spec import InputRef, JobSpec
 from farm.jobs.states import TERMINAL, State
 from farm.ledger import Ledger
 from farm.ledger.connection import connect
-from farm.permits import Permits
-from farm.store import Store
+from farm.storage.store import Store
 from tests.conftest import wait_until
 
 ROOT = Path(__file__).parents[3]

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from farm import vault
 from farm.config import RedisSettings, Settings
-from farm.vault import Vault
+from farm.tenants import vault
+from farm.tenants.vault import Vault
 from farm.webhooks import signing
 from farm.webhooks.deliveries import Deliveries
 from tests.farm.cli.cli_run import run

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from farm import samples
 from farm.cli.jobs import _length, _size
 from farm.cli.submit import _INPUTS
+from farm.embedded import samples
 from farm.embedded.ports import free_port
 from farm.jobs.errors import FaultCode, JobFault
 from farm.jobs.job import Claim
-from farm.tenants import Role
+from farm.tenants.tenants import Role
 from farm.wire.own import CreateJob
 from farm.wire.own_views import JobView
 from models.catalog import ROLES

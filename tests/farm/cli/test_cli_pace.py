@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm.cli.pace import Pace
+from farm.cli.remaining_time import Pace
 
 
 def see(pace: Pace, now_s: float, step: int, *, steps: int = 10, attempt: int = 1, progress: float = 0.0) -> None:

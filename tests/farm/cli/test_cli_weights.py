@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from models import networks
+from models.catalog import networks
 from tests.conftest import wait_until
 from tests.farm.cli.cli_run import run
 from tests.models.hub_parts import Hub

@@ -15,8 +15,8 @@ from farm.client import Client
 from farm.config import Settings
 from farm.jobs.job import Artifacts, Claim
 from farm.ledger import CommitOutcome
-from farm.object_keys import result_key
-from farm.tenants import Role
+from farm.storage.object_keys import result_key
+from farm.tenants.tenants import Role
 from tests.api.api_parts import POOL, TINY, Hand
 
 VIDEO = b"a video, as far as the farm cares"

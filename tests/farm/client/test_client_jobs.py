@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from farm import samples
 from farm.client import Client, Shot, UnexpectedAnswer
+from farm.embedded import samples
 from farm.jobs.errors import Conflict, Forbidden, InvalidRequest, NotFound, Unauthorized
 from farm.jobs.job import Claim
 from farm.jobs.states import State

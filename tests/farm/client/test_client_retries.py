@@ -10,7 +10,7 @@ import pytest
 from bad_servers import Serve, Server, page
 
 from farm.client import Client, UnexpectedAnswer, Unreachable
-from farm.client_transport import Transport
+from farm.client.transport import Transport
 from farm.embedded.ports import free_port
 from farm.jobs.errors import FarmError, InvalidRequest, NotFound, RequestError, TooMany, Unauthorized, Unavailable
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from farm.embedded.folder import Busy, ClientNotes, Remembered, StateFolder
-from farm.embedded.leftovers import await_leftovers
+from farm.embedded.stale_processes import await_leftovers
 
 
 def test_ports_and_keys_are_remembered(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from farm.config import Settings
 from farm.engine.process import Engine
 from farm.engine.slots import Slot
-from models.request import RenderRequest
+from models.planning.request import RenderRequest
 
 SLOT = Slot("cpu-0")
 

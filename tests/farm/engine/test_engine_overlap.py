@@ -14,7 +14,7 @@ import pytest
 
 from farm.config import Settings
 from farm.engine.process import Engine, EngineDied
-from models.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult
+from models.planning.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult
 from tests.conftest import wait_until
 
 Requests = Callable[..., RenderRequest]

@@ -15,7 +15,7 @@ import pytest
 from farm.config import Settings
 from farm.engine.process import Engine, EngineDied
 from farm.engine.slots import Slot
-from models.request import Cancelled, Progress, RenderFault, RenderRequest, Stage
+from models.planning.request import Cancelled, Progress, RenderFault, RenderRequest, Stage
 from tests.conftest import wait_until
 
 SLOT = Slot("cpu-0")

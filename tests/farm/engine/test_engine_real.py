@@ -13,7 +13,7 @@ from farm.config import Settings, SpeedSettings, WorkerSettings
 from farm.engine.process import Engine
 from farm.engine.slots import Slot
 from models import catalog
-from models.request import Cancelled, Progress, RenderFault, RenderRequest, Stage
+from models.planning.request import Cancelled, Progress, RenderFault, RenderRequest, Stage
 
 pytestmark = pytest.mark.xdist_group("engine_real")
 MODEL = "wan2.2-t2v-a14b-tiny"

@@ -12,7 +12,7 @@ import pytest
 from farm.config import Settings
 from farm.engine.process import Engine, EngineDied
 from farm.engine.slots import Slot
-from models.request import Progress, RenderRequest
+from models.planning.request import Progress, RenderRequest
 from tests.conftest import wait_until
 
 #: an event of the whole GPU

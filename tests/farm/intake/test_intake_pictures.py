@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from farm import samples
 from farm.config import IntakeSettings
+from farm.embedded import samples
 from farm.intake.check import check
 from farm.intake.media import Kind, Media, kind_of
 from farm.intake.picture import MAX_SCANS

@@ -2,14 +2,14 @@ import time
 
 import pytest
 
-from farm import samples
 from farm.config import SchedulingSettings, Settings
+from farm.embedded import samples
+from farm.intake.garbage import INPUT_RETENTIONS, UPLOADS_KEPT_S, Leftovers
 from farm.intake.intake import Content, Intake
-from farm.intake.leftovers import INPUT_RETENTIONS, UPLOADS_KEPT_S, Leftovers
 from farm.jobs.draft import Source
 from farm.jobs.errors import InvalidRequest, TooLarge
-from farm.object_keys import input_key, upload_key
-from farm.store import Store
+from farm.storage.object_keys import input_key, upload_key
+from farm.storage.store import Store
 
 
 @pytest.fixture

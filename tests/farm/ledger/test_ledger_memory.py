@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from ledger_parts import ARTIFACTS, POOL, admit, claimed, new_job, pass_time
 from redis import Redis
 
-from farm.fits import Memory
 from farm.jobs.errors import FaultCode, JobFault
 from farm.jobs.states import State
 from farm.ledger import FailOutcome, Ledger
+from farm.scheduling.memory_fit import Memory
 
 SMALL, BIG = Memory(24_000, 64_000), Memory(140_000, 200_000)
 #: two ways to render it, and neither is one for the small card

@@ -11,24 +11,25 @@ import numpy as np
 import pytest
 from redis import Redis
 
+from farm.claiming.permits import Permits
 from farm.config import LoraSettings, Settings
-from farm.fits import needs_of
-from farm.io_tasks.house import House
+from farm.io_worker.housekeeping import House
 from farm.jobs.draft import Draft
 from farm.jobs.errors import Conflict, Forbidden, InvalidRequest, NotFound, RequestError, TooLarge, TooMany
 from farm.jobs.states import State
 from farm.ledger import Ledger
-from farm.loras.leftovers import GRACE_S, ORPHAN_S, Leftovers
+from farm.loras.garbage import GRACE_S, ORPHAN_S, Leftovers
 from farm.loras.lora import Lora
 from farm.loras.loras import Loras
 from farm.loras.records import Records
-from farm.object_keys import lora_key, upload_key
-from farm.permits import Permits
-from farm.pools import Pools
-from farm.store import Store
-from farm.submit import Submissions
-from models import lora_file, plan
+from farm.scheduling.memory_fit import needs_of
+from farm.scheduling.pools import Pools
+from farm.storage.object_keys import lora_key, upload_key
+from farm.storage.store import Store
+from farm.submission.submit import Submissions
 from models.catalog import MODELS
+from models.planning import plan
+from models.weights import lora_file
 from tests.farm.submit.submit_parts import Woken
 from tests.lora_files import lora_bytes, pair, saved
 

@@ -12,11 +12,11 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
+from farm.claiming.permits import PATIENCE_S, Permits
 from farm.config import RedisSettings, Settings
 from farm.embedded import redis_part
 from farm.embedded.ports import free_port
 from farm.ledger import Permit
-from farm.permits import PATIENCE_S, Permits
 from monitoring.metrics import PERMITS
 from tests.conftest import wait_until
 from tests.e2e.blackhole import BlackHole

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm.scheduling.speed import Speed, learned, predicted_s
+from farm.scheduling.throughput import Speed, learned, predicted_s
 
 
 def after(*renders: tuple[float, float]) -> Speed | None:

@@ -6,8 +6,8 @@ from submit_parts import TINY, Woken
 
 from farm.config import Settings
 from farm.ledger.ledger import Ledger
-from farm.store import Store
-from farm.submit import Submissions
+from farm.storage.store import Store
+from farm.submission.submit import Submissions
 
 
 @pytest.fixture

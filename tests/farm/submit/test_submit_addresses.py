@@ -11,15 +11,15 @@ from redis import Redis
 from submit_parts import MODEL, Woken, png
 
 from farm.config import Settings
-from farm.intake import job as intake_job
+from farm.io_worker import take_in as intake_job
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import AddressRefused, AddressUnreachable, InvalidRequest, RequestError, TooLarge
 from farm.jobs.job import Job
 from farm.jobs.states import State
 from farm.ledger.ledger import INTAKE_POOL, Ledger
 from farm.ledger.outcomes import CancelOutcome
-from farm.store import Store
-from farm.submit import Submissions
+from farm.storage.store import Store
+from farm.submission.submit import Submissions
 
 PICTURE = png(96, 64)
 

@@ -22,9 +22,9 @@ from farm.jobs.errors import (
 from farm.jobs.job import Job
 from farm.jobs.states import State
 from farm.ledger.ledger import Ledger
-from farm.object_keys import input_key, upload_key
-from farm.store import Store
-from farm.submit import Submissions
+from farm.storage.object_keys import input_key, upload_key
+from farm.storage.store import Store
+from farm.submission.submit import Submissions
 from models.catalog import MAX_PROMPT_CHARS, MAX_SEED
 
 

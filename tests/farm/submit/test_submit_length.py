@@ -15,9 +15,9 @@ from bad_servers import Serve, page
 from redis import Redis
 from submit_parts import Woken, png
 
+from farm.billing.prices import PriceBook
 from farm.config import PriceSettings, Settings
-from farm.fits import needs_of
-from farm.intake import job as intake_job
+from farm.io_worker import take_in as intake_job
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import InvalidRequest, PaymentRequired
 from farm.jobs.job import Job
@@ -27,15 +27,15 @@ from farm.ledger.outcomes import Account, StatementKind
 from farm.loras.lora import Lora
 from farm.loras.loras import Loras
 from farm.loras.records import Records
-from farm.prices import PriceBook
-from farm.reporting import report_of
-from farm.store import Store
-from farm.submit import Submissions
+from farm.scheduling.memory_fit import needs_of
+from farm.storage.store import Store
+from farm.submission.submit import Submissions
 from farm.wire import openai
+from farm.wire.job_report import report_of
 from farm.wire.own_views import view_job
-from models import clips
 from models.catalog import MODELS
-from models.plan import Burden
+from models.media import clips
+from models.planning.plan import Burden
 
 ANIMATE, VACE = "wan2.2-animate-14b-tiny", "wan2.2-vace-fun-a14b-tiny"
 NTSC = Fraction(30000, 1001)

@@ -10,17 +10,18 @@ from redis import Redis
 from submit_parts import MODEL, T2V, Woken, png
 
 from farm.config import PoolSettings, Settings
-from farm.intake import job as intake_job
+from farm.io_worker import take_in as intake_job
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import InvalidRequest
 from farm.jobs.job import Job
 from farm.jobs.states import State
 from farm.ledger.ledger import INTAKE_POOL, Ledger
-from farm.pools import Pools
-from farm.store import Store
-from farm.submit import Submissions
+from farm.scheduling.pools import Pools
+from farm.storage.store import Store
+from farm.submission.submit import Submissions
 from farm.wire import kie, openai
-from models import catalog, plan
+from models import catalog
+from models.planning import plan
 
 #: bytes of a device on which 512x512 with 121 frames does not fit, and half of that does
 LITTLE = 2.2e9

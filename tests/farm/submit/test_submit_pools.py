@@ -4,8 +4,8 @@ import pytest
 
 from farm.config import LeaseSettings, PoolSettings, Settings, WorkerSettings
 from farm.jobs.errors import ModelUnavailable, Unavailable
-from farm.pools import Pools
-from farm.scheduling.speed import Speed
+from farm.scheduling.pools import Pools
+from farm.scheduling.throughput import Speed
 from models import catalog
 
 T2V, I2V = "wan2.2-t2v-a14b", "wan2.2-i2v-a14b"

@@ -10,7 +10,7 @@ from webhooks_parts import Office
 
 from farm.config import Settings
 from farm.ledger import Ledger
-from farm.store import Store
+from farm.storage.store import Store
 from farm.webhooks.postman import Postman
 
 

@@ -6,10 +6,10 @@ from receiver import Receiver
 from standardwebhooks.webhooks import Webhook
 from webhooks_parts import Office
 
-from farm import vault
 from farm.jobs.states import State
-from farm.store import Store
-from farm.vault import Vault
+from farm.storage.store import Store
+from farm.tenants import vault
+from farm.tenants.vault import Vault
 from farm.webhooks.postman import Postman
 from farm.wire import apixo, crun, kie, task_ids, wiro_task
 

@@ -1,4 +1,4 @@
--- Whether a worker holds a job: `needs` and `memory` are texts of farm.fits, which keeps the same rule. '' or nil, on
+-- Whether a worker holds a job: `needs` and `memory` are texts of farm.scheduling.memory_fit, which keeps the same rule. '' or nil, on
 -- either side: nobody knows, so it does.
 -- uses: clock
 local function fits(needs, memory)

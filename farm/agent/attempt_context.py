@@ -1,0 +1,38 @@
+"""What the attempts of one agent work with; the agent lays it out once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from farm.agent.device_health import Standing
+from farm.agent.engine_room import EngineRoom
+from farm.agent.lora_cache import LoraCache
+from farm.claiming.leases import LeaseKeeper
+from farm.claiming.permits import Permits
+from farm.config import Settings
+from farm.jobs.errors import JobFault
+from farm.jobs.job import Job
+from farm.ledger import Ledger
+from farm.results import provenance
+from farm.storage.store import Store
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the attempts of one agent work with."""
+
+    settings: Settings
+    worker: str
+    ledger: Ledger
+    store: Store
+    permits: Permits
+    room: EngineRoom
+    leases: LeaseKeeper
+    loras: LoraCache
+    #: one folder per attempt lies in it
+    scratch: Path
+    standing: Standing
+    #: whose results are signed
+    policies: provenance.Policies
+    #: a job failed on the device
+    blame: Callable[[Job, JobFault], None]

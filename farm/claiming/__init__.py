@@ -1,0 +1,1 @@
+"""What every process shares that claims work: Celery, permits, leases, retries."""

@@ -1,0 +1,143 @@
+"""The Celery app of the io worker and of beat: intake, and keeping the house.
+
+celery -A farm.io_worker.app worker -P threads -c 8 -Q pool.intake,beat
+celery -A farm.io_worker.app beat
+"""
+
+import logging
+import os
+import socket
+import sys
+import threading
+from typing import Any
+
+from celery import bootsteps
+
+from farm.claiming.celery_app import BEAT_QUEUE, PERMIT_TASK, make_app
+from farm.claiming.metrics_page import serve_metrics
+from farm.claiming.permits import Permits
+from farm.config import Settings, load
+from farm.io_worker.housekeeping import House
+from farm.io_worker.intake_worker import Desk
+from farm.jobs.errors import Unavailable
+from farm.ledger import Ledger
+from farm.ledger.connection import connect
+from farm.ledger.ledger import INTAKE_POOL
+from farm.storage.store import Store
+from farm.webhooks.postman import Postman
+
+log = logging.getLogger(__name__)
+
+#: how often this worker tells that it is there, and how long that is believed
+PRESENT_EVERY_S, PRESENT_FOR_S = 2.0, 10.0
+#: what beat sent is worth doing for this long: long enough for clocks that disagree, short enough to leave no pile
+DUTY_EXPIRES_S = 60.0
+
+settings = load()
+worker_name = f"{socket.gethostname()}/io-{os.getpid()}"
+redis = connect(settings.redis)
+ledger = Ledger(redis, settings)
+store = Store(settings.s3)
+permits = Permits(settings)
+desk = Desk(settings, ledger, store, permits, worker_name)
+house = House(settings, ledger, store, permits)
+postman = Postman(settings, redis, ledger, store)
+app = make_app(settings, "io")
+
+
+def _schedule(settings: Settings) -> dict[str, dict[str, Any]]:
+    every_s = {
+        "farm.reap": settings.scheduling.reap_every_s,
+        "farm.audit": settings.scheduling.audit_every_s,
+        "farm.forget": settings.scheduling.forget_every_s,
+        "farm.webhooks": settings.webhooks.every_s,
+    }
+    return {
+        name: {
+            "task": name,
+            "schedule": seconds,
+            "options": {"queue": BEAT_QUEUE, "expires": max(DUTY_EXPIRES_S, seconds)},
+        }
+        for name, seconds in every_s.items()
+    }
+
+
+app.conf.update(
+    beat_schedule=_schedule(settings),
+    beat_schedule_filename=str(settings.state_dir / "beat" / "schedule"),
+    # never asleep for longer than this, so that a farm that comes back is in order soon
+    beat_max_loop_interval=5,
+)
+
+
+@app.task(name=PERMIT_TASK)
+def permit(_pool: str, permit_id: str) -> None:
+    desk.serve(permit_id)
+
+
+@app.task(name="farm.reap")
+def reap() -> None:
+    house.reap()
+
+
+@app.task(name="farm.audit")
+def audit() -> None:
+    house.audit()
+
+
+@app.task(name="farm.forget")
+def forget() -> None:
+    house.forget()
+    house.sweep()
+
+
+@app.task(name="farm.webhooks")
+def webhooks() -> None:
+    postman.look()
+
+
+class Presence(bootsteps.StartStopStep):  # type: ignore[misc]
+    """The ledger wakes as many intake permits as there are places at live desks."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, _worker: Any, **_: Any) -> None:
+        self._stopped = threading.Event()
+        self._metrics: str | None = None
+
+    def start(self, _worker: Any) -> None:
+        self._metrics = serve_metrics(settings.worker.metrics_host, settings.worker.io_metrics_port)
+        threading.Thread(target=self._tell, name="presence", daemon=True).start()
+
+    def stop(self, _worker: Any) -> None:
+        self._stopped.set()
+        desk.close()
+        try:
+            ledger.worker_gone(worker_name, INTAKE_POOL)
+        except Unavailable:
+            return
+
+    terminate = stop
+
+    def _tell(self) -> None:
+        while True:
+            facts = {
+                "device": "io",
+                "state": "idle",
+                "pool": INTAKE_POOL,
+                "metrics": self._metrics,
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "torch_loaded": "torch" in sys.modules,
+            }
+            try:
+                ledger.worker_seen(worker_name, INTAKE_POOL, facts, ttl_s=PRESENT_FOR_S, slots=desk.places)
+                # what came in while nobody was here
+                permits.publish(ledger.permits_wanted(INTAKE_POOL))
+            except Unavailable as error:
+                log.warning("could not tell that this worker is there: %s", error)
+            if self._stopped.wait(PRESENT_EVERY_S):
+                return
+
+
+app.steps["worker"].add(Presence)

@@ -1,0 +1,118 @@
+"""Keeping the house in order: what beat asks for. Every duty may run twice at once, or not for a while."""
+
+import logging
+import re
+import threading
+import time
+
+from farm.claiming.permits import Permits
+from farm.config import Settings
+from farm.intake.garbage import Leftovers
+from farm.jobs.states import TERMINAL, State
+from farm.ledger import Ledger
+from farm.ledger.connection import connect
+from farm.loras.garbage import Leftovers as LoraLeftovers
+from farm.loras.records import Records
+from farm.storage.object_keys import result_prefix
+from farm.storage.store import Found, Store
+from monitoring.metrics import AUDIT_DRIFT, FORGOTTEN, ORPHANS, REAPED
+
+log = logging.getLogger(__name__)
+
+#: work of one call: what is left waits for the next
+REAP_LIMIT, AUDIT_LIMIT, AUDIT_CALLS = 200, 500, 20
+FORGET_LIMIT, FORGET_CALLS = 200, 50
+SWEEP_LIMIT, SWEEP_CALLS = 500, 10
+_RESULT = re.compile(r"results/(?P<tenant>[^/]+)/(?P<job>[^/]+)/(?P<attempt>\d+)/[^/]+")
+
+
+class House:
+    """One per io worker. The places where audit and sweep went on are kept here; a new process begins anew."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, store: Store, permits: Permits) -> None:
+        self._settings, self._ledger, self._store, self._permits = settings, ledger, store, permits
+        self._turn = threading.Lock()
+        self._audit_cursor: str | None = None
+        self._swept_to: str | None = None
+        self._leftovers = Leftovers(store, settings.scheduling.retention_s)
+        self._loras = LoraLeftovers(Records(connect(settings.redis), settings.redis), store, ledger)
+
+    def reap(self) -> None:
+        """Expired leases, due retries, missing permits."""
+        while True:
+            report = self._ledger.reap(REAP_LIMIT)
+            self._permits.publish(report.permits)
+            for action in ("expired", "requeued", "failed", "cancelled", "promoted"):
+                REAPED.labels(action).inc(getattr(report, action))
+            if report.expired < REAP_LIMIT and report.promoted < REAP_LIMIT:
+                return
+
+    def audit(self) -> None:
+        """Some more of the records; from the beginning when the end was reached."""
+        with self._turn:
+            for _ in range(AUDIT_CALLS):
+                report = self._ledger.audit(self._audit_cursor, AUDIT_LIMIT)
+                for counter, wrong in report.drift.items():
+                    AUDIT_DRIFT.labels(counter).inc(wrong)
+                    log.warning("the audit mended %d of %s", wrong, counter)
+                self._audit_cursor = report.cursor
+                if report.cursor is None:
+                    return
+
+    def forget(self) -> int:
+        """Remove jobs that ended longer ago than the retention, and all that their attempts stored."""
+        # retention is days long: whose clock measures it does not matter
+        before_ms = int((time.time() - self._settings.scheduling.retention_s) * 1000)
+        gone = 0
+        for _ in range(FORGET_CALLS):
+            jobs = self._ledger.forget(before_ms, FORGET_LIMIT)
+            for job in jobs:
+                # should the store be away now, the sweep finds them
+                self._store.delete_prefix(result_prefix(job.tenant, job.id))
+            gone += len(jobs)
+            FORGOTTEN.inc(len(jobs))
+            if len(jobs) < FORGET_LIMIT:
+                break
+        return gone
+
+    def sweep(self) -> int:
+        """Remove results that no job points to: of attempts that were fenced or died between upload and commit; and,
+        not counted, old uploads and inputs, and deleted LoRAs."""
+        gone = 0
+        with self._turn:
+            self._leftovers.sweep()
+            self._loras.sweep()
+            for _ in range(SWEEP_CALLS):
+                found = self._store.list("results/", after=self._swept_to, limit=SWEEP_LIMIT)
+                orphans = self._orphans(found)
+                if orphans:
+                    log.info("sweeping %d objects that no job points to", len(orphans))
+                    self._store.delete(*orphans)
+                    ORPHANS.inc(len(orphans))
+                    gone += len(orphans)
+                self._swept_to = found[-1].key if len(found) == SWEEP_LIMIT else None
+                if self._swept_to is None:
+                    break
+        return gone
+
+    def _orphans(self, found: list[Found]) -> list[str]:
+        orphans = []
+        verdicts: dict[tuple[str, str], bool] = {}
+        for one in found:
+            if match := _RESULT.fullmatch(one.key):
+                attempt = (match["job"], match["attempt"])
+                if attempt not in verdicts:
+                    verdicts[attempt] = self._is_orphan(match["job"], int(match["attempt"]), one)
+                if verdicts[attempt]:
+                    orphans.append(one.key)
+        return orphans
+
+    def _is_orphan(self, job_id: str, attempt: int, one: Found) -> bool:
+        job = self._ledger.find(job_id)
+        if job is None:
+            # forgotten, or never known: a ledger that was lost must not cost the results too
+            return time.time() - one.modified_s > self._settings.scheduling.retention_s
+        if job.state == State.SUCCEEDED and job.artifacts is not None:
+            return not job.artifacts.video.startswith(f"{result_prefix(job.tenant, job.id)}{attempt}/")
+        # the current attempt of an open job may be writing; older ones are fenced
+        return job.state in TERMINAL or attempt < job.attempt

@@ -1,0 +1,158 @@
+"""Which pool serves a model, whether it can hold a shape, and how long it will take there. Knows what workers report;
+reserves nothing."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from farm.config import Settings
+from farm.jobs.errors import InvalidRequest, ModelUnavailable, Unavailable
+from farm.jobs.spec import JobSpec
+from farm.scheduling.memory_fit import Memory, needs_of
+from farm.scheduling.throughput import Speed, predicted_s
+from models.catalog import MODELS, Settled, work_tflop
+from models.planning import plan
+
+#: seconds that the workers' reports are used before they are asked for again
+_FRESH_S = 1.0
+#: and their measured speeds, which change slowly
+_SPEEDS_FRESH_S = 5.0
+#: a pool whose workers fell silent is still sent jobs for this long, and what their memory holds is believed: they
+#: restart, and the queue waits for them
+_REMEMBERED_S = 900.0
+#: seconds; loading, encoding and uploading take a moment whatever the model
+_LEAST_S = 1.0
+
+
+def work_of(spec: JobSpec) -> float:
+    """TFLOP of a render; 0 for a model that is not in the catalog (any more)."""
+    if spec.model not in MODELS:
+        return 0.0
+    return work_tflop(
+        MODELS[spec.model],
+        width=spec.width,
+        height=spec.height,
+        frames=spec.frames,
+        steps=spec.steps,
+        guidance=spec.guidance,
+    )
+
+
+class Pools:
+    """One per process; threads may share it. `workers` is Ledger.workers, `speeds` Ledger.speeds."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        workers: Callable[[], Sequence[Mapping[str, Any]]],
+        clock: Callable[[], float] = time.monotonic,
+        speeds: Callable[[str], Mapping[str, Speed]] = lambda _pool: {},
+    ) -> None:
+        self._settings = settings
+        self._workers = workers
+        self._clock = clock
+        self._speeds = speeds
+        #: pool -> (when they were asked for, what was measured of each lane)
+        self._measured: dict[str, tuple[float, Mapping[str, Speed]]] = {}
+        self._asked = -1e9
+        self._live: list[tuple[str, frozenset[str]]] = []
+        #: (model, pool) -> when a live worker last said so
+        self._seen: dict[tuple[str, str], float] = {}
+        #: (pool, worker) -> when it last said what it may use, the models that it offers, and that; None: it never said
+        self._memory: dict[tuple[str, str], tuple[float, frozenset[str], Memory | None]] = {}
+
+    def offered(self) -> tuple[str, ...]:
+        """Ids of the models that some pool serves, in the catalog's order."""
+        self._refresh()
+        return tuple(model for model in MODELS if self._candidates(model))
+
+    def offered_or_unavailable(self) -> tuple[str, ...]:
+        """As offered; raises Unavailable while nobody has said what it serves."""
+        if offered := self.offered():
+            return offered
+        raise Unavailable("no worker has said yet which models it renders; try again in a moment", 5.0)
+
+    def pool_for(self, model: str, burden: plan.Burden | None = None) -> str:
+        """The pool to queue a job of `model` in: of those that can hold the burden, the one with the most live workers
+        for the model.
+
+        Raises ModelUnavailable when other models are served but not this one, InvalidRequest with the largest shape
+        that could be held when nobody holds this one, Unavailable when nothing is known yet.
+        """
+        self._refresh()
+        candidates = self._candidates(model)
+        if candidates and burden is not None:
+            holding = {pool for pool in candidates if self.refusal(burden, pool) is None}
+            if not holding:
+                raise InvalidRequest(self.refusal(burden, *candidates) or "", "resolution")
+            candidates = holding
+        if candidates:
+            return min(candidates, key=lambda pool: (-self._count(pool, model), pool))
+        offered = ", ".join(self.offered_or_unavailable())
+        raise ModelUnavailable(f"{model!r} is not rendered here; choose one of {offered}", "model")
+
+    def refusal(self, burden: plan.Burden, *pools: str) -> str | None:
+        """Why no worker of these pools could ever hold the burden, as the roomiest would tell it; None where one can,
+        or none is known."""
+        self._refresh()
+        told = [
+            memory
+            for (pool, _), (_, models, memory) in self._memory.items()
+            if pool in pools and burden.model.id in models
+        ]
+        known = [memory for memory in told if memory is not None]
+        needs = needs_of(burden)
+        if not known or len(known) < len(told) or any(memory.holds(needs) for memory in known):
+            return None
+        roomiest = max(known, key=lambda memory: (memory.device_mb, memory.host_mb))
+        return plan.refusal(burden, roomiest.room)
+
+    def predict_s(self, shape: Settled, pool: str) -> float:
+        """Seconds that one GPU of the pool is expected to take for the shape, by what was measured of its lane."""
+        speed = self._measured_of(pool).get(shape.model.lane)
+        return max(_LEAST_S, predicted_s(shape.work_tflop, speed, self.assumed_tflops(pool)))
+
+    def assumed_tflops(self, pool: str) -> float:
+        """Speed of one GPU of the pool until it is measured, TFLOP/s: as configured, else the house's first guess."""
+        configured = self._settings.pools.get(pool)
+        return (configured and configured.tflops) or self._settings.scheduling.assumed_tflops
+
+    def _measured_of(self, pool: str) -> Mapping[str, Speed]:
+        now = self._clock()
+        asked, speeds = self._measured.get(pool, (-1e9, {}))
+        if now - asked >= _SPEEDS_FRESH_S:
+            speeds = self._speeds(pool)
+            self._measured[pool] = (now, speeds)
+        return speeds
+
+    def wall_s(self, predicted_s: float) -> float:
+        """The longest that one attempt may take."""
+        lease = self._settings.lease
+        return max(lease.wall_min_s, lease.wall_factor * predicted_s)
+
+    def _candidates(self, model: str) -> set[str]:
+        horizon = self._clock() - _REMEMBERED_S
+        found = {pool for (seen, pool), when in list(self._seen.items()) if seen == model and when >= horizon}
+        found |= {name for name, pool in self._settings.pools.items() if model in pool.models}
+        if model in self._settings.worker.models:
+            found.add(self._settings.worker.pool)
+        return found
+
+    def _count(self, pool: str, model: str) -> int:
+        return sum(pool == name and model in models for name, models in self._live)
+
+    def _refresh(self) -> None:
+        now = self._clock()
+        if now - self._asked < _FRESH_S:
+            return
+        live, since = [], now - _REMEMBERED_S
+        memory = {worker: told for worker, told in self._memory.items() if told[0] >= since}
+        for worker in self._workers():
+            pool, models = str(worker.get("pool") or ""), frozenset(map(str, worker.get("models") or ()))
+            if not pool:
+                continue
+            live.append((pool, models))
+            self._seen.update({(model, pool): now for model in models})
+            if models:
+                memory[pool, str(worker.get("worker"))] = now, models, Memory.of(worker.get("memory"))
+        self._live, self._memory, self._asked = live, memory, now

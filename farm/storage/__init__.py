@@ -1,0 +1,1 @@
+"""Objects in S3, their keys, and files that clients upload."""

@@ -1,0 +1,1 @@
+"""The one way in: a draft from any dialect becomes a job."""

@@ -1,0 +1,101 @@
+"""What a job wears: from the LoRAs that a draft names to those that its spec keeps and its lane is called by. Pure; who
+finds a tenant's LoRAs is an argument."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from farm.jobs.draft import Draft
+from farm.jobs.errors import InvalidRequest
+from farm.jobs.job import Job
+from farm.loras.lora import Wardrobe
+from farm.storage.object_keys import lora_key
+from models.catalog import MODELS, Model, lane_of
+from models.planning import request
+from models.weights import lora_file
+from models.weights.lora_file import EXPERTS, LoraError
+
+Worn = tuple[Mapping[str, Any], ...]
+_KEYS = frozenset({"lora", "scale", "expert"})
+
+
+def outfit(draft: Draft, model: Model, tenant: str, most: int, find: Wardrobe) -> Worn:
+    """The spec's LoRAs of a draft, in the order of their lane's name: `find` is of the tenant's own, by name or id.
+
+    Raises InvalidRequest on `loras.<n>.<field>`: one that is not there (or is somebody else's), does not fit the model,
+    or is named twice for one expert.
+    """
+    if not draft.loras:
+        return ()
+    if (reason := lora_file.why_not(model)) is not None:
+        raise draft.refused("loras", reason)
+    if len(draft.loras) > most:
+        raise draft.refused("loras", f"a job wears at most {most}")
+    worn: list[Mapping[str, Any]] = []
+    taken: set[tuple[str, str]] = set()
+    for number, asked in enumerate(draft.loras):
+        try:
+            one = _one(asked, model, tenant, find)
+        except InvalidRequest as error:
+            name = draft.called("loras")
+            error.field = f"{name}.{number}.{error.field}" if error.field else f"{name}.{number}"
+            raise
+        experts = {(one["id"], expert) for expert in ("high", "low") if one["expert"] in ("both", expert)}
+        if taken & experts:
+            raise draft.refused("loras", f"{one['name']} is named twice for the same expert")
+        taken |= experts
+        worn.append(one)
+    return tuple(sorted(worn, key=_name))
+
+
+def lane(model: Model, worn: Worn) -> str:
+    """The same as models.render.renderer says when it wears them."""
+    return lane_of(model, tuple(_name(one) for one in worn))
+
+
+def _one(asked: Mapping[str, Any], model: Model, tenant: str, find: Wardrobe) -> Mapping[str, Any]:
+    if unknown := sorted(set(asked) - _KEYS):
+        raise InvalidRequest(f"unknown; known are {', '.join(sorted(_KEYS))}", str(unknown[0]))
+    called, expert = asked.get("lora"), asked.get("expert") or "both"
+    if not isinstance(called, str) or not called:
+        raise InvalidRequest("the name or id of one of your LoRAs", "lora")
+    lora = find(called)
+    if lora is None:
+        raise InvalidRequest(f"you have no LoRA {called[:64]!r}; upload it and add it at /v1/loras", "lora")
+    if model.id not in lora.fits:
+        fits = ", ".join(lora.fits)
+        raise InvalidRequest(f"{lora.name} was not made for {model.id}; it fits {fits}", "lora")
+    if expert not in EXPERTS:
+        raise InvalidRequest(f"one of {', '.join(EXPERTS)}", "expert")
+    if model.experts == 1:
+        if expert == "low":
+            raise InvalidRequest(f"{model.id} has one expert; leave it out", "expert")
+        # one way to say it is one lane
+        expert = "both"
+    scale = asked.get("scale")
+    try:
+        scale = lora_file.checked_scale(1.0 if scale is None else scale)
+    except LoraError as error:
+        raise InvalidRequest(str(error), "scale") from None
+    return {
+        "id": lora.id,
+        "name": lora.name,
+        "sha256": lora.sha256,
+        "size": lora.size,
+        "key": lora_key(tenant, lora.id),
+        "expert": expert,
+        "scale": scale,
+    }
+
+
+def bare_lane(job: Job) -> str:
+    """A job's lane without what it brings: paces are measured by it, and metrics labelled, which must stay few."""
+    return MODELS[job.spec.model].lane if job.spec.model in MODELS else job.lane
+
+
+def to_wear(one: Mapping[str, Any], path: str) -> request.Lora:
+    """A LoRA of a spec as the engine wears it, from the file at `path`."""
+    return request.Lora(path, one["sha256"], one["expert"], one["scale"], one["name"])
+
+
+def _name(one: Mapping[str, Any]) -> str:
+    return to_wear(one, "").name

@@ -1,0 +1,1 @@
+"""Memory placement, kernels and approximations."""

@@ -1,0 +1,1 @@
+"""Clips, sound and pictures in; MP4 out."""

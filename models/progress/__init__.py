@@ -1,0 +1,1 @@
+"""Progress, cancellation and launch throttling of a render."""

@@ -1,0 +1,1 @@
+"""Recipes and C2PA signatures of results."""

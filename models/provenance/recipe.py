@@ -1,0 +1,126 @@
+"""recipe.json: everything that makes the frames, so that the same machine can make them again bit for bit."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from models.catalog.model import Model
+from models.planning.request import Lora, Progress, RenderRequest, RenderResult
+from models.render import loading
+from models.weights import weights
+from models.weights.digest import sha256_of
+
+FORMAT = 1
+_SAME = (
+    *("model", "task", "prompt", "negative_prompt", "width", "height", "frames", "fps"),
+    *("steps", "guidance", "guidance_2", "shift", "seed", "options"),
+)
+
+
+class RecipeError(Exception):
+    """A recipe that cannot be followed here, or whose frames came out differently; the text says which and why."""
+
+
+def write(path: Path, recipe: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(recipe, indent=2, sort_keys=True) + "\n")
+
+
+def of_request(request: RenderRequest) -> dict[str, Any]:
+    """The part of a recipe that was asked for. Inputs and LoRAs are named by content, never by path."""
+    return {
+        "recipe": FORMAT,
+        **{name: getattr(request, name) for name in _SAME},
+        "options": dict(request.options),
+        "inputs": {
+            role: request.input_sha256.get(role) or sha256_of(Path(path)) for role, path in request.inputs.items()
+        },
+        "loras": [_worn(lora) for lora in request.loras],
+        "provenance": dict(request.provenance),
+    }
+
+
+def _worn(lora: Lora) -> dict[str, Any]:
+    told = {"sha256": lora.sha256, "expert": lora.expert, "scale": lora.scale}
+    return {"name": lora.title, **told} if lora.title else told
+
+
+def of_weights(folder: Path) -> dict[str, Any]:
+    """sha256 of the whole folder, the hub commit if it was pulled, and the hash of each tensor file."""
+    return {
+        "sha256": weights.digest(folder),
+        "revision": weights.revision_of(folder),
+        "files": {name: sha for name, sha in weights.hashes(folder).items() if name.endswith(".safetensors")},
+    }
+
+
+def of_loras(model: Model, models_dir: Path) -> dict[str, str]:
+    """expert -> sha256 of the LoRAs that are fused into a model."""
+    found = weights.hashes(loading.loras_of(model, models_dir)) if model.loras else {}
+    return {lora.expert: found[f"{lora.expert}.safetensors"] for lora in model.loras}
+
+
+def to_request(recipe: Mapping[str, Any], files: Mapping[str, Path], out_dir: Path) -> RenderRequest:
+    """The request that a recipe stands for. `files` is sha256 -> local file. RecipeError when an input is missing."""
+
+    def found(sha256: str, what: str) -> str:
+        if sha256 not in files:
+            raise RecipeError(f"{what} (sha256 {sha256[:16]}…) is not among the files given (--inputs FOLDER)")
+        return str(files[sha256])
+
+    def worn(lora: Mapping[str, Any]) -> Lora:
+        title = lora.get("name", "")
+        path = found(lora["sha256"], f"the LoRA {title}".rstrip())
+        return Lora(path, lora["sha256"], lora["expert"], lora["scale"], title)
+
+    if recipe.get("recipe") != FORMAT:
+        raise RecipeError(f"recipe format {recipe.get('recipe')!r} is not {FORMAT}")
+    inputs = dict(recipe["inputs"])
+    return RenderRequest(
+        **{name: recipe[name] for name in _SAME},
+        out_dir=str(out_dir),
+        inputs={role: found(sha, role) for role, sha in inputs.items()},
+        input_sha256=inputs,
+        loras=tuple(worn(one) for one in recipe["loras"]),
+        provenance=dict(recipe["provenance"]),
+    )
+
+
+def rerender(
+    recipe: Mapping[str, Any],
+    inputs: Path | None,
+    models_dir: Path,
+    out_dir: Path,
+    *,
+    device: str = "auto",
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    renderer: Any = None,
+) -> RenderResult:
+    """Render a recipe again into out_dir and compare the frames' hash with the recipe's.
+
+    inputs      folder that holds the input files (and LoRAs), under any name: they are found by content
+    renderer    a warm models.render.renderer.Renderer to use instead of a new one
+    Raises RecipeError when an input or the weights are not the recipe's, or when the frames differ.
+    """
+    from models import catalog
+    from models.render.renderer import Renderer
+
+    paths = sorted(p for p in inputs.rglob("*") if p.is_file()) if inputs is not None else []
+    request = to_request(recipe, {sha256_of(path): path for path in paths}, out_dir)
+    folder = loading.folder_of(catalog.get(request.model), models_dir)
+    if weights.digest(folder) != recipe["weights"]["sha256"]:
+        raise RecipeError(f"the weights of {request.model} here are not those of the recipe")
+    if of_loras(catalog.get(request.model), models_dir) != recipe.get("fused", {}):
+        raise RecipeError(f"the LoRAs of {request.model} here are not those of the recipe")
+    out_dir.mkdir(parents=True, exist_ok=True)
+    renderer = renderer or Renderer(models_dir, device)
+    result: RenderResult = renderer.render(request, on_progress, lambda: False)
+    if result.recipe["frames_sha256"] != recipe["frames_sha256"]:
+        raise RecipeError("the frames are not the same: " + (_differences(recipe, result.recipe) or "nothing else is"))
+    return result
+
+
+def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What else differs between two recipes, as the likely reason: device, versions, precision."""
+    telling = ("device", "libraries", "precision", "attention", "speed", "plan", "caches", "scheduler")
+    return ", ".join(f"{k} was {then.get(k)}, is {now.get(k)}" for k in telling if then.get(k) != now.get(k))

@@ -1,0 +1,1 @@
+"""The warm model of one device, and the tasks that it renders."""

@@ -1,0 +1,68 @@
+"""Frames that a render has made and that are still to become files. Needs no GPU and nothing of the renderer, so it may
+be finished in another thread while the next render draws."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.catalog.model import Model
+from models.media import output
+from models.planning.request import RenderRequest, RenderResult, Stage
+from models.progress.render_monitor import Watch
+from models.provenance import recipe
+from models.render import faults
+from models.render.generate import Made
+
+
+@dataclass
+class Drawn:
+    """told: what the recipe tells so far; weights: the folder that the frames were made with."""
+
+    request: RenderRequest
+    model: Model
+    made: Made
+    told: dict[str, Any]
+    weights: Path
+    models_dir: Path
+    watch: Watch
+
+    def finish(self) -> RenderResult:
+        """Check, encode and write: video.mp4, poster.jpg, recipe.json in the request's out_dir. Once.
+
+        Raises RenderFault, or Cancelled when the render is no longer wanted.
+        """
+        return faults.told_apart(self._finish)
+
+    def _finish(self) -> RenderResult:
+        out, frames, watch = Path(self.request.out_dir), self.made.frames, self.watch
+        watch.enter(Stage.ENCODING)
+        output.check_visible(frames)
+        told = {
+            **recipe.of_request(self.request),
+            **self.told,
+            "weights": recipe.of_weights(self.weights),
+            "fused": recipe.of_loras(self.model, self.models_dir),
+            "frames_sha256": output.frames_sha256(frames),
+            **(self.made.notes or {}),
+        }
+
+        def each(done: int) -> None:
+            watch.check()
+            watch.within(done / len(frames))
+
+        output.write_video(out / "video.mp4", frames, self.made.fps, told, each, sound=self.made.sound)
+        told["poster_frame"] = output.write_poster(out / "poster.jpg", frames)
+        watch.finish()
+        told["timings_s"] = {stage: round(seconds, 3) for stage, seconds in watch.timings.items()}
+        recipe.write(out / "recipe.json", told)
+        return RenderResult(
+            video=str(out / "video.mp4"),
+            poster=str(out / "poster.jpg"),
+            recipe_path=str(out / "recipe.json"),
+            recipe=told,
+            width=frames.shape[2],
+            height=frames.shape[1],
+            frames=frames.shape[0],
+            fps=float(self.made.fps),
+            timings=watch.timings,
+        )

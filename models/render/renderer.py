@@ -1,0 +1,250 @@
+"""The renderer: keeps one model warm on one device and turns requests into files, one at a time.
+
+It is the only door into torch. A render ends in a result, a RenderFault or Cancelled, and leaves nothing behind.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from models import catalog
+from models.acceleration import guidance, lossy, memory, runtime, tuning
+from models.catalog import Model, options
+from models.catalog.shape import tokens
+from models.planning.plan import Burden, Plan, Where, fitting, needs, refusal, smaller, worn_bytes
+from models.planning.request import Progress, RenderFault, RenderRequest, RenderResult, Stage
+from models.preprocess.guides import Eyes, open_eyes
+from models.preprocess.guides import folder_of as eyes_folder
+from models.preprocess.persons import SURE
+from models.progress.render_monitor import Watch
+from models.render import faults, loading, loras, noise_schedule, tasks
+from models.render.loading import Loaded
+from models.render.pending_output import Drawn
+from models.render.prefetch import Ahead
+from models.weights import lora_file
+
+
+class Renderer:
+    """One device, one warm model. Not for several threads, but for `prepare`, and for `cancelled`, which is how others
+    get through to a render."""
+
+    def __init__(
+        self,
+        models_dir: Path,
+        device: str = "auto",
+        wishes: tuning.Wishes | None = None,
+        limits: memory.Limits | None = None,
+    ) -> None:
+        """device: "auto" (the first GPU, else the CPU), "cpu" or "cuda:0". wishes and limits: the operator's, about
+        speed and about memory."""
+        runtime.prepare()
+        self._wishes = wishes or tuning.Wishes()
+        tuning.prepare(self._wishes)
+        self.models_dir = models_dir
+        self.device = runtime.device_of(device)
+        self._limits = limits or memory.Limits()
+        self._loaded: Loaded | None = None
+        self._ahead = Ahead(self.device)
+        #: model id -> (tokens, plan): what a render of so many tokens was found to need, against the arithmetic
+        self._learnt: dict[str, tuple[int, Plan]] = {}
+        #: what was picked last, whether or not it could be loaded
+        self._picked = Plan()
+
+    @property
+    def lane(self) -> str | None:
+        """What is loaded, None before the first render."""
+        return self._loaded.lane if self._loaded else None
+
+    def device_facts(self) -> dict[str, Any]:
+        """What the device is, and what of memory may be used of it when nothing is loaded."""
+        return {**runtime.facts(self.device), "memory": memory.may_use(self.device, self._limits)}
+
+    def offered(self) -> list[str]:
+        """Catalog ids whose weights are here and whose numbers the device has, and the tiny ones."""
+        here = (catalog.get(model) for model in loading.offered(self.models_dir))
+        return [model.id for model in here if self._can(model)]
+
+    def render(
+        self, request: RenderRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
+    ) -> RenderResult:
+        """Fill request.out_dir with video.mp4, poster.jpg and recipe.json.
+
+        `cancelled` is asked at every block of every model; Cancelled is raised within one of them, the model stays
+        warm. Every other bad end is a RenderFault.
+        """
+        return self.draw(request, on_progress, cancelled).finish()
+
+    def prepare(self, request: RenderRequest) -> list[str]:
+        """Make texts and inputs of the request that is drawn next ready, in a thread of its own, while another is
+        drawn. What is at hand now. Whatever it raises, that render raises again."""
+        return self._ahead.prepare(request, lambda: self._loaded)
+
+    def draw(
+        self, request: RenderRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
+    ) -> Drawn:
+        """The part of a render that needs the device. What is returned can be finished while the next is drawn."""
+        watch = Watch(on_progress, cancelled)
+        inputs = self._ahead.take(request)
+        return faults.told_apart(lambda: self._draw_within_memory(request, watch, inputs))
+
+    def pipe_for(self, task: str) -> Any:
+        """The warm model's pipeline; after a render, for those who measure it."""
+        if self._loaded is None:
+            raise RuntimeError("nothing was rendered yet")
+        return self._loaded.pipe_for(task)
+
+    def unload(self) -> None:
+        """Free the warm model, if any."""
+        if self._loaded is None:
+            return
+        with self._ahead.kept_off():
+            loaded, self._loaded = self._loaded, None
+            loading.unload(loaded)
+
+    def _draw_within_memory(self, request: RenderRequest, watch: Watch, inputs: Any) -> Drawn:
+        """Once; and once more with the next smaller plan when the memory did not suffice."""
+        try:
+            return self._draw(request, watch, inputs)
+        except Exception as error:
+            if not faults.is_out_of_memory(error):
+                raise
+            # the frames of the trace hold what has to be freed
+            error.__traceback__ = None
+        self._shrink(request, decoding=watch.stage is Stage.DECODING)
+        watch.again()
+        return self._draw(request, watch, inputs)
+
+    def _shrink(self, request: RenderRequest, *, decoding: bool) -> None:
+        """Let go of everything and remember to plan smaller. RenderFault out_of_memory when nothing is smaller."""
+        model = catalog.get(request.model)
+        before = self._loaded.plan if self._loaded else self._picked
+        self.unload()
+        memory.free()  # also what was half loaded: its parts hold each other
+        after = smaller(model, before, decoding=decoding, fp8=self._limits.fp8)
+        if after is None:
+            raise RenderFault("out_of_memory", "the device's memory does not hold this render, however it is divided")
+        self._learnt[model.id] = (tokens(model, request.width, request.height, request.frames), after)
+
+    def _plan(self, model: Model, request: RenderRequest) -> Plan:
+        """Where the parts are to lie for this request; RenderFault does_not_fit with what would."""
+        worn = worn_bytes(model, [(lora.expert, Path(lora.path).stat().st_size) for lora in request.loras])
+        lossy_name = request.options.get("lossy")
+        burden = Burden(model, request.width, request.height, request.frames, lossy_name, worn)
+        # what the loaded model holds of the machine's memory is there again when it goes
+        loaded = self._loaded
+        held = 0.0
+        if loaded is not None:
+            bare = Burden(loaded.model, request.width, request.height, request.frames)
+            held = needs(bare, loaded.plan).host_bytes
+        room = memory.room_on(self.device, self._limits, held)
+        learnt = self._learnt.get(model.id)
+        count = tokens(model, request.width, request.height, request.frames)
+        batched = guidance.fits(model, request.task, request.guidance, lossy_name)
+        batched = batched and guidance.wins(self._wishes.batched_guidance, self.device.type, count)
+        for plan in fitting(burden, room, fp8=self._limits.fp8, batched=batched):
+            if learnt is None or count < learnt[0] or plan.thrift >= learnt[1].thrift:
+                return plan
+        raise RenderFault("does_not_fit", refusal(burden, room))
+
+    def _draw(self, request: RenderRequest, watch: Watch, inputs: Any) -> Drawn:
+        model = _checked(request)
+        watch.enter(Stage.LOADING)
+        loaded = self._ready(model, request)
+        pipe = loaded.pipe_for(request.task)
+        memory.tile(pipe, loaded.plan)
+        pipe.scheduler = noise_schedule.scheduler_for(loaded.scheduler, request.shift, model.sigmas)
+        try:
+            ratios = lossy.ratios_file(self.models_dir, model)
+            approximation = lossy.on(pipe, request.options.get("lossy"), request.steps, ratios)
+            with approximation as told, watch.inside(pipe):
+                made = tasks.make(
+                    pipe,
+                    model,
+                    request,
+                    watch,
+                    lambda: self._eyes(loaded, request.task),
+                    inputs=inputs,
+                    batched=loaded.plan.batched,
+                )
+                made.notes = {**(made.notes or {}), "caches": told}
+        finally:
+            # frees offloaded parts and the caches' state, also after an exception from a callback
+            pipe.maybe_free_model_hooks()
+        return Drawn(request, model, made, self._told(loaded, pipe), loaded.folder, self.models_dir, watch)
+
+    def _ready(self, model: Model, request: RenderRequest) -> Loaded:
+        """The model with the request's LoRAs on, its parts where there is room for them. Another model is freed first;
+        LoRAs alone need no reload, and a model that lies tighter than it must is left so."""
+        plan, order = self._plan(model, request), list(Where)
+        self._picked = plan
+        loaded = self._loaded
+        if loaded is None or loaded.model is not model or order.index(loaded.plan.where) < order.index(plan.where):
+            self.unload()
+            loaded = self._loaded = loading.load(
+                model, self.models_dir, self.device, request.task, wishes=self._wishes, plan=plan
+            )
+        loaded.plan = replace(loaded.plan, tiled=plan.tiled, batched=plan.batched)
+        lane = catalog.lane_of(model, tuple(lora.name for lora in request.loras))
+        if loaded.lane != lane:
+            loaded.lane = model.lane  # what it is when putting on fails
+            pipe = loaded.pipe_for(request.task)
+            with tuning.fit_for_loras(pipe, loaded.fast):
+                try:
+                    loras.put_on(pipe, request.loras)
+                except Exception:
+                    loras.take_off(pipe)  # those before the one that failed
+                    raise
+            loaded.lane = lane
+        return loaded
+
+    def _can(self, model: Model) -> bool:
+        if model.precision == "fp8" and not tuning.can_fp8(self.device):
+            return False
+        looks = any("pose_video" in roles for roles in model.optional.values())
+        return not looks or model.weights.tiny or eyes_folder(self.models_dir, model) is not None
+
+    def _eyes(self, loaded: Loaded, task: str) -> Eyes:
+        """What looks at clips, kept with the model."""
+        if loaded.eyes is None or (task == "replace" and loaded.eyes.masker is None):
+            folder = eyes_folder(self.models_dir, loaded.model)
+            if folder is None:
+                raise RenderFault(
+                    "engine_error",
+                    f"what {loaded.model.id} looks at clips with is not on this machine: "
+                    f"wanfarm models pull {loaded.model.id}",
+                )
+            sure = 0.0 if loaded.model.weights.tiny else SURE
+            loaded.eyes = open_eyes(folder, self.device, task, sure)
+        return loaded.eyes
+
+    def _told(self, loaded: Loaded, pipe: Any) -> dict[str, Any]:
+        """What only the renderer knows of how frames were made."""
+        return {
+            "boundary": pipe.config.get("boundary_ratio"),
+            "lane": loaded.lane,
+            "pipeline": type(pipe).__name__,
+            "scheduler": noise_schedule.described(pipe.scheduler),
+            "precision": {
+                part: str(getattr(pipe, part).dtype).removeprefix("torch.")
+                for part in ("transformer", "text_encoder", "vae")
+            },
+            "attention": loaded.attention,
+            "speed": loaded.fast.told(),
+            "plan": loaded.plan.name,
+            "peak_bytes": memory.peak_bytes(self.device),
+            "libraries": runtime.versions(),
+            "device": runtime.facts(self.device),
+        }
+
+
+def _checked(request: RenderRequest) -> Model:
+    """The request's model, once the request is known to be one that the model takes."""
+    model = catalog.get(request.model)
+    catalog.task_for(model, frozenset(request.inputs), request.task)
+    names = ("width", "height", "frames", "fps", "steps", "guidance", "guidance_2", "shift")
+    catalog.settle(model, request.task, {name: getattr(request, name) for name in names})
+    options.check(model, request.task, request.steps, request.guidance, request.options)
+    if request.loras and (reason := lora_file.why_not(model)):
+        raise RenderFault("invalid_input", reason)
+    return model

@@ -1,0 +1,127 @@
+"""What is done for each task: its inputs are read, its pipeline is run, and what comes out is made ready to encode."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from models.catalog import MODULAR
+from models.catalog.model import Model
+from models.media import clips, pictures
+from models.media.clips import ClipFacts
+from models.media.film import Film
+from models.media.sound import Sound
+from models.planning.request import RenderFault, RenderRequest, Stage
+from models.preprocess.guides import Eyes, guides_of
+from models.progress.progress_plan import course_of
+from models.progress.render_monitor import Watch
+from models.render import animate2, generate
+from models.render.animate import Guides, animate
+from models.render.generate import Made
+
+
+def make(
+    pipe: Any,
+    model: Model,
+    request: RenderRequest,
+    watch: Watch,
+    eyes: Callable[[], Eyes],
+    *,
+    inputs: Any = None,
+    batched: bool = False,
+) -> Made:
+    """Do the request's task. Raises RenderFault for inputs that cannot be used, Cancelled through the watch.
+
+    eyes        opens what looks at a clip, when one has to be looked at
+    inputs      read_inputs of the request, when it was called before
+    batched     both passes of a step at once (models.acceleration.guidance)
+    """
+    watch.enter(Stage.PREPROCESSING)
+    if model.follows is None:
+        watch.follow(course_of(request, model, len(pipe.transformer.blocks), request.frames, batched=batched))
+        return generate.generate(pipe, request, watch, inputs=inputs, batched=batched)
+    return _follow(pipe, model, request, watch, eyes, given=inputs)
+
+
+def encode_words(pipe: Any, model: Model, request: RenderRequest) -> None:
+    """Encode the request's texts, so that its render remembers them. Any pipeline over the model's parts will do."""
+    if model.modular:
+        animate2.encode_words(pipe, request)
+    else:
+        generate.encode_text(pipe, request)
+
+
+def read_inputs(model: Model, request: RenderRequest) -> Any:
+    """The request's inputs, as far as they can be read without the device: what `make` takes, None when there is
+    nothing to read. Raises RenderFault for what cannot be used."""
+    if model.follows is None:
+        return generate.read_inputs(request)
+    if model.modular or "pose_video" not in request.inputs:
+        # the networks that look at a clip are the device's
+        return None
+    return given_guides(request, clips.probe(request.inputs[model.follows]), model.limits.max_frames)
+
+
+def _follow(
+    pipe: Any, model: Model, request: RenderRequest, watch: Watch, eyes: Callable[[], Eyes], *, given: Guides | None
+) -> Made:
+    """Animate and replace: the clip decides the length and the frame rate, and its sound goes into the result."""
+    clip, most, blocks = (
+        Path(request.inputs[model.follows or ""]),
+        model.limits.max_frames,
+        len(pipe.transformer.blocks),
+    )
+    facts = clips.probe(clip)
+    if model.pipeline[request.task] == MODULAR:
+        watch.follow(course_of(request, model, blocks, facts.about))
+        animate2.count_steps(pipe, watch)
+        film = animate2.animate(pipe, request, facts, watch, piece=model.segment or (facts.about, 1), most=most)
+        return _followed(film, clip, facts)
+    watch.follow(course_of(request, model, blocks, facts.about, preprocessing=0.1))
+    if "pose_video" in request.inputs:
+        guides = given or given_guides(request, facts, most)
+    else:
+        guides = guides_of(eyes(), request, facts, most, watch)
+    count = len(guides.poses)
+    if count < 2:
+        raise RenderFault("invalid_input", "the clip ends at frame 0: one frame has no motion to follow")
+    watch.follow(course_of(request, model, blocks, count, preprocessing=0.1))
+    film = Film(Path(request.out_dir))
+    for frames in animate(pipe, request, guides, model.segment or (count, 1), watch):
+        film.extend(frames)
+    return _followed(film, clip, facts)
+
+
+def _followed(film: Film, clip: Path, facts: ClipFacts) -> Made:
+    notes = {"clip": {"fps": str(facts.fps), "frames": len(film), "sound": facts.sound}}
+    return Made(film.array(), facts.fps, lambda box: Sound(box, clip, facts.start_s), notes)
+
+
+def given_guides(request: RenderRequest, facts: ClipFacts, most: int) -> Guides:
+    """Guides that came with the request, preprocessed elsewhere: one clip for each, all as long as the poses."""
+    roles = ["pose_video", "face_video"]
+    if request.task == "replace":
+        roles += ["background_video", "mask_video"]
+    missing = [role for role in roles if role not in request.inputs]
+    if missing:
+        raise RenderFault("invalid_input", f"pose_video comes with {', '.join(roles[1:])}; {missing[0]} is missing")
+    films, folder = {}, Path(request.out_dir)
+    for role in roles:
+        frames = clips.read(request.inputs[role], facts.fps, most)
+        films[role] = Film.of(folder, frames if role == "face_video" else _covered(frames, request, role))
+        if len(films[role]) != len(films["pose_video"]):
+            raise RenderFault(
+                "invalid_input",
+                f"{role} has {len(films[role])} frames and pose_video {len(films['pose_video'])}; they go together",
+            )
+    return Guides(films["pose_video"], films["face_video"], films.get("background_video"), films.get("mask_video"))
+
+
+def _covered(frames: Iterable[Any], request: RenderRequest, role: str) -> Iterator[Any]:
+    import numpy as np
+    from PIL import Image
+
+    for frame in frames:
+        picture = pictures.cover(Image.fromarray(frame), request.width, request.height)
+        if role == "mask_video":
+            picture = picture.convert("L").point(lambda value: 255 if value > 127 else 0)
+        yield np.asarray(picture)

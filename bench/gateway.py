@@ -25,8 +25,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from bench.bare import BROKER_ENV
+from bench.local_farm import ROOT, SHOT
 from bench.report import p50, p99, show
-from bench.test_farm import ROOT, SHOT
 from farm.config import CONFIG_ENV, RedisSettings, Settings
 from farm.embedded import redis_part
 from farm.embedded.ports import free_port

@@ -43,14 +43,14 @@ class Noop:
 
     def draw(
         self, request: RenderRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
-    ) -> "Drawn":
+    ) -> "PendingOutput":
         self.lane = catalog.get(request.model).lane
         on_progress(Progress(Stage.DENOISING, 0.5, 1, 1))
-        return Drawn(self._files, Path(request.out_dir))
+        return PendingOutput(self._files, Path(request.out_dir))
 
 
 @dataclass(frozen=True)
-class Drawn:
+class PendingOutput:
     files: Path
     out: Path
 

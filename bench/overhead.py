@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from bench.bare import bare_worker
+from bench.local_farm import LocalFarm, local_farm
 from bench.monitor import Monitor
 from bench.report import p50, p99, show
-from bench.test_farm import Yard, yard
 from bench.timeline import Timeline, spans_ms
 
 #: what happens between two moments of a job, in order
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--samples", type=int, default=100)
     parser.add_argument("--backlog", type=int, default=200)
     asked = parser.parse_args(argv)
-    with yard() as farm, bare_worker(f"{farm.redis_url}/2") as bare:
+    with local_farm() as farm, bare_worker(f"{farm.redis_url}/2") as bare:
         with Monitor(f"{farm.redis_url}/0") as feed:
             whole_ms = [_timed_ms(lambda: farm.wait_over(farm.submit())) for _ in range(asked.samples)]
             bare_ms = [_timed_ms(bare.run_one) for _ in range(asked.samples)]
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     show("A job without its render, ms", ("", "p50", "p99"), rows, note)
 
 
-def _backlog_ms(farm: Yard, jobs: int) -> float:
+def _backlog_ms(farm: LocalFarm, jobs: int) -> float:
     """Milliseconds from one commit to the next while the queue is never empty."""
     ids = [farm.submit() for _ in range(jobs)]
     for job_id in ids:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 from bench.bare import RAN
-from bench.test_farm import Yard
+from bench.local_farm import LocalFarm
 from farm.claiming.celery_app import pool_queue
 from farm.ledger.scripts import lua_settings, source
 
@@ -14,7 +14,7 @@ _SCRIPTS = ("admit", "claim", "heartbeat", "commit")
 
 
 class Timeline:
-    def __init__(self, farm: Yard) -> None:
+    def __init__(self, farm: LocalFarm) -> None:
         constants = tuple(lua_settings(farm.settings).items())
         texts = {name: source(name, farm.settings.redis.prefix, constants) for name in _SCRIPTS}
         self._scripts = {hashlib.sha1(text.encode()).hexdigest(): name for name, text in texts.items()}

@@ -8,9 +8,9 @@ import argparse
 from collections.abc import Sequence
 
 from bench.bare import bare_worker
+from bench.local_farm import local_farm
 from bench.monitor import Monitor
 from bench.report import p50, p99, show
-from bench.test_farm import yard
 from bench.timeline import Timeline, spans_ms
 
 
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.wakeup", description=__doc__)
     parser.add_argument("--samples", type=int, default=150)
     samples = parser.parse_args(argv).samples
-    with yard() as farm, bare_worker(f"{farm.redis_url}/2") as bare:
+    with local_farm() as farm, bare_worker(f"{farm.redis_url}/2") as bare:
         with Monitor(f"{farm.redis_url}/0") as feed:
             for _ in range(samples):
                 farm.wait_over(farm.submit())

@@ -195,7 +195,7 @@ class WorkerSettings(Section):
     #: the next job is claimed, and its texts and inputs are made ready, when the one that renders has about this many
     #: seconds of denoising left; 0: when only its VAE is. A busy worker may take a job so early that another worker
     #: becomes free before it
-    ahead_s: float = Field(default=10.0, ge=0)
+    prefetch_s: float = Field(default=10.0, ge=0)
     #: different jobs in a row that may fail on a device before it is quarantined; 0: it never is
     strikes: int = Field(default=3, ge=0)
     #: a quarantined device is tried again after this long, doubled each time until it renders one

@@ -17,11 +17,11 @@ from typing import Any
 from uuid import uuid4
 
 from farm.agent.attempt import Attempt, HandedBack
-from farm.agent.attempt_context import Bench
-from farm.agent.device_health import Standing
+from farm.agent.attempt_context import AttemptContext
+from farm.agent.device_health import DeviceHealth
 from farm.agent.engine_room import EngineRoom
 from farm.agent.lora_cache import LoraCache
-from farm.agent.quarantine import Probation
+from farm.agent.quarantine import QuarantineWatch
 from farm.claiming.leases import LeaseKeeper
 from farm.claiming.metrics_page import serve_metrics
 from farm.claiming.permits import Permits
@@ -71,11 +71,11 @@ class Agent:
         self._settings, self._on_useless, self._on_quarantine = settings, on_useless, on_quarantine
         redis = connect(settings.redis)
         self._ledger = Ledger(redis, settings)
-        self.standing = Standing(settings, slot)
-        self._probation = Probation(self.standing, self._ledger, self.worker)
+        self.health = DeviceHealth(settings, slot)
+        self._quarantine = QuarantineWatch(self.health, self._ledger, self.worker)
         self.room = EngineRoom(settings, slot)
         store, state = Store(settings.s3), settings.state_dir.absolute()
-        self._bench = Bench(
+        self._context = AttemptContext(
             settings=settings,
             worker=self.worker,
             ledger=self._ledger,
@@ -85,7 +85,7 @@ class Agent:
             leases=LeaseKeeper(self._ledger, settings.lease.seconds),
             loras=LoraCache(state / "loras", store, int(settings.worker.lora_cache_gb * 1e9)),
             scratch=state / "scratch" / slot.name,
-            standing=self.standing,
+            health=self.health,
             policies=Policies(settings.provenance, Tenants(redis, settings)),
             blame=self._blame,
         )
@@ -107,13 +107,13 @@ class Agent:
     def start(self) -> None:
         """Announce the agent and open the engine room, once a quarantine is over. Attempts left by a killed predecessor
         are the reaper's; their files are removed here."""
-        shutil.rmtree(self._bench.scratch, ignore_errors=True)
-        self._bench.scratch.mkdir(parents=True)
+        shutil.rmtree(self._context.scratch, ignore_errors=True)
+        self._context.scratch.mkdir(parents=True)
         worker = self._settings.worker
         port = worker.metrics_port and worker.metrics_port + self.slot.number
         self._metrics = serve_metrics(worker.metrics_host, port)
         threading.Thread(target=self._be_present, name="presence", daemon=True).start()
-        self._probation.sit_out(self._draining, PRESENT_EVERY_S)
+        self._quarantine.sit_out(self._draining, PRESENT_EVERY_S)
         self.room.open()
 
     def wait_ready(self) -> bool:
@@ -157,7 +157,7 @@ class Agent:
                 else:
                     self._ledger.worker_gone(self.worker, self.pool)
             # a permit that this agent took and did not use belongs to somebody else
-            self._bench.permits.publish(self._ledger.permits_wanted(self.pool))
+            self._context.permits.publish(self._ledger.permits_wanted(self.pool))
         except Unavailable:
             log.warning("could not say goodbye; the ledger will notice")
 
@@ -180,7 +180,7 @@ class Agent:
                 self._draining.wait(STEP_BACK_S)
             return
         PERMITS.labels(self.pool, "used").inc()
-        attempt = Attempt(claim, self._bench, self._ended)
+        attempt = Attempt(claim, self._context, self._ended)
         with self._change:
             self._held.add(attempt)
         if self._draining.is_set():
@@ -215,7 +215,7 @@ class Agent:
     def _wake(self) -> None:
         """Publish the permits that the ledger wants out: a backlog wakes the next worker, or this one again."""
         try:
-            self._bench.permits.publish(self._ledger.permits_wanted(self.pool))
+            self._context.permits.publish(self._ledger.permits_wanted(self.pool))
         except Unavailable as error:
             log.warning("no permits: %s", error)
 
@@ -260,7 +260,7 @@ class Agent:
 
     def _blame(self, job: Job, fault: JobFault) -> None:
         """A job failed on the device. When a quarantine begins with it, the agent ends."""
-        quarantine = self._probation.strike(job, fault)
+        quarantine = self._quarantine.strike(job, fault)
         if quarantine is None:
             return
         self.drain()
@@ -320,7 +320,7 @@ class Agent:
             # the one that is drawn, then the next one, then what is on its way out
             held = sorted(self._held, key=lambda attempt: (attempt.rendered.is_set(), attempt.claimed))
         device = self.room.facts.get("device", {})
-        quarantine = self.standing.quarantine()
+        quarantine = self.health.quarantine()
         why = quarantine.reason if quarantine else self._parting or self.room.trouble
         return {
             "device": device.get("name") or self.slot.title or self.slot.name,

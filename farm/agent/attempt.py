@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from farm.agent.attempt_context import Bench
+from farm.agent.attempt_context import AttemptContext
 from farm.agent.clocks import Clocks, Disobeyed
 from farm.agent.engine_room import Loan, NoEngine
 from farm.agent.inbox import Inbox
@@ -58,16 +58,16 @@ class Attempt(threading.Thread):
     """`nearly_done`: the engine is about to be free for another. `rendered`: it is, although this one's frames may
     still be encoded in it. `ended`: nothing of the attempt is left."""
 
-    def __init__(self, claim: Claim, bench: Bench, on_end: Callable[[], None]) -> None:
+    def __init__(self, claim: Claim, context: AttemptContext, on_end: Callable[[], None]) -> None:
         super().__init__(name=f"attempt-{claim.job.id}-{claim.attempt}", daemon=True)
         self.claim, self.job = claim, claim.job
-        self._bench, self._on_end = bench, on_end
+        self._context, self._on_end = context, on_end
         self.render_id = f"{claim.job.id}:{claim.attempt}"
         self.phase = Phase.ASSIGNED
         self.nearly_done = threading.Event()
         self.rendered = threading.Event()
         self.ended = threading.Event()
-        self._folder = bench.scratch / f"{claim.job.id}-{claim.attempt}"
+        self._folder = context.scratch / f"{claim.job.id}-{claim.attempt}"
         self.claimed = time.monotonic()
         # one that came back may have taken an engine with it: nobody else is to be in the next one
         self._alone = claim.attempt > claim.job.intake_attempt + 1
@@ -80,7 +80,7 @@ class Attempt(threading.Thread):
         self._waiting = True
         self._why: type[FarmError] | type[Cancelled] | None = None
         self._asked_at: float | None = None
-        self._lease = bench.leases.hold(claim, self._heard)
+        self._lease = context.leases.hold(claim, self._heard)
 
     # --- the path
 
@@ -95,7 +95,7 @@ class Attempt(threading.Thread):
             ending = "lost"
         except HandedBack:
             ending = "released"
-            self._settled(lambda: self._bench.ledger.release(self.job.id, self.claim.attempt))
+            self._settled(lambda: self._context.ledger.release(self.job.id, self.claim.attempt))
         except Cancelled:
             ending = "cancelled"
             self._failed(JobFault(FaultCode.CANCELLED, "cancelled by its owner"))
@@ -146,7 +146,7 @@ class Attempt(threading.Thread):
             return result
         except JobFault as fault:
             # before the engine can be anybody else's
-            self._bench.blame(self.job, fault)
+            self._context.blame(self.job, fault)
             raise
         finally:
             self.nearly_done.set()
@@ -156,8 +156,8 @@ class Attempt(threading.Thread):
 
     def _prepare(self) -> RenderRequest:
         # asked before the render: a result must be uploaded also while Redis is away
-        self._policy = retry.answered(lambda: self._bench.policies.before_render(self.job.tenant), self._check)
-        request = Inbox(self._bench, self.claim, self._folder, self._check).fill()
+        self._policy = retry.redis(lambda: self._context.policies.before_render(self.job.tenant), self._check)
+        request = Inbox(self._context, self.claim, self._folder, self._check).fill()
         PREPARE_SECONDS.observe(time.monotonic() - self.claimed)
         return request
 
@@ -165,7 +165,7 @@ class Attempt(threading.Thread):
 
     def _render(self, request: RenderRequest) -> RenderResult:
         if not self._alone:
-            self._bench.room.prepare(self.render_id, request)
+            self._context.room.prepare(self.render_id, request)
         try:
             return self._lent(request)
         except NoEngine as error:
@@ -188,7 +188,7 @@ class Attempt(threading.Thread):
 
     def _lent(self, request: RenderRequest) -> RenderResult:
         for _ in range(_INNOCENT):
-            with self._bench.room.lend(self.render_id, self._check, alone=self._alone) as loan:
+            with self._context.room.lend(self.render_id, self._check, alone=self._alone) as loan:
                 try:
                     return self._render_on(loan, request)
                 except EngineDied:
@@ -204,7 +204,7 @@ class Attempt(threading.Thread):
         engine = loan.engine
         with self._asking:
             self._engine, self._waiting = engine, False
-        clocks = Clocks(self._bench.settings.lease, self.job.wall_s, time.monotonic())
+        clocks = Clocks(self._context.settings.lease, self.job.wall_s, time.monotonic())
         CLAIM_TO_RENDER_SECONDS.observe(clocks.began - self.claimed)
         self._check()
         drawn = False
@@ -223,18 +223,18 @@ class Attempt(threading.Thread):
         def watch() -> None:
             now = time.monotonic()
             clocks.check(now, self._asked_at)
-            if clocks.near_end(now, self._bench.settings.worker.ahead_s):
+            if clocks.near_end(now, self._context.settings.worker.prefetch_s):
                 self.nearly_done.set()
 
         try:
             return engine.render(self.render_id, request, progress, watch, on_drawn)
         except Disobeyed:
-            self._bench.room.replace(engine, "ignored a cancel")
+            self._context.room.replace(engine, "ignored a cancel")
             self._check()
             raise
         except JobFault as fault:
             shared = engine.shared(self.render_id)
-            self._bench.room.replace(engine, str(fault.code))
+            self._context.room.replace(engine, str(fault.code))
             if shared and fault.code == FaultCode.STUCK:
                 # whichever of them hangs, all stand still
                 raise EngineDied("the engine made no progress", shared=True) from fault
@@ -242,7 +242,7 @@ class Attempt(threading.Thread):
         except RenderFault as fault:
             if fault.poisoned:
                 # it is ending by itself; nobody else may be lent it meanwhile
-                self._bench.room.replace(engine, "poisoned")
+                self._context.room.replace(engine, "poisoned")
             raise
         finally:
             if not drawn:
@@ -266,7 +266,7 @@ class Attempt(threading.Thread):
         """Upload, verify, commit. Returns how it ended."""
         self._report(Phase.UPLOADING)
         began = time.monotonic()
-        provenance.sign(self._bench.settings.provenance, self._policy, result)
+        provenance.sign(self._context.settings.provenance, self._policy, result)
         keys = {name: self._upload(name, path) for name, path in _files(result).items()}
         UPLOAD_SECONDS.observe(time.monotonic() - began)
         artifacts = Artifacts(
@@ -283,12 +283,12 @@ class Attempt(threading.Thread):
         )
         self._check()
         # from here on the answer of the commit is the truth, whatever a heartbeat beside it says
-        outcome = retry.answered(
-            lambda: self._bench.ledger.commit(self.job.id, self.claim.attempt, artifacts, gpu_s=self._gpu_s)
+        outcome = retry.redis(
+            lambda: self._context.ledger.commit(self.job.id, self.claim.attempt, artifacts, gpu_s=self._gpu_s)
         )
         if outcome in (CommitOutcome.COMMITTED, CommitOutcome.ALREADY):
             self._uploaded.clear()
-            self._bench.standing.rendered()
+            self._context.health.rendered()
             self._teach(result)
             return "committed"
         if outcome == CommitOutcome.FENCED:
@@ -299,7 +299,7 @@ class Attempt(threading.Thread):
         """Tell what the render took on a warm model: the next ones of its lane are predicted by it."""
         warm_s = self._gpu_s - result.timings.get(Stage.LOADING, 0.0)
         with suppress(Unavailable):
-            self._bench.ledger.rendered(
+            self._context.ledger.rendered(
                 self.job.pool, bare_lane(self.job), work_tflop=work_of(self.job.spec), seconds=warm_s
             )
 
@@ -307,10 +307,10 @@ class Attempt(threading.Thread):
         self._check()
         key = result_key(self.job.tenant, self.job.id, self.claim.attempt, name)
         self._uploaded.append(key)
-        retry.stored(
-            lambda: self._bench.store.put_file(key, path, _FILES[name]),
+        retry.store(
+            lambda: self._context.store.put_file(key, path, _FILES[name]),
             self._check,
-            self._bench.settings.lease.stuck_s,
+            self._context.settings.lease.stuck_s,
         )
         return key
 
@@ -318,12 +318,12 @@ class Attempt(threading.Thread):
 
     def _failed(self, fault: JobFault) -> None:
         log.info("%s: %s", self.render_id, fault)
-        self._settled(lambda: self._bench.ledger.fail(self.job.id, self.claim.attempt, fault, gpu_s=self._gpu_s))
+        self._settled(lambda: self._context.ledger.fail(self.job.id, self.claim.attempt, fault, gpu_s=self._gpu_s))
 
     def _settled(self, call: Callable[[], tuple[object, list[Permit]]]) -> None:
         """Tell the ledger how it ended, until it answers, and wake whom that concerns."""
-        _, permits = retry.answered(call)
-        self._bench.permits.publish(permits)
+        _, permits = retry.redis(call)
+        self._context.permits.publish(permits)
 
     def _end(self, ending: str) -> None:
         self._lease.drop()
@@ -331,7 +331,7 @@ class Attempt(threading.Thread):
         self.rendered.set()
         if self._uploaded:
             try:
-                self._bench.store.delete(*self._uploaded)
+                self._context.store.delete(*self._uploaded)
             except Unavailable:
                 log.warning("%s: what it uploaded is left to the sweeper", self.render_id)
         shutil.rmtree(self._folder, ignore_errors=True)

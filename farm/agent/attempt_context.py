@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from farm.agent.device_health import Standing
+from farm.agent.device_health import DeviceHealth
 from farm.agent.engine_room import EngineRoom
 from farm.agent.lora_cache import LoraCache
 from farm.claiming.leases import LeaseKeeper
@@ -18,7 +18,7 @@ from farm.storage.store import Store
 
 
 @dataclass(frozen=True)
-class Bench:
+class AttemptContext:
     """What the attempts of one agent work with."""
 
     settings: Settings
@@ -31,7 +31,7 @@ class Bench:
     loras: LoraCache
     #: one folder per attempt lies in it
     scratch: Path
-    standing: Standing
+    health: DeviceHealth
     #: whose results are signed
     policies: provenance.Policies
     #: a job failed on the device

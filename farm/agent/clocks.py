@@ -43,9 +43,9 @@ class Clocks:
         step_s = (self._last[1] - self._first[1]) / (self._last[0] - self._first[0])
         return max(0.0, self._last[1] + (self._steps - self._last[0]) * step_s - now)
 
-    def near_end(self, now: float, ahead_s: float) -> bool:
-        """Whether the device is free for another render in about `ahead_s`; with 0, whether only the VAE is left."""
-        return self._tail or (ahead_s > 0 and self.left_s(now) <= ahead_s)
+    def near_end(self, now: float, prefetch_s: float) -> bool:
+        """Whether the device is free for another render in about `prefetch_s`; with 0, whether only the VAE is left."""
+        return self._tail or (prefetch_s > 0 and self.left_s(now) <= prefetch_s)
 
     def check(self, now: float, asked_at: float | None) -> None:
         """Raise when the engine must be killed: Disobeyed, or JobFault stuck or too_long. asked_at: when it was told to

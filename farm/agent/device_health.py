@@ -84,7 +84,7 @@ class Record:
         return cls(str(raw["device"]), strikes, int(raw["times"]), quarantine)
 
 
-class Standing:
+class DeviceHealth:
     """Threads may share one."""
 
     def __init__(self, settings: Settings, slot: Slot, clock: Callable[[], float] = time.time) -> None:

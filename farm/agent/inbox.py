@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from farm.agent.attempt_context import Bench
+from farm.agent.attempt_context import AttemptContext
 from farm.claiming import retry
 from farm.jobs.errors import FaultCode, JobFault, NotFound
 from farm.jobs.job import Claim
@@ -19,8 +19,8 @@ class Inbox:
     """One attempt's. `folder` is its own; `check` is called between the files, and while the store is away, and may
     raise to give up."""
 
-    def __init__(self, bench: Bench, claim: Claim, folder: Path, check: Callable[[], None]) -> None:
-        self._bench, self._claim, self._check = bench, claim, check
+    def __init__(self, context: AttemptContext, claim: Claim, folder: Path, check: Callable[[], None]) -> None:
+        self._context, self._claim, self._check = context, claim, check
         self._in, self._out = folder / "in", folder / "out"
 
     def fill(self) -> RenderRequest:
@@ -53,7 +53,7 @@ class Inbox:
             input_sha256={role: ref.sha256 for role, ref in spec.inputs.items() if ref.sha256},
             loras=loras,
             options=spec.options,
-            provenance={"worker": self._bench.worker, "job": self._claim.job.id, "attempt": self._claim.attempt},
+            provenance={"worker": self._context.worker, "job": self._claim.job.id, "attempt": self._claim.attempt},
         )
 
     def _input(self, role: str, ref: InputRef) -> Path:
@@ -62,7 +62,7 @@ class Inbox:
             raise JobFault(FaultCode.INPUT_UNREACHABLE, f"the {role} was never stored")
         path = self._in / (role + (mimetypes.guess_extension(ref.content_type or "") or ""))
         try:
-            self._fetched(lambda: self._bench.store.get_file(key, path))
+            self._fetched(lambda: self._context.store.get_file(key, path))
         except NotFound as error:
             raise JobFault(FaultCode.INPUT_UNREACHABLE, f"the stored {role} is gone") from error
         if ref.sha256 is not None and sha256_of(path) != ref.sha256:
@@ -70,8 +70,8 @@ class Inbox:
         return path
 
     def _lora(self, worn: Mapping[str, Any]) -> Lora:
-        return self._fetched(lambda: self._bench.loras.bring(worn, self._in))
+        return self._fetched(lambda: self._context.loras.bring(worn, self._in))
 
     def _fetched(self, call: Callable[[], retry.Answer]) -> retry.Answer:
         self._check()
-        return retry.stored(call, self._check, self._bench.settings.lease.stuck_s)
+        return retry.store(call, self._check, self._context.settings.lease.stuck_s)

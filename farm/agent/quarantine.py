@@ -4,7 +4,7 @@ farm.agent.device_health; what became of the jobs elsewhere is asked of the ledg
 import logging
 import threading
 
-from farm.agent.device_health import Quarantine, Standing
+from farm.agent.device_health import DeviceHealth, Quarantine
 from farm.jobs.errors import JobFault, Unavailable
 from farm.jobs.job import Job
 from farm.jobs.states import State
@@ -14,11 +14,11 @@ from monitoring.metrics import QUARANTINED
 log = logging.getLogger(__name__)
 
 
-class Probation:
+class QuarantineWatch:
     """Of one agent. `worker`: its name in the ledger. Threads may share it."""
 
-    def __init__(self, standing: Standing, ledger: Ledger, worker: str) -> None:
-        self._standing, self._ledger, self._worker = standing, ledger, worker
+    def __init__(self, health: DeviceHealth, ledger: Ledger, worker: str) -> None:
+        self._health, self._ledger, self._worker = health, ledger, worker
 
     def strike(self, job: Job, fault: JobFault) -> Quarantine | None:
         """A job failed on the device; the quarantine, if one begins with it. One that had failed elsewhere says nothing
@@ -27,25 +27,25 @@ class Probation:
             return None
         self._review()
         brought = bool(job.spec.loras or job.spec.inputs)
-        return self._standing.strike(job.id, job.tenant, fault, brought=brought)
+        return self._health.strike(job.id, job.tenant, fault, brought=brought)
 
     def sit_out(self, ending: threading.Event, look_s: float) -> None:
         """Until no quarantine lasts, or the agent is to end. look_s: how often somebody looks."""
-        while (quarantine := self._standing.quarantine()) and not ending.is_set():
+        while (quarantine := self._health.quarantine()) and not ending.is_set():
             QUARANTINED.set(1)
             log.warning("quarantined until %s: %s", quarantine.until_iso, quarantine.reason)
             self._await_end_of(quarantine, ending, look_s)
         QUARANTINED.set(0)
 
     def _await_end_of(self, quarantine: Quarantine, ending: threading.Event, look_s: float) -> None:
-        while self._standing.quarantine() == quarantine:
+        while self._health.quarantine() == quarantine:
             # how long it lasts is measured by a clock that may be set
             if ending.wait(look_s):
                 return
             try:
                 if self._ledger.forgiven(self._worker):
                     log.warning("forgiven by an operator")
-                    self._standing.forgive()
+                    self._health.forgive()
             except Unavailable:
                 continue
             self._review()
@@ -53,7 +53,7 @@ class Probation:
     def _review(self) -> None:
         """Acquit the device of jobs that failed on another one, too."""
         try:
-            self._standing.acquit([job for job in self._standing.suspects if self._fails_elsewhere(job)])
+            self._health.acquit([job for job in self._health.suspects if self._fails_elsewhere(job)])
         except Unavailable as error:
             log.warning("nobody knows how the jobs fared elsewhere: %s", error)
 

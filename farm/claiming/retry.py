@@ -12,7 +12,7 @@ Answer = TypeVar("Answer")
 _PAUSE_S, _PAUSE_MAX_S = 0.1, 2.0
 
 
-def stored(call: Callable[[], Answer], check: Callable[[], None], limit_s: float) -> Answer:
+def store(call: Callable[[], Answer], check: Callable[[], None], limit_s: float) -> Answer:
     """Ask the object store until it answers; `check` is called in between and may raise. JobFault storage_failed after
     limit_s."""
     deadline = time.monotonic() + limit_s
@@ -28,7 +28,7 @@ def stored(call: Callable[[], Answer], check: Callable[[], None], limit_s: float
             pause_s = min(2 * pause_s, _PAUSE_MAX_S)
 
 
-def answered(call: Callable[[], Answer], check: Callable[[], None] = lambda: None) -> Answer:
+def redis(call: Callable[[], Answer], check: Callable[[], None] = lambda: None) -> Answer:
     """Ask Redis until it answers: calls that may be repeated. `check` is called in between and may raise. An agent that
     has to go does not wait for the thread of an attempt that ends; then the lease runs out, and the reaper decides."""
     pause_s = _PAUSE_S

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from farm.cli.remaining_time import Pace
+from farm.cli.remaining_time import RemainingTime
 from farm.jobs.errors import FarmError, Unavailable
 from farm.jobs.states import Phase, State
 
@@ -29,7 +29,7 @@ class Follow:
         self._client = client
         self._lock = threading.Lock()
         self._jobs = {job.id: job for job in jobs}
-        self._pace = {job.id: Pace() for job in jobs}
+        self._remaining = {job.id: RemainingTime() for job in jobs}
         self._stop = threading.Event()
         self._changed = threading.Event()
         self._ended: list[str] = []
@@ -43,7 +43,7 @@ class Follow:
             return list(self._jobs.values())
 
     def left_s(self, job_id: str) -> float | None:
-        return self._pace[job_id].left_s(time.monotonic())
+        return self._remaining[job_id].left_s(time.monotonic())
 
     def until_over(self, show: Callable[[], None], *, timeout_s: float | None = None) -> "list[JobView]":
         """Call `show` whenever something may have changed, until every job is over. TimeoutError after timeout_s."""
@@ -126,7 +126,7 @@ class Follow:
 
     def _keep(self, job: "JobView") -> None:
         self._jobs[job.id] = job
-        self._pace[job.id].see(
+        self._remaining[job.id].see(
             time.monotonic(),
             attempt=job.attempt,
             denoising=job.phase is Phase.DENOISING,

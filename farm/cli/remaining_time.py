@@ -8,7 +8,7 @@ SAMPLES = 2
 _WINDOW = 8
 
 
-class Pace:
+class RemainingTime:
     """The pace of one job's current attempt. Times are seconds of any one clock.
 
     A point is taken where a denoising step ends: (time, step, progress). Work beyond denoising (decoding, encoding) is

@@ -28,8 +28,8 @@ from models.render import warmup
 log = logging.getLogger("farm.engine")
 
 
-class Drawn(Protocol):
-    """Frames that need no device any more (models.render.pending_output.Drawn)."""
+class PendingOutput(Protocol):
+    """Frames that need no device any more (models.render.pending_output.PendingOutput)."""
 
     def finish(self) -> RenderResult: ...
 
@@ -45,7 +45,7 @@ class Renders(Protocol):
     def prepare(self, request: RenderRequest) -> Sequence[str]: ...
     def draw(
         self, request: RenderRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
-    ) -> Drawn: ...
+    ) -> PendingOutput: ...
 
 
 def main(make: Callable[[Launch], Renders]) -> None:
@@ -172,7 +172,7 @@ class Child:
             # not a daemon: told to end when idle, the process ends when this has
             threading.Thread(target=self._finish, args=(render, drawn), name=f"finish-{render}").start()
 
-    def _finish(self, render: str, drawn: Drawn) -> None:
+    def _finish(self, render: str, drawn: PendingOutput) -> None:
         with self._answered(render):
             result = drawn.finish()
             self._over(render)

@@ -18,7 +18,7 @@ INPUT_RETENTIONS = 3
 _PAGE, _PAGES = 500, 10
 
 
-class Leftovers:
+class InputGarbage:
     """One per io worker; not for two threads at once. A new process begins at the beginning."""
 
     def __init__(self, store: Store, retention_s: float, clock_s: Callable[[], float] = time.time) -> None:

@@ -17,8 +17,8 @@ from farm.claiming.celery_app import BEAT_QUEUE, PERMIT_TASK, make_app
 from farm.claiming.metrics_page import serve_metrics
 from farm.claiming.permits import Permits
 from farm.config import Settings, load
-from farm.io_worker.housekeeping import House
-from farm.io_worker.intake_worker import Desk
+from farm.io_worker.housekeeping import Housekeeping
+from farm.io_worker.intake_worker import IntakeWorker
 from farm.jobs.errors import Unavailable
 from farm.ledger import Ledger
 from farm.ledger.connection import connect
@@ -39,8 +39,8 @@ redis = connect(settings.redis)
 ledger = Ledger(redis, settings)
 store = Store(settings.s3)
 permits = Permits(settings)
-desk = Desk(settings, ledger, store, permits, worker_name)
-house = House(settings, ledger, store, permits)
+intake_worker = IntakeWorker(settings, ledger, store, permits, worker_name)
+housekeeping = Housekeeping(settings, ledger, store, permits)
 postman = Postman(settings, redis, ledger, store)
 app = make_app(settings, "io")
 
@@ -72,23 +72,23 @@ app.conf.update(
 
 @app.task(name=PERMIT_TASK)
 def permit(_pool: str, permit_id: str) -> None:
-    desk.serve(permit_id)
+    intake_worker.serve(permit_id)
 
 
 @app.task(name="farm.reap")
 def reap() -> None:
-    house.reap()
+    housekeeping.reap()
 
 
 @app.task(name="farm.audit")
 def audit() -> None:
-    house.audit()
+    housekeeping.audit()
 
 
 @app.task(name="farm.forget")
 def forget() -> None:
-    house.forget()
-    house.sweep()
+    housekeeping.forget()
+    housekeeping.sweep()
 
 
 @app.task(name="farm.webhooks")
@@ -111,7 +111,7 @@ class Presence(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def stop(self, _worker: Any) -> None:
         self._stopped.set()
-        desk.close()
+        intake_worker.close()
         try:
             ledger.worker_gone(worker_name, INTAKE_POOL)
         except Unavailable:
@@ -131,7 +131,7 @@ class Presence(bootsteps.StartStopStep):  # type: ignore[misc]
                 "torch_loaded": "torch" in sys.modules,
             }
             try:
-                ledger.worker_seen(worker_name, INTAKE_POOL, facts, ttl_s=PRESENT_FOR_S, slots=desk.places)
+                ledger.worker_seen(worker_name, INTAKE_POOL, facts, ttl_s=PRESENT_FOR_S, slots=intake_worker.places)
                 # what came in while nobody was here
                 permits.publish(ledger.permits_wanted(INTAKE_POOL))
             except Unavailable as error:

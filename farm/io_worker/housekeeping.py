@@ -7,11 +7,11 @@ import time
 
 from farm.claiming.permits import Permits
 from farm.config import Settings
-from farm.intake.garbage import Leftovers
+from farm.intake.garbage import InputGarbage
 from farm.jobs.states import TERMINAL, State
 from farm.ledger import Ledger
 from farm.ledger.connection import connect
-from farm.loras.garbage import Leftovers as LoraLeftovers
+from farm.loras.garbage import LoraGarbage
 from farm.loras.records import Records
 from farm.storage.object_keys import result_prefix
 from farm.storage.store import Found, Store
@@ -26,7 +26,7 @@ SWEEP_LIMIT, SWEEP_CALLS = 500, 10
 _RESULT = re.compile(r"results/(?P<tenant>[^/]+)/(?P<job>[^/]+)/(?P<attempt>\d+)/[^/]+")
 
 
-class House:
+class Housekeeping:
     """One per io worker. The places where audit and sweep went on are kept here; a new process begins anew."""
 
     def __init__(self, settings: Settings, ledger: Ledger, store: Store, permits: Permits) -> None:
@@ -34,8 +34,8 @@ class House:
         self._turn = threading.Lock()
         self._audit_cursor: str | None = None
         self._swept_to: str | None = None
-        self._leftovers = Leftovers(store, settings.scheduling.retention_s)
-        self._loras = LoraLeftovers(Records(connect(settings.redis), settings.redis), store, ledger)
+        self._input_garbage = InputGarbage(store, settings.scheduling.retention_s)
+        self._loras = LoraGarbage(Records(connect(settings.redis), settings.redis), store, ledger)
 
     def reap(self) -> None:
         """Expired leases, due retries, missing permits."""
@@ -80,7 +80,7 @@ class House:
         not counted, old uploads and inputs, and deleted LoRAs."""
         gone = 0
         with self._turn:
-            self._leftovers.sweep()
+            self._input_garbage.sweep()
             self._loras.sweep()
             for _ in range(SWEEP_CALLS):
                 found = self._store.list("results/", after=self._swept_to, limit=SWEEP_LIMIT)

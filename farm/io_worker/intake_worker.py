@@ -27,7 +27,7 @@ CLAIM_TRIES = 20
 PAUSE_S, PATIENCE_S = 0.5, 60.0
 
 
-class Desk:
+class IntakeWorker:
     def __init__(self, settings: Settings, ledger: Ledger, store: Store, permits: Permits, worker: str) -> None:
         self._settings, self._ledger, self._store, self._permits = settings, ledger, store, permits
         self._pools = Pools(settings, ledger.workers, speeds=ledger.speeds)

@@ -17,7 +17,7 @@ _OPEN = tuple(state for state in State if state not in TERMINAL)
 _PAGE = 200
 
 
-class Leftovers:
+class LoraGarbage:
     """Every call may raise Unavailable; what was left then is found by the next."""
 
     def __init__(

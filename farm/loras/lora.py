@@ -8,7 +8,7 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 SHA256 = r"[0-9a-f]{64}"
 
 #: finds one of a tenant's LoRAs by name or id
-Wardrobe = Callable[[str], "Lora | None"]
+LoraLookup = Callable[[str], "Lora | None"]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from farm.config import Settings
 from farm.jobs.errors import Conflict, Forbidden, InvalidRequest, NotFound, TooLarge, TooMany, Unavailable
 from farm.jobs.ids import is_job_id, new_job_id
 from farm.loras.judged import Judged
-from farm.loras.lora import NAME, SHA256, Lora, Wardrobe, find
+from farm.loras.lora import NAME, SHA256, Lora, LoraLookup, find
 from farm.loras.records import Records
 from farm.storage.object_keys import is_upload_id, lora_key, upload_key
 from farm.storage.store import Store
@@ -78,7 +78,7 @@ class Loras:
         """None also for another tenant's."""
         return find(self.all(tenant), name_or_id)
 
-    def wardrobe(self, tenant: str) -> Wardrobe:
+    def lookup(self, tenant: str) -> LoraLookup:
         """As find, for many questions: the tenant's LoRAs are read at the first one."""
         listed: list[Lora] | None = None
 

@@ -7,18 +7,18 @@ from typing import Any
 from farm.jobs.draft import Draft
 from farm.jobs.errors import InvalidRequest
 from farm.jobs.job import Job
-from farm.loras.lora import Wardrobe
+from farm.loras.lora import LoraLookup
 from farm.storage.object_keys import lora_key
 from models.catalog import MODELS, Model, lane_of
 from models.planning import request
 from models.weights import lora_file
 from models.weights.lora_file import EXPERTS, LoraError
 
-Worn = tuple[Mapping[str, Any], ...]
+JobLoras = tuple[Mapping[str, Any], ...]
 _KEYS = frozenset({"lora", "scale", "expert"})
 
 
-def outfit(draft: Draft, model: Model, tenant: str, most: int, find: Wardrobe) -> Worn:
+def chosen_loras(draft: Draft, model: Model, tenant: str, most: int, find: LoraLookup) -> JobLoras:
     """The spec's LoRAs of a draft, in the order of their lane's name: `find` is of the tenant's own, by name or id.
 
     Raises InvalidRequest on `loras.<n>.<field>`: one that is not there (or is somebody else's), does not fit the model,
@@ -47,12 +47,12 @@ def outfit(draft: Draft, model: Model, tenant: str, most: int, find: Wardrobe) -
     return tuple(sorted(worn, key=_name))
 
 
-def lane(model: Model, worn: Worn) -> str:
+def lane(model: Model, worn: JobLoras) -> str:
     """The same as models.render.renderer says when it wears them."""
     return lane_of(model, tuple(_name(one) for one in worn))
 
 
-def _one(asked: Mapping[str, Any], model: Model, tenant: str, find: Wardrobe) -> Mapping[str, Any]:
+def _one(asked: Mapping[str, Any], model: Model, tenant: str, find: LoraLookup) -> Mapping[str, Any]:
     if unknown := sorted(set(asked) - _KEYS):
         raise InvalidRequest(f"unknown; known are {', '.join(sorted(_KEYS))}", str(unknown[0]))
     called, expert = asked.get("lora"), asked.get("expert") or "both"

@@ -23,7 +23,7 @@ from farm.jobs.job import Admitted, NewJob
 from farm.jobs.spec import InputRef, JobSpec
 from farm.ledger.ledger import Ledger
 from farm.ledger.outcomes import Permit
-from farm.loras.lora import Wardrobe
+from farm.loras.lora import LoraLookup
 from farm.loras.loras import Loras
 from farm.scheduling.memory_fit import burden_of, needs_of
 from farm.scheduling.pools import Pools
@@ -56,7 +56,7 @@ class _Plan:
     pool: str
     shape: shape.Shape
     options: Mapping[str, Any]
-    worn: lora_choice.Worn
+    worn: lora_choice.JobLoras
     contents: dict[str, Content] = field(default_factory=dict)
 
 
@@ -100,8 +100,8 @@ class Submissions:
         marks = [_mark(draft) if draft.idempotency_key is not None else None for draft in drafts]
         if (before := self._seen_before(tenant, drafts, marks)) is not None:
             return before
-        wardrobe = self._wardrobe(tenant)
-        plans = _each(drafts, lambda draft: self._plan(tenant, draft, wardrobe))
+        lookup = self._lora_lookup(tenant)
+        plans = _each(drafts, lambda draft: self._plan(tenant, draft, lookup))
         self._vet_addresses(drafts)
         with ExitStack() as reading:
             self._read(tenant, plans, wait_inputs, reading)
@@ -117,7 +117,7 @@ class Submissions:
     def would_be(self, tenant: str, draft: Draft) -> NewJob:
         """The job that the draft would become, for an estimate: nothing is read or stored. Raises as submit."""
         inputs = {role: InputRef(url=source.url) for role, source in draft.inputs.items()}
-        return self._job(tenant, self._plan(tenant, draft, self._wardrobe(tenant)), inputs, None)
+        return self._job(tenant, self._plan(tenant, draft, self._lora_lookup(tenant)), inputs, None)
 
     def _seen_before(self, tenant: str, drafts: Sequence[Draft], marks: Sequence[str | None]) -> list[Admitted] | None:
         """The first answer, when all of it was said before: a repeated request must not depend on its inputs' still
@@ -136,15 +136,15 @@ class Submissions:
             found.append(Admitted(job_id, created=False))
         return found
 
-    def _wardrobe(self, tenant: str) -> Wardrobe:
-        return self._loras.wardrobe(tenant) if self._loras else lambda _: None
+    def _lora_lookup(self, tenant: str) -> LoraLookup:
+        return self._loras.lookup(tenant) if self._loras else lambda _: None
 
-    def _plan(self, tenant: str, draft: Draft, wardrobe: Wardrobe) -> _Plan:
+    def _plan(self, tenant: str, draft: Draft, lookup: LoraLookup) -> _Plan:
         """All that can be checked without reading an input."""
         limits.check(draft, self._clock_ms())
         model = self.model_for(draft)
         task = shape.task_of(draft, model)
-        worn = lora_choice.outfit(draft, model, tenant, self._settings.loras.max_worn, wardrobe)
+        worn = lora_choice.chosen_loras(draft, model, tenant, self._settings.loras.max_worn, lookup)
         settled = shape.settle(draft, model, task, {})
         options = shape.options_of(draft, settled.settled)
         return _Plan(draft, model, task, self._pool(draft, settled.settled, options, worn), settled, options, worn)
@@ -166,7 +166,7 @@ class Submissions:
                 return model
         raise draft.refused("model", f"no model here does {task} with {', '.join(draft.inputs) or 'no inputs'}")
 
-    def _pool(self, draft: Draft, settled: Settled, options: Mapping[str, Any], worn: lora_choice.Worn) -> str:
+    def _pool(self, draft: Draft, settled: Settled, options: Mapping[str, Any], worn: lora_choice.JobLoras) -> str:
         try:
             return self.pools.pool_for(settled.model.id, burden_of(settled, options, worn))
         except ModelUnavailable as error:

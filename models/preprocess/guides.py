@@ -16,7 +16,7 @@ from models.preprocess.masks import Masker, roomy
 from models.preprocess.persons import SURE, Detector, Track, named
 from models.preprocess.poses import PoseNet
 from models.preprocess.retarget import Proportions
-from models.progress.render_monitor import Watch
+from models.progress.render_monitor import RenderMonitor
 from models.render.animate import Guides
 from models.weights import weights
 
@@ -59,7 +59,7 @@ def guides_of(
     request: RenderRequest,
     facts: ClipFacts,
     most: int,
-    watch: Watch,
+    monitor: RenderMonitor,
     *,
     note: Callable[[Any, Any], None] = lambda _frame, _pose: None,
 ) -> Guides:
@@ -76,7 +76,7 @@ def guides_of(
     fit: Proportions | None = None
     poses = []
     for number, frame in enumerate(clips.read(request.inputs["video"], facts.fps, most)):
-        watch.check()
+        monitor.check()
         if cuts.begins(frame):
             raise RenderFault(
                 "invalid_input", f"another shot begins at {named(number, float(facts.fps))}: send one shot at a time"
@@ -92,12 +92,12 @@ def guides_of(
         if eyes.masker is not None:
             poses.append(there)
             shown.append(small)
-        watch.within(number / (facts.about * (2 if eyes.masker else 1)))
+        monitor.within(number / (facts.about * (2 if eyes.masker else 1)))
     if len(drawn) < 2:
         raise RenderFault("invalid_input", "the clip ends at frame 0: one frame has no motion to follow")
     if eyes.masker is None:
         return Guides(drawn, cropped)
-    backgrounds, masks = _cut_out(eyes.masker, request, shown, poses, watch=watch, fps=float(facts.fps))
+    backgrounds, masks = _cut_out(eyes.masker, request, shown, poses, monitor=monitor, fps=float(facts.fps))
     return Guides(drawn, cropped, backgrounds, masks)
 
 
@@ -114,7 +114,7 @@ def _picture_pose(eyes: Eyes, request: RenderRequest) -> Any:
 
 
 def _cut_out(
-    masker: Masker, request: RenderRequest, shown: Film, poses: list[Any], *, fps: float, watch: Watch
+    masker: Masker, request: RenderRequest, shown: Film, poses: list[Any], *, fps: float, monitor: RenderMonitor
 ) -> tuple[Film, Film]:
     """(backgrounds with the person blacked out, masks white where to draw)."""
     import numpy as np
@@ -124,8 +124,8 @@ def _cut_out(
     across, down = request.options.get("mask_blocks", (1, 1))
 
     def each(number: int) -> None:
-        watch.check()
-        watch.within(0.5 + number / (2 * len(shown)))
+        monitor.check()
+        monitor.within(0.5 + number / (2 * len(shown)))
 
     for number, mask in enumerate(masker.masks(shown, poses, fps, each)):
         room = roomy(mask, (int(across), int(down)))

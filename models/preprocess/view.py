@@ -10,7 +10,7 @@ from models.planning.request import RenderRequest
 from models.preprocess import skeleton
 from models.preprocess.guides import Eyes, guides_of
 from models.preprocess.keypoints import body
-from models.progress.render_monitor import Watch
+from models.progress.render_monitor import RenderMonitor
 
 #: frames on a sheet, evenly over the clip, and the longer side of each in pixels
 COLUMNS, _SIDE = 8, 240
@@ -57,13 +57,13 @@ def show(
         options=options or {},
     )
     marked: list[Any] = []
-    watch = Watch(lambda _: None, lambda: False)
+    monitor = RenderMonitor(lambda _: None, lambda: False)
     guides = guides_of(
         eyes,
         request,
         facts,
         model.limits.max_frames,
-        watch,
+        monitor,
         note=lambda frame, pose: marked.append(small(_marked(frame, pose))),
     )
     numbers = columns(len(guides.poses))

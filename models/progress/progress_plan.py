@@ -13,7 +13,7 @@ _VAE_SLOWNESS = 8.0
 
 
 @dataclass(frozen=True)
-class Course:
+class ProgressPlan:
     """parts       stage -> share of the whole render; they add up to 1
     steps         denoising steps, over all segments
     blocks        transformer blocks that run in one step (all forwards)
@@ -27,10 +27,10 @@ class Course:
 
 
 #: when nothing is known yet
-UNKNOWN = Course({Stage.LOADING: 0.05, Stage.DENOISING: 0.95}, 1, 1, 1)
+UNKNOWN = ProgressPlan({Stage.LOADING: 0.05, Stage.DENOISING: 0.95}, 1, 1, 1)
 
 
-def course_of(
+def progress_plan_of(
     request: RenderRequest,
     model: Model,
     blocks: int,
@@ -38,7 +38,7 @@ def course_of(
     preprocessing: float = 0.02,
     *,
     batched: bool = False,
-) -> Course:
+) -> ProgressPlan:
     """The course of rendering `frames` with experts of `blocks` blocks. preprocessing: its share of the whole; batched:
     whether the two passes of a step are one."""
     pieces = catalog.segments_of(model, frames)
@@ -62,6 +62,6 @@ def course_of(
     }
     piece = frames if model.segment is None else model.segment[0]
     latents = 1 + (piece - 1) // model.vae_stride[0]
-    return Course(
+    return ProgressPlan(
         parts, request.steps * pieces, (2 if request.guidance > 1 and not batched else 1) * blocks, latents * pieces
     )

@@ -11,18 +11,18 @@ from typing import Any
 
 from models.planning.request import Cancelled, Progress, Stage
 from models.progress.launch_throttle import LaunchThrottle, pace_on
-from models.progress.progress_plan import UNKNOWN, Course
+from models.progress.progress_plan import UNKNOWN, ProgressPlan
 
 #: progress is told again only when it has grown by this much, so that a fast model does not flood its agent
 _GRAIN = 0.004
 
 
-class Watch:
+class RenderMonitor:
     """One render's progress and cancellation. `timings` is stage -> seconds."""
 
     def __init__(self, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]) -> None:
         self._tell, self._cancelled = on_progress, cancelled
-        self._course = UNKNOWN
+        self._progress_plan = UNKNOWN
         self._pace = LaunchThrottle(None)
         self._stage = Stage.LOADING
         self._within: dict[Stage, float] = {}
@@ -43,9 +43,9 @@ class Watch:
         if self._cancelled():
             raise Cancelled
 
-    def follow(self, course: Course) -> None:
+    def follow(self, progress_plan: ProgressPlan) -> None:
         """From now on the render divides so. Progress never goes back, whatever the new course says."""
-        self._course = course
+        self._progress_plan = progress_plan
 
     def enter(self, stage: Stage) -> None:
         """A stage begins; the one before it ends."""
@@ -68,7 +68,7 @@ class Watch:
         self._blocks = 0
         if self._stage is not Stage.DENOISING:
             self.enter(Stage.DENOISING)
-        self._within[Stage.DENOISING] = min(1.0, self._step / self._course.steps)
+        self._within[Stage.DENOISING] = min(1.0, self._step / self._progress_plan.steps)
         self._say(force=True)
         self.check()
 
@@ -119,8 +119,8 @@ class Watch:
         if self._stage is not Stage.DENOISING:
             self.enter(Stage.DENOISING)
         self._blocks += 1
-        inside = min(self._blocks / max(1, self._course.blocks), 1.0)
-        self._within[Stage.DENOISING] = min(1.0, (self._step + inside) / self._course.steps)
+        inside = min(self._blocks / max(1, self._progress_plan.blocks), 1.0)
+        self._within[Stage.DENOISING] = min(1.0, (self._step + inside) / self._progress_plan.steps)
         self._say()
 
     def _before_decode(self) -> None:
@@ -128,16 +128,16 @@ class Watch:
         self.check()
         if self._stage is not Stage.DECODING:
             self.enter(Stage.DECODING)
-        self.within(self._decodes / max(1, self._course.decodes))
+        self.within(self._decodes / max(1, self._progress_plan.decodes))
         self._decodes += 1
 
     def _say(self, force: bool = False) -> None:
-        parts = self._course.parts
+        parts = self._progress_plan.parts
         now = sum(share * self._done(stage) for stage, share in parts.items())
         fraction = max(self._told, min(1.0, now))
         if force or fraction - self._told >= _GRAIN:
             self._told = fraction
-            steps = 0 if self._course is UNKNOWN else self._course.steps
+            steps = 0 if self._progress_plan is UNKNOWN else self._progress_plan.steps
             self._tell(Progress(self._stage, round(fraction, 4), self._step, steps))
 
     def _done(self, stage: Stage) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 from models.media import output, pictures
 from models.media.film import Film
 from models.planning.request import RenderRequest, Stage
-from models.progress.render_monitor import Watch
+from models.progress.render_monitor import RenderMonitor
 from models.render.generate import encode_text, noise
 
 
@@ -42,7 +42,9 @@ def reflected(number: int, frames: int) -> int:
     return number if number < frames else there_and_back - number
 
 
-def animate(pipe: Any, request: RenderRequest, guides: Guides, piece: tuple[int, int], watch: Watch) -> Iterator[Any]:
+def animate(
+    pipe: Any, request: RenderRequest, guides: Guides, piece: tuple[int, int], monitor: RenderMonitor
+) -> Iterator[Any]:
     """Yield the frames of each segment, uint8 (t, H, W, 3), in all as many as there are poses.
 
     piece       (frames of a segment, frames that it takes over from the one before: 1 or 5)
@@ -52,11 +54,11 @@ def animate(pipe: Any, request: RenderRequest, guides: Guides, piece: tuple[int,
     length, overlap = piece
     left = count = len(guides.poses)
     with torch.no_grad():
-        loop = _Loop(pipe, request, guides, overlap, watch)
+        loop = _Loop(pipe, request, guides, overlap, monitor)
         for number, wanted in enumerate(segments(count, length, overlap)):
             video = loop.segment(number, [reflected(n, count) for n in wanted])
             frames = output.to_bytes(pipe.video_processor.postprocess_video(video, output_type="pt")[0])
-            watch.check()
+            monitor.check()
             yield frames[:left]
             left -= len(frames)
 
@@ -64,10 +66,10 @@ def animate(pipe: Any, request: RenderRequest, guides: Guides, piece: tuple[int,
 class _Loop:
     """The segments of one render, one after the other: each starts from the last frames of the one before."""
 
-    def __init__(self, pipe: Any, request: RenderRequest, guides: Guides, overlap: int, watch: Watch) -> None:
+    def __init__(self, pipe: Any, request: RenderRequest, guides: Guides, overlap: int, monitor: RenderMonitor) -> None:
         import torch
 
-        self.pipe, self.request, self.guides, self.overlap, self.watch = pipe, request, guides, overlap, watch
+        self.pipe, self.request, self.guides, self.overlap, self.monitor = pipe, request, guides, overlap, monitor
         self.device, self.dtype = pipe._execution_device, pipe.transformer.dtype
         self.size = {"height": request.height, "width": request.width}
         self.random = noise(request)
@@ -104,10 +106,10 @@ class _Loop:
         shown = self._shown(frames)
         given = torch.cat([self.reference, self._taken_over(number, frames)], dim=2)
         pipe.scheduler.set_timesteps(steps, device=self.device)
-        self.watch.enter(Stage.DENOISING)
+        self.monitor.enter(Stage.DENOISING)
         for t in pipe.scheduler.timesteps:
             latents = pipe.scheduler.step(self._guess(latents, given, t, shown), t, latents, return_dict=False)[0]
-            self.watch.step_done()
+            self.monitor.step_done()
         # what a cache remembers of this segment is wrong for the next
         pipe.transformer._reset_stateful_cache()
         return latents

@@ -20,7 +20,7 @@ from models.media import output, pictures
 from models.media.clips import ClipFacts, read
 from models.media.film import Film
 from models.planning.request import RenderFault, RenderRequest
-from models.progress.render_monitor import Watch
+from models.progress.render_monitor import RenderMonitor
 from models.render.animate import reflected, segments
 from models.render.generate import noise, remembered
 
@@ -122,7 +122,13 @@ def load(folder: Path, vae: Any, dtype: Any) -> Animate2:
 
 
 def animate(
-    pipe: Animate2, request: RenderRequest, facts: ClipFacts, watch: Watch, *, piece: tuple[int, int], most: int
+    pipe: Animate2,
+    request: RenderRequest,
+    facts: ClipFacts,
+    monitor: RenderMonitor,
+    *,
+    piece: tuple[int, int],
+    most: int,
 ) -> Film:
     """The frames, as many as the clip has. RenderFault invalid_input for a clip of one frame or more than `most`."""
     import numpy as np
@@ -133,7 +139,7 @@ def animate(
     film = Film(Path(request.out_dir))
 
     def segment_done(video: Any) -> None:
-        watch.check()
+        monitor.check()
         frames = output.to_bytes((video[0].transpose(0, 1) + 1) / 2)
         film.extend(frames[: count - len(film)])
 
@@ -158,13 +164,13 @@ def animate(
     return film
 
 
-def count_steps(pipe: Animate2, watch: Watch) -> None:
+def count_steps(pipe: Animate2, monitor: RenderMonitor) -> None:
     """The blocks know no callback: the scheduler, which is this render's own, counts."""
     step = pipe.scheduler.step
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         after = step(*args, **kwargs)
-        watch.step_done()
+        monitor.step_done()
         return after
 
     pipe.scheduler.step = counted

@@ -15,7 +15,7 @@ from models.acceleration import guidance, memory
 from models.media import clips, output, pictures
 from models.media.sound import Sound
 from models.planning.request import RenderFault, RenderRequest
-from models.progress.render_monitor import Watch
+from models.progress.render_monitor import RenderMonitor
 
 #: texts that are remembered for each text encoder; 4 MB each
 _TEXTS = 32
@@ -39,7 +39,12 @@ class Made:
 
 
 def generate(
-    pipe: Any, request: RenderRequest, watch: Watch, *, inputs: dict[str, Any] | None = None, batched: bool = False
+    pipe: Any,
+    request: RenderRequest,
+    monitor: RenderMonitor,
+    *,
+    inputs: dict[str, Any] | None = None,
+    batched: bool = False,
 ) -> Made:
     """t2v, i2v, flf2v, vace, r2v: everything that one `__call__` makes.
 
@@ -60,7 +65,7 @@ def generate(
             num_inference_steps=request.steps,
             guidance_scale=request.guidance,
             generator=noise(request),
-            callback_on_step_end=on_step(watch),
+            callback_on_step_end=on_step(monitor),
             output_type="pt",
             **arguments,
         ).frames[0]
@@ -120,11 +125,11 @@ def noise(request: RenderRequest) -> Any:
     return torch.Generator("cpu").manual_seed(request.seed)
 
 
-def on_step(watch: Watch) -> Callable[..., dict[str, Any]]:
+def on_step(monitor: RenderMonitor) -> Callable[..., dict[str, Any]]:
     """The callback that pipelines run after each step."""
 
     def step_end(_pipe: Any, _i: int, _t: Any, state: dict[str, Any]) -> dict[str, Any]:
-        watch.step_done()
+        monitor.step_done()
         return state
 
     return step_end

@@ -8,14 +8,14 @@ from typing import Any
 from models.catalog.model import Model
 from models.media import output
 from models.planning.request import RenderRequest, RenderResult, Stage
-from models.progress.render_monitor import Watch
+from models.progress.render_monitor import RenderMonitor
 from models.provenance import recipe
 from models.render import faults
 from models.render.generate import Made
 
 
 @dataclass
-class Drawn:
+class PendingOutput:
     """told: what the recipe tells so far; weights: the folder that the frames were made with."""
 
     request: RenderRequest
@@ -24,7 +24,7 @@ class Drawn:
     told: dict[str, Any]
     weights: Path
     models_dir: Path
-    watch: Watch
+    monitor: RenderMonitor
 
     def finish(self) -> RenderResult:
         """Check, encode and write: video.mp4, poster.jpg, recipe.json in the request's out_dir. Once.
@@ -34,8 +34,8 @@ class Drawn:
         return faults.told_apart(self._finish)
 
     def _finish(self) -> RenderResult:
-        out, frames, watch = Path(self.request.out_dir), self.made.frames, self.watch
-        watch.enter(Stage.ENCODING)
+        out, frames, monitor = Path(self.request.out_dir), self.made.frames, self.monitor
+        monitor.enter(Stage.ENCODING)
         output.check_visible(frames)
         told = {
             **recipe.of_request(self.request),
@@ -47,13 +47,13 @@ class Drawn:
         }
 
         def each(done: int) -> None:
-            watch.check()
-            watch.within(done / len(frames))
+            monitor.check()
+            monitor.within(done / len(frames))
 
         output.write_video(out / "video.mp4", frames, self.made.fps, told, each, sound=self.made.sound)
         told["poster_frame"] = output.write_poster(out / "poster.jpg", frames)
-        watch.finish()
-        told["timings_s"] = {stage: round(seconds, 3) for stage, seconds in watch.timings.items()}
+        monitor.finish()
+        told["timings_s"] = {stage: round(seconds, 3) for stage, seconds in monitor.timings.items()}
         recipe.write(out / "recipe.json", told)
         return RenderResult(
             video=str(out / "video.mp4"),
@@ -64,5 +64,5 @@ class Drawn:
             height=frames.shape[1],
             frames=frames.shape[0],
             fps=float(self.made.fps),
-            timings=watch.timings,
+            timings=monitor.timings,
         )

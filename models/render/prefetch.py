@@ -14,7 +14,7 @@ from models.render import tasks
 from models.render.loading import Loaded
 
 
-class Ahead:
+class Prefetch:
     """One request's at a time. `prepare` belongs to one thread, the rest to the thread that draws."""
 
     def __init__(self, device: Any) -> None:

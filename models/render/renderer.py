@@ -17,11 +17,11 @@ from models.planning.request import Progress, RenderFault, RenderRequest, Render
 from models.preprocess.guides import Eyes, open_eyes
 from models.preprocess.guides import folder_of as eyes_folder
 from models.preprocess.persons import SURE
-from models.progress.render_monitor import Watch
+from models.progress.render_monitor import RenderMonitor
 from models.render import faults, loading, loras, noise_schedule, tasks
 from models.render.loading import Loaded
-from models.render.pending_output import Drawn
-from models.render.prefetch import Ahead
+from models.render.pending_output import PendingOutput
+from models.render.prefetch import Prefetch
 from models.weights import lora_file
 
 
@@ -45,7 +45,7 @@ class Renderer:
         self.device = runtime.device_of(device)
         self._limits = limits or memory.Limits()
         self._loaded: Loaded | None = None
-        self._ahead = Ahead(self.device)
+        self._prefetch = Prefetch(self.device)
         #: model id -> (tokens, plan): what a render of so many tokens was found to need, against the arithmetic
         self._learnt: dict[str, tuple[int, Plan]] = {}
         #: what was picked last, whether or not it could be loaded
@@ -78,15 +78,15 @@ class Renderer:
     def prepare(self, request: RenderRequest) -> list[str]:
         """Make texts and inputs of the request that is drawn next ready, in a thread of its own, while another is
         drawn. What is at hand now. Whatever it raises, that render raises again."""
-        return self._ahead.prepare(request, lambda: self._loaded)
+        return self._prefetch.prepare(request, lambda: self._loaded)
 
     def draw(
         self, request: RenderRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
-    ) -> Drawn:
+    ) -> PendingOutput:
         """The part of a render that needs the device. What is returned can be finished while the next is drawn."""
-        watch = Watch(on_progress, cancelled)
-        inputs = self._ahead.take(request)
-        return faults.told_apart(lambda: self._draw_within_memory(request, watch, inputs))
+        monitor = RenderMonitor(on_progress, cancelled)
+        inputs = self._prefetch.take(request)
+        return faults.told_apart(lambda: self._draw_within_memory(request, monitor, inputs))
 
     def pipe_for(self, task: str) -> Any:
         """The warm model's pipeline; after a render, for those who measure it."""
@@ -98,22 +98,22 @@ class Renderer:
         """Free the warm model, if any."""
         if self._loaded is None:
             return
-        with self._ahead.kept_off():
+        with self._prefetch.kept_off():
             loaded, self._loaded = self._loaded, None
             loading.unload(loaded)
 
-    def _draw_within_memory(self, request: RenderRequest, watch: Watch, inputs: Any) -> Drawn:
+    def _draw_within_memory(self, request: RenderRequest, monitor: RenderMonitor, inputs: Any) -> PendingOutput:
         """Once; and once more with the next smaller plan when the memory did not suffice."""
         try:
-            return self._draw(request, watch, inputs)
+            return self._draw(request, monitor, inputs)
         except Exception as error:
             if not faults.is_out_of_memory(error):
                 raise
             # the frames of the trace hold what has to be freed
             error.__traceback__ = None
-        self._shrink(request, decoding=watch.stage is Stage.DECODING)
-        watch.again()
-        return self._draw(request, watch, inputs)
+        self._shrink(request, decoding=monitor.stage is Stage.DECODING)
+        monitor.again()
+        return self._draw(request, monitor, inputs)
 
     def _shrink(self, request: RenderRequest, *, decoding: bool) -> None:
         """Let go of everything and remember to plan smaller. RenderFault out_of_memory when nothing is smaller."""
@@ -147,9 +147,9 @@ class Renderer:
                 return plan
         raise RenderFault("does_not_fit", refusal(burden, room))
 
-    def _draw(self, request: RenderRequest, watch: Watch, inputs: Any) -> Drawn:
+    def _draw(self, request: RenderRequest, monitor: RenderMonitor, inputs: Any) -> PendingOutput:
         model = _checked(request)
-        watch.enter(Stage.LOADING)
+        monitor.enter(Stage.LOADING)
         loaded = self._ready(model, request)
         pipe = loaded.pipe_for(request.task)
         memory.tile(pipe, loaded.plan)
@@ -157,12 +157,12 @@ class Renderer:
         try:
             ratios = lossy.ratios_file(self.models_dir, model)
             approximation = lossy.on(pipe, request.options.get("lossy"), request.steps, ratios)
-            with approximation as told, watch.inside(pipe):
+            with approximation as told, monitor.inside(pipe):
                 made = tasks.make(
                     pipe,
                     model,
                     request,
-                    watch,
+                    monitor,
                     lambda: self._eyes(loaded, request.task),
                     inputs=inputs,
                     batched=loaded.plan.batched,
@@ -171,7 +171,7 @@ class Renderer:
         finally:
             # frees offloaded parts and the caches' state, also after an exception from a callback
             pipe.maybe_free_model_hooks()
-        return Drawn(request, model, made, self._told(loaded, pipe), loaded.folder, self.models_dir, watch)
+        return PendingOutput(request, model, made, self._told(loaded, pipe), loaded.folder, self.models_dir, monitor)
 
     def _ready(self, model: Model, request: RenderRequest) -> Loaded:
         """The model with the request's LoRAs on, its parts where there is room for them. Another model is freed first;

@@ -12,8 +12,8 @@ from models.media.film import Film
 from models.media.sound import Sound
 from models.planning.request import RenderFault, RenderRequest, Stage
 from models.preprocess.guides import Eyes, guides_of
-from models.progress.progress_plan import course_of
-from models.progress.render_monitor import Watch
+from models.progress.progress_plan import progress_plan_of
+from models.progress.render_monitor import RenderMonitor
 from models.render import animate2, generate
 from models.render.animate import Guides, animate
 from models.render.generate import Made
@@ -23,7 +23,7 @@ def make(
     pipe: Any,
     model: Model,
     request: RenderRequest,
-    watch: Watch,
+    monitor: RenderMonitor,
     eyes: Callable[[], Eyes],
     *,
     inputs: Any = None,
@@ -35,11 +35,11 @@ def make(
     inputs      read_inputs of the request, when it was called before
     batched     both passes of a step at once (models.acceleration.guidance)
     """
-    watch.enter(Stage.PREPROCESSING)
+    monitor.enter(Stage.PREPROCESSING)
     if model.follows is None:
-        watch.follow(course_of(request, model, len(pipe.transformer.blocks), request.frames, batched=batched))
-        return generate.generate(pipe, request, watch, inputs=inputs, batched=batched)
-    return _follow(pipe, model, request, watch, eyes, given=inputs)
+        monitor.follow(progress_plan_of(request, model, len(pipe.transformer.blocks), request.frames, batched=batched))
+        return generate.generate(pipe, request, monitor, inputs=inputs, batched=batched)
+    return _follow(pipe, model, request, monitor, eyes, given=inputs)
 
 
 def encode_words(pipe: Any, model: Model, request: RenderRequest) -> None:
@@ -62,7 +62,13 @@ def read_inputs(model: Model, request: RenderRequest) -> Any:
 
 
 def _follow(
-    pipe: Any, model: Model, request: RenderRequest, watch: Watch, eyes: Callable[[], Eyes], *, given: Guides | None
+    pipe: Any,
+    model: Model,
+    request: RenderRequest,
+    monitor: RenderMonitor,
+    eyes: Callable[[], Eyes],
+    *,
+    given: Guides | None,
 ) -> Made:
     """Animate and replace: the clip decides the length and the frame rate, and its sound goes into the result."""
     clip, most, blocks = (
@@ -72,21 +78,21 @@ def _follow(
     )
     facts = clips.probe(clip)
     if model.pipeline[request.task] == MODULAR:
-        watch.follow(course_of(request, model, blocks, facts.about))
-        animate2.count_steps(pipe, watch)
-        film = animate2.animate(pipe, request, facts, watch, piece=model.segment or (facts.about, 1), most=most)
+        monitor.follow(progress_plan_of(request, model, blocks, facts.about))
+        animate2.count_steps(pipe, monitor)
+        film = animate2.animate(pipe, request, facts, monitor, piece=model.segment or (facts.about, 1), most=most)
         return _followed(film, clip, facts)
-    watch.follow(course_of(request, model, blocks, facts.about, preprocessing=0.1))
+    monitor.follow(progress_plan_of(request, model, blocks, facts.about, preprocessing=0.1))
     if "pose_video" in request.inputs:
         guides = given or given_guides(request, facts, most)
     else:
-        guides = guides_of(eyes(), request, facts, most, watch)
+        guides = guides_of(eyes(), request, facts, most, monitor)
     count = len(guides.poses)
     if count < 2:
         raise RenderFault("invalid_input", "the clip ends at frame 0: one frame has no motion to follow")
-    watch.follow(course_of(request, model, blocks, count, preprocessing=0.1))
+    monitor.follow(progress_plan_of(request, model, blocks, count, preprocessing=0.1))
     film = Film(Path(request.out_dir))
-    for frames in animate(pipe, request, guides, model.segment or (count, 1), watch):
+    for frames in animate(pipe, request, guides, model.segment or (count, 1), monitor):
         film.extend(frames)
     return _followed(film, clip, facts)
 

@@ -64,7 +64,7 @@ class Actions:
         self.note("prepared", request)
         return ["texts"]
 
-    def draw(self, request: RenderRequest, on_progress: Tell, cancelled: Asked) -> "Drawn":
+    def draw(self, request: RenderRequest, on_progress: Tell, cancelled: Asked) -> "PendingOutput":
         self.lane = request.model
         self.note("draw", request)
         word, _, rest = request.prompt.partition(":")
@@ -91,7 +91,7 @@ class Actions:
             elif first == "encode":
                 getattr(self, f"do_{last}")(rest, lambda _: None, cancelled)
 
-        return Drawn(self, request, finish)
+        return PendingOutput(self, request, finish)
 
     def until(self, path: str, asked: Asked, each: Callable[[], None]) -> None:
         while not Path(path).exists():
@@ -166,7 +166,7 @@ class Actions:
         os._exit(4)
 
 
-class Drawn:
+class PendingOutput:
     def __init__(self, engine: Actions, request: RenderRequest, work: Callable[[], None]) -> None:
         self.engine, self.request, self.work = engine, request, work
 

@@ -17,7 +17,7 @@ def doctored(launch: Launch) -> child.Renders:
 
     from models.preprocess.persons import SURE, Box, Detector
     from models.render import renderer
-    from models.render.pending_output import Drawn
+    from models.render.pending_output import PendingOutput
 
     open_eyes = renderer.open_eyes
 
@@ -32,7 +32,7 @@ def doctored(launch: Launch) -> child.Renders:
         return [Box(left, 0, right, high, 0.9) for left, right in halves if frame[:, left:right].mean() > 128]
 
     class Doctored(renderer.Renderer):
-        def draw(self, request: Any, *rest: Any) -> Drawn:
+        def draw(self, request: Any, *rest: Any) -> PendingOutput:
             with self._full() if request.prompt.startswith("too much") else nullcontext():
                 return super().draw(request, *rest)
 

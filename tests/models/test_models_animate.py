@@ -247,7 +247,7 @@ def frames_before_encoding(renderer: Renderer, driven: dict[str, str]) -> Any:
     """What the loop makes, as it is handed to the encoder."""
     import tempfile
 
-    from models.progress.render_monitor import Watch
+    from models.progress.render_monitor import RenderMonitor
     from models.render import animate2
     from models.render.noise_schedule import scheduler_for
 
@@ -257,7 +257,7 @@ def frames_before_encoding(renderer: Renderer, driven: dict[str, str]) -> Any:
     pipe.scheduler = scheduler_for(loaded.scheduler, 5.0)
     with tempfile.TemporaryDirectory() as folder:
         request = request_for(Path(folder), ANIMATE_2, "animate", inputs=driven, **CFG)
-        facts, watch = clips.probe(driven["video"]), Watch(lambda _: None, lambda: False)
+        facts, watch = clips.probe(driven["video"]), RenderMonitor(lambda _: None, lambda: False)
         return animate2.animate(pipe, request, facts, watch, piece=(9, 1), most=100).array()
 
 

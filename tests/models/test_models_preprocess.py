@@ -26,7 +26,7 @@ from models.preprocess.masks import roomy
 from models.preprocess.persons import Box, Detector, Track
 from models.preprocess.poses import PoseNet, peaks
 from models.preprocess.retarget import Proportions
-from models.progress.render_monitor import Watch
+from models.progress.render_monitor import RenderMonitor
 
 ANIMATE = catalog.get("wan2.2-animate-14b-tiny")
 CPU = torch.device("cpu")
@@ -266,7 +266,7 @@ def walk(path: Path, frames: list[list[Any]], grounds: list[int] | None = None, 
         path / "out", ANIMATE.id, "animate", inputs={"video": str(clip)}, width=128, height=160, options=options
     )
     eyes = Eyes(sees, sees, None)  # type: ignore[arg-type]
-    return guides_of(eyes, request, clips.probe(clip), 100, Watch(lambda _: None, lambda: False))
+    return guides_of(eyes, request, clips.probe(clip), 100, RenderMonitor(lambda _: None, lambda: False))
 
 
 def dance(count: int) -> list[list[Any]]:
@@ -321,7 +321,7 @@ def test_a_cancel_is_heard_between_two_frames(tmp_path: Path, folder: Path) -> N
     eyes = open_eyes(folder, CPU, "animate", sure=0.0)
     request = request_for(tmp_path / "out", ANIMATE.id, "animate", inputs={"video": str(clip)})
     with pytest.raises(Cancelled):
-        guides_of(eyes, request, clips.probe(clip), 100, Watch(lambda _: None, lambda: True))
+        guides_of(eyes, request, clips.probe(clip), 100, RenderMonitor(lambda _: None, lambda: True))
 
 
 def test_the_picture_lends_its_proportions(tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ def test_the_picture_lends_its_proportions(tmp_path: Path) -> None:
         options={"retarget": True},
     )
     eyes = Eyes(sees, sees, None)  # type: ignore[arg-type]
-    made = guides_of(eyes, request, clips.probe(clip), 100, Watch(lambda _: None, lambda: False))
+    made = guides_of(eyes, request, clips.probe(clip), 100, RenderMonitor(lambda _: None, lambda: False))
     rows = np.flatnonzero(made.poses[0].any(axis=(1, 2)))
     assert 145 < rows[0] < 170  # the head of somebody half as tall
     assert 145 - (rows[-1] - rows[0]) < 15

@@ -63,7 +63,7 @@ class Puppet:
 
     def draw(
         self, request: RenderRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
-    ) -> "Drawn":
+    ) -> "PendingOutput":
         self._lane = catalog.get(request.model).lane
         job = f"{request.provenance.get('job')}:{request.provenance.get('attempt')}"
         with (STRINGS / "renders").open("a") as renders:
@@ -77,7 +77,7 @@ class Puppet:
                 self._act(action, argument, cancelled)
             if cancelled() and action != "deaf":
                 raise Cancelled
-        return Drawn(request, on_progress)
+        return PendingOutput(request, on_progress)
 
     def _act(self, action: str, argument: str, cancelled: Callable[[], bool]) -> None:
         if action in ("hold", "deaf"):
@@ -92,7 +92,7 @@ class Puppet:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class PendingOutput:
     request: RenderRequest
     tell: Callable[[Progress], None]
 

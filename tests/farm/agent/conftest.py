@@ -2,15 +2,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.farm.agent.farm import AgentFarm, AgentProcess, changed, farm_on
 
 from farm.config import LeaseSettings, RedisSettings, S3Settings, SchedulingSettings, Settings, WorkerSettings
-from tests.farm.agent.yard import AgentProcess, Yard, changed, yard_on
 
 _farms = iter(range(1000))
 
 
 @pytest.fixture(scope="module")
-def yard_settings(redis_port: int, s3_server: S3Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def farm_settings(redis_port: int, s3_server: S3Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return short_clocks(redis_port, s3_server, tmp_path_factory.mktemp("yard"))
 
 
@@ -32,13 +32,13 @@ def short_clocks(redis_port: int, s3_server: S3Settings, folder: Path) -> Settin
 
 
 @pytest.fixture(scope="module")
-def yard(yard_settings: Settings) -> Iterator[Yard]:
-    with yard_on(yard_settings, yard_settings.state_dir.parent) as yard:
-        yield yard
+def farm(farm_settings: Settings) -> Iterator[AgentFarm]:
+    with farm_on(farm_settings, farm_settings.state_dir.parent) as farm:
+        yield farm
 
 
 @pytest.fixture(scope="session")
-def real(redis_port: int, s3_server: S3Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
+def real(redis_port: int, s3_server: S3Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentFarm]:
     """A farm whose engine is the real one, on tiny weights; what it was doctored for, only its own tests ask for. One
     for all who need it (group "agent_real"): its imports cost more than their renders."""
     folder = tmp_path_factory.mktemp("real")
@@ -46,10 +46,10 @@ def real(redis_port: int, s3_server: S3Settings, tmp_path_factory: pytest.TempPa
     models = ("wan2.2-ti2v-5b-tiny", "wan2.2-animate-14b-tiny")
     worker = {"engine": "tests.engines.doctored", "models": models, "models_dir": folder / "models"}
     settings = changed(short_clocks(redis_port, s3_server, folder), folder, lease=lease, worker=worker)
-    with yard_on(settings, folder) as yard:
-        yield yard
+    with farm_on(settings, folder) as farm:
+        yield farm
 
 
 @pytest.fixture(scope="session")
-def real_agent(real: Yard) -> AgentProcess:
+def real_agent(real: AgentFarm) -> AgentProcess:
     return real.agent()

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.farm.agent.farm import TENANT, AgentFarm, AgentProcess
 
 from farm.agent.lora_cache import LoraCache
 from farm.config import Settings
@@ -19,7 +20,6 @@ from farm.storage.store import Store
 from farm.submission.submit import Submissions
 from models.catalog import MODELS
 from tests.conftest import wait_until
-from tests.farm.agent.yard import TENANT, AgentProcess, Yard
 from tests.lora_files import lora_bytes
 
 pytestmark = pytest.mark.xdist_group("agent_real")
@@ -27,27 +27,27 @@ MODEL = "wan2.2-ti2v-5b-tiny"
 
 
 @pytest.fixture(scope="module")
-def loras(real: Yard) -> Loras:
+def loras(real: AgentFarm) -> Loras:
     return Loras(real.ledger._redis, real.store, real.settings)
 
 
 @pytest.fixture(scope="module")
-def fox(real: Yard, loras: Loras) -> Lora:
+def fox(real: AgentFarm, loras: Loras) -> Lora:
     real.store.put_bytes(upload_key(TENANT, "up"), lora_bytes(seed=1), "application/octet-stream")
     return loras.add(TENANT, "fox", "up")[0]
 
 
-def render(yard: Yard, loras: Loras, *worn: dict[str, object]) -> tuple[Job, dict[str, object]]:
+def render(farm: AgentFarm, loras: Loras, *worn: dict[str, object]) -> tuple[Job, dict[str, object]]:
     """The job as it ended, and its recipe; empty when there is none."""
-    submissions = Submissions(yard.settings, yard.ledger, yard.store, yard.permits, loras=loras)
+    submissions = Submissions(farm.settings, farm.ledger, farm.store, farm.permits, loras=loras)
     draft = Draft("a fox", model=MODEL, width=64, height=64, frames=5, steps=2, seed=7, loras=worn, max_attempts=1)
-    job = yard.wait_over(submissions.submit(TENANT, [draft], wait_inputs=True)[0].id)
-    recipe = json.loads(yard.store.get_bytes(job.artifacts.recipe, 100_000)) if job.artifacts else {}
+    job = farm.wait_over(submissions.submit(TENANT, [draft], wait_inputs=True)[0].id)
+    recipe = json.loads(farm.store.get_bytes(job.artifacts.recipe, 100_000)) if job.artifacts else {}
     return job, recipe
 
 
 def test_it_is_in_the_frames_and_only_where_it_was_asked_for(
-    real: Yard, real_agent: AgentProcess, loras: Loras, fox: Lora
+    real: AgentFarm, real_agent: AgentProcess, loras: Loras, fox: Lora
 ) -> None:
     _, bare = render(real, loras)
     job, worn = render(real, loras, {"lora": "fox", "scale": 0.8})

@@ -77,7 +77,7 @@ def test_a_silent_redis_never_means_off(redis_port: int, redis_settings: RedisSe
             if asked == 2:
                 proxy.heal()
 
-        assert retry.answered(lambda: policies.before_render("ada"), check) is Policy.ON
+        assert retry.redis(lambda: policies.before_render("ada"), check) is Policy.ON
         assert asked == 2
         proxy.swallow()
 
@@ -85,7 +85,7 @@ def test_a_silent_redis_never_means_off(redis_port: int, redis_settings: RedisSe
             raise InterruptedError
 
         with pytest.raises(InterruptedError):
-            retry.answered(lambda: policies.before_render("ada"), lost)
+            retry.redis(lambda: policies.before_render("ada"), lost)
 
 
 def test_nothing_is_rendered_that_must_be_signed_and_cannot_be(tenants: Tenants) -> None:

@@ -9,38 +9,38 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.farm.agent.farm import AgentFarm, changed, children, farm_on
 
 from farm.agent.supervisor import EX_QUARANTINED
 from farm.config import Settings
 from farm.embedded.ports import free_port
 from farm.jobs.states import State
 from tests.conftest import wait_until
-from tests.farm.agent.yard import Yard, changed, children, yard_on
 
 pytestmark = pytest.mark.xdist_group("agent_quarantine")
 
 
 @pytest.fixture(scope="module")
-def yard(yard_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
+def farm(farm_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentFarm]:
     folder = tmp_path_factory.mktemp("bad")
-    with yard_on(changed(yard_settings, folder, worker={"strikes": 2, "metrics_port": free_port()}), folder) as yard:
-        yield yard
+    with farm_on(changed(farm_settings, folder, worker={"strikes": 2, "metrics_port": free_port()}), folder) as farm:
+        yield farm
 
 
-def facts(yard: Yard, slot: str, state: str) -> dict[str, Any]:
-    wait_until(lambda: (yard.worker(slot) or {}).get("state") == state, what=f"{slot} to be {state}")
-    found = yard.worker(slot)
+def facts(farm: AgentFarm, slot: str, state: str) -> dict[str, Any]:
+    wait_until(lambda: (farm.worker(slot) or {}).get("state") == state, what=f"{slot} to be {state}")
+    found = farm.worker(slot)
     assert found
     return found
 
 
-def test_one_bad_device_of_two_costs_no_job(yard: Yard) -> None:
-    bad, good = yard.agent("cpu-0", ready=False), yard.agent("cpu-1", ready=False)
+def test_one_bad_device_of_two_costs_no_job(farm: AgentFarm) -> None:
+    bad, good = farm.agent("cpu-0", ready=False), farm.agent("cpu-1", ready=False)
     # bad jobs, which fail on either: nobody's fault but theirs
     for prompt in ("poisoned", "exit", "poisoned"):
         for agent in (bad, good):
             agent.wait_state("idle")
-        job = yard.wait_over(yard.submit(prompt, max_attempts=2))
+        job = farm.wait_over(farm.submit(prompt, max_attempts=2))
         assert (job.state, job.attempt) == (State.FAILED, 2)
     for agent in (bad, good):
         agent.wait_state("idle")
@@ -48,55 +48,55 @@ def test_one_bad_device_of_two_costs_no_job(yard: Yard) -> None:
     assert all(b"wanfarm_device_quarantined 0.0" in page for page in pages)
     assert any(b'wanfarm_device_strikes_total{code="device_fault"}' in page for page in pages)
     # one attempt may be lost to the bad device, and no more
-    for job in yard.submit_many(["on:cpu-0:poisoned"] * 8, max_attempts=2):
-        assert str(yard.committed(job).worker).endswith("cpu-1")
+    for job in farm.submit_many(["on:cpu-0:poisoned"] * 8, max_attempts=2):
+        assert str(farm.committed(job).worker).endswith("cpu-1")
     assert bad.process.wait(20) == EX_QUARANTINED
-    told = facts(yard, "cpu-0", "quarantined")
+    told = facts(farm, "cpu-0", "quarantined")
     assert "2 different jobs in a row failed here" in told["reason"]
     assert "device_fault: as asked" in told["reason"]
     assert told["until"].endswith("Z")
     # what is prepared or waits goes on without it
-    yard.committed(yard.submit("on:cpu-0:poisoned", max_attempts=1))
+    farm.committed(farm.submit("on:cpu-0:poisoned", max_attempts=1))
     good.process.send_signal(signal.SIGTERM)
     assert good.process.wait(20) == 0
-    (yard.settings.state_dir / "standing" / "cpu-0.json").unlink()
+    (farm.settings.state_dir / "standing" / "cpu-0.json").unlink()
 
 
-def test_a_lora_that_makes_nan_takes_no_device_away(yard: Yard, tmp_path: Path) -> None:
+def test_a_lora_that_makes_nan_takes_no_device_away(farm: AgentFarm, tmp_path: Path) -> None:
     """Every number in it is finite, so it was taken."""
-    agent = yard.agent("cpu-0")
+    agent = farm.agent("cpu-0")
     data = b"huge weights"
-    yard.store.put_bytes("loras/x", data, "application/octet-stream")
+    farm.store.put_bytes("loras/x", data, "application/octet-stream")
     sha256 = hashlib.sha256(data).hexdigest()
     worn = {"id": "x", "name": "x", "sha256": sha256, "key": "loras/x", "size": 12, "expert": "both", "scale": 1.0}
     (tmp_path / "now").touch()
     for _ in range(3):
-        job = yard.wait_over(yard.submit(f"spoilt:{tmp_path / 'now'}", max_attempts=1, loras=(worn,)))
+        job = farm.wait_over(farm.submit(f"spoilt:{tmp_path / 'now'}", max_attempts=1, loras=(worn,)))
         assert job.error_code == "bad_output"
-    yard.committed(yard.submit("ok"))
+    farm.committed(farm.submit("ok"))
     agent.process.send_signal(signal.SIGTERM)
     assert agent.process.wait(20) == 0
-    (yard.settings.state_dir / "standing" / "cpu-0.json").unlink()
+    (farm.settings.state_dir / "standing" / "cpu-0.json").unlink()
 
 
-def test_a_quarantine_outlives_its_agent_until_somebody_lifts_it(yard: Yard) -> None:
-    supervisor = yard.supervisor()
-    facts(yard, "cpu-0", "idle")
-    yard.submit_many(["poisoned"] * 2, max_attempts=1)
-    told = facts(yard, "cpu-0", "quarantined")
-    wait_until(lambda: yard.logged("supervisor", "its device is quarantined"), what="the agent to end")
-    wait_until(lambda: facts(yard, "cpu-0", "quarantined")["pid"] != told["pid"], what="its successor")
+def test_a_quarantine_outlives_its_agent_until_somebody_lifts_it(farm: AgentFarm) -> None:
+    supervisor = farm.supervisor()
+    facts(farm, "cpu-0", "idle")
+    farm.submit_many(["poisoned"] * 2, max_attempts=1)
+    told = facts(farm, "cpu-0", "quarantined")
+    wait_until(lambda: farm.logged("supervisor", "its device is quarantined"), what="the agent to end")
+    wait_until(lambda: facts(farm, "cpu-0", "quarantined")["pid"] != told["pid"], what="its successor")
     (agent,) = children(supervisor.pid)
     os.kill(agent, signal.SIGKILL)
-    waiting = yard.submit("ok")
-    wait_until(lambda: facts(yard, "cpu-0", "quarantined")["pid"] not in (agent, told["pid"]), what="another one")
-    after = facts(yard, "cpu-0", "quarantined")
+    waiting = farm.submit("ok")
+    wait_until(lambda: facts(farm, "cpu-0", "quarantined")["pid"] not in (agent, told["pid"]), what="another one")
+    after = facts(farm, "cpu-0", "quarantined")
     assert (after["until"], after["reason"]) == (told["until"], told["reason"])
     assert children(after["pid"]) == [], "it starts no engine"
-    assert yard.job(waiting).state == State.QUEUED
-    yard.ledger.forgive(after["worker"])
-    yard.committed(waiting)
-    assert "reason" not in facts(yard, "cpu-0", "idle")
+    assert farm.job(waiting).state == State.QUEUED
+    farm.ledger.forgive(after["worker"])
+    farm.committed(waiting)
+    assert "reason" not in facts(farm, "cpu-0", "idle")
     supervisor.send_signal(signal.SIGTERM)
     assert supervisor.wait(30) == 0
-    assert yard.worker("cpu-0") is None
+    assert farm.worker("cpu-0") is None

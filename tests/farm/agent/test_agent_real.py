@@ -7,20 +7,20 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from tests.farm.agent.farm import TENANT, AgentFarm, AgentProcess
 
 from farm.jobs.draft import Draft, Source
 from farm.jobs.job import Job
 from farm.jobs.states import State
 from farm.submission.submit import Submissions
-from tests.farm.agent.yard import TENANT, AgentProcess, Yard
 
 pytestmark = pytest.mark.xdist_group("agent_real")
 TI2V, ANIMATE = "wan2.2-ti2v-5b-tiny", "wan2.2-animate-14b-tiny"
 
 
-def done(yard: Yard, draft: Draft) -> Job:
-    submissions = Submissions(yard.settings, yard.ledger, yard.store, yard.permits)
-    return yard.wait_over(submissions.submit(TENANT, [draft], wait_inputs=True)[0].id)
+def done(farm: AgentFarm, draft: Draft) -> Job:
+    submissions = Submissions(farm.settings, farm.ledger, farm.store, farm.permits)
+    return farm.wait_over(submissions.submit(TENANT, [draft], wait_inputs=True)[0].id)
 
 
 def png() -> bytes:
@@ -44,7 +44,7 @@ def clip(*people: int) -> bytes:
 
 
 def test_a_full_device_fails_the_job_after_one_smaller_plan_and_not_the_next_one(
-    real: Yard, real_agent: AgentProcess
+    real: AgentFarm, real_agent: AgentProcess
 ) -> None:
     engine = real_agent.engine
     asked = {"model": TI2V, "width": 64, "height": 64, "frames": 5, "steps": 2, "seed": 7, "max_attempts": 1}
@@ -72,7 +72,7 @@ def test_a_full_device_fails_the_job_after_one_smaller_plan_and_not_the_next_one
     ids=["nobody", "two"],
 )
 def test_the_owner_of_a_clip_that_cannot_be_followed_reads_which_frame(
-    real: Yard, real_agent: AgentProcess, people: tuple[int, ...], words: str
+    real: AgentFarm, real_agent: AgentProcess, people: tuple[int, ...], words: str
 ) -> None:
     engine = real_agent.engine
     inputs = {"image": Source(data=png()), "video": Source(data=clip(*people))}

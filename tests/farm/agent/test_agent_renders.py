@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from tests.farm.agent.farm import TENANT, AgentFarm, AgentProcess, children, gone
 
 from farm.jobs.spec import InputRef
 from farm.jobs.states import State
@@ -13,67 +14,66 @@ from farm.ledger.connection import connect
 from farm.storage.object_keys import input_key
 from farm.tenants.tenants import Tenants
 from tests.conftest import wait_until
-from tests.farm.agent.yard import TENANT, AgentProcess, Yard, children, gone
 
 pytestmark = pytest.mark.xdist_group("agent_renders")
 
 
 @pytest.fixture(scope="module")
-def agent(yard: Yard) -> AgentProcess:
+def agent(farm: AgentFarm) -> AgentProcess:
     # a job from before the agent was there is found at its start
-    yard.early = yard.submit("ok")  # type: ignore[attr-defined]
-    return yard.agent()
+    farm.early = farm.submit("ok")  # type: ignore[attr-defined]
+    return farm.agent()
 
 
-def test_a_job_from_before_the_start_is_done(yard: Yard, agent: AgentProcess) -> None:
-    job = yard.committed(yard.early)  # type: ignore[attr-defined]
+def test_a_job_from_before_the_start_is_done(farm: AgentFarm, agent: AgentProcess) -> None:
+    job = farm.committed(farm.early)  # type: ignore[attr-defined]
     assert job.attempt == 1
 
 
-def test_the_result_is_what_the_engine_made(yard: Yard, agent: AgentProcess) -> None:
-    job = yard.committed(yard.submit("ok"))
+def test_the_result_is_what_the_engine_made(farm: AgentFarm, agent: AgentProcess) -> None:
+    job = farm.committed(farm.submit("ok"))
     assert job.artifacts
-    video = yard.store.get_bytes(job.artifacts.video, 1000)
+    video = farm.store.get_bytes(job.artifacts.video, 1000)
     assert hashlib.sha256(video).hexdigest() == job.artifacts.sha256
     assert (job.artifacts.frames, job.artifacts.fps, job.artifacts.seconds) == (5, 8.0, 5 / 8)
-    recipe = json.loads(yard.store.get_bytes(job.artifacts.recipe, 1000))
+    recipe = json.loads(farm.store.get_bytes(job.artifacts.recipe, 1000))
     assert recipe["provenance"]["job"] == job.id
-    assert yard.store.stat(job.artifacts.poster)
+    assert farm.store.stat(job.artifacts.poster)
     assert job.progress > 0.9
 
 
-def test_the_agent_has_no_torch_and_tells_of_itself(yard: Yard, agent: AgentProcess) -> None:
+def test_the_agent_has_no_torch_and_tells_of_itself(farm: AgentFarm, agent: AgentProcess) -> None:
     wait_until(lambda: agent.facts().get("lane") == "actions", what="the lane to be told")
     facts = agent.facts()
     assert facts["torch_loaded"] is False
     assert (facts["device"], facts["models"], facts["slot"]) == ("actions", ["actions"], "cpu-0")
 
 
-def test_what_its_tenant_wants_signed_does_not_go_out_unsigned(yard: Yard, agent: AgentProcess) -> None:
-    with connect(yard.settings.redis) as redis:
-        tenants = Tenants(redis, yard.settings)
+def test_what_its_tenant_wants_signed_does_not_go_out_unsigned(farm: AgentFarm, agent: AgentProcess) -> None:
+    with connect(farm.settings.redis) as redis:
+        tenants = Tenants(redis, farm.settings)
         tenants.create(TENANT, provenance="required")
         try:
-            job = yard.wait_over(yard.submit("ok"))
+            job = farm.wait_over(farm.submit("ok"))
         finally:
             tenants.set(TENANT, provenance=None)
     # the yard has no certificate: found out before anything is rendered, and not tried again
     assert (job.state, job.error_code, job.attempt) == (State.FAILED, "provenance_required", 1)
-    assert not yard.objects(job.id)
-    yard.committed(yard.submit("ok"))
+    assert not farm.objects(job.id)
+    farm.committed(farm.submit("ok"))
 
 
-def test_inputs_are_on_the_workers_disk(yard: Yard, agent: AgentProcess) -> None:
+def test_inputs_are_on_the_workers_disk(farm: AgentFarm, agent: AgentProcess) -> None:
     data = b"a picture, for all the agent knows"
     sha256 = hashlib.sha256(data).hexdigest()
     key = input_key(TENANT, sha256)
-    yard.store.put_bytes(key, data, "image/png")
-    yard.committed(yard.submit("ok", inputs={"image": InputRef(key=key, sha256=sha256, content_type="image/png")}))
+    farm.store.put_bytes(key, data, "image/png")
+    farm.committed(farm.submit("ok", inputs={"image": InputRef(key=key, sha256=sha256, content_type="image/png")}))
 
-    missing = yard.wait_over(yard.submit("ok", inputs={"image": InputRef(key="inputs/none", sha256=sha256)}))
+    missing = farm.wait_over(farm.submit("ok", inputs={"image": InputRef(key="inputs/none", sha256=sha256)}))
     assert (missing.state, missing.error_code) == (State.FAILED, "input_unreachable")
     other = InputRef(key=key, sha256="0" * 64)
-    swapped = yard.wait_over(yard.submit("ok", inputs={"image": other}, max_attempts=1))
+    swapped = farm.wait_over(farm.submit("ok", inputs={"image": other}, max_attempts=1))
     assert (swapped.state, swapped.error_code) == (State.FAILED, "storage_failed")
 
 
@@ -82,99 +82,101 @@ def test_inputs_are_on_the_workers_disk(yard: Yard, agent: AgentProcess) -> None
     [("invalid", "invalid_input", 1), ("error", "engine_error", 2), ("oom", "out_of_memory", 2)],
 )
 def test_faults_end_a_job_and_hurt_no_other(
-    yard: Yard, agent: AgentProcess, prompt: str, code: str, attempts: int
+    farm: AgentFarm, agent: AgentProcess, prompt: str, code: str, attempts: int
 ) -> None:
     engine = agent.engine
-    job = yard.wait_over(yard.submit(prompt, max_attempts=2))
+    job = farm.wait_over(farm.submit(prompt, max_attempts=2))
     assert (job.state, job.error_code, job.attempt) == (State.FAILED, code, attempts)
-    assert yard.objects(job.id) == []
-    yard.committed(yard.submit("ok"))
+    assert farm.objects(job.id) == []
+    farm.committed(farm.submit("ok"))
     assert agent.engine == engine
 
 
-def test_a_dead_engine_is_replaced_and_the_job_tried_again(yard: Yard, agent: AgentProcess, tmp_path: Path) -> None:
+def test_a_dead_engine_is_replaced_and_the_job_tried_again(
+    farm: AgentFarm, agent: AgentProcess, tmp_path: Path
+) -> None:
     for ending in ("sigkill", "exit", "poisoned"):
         engine = agent.engine
-        job = yard.committed(yard.submit(f"once:{tmp_path / ending}:{ending}"))
+        job = farm.committed(farm.submit(f"once:{tmp_path / ending}:{ending}"))
         assert job.attempt == 2
         assert gone(engine)
         # a fault that was reported took no worker with it
         assert job.worker_losses == (0 if ending == "poisoned" else 1)
 
 
-def test_a_poisonous_job_is_failed_with_the_reason(yard: Yard, agent: AgentProcess) -> None:
-    job = yard.wait_over(yard.submit("sigkill", max_attempts=10))
+def test_a_poisonous_job_is_failed_with_the_reason(farm: AgentFarm, agent: AgentProcess) -> None:
+    job = farm.wait_over(farm.submit("sigkill", max_attempts=10))
     assert (job.state, job.error_code, job.attempt) == (State.FAILED, "poisonous", 2)
     assert "engine died" in (job.error_message or "")
-    yard.committed(yard.submit("ok"))
+    farm.committed(farm.submit("ok"))
 
 
-def test_a_cancel_stops_the_render_and_keeps_the_model_warm(yard: Yard, agent: AgentProcess) -> None:
+def test_a_cancel_stops_the_render_and_keeps_the_model_warm(farm: AgentFarm, agent: AgentProcess) -> None:
     engine = agent.engine
-    job = yard.submit("slow:1000")
-    yard.wait_state(job, State.RUNNING, phase="denoising")
-    yard.ledger.cancel(TENANT, job)
-    over = yard.wait_over(job)
+    job = farm.submit("slow:1000")
+    farm.wait_state(job, State.RUNNING, phase="denoising")
+    farm.ledger.cancel(TENANT, job)
+    over = farm.wait_over(job)
     assert over.state == State.CANCELLED
-    assert yard.objects(job) == []
-    yard.committed(yard.submit("ok"))
+    assert farm.objects(job) == []
+    farm.committed(farm.submit("ok"))
     assert agent.engine == engine
 
 
-def test_a_disobedient_engine_is_killed_and_replaced(yard: Yard, agent: AgentProcess) -> None:
+def test_a_disobedient_engine_is_killed_and_replaced(farm: AgentFarm, agent: AgentProcess) -> None:
     for prompt in ("deaf", "freeze"):
         engine = agent.engine
-        job = yard.submit(prompt)
-        yard.wait_state(job, State.RUNNING, phase="loading")
-        yard.ledger.cancel(TENANT, job)
-        assert yard.wait_over(job).state == State.CANCELLED
+        job = farm.submit(prompt)
+        farm.wait_state(job, State.RUNNING, phase="loading")
+        farm.ledger.cancel(TENANT, job)
+        assert farm.wait_over(job).state == State.CANCELLED
         assert gone(engine)
-        assert yard.logged("cpu-0", f"(pid {engine}): ignored a cancel")
-    yard.committed(yard.submit("ok"))
+        assert farm.logged("cpu-0", f"(pid {engine}): ignored a cancel")
+    farm.committed(farm.submit("ok"))
 
 
-def test_a_runaway_is_stopped_by_the_wall_clock(yard: Yard, agent: AgentProcess) -> None:
+def test_a_runaway_is_stopped_by_the_wall_clock(farm: AgentFarm, agent: AgentProcess) -> None:
     engine = agent.engine
-    job = yard.wait_over(yard.submit("slow:1000", wall_s=1.0, max_attempts=1))
+    job = farm.wait_over(farm.submit("slow:1000", wall_s=1.0, max_attempts=1))
     assert (job.state, job.error_code) == (State.FAILED, "too_long")
     assert gone(engine)
 
 
-def test_a_stuck_engine_is_noticed_by_its_silence(yard: Yard, agent: AgentProcess) -> None:
+def test_a_stuck_engine_is_noticed_by_its_silence(farm: AgentFarm, agent: AgentProcess) -> None:
     engine = agent.engine
-    job = yard.wait_over(yard.submit("hang", max_attempts=1))
+    job = farm.wait_over(farm.submit("hang", max_attempts=1))
     assert (job.state, job.error_code) == (State.FAILED, "stuck")
     assert gone(engine)
-    yard.committed(yard.submit("ok"))
+    farm.committed(farm.submit("ok"))
 
 
 def test_the_next_job_is_prepared_while_the_last_frames_are_made(
-    yard: Yard, agent: AgentProcess, tmp_path: Path
+    farm: AgentFarm, agent: AgentProcess, tmp_path: Path
 ) -> None:
-    first, second = yard.submit_many([f"tail:{tmp_path / 'go'}", "ok"])
-    yard.wait_state(first, State.RUNNING, phase="decoding")
+    first, second = farm.submit_many([f"tail:{tmp_path / 'go'}", "ok"])
+    farm.wait_state(first, State.RUNNING, phase="decoding")
     # claimed and prepared, while the device still belongs to the first
-    assert yard.wait_state(second, State.RUNNING).phase == "assigned"
+    assert farm.wait_state(second, State.RUNNING).phase == "assigned"
     (tmp_path / "go").touch()
-    yard.committed(first)
-    yard.committed(second)
+    farm.committed(first)
+    farm.committed(second)
 
 
-def test_scratch_is_empty_when_nothing_runs(yard: Yard, agent: AgentProcess) -> None:
-    scratch = yard.settings.state_dir / "scratch" / "cpu-0"
+def test_scratch_is_empty_when_nothing_runs(farm: AgentFarm, agent: AgentProcess) -> None:
+    scratch = farm.settings.state_dir / "scratch" / "cpu-0"
     wait_until(lambda: not list(scratch.iterdir()), what="scratch to be empty")
 
 
-def test_no_thread_or_process_is_left_by_many_jobs(yard: Yard, agent: AgentProcess) -> None:
-    yard.committed(yard.submit("ok"))
+def test_no_thread_or_process_is_left_by_many_jobs(farm: AgentFarm, agent: AgentProcess) -> None:
+    farm.committed(farm.submit("ok"))
     agent.wait_state("idle")
 
     def threads() -> int:
         return len(list(Path(f"/proc/{agent.pid}/task").iterdir()))
 
     before = threads()
-    for job in yard.submit_many(["ok"] * 10):
-        yard.committed(job)
+    for job in farm.submit_many(["ok"] * 10):
+        farm.committed(job)
     agent.wait_state("idle")
     wait_until(lambda: threads() <= before, what="the threads of ten jobs to end")
     assert [child for child in children(agent.pid) if not gone(child)] == [agent.engine]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.farm.agent.farm import TENANT, AgentFarm, changed, farm_on
 
 from farm.config import IntakeSettings, Settings
 from farm.embedded.ports import free_port
@@ -20,7 +21,6 @@ from farm.jobs.states import State
 from farm.ledger.ledger import INTAKE_POOL
 from farm.storage.object_keys import result_key
 from tests.conftest import wait_until
-from tests.farm.agent.yard import TENANT, Yard, changed, yard_on
 
 pytestmark = pytest.mark.xdist_group("io_worker")
 
@@ -49,32 +49,32 @@ def pictures() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def io_yard(yard_settings: Settings) -> Iterator[Yard]:
+def io_yard(farm_settings: Settings) -> Iterator[AgentFarm]:
     """A yard in which nobody but beat and the io worker keeps house."""
-    settings = yard_settings.model_copy(
+    settings = farm_settings.model_copy(
         update={
-            "worker": yard_settings.worker.model_copy(update={"io_metrics_port": free_port()}),
+            "worker": farm_settings.worker.model_copy(update={"io_metrics_port": free_port()}),
             "intake": IntakeSettings(allow_networks=("127.0.0.0/8",)),
-            "scheduling": yard_settings.scheduling.model_copy(update={"reap_every_s": 0.5, "audit_every_s": 0.5}),
+            "scheduling": farm_settings.scheduling.model_copy(update={"reap_every_s": 0.5, "audit_every_s": 0.5}),
         }
     )
     folder = settings.state_dir.parent
     (settings.state_dir / "beat").mkdir(parents=True)
     celery = [sys.executable, "-m", "celery", "-A", "farm.io_worker.app"]
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-    with yard_on(settings, folder, reaping=False) as yard:
+    with farm_on(settings, folder, reaping=False) as farm:
         worker = [*celery, "worker", "-P", "threads", "-c", "8", "-Q", "pool.intake,beat", "-l", "INFO", *quiet]
-        yard.io = yard.start(worker, "io")  # type: ignore[attr-defined]
-        yard.start([*celery, "beat", "--pidfile", ""], "beat")
-        wait_until(lambda: present(yard), what="the io worker")
-        yield yard
+        farm.io = farm.start(worker, "io")  # type: ignore[attr-defined]
+        farm.start([*celery, "beat", "--pidfile", ""], "beat")
+        wait_until(lambda: present(farm), what="the io worker")
+        yield farm
 
 
-def present(yard: Yard) -> dict[str, object] | None:
-    return next((one for one in yard.ledger.workers() if one["pool"] == INTAKE_POOL), None)
+def present(farm: AgentFarm) -> dict[str, object] | None:
+    return next((one for one in farm.ledger.workers() if one["pool"] == INTAKE_POOL), None)
 
 
-def test_the_io_worker_serves_its_metrics(io_yard: Yard) -> None:
+def test_the_io_worker_serves_its_metrics(io_yard: AgentFarm) -> None:
     told = present(io_yard)
     assert told
     assert told["metrics"] == f"127.0.0.1:{io_yard.settings.worker.io_metrics_port}"
@@ -82,7 +82,7 @@ def test_the_io_worker_serves_its_metrics(io_yard: Yard) -> None:
         assert b"wanfarm_reaped_total" in page.read()
 
 
-def test_inputs_are_taken_in_before_any_engine_sees_the_job(io_yard: Yard, pictures: str) -> None:
+def test_inputs_are_taken_in_before_any_engine_sees_the_job(io_yard: AgentFarm, pictures: str) -> None:
     jobs = [io_yard.submit("ok", inputs={"image": InputRef(url=f"{pictures}/{n}.png")}) for n in range(12)]
     bad = io_yard.submit("ok", inputs={"image": InputRef(url=f"{pictures}/none")})
     for job in jobs:
@@ -95,13 +95,13 @@ def test_inputs_are_taken_in_before_any_engine_sees_the_job(io_yard: Yard, pictu
         io_yard.ledger.cancel(TENANT, job)
 
 
-def test_the_io_worker_has_no_torch(io_yard: Yard) -> None:
+def test_the_io_worker_has_no_torch(io_yard: AgentFarm) -> None:
     facts = present(io_yard)
     assert facts
     assert facts["torch_loaded"] is False
 
 
-def test_beat_notices_a_lease_that_ran_out(io_yard: Yard) -> None:
+def test_beat_notices_a_lease_that_ran_out(io_yard: AgentFarm) -> None:
     job = io_yard.submit("ok")
     claim = io_yard.ledger.claim("default", "nobody")
     assert claim
@@ -111,7 +111,7 @@ def test_beat_notices_a_lease_that_ran_out(io_yard: Yard) -> None:
     io_yard.ledger.cancel(TENANT, job)
 
 
-def test_a_killed_io_worker_loses_nothing(io_yard: Yard, pictures: str) -> None:
+def test_a_killed_io_worker_loses_nothing(io_yard: AgentFarm, pictures: str) -> None:
     io_yard.io.send_signal(signal.SIGKILL)  # type: ignore[attr-defined]
     io_yard.io.wait()  # type: ignore[attr-defined]
     job = io_yard.submit("ok", inputs={"image": InputRef(url=f"{pictures}/x.png")})
@@ -121,32 +121,32 @@ def test_a_killed_io_worker_loses_nothing(io_yard: Yard, pictures: str) -> None:
     io_yard.ledger.cancel(TENANT, job)
 
 
-def test_sweep_and_forget_leave_what_is_pointed_to(yard_settings: Settings, tmp_path: Path) -> None:
+def test_sweep_and_forget_leave_what_is_pointed_to(farm_settings: Settings, tmp_path: Path) -> None:
     """By hand, without waiting for beat, in a bucket of its own."""
-    settings = changed(yard_settings, tmp_path, s3={"bucket": "swept"}, redis={"prefix": "swept"})
-    with yard_on(settings, tmp_path) as yard:
-        yard.store.ensure_bucket()
-        yard.agent()
-        kept, old = yard.committed(yard.submit("ok")), yard.committed(yard.submit("ok"))
+    settings = changed(farm_settings, tmp_path, s3={"bucket": "swept"}, redis={"prefix": "swept"})
+    with farm_on(settings, tmp_path) as farm:
+        farm.store.ensure_bucket()
+        farm.agent()
+        kept, old = farm.committed(farm.submit("ok")), farm.committed(farm.submit("ok"))
         # an attempt that died between upload and commit; one that still runs; one of a job unknown to the ledger
         dead = result_key(TENANT, kept.id, 7, "video.mp4")
-        running = yard.wait_state(yard.submit("hang"), State.RUNNING)
+        running = farm.wait_state(farm.submit("hang"), State.RUNNING)
         live = result_key(TENANT, running.id, 1, "video.mp4")
         unknown = result_key(TENANT, "0" * 36, 1, "video.mp4")
         for key in (dead, live, unknown):
-            yard.store.put_bytes(key, b"x", "video/mp4")
+            farm.store.put_bytes(key, b"x", "video/mp4")
 
-        assert yard.house.sweep() == 1
-        assert yard.store.stat(dead) is None
-        assert yard.store.stat(live)
-        assert yard.store.stat(unknown), "a lost ledger must not cost the results too"
-        yard.committed(kept.id)
+        assert farm.house.sweep() == 1
+        assert farm.store.stat(dead) is None
+        assert farm.store.stat(live)
+        assert farm.store.stat(unknown), "a lost ledger must not cost the results too"
+        farm.committed(kept.id)
 
         hasty_settings = changed(settings, tmp_path, scheduling={"retention_s": -1.0})
-        hasty = House(hasty_settings, yard.ledger, yard.store, yard.permits)
+        hasty = House(hasty_settings, farm.ledger, farm.store, farm.permits)
         assert hasty.forget() == 2
-        assert yard.ledger.find(old.id) is None
-        assert yard.objects(old.id) == []
-        assert yard.job(running.id).state == State.RUNNING
+        assert farm.ledger.find(old.id) is None
+        assert farm.objects(old.id) == []
+        assert farm.job(running.id).state == State.RUNNING
         assert hasty.sweep() == 1
-        assert yard.store.stat(unknown) is None
+        assert farm.store.stat(unknown) is None

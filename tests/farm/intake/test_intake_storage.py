@@ -4,7 +4,7 @@ import pytest
 
 from farm.config import SchedulingSettings, Settings
 from farm.embedded import samples
-from farm.intake.garbage import INPUT_RETENTIONS, UPLOADS_KEPT_S, Leftovers
+from farm.intake.garbage import INPUT_RETENTIONS, UPLOADS_KEPT_S, InputGarbage
 from farm.intake.intake import Content, Intake
 from farm.jobs.draft import Source
 from farm.jobs.errors import InvalidRequest, TooLarge
@@ -61,7 +61,7 @@ def test_old_bytes_go_and_young_ones_stay(settings: Settings, store: Store) -> N
     store.put_bytes(input_key("ada", "0" * 64), b"x", "")
 
     def sweep(later_s: float) -> int:
-        return Leftovers(store, retention_s, lambda: time.time() + later_s).sweep()
+        return InputGarbage(store, retention_s, lambda: time.time() + later_s).sweep()
 
     assert sweep(UPLOADS_KEPT_S - 60) == 0
     assert sweep(UPLOADS_KEPT_S + 60) == 1

@@ -18,7 +18,7 @@ from farm.jobs.draft import Draft
 from farm.jobs.errors import Conflict, Forbidden, InvalidRequest, NotFound, RequestError, TooLarge, TooMany
 from farm.jobs.states import State
 from farm.ledger import Ledger
-from farm.loras.garbage import GRACE_S, ORPHAN_S, Leftovers
+from farm.loras.garbage import GRACE_S, ORPHAN_S, LoraGarbage
 from farm.loras.lora import Lora
 from farm.loras.loras import Loras
 from farm.loras.records import Records
@@ -72,8 +72,8 @@ def ledger(redis: Redis, settings: Settings) -> Ledger:
 
 
 @pytest.fixture
-def leftovers(redis: Redis, store: Store, settings: Settings, ledger: Ledger, clock: Clock) -> Leftovers:
-    return Leftovers(Records(redis, settings.redis), store, ledger, clock_s=lambda: clock.now_s)
+def leftovers(redis: Redis, store: Store, settings: Settings, ledger: Ledger, clock: Clock) -> LoraGarbage:
+    return LoraGarbage(Records(redis, settings.redis), store, ledger, clock_s=lambda: clock.now_s)
 
 
 @pytest.fixture
@@ -291,7 +291,7 @@ def test_one_expert_is_one_lane_however_it_is_said(put: Put, submissions: Submis
 
 
 def test_a_deleted_lora_outlives_the_jobs_that_wear_it(
-    put: Put, loras: Loras, leftovers: Leftovers, store: Store, submissions: Submissions, ledger: Ledger, clock: Clock
+    put: Put, loras: Loras, leftovers: LoraGarbage, store: Store, submissions: Submissions, ledger: Ledger, clock: Clock
 ) -> None:
     fox = put("fox", lora_bytes(seed=1))
     job = submissions.submit("ada", [wearing({"lora": "fox"})], wait_inputs=True)[0].id
@@ -314,7 +314,7 @@ def test_a_deleted_lora_outlives_the_jobs_that_wear_it(
 
 
 def test_a_lora_deleted_while_a_job_is_being_submitted(
-    put: Put, loras: Loras, leftovers: Leftovers, store: Store, submissions: Submissions, ledger: Ledger, clock: Clock
+    put: Put, loras: Loras, leftovers: LoraGarbage, store: Store, submissions: Submissions, ledger: Ledger, clock: Clock
 ) -> None:
     """The job found it, then it was deleted and swept, then the job was admitted: it still has what it wears."""
     fox = put("fox", lora_bytes(seed=1))
@@ -347,7 +347,7 @@ def test_the_house_is_kept_in_order_of_them_too(
 
 
 def test_bytes_without_a_record_go_after_a_day(
-    put: Put, loras: Loras, leftovers: Leftovers, store: Store, ledger: Ledger, clock: Clock
+    put: Put, loras: Loras, leftovers: LoraGarbage, store: Store, ledger: Ledger, clock: Clock
 ) -> None:
     fox = put("fox", lora_bytes(seed=1))
     store.put_bytes(lora_key("ada", "broken-off"), b"x", "application/octet-stream")

@@ -3,15 +3,17 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm.cli.remaining_time import Pace
+from farm.cli.remaining_time import RemainingTime
 
 
-def see(pace: Pace, now_s: float, step: int, *, steps: int = 10, attempt: int = 1, progress: float = 0.0) -> None:
+def see(
+    pace: RemainingTime, now_s: float, step: int, *, steps: int = 10, attempt: int = 1, progress: float = 0.0
+) -> None:
     pace.see(now_s, attempt=attempt, denoising=True, step=step, steps=steps, progress=progress)
 
 
 def test_nothing_is_told_before_two_steps_were_timed() -> None:
-    pace = Pace()
+    pace = RemainingTime()
     assert pace.left_s(0.0) is None
     see(pace, 0.0, 0)
     see(pace, 5.0, 1)
@@ -23,7 +25,7 @@ def test_nothing_is_told_before_two_steps_were_timed() -> None:
 
 
 def test_it_counts_down_between_the_steps_and_then_falls_silent() -> None:
-    pace = Pace()
+    pace = RemainingTime()
     for step in range(3):
         see(pace, step * 2.0, step, steps=4)
     assert pace.left_s(4.0) == 4.0
@@ -32,7 +34,7 @@ def test_it_counts_down_between_the_steps_and_then_falls_silent() -> None:
 
 
 def test_what_follows_the_last_step_is_part_of_it() -> None:
-    pace = Pace()
+    pace = RemainingTime()
     for step in range(6):
         see(pace, float(step), step, progress=0.1 + 0.1 * step)
     # 5 steps at 1 s each are left, but only 0.1 per second of the 0.4 that is left
@@ -42,7 +44,7 @@ def test_what_follows_the_last_step_is_part_of_it() -> None:
 
 
 def test_a_new_attempt_starts_without_a_forecast() -> None:
-    pace = Pace()
+    pace = RemainingTime()
     for step in range(4):
         see(pace, float(step), step)
     assert pace.left_s(3.0) is not None
@@ -51,7 +53,7 @@ def test_a_new_attempt_starts_without_a_forecast() -> None:
 
 
 def test_other_phases_are_no_samples() -> None:
-    pace = Pace()
+    pace = RemainingTime()
     for step in range(4):
         pace.see(float(step), attempt=1, denoising=False, step=step, steps=10, progress=0.0)
     assert pace.left_s(3.0) is None
@@ -59,7 +61,7 @@ def test_other_phases_are_no_samples() -> None:
 
 @given(st.lists(st.floats(0.01, 100), min_size=2, max_size=30), st.floats(0, 1000))
 def test_a_forecast_is_a_positive_time_or_none(durations: list[float], later_s: float) -> None:
-    pace, now_s = Pace(), 0.0
+    pace, now_s = RemainingTime(), 0.0
     see(pace, now_s, 0, steps=len(durations))
     for step, duration in enumerate(durations, 1):
         now_s += duration

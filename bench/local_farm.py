@@ -24,7 +24,7 @@ SHOT = {"model": "wan2.2-t2v-a14b-tiny", "width": 64, "height": 64, "frames": 5,
 _PATIENCE_S = 90.0
 
 
-class Yard:
+class LocalFarm:
     """`client` asks the gateway, `ledger` looks at the farm from behind."""
 
     def __init__(self, state_dir: Path) -> None:
@@ -60,7 +60,7 @@ class Yard:
 
 
 @contextmanager
-def yard() -> Iterator[Yard]:
+def local_farm() -> Iterator[LocalFarm]:
     with tempfile.TemporaryDirectory(prefix="wanfarm-bench-") as folder:
         state, config = Path(folder) / "state", Path(folder) / "bench.toml"
         config.write_text(tomli_w.dumps({"worker": {"devices": "cpu", "engine": "bench.noop_engine"}}))
@@ -72,10 +72,10 @@ def yard() -> Iterator[Yard]:
             )
         try:
             _await_up(up, StateFolder(state), Path(folder) / "up.log")
-            yard = Yard(state)
+            local_farm = LocalFarm(state)
             # the first job pays for connections and for the engine's start
-            yard.wait_over(yard.submit())
-            yield yard
+            local_farm.wait_over(local_farm.submit())
+            yield local_farm
         finally:
             up.send_signal(signal.SIGTERM)
             try:

@@ -49,7 +49,7 @@ def children(pid: int) -> list[int]:
 
 
 @dataclass
-class Yard:
+class AgentFarm:
     """`reaping`: reap as beat would, from a thread."""
 
     settings: Settings
@@ -176,7 +176,7 @@ class Yard:
 
 @dataclass
 class AgentProcess:
-    yard: Yard
+    farm: AgentFarm
     slot: str
     process: subprocess.Popen[bytes]
 
@@ -186,7 +186,7 @@ class AgentProcess:
 
     def facts(self) -> dict[str, Any]:
         """What this very process (not one before it) tells of itself; empty when it has told nothing yet."""
-        facts = self.yard.worker(self.slot)
+        facts = self.farm.worker(self.slot)
         return facts if facts and facts["pid"] == self.pid else {}
 
     def wait_state(self, state: str) -> None:
@@ -219,9 +219,9 @@ def changed(settings: Settings, folder: Path, **sections: dict[str, object]) -> 
 
 
 @contextmanager
-def yard_on(settings: Settings, folder: Path, *, reaping: bool = True) -> Iterator[Yard]:
-    yard = Yard(settings, folder, reaping)
+def farm_on(settings: Settings, folder: Path, *, reaping: bool = True) -> Iterator[AgentFarm]:
+    farm = AgentFarm(settings, folder, reaping)
     try:
-        yield yard
+        yield farm
     finally:
-        yard.close()
+        farm.close()

@@ -1,7 +1,11 @@
-"""The table of rooms is true: every room of the house stands in it, and every file that it names is there."""
+"""The rooms: the table of docs/architecture.md is true, and no files import each other in a circle. Which room may
+import which is checked by import-linter (pyproject.toml)."""
 
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
+
+import grimp
 
 ROOT = Path(__file__).parents[1]
 TABLE = (ROOT / "docs" / "architecture.md").read_text()
@@ -20,3 +24,11 @@ def test_every_file_that_is_named_is_there() -> None:
     named = set(re.findall(r"`((?:api|farm|models|monitoring|tests|docs)/[\w/.]*)`", TABLE))
     assert len(named) > 30
     assert sorted(name for name in named if not (ROOT / name).exists()) == []
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Imports within functions count too. CycleError names the circle."""
+    graph = grimp.build_graph("api", "farm", "models", "monitoring")
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    assert sum(map(len, imports.values())) > 1000
+    TopologicalSorter(imports).prepare()

@@ -32,7 +32,7 @@ def rerender(
     from models.media.output import read_recipe
     from models.planning.request import RenderFault
     from models.provenance.recipe import RecipeError
-    from models.provenance.recipe import rerender as again
+    from models.render.rerender import rerender as again
 
     if out_dir.exists() and any(out_dir.iterdir()):
         raise click.BadParameter(f"{out_dir} is not empty: name another", param_hint="--to")

@@ -17,11 +17,21 @@ from models.preprocess.persons import SURE, Detector, Track, named
 from models.preprocess.poses import PoseNet
 from models.preprocess.retarget import Proportions
 from models.progress.render_monitor import RenderMonitor
-from models.render.animate import Guides
 from models.weights import weights
 
 #: folders of models_dir/preprocess, and what is in each
 PARTS = ("person", "pose", "mask")
+
+
+@dataclass(frozen=True)
+class Guides:
+    """What Animate is shown, one frame for each of the clip's: skeletons (H, W, 3), faces (square, 3); to replace
+    somebody also the background with the person blacked out and the mask (H, W), white where to draw."""
+
+    poses: Film
+    faces: Film
+    backgrounds: Film | None = None
+    masks: Film | None = None
 
 
 @dataclass

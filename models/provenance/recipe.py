@@ -1,14 +1,13 @@
 """recipe.json: everything that makes the frames, so that the same machine can make them again bit for bit."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from models.catalog.model import Model
-from models.planning.request import Lora, Progress, RenderRequest, RenderResult
-from models.render import loading
-from models.weights import weights
+from models.planning.request import Lora, RenderRequest
+from models.weights import folders, weights
 from models.weights.digest import sha256_of
 
 FORMAT = 1
@@ -56,7 +55,7 @@ def of_weights(folder: Path) -> dict[str, Any]:
 
 def of_loras(model: Model, models_dir: Path) -> dict[str, str]:
     """expert -> sha256 of the LoRAs that are fused into a model."""
-    found = weights.hashes(loading.loras_of(model, models_dir)) if model.loras else {}
+    found = weights.hashes(folders.loras_of(model, models_dir)) if model.loras else {}
     return {lora.expert: found[f"{lora.expert}.safetensors"] for lora in model.loras}
 
 
@@ -84,43 +83,3 @@ def to_request(recipe: Mapping[str, Any], files: Mapping[str, Path], out_dir: Pa
         loras=tuple(worn(one) for one in recipe["loras"]),
         provenance=dict(recipe["provenance"]),
     )
-
-
-def rerender(
-    recipe: Mapping[str, Any],
-    inputs: Path | None,
-    models_dir: Path,
-    out_dir: Path,
-    *,
-    device: str = "auto",
-    on_progress: Callable[[Progress], None] = lambda _: None,
-    renderer: Any = None,
-) -> RenderResult:
-    """Render a recipe again into out_dir and compare the frames' hash with the recipe's.
-
-    inputs      folder that holds the input files (and LoRAs), under any name: they are found by content
-    renderer    a warm models.render.renderer.Renderer to use instead of a new one
-    Raises RecipeError when an input or the weights are not the recipe's, or when the frames differ.
-    """
-    from models import catalog
-    from models.render.renderer import Renderer
-
-    paths = sorted(p for p in inputs.rglob("*") if p.is_file()) if inputs is not None else []
-    request = to_request(recipe, {sha256_of(path): path for path in paths}, out_dir)
-    folder = loading.folder_of(catalog.get(request.model), models_dir)
-    if weights.digest(folder) != recipe["weights"]["sha256"]:
-        raise RecipeError(f"the weights of {request.model} here are not those of the recipe")
-    if of_loras(catalog.get(request.model), models_dir) != recipe.get("fused", {}):
-        raise RecipeError(f"the LoRAs of {request.model} here are not those of the recipe")
-    out_dir.mkdir(parents=True, exist_ok=True)
-    renderer = renderer or Renderer(models_dir, device)
-    result: RenderResult = renderer.render(request, on_progress, lambda: False)
-    if result.recipe["frames_sha256"] != recipe["frames_sha256"]:
-        raise RecipeError("the frames are not the same: " + (_differences(recipe, result.recipe) or "nothing else is"))
-    return result
-
-
-def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What else differs between two recipes, as the likely reason: device, versions, precision."""
-    telling = ("device", "libraries", "precision", "attention", "speed", "plan", "caches", "scheduler")
-    return ", ".join(f"{k} was {then.get(k)}, is {now.get(k)}" for k in telling if then.get(k) != now.get(k))

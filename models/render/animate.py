@@ -5,25 +5,13 @@ so a clip may be of any length. For the same inputs it makes the same frames.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from models.media import output, pictures
-from models.media.film import Film
 from models.planning.request import RenderRequest, Stage
+from models.preprocess.guides import Guides
 from models.progress.render_monitor import RenderMonitor
 from models.render.generate import encode_text, noise
-
-
-@dataclass(frozen=True)
-class Guides:
-    """What Animate is shown, one frame for each of the clip's: skeletons (H, W, 3), faces (square, 3); to replace
-    somebody also the background with the person blacked out and the mask (H, W), white where to draw."""
-
-    poses: Film
-    faces: Film
-    backgrounds: Film | None = None
-    masks: Film | None = None
 
 
 def segments(frames: int, length: int, overlap: int) -> list[range]:

@@ -11,7 +11,8 @@ from models.catalog import Model
 from models.planning.plan import Plan, Where
 from models.planning.request import RenderFault
 from models.render import animate2, loras
-from models.weights import tiny, weights
+from models.weights import weights
+from models.weights.folders import folder_of, loras_of
 
 #: catalog precision -> torch dtype of everything but the VAE, which is always fp32
 _DTYPES = {"bf16": "bfloat16", "fp32": "float32", "fp8": "bfloat16"}
@@ -57,34 +58,6 @@ class Loaded:
         pipe = next(iter(self.pipes.values()))
         both = (getattr(pipe, "transformer", None), getattr(pipe, "transformer_2", None))
         return [expert for expert in both if expert is not None]
-
-
-def folder_of(model: Model, models_dir: Path) -> Path:
-    """Where the transformer's weights are; tiny ones are built when missing. RenderFault engine_error when they are
-    not here."""
-    if model.weights.tiny:
-        return tiny.ensure(models_dir, model.weights_id)
-    if not _here(model, models_dir):
-        missing = f"the weights of {model.id} are not on this machine: wanfarm models pull {model.id}"
-        raise RenderFault("engine_error", missing)
-    return models_dir / model.weights_id
-
-
-def loras_of(model: Model, models_dir: Path) -> Path:
-    """Where the model's own LoRAs are; folder_of has made sure of them unless they are tiny."""
-    return tiny.ensure(models_dir, model.id) if model.weights.tiny else models_dir / model.id
-
-
-def offered(models_dir: Path) -> list[str]:
-    """Catalog ids that can be rendered from this folder: those whose weights lie there, and the tiny ones."""
-    models = (model for model in catalog.MODELS.values() if not model.external)
-    return [model.id for model in models if model.weights.tiny or _here(model, models_dir)]
-
-
-def _here(model: Model, models_dir: Path) -> bool:
-    files = [models_dir / model.weights_id / "model_index.json"]
-    files += [models_dir / model.id / f"{lora.expert}.safetensors" for lora in model.loras]
-    return all(file.is_file() and not (file.parent / weights.PULLING).is_file() for file in files)
 
 
 def load(

@@ -22,7 +22,7 @@ from models.render import faults, loading, loras, noise_schedule, tasks
 from models.render.loading import Loaded
 from models.render.pending_output import PendingOutput
 from models.render.prefetch import Prefetch
-from models.weights import lora_file
+from models.weights import folders, lora_file
 
 
 class Renderer:
@@ -62,7 +62,7 @@ class Renderer:
 
     def offered(self) -> list[str]:
         """Catalog ids whose weights are here and whose numbers the device has, and the tiny ones."""
-        here = (catalog.get(model) for model in loading.offered(self.models_dir))
+        here = (catalog.get(model) for model in folders.offered(self.models_dir))
         return [model.id for model in here if self._can(model)]
 
     def render(

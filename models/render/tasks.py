@@ -11,11 +11,11 @@ from models.media.clips import ClipFacts
 from models.media.film import Film
 from models.media.sound import Sound
 from models.planning.request import RenderFault, RenderRequest, Stage
-from models.preprocess.guides import Eyes, guides_of
+from models.preprocess.guides import Eyes, Guides, guides_of
 from models.progress.progress_plan import progress_plan_of
 from models.progress.render_monitor import RenderMonitor
 from models.render import animate2, generate
-from models.render.animate import Guides, animate
+from models.render.animate import animate
 from models.render.generate import Made
 
 

@@ -58,13 +58,14 @@ def test_every_pipelines_blocks_are_whole_graphs(models_dir: Path, kind: str) ->
 _COMPILES = """
 import json, sys
 import torch
-from models import runtime, speed, tiny
+from models.acceleration import runtime, tuning
+from models.weights import tiny
 runtime.prepare()
-speed.prepare(speed.Wishes(cache_dir=sys.argv[1]))
+tuning.prepare(tuning.Wishes(cache_dir=sys.argv[1]))
 import torch._dynamo
 torch.manual_seed(0)
 expert = tiny._dit(16, 16).eval()
-speed.compile_blocks(expert)
+tuning.compile_blocks(expert)
 hits, sums = [], []
 for frames in (3, 2):
     torch._dynamo.utils.counters.clear()

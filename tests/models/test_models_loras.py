@@ -16,6 +16,7 @@ from models.planning.request import Lora, RenderFault
 from models.provenance import recipe
 from models.render import loading, loras
 from models.render.renderer import Renderer
+from models.render.rerender import rerender
 from models.weights import lora_file, tiny
 from models.weights.digest import sha256_of
 
@@ -177,10 +178,10 @@ def test_rerender_finds_the_lora_by_content(
     renderer: Renderer, render: Render, models_dir: Path, tmp_path: Path
 ) -> None:
     first = render(T2V, loras=(lora(tmp_path / "kept" / "a.safetensors", scale=0.7),))
-    again = recipe.rerender(first.recipe, tmp_path / "kept", models_dir, tmp_path / "again", renderer=renderer)
+    again = rerender(first.recipe, tmp_path / "kept", models_dir, tmp_path / "again", renderer=renderer)
     assert again.recipe["frames_sha256"] == first.recipe["frames_sha256"]
     with pytest.raises(recipe.RecipeError, match=r"the LoRA ink \(sha256 .* not among the files given"):
-        recipe.rerender(
+        rerender(
             {**first.recipe, "loras": [{**first.recipe["loras"][0], "name": "ink"}]}, None, models_dir, tmp_path / "no"
         )
 

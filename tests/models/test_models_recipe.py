@@ -12,9 +12,9 @@ import pytest
 from model_parts import I2V, T2V, TI2V, Render, decoded, draw, moving
 
 from models.media import output
-from models.provenance import recipe
 from models.provenance.recipe import RecipeError
 from models.render.renderer import Renderer
+from models.render.rerender import rerender
 
 I2V_4STEP = "wan2.2-i2v-a14b-4step-tiny"
 VACE = "wan2.2-vace-fun-a14b-tiny"
@@ -30,7 +30,7 @@ def test_rerender_makes_the_same_frames(
     assert written["provenance"] == {"job": "j1", "attempt": 2, "worker": "w"}
     (tmp_path / "kept").mkdir()
     shutil.copy(picture, tmp_path / "kept" / "another-name.bin")
-    again = recipe.rerender(written, tmp_path / "kept", models_dir, tmp_path / "again", renderer=renderer)
+    again = rerender(written, tmp_path / "kept", models_dir, tmp_path / "again", renderer=renderer)
     assert again.recipe["frames_sha256"] == first.recipe["frames_sha256"]
     assert np.array_equal(decoded(again.video), decoded(first.video))
 
@@ -41,7 +41,7 @@ def test_the_recipe_travels_inside_the_video_and_is_enough(
     first = render(seed=77)
     inside = output.read_recipe(Path(first.video))
     assert inside["seed"] == 77
-    again = recipe.rerender(inside, None, models_dir, tmp_path / "again", renderer=renderer)
+    again = rerender(inside, None, models_dir, tmp_path / "again", renderer=renderer)
     assert again.recipe["frames_sha256"] == first.recipe["frames_sha256"]
 
 
@@ -62,10 +62,10 @@ def test_rerender_refuses_what_is_not_the_recipes(
 ) -> None:
     made = dict(render(I2V, "i2v", inputs={"image": str(picture)}).recipe)
     with pytest.raises(RecipeError, match=r"image .* is not among the files"):
-        recipe.rerender(made, None, models_dir, tmp_path / "a")
+        rerender(made, None, models_dir, tmp_path / "a")
     made = dict(render(T2V).recipe)
     with pytest.raises(RecipeError, match="not those of the recipe"):
-        recipe.rerender({**made, "weights": {"sha256": "0" * 64}}, None, models_dir, tmp_path / "b")
+        rerender({**made, "weights": {"sha256": "0" * 64}}, None, models_dir, tmp_path / "b")
 
 
 def test_rerender_says_when_the_frames_differ(
@@ -73,7 +73,7 @@ def test_rerender_says_when_the_frames_differ(
 ) -> None:
     made = {**render().recipe, "frames_sha256": "0" * 64, "attention": "flash"}
     with pytest.raises(RecipeError, match="attention was flash, is native"):
-        recipe.rerender(made, None, models_dir, tmp_path / "out", renderer=renderer)
+        rerender(made, None, models_dir, tmp_path / "out", renderer=renderer)
 
 
 def test_a_video_without_a_recipe(tmp_path: Path) -> None:
@@ -117,11 +117,12 @@ def test_another_process_makes_the_same_frames_of_every_pipeline(
         assert made["frames_sha256"] != other["frames_sha256"], (model, task)
         (tmp_path / "recipes" / f"{number:02}.json").write_text(json.dumps(made))
     program = (
-        "import json, sys; from pathlib import Path; from models import recipe, renderer;"
+        "import json, sys; from pathlib import Path;"
+        "from models.render import renderer; from models.render.rerender import rerender;"
         "recipes, inputs, models, out = map(Path, sys.argv[1:]);"
         "warm = renderer.Renderer(models, 'cpu');"
         # it raises when the frames differ
-        "[recipe.rerender(json.loads(p.read_text()), inputs, models, out / p.stem, renderer=warm)"
+        "[rerender(json.loads(p.read_text()), inputs, models, out / p.stem, renderer=warm)"
         " for p in sorted(recipes.iterdir())];"
         "print(len(list(out.glob('*/video.mp4'))))"
     )

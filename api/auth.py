@@ -4,7 +4,7 @@ from flask import g, request
 
 from api.services import services
 from farm.jobs.errors import Forbidden, Unauthorized
-from farm.tenants.tenants import Principal, Role
+from farm.tenants.api_keys import Principal, Role
 
 
 def bearer_or_header(name: str = "X-API-Key") -> str | None:
@@ -17,7 +17,7 @@ def bearer_or_header(name: str = "X-API-Key") -> str | None:
 
 def authenticate(key: str | None) -> Principal:
     """From here on `principal()` is whose key it is. Raises Unauthorized."""
-    found = services().tenants.authenticate(key)
+    found = services().tenants.api_keys.authenticate(key)
     if found is None:
         raise Unauthorized(
             "this is no valid API key" if key else "send an API key: Authorization: Bearer <key>, or X-API-Key: <key>"

@@ -148,7 +148,7 @@ def prepare(settings: Settings) -> str:
         tenants = Tenants(redis, settings)
         tenants.create("bench")
         Ledger(redis, settings).worker_seen("bench", "default", {"models": [SHOT["model"]]}, ttl_s=3600)
-        return tenants.create_key("bench")[1]
+        return tenants.api_keys.create("bench")[1]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

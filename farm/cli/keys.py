@@ -19,7 +19,7 @@ def keys() -> None:
 def list_keys(session: Session, tenant: str) -> None:
     """List a tenant's keys: what may be seen of them, and when they were last used."""
     with farm_tenants(session) as known:
-        listed = known.keys(tenant)
+        listed = known.api_keys.of(tenant)
     if session.out.as_json:
         session.out.document(listed)
         return
@@ -48,7 +48,7 @@ def list_keys(session: Session, tenant: str) -> None:
 def create_key(session: Session, tenant: str, role: str, name: str) -> None:
     """Make a key. It is shown once: only its hash is kept."""
     with farm_tenants(session) as known:
-        key, text = known.create_key(tenant, role=role, name=name)
+        key, text = known.api_keys.create(tenant, role=role, name=name)
     if session.out.as_json:
         session.out.document({"key": key, "api_key": text})
         return
@@ -62,7 +62,7 @@ def create_key(session: Session, tenant: str, role: str, name: str) -> None:
 def revoke_key(session: Session, key_id: str) -> None:
     """Revoke a key by its id (`wanfarm keys list`). It stops working within seconds."""
     with farm_tenants(session) as known:
-        known.revoke_key(key_id)
+        known.api_keys.revoke(key_id)
     if session.out.as_json:
         session.out.document({"revoked": key_id})
     else:

@@ -86,7 +86,7 @@ def create_tenant(session: Session, tenant: str, name: str | None, **limits: Any
     given = {field: value for field, value in limits.items() if value is not None}
     with farm_tenants(session) as known:
         made = known.create(tenant, name=name, **given)
-        key, text = known.create_key(tenant, name="first")
+        key, text = known.api_keys.create(tenant, name="first")
     if session.out.as_json:
         session.out.document({"tenant": made, "key": key, "api_key": text})
         return

@@ -9,7 +9,8 @@ from farm.embedded.folder import ClientNotes, StateFolder
 from farm.embedded.plan import Plan
 from farm.jobs.errors import Conflict
 from farm.ledger.connection import connect
-from farm.tenants.tenants import Role, Tenants
+from farm.tenants.api_keys import Role
+from farm.tenants.tenants import Tenants
 
 TENANT = "studio"
 
@@ -32,7 +33,7 @@ def first_keys(plan: Plan, folder: StateFolder) -> ClientNotes:
 
 
 def _working(tenants: Tenants, key: str | None, role: Role) -> str:
-    principal = tenants.authenticate(key)
+    principal = tenants.api_keys.authenticate(key)
     if key is not None and principal is not None and principal.role is role:
         return key
-    return tenants.create_key(TENANT, role=role, name="made by wanfarm up")[1]
+    return tenants.api_keys.create(TENANT, role=role, name="made by wanfarm up")[1]

@@ -11,7 +11,7 @@ from api.app import create_app
 from api.services import Services
 from farm.config import Settings
 from farm.ledger import Ledger
-from farm.tenants.tenants import Role
+from farm.tenants.api_keys import Role
 from tests.api.api_parts import TINY, Caller, Hand
 
 
@@ -41,7 +41,7 @@ def caller(app: Flask, parts: Services) -> Callable[..., Caller]:
     def make(tenant: str, role: str = Role.TENANT, **limits: Any) -> Caller:
         if parts.tenants.get(tenant) is None:
             parts.tenants.create(tenant, **limits)
-        return Caller(app.test_client(), tenant, parts.tenants.create_key(tenant, role=role)[1])
+        return Caller(app.test_client(), tenant, parts.tenants.api_keys.create(tenant, role=role)[1])
 
     return make
 

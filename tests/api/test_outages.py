@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from farm.config import RedisSettings, S3Settings, Settings
 from farm.embedded.ports import free_port
-from farm.tenants.tenants import new_key
+from farm.tenants.api_keys import new_key
 from tests.api.api_parts import Caller, Hand, picture
 
 

@@ -47,7 +47,7 @@ def key(farm: Settings) -> str:
     with connect(farm.redis) as redis:
         tenants = Tenants(redis, farm)
         tenants.create("alice")
-        return tenants.create_key("alice")[1]
+        return tenants.api_keys.create("alice")[1]
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from redis import Redis
 
 from farm.config import Settings
 from farm.jobs.errors import Conflict, InvalidRequest, NotFound, Unavailable
-from farm.tenants.tenants import Principal, Role, Tenants, new_key, well_formed
+from farm.tenants.api_keys import Principal, Role, new_key, well_formed
+from farm.tenants.tenants import Tenants
 
 
 class Clock:
@@ -82,10 +83,10 @@ def test_a_taken_id_keeps_what_it_had(tenants: Tenants) -> None:
 
 def test_a_key_opens_once_shown_and_is_not_stored(tenants: Tenants, redis: Redis) -> None:
     tenants.create("a")
-    key, text = tenants.create_key("a", name="laptop")
+    key, text = tenants.api_keys.create("a", name="laptop")
     assert text.startswith(key.shown)
     assert key.shown.startswith("wf_live_")
-    assert tenants.authenticate(text) == Principal("a", Role.TENANT, key.id)
+    assert tenants.api_keys.authenticate(text) == Principal("a", Role.TENANT, key.id)
     for name in redis.keys("*"):
         kind = redis.type(name)
         stored = str(redis.hgetall(name) if kind == "hash" else redis.smembers(name))
@@ -95,25 +96,25 @@ def test_a_key_opens_once_shown_and_is_not_stored(tenants: Tenants, redis: Redis
 
 def test_two_keys_live_side_by_side(tenants: Tenants, clock: Clock) -> None:
     tenants.create("a")
-    first, old = tenants.create_key("a")
+    first, old = tenants.api_keys.create("a")
     clock.now += 1
-    second, new = tenants.create_key("a", role="admin", env="test")
-    assert [k.id for k in tenants.keys("a")] == [first.id, second.id]
-    assert tenants.authenticate(old) is not None
-    principal = tenants.authenticate(new)
+    second, new = tenants.api_keys.create("a", role="admin", env="test")
+    assert [k.id for k in tenants.api_keys.of("a")] == [first.id, second.id]
+    assert tenants.api_keys.authenticate(old) is not None
+    principal = tenants.api_keys.authenticate(new)
     assert principal is not None
     assert principal.role is Role.ADMIN
 
 
 def test_the_last_day_of_use_is_kept(tenants: Tenants, clock: Clock) -> None:
     tenants.create("a")
-    _, text = tenants.create_key("a")
-    assert tenants.keys("a")[0].last_used is None
-    tenants.authenticate(text)
-    assert tenants.keys("a")[0].last_used == "2026-09-21"
+    _, text = tenants.api_keys.create("a")
+    assert tenants.api_keys.of("a")[0].last_used is None
+    tenants.api_keys.authenticate(text)
+    assert tenants.api_keys.of("a")[0].last_used == "2026-09-21"
     clock.now += 86400
-    tenants.authenticate(text)
-    assert tenants.keys("a")[0].last_used == "2026-09-22"
+    tenants.api_keys.authenticate(text)
+    assert tenants.api_keys.of("a")[0].last_used == "2026-09-22"
 
 
 def test_a_revoked_key_ends_here_at_once_and_elsewhere_within_the_cache(
@@ -121,42 +122,42 @@ def test_a_revoked_key_ends_here_at_once_and_elsewhere_within_the_cache(
 ) -> None:
     elsewhere = Tenants(redis, settings, wall_s=clock, mono_s=clock)
     tenants.create("a")
-    key, text = tenants.create_key("a")
-    assert tenants.authenticate(text)
-    assert elsewhere.authenticate(text)
-    tenants.revoke_key(key.id)
-    assert tenants.authenticate(text) is None
+    key, text = tenants.api_keys.create("a")
+    assert tenants.api_keys.authenticate(text)
+    assert elsewhere.api_keys.authenticate(text)
+    tenants.api_keys.revoke(key.id)
+    assert tenants.api_keys.authenticate(text) is None
     clock.now += settings.gateway.key_cache_s
-    assert elsewhere.authenticate(text) is None
-    assert tenants.keys("a") == []
+    assert elsewhere.api_keys.authenticate(text) is None
+    assert tenants.api_keys.of("a") == []
     with pytest.raises(NotFound):
-        tenants.revoke_key(key.id)
+        tenants.api_keys.revoke(key.id)
 
 
 def test_a_known_key_asks_redis_once_per_cache_life(tenants: Tenants, redis: Redis) -> None:
     tenants.create("a")
-    _, text = tenants.create_key("a")
+    _, text = tenants.api_keys.create("a")
     unknown = new_key()
-    tenants.authenticate(text)
-    tenants.authenticate(unknown)
+    tenants.api_keys.authenticate(text)
+    tenants.api_keys.authenticate(unknown)
     before = redis.info("stats")["total_commands_processed"]
     for _ in range(5):
-        assert tenants.authenticate(text)
-        assert tenants.authenticate(unknown) is None
-        assert tenants.authenticate("wf_live_nonsense") is None
+        assert tenants.api_keys.authenticate(text)
+        assert tenants.api_keys.authenticate(unknown) is None
+        assert tenants.api_keys.authenticate("wf_live_nonsense") is None
     assert redis.info("stats")["total_commands_processed"] - before == 1  # the question itself
 
 
 def test_a_right_id_with_a_wrong_secret_opens_nothing(tenants: Tenants) -> None:
     tenants.create("a")
-    key, _ = tenants.create_key("a")
+    key, _ = tenants.api_keys.create("a")
     forged = _with_id(new_key(), key.id)
     assert well_formed(forged)
-    assert tenants.authenticate(forged) is None
+    assert tenants.api_keys.authenticate(forged) is None
 
 
 def _with_id(text: str, key_id: str) -> str:
-    from farm.tenants.tenants import _checksum  # the only way to make a forgery that gets as far as Redis
+    from farm.tenants.api_keys import _checksum  # the only way to make a forgery that gets as far as Redis
 
     body = f"wf_live_{key_id}{text[16:44]}"
     return f"{body}_{_checksum(body)}"
@@ -180,4 +181,4 @@ def test_no_redis_is_said_as_such(settings: Settings) -> None:
         with pytest.raises(Unavailable):
             Tenants(away, settings).list()
         with pytest.raises(Unavailable):
-            Tenants(away, settings).authenticate(new_key())
+            Tenants(away, settings).api_keys.authenticate(new_key())

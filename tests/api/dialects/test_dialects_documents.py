@@ -120,7 +120,7 @@ def signing(shell: Shell, parts: Services, alice: Caller) -> None:
     lines = lines.replace("{{useSelectedProjectAPIKey}}", alice.key).replace("XXXXXXXXX", "the-api-secret")
     assert lines.count("export") == 4
     shell.before = lines.replace(" export", "\nexport").rstrip() + "\n"
-    who = parts.tenants.authenticate(alice.key)
+    who = parts.tenants.api_keys.authenticate(alice.key)
     assert who is not None
     parts.secrets.set("alice", vault.wiro(who.key_id), "the-api-secret")
 

@@ -63,7 +63,7 @@ def test_a_task_from_run_to_webhook(
     )
     ledger, tenants = Ledger(redis, settings), Tenants(redis, settings)
     tenants.create("alice")
-    key = {"x-api-key": tenants.create_key("alice")[1]}
+    key = {"x-api-key": tenants.api_keys.create("alice")[1]}
     worker, receiver = Worker(ledger, Store(settings.s3)), receivers()
     worker.offer(I2V)
     with running(settings, tmp_path) as gateway, io_worker(settings, tmp_path):

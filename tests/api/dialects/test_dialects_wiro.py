@@ -57,7 +57,7 @@ def test_json_under_any_label_and_percent_encoded_models(alice: Caller) -> None:
 
 
 def test_a_key_with_a_secret_must_sign(alice: Caller, parts: Services) -> None:
-    who = parts.tenants.authenticate(alice.key)
+    who = parts.tenants.api_keys.authenticate(alice.key)
     assert who is not None
     parts.secrets.set("alice", vault.wiro(who.key_id), "s3cret")
 

@@ -15,7 +15,7 @@ from farm.embedded import samples
 from farm.embedded.ports import free_port
 from farm.jobs.errors import FaultCode, JobFault
 from farm.jobs.job import Claim
-from farm.tenants.tenants import Role
+from farm.tenants.api_keys import Role
 from farm.wire.own import CreateJob
 from farm.wire.own_views import JobView
 from models.catalog import ROLES

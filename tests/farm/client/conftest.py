@@ -16,7 +16,7 @@ from farm.config import Settings
 from farm.jobs.job import Artifacts, Claim
 from farm.ledger import CommitOutcome
 from farm.storage.object_keys import result_key
-from farm.tenants.tenants import Role
+from farm.tenants.api_keys import Role
 from tests.api.api_parts import POOL, TINY, Hand
 
 VIDEO = b"a video, as far as the farm cares"
@@ -31,7 +31,7 @@ class Gateway:
     def client(self, tenant: str = "studio", role: str = Role.TENANT, **more: float) -> Client:
         if self.parts.tenants.get(tenant) is None:
             self.parts.tenants.create(tenant)
-        return Client(self.url, self.parts.tenants.create_key(tenant, role=role)[1], **more)
+        return Client(self.url, self.parts.tenants.api_keys.create(tenant, role=role)[1], **more)
 
     def commit(self, claim: Claim, *, sha256: str | None = None) -> None:
         """The claimed job succeeds with VIDEO as its result."""

@@ -11,9 +11,10 @@ from api.dialect import answer
 from api.own.blueprint import own_api
 from api.own.operations import operation, query
 from api.services import services
+from farm.jobs.money import MICRO
 from farm.ledger.outcomes import Account, StatementLine
 from farm.wire.own_views import ProblemView, View, moment
-from farm.wire.report import MICRO, Reply
+from farm.wire.report import Reply
 
 
 class UsageQuery(BaseModel):

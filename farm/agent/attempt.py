@@ -21,12 +21,12 @@ from farm.claiming import retry
 from farm.engine.process import Engine, EngineDied
 from farm.jobs.errors import FarmError, FaultCode, JobFault, Unavailable
 from farm.jobs.job import Artifacts, Claim
+from farm.jobs.lanes import bare_lane
 from farm.jobs.states import Phase
 from farm.ledger import CommitOutcome, Permit, Verdict
 from farm.results import provenance
-from farm.scheduling.pools import work_of
+from farm.scheduling.work import work_of
 from farm.storage.object_keys import result_key
-from farm.submission.lora_choice import bare_lane
 from models.planning.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult, Stage
 from models.weights.digest import sha256_of
 from monitoring.metrics import (

@@ -17,7 +17,6 @@ from typing import Any
 
 from farm.jobs.errors import FaultCode, JobFault, NotFound
 from farm.storage.store import Store
-from farm.submission.lora_choice import to_wear
 from models.planning.request import Lora
 from models.weights.digest import sha256_of
 
@@ -96,6 +95,11 @@ class LoraCache:
                 return
             path.unlink(missing_ok=True)
             total -= one
+
+
+def to_wear(one: Mapping[str, Any], path: str) -> Lora:
+    """A LoRA of a spec as the engine wears it, from the file at `path`."""
+    return Lora(path, one["sha256"], one["expert"], one["scale"], one["name"])
 
 
 class _Spoilt(Exception):

@@ -7,9 +7,9 @@ from typing import Any
 
 from farm.config import PriceSettings
 from farm.jobs.job import NewJob
+from farm.jobs.money import MICRO
 from farm.jobs.spec import JobSpec
-from farm.wire.report import MICRO
-from farm.wire.words import resolution_word
+from models.catalog import resolution_word
 from models.planning.frame_rate import rational
 
 #: a clip whose length is not known yet is estimated as one of this length

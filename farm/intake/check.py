@@ -4,7 +4,8 @@ from typing import BinaryIO
 
 from farm.config import IntakeSettings
 from farm.intake import clip, picture
-from farm.intake.media import HEAD, Kind, Media, form_of
+from farm.intake.media import HEAD, Media, form_of
+from farm.jobs.inputs import Kind
 
 
 def check(file: BinaryIO, kind: Kind, limits: IntakeSettings) -> Media:

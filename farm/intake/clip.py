@@ -10,8 +10,9 @@ import threading
 from typing import IO, Any, BinaryIO
 
 from farm.config import IntakeSettings
-from farm.intake.media import Kind, Media
+from farm.intake.media import Media
 from farm.jobs.errors import InvalidRequest
+from farm.jobs.inputs import Kind
 
 #: seconds that a child may take, by the clock and of CPU; a minute of 1080p takes a few
 WALL_S = 60

@@ -19,9 +19,10 @@ from typing import BinaryIO
 from farm.config import Settings
 from farm.guard import Guard
 from farm.intake.check import check
-from farm.intake.media import Kind, Media, byte_limit, kind_of
+from farm.intake.media import Media, byte_limit
 from farm.jobs.draft import Source
 from farm.jobs.errors import InvalidRequest, NotFound, RequestError, TooLarge
+from farm.jobs.inputs import Kind, kind_of
 from farm.jobs.spec import InputRef
 from farm.storage.object_keys import input_key, is_upload_id, upload_key
 from farm.storage.store import Store

@@ -2,21 +2,13 @@
 
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 
 from farm.config import IntakeSettings
 from farm.jobs.errors import InvalidRequest
+from farm.jobs.inputs import Kind
 
 #: bytes that are enough to tell what a file is
 HEAD = 4096
-
-
-class Kind(StrEnum):
-    """What a role of input holds. The value is how it is called in a sentence."""
-
-    PICTURE = "picture"
-    CLIP = "video"
-    SOUND = "audio"
 
 
 @dataclass(frozen=True)
@@ -99,12 +91,6 @@ _WANTED = {
     Kind.CLIP: "an MP4, MOV, MKV or WebM video",
     Kind.SOUND: "WAV, MP3, FLAC, Ogg or AAC audio",
 }
-
-
-def kind_of(role: str) -> Kind:
-    """What an input role holds: "image", "last_image", "mask", ... are pictures, "driving_video" a clip."""
-    last = role.rpartition("_")[2]
-    return {"video": Kind.CLIP, "audio": Kind.SOUND}.get(last, Kind.PICTURE)
 
 
 def byte_limit(kind: Kind, limits: IntakeSettings) -> int:

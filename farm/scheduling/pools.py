@@ -7,10 +7,9 @@ from typing import Any
 
 from farm.config import Settings
 from farm.jobs.errors import InvalidRequest, ModelUnavailable, Unavailable
-from farm.jobs.spec import JobSpec
 from farm.scheduling.memory_fit import Memory, needs_of
 from farm.scheduling.throughput import Speed, predicted_s
-from models.catalog import MODELS, Settled, work_tflop
+from models.catalog import MODELS, Settled
 from models.planning import plan
 
 #: seconds that the workers' reports are used before they are asked for again
@@ -22,20 +21,6 @@ _SPEEDS_FRESH_S = 5.0
 _REMEMBERED_S = 900.0
 #: seconds; loading, encoding and uploading take a moment whatever the model
 _LEAST_S = 1.0
-
-
-def work_of(spec: JobSpec) -> float:
-    """TFLOP of a render; 0 for a model that is not in the catalog (any more)."""
-    if spec.model not in MODELS:
-        return 0.0
-    return work_tflop(
-        MODELS[spec.model],
-        width=spec.width,
-        height=spec.height,
-        frames=spec.frames,
-        steps=spec.steps,
-        guidance=spec.guidance,
-    )
 
 
 class Pools:

@@ -6,11 +6,10 @@ from typing import Any
 
 from farm.jobs.draft import Draft
 from farm.jobs.errors import InvalidRequest
-from farm.jobs.job import Job
+from farm.jobs.lanes import lora_word
 from farm.loras.lora import LoraLookup
 from farm.storage.object_keys import lora_key
-from models.catalog import MODELS, Model, lane_of
-from models.planning import request
+from models.catalog import Model
 from models.weights import lora_file
 from models.weights.lora_file import EXPERTS, LoraError
 
@@ -44,12 +43,7 @@ def chosen_loras(draft: Draft, model: Model, tenant: str, most: int, find: LoraL
             raise draft.refused("loras", f"{one['name']} is named twice for the same expert")
         taken |= experts
         worn.append(one)
-    return tuple(sorted(worn, key=_name))
-
-
-def lane(model: Model, worn: JobLoras) -> str:
-    """The same as models.render.renderer says when it wears them."""
-    return lane_of(model, tuple(_name(one) for one in worn))
+    return tuple(sorted(worn, key=lora_word))
 
 
 def _one(asked: Mapping[str, Any], model: Model, tenant: str, find: LoraLookup) -> Mapping[str, Any]:
@@ -85,17 +79,3 @@ def _one(asked: Mapping[str, Any], model: Model, tenant: str, find: LoraLookup) 
         "expert": expert,
         "scale": scale,
     }
-
-
-def bare_lane(job: Job) -> str:
-    """A job's lane without what it brings: paces are measured by it, and metrics labelled, which must stay few."""
-    return MODELS[job.spec.model].lane if job.spec.model in MODELS else job.lane
-
-
-def to_wear(one: Mapping[str, Any], path: str) -> request.Lora:
-    """A LoRA of a spec as the engine wears it, from the file at `path`."""
-    return request.Lora(path, one["sha256"], one["expert"], one["scale"], one["name"])
-
-
-def _name(one: Mapping[str, Any]) -> str:
-    return to_wear(one, "").name

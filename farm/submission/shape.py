@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from farm.intake.media import Kind, kind_of
 from farm.jobs.draft import Draft
 from farm.jobs.errors import InvalidRequest
+from farm.jobs.inputs import Kind, kind_of
 from farm.jobs.spec import JobSpec
 from farm.submission import clip_length
 from farm.submission.clip_length import Seen

@@ -20,6 +20,7 @@ from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import AddressUnreachable, Conflict, InvalidRequest, ModelUnavailable, RequestError
 from farm.jobs.ids import new_job_id
 from farm.jobs.job import Admitted, NewJob
+from farm.jobs.lanes import lane_with
 from farm.jobs.spec import InputRef, JobSpec
 from farm.ledger.ledger import Ledger
 from farm.ledger.outcomes import Permit
@@ -273,7 +274,7 @@ class Submissions:
                 length_of=plan.shape.length_of,
             ),
             pool=plan.pool,
-            lane=lora_choice.lane(plan.model, plan.worn),
+            lane=lane_with(plan.model, plan.worn),
             predicted_s=predicted_s,
             wall_s=self.pools.wall_s(predicted_s),
             needs=needs_of(burden_of(settled, plan.options, plan.worn)),

@@ -38,8 +38,8 @@ from farm.wire.words import (
     parse_nested,
     plain_number,
     positive,
-    resolution_word,
 )
+from models.catalog import resolution_word
 
 DIALECT = "apixo"
 #: a shorter clip is billed as the first, a longer one as the second

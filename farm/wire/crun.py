@@ -35,8 +35,8 @@ from farm.wire.words import (
     parse_nested,
     plain_number,
     positive,
-    resolution_word,
 )
+from models.catalog import resolution_word
 
 DIALECT = "crun"
 #: what a tenant without an account is told when it asks for its balance

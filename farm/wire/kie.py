@@ -38,9 +38,9 @@ from farm.wire.words import (
     parse_nested,
     plain_number,
     positive,
-    resolution_word,
     share,
 )
+from models.catalog import resolution_word
 
 DIALECT = "kie"
 #: what a tenant without an account is told when it asks for its credits: clients do arithmetic on the number

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from farm.jobs.errors import FaultCode
+from farm.jobs.money import MICRO
 from farm.jobs.states import Phase, State
-
-MICRO = 1_000_000
 
 
 @dataclass(frozen=True)

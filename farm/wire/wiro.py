@@ -33,8 +33,8 @@ from farm.wire.words import (
     is_unset,
     keepable,
     plain_number,
-    resolution_word,
 )
+from models.catalog import resolution_word
 
 DIALECT = "wiro"
 NO_MODEL = "slug-owner-project-not-exist"

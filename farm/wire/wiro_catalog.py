@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from farm.wire.report import MICRO
+from farm.jobs.money import MICRO
 
 
 @dataclass(frozen=True)

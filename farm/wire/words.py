@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 from farm.jobs.draft import Source
 from farm.jobs.errors import InvalidRequest
-from models.catalog import AREAS
 
 #: integers beyond this are nobody's seed, size or count
 MAX_INTEGER = 2**63 - 1
@@ -298,8 +297,3 @@ def compact(values: Mapping[str, Any]) -> dict[str, Any]:
 def dump(value: Any) -> str:
     """JSON as the providers write it inside strings: no blanks, no escapes for letters."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
-def resolution_word(width: int, height: int) -> str:
-    """The word whose area is nearest."""
-    return min(AREAS, key=lambda word: abs(AREAS[word] - width * height))

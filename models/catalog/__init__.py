@@ -27,11 +27,13 @@ from models.catalog.model import (
     Weights,
     lane_of,
     segments_of,
+    worn_name,
 )
 from models.catalog.shape import (
     Settled,
     forward_tflop,
     named_aspect,
+    resolution_word,
     settle,
     size_for,
     size_of_area,
@@ -66,10 +68,12 @@ __all__ = [
     "get",
     "lane_of",
     "named_aspect",
+    "resolution_word",
     "segments_of",
     "settle",
     "size_for",
     "size_of_area",
     "task_for",
     "work_tflop",
+    "worn_name",
 ]

@@ -201,6 +201,12 @@ def lane_of(model: Model, loras: tuple[str, ...] = ()) -> str:
     return "+".join((f"{model.id}@{model.precision}", *parts))
 
 
+def worn_name(sha256: str, expert: str, scale: float) -> str:
+    """What a job's own LoRA is called in a lane: the same file put on the same way needs no swap."""
+    # every digit: two strengths that only look alike must not be taken for one lane
+    return f"{sha256[:16]}:{expert}:{repr(float(scale)).removesuffix('.0')}"
+
+
 def segments_of(model: Model, frames: int) -> int:
     """How many segments a clip of `frames` is rendered in; 1 for a model that renders in one piece."""
     if model.segment is None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from models.catalog.model import TEXT_TOKENS, Limits, Model, ShapeError, segments_of
+from models.catalog.model import AREAS, TEXT_TOKENS, Limits, Model, ShapeError, segments_of
 
 
 def tokens(model: Model, width: int, height: int, frames: int) -> int:
@@ -176,3 +176,8 @@ def _frames(value: int, lim: Limits) -> None:
         below = (value - 1) // 4 * 4 + 1
         near = [v for v in (below, below + 4) if v <= lim.max_frames]
         raise ShapeError("frames", f"{value} is not 4n+1; nearest: {' or '.join(map(str, near))}")
+
+
+def resolution_word(width: int, height: int) -> str:
+    """The resolution word ("480p") whose area is nearest to that of a picture of `width` x `height` pixels."""
+    return min(AREAS, key=lambda word: abs(AREAS[word] - width * height))

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
+from models.catalog.model import worn_name
+
 
 class Stage(StrEnum):
     """The phases that an engine passes through; the same words as farm.jobs.states.Phase."""
@@ -32,9 +34,8 @@ class Lora:
 
     @property
     def name(self) -> str:
-        """What it is called in a lane: the same file worn the same way needs no swap."""
-        # every digit: two strengths that only look alike must not be taken for one lane
-        return f"{self.sha256[:16]}:{self.expert}:{repr(float(self.scale)).removesuffix('.0')}"
+        """What it is called in a lane."""
+        return worn_name(self.sha256, self.expert, self.scale)
 
 
 @dataclass(frozen=True)

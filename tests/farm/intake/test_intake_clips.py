@@ -10,8 +10,9 @@ import pytest
 from farm.config import IntakeSettings
 from farm.intake import clip as clips
 from farm.intake.check import check
-from farm.intake.media import Kind, Media
+from farm.intake.media import Media
 from farm.jobs.errors import InvalidRequest
+from farm.jobs.inputs import Kind
 
 LIMITS = IntakeSettings(max_clip_s=3.0)
 SIZE = (96, 64)

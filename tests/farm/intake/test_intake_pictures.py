@@ -11,9 +11,10 @@ from PIL import Image
 from farm.config import IntakeSettings
 from farm.embedded import samples
 from farm.intake.check import check
-from farm.intake.media import Kind, Media, kind_of
+from farm.intake.media import Media
 from farm.intake.picture import MAX_SCANS
 from farm.jobs.errors import InvalidRequest
+from farm.jobs.inputs import Kind, kind_of
 
 LIMITS = IntakeSettings()
 

@@ -1,0 +1,22 @@
+"""The names of lanes: what must be loaded to run a job."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from farm.jobs.job import Job
+from models.catalog import MODELS, Model, lane_of, worn_name
+
+
+def bare_lane(job: Job) -> str:
+    """A job's lane without what it brings: paces are measured by it, and metrics labelled, which must stay few."""
+    return MODELS[job.spec.model].lane if job.spec.model in MODELS else job.lane
+
+
+def lane_with(model: Model, loras: Iterable[Mapping[str, Any]]) -> str:
+    """The lane of a model with the LoRAs of a spec; models.render.renderer names it the same way."""
+    return lane_of(model, tuple(lora_word(one) for one in loras))
+
+
+def lora_word(one: Mapping[str, Any]) -> str:
+    """What one LoRA of a spec is called in a lane's name."""
+    return worn_name(one["sha256"], one["expert"], one["scale"])

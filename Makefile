@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test up lint format soak bench clean
+.PHONY: help demo test test-old-redis up lint format soak bench clean
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -27,6 +27,10 @@ up: $(READY) ## keep a farm running here (Ctrl-C ends it)
 test: lint ## lint, types, import rules, then every test
 	@# three on two cores: they wait for processes more than they compute
 	$(BIN)/pytest -n 3 --dist loadgroup -m "not soak"
+
+test-old-redis: $(READY) ## ledger, permits and webhooks once more, on the redis-server of PATH
+	WANFARM_TEST_REDIS="$$(command -v redis-server)" $(BIN)/pytest -n 3 --dist loadgroup \
+	    tests/farm/ledger tests/farm/permits tests/farm/webhooks
 
 lint: $(READY) ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -45,8 +45,14 @@ def post_fork(_server: Any, worker: Any) -> None:
 
 
 def post_worker_init(_worker: Any) -> None:
-    """Event streams would hold their threads, and so the process, until the last second of the grace."""
+    """Say what the ledger is on; and let event streams end at once, which would hold their threads, and so the process,
+    until the last second of the grace."""
     from api.streams import stopping
+    from farm.ledger.connection import connect
+    from farm.ledger.server import say
+
+    with connect(_settings.redis) as redis:
+        say(redis, _settings.redis)
 
     gunicorns = signal.getsignal(signal.SIGTERM)
     assert callable(gunicorns)

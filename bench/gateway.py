@@ -26,7 +26,7 @@ from redis.exceptions import RedisError
 
 from bench.bare import BROKER_ENV
 from bench.local_farm import ROOT, SHOT
-from bench.report import p50, p99, show
+from bench.report import checked_server, p50, p99, show
 from farm.config import CONFIG_ENV, RedisSettings, Settings
 from farm.embedded import redis_part
 from farm.embedded.ports import free_port
@@ -83,7 +83,7 @@ def redis_server(folder: Path) -> Iterator[str]:
     """An address without a database, of a server that keeps every write as the farm's own does."""
     port = free_port()
     with (folder / "redis.log").open("wb") as log:
-        process = subprocess.Popen(redis_part.command(folder / "redis", port), stdout=log, stderr=log)
+        process = subprocess.Popen(redis_part.command(folder / "redis", port, password=None), stdout=log, stderr=log)
     try:
         with Redis(port=port, retry=None) as client:
             end = time.monotonic() + _START_S
@@ -175,6 +175,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             servers[name] = running.enter_context(serving)
         clients = running.enter_context(multiprocessing.get_context("spawn").Pool(_CLIENTS))
         redis = running.enter_context(Redis.from_url(redis_url, decode_responses=True))
+        server = checked_server(redis, fsync="everysec")
         took: dict[str, list[float]] = {"farm": [], "bare": []}
         used = {"farm": [0.0, 0.0], "bare": [0.0, 0.0]}
         for port in ports.values():
@@ -196,6 +197,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             ("farm / bare", "", *(mine / its for mine, its in zip(rows["farm"][1:], rows["bare"][1:], strict=True))),
         ],
         f"gunicorn {gateway.processes} x {gateway.threads} threads, {asked.clients} kept-alive clients; aim: no slower",
+        server=server,
     )
 
 

@@ -17,7 +17,7 @@ from subprocess import DEVNULL, Popen
 from celery import Celery
 from redis import Redis
 
-from bench.report import show
+from bench.report import checked_server, show
 from farm.config import RedisSettings, Settings
 from farm.embedded import redis_part
 from farm.embedded.ports import free_port
@@ -58,7 +58,9 @@ def redis_server() -> Iterator[str]:
     """The embedded Redis with its own settings, but for the fsync: this measures the ledger, not the disk."""
     with tempfile.TemporaryDirectory(prefix="wanfarm-bench-") as folder:
         port = free_port()
-        server = Popen(redis_part.command(Path(folder), port, fsync="no"), stdout=DEVNULL, stderr=DEVNULL)
+        server = Popen(
+            redis_part.command(Path(folder), port, password=None, fsync="no"), stdout=DEVNULL, stderr=DEVNULL
+        )
         try:
             end = time.monotonic() + 20
             while not _listening(port):
@@ -182,8 +184,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     for size in sizes:
         for name in ("ledger", "bare Celery messages"):
             with redis_server() as url, connect(RedisSettings(ledger_url=url)) as client:
+                server = checked_server(client, fsync="no")
                 if name == "ledger":
-                    ledger = Ledger(client, Settings(redis=RedisSettings(ledger_url=url)))
+                    ledger = Ledger(client, Settings(redis=RedisSettings(ledger_url=url, waitaof=False)))
                     numbers = measure_ledger(client, ledger, size)
                 else:
                     numbers = measure_celery(client, url, size)
@@ -195,6 +198,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ("", "bytes each", "admitted/s", "claims/s", "Redis us", "commits/s"),
         rows,
         "one client, one request at a time; 'Redis us': processor time of Redis for one claim",
+        server=server,
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import tomli_w
 
+from bench.report import checked_server
 from farm.client import Client
 from farm.config import Settings
 from farm.embedded.folder import StateFolder
@@ -41,6 +42,11 @@ class LocalFarm:
     def redis_url(self) -> str:
         """Of the server, without a database."""
         return self.settings.redis.ledger_url.rpartition("/")[0]
+
+    def server(self) -> str:
+        """Which server the farm was measured on, checked: what `wanfarm up` promises is that WAITAOF is asked."""
+        with connect(self.settings.redis) as redis:
+            return checked_server(redis, fsync="everysec")
 
     def submit(self) -> str:
         return self.client.jobs.create("measured", **SHOT).id

@@ -12,6 +12,7 @@ class Monitor:
     """Collects (time, database, command line) of every command between enter and exit."""
 
     def __init__(self, url: str) -> None:
+        self._url = url
         self._client = Redis.from_url(url)
         self.commands: list[tuple[float, int, str]] = []
         self._stop = threading.Event()
@@ -34,14 +35,10 @@ class Monitor:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stop.set()
-        with Redis.from_url(self._url()) as poke:
+        with Redis.from_url(self._url) as poke:
             poke.echo("monitor-ends")
         self._thread.join(10)
         self._client.close()
-
-    def _url(self) -> str:
-        k = self._client.connection_pool.connection_kwargs
-        return f"redis://{k['host']}:{k['port']}/{k.get('db', 0)}"
 
     def settle(self, seconds: float = 0.2) -> None:
         """Let commands under way reach the feed."""

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             whole_ms = [_timed_ms(lambda: farm.wait_over(farm.submit())) for _ in range(asked.samples)]
             bare_ms = [_timed_ms(bare.run_one) for _ in range(asked.samples)]
             feed.settle()
-        moments = Timeline(farm).moments(feed.commands)
+        moments, server = Timeline(farm).moments(feed.commands), farm.server()
         farm_each = _backlog_ms(farm, asked.backlog)
         with bare.held():
             for _ in range(asked.backlog):
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         (f"bare Celery, backlog of {asked.backlog}: each", bare_each, ""),
     ]
     note = "a farm's job also stores three objects and tells its progress; a bare task does one Redis command"
-    show("A job without its render, ms", ("", "p50", "p99"), rows, note)
+    show("A job without its render, ms", ("", "p50", "p99"), rows, note, server=server)
 
 
 def _backlog_ms(farm: LocalFarm, jobs: int) -> float:

@@ -1,16 +1,33 @@
-"""How a measurement prints: one row a thing measured, its comparison beside it, and the machine it ran on."""
+"""How a measurement prints: one row a thing measured, its comparison beside it, the machine and the server."""
 
 import os
 import platform
 import statistics
 from collections.abc import Sequence
 
+from redis import Redis
 from rich.console import Console
 from rich.table import Table
+
+from farm.ledger.server import look
 
 
 def machine() -> str:
     return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+
+
+def checked_server(redis: Redis, *, fsync: str, waits: bool = True) -> str:
+    """The server's name and how it keeps writes, for a table's title.
+
+    Raises RuntimeError when it is not what the table is about: `fsync` is its appendfsync, `waits` whether it has WAITAOF
+    and an append-only file.
+    """
+    server = look(redis)
+    if (server.appendonly, server.fsync, server.waits) != (True, fsync, waits):
+        raise RuntimeError(
+            f"measured on something else: expected appendfsync {fsync}, WAITAOF {waits}; found {server!r}"
+        )
+    return f"{server}, appendfsync {fsync}"
 
 
 def p50(values: Sequence[float]) -> float:
@@ -21,8 +38,11 @@ def p99(values: Sequence[float]) -> float:
     return statistics.quantiles(values, n=100, method="inclusive")[98]
 
 
-def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], note: str = "") -> None:
-    table = Table(title=f"{title}  ({machine()})", caption=note or None, title_justify="left", caption_justify="left")
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], note: str = "", *, server: str) -> None:
+    """Print a table. `server`: as `checked_server` tells it."""
+    table = Table(
+        title=f"{title}  ({machine()}; {server})", caption=note or None, title_justify="left", caption_justify="left"
+    )
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i == 0 else "right")
     for row in rows:

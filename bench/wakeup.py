@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 farm.wait_over(farm.submit())
                 bare.run_one()
                 feed.settle(0.02)  # both workers are back at their blocking reads
-        moments = Timeline(farm).moments(feed.commands)
+        moments, server = Timeline(farm).moments(feed.commands), farm.server()
     farm_ms, bare_ms = spans_ms(moments, "admit", "claim"), spans_ms(moments, "bare sent", "bare ran")
     published, heard = spans_ms(moments, "admit", "permit"), spans_ms(moments, "permit", "claim")
     assert min(len(farm_ms), len(bare_ms)) >= samples, f"{len(farm_ms)} and {len(bare_ms)} seen of {samples}"
@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             ("farm / bare", "", p50(farm_ms) / p50(bare_ms), p99(farm_ms) / p99(bare_ms)),
         ],
         "times by Redis' MONITOR; aim: p50 within 2x of bare Celery's",
+        server=server,
     )
 
 

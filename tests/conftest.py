@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 from bad_servers import serve  # noqa: F401 - a fixture for everyone
+from own_redis import redis_command
 from redis import Redis
 
 from farm.config import RedisSettings, S3Settings, Settings
-from farm.embedded import redis_part, s3_part
+from farm.embedded import s3_part
 from farm.embedded.ports import free_port
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -76,7 +77,7 @@ def _serve(command: list[str], port: int, log: Path, env: Mapping[str, str] | No
 @pytest.fixture(scope="session")
 def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     folder, port = tmp_path_factory.mktemp("redis"), free_port()
-    yield from _serve(redis_part.command(folder, port, fsync="no"), port, folder / "log")
+    yield from _serve(redis_command(folder, port), port, folder / "log")
 
 
 @pytest.fixture

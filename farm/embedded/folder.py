@@ -1,7 +1,7 @@
 """The state folder of one farm: its lock, what it remembers between starts, who runs in it, the client's key.
 
 lock          held by the one `wanfarm up` of this folder
-farm.json     ports and S3 keys, made at the first start          (0600)
+farm.json     ports, password and S3 keys, made at first start    (0600)
 farm.toml     the settings that the parts were started with       (0600)
 client.toml   address and keys for `wanfarm submit` and friends   (0600)
 run.json      what runs now; gone after a clean end               (0600)
@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import secrets
+import stat
 import tempfile
 import tomllib
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ class Remembered:
     gateway_port: int = 0
     s3_access_key: str = field(default_factory=lambda: "wf" + secrets.token_hex(9))
     s3_secret_key: str = field(default_factory=lambda: secrets.token_urlsafe(30))
+    redis_password: str = field(default_factory=lambda: secrets.token_urlsafe(30))
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,17 @@ class StateFolder:
         self.run_file = self.path / "run.json"
 
     def make(self) -> None:
+        """Make the folder and those inside, and close it to other users. Raises FarmError when it cannot be closed."""
         # objects, keys and prompts are inside: nobody else on the machine needs to look
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if stat.S_IMODE(self.path.stat().st_mode) & 0o077:
+            # made by hand or by a packager
+            try:
+                self.path.chmod(0o700)
+            except OSError as error:
+                raise FarmError(
+                    f"{self.path} is open to other users and cannot be closed (chmod 700): {error}"
+                ) from None
         for folder in (self.redis, self.s3, self.beat, self.logs):
             folder.mkdir(exist_ok=True)
 

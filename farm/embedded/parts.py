@@ -24,7 +24,7 @@ def parts_of(plan: Plan, folder: StateFolder, *, gateway_socket: int) -> list[Pa
             Part(
                 name="redis",
                 rank=Rank.FOUNDATION,
-                command=redis_part.command(folder.redis, plan.redis_port),
+                command=redis_part.command(folder.redis, plan.redis_port, password=plan.redis_password),
                 ready=redis_answers(settings.redis),
                 address=f"127.0.0.1:{plan.redis_port}",
                 patience_s=None,

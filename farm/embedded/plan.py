@@ -26,6 +26,7 @@ class Plan:
     own_redis: bool
     own_s3: bool
     redis_port: int
+    redis_password: str
     s3_port: int
     s3_host: str
 
@@ -52,7 +53,7 @@ def decide(given: Settings, folder: StateFolder) -> Plan:
         "gateway": given.gateway.model_copy(update={"port": kept.gateway_port}),
     }
     if own_redis:
-        base = f"redis://{LOOPBACK}:{kept.redis_port}"
+        base = f"redis://:{kept.redis_password}@{LOOPBACK}:{kept.redis_port}"
         urls = {"ledger_url": f"{base}/0"}
         if "broker_url" not in given.redis.model_fields_set:
             urls["broker_url"] = f"{base}/1"
@@ -67,6 +68,7 @@ def decide(given: Settings, folder: StateFolder) -> Plan:
         own_redis=own_redis,
         own_s3=own_s3,
         redis_port=kept.redis_port,
+        redis_password=kept.redis_password,
         s3_port=kept.s3_port,
         s3_host=s3_host,
     )

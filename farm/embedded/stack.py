@@ -28,6 +28,8 @@ from farm.embedded.parts import parts_of
 from farm.embedded.plan import Plan, decide
 from farm.embedded.stale_processes import await_leftovers
 from farm.jobs.errors import FarmError, Unavailable
+from farm.ledger import server
+from farm.ledger.connection import connect
 
 log = logging.getLogger(__name__)
 
@@ -84,11 +86,13 @@ class Stack:
     def run(self) -> int:
         """Until a signal has ended everything. 0 after a clean end.
 
-        Raises Busy, BadPlan, PartBroken (everything that was started has ended then).
+        Raises Busy, BadPlan, UnsafeServer, PartBroken (everything that was started has ended then).
         """
         with self.folder.locked(), self._listening_to_signals() as wake:
             await_leftovers(self.folder)
             self._plan = plan = decide(self._given, self.folder)
+            if not plan.own_redis:
+                self._say_server(plan)
             self.folder.write_private(self.folder.settings_file, settings_file.render(plan.settings))
             gateway = plan.settings.gateway
             with socket.create_server((gateway.host, gateway.port), backlog=1024) as door:
@@ -165,6 +169,8 @@ class Stack:
         if self._notes is None:
             assert self._plan is not None
             try:
+                if self._plan.own_redis:
+                    self._say_server(self._plan)
                 before = self.folder.client()
                 self._notes = first_keys(self._plan, self.folder)
                 self.new_keys = before is None or before.key != self._notes.key
@@ -187,6 +193,10 @@ class Stack:
                 child.stop(now, None if child.part.drains else self._stop_s)
             elif hurry and child.kill_at is None and now - child.asked_at > SECOND_SIGNAL_S:
                 child.hurry(now, self._stop_s)
+
+    def _say_server(self, plan: Plan) -> None:
+        with connect(plan.settings.redis) as redis:
+            server.say(redis, plan.settings.redis)
 
     def _over(self) -> bool:
         return self._signals > 0 and all(child.phase is Phase.ENDED for child in self._children)

@@ -12,6 +12,7 @@ import threading
 from typing import Any
 
 from celery import bootsteps
+from celery.signals import beat_init
 
 from farm.claiming.celery_app import BEAT_QUEUE, PERMIT_TASK, make_app
 from farm.claiming.metrics_page import serve_metrics
@@ -20,7 +21,7 @@ from farm.config import Settings, load
 from farm.io_worker.housekeeping import Housekeeping
 from farm.io_worker.intake_worker import IntakeWorker
 from farm.jobs.errors import Unavailable
-from farm.ledger import Ledger
+from farm.ledger import Ledger, server
 from farm.ledger.connection import connect
 from farm.ledger.ledger import INTAKE_POOL
 from farm.storage.store import Store
@@ -96,6 +97,11 @@ def webhooks() -> None:
     postman.look()
 
 
+@beat_init.connect
+def _beat_starts(**_: Any) -> None:
+    server.say(redis, settings.redis)
+
+
 class Presence(bootsteps.StartStopStep):  # type: ignore[misc]
     """The ledger wakes as many intake permits as there are places at live desks."""
 
@@ -106,6 +112,7 @@ class Presence(bootsteps.StartStopStep):  # type: ignore[misc]
         self._metrics: str | None = None
 
     def start(self, _worker: Any) -> None:
+        server.say(redis, settings.redis)
         self._metrics = serve_metrics(settings.worker.metrics_host, settings.worker.io_metrics_port)
         threading.Thread(target=self._tell, name="presence", daemon=True).start()
 

@@ -14,7 +14,6 @@ from typing import Any
 
 from redis import Redis
 from redis.commands.core import Script
-from redis.exceptions import ResponseError
 
 from farm.config import Settings
 from farm.jobs.errors import KILLS_WORKER, RETRYABLE, FaultCode, Unavailable
@@ -22,6 +21,7 @@ from farm.jobs.states import TERMINAL, TRANSITIONS, Phase, State
 from farm.ledger.connection import mapped
 from farm.ledger.keys import Keys
 from farm.ledger.outcomes import CancelOutcome, CommitOutcome, FailOutcome, StatementKind, Verdict
+from farm.ledger.server import look
 
 #: the pool of the io worker: jobs in state `waiting` are queued there for intake
 INTAKE_POOL = "intake"
@@ -144,13 +144,12 @@ class Scripted:
             return script(args=args)
 
     def _can_wait(self) -> bool:
-        """Whether the server has WAITAOF (Redis 7.2) and an append-only file. Asked once."""
+        """Whether the server has WAITAOF (Redis 7.2) and an append-only file that it syncs. Asked until it is fit."""
         if self._waitaof is None:
-            try:
-                self._redis.execute_command("WAITAOF", 1, 0, 1)
-                self._waitaof = True
-            except ResponseError:
-                self._waitaof = False
+            server = look(self._redis)
+            if (why := server.refusal(waitaof=True)) is not None:
+                raise Unavailable(why)
+            self._waitaof = server.waits
         return self._waitaof
 
     def _run_and_wait(self, script: Script, args: tuple[str | int | float, ...]) -> Any:

@@ -10,6 +10,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +21,7 @@ from redis import Redis
 
 from farm.client import Client
 from farm.config import Settings
+from farm.embedded.folder import StateFolder
 from farm.jobs.errors import Unavailable
 from farm.ledger.connection import connect
 from farm.ledger.ledger import Ledger
@@ -30,6 +32,8 @@ HERE = Path(__file__).parent
 #: parts of `wanfarm up` by their names in run.json; `agent` and `engine` are found below `worker`
 PARTS = ("redis", "s3", "gateway", "io", "beat", "worker", "agent", "engine")
 MODEL = "wan2.2-t2v-a14b-tiny"
+#: of the embedded Redis
+REDIS_PASSWORD = "e2e-password"
 #: what a puppet's job looks like when nothing else is asked: files that are made in milliseconds
 SMALL = {"model": MODEL, "width": 64, "height": 64, "frames": 5, "steps": 3, "fps": 8}
 #: everything that waits for something waits this long at most; it is no measurement
@@ -44,6 +48,10 @@ class Farm:
     ) -> None:
         self.folder = folder
         self.state_dir = folder / "state"
+        # known before the first start, so that a test can give the farm another way to its own Redis
+        notes = StateFolder(self.state_dir)
+        notes.make()
+        notes.remember(replace(notes.remembered(), redis_password=REDIS_PASSWORD))
         self.strings = folder / "strings"
         self.strings.mkdir(parents=True, exist_ok=True)
         self.config = folder / "farm-under-test.toml"

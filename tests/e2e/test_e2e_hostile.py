@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from blackhole import BlackHole
 from e2e_laws import audit_end
-from harness import Farm, fresh_seed
+from harness import REDIS_PASSWORD, Farm, fresh_seed
 
 from farm.embedded.ports import free_port
 from farm.jobs.states import State
@@ -28,7 +28,7 @@ def silenced(hole: BlackHole, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """A farm that reaches its broker, and only that, through the black hole."""
     settings = {
         "embedded": {"redis_port": hole.target},
-        "redis": {"broker_url": f"redis://127.0.0.1:{hole.port}/1"},
+        "redis": {"broker_url": f"redis://:{REDIS_PASSWORD}@127.0.0.1:{hole.port}/1"},
     }
     with Farm(tmp_path_factory.mktemp("silenced"), settings) as farm:
         yield farm.start()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from blackhole import BlackHole
 from e2e_laws import audit_end
-from harness import PARTS, Farm
+from harness import PARTS, REDIS_PASSWORD, Farm
 
 from farm.embedded.ports import free_port
 from farm.jobs.errors import Conflict, FarmError, Unavailable
@@ -162,7 +162,7 @@ def test_soak(tmp_path: Path, soak_seed: int) -> None:
             "worker": {"devices": "cpu:2", "quarantine_s": 2.0, "quarantine_max_s": 4.0},
             "gateway": {"processes": 2},
             "embedded": {"redis_port": hole.target},
-            "redis": {"broker_url": f"redis://127.0.0.1:{hole.port}/1"},
+            "redis": {"broker_url": f"redis://:{REDIS_PASSWORD}@127.0.0.1:{hole.port}/1"},
             "lease": MANY_TRIES,
         }
         with Farm(tmp_path, settings, E2E_FLAKY=f"{soak_seed}:{LOST_ANSWERS}") as farm:

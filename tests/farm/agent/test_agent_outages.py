@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from own_redis import redis_command
 from redis import Redis
 from redis.exceptions import RedisError
 from tests.farm.agent.farm import changed, farm_on
 
 from farm.config import Settings
-from farm.embedded import redis_part, s3_part
+from farm.embedded import s3_part
 from farm.embedded.ports import free_port
 from farm.jobs.states import State
 from tests.conftest import wait_until
@@ -64,7 +65,7 @@ def test_a_render_goes_on_while_redis_restarts(farm_settings: Settings, tmp_path
     port = free_port()
     url = f"redis://127.0.0.1:{port}"
     settings = changed(farm_settings, tmp_path, redis={"ledger_url": f"{url}/0", "broker_url": f"{url}/1"})
-    with running(Server(redis_part.command(tmp_path / "redis", port), port)) as redis:
+    with running(Server(redis_command(tmp_path / "redis", port), port)) as redis:
         wait_until(lambda: answers(port), what="Redis")
         with farm_on(settings, tmp_path) as farm:
             agent = farm.agent()

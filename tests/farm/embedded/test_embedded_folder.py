@@ -10,6 +10,7 @@ import pytest
 
 from farm.embedded.folder import Busy, ClientNotes, Remembered, StateFolder
 from farm.embedded.stale_processes import await_leftovers
+from farm.jobs.errors import FarmError
 
 
 def test_ports_and_keys_are_remembered(tmp_path: Path) -> None:
@@ -48,6 +49,28 @@ def test_keys_are_for_their_owner_only(tmp_path: Path) -> None:
     for name in ("farm.json", "client.toml"):
         assert stat.S_IMODE((folder.path / name).stat().st_mode) == 0o600
     assert sorted(p.name for p in folder.path.iterdir() if p.is_file()) == ["client.toml", "farm.json"]
+
+
+def test_a_folder_that_was_open_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    path.mkdir()
+    for mode in (0o755, 0o777, 0o710):
+        path.chmod(mode)
+        StateFolder(path).make()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+
+
+def test_a_folder_that_cannot_be_closed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user's, say: its owner could read every key."""
+    path = tmp_path / "state"
+    path.mkdir(mode=0o755)
+
+    def not_permitted(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", not_permitted)
+    with pytest.raises(FarmError, match="chmod 700"):
+        StateFolder(path).make()
 
 
 def test_one_holder_at_a_time_and_the_second_is_told_who(tmp_path: Path) -> None:

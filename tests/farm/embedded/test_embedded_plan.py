@@ -26,8 +26,10 @@ def test_ports_and_keys_are_the_same_at_every_start(folder: StateFolder) -> None
     ports = {first.redis_port, first.s3_port, first.settings.gateway.port}
     assert len(ports) == 3
     assert first.url == f"http://127.0.0.1:{first.settings.gateway.port}"
-    assert first.settings.redis.ledger_url == f"redis://127.0.0.1:{first.redis_port}/0"
-    assert first.settings.redis.broker_url == f"redis://127.0.0.1:{first.redis_port}/1"
+    base = f"redis://:{first.redis_password}@127.0.0.1:{first.redis_port}"
+    assert len(first.redis_password) > 30
+    assert first.settings.redis.ledger_url == f"{base}/0"
+    assert first.settings.redis.broker_url == f"{base}/1"
     assert first.settings.s3.secret_key != S3Settings().secret_key
     assert first.settings.worker.models_dir == folder.path / "models"
 

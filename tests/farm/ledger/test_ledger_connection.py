@@ -159,8 +159,26 @@ class TestWaitAof:
         assert durable.admit([job])[0][0].created
         assert durable.counts("acme")[State.QUEUED] == 1
 
-    def test_a_server_that_cannot_is_asked_once(self, ledger: Ledger, redis: Redis) -> None:
-        redis.config_resetstat()
-        admit(ledger, new_job())
-        admit(ledger, new_job())
-        assert redis.info("errorstats")["errorstat_ERR"]["count"] == 1
+    def test_a_server_that_cannot_is_asked_once(self, durable: Ledger, proxy: WaitAof) -> None:
+        proxy.known = False
+        admit(durable, new_job())
+        admit(durable, new_job())
+        assert sum(commands.count("WAITAOF 1 0") for commands in proxy.heard) == 1
+
+    def test_a_server_that_never_syncs_is_refused_with_the_remedy(
+        self, durable: Ledger, proxy: WaitAof, redis: Redis, unsynced: None
+    ) -> None:
+        """Every submission would wait for half the socket's timeout and end in 503 without a reason."""
+        for _ in range(2):
+            with pytest.raises(Unavailable, match=r"appendfsync everysec.*redis\.waitaof = false"):
+                durable.admit([new_job()])
+        assert redis.dbsize() == 0
+        redis.config_set("appendfsync", "everysec")
+        assert admit(durable, new_job())  # the same process, once it was put right
+
+
+@pytest.fixture
+def unsynced(redis: Redis) -> Iterator[None]:
+    redis.config_set("appendfsync", "no")
+    yield
+    redis.config_set("appendfsync", "everysec")

@@ -1,5 +1,5 @@
-"""A way to Redis that answers WAITAOF itself, as Redis 7.2 does, and passes on everything else; the Redis of the tests
-is older. It notes the commands of each connection."""
+"""A way to Redis that answers WAITAOF itself, as a server of any age and any luck with its disk would, and passes on
+everything else. It notes the commands of each connection."""
 
 import socket
 import threading
@@ -7,10 +7,12 @@ from typing import BinaryIO
 
 
 class WaitAof:
-    """`synced`: what it says about the local append-only file, 1 or 0. `heard`: the commands of each connection."""
+    """`synced`: what it says about the local append-only file, 1 or 0. `known`: False for a server that has no such
+    command (Redis before 7.2). `heard`: the commands of each connection."""
 
     def __init__(self, upstream_port: int) -> None:
         self.synced = 1
+        self.known = True
         self.heard: list[list[str]] = []
         self._upstream_port = upstream_port
         self._door = socket.create_server(("127.0.0.1", 0))
@@ -42,7 +44,8 @@ class WaitAof:
                 # the numbers of a WAITAOF, but not its timeout
                 commands.append(b" ".join(words[: 3 if words[0] == b"WAITAOF" else 1]).decode())
                 if words[0] == b"WAITAOF":
-                    client.sendall(b"*2\r\n:%d\r\n:0\r\n" % self.synced)
+                    unknown = b"-ERR unknown command 'WAITAOF'\r\n"
+                    client.sendall(b"*2\r\n:%d\r\n:0\r\n" % self.synced if self.known else unknown)
                 else:
                     redis.sendall(raw)
 

@@ -9,12 +9,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from own_redis import redis_command
 from redis import Redis
 from redis.exceptions import RedisError
 
 from farm.claiming.permits import PATIENCE_S, Permits
 from farm.config import RedisSettings, Settings
-from farm.embedded import redis_part
 from farm.embedded.ports import free_port
 from farm.ledger import Permit
 from monitoring.metrics import PERMITS
@@ -70,7 +70,7 @@ def test_a_restarted_broker_takes_the_very_next_permit(tmp_path: Path) -> None:
     port = free_port()
 
     def start() -> subprocess.Popen[bytes]:
-        server = subprocess.Popen(redis_part.command(tmp_path, port, fsync="no"), stdout=subprocess.DEVNULL)
+        server = subprocess.Popen(redis_command(tmp_path, port), stdout=subprocess.DEVNULL)
         wait_until(lambda: answers(port), what="Redis")
         return server
 
@@ -108,7 +108,7 @@ def test_a_silent_broker_is_given_up_soon_and_left_alone(broker: int) -> None:
 
 def test_a_frozen_broker_raises_nothing(tmp_path: Path) -> None:
     port = free_port()
-    server = subprocess.Popen(redis_part.command(tmp_path, port, fsync="no"), stdout=subprocess.DEVNULL)
+    server = subprocess.Popen(redis_command(tmp_path, port), stdout=subprocess.DEVNULL)
     try:
         wait_until(lambda: answers(port), what="Redis")
         permits = Permits(settings_on(port))

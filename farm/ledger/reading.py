@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from farm.jobs.ids import is_job_id
 from farm.jobs.job import Job, JobEvent, Page
-from farm.jobs.states import State
+from farm.jobs.states import HoldReason, State
 from farm.ledger.connection import mapped, stream_entries
 from farm.ledger.records import decode
 from farm.ledger.scripts import Scripted
@@ -112,6 +112,26 @@ class Reading(Scripted):
                 sizes = pipe.execute()
         states = list(State)
         return {state: sum(sizes[n :: len(states)]) for n, state in enumerate(states)}
+
+    def held_counts(self, tenant: str) -> dict[HoldReason, int]:
+        """The tenant's open jobs per reason that they are held for; one with two reasons counts twice. They are among
+        those of `counts` as well."""
+        with mapped(), self._redis.pipeline(transaction=True) as pipe:
+            for reason in HoldReason:
+                pipe.zcard(self._keys("holds", tenant, reason))
+            return dict(zip(HoldReason, pipe.execute(), strict=True))
+
+    def held_ids(self, tenant: str, reason: HoldReason, *, after: str | None = None, limit: int = 500) -> list[str]:
+        """Ids of the tenant's open jobs that have `reason`, the oldest first; after the id `after`."""
+        with mapped():
+            key = self._keys("holds", tenant, reason)
+            found = self._redis.zrangebylex(key, f"({after}" if after else "-", "+", start=0, num=limit)
+        return cast("list[str]", found)
+
+    def standing_still(self, pool: str) -> int:
+        """Jobs of the pool that wait for a reason to go, not for a worker."""
+        with mapped():
+            return int(self._redis.zcard(self._keys("held", pool)))
 
     # --- events
     def events(

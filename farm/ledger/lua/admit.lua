@@ -1,10 +1,10 @@
 -- admit(count, job 1, job 2, ...): all of them or none. Of each job, in this order: id, tenant, state, pool, lane,
--- priority, deadline_ms, predicted_s, max_attempts, hold, hook, batch, idempotency key, body sha256, needs, body JSON; '' for
--- what it has not. Writes Key.job, Key.body, Key.jobs, Key.batch, Key.queue, Key.idem, Key.credit, Key.owners.
+-- priority, deadline_ms, predicted_s, max_attempts, hold, hook, batch, idempotency key, body sha256, needs, held_for,
+-- body JSON; '' for what it has not. Writes Key.job, Key.body, Key.jobs, Key.batch, Key.queue, Key.held, Key.idem, Key.credit, Key.owners.
 -- Answers {'ok', {{id, created, position of one that was not there before}, ...}, {permit, pool, ...}, now}, or why not:
 -- {'conflict' | 'taken' | 'unpriced', n}, {'too_many', tenant, limit}, {'payment', tenant, needed, available}.
 -- uses: clock job event money queue permit
-local WIDTH = 16
+local WIDTH = 17
 local count = tonumber(ARGV[1])
 local answers, fresh, seen = {}, {}, {}
 local opening, needed, tenants = {}, {}, {}
@@ -83,13 +83,14 @@ for _, at in ipairs(fresh) do
   also('needs', ARGV[at + 14])
   if job.state == State.QUEUED then also('queued_ms', NOW) end
   redis.call('HSET', Key.job(job.id), unpack(record))
-  redis.call('SET', Key.body(job.id), ARGV[at + 15])
+  redis.call('SET', Key.body(job.id), ARGV[at + 16])
   redis.call('SADD', Key.owners(), job.tenant)
   if ARGV[at + 12] ~= '' then
     redis.call('SET', Key.idem(job.tenant, ARGV[at + 12]), job.id .. ' ' .. ARGV[at + 13], 'EX', Setting.IDEMPOTENCY_S)
   end
   job_index(job, 'ZADD', 0, job.id)
   money_hold(job)
+  for reason in string.gmatch(ARGV[at + 15], '%S+') do queue_reasons(job, reason, true) end
   queue_put(job)
   event(job)
   pools[job_pool(job)] = true

@@ -2,6 +2,7 @@
 local function event(job, more)
   local data = {job = job.id, state = job.state, attempt = job.attempt}
   if job.batch then data.batch = job.batch end
+  if job.held_for then data.held_for = job.held_for end
   if more then
     for name, value in pairs(more) do data[name] = value end
   end

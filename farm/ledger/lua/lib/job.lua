@@ -3,7 +3,7 @@
 local TRANSITIONS = Table.TRANSITIONS
 local TERMINAL = Table.TERMINAL
 local TEXTS = {'tenant', 'state', 'pool', 'lane', 'batch', 'hook', 'cancelling', 'hold_open', 'worker', 'phase',
-  'failed_on', 'needs'}
+  'failed_on', 'needs', 'held_for'}
 local NUMBERS = {'priority', 'deadline_ms', 'predicted_s', 'max_attempts', 'attempt', 'attempts_used', 'worker_losses',
   'hold', 'vcharge', 'vlifted', 'started_ms', 'ended_attempt', 'intake_attempt', 'queued_ms'}
 local FIELDS = {}

@@ -42,7 +42,7 @@ class NewJob:
     name: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     webhook_url: str | None = None
-    batch: str | None = None
+    label: str | None = None
     needs: str = ""
     held_for: tuple[HoldReason, ...] = ()
 
@@ -124,7 +124,7 @@ class Job:
     name: str | None
     metadata: Mapping[str, str]
     webhook_url: str | None
-    batch: str | None
+    label: str | None
     #: ETA arithmetic: when the current phase began
     phase_ms: int | None = None
     #: the owner had its files removed

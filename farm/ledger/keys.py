@@ -10,7 +10,7 @@ TEMPLATES: Mapping[str, str] = {
     "result": "result:{id}",  # STRING, JSON of the artifacts, once committed
     # --- indexes: ZSETs of job ids, all scores 0, so the order is that of the ids and a size is a count
     "jobs": "jobs:{tenant}:{state}",
-    "batch": "batch:{tenant}:{state}:{batch}",
+    "label": "label:{tenant}:{state}:{label}",
     "holds": "holds:{tenant}:{reason}",  # open jobs that have this reason (farm.jobs.states.HoldReason)
     "ended": "ended",  # ZSET, terminal job id -> finished_ms
     # --- who waits for what, per pool

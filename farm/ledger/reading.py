@@ -56,7 +56,7 @@ class Reading(Scripted):
         *,
         states: Collection[State] = (),
         model: str | None = None,
-        batch: str | None = None,
+        label: str | None = None,
         dialect: str | None = None,
         cursor: str | None = None,
         limit: int = 50,
@@ -69,7 +69,7 @@ class Reading(Scripted):
         read = 0
         while read < _READ_PER_PAGE:
             # one more than asked for tells whether there is a next page
-            ids = self._ids(tenant, wanted, batch, after, limit + 1)
+            ids = self._ids(tenant, wanted, label, after, limit + 1)
             for job in self.find_many(ids):
                 # a job can move on or be forgotten between the two reads
                 if job is None or job.state not in wanted:
@@ -83,11 +83,11 @@ class Reading(Scripted):
             after, read = ids[-1], read + len(ids)
         return Page(tuple(jobs), after)
 
-    def _ids(self, tenant: str, states: Iterable[State], batch: str | None, after: str | None, limit: int) -> list[str]:
+    def _ids(self, tenant: str, states: Iterable[State], label: str | None, after: str | None, limit: int) -> list[str]:
         """The `limit` newest ids before `after` over the indexes of the states, as of one moment."""
         with mapped(), self._redis.pipeline(transaction=True) as pipe:
             for state in states:
-                key = self._keys("jobs", tenant, state) if batch is None else self._keys("batch", tenant, state, batch)
+                key = self._keys("jobs", tenant, state) if label is None else self._keys("label", tenant, state, label)
                 pipe.zrevrangebylex(key, f"({after}" if after else "+", "-", start=0, num=limit)
             newest_first = pipe.execute()
         return list(islice(heapq.merge(*newest_first, reverse=True), limit))
@@ -100,14 +100,14 @@ class Reading(Scripted):
         with mapped():
             return cast("int | None", self._redis.zrank(self._keys("queue", job.pool, job.tenant), job.id))
 
-    def counts(self, tenant: str | None = None, *, batch: str | None = None) -> dict[State, int]:
-        """Jobs per state: the tenant's, those of one batch of it, or everybody's."""
+    def counts(self, tenant: str | None = None, *, label: str | None = None) -> dict[State, int]:
+        """Jobs per state: the tenant's, those of one label, or everybody's."""
         with mapped():
             owners = [tenant] if tenant else sorted(cast("set[str]", self._redis.smembers(self._keys("owners"))))
             with self._redis.pipeline(transaction=True) as pipe:
                 for owner in owners:
                     for state in State:
-                        key = self._keys("batch", owner, state, batch) if batch else self._keys("jobs", owner, state)
+                        key = self._keys("label", owner, state, label) if label else self._keys("jobs", owner, state)
                         pipe.zcard(key)
                 sizes = pipe.execute()
         states = list(State)

@@ -27,7 +27,7 @@ def admission(job: NewJob) -> list[str | int | float]:
     return [
         *(job.id, job.tenant, state, job.pool, job.lane),
         *(job.priority, "" if deadline is None else deadline, _predicted(job.predicted_s), job.max_attempts),
-        *("" if job.hold is None else job.hold, "1" if wants_callback else "", job.batch or ""),
+        *("" if job.hold is None else job.hold, "1" if wants_callback else "", job.label or ""),
         *(job.idempotency_key or "", job.body_sha256 or "", job.needs, reasons_text(job.held_for)),
         _dumps(_body(job)),
     ]
@@ -133,7 +133,7 @@ def fresh(job: NewJob, now_ms: int, position: int | None) -> Job:
         name=job.name,
         metadata=job.metadata,
         webhook_url=job.webhook_url,
-        batch=job.batch,
+        label=job.label,
         position=position if queued else None,
         held_for=tuple(sorted(set(job.held_for))),
         held_ms=now_ms if job.held_for else None,
@@ -191,7 +191,7 @@ def decode(answer: Sequence[Any]) -> Job:
         name=body.get("name"),
         metadata=body.get("metadata", {}),
         webhook_url=body.get("webhook_url"),
-        batch=record.get("batch"),
+        label=record.get("label"),
         phase_ms=_int(record.get("phase_ms")),
         erased="erased" in record,
         intake_attempt=int(record.get("intake_attempt", 0)),

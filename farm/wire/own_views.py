@@ -80,7 +80,7 @@ class JobView(View):
     id: str
     object: Literal["job"] = "job"
     name: str | None = None
-    batch: str | None = None
+    label: str | None = None
     state: State
     phase: Phase | None = None
     progress: float = 0.0
@@ -151,7 +151,7 @@ def view_job(job: Job, *, eta_s: float | None = None, links: Links | None = None
     return JobView(
         id=job.id,
         name=job.name,
-        batch=job.batch,
+        label=job.label,
         state=job.state,
         phase=Phase(job.phase) if running and job.phase else None,
         progress=1.0 if job.state is State.SUCCEEDED else job.progress,

@@ -1,6 +1,6 @@
 -- admit(count, job 1, job 2, ...): all of them or none. Of each job, in this order: id, tenant, state, pool, lane,
--- priority, deadline_ms, predicted_s, max_attempts, hold, hook, batch, idempotency key, body sha256, needs, held_for,
--- body JSON; '' for what it has not. Writes Key.job, Key.body, Key.jobs, Key.batch, Key.queue, Key.held, Key.idem, Key.credit, Key.owners.
+-- priority, deadline_ms, predicted_s, max_attempts, hold, hook, label, idempotency key, body sha256, needs, held_for,
+-- body JSON; '' for what it has not. Writes Key.job, Key.body, Key.jobs, Key.label, Key.queue, Key.held, Key.idem, Key.credit, Key.owners.
 -- Answers {'ok', {{id, created, position of one that was not there before}, ...}, {permit, pool, ...}, now}, or why not:
 -- {'conflict' | 'taken' | 'unpriced', n}, {'too_many', tenant, limit}, {'payment', tenant, needed, available}.
 -- uses: clock job event money queue permit
@@ -66,7 +66,7 @@ for _, at in ipairs(fresh) do
   local job = {
     id = ARGV[at], tenant = ARGV[at + 1], state = ARGV[at + 2], pool = ARGV[at + 3], attempt = 0,
     priority = tonumber(ARGV[at + 5]), deadline_ms = tonumber(ARGV[at + 6]), hold = tonumber(ARGV[at + 9]),
-    batch = ARGV[at + 11] ~= '' and ARGV[at + 11] or nil,
+    label = ARGV[at + 11] ~= '' and ARGV[at + 11] or nil,
   }
   local record = {'tenant', job.tenant, 'state', job.state, 'pool', job.pool, 'lane', ARGV[at + 4],
     'priority', ARGV[at + 5], 'predicted_s', ARGV[at + 7], 'max_attempts', ARGV[at + 8], 'created_ms', NOW}
@@ -79,7 +79,7 @@ for _, at in ipairs(fresh) do
   also('deadline_ms', ARGV[at + 6])
   also('hold', ARGV[at + 9])
   also('hook', ARGV[at + 10])
-  also('batch', ARGV[at + 11])
+  also('label', ARGV[at + 11])
   also('needs', ARGV[at + 14])
   if job.state == State.QUEUED then also('queued_ms', NOW) end
   redis.call('HSET', Key.job(job.id), unpack(record))

@@ -60,6 +60,6 @@ def test_every_key_is_used_and_no_two_can_collide() -> None:
     assert used == set(TEMPLATES)
     keys = Keys("wf")
     assert keys("queue", "gpu", "acme") == "wf:queue:gpu:acme"
-    assert keys("batch", "acme", "queued", "a:{b}") == "wf:batch:acme:queued:a:{b}"
+    assert keys("label", "acme", "queued", "a:{b}") == "wf:label:acme:queued:a:{b}"
     heads = [template.partition("{")[0] for template in TEMPLATES.values()]
     assert len(set(heads)) == len(heads)

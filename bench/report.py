@@ -19,8 +19,8 @@ def machine() -> str:
 def checked_server(redis: Redis, *, fsync: str, waits: bool = True) -> str:
     """The server's name and how it keeps writes, for a table's title.
 
-    Raises RuntimeError when it is not what the table is about: `fsync` is its appendfsync, `waits` whether it has WAITAOF
-    and an append-only file.
+    Raises RuntimeError when it is not what the table is about: `fsync` is its appendfsync, `waits` whether it has
+    WAITAOF and an append-only file.
     """
     server = look(redis)
     if (server.appendonly, server.fsync, server.waits) != (True, fsync, waits):

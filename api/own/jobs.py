@@ -29,7 +29,7 @@ class ListQuery(BaseModel):
 
     state: list[State] = Field(default_factory=list)
     model: str | None = Field(None, max_length=200)
-    batch: str | None = Field(None, max_length=100)
+    label: str | None = Field(None, max_length=100)
     cursor: str | None = Field(None, max_length=200)
     limit: int = Field(50, ge=1, le=200)
 
@@ -81,7 +81,7 @@ def list_jobs() -> Response:
     if asked.cursor is not None and not is_job_id(asked.cursor):
         raise InvalidRequest("not the next_cursor of any page", "cursor")
     page = services().ledger.page(
-        tenant(), states=asked.state, model=asked.model, batch=asked.batch, cursor=asked.cursor, limit=asked.limit
+        tenant(), states=asked.state, model=asked.model, label=asked.label, cursor=asked.cursor, limit=asked.limit
     )
     return answer(Reply(200, JobList(data=[show(job) for job in page.jobs], next_cursor=page.cursor)))
 

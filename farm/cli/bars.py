@@ -31,6 +31,8 @@ def words(job: "JobView") -> str:
     """Where a job is: place in the queue, phase and step, or how it ended."""
     if job.cancelling and not job.over:
         return "cancelling"
+    if job.held_for and job.state in (State.WAITING, State.QUEUED):
+        return f"held: {', '.join(job.held_for)}"
     if job.state is State.QUEUED:
         return _queue_words(job)
     if job.state is State.RUNNING:

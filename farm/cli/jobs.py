@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--state", type=click.Choice([str(state) for state in State]), help="Only these.")
 @click.option("--model", help="Only of this model.")
-@click.option("--batch", help="Only with this label.")
+@click.option("--label", help="Only with this label.")
 @click.option("--limit", "-n", type=click.IntRange(min=1), default=25, show_default=True, help="How many at most.")
 @asks_the_farm
-def jobs(session: Session, state: str | None, model: str | None, batch: str | None, limit: int) -> None:
+def jobs(session: Session, state: str | None, model: str | None, label: str | None, limit: int) -> None:
     """List your jobs, newest first."""
     with session.client() as client:
-        listed = list(islice(client.jobs.list(state=state, model=model, batch=batch, page=min(limit, 100)), limit))
+        listed = list(islice(client.jobs.list(state=state, model=model, label=label, page=min(limit, 100)), limit))
     if session.out.as_json:
         session.out.document(listed)
         return
@@ -54,7 +54,7 @@ def show(session: Session, job_id: str) -> None:
         {
             "job": job.id,
             "name": job.name,
-            "batch": job.batch,
+            "label": job.label,
             "state": f"{job.state} ({words(job)})" if words(job) != job.state else job.state,
             "time left": f"about {job.eta_s:.0f} s" if job.eta_s is not None else None,
             "attempt": f"{job.attempt} of at most {job.max_attempts}" if job.attempt else None,

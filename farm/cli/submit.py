@@ -33,7 +33,7 @@ _FIELDS: list[tuple[str, Any, str]] = [
     ("--seed", int, "Default: a random one, which the recipe tells."),
     ("--priority", int, "0 to 9 (first) among your own jobs."),
     ("--name", str, "Your name for the shot; downloads are called that."),
-    ("--batch", str, "A label to list jobs by."),
+    ("--label", str, "Your own word to list jobs by."),
     ("--webhook-url", str, "Told when the job is over."),
 ]
 #: what is submitted from, a file or an address each
@@ -99,7 +99,7 @@ def submit(
     wanfarm submit -p "she dances" --image her.png --video dance.mp4 --model wan2.2-animate-14b
     wanfarm submit -p "an inked fox" --lora ink:0.8 --lora fox:0.6:high
     wanfarm submit -p "she dances" -i her.png --video club.mp4 --model wan2.2-animate-14b --option several=largest
-    wanfarm submit --from shots.jsonl --batch scene-12
+    wanfarm submit --from shots.jsonl --label scene-12
     """
     given = {name: value for name, value in values.items() if value is not None and value != ()}
     if "loras" in given:
@@ -157,6 +157,8 @@ def _read(source: Any) -> list[tuple[dict[str, Any], str]]:
             raise click.UsageError(f"{where}: not JSON: {error}") from None
         if not isinstance(shot, dict):
             raise click.UsageError(f"{where}: a shot is a JSON object")
+        if "batch" in shot:
+            raise click.UsageError(f"{where}: unknown batch; your own word to list jobs by goes into label")
         if unknown := sorted(set(shot) - known):
             raise click.UsageError(f"{where}: unknown {', '.join(unknown)}; known: {', '.join(sorted(known))}")
         if not shot.get("prompt"):

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("ids", nargs=-1, metavar="[JOB]...")
-@click.option("--batch", help="The open jobs with this label.")
+@click.option("--label", help="The open jobs with this label.")
 @click.option("--download", type=click.Path(path_type=Path, file_okay=False), help="Fetch the results there.")
 @click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="Give up watching (the jobs go on).")
 @asks_the_farm
 def watch(
-    session: Session, ids: Sequence[str], batch: str | None, download: Path | None, timeout_s: float | None
+    session: Session, ids: Sequence[str], label: str | None, download: Path | None, timeout_s: float | None
 ) -> int:
     """Show progress until the jobs are over: those named, or all of yours that are open.
 
@@ -35,7 +35,7 @@ def watch(
             jobs = [client.jobs.get(job_id) for job_id in dict.fromkeys(ids)]
         else:
             # newest first is for reading back; what comes next is for watching
-            jobs = list(client.jobs.list(state=sorted(OPEN), batch=batch, page=200))[::-1]
+            jobs = list(client.jobs.list(state=sorted(OPEN), label=label, page=200))[::-1]
         if not jobs:
             session.out.say("nothing is open")
             if session.out.as_json:

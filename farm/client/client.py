@@ -86,7 +86,7 @@ class Shot(TypedDict, total=False):
     name: str
     metadata: Mapping[str, str]
     webhook_url: str
-    batch: str
+    label: str
 
 
 #: a picture or a clip: a file, its bytes, an http(s) or data: address, or an upload that was made before
@@ -187,14 +187,14 @@ class Jobs:
         *,
         state: State | str | Sequence[State | str] | None = None,
         model: str | None = None,
-        batch: str | None = None,
+        label: str | None = None,
         page: int = 50,
     ) -> Iterator[JobView]:
         """Newest first, page by page as it is read. `state`: one, or several.
 
         for job in farm.jobs.list(state="failed"): ...
         """
-        query: dict[str, Any] = {"state": state, "model": model, "batch": batch, "limit": page}
+        query: dict[str, Any] = {"state": state, "model": model, "label": label, "limit": page}
         query = {name: value for name, value in query.items() if value is not None}
         while True:
             answer = self._transport.ask(JobList, "GET", "/v1/jobs", params=query)

@@ -18,7 +18,7 @@ from farm.jobs.errors import FarmError
 from farm.wire.own_views import JobView
 from models.catalog import MODELS
 
-BATCH = "demo"
+LABEL = "demo"
 #: (name, model without "-tiny", with the picture, what is asked for)
 _SHOTS: Sequence[tuple[str, str, bool, dict[str, Any]]] = (
     ("fox-in-snow", "wan2.2-t2v-a14b", False, {"prompt": "a red fox runs through snow", "seed": 7}),
@@ -82,7 +82,7 @@ def submit_shots(client: Client) -> list[JobView]:
     for name, model, with_picture, shot in _SHOTS:
         fields = {"prompt": shot["prompt"], "image": picture if with_picture else None}
         more = {field: value for field, value in shot.items() if field != "prompt"}
-        jobs.append(client.jobs.create(**fields, **more, model=f"{model}-tiny", name=name, batch=BATCH))
+        jobs.append(client.jobs.create(**fields, **more, model=f"{model}-tiny", name=name, label=LABEL))
     return jobs
 
 

@@ -58,7 +58,7 @@ class Draft:
     name: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     webhook_url: str | None = None
-    batch: str | None = None
+    label: str | None = None
     dialect: str = "farm"
     dialect_data: Mapping[str, Any] = field(default_factory=dict)
     field_names: Mapping[str, str] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from farm.jobs.spec import JobSpec
-from farm.jobs.states import State
+from farm.jobs.states import HOLDS_INTAKE, HoldReason, State
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class NewJob:
     dialect, dialect_data   who asked and what that dialect needs to answer (callback address, own ids, raw request)
     wall_s           the longest that one attempt may take
     needs            the memory that it needs, as farm.scheduling.memory_fit tells it; "": any worker holds it
+    held_for         why it is not to start yet (Ledger.release_held); (): it is queued at once
     """
 
     id: str
@@ -41,8 +42,9 @@ class NewJob:
     name: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     webhook_url: str | None = None
-    batch: str | None = None
+    label: str | None = None
     needs: str = ""
+    held_for: tuple[HoldReason, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class Job:
     name: str | None
     metadata: Mapping[str, str]
     webhook_url: str | None
-    batch: str | None
+    label: str | None
     #: ETA arithmetic: when the current phase began
     phase_ms: int | None = None
     #: the owner had its files removed
@@ -133,6 +135,16 @@ class Job:
     failed_on: str | None = None
     #: jobs of its own tenant that stood before it when it was read (0: next); None when it is not queued, or delayed
     position: int | None = None
+    #: why it is not to start, or not again after this attempt; since when
+    held_for: tuple[HoldReason, ...] = ()
+    held_ms: int | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether it stands still for a reason: it is neither at work nor would it be if there were room."""
+        if self.state is State.WAITING and self.lease_until_ms is None:
+            return not HOLDS_INTAKE.isdisjoint(self.held_for)
+        return self.state is State.QUEUED and bool(self.held_for)
 
 
 @dataclass(frozen=True)

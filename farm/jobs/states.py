@@ -35,6 +35,22 @@ class Phase(StrEnum):
     DOWNLOADING = "downloading"
 
 
+class HoldReason(StrEnum):
+    """Why a job is not to start yet. A job may have several; it starts when it has none."""
+
+    #: somebody paused it, or what it belongs to
+    PAUSED = "paused"
+    #: somebody has to agree first
+    APPROVAL = "approval"
+    #: another job has to end first, and may be an input
+    DEPENDENCY = "dependency"
+    #: a shortage that all jobs of its kind share: no credit at a provider, a lane without a worker
+    PARKED = "parked"
+
+
+#: reasons that keep a job from intake too. For any other its inputs are fetched while their addresses are still good
+HOLDS_INTAKE = frozenset({HoldReason.DEPENDENCY})
+
 TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
 OPEN = frozenset(State) - TERMINAL
 

@@ -10,11 +10,13 @@ TEMPLATES: Mapping[str, str] = {
     "result": "result:{id}",  # STRING, JSON of the artifacts, once committed
     # --- indexes: ZSETs of job ids, all scores 0, so the order is that of the ids and a size is a count
     "jobs": "jobs:{tenant}:{state}",
-    "batch": "batch:{tenant}:{state}:{batch}",
+    "label": "label:{tenant}:{state}:{label}",
+    "holds": "holds:{tenant}:{reason}",  # open jobs that have this reason (farm.jobs.states.HoldReason)
     "ended": "ended",  # ZSET, terminal job id -> finished_ms
     # --- who waits for what, per pool
     "queue": "queue:{pool}:{tenant}",  # ZSET, job id -> (9 - priority) * 2^42 + deadline_ms
     "delayed": "delayed:{pool}",  # ZSET, job id -> when it may be tried again, ms
+    "held": "held:{pool}",  # ZSET, job id that is not to start yet -> since when it stands here, ms
     "leases": "leases:{pool}",  # ZSET, job id -> lease_until_ms
     "fair": "fair:{pool}",  # ZSET, tenant with queued jobs -> virtual time, GPU-seconds per weight
     "share": "share:{pool}",  # HASH, tenant -> virtual time, "tenant|lifted" -> s forgiven, "|clock" -> the pool's

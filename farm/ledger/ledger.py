@@ -11,10 +11,11 @@ from uuid import uuid4
 from farm.jobs.errors import Conflict, JobFault, PaymentRequired, RequestError, TooMany
 from farm.jobs.job import Admitted, Artifacts, Claim, NewJob, Reshaped
 from farm.jobs.spec import InputRef
+from farm.jobs.states import HoldReason
 from farm.ledger.accounts import Accounts
 from farm.ledger.connection import mapped
 from farm.ledger.outbox import Outbox
-from farm.ledger.outcomes import CancelOutcome, CommitOutcome, FailOutcome, Permit, Verdict
+from farm.ledger.outcomes import CancelOutcome, CommitOutcome, FailOutcome, HoldOutcome, Permit, Verdict
 from farm.ledger.reading import Reading
 from farm.ledger.records import admission, artifacts_json, decode, fresh, reshaping, with_inputs
 from farm.ledger.scripts import INTAKE_POOL
@@ -128,6 +129,18 @@ class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox):
     def cancel(self, tenant: str, job_id: str) -> CancelOutcome:
         """Over at once unless it is being rendered; then its worker is told at the next heartbeat."""
         return CancelOutcome(self.run("cancel", tenant, job_id, durable=True))
+
+    def hold(self, job_ids: Sequence[str], reason: HoldReason) -> list[HoldOutcome]:
+        """These jobs (some hundreds at most in one call) do not start while they have `reason`: no claim sees them, no
+        audit queues them, a cancel ends them. What runs goes on. One answer for each, in the order asked for."""
+        return [HoldOutcome(answer) for answer in self.run("hold", reason, *job_ids, durable=True)] if job_ids else []
+
+    def release_held(self, job_ids: Sequence[str], reason: HoldReason) -> tuple[list[HoldOutcome], list[Permit]]:
+        """`reason` is gone. A job that has no other waits again: in its queue, or for the rest of its backoff."""
+        if not job_ids:
+            return [], []
+        answers, wanted = self.run("release_held", reason, *job_ids, durable=True)
+        return [HoldOutcome(answer) for answer in answers], permits(wanted)
 
     def erase(self, tenant: str, job_id: str) -> bool | None:
         """The owner wants the files of a job gone: it has none from now on, and the caller removes the objects. False

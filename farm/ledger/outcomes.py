@@ -44,6 +44,17 @@ class CancelOutcome(StrEnum):
     NOT_FOUND = "not_found"
 
 
+class HoldOutcome(StrEnum):
+    """How a job stands after a reason was added or removed. HELD: it has one, and does not start. RUNNING: it has one,
+    and is at work; a retry would be held. FREE: it has none left. OVER: it had ended."""
+
+    HELD = "held"
+    RUNNING = "running"
+    FREE = "free"
+    OVER = "over"
+    NOT_FOUND = "not_found"
+
+
 @dataclass(frozen=True)
 class Permit:
     """A wake-up to publish: there is work in `pool`. Reserved in the ledger, so that none is published twice."""

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from farm.jobs.ids import is_job_id
 from farm.jobs.job import Job, JobEvent, Page
-from farm.jobs.states import State
+from farm.jobs.states import HoldReason, State
 from farm.ledger.connection import mapped, stream_entries
 from farm.ledger.records import decode
 from farm.ledger.scripts import Scripted
@@ -56,7 +56,7 @@ class Reading(Scripted):
         *,
         states: Collection[State] = (),
         model: str | None = None,
-        batch: str | None = None,
+        label: str | None = None,
         dialect: str | None = None,
         cursor: str | None = None,
         limit: int = 50,
@@ -69,7 +69,7 @@ class Reading(Scripted):
         read = 0
         while read < _READ_PER_PAGE:
             # one more than asked for tells whether there is a next page
-            ids = self._ids(tenant, wanted, batch, after, limit + 1)
+            ids = self._ids(tenant, wanted, label, after, limit + 1)
             for job in self.find_many(ids):
                 # a job can move on or be forgotten between the two reads
                 if job is None or job.state not in wanted:
@@ -83,11 +83,11 @@ class Reading(Scripted):
             after, read = ids[-1], read + len(ids)
         return Page(tuple(jobs), after)
 
-    def _ids(self, tenant: str, states: Iterable[State], batch: str | None, after: str | None, limit: int) -> list[str]:
+    def _ids(self, tenant: str, states: Iterable[State], label: str | None, after: str | None, limit: int) -> list[str]:
         """The `limit` newest ids before `after` over the indexes of the states, as of one moment."""
         with mapped(), self._redis.pipeline(transaction=True) as pipe:
             for state in states:
-                key = self._keys("jobs", tenant, state) if batch is None else self._keys("batch", tenant, state, batch)
+                key = self._keys("jobs", tenant, state) if label is None else self._keys("label", tenant, state, label)
                 pipe.zrevrangebylex(key, f"({after}" if after else "+", "-", start=0, num=limit)
             newest_first = pipe.execute()
         return list(islice(heapq.merge(*newest_first, reverse=True), limit))
@@ -100,18 +100,38 @@ class Reading(Scripted):
         with mapped():
             return cast("int | None", self._redis.zrank(self._keys("queue", job.pool, job.tenant), job.id))
 
-    def counts(self, tenant: str | None = None, *, batch: str | None = None) -> dict[State, int]:
-        """Jobs per state: the tenant's, those of one batch of it, or everybody's."""
+    def counts(self, tenant: str | None = None, *, label: str | None = None) -> dict[State, int]:
+        """Jobs per state: the tenant's, those of one label, or everybody's."""
         with mapped():
             owners = [tenant] if tenant else sorted(cast("set[str]", self._redis.smembers(self._keys("owners"))))
             with self._redis.pipeline(transaction=True) as pipe:
                 for owner in owners:
                     for state in State:
-                        key = self._keys("batch", owner, state, batch) if batch else self._keys("jobs", owner, state)
+                        key = self._keys("label", owner, state, label) if label else self._keys("jobs", owner, state)
                         pipe.zcard(key)
                 sizes = pipe.execute()
         states = list(State)
         return {state: sum(sizes[n :: len(states)]) for n, state in enumerate(states)}
+
+    def held_counts(self, tenant: str) -> dict[HoldReason, int]:
+        """The tenant's open jobs per reason that they are held for; one with two reasons counts twice. They are among
+        those of `counts` as well."""
+        with mapped(), self._redis.pipeline(transaction=True) as pipe:
+            for reason in HoldReason:
+                pipe.zcard(self._keys("holds", tenant, reason))
+            return dict(zip(HoldReason, pipe.execute(), strict=True))
+
+    def held_ids(self, tenant: str, reason: HoldReason, *, after: str | None = None, limit: int = 500) -> list[str]:
+        """Ids of the tenant's open jobs that have `reason`, the oldest first; after the id `after`."""
+        with mapped():
+            key = self._keys("holds", tenant, reason)
+            found = self._redis.zrangebylex(key, f"({after}" if after else "-", "+", start=0, num=limit)
+        return cast("list[str]", found)
+
+    def standing_still(self, pool: str) -> int:
+        """Jobs of the pool that wait for a reason to go, not for a worker."""
+        with mapped():
+            return int(self._redis.zcard(self._keys("held", pool)))
 
     # --- events
     def events(

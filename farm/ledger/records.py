@@ -1,13 +1,13 @@
 """Between the vocabulary (NewJob, Job) and what Redis keeps: the arguments of admit, the answers of lib/read.lua."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from farm.jobs.job import Artifacts, Job, NewJob, Reshaped
 from farm.jobs.spec import InputRef, JobSpec
-from farm.jobs.states import State
+from farm.jobs.states import HoldReason, State
 
 #: deadlines are part of a queue's score, below the priority (lib/queue.lua)
 _MAX_DEADLINE_MS = 2**42 - 2
@@ -16,7 +16,7 @@ _MIN_PREDICTED_S = 0.001
 
 
 def admission(job: NewJob) -> list[str | int | float]:
-    """The sixteen arguments of one job for admit.lua. Raises ValueError on values that no ledger could keep."""
+    """The seventeen arguments of one job for admit.lua. Raises ValueError on values that no ledger could keep."""
     if not 0 <= job.priority <= 9:
         raise ValueError(f"priority {job.priority} is not in 0..9")
     if job.hold is not None and job.hold < 0:
@@ -27,9 +27,15 @@ def admission(job: NewJob) -> list[str | int | float]:
     return [
         *(job.id, job.tenant, state, job.pool, job.lane),
         *(job.priority, "" if deadline is None else deadline, _predicted(job.predicted_s), job.max_attempts),
-        *("" if job.hold is None else job.hold, "1" if wants_callback else "", job.batch or ""),
-        *(job.idempotency_key or "", job.body_sha256 or "", job.needs, _dumps(_body(job))),
+        *("" if job.hold is None else job.hold, "1" if wants_callback else "", job.label or ""),
+        *(job.idempotency_key or "", job.body_sha256 or "", job.needs, reasons_text(job.held_for)),
+        _dumps(_body(job)),
     ]
+
+
+def reasons_text(reasons: Iterable[HoldReason]) -> str:
+    """As lib/queue.lua keeps them."""
+    return " ".join(sorted(set(reasons)))
 
 
 def _body(job: NewJob) -> dict[str, Any]:
@@ -127,8 +133,10 @@ def fresh(job: NewJob, now_ms: int, position: int | None) -> Job:
         name=job.name,
         metadata=job.metadata,
         webhook_url=job.webhook_url,
-        batch=job.batch,
+        label=job.label,
         position=position if queued else None,
+        held_for=tuple(sorted(set(job.held_for))),
+        held_ms=now_ms if job.held_for else None,
     )
 
 
@@ -183,12 +191,14 @@ def decode(answer: Sequence[Any]) -> Job:
         name=body.get("name"),
         metadata=body.get("metadata", {}),
         webhook_url=body.get("webhook_url"),
-        batch=record.get("batch"),
+        label=record.get("label"),
         phase_ms=_int(record.get("phase_ms")),
         erased="erased" in record,
         intake_attempt=int(record.get("intake_attempt", 0)),
         failed_on=record.get("failed_on"),
         position=_int(position),
+        held_for=tuple(HoldReason(reason) for reason in record.get("held_for", "").split()),
+        held_ms=_int(record.get("held_ms")),
     )
 
 

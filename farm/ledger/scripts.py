@@ -3,6 +3,9 @@
 In a script `State.QUEUED`, `Fault.WORKER_LOST`, `Setting.LEASE_MS` or `Table.RETRYABLE` is replaced by the value that
 Python has for it, `Key.queue(pool, tenant)` by a function made from farm.ledger.keys, and `-- uses: a b` brings in
 lua/lib/a.lua and lib/b.lua. A name that does not exist is an error when the script is loaded.
+
+The clock is chosen here too: lib/clock.lua, the server's own, unless a simulation hands over another text. What is sent
+to a farm's Redis reads TIME and nothing else.
 """
 
 import re
@@ -17,10 +20,10 @@ from redis.commands.core import Script
 
 from farm.config import Settings
 from farm.jobs.errors import KILLS_WORKER, RETRYABLE, FaultCode, Unavailable
-from farm.jobs.states import TERMINAL, TRANSITIONS, Phase, State
+from farm.jobs.states import HOLDS_INTAKE, TERMINAL, TRANSITIONS, HoldReason, Phase, State
 from farm.ledger.connection import mapped
 from farm.ledger.keys import Keys
-from farm.ledger.outcomes import CancelOutcome, CommitOutcome, FailOutcome, StatementKind, Verdict
+from farm.ledger.outcomes import CancelOutcome, CommitOutcome, FailOutcome, HoldOutcome, StatementKind, Verdict
 from farm.ledger.server import look
 
 #: the pool of the io worker: jobs in state `waiting` are queued there for intake
@@ -42,10 +45,13 @@ _WORDS: Mapping[str, type[StrEnum]] = {
     "Commit": CommitOutcome,
     "Fail": FailOutcome,
     "Cancel": CancelOutcome,
+    "Hold": HoldOutcome,
+    "HoldReason": HoldReason,
     "Statement": StatementKind,
 }
-_WORD = re.compile(r"\b(State|Phase|Fault|Verdict|Commit|Fail|Cancel|Statement|Setting|Table)\.([A-Z][A-Z0-9_]*)\b")
+_WORD = re.compile(rf"\b({'|'.join([*_WORDS, 'Setting', 'Table'])})\.([A-Z][A-Z0-9_]*)\b")
 _KEY = re.compile(r"\bKey\.([a-z_]+)\(")
+_CLOCK = "lib/clock.lua"
 _USES = re.compile(r"^-- uses: (.+)$", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*--.*\n", re.MULTILINE)
 
@@ -77,14 +83,18 @@ _TABLES: Mapping[str, Iterable[str]] = {
     "RETRYABLE": sorted(RETRYABLE),
     "KILLS_WORKER": sorted(KILLS_WORKER),
     "TERMINAL": sorted(TERMINAL),
+    "HOLDS_INTAKE": sorted(HOLDS_INTAKE),
     "TRANSITIONS": [f"{source}>{target}" for source, targets in TRANSITIONS.items() for target in sorted(targets)],
 }
 
 
 @lru_cache(maxsize=256)
-def source(name: str, prefix: str, constants: tuple[tuple[str, int | float | str], ...]) -> str:
-    """The text of script `name` as it is sent to Redis."""
-    parts = _with_libraries(name)
+def source(
+    name: str, prefix: str, constants: tuple[tuple[str, int | float | str], ...], clock: str | None = None
+) -> str:
+    """The text of script `name` as it is sent to Redis. `clock`: a Lua text that defines NOW (ms since the epoch), in
+    place of lib/clock.lua."""
+    parts = _with_libraries(name, clock)
     body = _COMMENT.sub("", "\n".join(parts))
     numbers = dict(constants)
 
@@ -103,7 +113,7 @@ def source(name: str, prefix: str, constants: tuple[tuple[str, int | float | str
     return "\n".join([*(keys.lua(key) for key in used), body])
 
 
-def _with_libraries(name: str) -> list[str]:
+def _with_libraries(name: str, clock: str | None = None) -> list[str]:
     """The texts of the script and, before it, of what it uses, each once."""
     folder = resources.files("farm.ledger") / "lua"
     done: dict[str, str] = {}
@@ -111,6 +121,8 @@ def _with_libraries(name: str) -> list[str]:
     def add(path: str) -> None:
         if path not in done:
             text = folder.joinpath(*path.split("/")).read_text(encoding="utf-8")
+            if clock is not None and path == _CLOCK:
+                text = clock
             for line in _USES.findall(text):
                 for library in line.split():
                     add(f"lib/{library}.lua")
@@ -123,9 +135,10 @@ def _with_libraries(name: str) -> list[str]:
 class Scripted:
     """What every part of the Ledger stands on: a client, the keys, and `run`."""
 
-    def __init__(self, redis: Redis, settings: Settings) -> None:
-        """`redis` decodes responses (farm.ledger.connection.connect)."""
+    def __init__(self, redis: Redis, settings: Settings, *, clock: str | None = None) -> None:
+        """`redis` decodes responses (farm.ledger.connection.connect). `clock`: for a simulation, as in `source`."""
         self._redis = redis
+        self._clock = clock
         self._settings = settings
         self._keys = Keys(settings.redis.prefix)
         self._constants = tuple(lua_settings(settings).items())
@@ -136,7 +149,7 @@ class Scripted:
         """Run lua/<name>.lua. `durable`: return only when the append-only file has it, where the server can tell."""
         script = self._scripts.get(name)
         if script is None:
-            text = source(name, self._keys.prefix, self._constants)
+            text = source(name, self._keys.prefix, self._constants, self._clock)
             script = self._scripts[name] = self._redis.register_script(text)
         with mapped():
             if durable and self._can_wait():

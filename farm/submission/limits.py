@@ -22,7 +22,7 @@ MAX_CHARS = {
     "negative_prompt": MAX_PROMPT_CHARS,
     "idempotency_key": 255,
     "name": 200,
-    "batch": 100,
+    "label": 100,
     "model": 200,
     "task": 200,
     "resolution": 200,

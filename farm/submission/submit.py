@@ -288,7 +288,7 @@ class Submissions:
             name=draft.name,
             metadata=dict(draft.metadata),
             webhook_url=draft.webhook_url,
-            batch=draft.batch,
+            label=draft.label,
         )
 
 

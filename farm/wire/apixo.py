@@ -38,6 +38,7 @@ from farm.wire.words import (
     parse_nested,
     plain_number,
     positive,
+    state_word,
 )
 from models.catalog import resolution_word
 
@@ -218,7 +219,7 @@ def parse_created(body: Any) -> str:
 
 def render_status(report: Report) -> dict[str, Any]:
     """The statusTask answer, and the callback: what is not known yet is left out."""
-    data: dict[str, Any] = {"taskId": report.id, "state": _WORDS[report.state]}
+    data: dict[str, Any] = {"taskId": report.id, "state": state_word(_WORDS, report.state)}
     if report.state is State.SUCCEEDED:
         data["resultJson"] = dump({"resultUrls": list(report.urls)})
     if report.fault:

@@ -35,6 +35,7 @@ from farm.wire.words import (
     parse_nested,
     plain_number,
     positive,
+    state_word,
 )
 from models.catalog import resolution_word
 
@@ -166,7 +167,7 @@ def render_callback(report: Report) -> dict[str, Any]:
         "task_id": report.id,
         "provider": provider or "wan",
         "model_version": version or report.model or "wan",
-        "status": _WORDS[report.state],
+        "status": state_word(_WORDS, report.state),
         "param": {
             "model": report.model,
             "callback_url": request.get("callback_url") or None,

@@ -39,6 +39,7 @@ from farm.wire.words import (
     plain_number,
     positive,
     share,
+    state_word,
 )
 from models.catalog import resolution_word
 
@@ -198,7 +199,7 @@ def _record(report: Report) -> dict[str, Any]:
     return {
         "taskId": report.id,
         "model": report.model,
-        "state": _WORDS[report.state],
+        "state": state_word(_WORDS, report.state),
         "param": report.request if isinstance(report.request, str) else dump(report.request),
         "resultJson": dump({"resultUrls": list(report.urls)}) if report.state is State.SUCCEEDED else "",
         "failCode": str(fault_number(fault.code, 500)) if fault else "",

@@ -37,6 +37,7 @@ from farm.wire.words import (
     plain_number,
     positive,
     share,
+    state_word,
 )
 
 DIALECT = "openai"
@@ -137,7 +138,7 @@ def render_status(report: Report) -> dict[str, Any]:
         "id": report.id,
         "object": "video",
         "model": report.model,
-        "status": _WORDS[report.state],
+        "status": state_word(_WORDS, report.state),
         "progress": round(share * 100),
         "created_at": (report.created_ms or 0) // 1000,
         "completed_at": None if report.finished_ms is None else report.finished_ms // 1000,

@@ -145,7 +145,7 @@ class CreateJob(Strict):
         default_factory=dict, max_length=16
     )
     webhook_url: str | None = Field(None, max_length=2048)
-    batch: str | None = Field(None, min_length=1, max_length=100, description="a label to list jobs by")
+    label: str | None = Field(None, min_length=1, max_length=100, description="your own word to list jobs by")
 
 
 def parse_create(body: bytes, *, idempotency_key: str | None = None) -> Draft:
@@ -182,7 +182,7 @@ def parse_create(body: bytes, *, idempotency_key: str | None = None) -> Draft:
         name=asked.name,
         metadata=asked.metadata,
         webhook_url=asked.webhook_url,
-        batch=asked.batch,
+        label=asked.label,
         dialect=DIALECT,
         field_names=NAMES,
     )
@@ -251,6 +251,8 @@ def refusal(error: ValidationError, kind: type[BaseModel]) -> RequestError:
 
 def _sentence(one: ErrorDetails, kind: type[BaseModel]) -> str:
     if one["type"] == "extra_forbidden":
+        if one["loc"] == ("batch",) and "label" in kind.model_fields:
+            return "unknown field; a label of your own goes into `label`"
         near = get_close_matches(str(one["loc"][-1]), kind.model_fields, n=1) if len(one["loc"]) == 1 else []
         return f"unknown field; did you mean {near[0]}?" if near else "unknown field"
     known = {

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from farm.jobs.job import Artifacts, Job
 from farm.jobs.spec import InputRef
-from farm.jobs.states import TERMINAL, Phase, State
+from farm.jobs.states import TERMINAL, HoldReason, Phase, State
 from models.catalog import Model
 
 
@@ -72,6 +72,7 @@ class JobView(View):
     eta_s      seconds until it is over, null while that cannot be known
     width, height  null until the input is here whose shape they follow;  frames, fps, duration_s  the same of a clip
                that decides the length;  predicted_s  null while any of them is
+    held_for   why it is not to start yet (paused, approval, dependency, parked); [] when it may
     attempt    number of the current or last attempt, 0 before the first
     cancelling a cancel was acknowledged; the job can no longer succeed
     """
@@ -79,13 +80,14 @@ class JobView(View):
     id: str
     object: Literal["job"] = "job"
     name: str | None = None
-    batch: str | None = None
+    label: str | None = None
     state: State
     phase: Phase | None = None
     progress: float = 0.0
     step: int = 0
     steps: int
     position: int | None = None
+    held_for: list[HoldReason] = Field(default_factory=list)
     eta_s: float | None = None
     attempt: int = 0
     max_attempts: int = 3
@@ -149,13 +151,14 @@ def view_job(job: Job, *, eta_s: float | None = None, links: Links | None = None
     return JobView(
         id=job.id,
         name=job.name,
-        batch=job.batch,
+        label=job.label,
         state=job.state,
         phase=Phase(job.phase) if running and job.phase else None,
         progress=1.0 if job.state is State.SUCCEEDED else job.progress,
         step=job.step,
         steps=job.steps or spec.steps,
         position=job.position,
+        held_for=[] if over else list(job.held_for),
         eta_s=eta_s,
         attempt=job.attempt,
         max_attempts=job.max_attempts,

@@ -26,7 +26,12 @@ from farm.jobs.states import State
 from farm.wire import lora_words
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.report import Fault, Output, Reply, Report
-from farm.wire.words import Fields, compact, keepable
+from farm.wire.words import (
+    Fields,
+    compact,
+    keepable,
+    state_word,
+)
 
 DIALECT = "selfhosted"
 #: every job of this dialect: 480p, five seconds
@@ -100,7 +105,7 @@ def parse_created(body: Any) -> tuple[str, int]:
 def render_status(report: Report) -> dict[str, Any]:
     return {
         "job_id": report.id,
-        "status": _WORDS[report.state],
+        "status": state_word(_WORDS, report.state),
         "video_url": report.urls[0] if report.state is State.SUCCEEDED and report.urls else None,
         "error": _error_text(report),
     }

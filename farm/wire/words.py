@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from farm.jobs.draft import Source
 from farm.jobs.errors import InvalidRequest
+from farm.jobs.states import TERMINAL, State
 
 #: integers beyond this are nobody's seed, size or count
 MAX_INTEGER = 2**63 - 1
@@ -53,6 +54,11 @@ def _no_constant(word: str) -> None:
 
 def _short(error: Exception) -> str:
     return str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+
+
+def state_word(words: Mapping[State, str], state: State) -> str:
+    """A dialect's word for a state. One that it does not list: queued while it is open, else failed."""
+    return words.get(state) or words[State.FAILED if state in TERMINAL else State.QUEUED]
 
 
 def is_unset(value: Any) -> bool:

@@ -48,7 +48,7 @@ _SEGMENT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.s
     ["..", "%2e", "0" * 36, "-"]
 )
 _QUERY = st.dictionaries(
-    st.sampled_from(["limit", "state", "cursor", "model", "batch", "status", "x"]), st.text(max_size=12), max_size=3
+    st.sampled_from(["limit", "state", "cursor", "model", "label", "status", "x"]), st.text(max_size=12), max_size=3
 )
 
 

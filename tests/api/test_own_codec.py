@@ -60,7 +60,7 @@ DRAFTS = st.builds(
     name=_maybe(_TEXT),
     metadata=st.dictionaries(_TEXT, _TEXT, max_size=5),
     webhook_url=_maybe(_TEXT),
-    batch=_maybe(_TEXT),
+    label=_maybe(_TEXT),
     field_names=st.just(own.NAMES),
 )
 
@@ -93,6 +93,7 @@ def test_a_picture_may_be_a_plain_string() -> None:
         ('"prompt"', None, "object"),
         ('{"prompt": "p", "framse": 81}', "framse", "did you mean frames?"),
         ('{"prompt": "p", "x": {"y": 1}}', "x", "unknown field"),
+        ('{"prompt": "p", "batch": "reel"}', "batch", "unknown field; a label of your own goes into `label`"),
         ('{"prompt": "p", "width": "832"}', "width", "integer"),
         ('{"prompt": "p", "width": 832.5}', "width", "integer"),
         ('{"prompt": "p", "width": true}', "width", "integer"),
@@ -203,7 +204,7 @@ JOB = Job(
     name=None,
     metadata={"shot": "12"},
     webhook_url=None,
-    batch="reel",
+    label="reel",
     phase_ms=1_771_686_090_000,
 )
 FILES = Artifacts("v", "p", "r", 1234, "cd" * 32, 832, 480, 81, 16.0, 5.0625)

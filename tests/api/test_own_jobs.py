@@ -15,7 +15,7 @@ from tests.api.api_parts import TINY, VIDEO, Caller, Hand, picture
 
 
 def test_a_created_job_is_told_whole(alice: Caller) -> None:
-    answer = alice.post("/v1/jobs", json={"prompt": "a fox", "seed": 7, "metadata": {"shot": "12"}, "batch": "reel"})
+    answer = alice.post("/v1/jobs", json={"prompt": "a fox", "seed": 7, "metadata": {"shot": "12"}, "label": "reel"})
     assert answer.status_code == 201
     job = answer.json
     assert is_job_id(job["id"])
@@ -27,7 +27,7 @@ def test_a_created_job_is_told_whole(alice: Caller) -> None:
         TINY,
         "t2v",
     )
-    assert (job["seed"], job["metadata"], job["batch"], job["attempt"]) == (7, {"shot": "12"}, "reel", 0)
+    assert (job["seed"], job["metadata"], job["label"], job["attempt"]) == (7, {"shot": "12"}, "reel", 0)
     assert (job["result"], job["error"], job["eta_s"], job["phase"]) == (None, None, None, None)
     assert abs(datetime.fromisoformat(job["created_at"]) - datetime.now(UTC)) < timedelta(minutes=1)
     assert job["created_at"].endswith("Z")
@@ -140,9 +140,9 @@ def test_lists_are_newest_first_and_go_on(alice: Caller) -> None:
 
 
 def test_lists_are_filtered(alice: Caller, hand: Hand) -> None:
-    first = alice.submit(batch="one")["id"]
+    first = alice.submit(label="one")["id"]
     hand.finish(hand.claim())
-    second = alice.submit(batch="two")["id"]
+    second = alice.submit(label="two")["id"]
     third = alice.submit()["id"]
     assert alice.delete(f"/v1/jobs/{third}").status_code == 200
 
@@ -151,8 +151,11 @@ def test_lists_are_filtered(alice: Caller, hand: Hand) -> None:
 
     assert listed(state="succeeded") == [first]
     assert listed(state=["queued", "cancelled"]) == [third, second]
-    assert listed(batch="two") == [second]
-    assert listed(batch="three") == []
+    assert listed(label="two") == [second]
+    assert listed(label="three") == []
+    refused = alice.get("/v1/jobs", query_string={"batch": "two"})
+    assert refused.status_code == 422
+    assert "`label`" in refused.text
     assert listed(model=TINY) == [third, second, first]
     assert listed(model="other") == []
 

@@ -1,10 +1,10 @@
 -- admit(count, job 1, job 2, ...): all of them or none. Of each job, in this order: id, tenant, state, pool, lane,
--- priority, deadline_ms, predicted_s, max_attempts, hold, hook, batch, idempotency key, body sha256, needs, body JSON; '' for
--- what it has not. Writes Key.job, Key.body, Key.jobs, Key.batch, Key.queue, Key.idem, Key.credit, Key.owners.
+-- priority, deadline_ms, predicted_s, max_attempts, hold, hook, label, idempotency key, body sha256, needs, held_for,
+-- body JSON; '' for what it has not. Writes Key.job, Key.body, Key.jobs, Key.label, Key.queue, Key.held, Key.idem, Key.credit, Key.owners.
 -- Answers {'ok', {{id, created, position of one that was not there before}, ...}, {permit, pool, ...}, now}, or why not:
 -- {'conflict' | 'taken' | 'unpriced', n}, {'too_many', tenant, limit}, {'payment', tenant, needed, available}.
 -- uses: clock job event money queue permit
-local WIDTH = 16
+local WIDTH = 17
 local count = tonumber(ARGV[1])
 local answers, fresh, seen = {}, {}, {}
 local opening, needed, tenants = {}, {}, {}
@@ -66,7 +66,7 @@ for _, at in ipairs(fresh) do
   local job = {
     id = ARGV[at], tenant = ARGV[at + 1], state = ARGV[at + 2], pool = ARGV[at + 3], attempt = 0,
     priority = tonumber(ARGV[at + 5]), deadline_ms = tonumber(ARGV[at + 6]), hold = tonumber(ARGV[at + 9]),
-    batch = ARGV[at + 11] ~= '' and ARGV[at + 11] or nil,
+    label = ARGV[at + 11] ~= '' and ARGV[at + 11] or nil,
   }
   local record = {'tenant', job.tenant, 'state', job.state, 'pool', job.pool, 'lane', ARGV[at + 4],
     'priority', ARGV[at + 5], 'predicted_s', ARGV[at + 7], 'max_attempts', ARGV[at + 8], 'created_ms', NOW}
@@ -79,17 +79,18 @@ for _, at in ipairs(fresh) do
   also('deadline_ms', ARGV[at + 6])
   also('hold', ARGV[at + 9])
   also('hook', ARGV[at + 10])
-  also('batch', ARGV[at + 11])
+  also('label', ARGV[at + 11])
   also('needs', ARGV[at + 14])
   if job.state == State.QUEUED then also('queued_ms', NOW) end
   redis.call('HSET', Key.job(job.id), unpack(record))
-  redis.call('SET', Key.body(job.id), ARGV[at + 15])
+  redis.call('SET', Key.body(job.id), ARGV[at + 16])
   redis.call('SADD', Key.owners(), job.tenant)
   if ARGV[at + 12] ~= '' then
     redis.call('SET', Key.idem(job.tenant, ARGV[at + 12]), job.id .. ' ' .. ARGV[at + 13], 'EX', Setting.IDEMPOTENCY_S)
   end
   job_index(job, 'ZADD', 0, job.id)
   money_hold(job)
+  for reason in string.gmatch(ARGV[at + 15], '%S+') do queue_reasons(job, reason, true) end
   queue_put(job)
   event(job)
   pools[job_pool(job)] = true

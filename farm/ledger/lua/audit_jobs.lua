@@ -16,7 +16,7 @@ local STATES = {State.WAITING, State.QUEUED, State.RUNNING, State.SUCCEEDED, Sta
 local function check_index(job)
   for _, state in ipairs(STATES) do
     local keys = {Key.jobs(job.tenant, state)}
-    if job.batch then keys[2] = Key.batch(job.tenant, state, job.batch) end
+    if job.label then keys[2] = Key.label(job.tenant, state, job.label) end
     for _, key in ipairs(keys) do
       local there = redis.call('ZSCORE', key, job.id)
       if state == job.state and not there then
@@ -30,12 +30,33 @@ local function check_index(job)
   end
 end
 
+local REASONS = {HoldReason.PAUSED, HoldReason.APPROVAL, HoldReason.DEPENDENCY, HoldReason.PARKED}
+
+-- An open job is listed under each reason that it is held for, and under no other.
+local function check_reasons(job)
+  local listed = {}
+  if not TERMINAL[job.state] then
+    for reason in string.gmatch(job.held_for or '', '%S+') do listed[reason] = true end
+  end
+  for _, reason in ipairs(REASONS) do
+    local key = Key.holds(job.tenant, reason)
+    local there = redis.call('ZSCORE', key, job.id)
+    if listed[reason] and not there then
+      redis.call('ZADD', key, 0, job.id)
+      note('index')
+    elseif there and not listed[reason] then
+      redis.call('ZREM', key, job.id)
+      note('index')
+    end
+  end
+end
+
 local function places(job, pool)
   return redis.call('ZSCORE', Key.queue(pool, job.tenant), job.id), redis.call('ZSCORE', Key.delayed(pool), job.id),
     redis.call('ZSCORE', Key.leases(pool), job.id)
 end
 
--- A job that does not wait in a pool is neither queued nor delayed there. Answers its lease, if it has one.
+-- A job that does not wait in a pool is neither queued, delayed nor held there. Answers its lease, if it has one.
 local function check_not_waiting(job, pool)
   local queued, delayed, leased = places(job, pool)
   if queued then
@@ -46,6 +67,7 @@ local function check_not_waiting(job, pool)
     redis.call('ZREM', Key.delayed(pool), job.id)
     note('delayed')
   end
+  if redis.call('ZREM', Key.held(pool), job.id) == 1 then note('on_hold') end
   return leased
 end
 
@@ -57,7 +79,7 @@ local function check_absent(job, pool)
   end
 end
 
--- A job that waits is queued, delayed or (in intake) leased: exactly one of them. The lease is the safest of them, for
+-- A job that waits is held, queued, delayed or (in intake) leased: exactly one of them, and held when its record says so. The lease is the safest of them, for
 -- somebody may be at work; then the queue, where it is not forgotten.
 local function check_waiting(job, pool)
   local queued, delayed, leased = places(job, pool)
@@ -66,6 +88,23 @@ local function check_waiting(job, pool)
     leased = false
     note('lease')
   end
+  if queue_stopped(job) and not leased then
+    if not redis.call('ZSCORE', Key.held(pool), job.id) then
+      queue_hold(job)
+      note('on_hold')
+    end
+    if queued then
+      queue_remove(pool, job.tenant, job.id)
+      note('queue')
+    end
+    if delayed then
+      redis.call('ZREM', Key.delayed(pool), job.id)
+      note('delayed')
+    end
+    return
+  end
+  local held = redis.call('ZREM', Key.held(pool), job.id) == 1
+  if held then note('on_hold') end
   if queued and leased then
     queue_remove(pool, job.tenant, job.id)
     note('queue')
@@ -75,8 +114,12 @@ local function check_waiting(job, pool)
     note('delayed')
   end
   if not queued and not delayed and not leased then
-    queue_put(job)
-    note('queue')
+    if held then
+      queue_again(job)
+    else
+      queue_put(job)
+      note('queue')
+    end
   end
   if queued and not leased and not redis.call('ZSCORE', Key.fair(pool), job.tenant) then
     fair_enter(pool, job.tenant)
@@ -108,6 +151,7 @@ for _, id in ipairs(ARGV) do
   if job then
     local pool = job_pool(job)
     check_index(job)
+    check_reasons(job)
     if TERMINAL[job.state] then
       check_absent(job, pool)
       check_ended(job)

@@ -39,6 +39,17 @@ end
 
 local last = ''
 if #ids > limit then last = ids[limit][1] end
+-- Whoever ended was taken off the lists of reasons, so what is listed there has an open record.
+for _, reason in ipairs({HoldReason.PAUSED, HoldReason.APPROVAL, HoldReason.DEPENDENCY, HoldReason.PARKED}) do
+  local key = Key.holds(tenant, reason)
+  for _, id in ipairs(redis.call('ZRANGEBYLEX', key, from, last == '' and '+' or '[' .. last, 'LIMIT', 0, limit)) do
+    if redis.call('EXISTS', Key.job(id)) == 0 then
+      redis.call('ZREM', key, id)
+      orphans = orphans + 1
+    end
+  end
+end
+
 local corrected = 0
 if adding then
   local total = redis.call('HINCRBY', credit, 'audit_sum', sum)

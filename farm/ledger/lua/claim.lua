@@ -8,7 +8,7 @@ local pool, worker, loaded, permit, nonce, memory = unpack(ARGV)
 
 local function belongs(job)
   if not job or job_pool(job) ~= pool then return false end
-  return job.state == State.QUEUED or job.state == State.WAITING
+  return (job.state == State.QUEUED or job.state == State.WAITING) and not queue_stopped(job)
 end
 
 -- Whether anything was left to other workers.

@@ -137,13 +137,17 @@ def test_a_file_of_shots_is_read_whole_before_any_is_submitted(wanfarm: Wanfarm,
     ]
     source = tmp_path / "shots.jsonl"
     source.write_text("\n".join(json.dumps(shot) for shot in shots) + "\n\n")
-    made = wanfarm("submit", "--from", source, "--model", TINY, "--batch", "scene", "--json").document
-    assert [(job["prompt"], job["task"], job["batch"]) for job in made] == [
+    made = wanfarm("submit", "--from", source, "--model", TINY, "--label", "scene", "--json").document
+    assert [(job["prompt"], job["task"], job["label"]) for job in made] == [
         ("one", "t2v", "scene"),
         ("two", "i2v", "scene"),
     ]
     for line, words in (
         ('{"prompt": "x", "stepz": 1}', "shots.jsonl:2: unknown stepz"),
+        (
+            '{"prompt": "x", "batch": "scene"}',
+            "shots.jsonl:2: unknown batch; your own word to list jobs by goes into label",
+        ),
         ('{"seed": 1}', "shots.jsonl:2: no prompt"),
         ("[]", "shots.jsonl:2: a shot is a JSON object"),
         ("{", "shots.jsonl:2: not JSON"),

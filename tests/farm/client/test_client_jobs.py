@@ -24,10 +24,10 @@ Claimed = Callable[[], Claim]
 def test_a_job_is_created_as_asked(farm: Client) -> None:
     deadline = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
     job = farm.jobs.create(
-        "a fox", model=TINY, frames=33, seed=5, name="fox", metadata={"shot": "12"}, deadline=deadline, batch="b"
+        "a fox", model=TINY, frames=33, seed=5, name="fox", metadata={"shot": "12"}, deadline=deadline, label="b"
     )
     assert (job.state, job.prompt, job.frames, job.seed) == (State.QUEUED, "a fox", 33, 5)
-    assert (job.name, job.metadata, job.deadline, job.batch) == ("fox", {"shot": "12"}, deadline, "b")
+    assert (job.name, job.metadata, job.deadline, job.label) == ("fox", {"shot": "12"}, deadline, "b")
     assert farm.jobs.get(job.id) == job
 
 
@@ -93,11 +93,11 @@ def test_errors_are_types_and_name_the_field(farm: Client, gateway: Gateway) -> 
 
 
 def test_lists_run_over_pages_and_filters(farm: Client, gateway: Gateway) -> None:
-    made = [farm.jobs.create(f"shot {n}", model=TINY, batch="a" if n % 2 else "b") for n in range(7)]
+    made = [farm.jobs.create(f"shot {n}", model=TINY, label="a" if n % 2 else "b") for n in range(7)]
     newest_first = [job.id for job in reversed(made)]
     assert [job.id for job in farm.jobs.list(page=3)] == newest_first
     assert [job.id for job in islice(farm.jobs.list(page=2), 3)] == newest_first[:3]
-    assert [job.batch for job in farm.jobs.list(batch="a")] == ["a"] * 3
+    assert [job.label for job in farm.jobs.list(label="a")] == ["a"] * 3
     farm.jobs.cancel(made[0].id)
     assert [job.id for job in farm.jobs.list(state="cancelled")] == [made[0].id]
     assert [job.id for job in farm.jobs.list(state=["cancelled", "queued"], page=2)] == newest_first

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 
 from farm.jobs.errors import KILLS_WORKER, RETRYABLE, FaultCode
 from farm.jobs.job import NewJob
-from farm.jobs.states import TERMINAL, State
-from farm.ledger import INTAKE_POOL, CancelOutcome, CommitOutcome, FailOutcome, Verdict
+from farm.jobs.states import TERMINAL, HoldReason, State
+from farm.ledger import INTAKE_POOL, CancelOutcome, CommitOutcome, FailOutcome, HoldOutcome, Verdict
 
 LEASE_S = 90.0
 REAP_GAP_S = 45.0
@@ -16,7 +16,7 @@ AFFINITY_WINDOW, AFFINITY_PASSES = 4, 2
 
 @dataclass
 class ModelJob:
-    """`at`: "queue", "delayed", "lease", or None when it is over."""
+    """`at`: "queue", "delayed", "held", "lease", or None when it is over."""
 
     new: NewJob
     state: State
@@ -34,6 +34,7 @@ class ModelJob:
     charge: float = 0.0
     lifted: float = 0.0
     error: str | None = None
+    held_for: set[HoldReason] = field(default_factory=set)
 
     @property
     def pool(self) -> str:
@@ -43,6 +44,13 @@ class ModelJob:
     def key(self) -> tuple[int, float, str]:
         """Its place in the queue of its tenant."""
         return (-self.new.priority, float("inf") if self.new.deadline_ms is None else self.new.deadline_ms, self.new.id)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a reason keeps it from starting."""
+        if self.state is State.WAITING:
+            return HoldReason.DEPENDENCY in self.held_for
+        return self.state is State.QUEUED and bool(self.held_for)
 
     def holds(self, attempt: int) -> bool:
         return self.at == "lease" and self.attempt == attempt
@@ -105,7 +113,7 @@ class Model:
         self.keys = keys
         for job in fresh:
             state = State.WAITING if job.spec.needs_intake else State.QUEUED
-            self.jobs[job.id] = record = ModelJob(job, state)
+            self.jobs[job.id] = record = ModelJob(job, state, held_for=set(job.held_for))
             if job.tenant in self.money:
                 self.money[job.tenant].held += job.hold or 0
             self._queue(record, was_idle=self._idle(record))
@@ -203,6 +211,27 @@ class Model:
         self._end(job, State.CANCELLED)
         return CancelOutcome.CANCELLED
 
+    def hold(self, job: ModelJob, reason: HoldReason) -> HoldOutcome:
+        if job.state in TERMINAL:
+            return HoldOutcome.OVER
+        job.held_for.add(reason)
+        if job.at == "lease":
+            return HoldOutcome.RUNNING
+        if job.stopped:
+            job.at = "held"
+        return HoldOutcome.HELD
+
+    def release_held(self, job: ModelJob, reason: HoldReason) -> HoldOutcome:
+        if job.state in TERMINAL:
+            return HoldOutcome.OVER
+        job.held_for.discard(reason)
+        if job.at == "held" and not job.stopped:
+            if job.ready_at > self.now:
+                job.at = "delayed"
+            else:
+                self._queue(job, was_idle=self._idle(job))
+        return HoldOutcome.HELD if job.held_for else HoldOutcome.FREE
+
     def reap(self) -> int:
         """How many leases had expired."""
         leased = [job for job in self.jobs.values() if job.at == "lease"]
@@ -243,11 +272,13 @@ class Model:
             return FailOutcome.FAILED
         if job.state is State.RUNNING:
             job.state = State.QUEUED
-        job.at, job.ready_at = "delayed", float("nan")  # the test reads when, and checks it
+        job.at = "held" if job.stopped else "delayed"
+        job.ready_at = float("nan")  # the test reads when, and checks it
         return FailOutcome.RETRY
 
     def _end(self, job: ModelJob, state: State, error: FaultCode | None = None) -> None:
         job.state, job.at, job.error = state, None, error
+        job.held_for.clear()
         money = self.money.get(job.new.tenant)
         if money:
             money.held -= job.new.hold or 0
@@ -262,7 +293,9 @@ class Model:
         )
 
     def _queue(self, job: ModelJob, was_idle: bool) -> None:
-        job.at = "queue"
+        job.at, job.ready_at = ("held" if job.stopped else "queue"), 0.0
+        if job.at == "held":
+            return
         share, tenant = self.shares.setdefault(job.pool, Share()), job.new.tenant
         own = share.own.setdefault(tenant, 0.0)
         if was_idle and own < share.clock:

@@ -71,6 +71,10 @@ def pass_time(redis: Redis, seconds: float, prefix: str = "wf") -> None:
                 redis.zadd(key, {member: score - ms})
                 if kind == "leases" and redis.hexists(f"{prefix}:job:{member}", "started_ms"):
                     redis.hincrby(f"{prefix}:job:{member}", "started_ms", -ms)
+    for key in redis.scan_iter(f"{prefix}:held:*"):
+        for job_id in redis.zrange(key, 0, -1):
+            if redis.hexists(f"{prefix}:job:{job_id}", "not_before_ms"):
+                redis.hincrby(f"{prefix}:job:{job_id}", "not_before_ms", -ms)
     for key in redis.scan_iter(f"{prefix}:rate:*"):
         redis.set(key, float(redis.get(key)) - ms)
 

@@ -18,7 +18,7 @@ class Farm:
         self.ledger = ledger
         ledger.topup("acme", 1000)
         self.done, self.dead, self.delayed, self.running = admit(
-            ledger, *[new_job(priority=9, hold=10, batch="b") for _ in range(4)]
+            ledger, *[new_job(priority=9, hold=10, label="b") for _ in range(4)]
         )
         for _ in range(4):
             claimed(ledger)
@@ -60,7 +60,7 @@ DAMAGE: dict[str, tuple[Callable[[Redis, Farm], object], set[str]]] = {
     "a running job left in intake": (lambda r, f: r.zadd(f"wf:delayed:{INTAKE_POOL}", {f.running: 1}), {"delayed"}),
     "a job in no index": (lambda r, f: r.zrem("wf:jobs:acme:queued", f.queued), {"index"}),
     "a job in two indexes": (lambda r, f: r.zadd("wf:jobs:acme:failed", {f.queued: 0}), {"index"}),
-    "a job in the wrong index of its batch": (lambda r, f: r.zadd("wf:batch:acme:queued:b", {f.done: 0}), {"index"}),
+    "a job in the wrong index of its label": (lambda r, f: r.zadd("wf:label:acme:queued:b", {f.done: 0}), {"index"}),
     "an index entry without a job": (lambda r, f: r.zadd("wf:jobs:acme:queued", {new_job_id(): 0}), {"index"}),
     "too much held": (lambda r, f: r.hincrby("wf:credit:acme", "held", 7), {"held"}),
     "too little held": (lambda r, f: r.hincrby("wf:credit:acme", "held", -7), {"held"}),

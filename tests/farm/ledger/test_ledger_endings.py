@@ -263,7 +263,7 @@ class TestErase:
 
 class TestForget:
     def test_only_what_is_over_and_old(self, ledger: Ledger, redis: Redis) -> None:
-        over, running, queued = admit(ledger, new_job(priority=9, batch="b"), new_job(priority=8), new_job())
+        over, running, queued = admit(ledger, new_job(priority=9, label="b"), new_job(priority=8), new_job())
         claimed(ledger), claimed(ledger)
         ledger.commit(over, 1, ARTIFACTS, gpu_s=1)
         job = ledger.find(over)
@@ -275,5 +275,5 @@ class TestForget:
         assert ledger.forget(2**42) == []
         assert states(ledger, over, running, queued) == [None, State.RUNNING, State.QUEUED]
         assert [key for key in redis.keys("*") if over in key] == []
-        assert redis.keys("wf:batch:*") == []
+        assert redis.keys("wf:label:*") == []
         assert audit(ledger) == {}

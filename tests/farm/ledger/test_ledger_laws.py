@@ -17,7 +17,7 @@ from farm.config import LeaseSettings, RedisSettings, SchedulingSettings, Settin
 from farm.jobs.errors import FaultCode, JobFault, RequestError
 from farm.jobs.job import NewJob, Reshaped
 from farm.jobs.spec import InputRef
-from farm.jobs.states import TERMINAL, State
+from farm.jobs.states import TERMINAL, HoldReason, State
 from farm.ledger import INTAKE_POOL, Ledger, StatementKind
 
 POOLS = ("gpu", "fast")
@@ -71,6 +71,7 @@ class LedgerMachine(RuleBasedStateMachine):
         intake=st.booleans(),
         hook=st.booleans(),
         deadline_ms=st.sampled_from([None, None, 1_900_000_000_000]),
+        held_for=st.sampled_from([(), (), (), (HoldReason.APPROVAL,), (HoldReason.PAUSED, HoldReason.DEPENDENCY)]),
     )
     def admit(
         self, tenant: str, pool: str, lanes: list[str], key: str | None, body: str, intake: bool, **more: Any
@@ -164,6 +165,21 @@ class LedgerMachine(RuleBasedStateMachine):
         if foreign:  # law 8
             assert self.ledger.get(tenant, job.new.id) is None
 
+    @precondition(lambda self: self.model.jobs)
+    @rule(n=an_id, reason=st.sampled_from(HoldReason), free=st.booleans(), many=st.integers(1, 3))
+    def hold(self, n: int, reason: HoldReason, free: bool, many: int) -> None:
+        """Some jobs get a reason not to start, or lose one."""
+        jobs = list({job.new.id: job for job in (self.pick(n + k) for k in range(many))}.values())
+        self.said(lambda: (self._release_held if free else self._hold)(jobs, reason))
+
+    def _hold(self, jobs: list[ModelJob], reason: HoldReason) -> None:
+        expected = [self.model.hold(job, reason) for job in jobs]
+        assert self.ledger.hold([job.new.id for job in jobs], reason) == expected
+
+    def _release_held(self, jobs: list[ModelJob], reason: HoldReason) -> None:
+        expected = [self.model.release_held(job, reason) for job in jobs]
+        assert self.ledger.release_held([job.new.id for job in jobs], reason)[0] == expected
+
     @precondition(lambda self: self.again)
     @rule()
     def say_it_again(self) -> None:
@@ -184,7 +200,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _delays(self) -> None:
         """Take over when the new retries may start, and check that it is what was promised."""
-        new = [j for j in self.model.jobs.values() if j.at == "delayed" and j.ready_at != j.ready_at]
+        new = [j for j in self.model.jobs.values() if j.at in ("delayed", "held") and j.ready_at != j.ready_at]
         for job, record in zip(new, self.ledger.find_many([job.new.id for job in new]), strict=True):
             assert record is not None
             assert record.not_before_ms is not None
@@ -219,6 +235,9 @@ class LedgerMachine(RuleBasedStateMachine):
             assert got == (model_job.state, model_job.attempt, model_job.used, model_job.losses, poisonous)
             assert (job.lease_until_ms is not None) == (model_job.at == "lease")
             assert (job.artifacts is not None) == (job.state is State.SUCCEEDED)
+            assert set(job.held_for) == model_job.held_for
+            assert job.held == (model_job.at == "held")
+            assert (job.position is not None) == (model_job.at == "queue" and job.state is State.QUEUED)
             assert job.cancelling == (model_job.cancelling and job.state not in TERMINAL)
             if model_job.state in TERMINAL:  # law 1: one end, for ever
                 assert self.ended.setdefault(job.id, job.state) == job.state
@@ -226,17 +245,21 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def queues_delays_leases_and_indexes_are_those_of_the_model(self) -> None:
         found: dict[tuple[str, ...], set[str]] = {}
-        for kind in ("queue", "delayed", "leases", "jobs"):
+        for kind in ("queue", "delayed", "held", "holds", "leases", "jobs"):
             for key in self.redis.scan_iter(f"wf:{kind}:*", count=1000):
                 found[tuple(key.split(":")[1:])] = set(self.redis.zrange(key, 0, -1))
         expected: dict[tuple[str, ...], set[str]] = {}
         for job_id, job in self.model.jobs.items():
             expected.setdefault(("jobs", job.new.tenant, job.state), set()).add(job_id)
+            for reason in job.held_for:
+                expected.setdefault(("holds", job.new.tenant, reason), set()).add(job_id)
             match job.at:
                 case "queue":
                     expected.setdefault(("queue", job.pool, job.new.tenant), set()).add(job_id)
                 case "delayed":
                     expected.setdefault(("delayed", job.pool), set()).add(job_id)
+                case "held":
+                    expected.setdefault(("held", job.pool), set()).add(job_id)
                 case "lease":
                     expected.setdefault(("leases", job.pool), set()).add(job_id)
         assert found == expected
@@ -257,7 +280,9 @@ class LedgerMachine(RuleBasedStateMachine):
             assert times == pytest.approx({tenant: share.own[tenant] for tenant in queued})
 
     def teardown(self) -> None:
-        """Whatever happened: with one patient worker everything ends, once, and is told once."""
+        """Whatever happened: with one patient worker everything that nobody holds ends, once, and is told once."""
+        for reason in HoldReason:
+            self.ledger.release_held(list(self.model.jobs), reason)
         for _ in range(40):
             if not self.redis.exists(*[f"wf:jobs:{t}:{s}" for t in (RICH, FREE) for s in State if s not in TERMINAL]):
                 break

@@ -40,7 +40,7 @@ class TestAdmit:
             name="shot 1",
             metadata={"scene": "4"},
             webhook_url="https://example.org/hook",
-            batch="reel: one",
+            label="reel: one",
         )
         answers, _ = ledger.admit([wanted])
         assert answers[0].created
@@ -50,7 +50,7 @@ class TestAdmit:
         assert (job.attempt, job.attempts_used, job.phase, job.cancelling) == (0, 0, None, False)
         for name in (
             *("id", "tenant", "spec", "pool", "lane", "predicted_s", "wall_s", "priority", "deadline_ms"),
-            *("max_attempts", "hold", "dialect", "dialect_data", "name", "metadata", "webhook_url", "batch"),
+            *("max_attempts", "hold", "dialect", "dialect_data", "name", "metadata", "webhook_url", "label"),
         ):
             assert getattr(job, name) == getattr(wanted, name), name
 

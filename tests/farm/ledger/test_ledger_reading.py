@@ -62,17 +62,17 @@ class TestPage:
         five = spec(model="wan2.2-ti2v-5b")
         made = admit(
             ledger,
-            new_job(batch="reel: 1", spec=five),
-            new_job(batch="reel: 2"),
-            new_job(batch="reel: 1", dialect="kie"),
+            new_job(label="reel: 1", spec=five),
+            new_job(label="reel: 2"),
+            new_job(label="reel: 1", dialect="kie"),
             new_job(dialect="kie", spec=five),
         )
         claimed(ledger)
-        assert ids_of_all_pages(ledger, 1, batch="reel: 1") == [made[2], made[0]]
-        assert ids_of_all_pages(ledger, 1, batch="reel: 1", states=[State.RUNNING]) == [made[0]]
+        assert ids_of_all_pages(ledger, 1, label="reel: 1") == [made[2], made[0]]
+        assert ids_of_all_pages(ledger, 1, label="reel: 1", states=[State.RUNNING]) == [made[0]]
         assert ids_of_all_pages(ledger, 1, model="wan2.2-ti2v-5b") == [made[3], made[0]]
         assert ids_of_all_pages(ledger, 1, dialect="kie", model="wan2.2-ti2v-5b") == [made[3]]
-        assert ledger.counts("acme", batch="reel: 1") == dict.fromkeys(State, 0) | {State.QUEUED: 1, State.RUNNING: 1}
+        assert ledger.counts("acme", label="reel: 1") == dict.fromkeys(State, 0) | {State.QUEUED: 1, State.RUNNING: 1}
 
     def test_a_cursor_survives_what_happens_in_between(self, ledger: Ledger) -> None:
         made = admit(ledger, *[new_job() for _ in range(6)])
@@ -126,12 +126,12 @@ class TestEvents:
         assert ledger.events("acme", after=ledger.last_event_id("acme")) == []
 
     def test_of_one_job(self, ledger: Ledger) -> None:
-        one, two = admit(ledger, new_job(batch="b"), new_job())
+        one, two = admit(ledger, new_job(label="b"), new_job())
         ledger.cancel("acme", one)
         assert [event.data for event in ledger.events("acme", after="0", job_id=one)] == [
-            {"job": one, "state": "queued", "attempt": 0, "batch": "b"},
+            {"job": one, "state": "queued", "attempt": 0, "label": "b"},
             {
-                **{"job": one, "state": "cancelled", "attempt": 0, "batch": "b"},
+                **{"job": one, "state": "cancelled", "attempt": 0, "label": "b"},
                 **{"error_code": "cancelled", "error_message": "cancelled by its owner"},
             },
         ]
@@ -188,7 +188,7 @@ def test_a_reading_changes_nothing(ledger: Ledger, redis: Redis) -> None:
 def test_what_admit_tells_is_what_would_be_read(ledger: Ledger) -> None:
     ledger.admit([new_job()])
     jobs = [
-        new_job(priority=7, deadline_ms=2**43, predicted_s=0.0, batch="reel", name="n", metadata={"a": "b"}),
+        new_job(priority=7, deadline_ms=2**43, predicted_s=0.0, label="reel", name="n", metadata={"a": "b"}),
         new_job(intake=True, webhook_url="https://example.com/", dialect="kie", dialect_data={"model": "m"}, hold=None),
         new_job(),
     ]

@@ -7,8 +7,8 @@ import pytest
 
 from farm.config import Settings
 from farm.jobs.errors import FaultCode
-from farm.jobs.states import TRANSITIONS, Phase, State
-from farm.ledger import CancelOutcome, CommitOutcome, FailOutcome, StatementKind, Verdict
+from farm.jobs.states import TRANSITIONS, HoldReason, Phase, State
+from farm.ledger import CancelOutcome, CommitOutcome, FailOutcome, HoldOutcome, StatementKind, Verdict
 from farm.ledger.keys import TEMPLATES, Keys
 from farm.ledger.scripts import lua_settings, source
 
@@ -30,24 +30,21 @@ def test_a_script_opens_with_its_call(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_every_name_was_filled_in(name: str) -> None:
-    assert (
-        re.findall(r"\b(?:State|Phase|Fault|Verdict|Commit|Fail|Cancel|Statement|Setting|Table|Key)\.\w+", text(name))
-        == []
-    )
+    kinds = "State|Phase|Fault|Verdict|Commit|Fail|Cancel|Hold|HoldReason|Statement|Setting|Table|Key"
+    assert re.findall(rf"\b(?:{kinds})\.\w+", text(name)) == []
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS))
 def test_no_word_of_the_vocabulary_is_spelled_in_lua(name: str) -> None:
     spelled = set(re.findall(r"'([a-z_]+)'", re.sub(r"--.*", "", TEXTS[name])))
-    fields = {"hold", "lease", "index", "queue", "cancelling"}  # of records, and names of drifts
-    words = {
-        word for kind in (State, Phase, FaultCode, Verdict, CommitOutcome, FailOutcome, CancelOutcome) for word in kind
-    }
+    fields = {"hold", "held", "lease", "index", "queue", "cancelling"}  # of records, and names of drifts
+    outcomes = (Verdict, CommitOutcome, FailOutcome, CancelOutcome, HoldOutcome)
+    words = {word for kind in (State, Phase, FaultCode, HoldReason, *outcomes) for word in kind}
     assert spelled & (words | set(StatementKind)) - fields == set()
 
 
 def test_a_name_that_does_not_exist_is_an_error_at_once(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("farm.ledger.scripts._with_libraries", lambda _name: ["return State.LOST_IN_SPACE"])
+    monkeypatch.setattr("farm.ledger.scripts._with_libraries", lambda *_: ["return State.LOST_IN_SPACE"])
     with pytest.raises(KeyError):
         source("unknown", "wf", ())
 
@@ -63,6 +60,6 @@ def test_every_key_is_used_and_no_two_can_collide() -> None:
     assert used == set(TEMPLATES)
     keys = Keys("wf")
     assert keys("queue", "gpu", "acme") == "wf:queue:gpu:acme"
-    assert keys("batch", "acme", "queued", "a:{b}") == "wf:batch:acme:queued:a:{b}"
+    assert keys("label", "acme", "queued", "a:{b}") == "wf:label:acme:queued:a:{b}"
     heads = [template.partition("{")[0] for template in TEMPLATES.values()]
     assert len(set(heads)) == len(heads)

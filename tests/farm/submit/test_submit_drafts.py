@@ -68,7 +68,7 @@ def test_what_was_asked_is_what_is_kept(submissions: Submissions, ledger: Ledger
         max_attempts=1,
         name="shot 7",
         metadata={"scene": "é"},
-        batch="reel",
+        label="reel",
         dialect="kie",
         dialect_data={"request": {"model": "x"}},
     )
@@ -78,7 +78,7 @@ def test_what_was_asked_is_what_is_kept(submissions: Submissions, ledger: Ledger
     assert (spec.width, spec.height, spec.frames, spec.fps, spec.steps) == (256, 144, 9, 24, 2)
     assert (spec.guidance, spec.guidance_2, spec.shift) == (2.0, 2.5, 3.0)
     assert (job.priority, job.deadline_ms, job.max_attempts, job.name) == (9, deadline, 1, "shot 7")
-    assert (job.metadata, job.batch, job.dialect) == ({"scene": "é"}, "reel", "kie")
+    assert (job.metadata, job.label, job.dialect) == ({"scene": "é"}, "reel", "kie")
     assert job.dialect_data == {"request": {"model": "x"}}
 
 
@@ -133,7 +133,7 @@ def test_two_jobs_without_a_seed_differ(submissions: Submissions, ledger: Ledger
         ("max_attempts", {"max_attempts": 0}, "between 1 and 10"),
         ("deadline_ms", {"deadline_ms": 1}, "past"),
         ("name", {"name": "x" * 201}, "200 are allowed"),
-        ("batch", {"batch": "x" * 101}, "allowed"),
+        ("label", {"label": "x" * 101}, "allowed"),
         ("metadata", {"metadata": {"a": 1}}, "strings"),
         ("metadata", {"metadata": {str(n): "" for n in range(17)}}, "16 entries"),
         ("metadata", {"metadata": {"a": "x" * 513}}, "allowed"),

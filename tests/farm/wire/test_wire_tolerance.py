@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from farm.jobs.draft import Draft
 from farm.jobs.errors import FarmError, InvalidRequest, ModelUnavailable, NotFound
-from farm.jobs.states import State
+from farm.jobs.states import TERMINAL, State
 from farm.wire import apixo, crun, kie, model_ids, openai, selfhosted, wiro, wiro_auth, wiro_task
+from farm.wire.report import Report
 from farm.wire.words import parse_object
 
+DIALECTS = [apixo, crun, kie, openai, selfhosted]
 KIE_T2V = "wan/2-2-a14b-text-to-video-turbo"
 
 
@@ -235,3 +237,16 @@ REFUSED = (b"", b"  ", b"[1]", b"nope", b"\xff\xfe", b'{"a": NaN}', b'{"a": "\\u
 def test_bodies_that_are_refused(data: bytes) -> None:
     with pytest.raises(InvalidRequest):
         parse_object(data)
+
+
+@pytest.mark.parametrize("codec", DIALECTS)
+@pytest.mark.parametrize("state", State)
+def test_a_state_that_a_dialect_does_not_list_has_a_word(
+    codec: Any, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = {**codec._WORDS}
+    fallback = listed[State.FAILED if state in TERMINAL else State.QUEUED]
+    if state not in (State.QUEUED, State.FAILED):
+        monkeypatch.delitem(codec._WORDS, state)
+    said = json.dumps(codec.render_status(Report(id="1", state=state, model="m", created_ms=1)))
+    assert f'"{fallback}"' in said

@@ -1,7 +1,8 @@
 -- The tenant's event stream.
 local function event(job, more)
   local data = {job = job.id, state = job.state, attempt = job.attempt}
-  if job.batch then data.batch = job.batch end
+  if job.label then data.label = job.label end
+  if job.held_for then data.held_for = job.held_for end
   if more then
     for name, value in pairs(more) do data[name] = value end
   end

@@ -2,8 +2,8 @@
 -- uses: clock
 local TRANSITIONS = Table.TRANSITIONS
 local TERMINAL = Table.TERMINAL
-local TEXTS = {'tenant', 'state', 'pool', 'lane', 'batch', 'hook', 'cancelling', 'hold_open', 'worker', 'phase',
-  'failed_on', 'needs'}
+local TEXTS = {'tenant', 'state', 'pool', 'lane', 'label', 'hook', 'cancelling', 'hold_open', 'worker', 'phase',
+  'failed_on', 'needs', 'held_for'}
 local NUMBERS = {'priority', 'deadline_ms', 'predicted_s', 'max_attempts', 'attempt', 'attempts_used', 'worker_losses',
   'hold', 'vcharge', 'vlifted', 'started_ms', 'ended_attempt', 'intake_attempt', 'queued_ms'}
 local FIELDS = {}
@@ -30,7 +30,7 @@ end
 
 local function job_index(job, command, ...)
   redis.call(command, Key.jobs(job.tenant, job.state), ...)
-  if job.batch then redis.call(command, Key.batch(job.tenant, job.state, job.batch), ...) end
+  if job.label then redis.call(command, Key.label(job.tenant, job.state, job.label), ...) end
 end
 
 local function job_move(job, to)

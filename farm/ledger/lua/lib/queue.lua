@@ -1,5 +1,22 @@
--- Where a job that is not running stands: in its tenant's queue of the pool, or delayed until it may be tried again.
+-- Where a job that is not running stands: in its tenant's queue of the pool, delayed until it may be tried again, or held
+-- for as long as its record names a reason (held_for: farm.jobs.states.HoldReason, with spaces between).
 -- uses: clock job fair
+local HOLDS_INTAKE = Table.HOLDS_INTAKE
+
+-- Whether a reason keeps the job from starting: any keeps a queued one, few keep one from intake. What runs, runs on.
+local function queue_stopped(job)
+  if not job.held_for then return false end
+  if job.state ~= State.WAITING then return job.state == State.QUEUED end
+  for reason in string.gmatch(job.held_for, '%S+') do
+    if HOLDS_INTAKE[reason] then return true end
+  end
+  return false
+end
+
+local function queue_hold(job)
+  redis.call('ZADD', Key.held(job_pool(job)), 'NX', NOW, job.id)
+end
+
 local function queue_score(job)
   return (9 - job.priority) * 4398046511104 + (job.deadline_ms or 4398046511103)
 end
@@ -7,6 +24,7 @@ end
 local function queue_put(job)
   local pool = job_pool(job)
   redis.call('SADD', Key.pools(), pool)
+  if queue_stopped(job) then return queue_hold(job) end
   redis.call('ZADD', Key.queue(pool, job.tenant), queue_score(job), job.id)
   fair_enter(pool, job.tenant)
 end
@@ -19,16 +37,53 @@ end
 local function queue_delay(job, ready_ms)
   local pool = job_pool(job)
   redis.call('SADD', Key.pools(), pool)
-  redis.call('ZADD', Key.delayed(pool), ready_ms, job.id)
   redis.call('HSET', Key.job(job.id), 'not_before_ms', ready_ms)
+  if queue_stopped(job) then return queue_hold(job) end
+  redis.call('ZADD', Key.delayed(pool), ready_ms, job.id)
 end
 
--- Take the job out of wherever it waits or is leased.
+-- A job that was held waits again, as long as it still had to when it was held.
+local function queue_again(job)
+  local ready_ms = tonumber(redis.call('HGET', Key.job(job.id), 'not_before_ms') or 0)
+  if ready_ms > NOW then return queue_delay(job, ready_ms) end
+  redis.call('HDEL', Key.job(job.id), 'not_before_ms')
+  queue_put(job)
+end
+
+-- Take the job out of wherever it waits, is held or is leased.
 local function queue_leave(job)
   local pool = job_pool(job)
   queue_remove(pool, job.tenant, job.id)
   redis.call('ZREM', Key.delayed(pool), job.id)
   redis.call('ZREM', Key.leases(pool), job.id)
+  redis.call('ZREM', Key.held(pool), job.id)
+end
+
+-- The reasons as they will be kept: `reason` added, or removed.
+local function queue_reasons(job, reason, added)
+  local reasons = {}
+  for one in string.gmatch(job.held_for or '', '%S+') do
+    if one ~= reason then reasons[#reasons + 1] = one end
+  end
+  if added then reasons[#reasons + 1] = reason end
+  table.sort(reasons)
+  job.held_for = reasons[1] and table.concat(reasons, ' ')
+  if job.held_for then
+    redis.call('HSET', Key.job(job.id), 'held_for', job.held_for)
+    redis.call('HSETNX', Key.job(job.id), 'held_ms', NOW)
+  else
+    redis.call('HDEL', Key.job(job.id), 'held_for', 'held_ms')
+  end
+  if added then
+    redis.call('ZADD', Key.holds(job.tenant, reason), 0, job.id)
+  else
+    redis.call('ZREM', Key.holds(job.tenant, reason), job.id)
+  end
+end
+
+-- A job that is over is held for nothing.
+local function queue_forget_reasons(job)
+  for reason in string.gmatch(job.held_for or '', '%S+') do queue_reasons(job, reason, false) end
 end
 
 -- Queue the delayed jobs of the pool whose time has come, the earliest first. Returns how many.

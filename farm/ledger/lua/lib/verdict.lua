@@ -6,6 +6,7 @@ local KILLS_WORKER = Table.KILLS_WORKER
 -- The end of a job, whatever it is: out of every queue, money closed, one event, one outbox entry.
 local function job_end(job, state, code, message)
   queue_leave(job)
+  queue_forget_reasons(job)
   job_move(job, state)
   if state == State.SUCCEEDED then money_settle(job) else money_release(job) end
   local key = Key.job(job.id)

@@ -1,0 +1,24 @@
+-- hold(HoldReason, id, ...): these jobs are not to start while they have this reason; they leave queue and delay for
+-- Key.held. What runs, or is being taken in, goes on; its retry is held. Answers a HoldOutcome for each.
+-- uses: clock job event queue
+local reason = ARGV[1]
+
+local function hold(job)
+  if not job then return Hold.NOT_FOUND end
+  if TERMINAL[job.state] then return Hold.OVER end
+  local known = string.find(' ' .. (job.held_for or '') .. ' ', ' ' .. reason .. ' ', 1, true)
+  if not known then queue_reasons(job, reason, true) end
+  if job.state == State.RUNNING or redis.call('ZSCORE', Key.leases(job_pool(job)), job.id) then return Hold.RUNNING end
+  if queue_stopped(job) then
+    redis.call('SADD', Key.pools(), job_pool(job))
+    queue_hold(job)
+    queue_remove(job_pool(job), job.tenant, job.id)
+    redis.call('ZREM', Key.delayed(job_pool(job)), job.id)
+  end
+  if not known then event(job) end
+  return Hold.HELD
+end
+
+local answers = {}
+for n = 2, #ARGV do answers[n - 1] = hold(job_load(ARGV[n])) end
+return answers

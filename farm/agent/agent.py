@@ -205,7 +205,15 @@ class Agent:
         while True:
             try:
                 return self._ledger.claim(
-                    self.pool, self.worker, loaded=self._lane(), permit=permit, nonce=nonce, memory=memory
+                    self.pool,
+                    self.worker,
+                    loaded=self._lane(),
+                    permit=permit,
+                    nonce=nonce,
+                    memory=memory,
+                    models=self._models(),
+                    # in whatever buffer one of these is held: when this agent has gone on, none of them runs
+                    patience_s=max(0.0, deadline - time.monotonic()),
                 )
             except Unavailable as error:
                 if time.monotonic() > deadline:
@@ -241,6 +249,10 @@ class Agent:
     def _memory(self) -> object:
         """What the engine may use, as it told when it started."""
         return self.room.facts.get("device", {}).get("memory")
+
+    def _models(self) -> list[str] | None:
+        """Ids of the models that the engine offers; None while it has told nothing."""
+        return self.room.facts.get("models")
 
     def _lane(self) -> str | None:
         """What will be loaded when the engine is next free."""

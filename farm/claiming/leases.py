@@ -68,7 +68,8 @@ class LeaseKeeper:
         return at once. After LOST nothing is renewed."""
         lease = Lease(claim, on_verdict, self)
         with self._change:
-            lease._due = time.monotonic() + self._beat_s
+            # at once: a lease that nobody ever renewed was taken for nobody
+            lease._due = time.monotonic()
             self._leases.add(lease)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)

@@ -21,8 +21,8 @@ from monitoring.metrics import ATTEMPTS, PERMITS
 
 log = logging.getLogger(__name__)
 
-#: a claim that got no answer may have happened: it is repeated under its own name
-CLAIM_TRIES = 20
+#: a claim that got no answer may have happened: it is repeated under its own name for this long
+CLAIM_PATIENCE_S = 15.0
 #: pause before asking again when Redis or the store is away, and how long one job is kept waiting for the store
 PAUSE_S, PATIENCE_S = 0.5, 60.0
 
@@ -85,10 +85,10 @@ class IntakeWorker:
     def _claim(self, permit: str) -> Claim | None:
         if self._closing.is_set():
             return None
-        nonce = uuid4().hex
-        for _ in range(CLAIM_TRIES):
+        nonce, deadline = uuid4().hex, time.monotonic() + CLAIM_PATIENCE_S
+        while (left_s := deadline - time.monotonic()) > 0:
             try:
-                return self._ledger.claim(INTAKE_POOL, self._worker, permit=permit, nonce=nonce)
+                return self._ledger.claim(INTAKE_POOL, self._worker, permit=permit, nonce=nonce, patience_s=left_s)
             except Unavailable:
                 if self._closing.wait(PAUSE_S):
                     break

@@ -22,6 +22,9 @@ _PASSING = re.compile(
     r"|max number of clients"
 )
 
+#: what it says when a write would go over its maxmemory, also through a script
+_FULL = re.compile(r"\bOOM\b|used memory > 'maxmemory'")
+
 
 def connect(settings: RedisSettings) -> Redis:
     """A client for the Ledger; threads may share it. Connects at the first call.
@@ -47,8 +50,10 @@ def mapped() -> Iterator[None]:
     try:
         yield
     except ResponseError as error:
+        if isinstance(error, OutOfMemoryError) or _FULL.search(str(error)):
+            raise Unavailable("the ledger's memory is full: nothing new is taken until there is room", 30.0) from error
         # Redis 6 answers for a whole script, with the reason within; Redis 7 with the reason itself
-        if isinstance(error, (OutOfMemoryError, ReadOnlyError)) or _PASSING.search(str(error)):
+        if isinstance(error, ReadOnlyError) or _PASSING.search(str(error)):
             raise Unavailable(f"the ledger cannot write now: {str(error)[:200]}") from error
         raise
     except (RedisError, OSError) as error:

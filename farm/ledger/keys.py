@@ -19,7 +19,7 @@ TEMPLATES: Mapping[str, str] = {
     "held": "held:{pool}",  # ZSET, job id that is not to start yet -> since when it stands here, ms
     "leases": "leases:{pool}",  # ZSET, job id -> lease_until_ms
     "fair": "fair:{pool}",  # ZSET, tenant with queued jobs -> virtual time, GPU-seconds per weight
-    "share": "share:{pool}",  # HASH, tenant -> virtual time, "tenant|lifted" -> s forgiven, "|clock" -> the pool's
+    "share": "share:{pool}",  # HASH, tenant -> virtual time; what else is in it, lib/fair.lua says
     "permits": "permits:{pool}",  # ZSET, permit id -> when it was reserved, ms
     "permit_seq": "permit-seq",  # counter
     "workers": "workers:{pool}",  # ZSET, worker -> until when it counts as live, ms
@@ -30,6 +30,7 @@ TEMPLATES: Mapping[str, str] = {
     "speeds": "speeds:{pool}",  # HASH, lane -> "seconds per TFLOP, renders measured"
     "forgiven": "forgiven:{worker}",  # STRING, an operator lifts this worker's quarantine
     "claim": "claim:{nonce}",  # STRING, "job attempt" of a claim, for a call that is repeated after a lost reply
+    "nothing": "nothing",  # never written (lib/full.lua)
     "pools": "pools",  # SET, pools ever used
     "owners": "owners",  # SET, tenants that ever had a job
     "reaped": "reaped",  # STRING, when the last reap was, ms

@@ -4,7 +4,7 @@
 Redis is away: the transition then *may* have happened, and saying it again is safe.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -25,10 +25,14 @@ from farm.scheduling.memory_fit import Memory
 
 __all__ = ["INTAKE_POOL", "Ledger"]
 
+#: as `models` of claim: a word that is no model's
+NOTHING_OFFERED = "-"
 #: what a tenant at its open-job limit is told to wait: about as long as a short render takes to end
 OPEN_RETRY_AFTER_S = 10.0
 #: characters of a fault's message that are kept
 _MESSAGE_CHARS = 1000
+#: of redis.socket_timeout_s, after which a call is given up: the part in which it may still run
+_IN_TIME = 0.8
 
 
 class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox):
@@ -44,7 +48,7 @@ class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox):
         if not jobs:
             return [], []
         arguments = [argument for job in jobs for argument in admission(job)]
-        verdict, *details = self.run("admit", len(jobs), *arguments, durable=True)
+        verdict, *details = self.run_in_time("admit", len(jobs), *arguments, patience_s=self._in_time_s, durable=True)
         if verdict != "ok":
             raise _refusal(verdict, details)
         answers, wanted, now_ms = details
@@ -63,20 +67,36 @@ class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox):
         permit: str | None = None,
         nonce: str | None = None,
         memory: Memory | None = None,
+        models: Collection[str] | None = None,
+        patience_s: float | None = None,
     ) -> Claim | None:
         """The best job of the pool at this moment, leased to `worker`: fairness picks the tenant, priority then
         deadline the job, and the `loaded` lane may reorder within the affinity window. None: nothing to do.
         A job that `memory` does not hold is left to a worker of the pool that holds it, if one was seen lately.
 
+        One of a model that is not among `models` (None: it offers all) is left to whoever offers it.
+
         A call that is said again with the same `nonce` within a few seconds finds the lease that the first one took.
+        `patience_s`: the caller hears no answer after that, and no lease is taken for it (by default, as long as one
+        call waits).
         """
         # durable, because an attempt number that a crash of Redis took back would be given out twice
         mine = memory.text if memory else ""
-        answer = self.run("claim", pool, worker, loaded or "", permit or "", nonce or uuid4().hex, mine, durable=True)
+        offered = "" if models is None else " ".join(models) or NOTHING_OFFERED
+        answer = self.run_in_time(
+            "claim",
+            *(pool, worker, loaded or "", permit or "", nonce or uuid4().hex, mine, offered),
+            patience_s=self._in_time_s if patience_s is None else patience_s,
+            durable=True,
+        )
         if not answer:
             return None
         attempt, job = answer
         return Claim(decode(job), attempt, int(self._settings.lease.seconds * 1000))
+
+    @property
+    def _in_time_s(self) -> float:
+        return _IN_TIME * self._settings.redis.socket_timeout_s
 
     def heartbeat(
         self,
@@ -121,9 +141,13 @@ class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox):
         outcome, wanted = self.run("fail", job_id, attempt, fault.code, message, _seconds(gpu_s), durable=True)
         return FailOutcome(outcome), permits(wanted)
 
-    def release(self, job_id: str, attempt: int, *, gpu_s: float = 0.0) -> tuple[FailOutcome, list[Permit]]:
-        """Hand the attempt back, not counted (a drain, a spot notice): queued again at once."""
-        outcome, wanted = self.run("release", job_id, attempt, _seconds(gpu_s))
+    def release(
+        self, job_id: str, attempt: int, *, gpu_s: float = 0.0, delay_s: float = 0.0
+    ) -> tuple[FailOutcome, list[Permit]]:
+        """Hand the attempt back, not counted (a drain, a spot notice): queued again at once, or in `delay_s` (at most
+        lease.backoff_max_s)."""
+        delay_ms = int(1000 * max(0.0, min(delay_s, self._settings.lease.backoff_max_s)))
+        outcome, wanted = self.run("release", job_id, attempt, _seconds(gpu_s), delay_ms)
         return FailOutcome(outcome), permits(wanted)
 
     def cancel(self, tenant: str, job_id: str) -> CancelOutcome:

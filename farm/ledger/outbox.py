@@ -50,13 +50,8 @@ class Outbox(Scripted):
 
     def outbox_ack(self, entry_ids: list[str]) -> None:
         """These were delivered, or are scheduled elsewhere: they are removed."""
-        if not entry_ids:
-            return
-        key = self._keys("outbox")
-        with mapped(), self._redis.pipeline(transaction=True) as pipe:
-            pipe.xack(key, _GROUP, *entry_ids)
-            pipe.xdel(key, *entry_ids)
-            pipe.execute()
+        if entry_ids:
+            self.run("outbox_ack", _GROUP, *entry_ids)
 
     def outbox_size(self) -> int:
         """Entries not yet acknowledged."""

@@ -16,6 +16,8 @@ from farm.ledger.scripts import Scripted
 
 #: records that one page reads at most while it looks for jobs of a model or a dialect; then it answers with fewer
 _READ_PER_PAGE = 2000
+#: tenants whose jobs one script call counts
+_COUNTED_AT_ONCE = 200
 #: one blocking read of a stream; shorter than any sensible socket timeout
 _SLICE_MS = 1000
 
@@ -85,11 +87,7 @@ class Reading(Scripted):
 
     def _ids(self, tenant: str, states: Iterable[State], label: str | None, after: str | None, limit: int) -> list[str]:
         """The `limit` newest ids before `after` over the indexes of the states, as of one moment."""
-        with mapped(), self._redis.pipeline(transaction=True) as pipe:
-            for state in states:
-                key = self._keys("jobs", tenant, state) if label is None else self._keys("label", tenant, state, label)
-                pipe.zrevrangebylex(key, f"({after}" if after else "+", "-", start=0, num=limit)
-            newest_first = pipe.execute()
+        newest_first = self.run("newest", tenant, label or "", after or "", limit, *states)
         return list(islice(heapq.merge(*newest_first, reverse=True), limit))
 
     def position(self, job: Job) -> int | None:
@@ -104,12 +102,9 @@ class Reading(Scripted):
         """Jobs per state: the tenant's, those of one label, or everybody's."""
         with mapped():
             owners = [tenant] if tenant else sorted(cast("set[str]", self._redis.smembers(self._keys("owners"))))
-            with self._redis.pipeline(transaction=True) as pipe:
-                for owner in owners:
-                    for state in State:
-                        key = self._keys("label", owner, state, label) if label else self._keys("jobs", owner, state)
-                        pipe.zcard(key)
-                sizes = pipe.execute()
+        sizes: list[int] = []
+        for at in range(0, len(owners), _COUNTED_AT_ONCE):
+            sizes += self.run("counts", label or "", *owners[at : at + _COUNTED_AT_ONCE])
         states = list(State)
         return {state: sum(sizes[n :: len(states)]) for n, state in enumerate(states)}
 

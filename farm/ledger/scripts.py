@@ -9,6 +9,7 @@ to a farm's Redis reads TIME and nothing else.
 """
 
 import re
+import time
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from functools import lru_cache
@@ -25,6 +26,7 @@ from farm.ledger.connection import mapped
 from farm.ledger.keys import Keys
 from farm.ledger.outcomes import CancelOutcome, CommitOutcome, FailOutcome, HoldOutcome, StatementKind, Verdict
 from farm.ledger.server import look
+from farm.ledger.server_clock import ServerClock
 
 #: the pool of the io worker: jobs in state `waiting` are queued there for intake
 INTAKE_POOL = "intake"
@@ -36,6 +38,13 @@ IDEMPOTENCY_S = 24 * 3600
 STALE_PER_CLAIM = 256
 #: delayed retries that one claim may queue
 PROMOTED_PER_CLAIM = 8
+#: leases in a row that a job may lose uncounted because nobody ever renewed one: a job that ends its worker before the
+#: first heartbeat must not come back for ever
+UNHEARD_MOST = 5
+#: a worker tells for how long it counts as live; never for longer than this, s
+PRESENT_MAX_S = 60.0
+#: a delay is at most this many times lease.backoff_max_s (lib/verdict.lua spreads them)
+_DELAY_SPREAD = 1.25
 
 _WORDS: Mapping[str, type[StrEnum]] = {
     "State": State,
@@ -67,6 +76,9 @@ def lua_settings(settings: Settings) -> dict[str, int | float | str]:
         "POISON_LOSSES": lease.poison_losses,
         "BACKOFF_MS": int(lease.backoff_s * 1000),
         "BACKOFF_MAX_MS": int(lease.backoff_max_s * 1000),
+        "DELAY_MAX_MS": int(lease.backoff_max_s * _DELAY_SPREAD * 1000),
+        "UNHEARD_MOST": UNHEARD_MOST,
+        "PRESENT_MAX_MS": int(PRESENT_MAX_S * 1000),
         "AFFINITY_WINDOW": max(1, scheduling.affinity_window),
         "AFFINITY_PASSES": scheduling.affinity_passes,
         "ELSEWHERE_MS": int(scheduling.elsewhere_s * 1000),
@@ -139,6 +151,7 @@ class Scripted:
         """`redis` decodes responses (farm.ledger.connection.connect). `clock`: for a simulation, as in `source`."""
         self._redis = redis
         self._clock = clock
+        self._server_clock = ServerClock(lambda: int(self.run("now")))
         self._settings = settings
         self._keys = Keys(settings.redis.prefix)
         self._constants = tuple(lua_settings(settings).items())
@@ -155,6 +168,20 @@ class Scripted:
             if durable and self._can_wait():
                 return self._run_and_wait(script, args)
             return script(args=args)
+
+    def run_in_time(self, name: str, *args: str | int | float, patience_s: float, durable: bool = False) -> Any:
+        """Run a script that must not run once its caller has given it up, in patience_s: the server refuses it then, in
+        whatever buffer it was held. Raises Unavailable where it is refused: nothing was done."""
+        end = time.monotonic() + patience_s
+        while True:
+            deadline_ms = self._server_clock.in_ms(end - time.monotonic())
+            answer = self.run(name, *args, deadline_ms, durable=durable)
+            if not (isinstance(answer, list) and answer[0] == "late"):
+                return answer
+            # or else the server's clock is not what it was
+            self._server_clock.learn(int(answer[1]))
+            if time.monotonic() >= end:
+                raise Unavailable("the ledger was reached too late; nothing was done")
 
     def _can_wait(self) -> bool:
         """Whether the server has WAITAOF (Redis 7.2) and an append-only file that it syncs. Asked until it is fit."""

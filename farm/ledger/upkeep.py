@@ -14,12 +14,19 @@ _RECORDS, _TENANT = "records", "tenant"
 
 
 class Upkeep(Scripted):
-    def reap(self, limit: int = 200) -> ReapReport:
+    def reap(self, limit: int = 200, *, unless_s: float = 0.0) -> ReapReport:
         """Expired leases become retries or verdicts; delayed retries whose time has come are queued; missing permits
         are asked for. Every action checks again what it acts on, so several reapers are harmless. `limit` is per pool.
+        `unless_s`: nothing is done where somebody reaped no longer ago.
         """
-        expired, requeued, failed, cancelled, promoted, wanted = self.run("reap", limit)
+        expired, requeued, failed, cancelled, promoted, wanted = self.run("reap", limit, int(1000 * unless_s))
         return ReapReport(expired, requeued, failed, cancelled, promoted, tuple(permits(wanted)))
+
+    def reaped_s_ago(self) -> float | None:
+        """How long ago the last reap was; None: there was none yet."""
+        with mapped():
+            last = self._redis.get(self._keys("reaped"))
+        return (int(self.run("now")) - int(last)) / 1000 if isinstance(last, str) else None
 
     def audit(self, cursor: str | None = None, limit: int = 500) -> AuditReport:
         """Compare indexes and counters with the records of about `limit` jobs after `cursor` and mend them. Begin with

@@ -20,9 +20,10 @@ def permits(flat: Sequence[str]) -> list[Permit]:
 
 
 class Workforce(Scripted):
-    def permits_wanted(self, pool: str) -> list[Permit]:
-        """Reserve as many permits as there are claimable jobs and workers not yet woken."""
-        return permits(self.run("permits", pool))
+    def permits_wanted(self, pool: str, *, heard_none: bool = False) -> list[Permit]:
+        """Reserve as many permits as there are claimable jobs and workers not yet woken. `heard_none`: the caller is a
+        free worker to which none came: those that are overdue are lost, also while leases fill the slots."""
+        return permits(self.run("permits", pool, int(heard_none)))
 
     def claimable(self, pool: str, *, most: int = 1) -> int:
         """Jobs of the pool that could be claimed now, counted no further than `most`."""

@@ -1,9 +1,9 @@
--- admit(count, job 1, job 2, ...): all of them or none. Of each job, in this order: id, tenant, state, pool, lane,
+-- admit(count, job 1, job 2, ..., deadline ms): all of them or none. Of each job, in this order: id, tenant, state, pool, lane,
 -- priority, deadline_ms, predicted_s, max_attempts, hold, hook, label, idempotency key, body sha256, needs, held_for,
 -- body JSON; '' for what it has not. Writes Key.job, Key.body, Key.jobs, Key.label, Key.queue, Key.held, Key.idem, Key.credit, Key.owners.
 -- Answers {'ok', {{id, created, position of one that was not there before}, ...}, {permit, pool, ...}, now}, or why not:
 -- {'conflict' | 'taken' | 'unpriced', n}, {'too_many', tenant, limit}, {'payment', tenant, needed, available}.
--- uses: clock job event money queue permit
+-- uses: late clock job event money queue permit
 local WIDTH = 17
 local count = tonumber(ARGV[1])
 local answers, fresh, seen = {}, {}, {}

@@ -1,6 +1,6 @@
 -- audit_jobs(id, ...): put every trace of these jobs where their records say that it belongs.
 -- Answers {name of the drift, count, ...}.
--- uses: clock job event money fair queue verdict
+-- uses: full clock job event money fair queue verdict
 local drift, names = {}, {}
 local function note(name)
   if not drift[name] then

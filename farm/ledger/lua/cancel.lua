@@ -1,6 +1,6 @@
 -- cancel(tenant, id): a job that nobody renders is over now; a running one is told at its next heartbeat, and can no
 -- longer succeed. Answers a CancelOutcome.
--- uses: clock job event verdict
+-- uses: full clock job event verdict
 local tenant, id = ARGV[1], ARGV[2]
 
 local job = job_load(id)

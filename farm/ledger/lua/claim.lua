@@ -1,10 +1,11 @@
--- claim(pool, worker, loaded lane or '', permit or '', nonce, memory or ''): lease the best job of the pool to the worker.
--- Fairness picks the tenant (Key.fair), the order of its queue the job (Key.queue); the loaded lane may be preferred
+-- claim(pool, worker, loaded lane or '', permit or '', nonce, memory or '', models offered or '', deadline ms):
+-- lease the best job of the pool to the worker. Fairness picks the tenant (Key.fair), the order of its queue the job (Key.queue); the loaded lane may be preferred
 -- among the first few of the same priority. A job that failed on this worker is left to the others of the pool for a
--- while, and one that its memory does not hold to those that do. Answers {attempt, job as lib/read.lua} or false.
+-- while, one that its memory does not hold to those that do, and one of a model that it does not offer to whoever does
+-- ('': it offers all). Answers {attempt, job as lib/read.lua} or false.
 -- O(log n) in queued jobs.
--- uses: clock job event fair fits queue permit read
-local pool, worker, loaded, permit, nonce, memory = unpack(ARGV)
+-- uses: late full clock age job event fair fits queue permit read
+local pool, worker, loaded, permit, nonce, memory, models = unpack(ARGV)
 
 local function belongs(job)
   if not job or job_pool(job) ~= pool then return false end
@@ -36,9 +37,26 @@ local function too_large_here(needs)
   return too_large[needs]
 end
 
+local offered
+for model in string.gmatch(models, '%S+') do
+  offered = offered or {}
+  offered[model] = true
+end
+
+-- A lane begins with its model's id (models.catalog.lane_of).
+local function not_offered(lane)
+  if not offered or not lane or offered[string.match(lane, '^[^@+]*')] then return false end
+  any_left = true
+  return true
+end
+
+local function not_for_here(needs, lane)
+  return too_large_here(needs) or not_offered(lane)
+end
+
 -- A bad device must not eat all the attempts of a job.
 local function left_to_others(job)
-  local left = job.failed_on == worker and NOW < (job.queued_ms or 0) + Setting.ELSEWHERE_MS and has_others()
+  local left = job.failed_on == worker and within(job.queued_ms, Setting.ELSEWHERE_MS) and has_others()
   any_left = any_left or left
   return left
 end
@@ -50,7 +68,7 @@ local function first_of(tenant)
   for at = 0, 4 * Setting.AFFINITY_WINDOW - 1, Setting.AFFINITY_WINDOW do
     local ids = redis.call('ZRANGE', Key.queue(pool, tenant), at, at + Setting.AFFINITY_WINDOW - 1)
     for _, id in ipairs(ids) do
-      if not too_large_here(redis.call('HGET', Key.job(id), 'needs')) then
+      if not not_for_here(unpack(redis.call('HMGET', Key.job(id), 'needs', 'lane'))) then
         local job = job_load(id)
         if not belongs(job) then return id end
         if not left_to_others(job) then return id, job end
@@ -82,7 +100,7 @@ local function preferred(first)
     local lane, priority, passes, needs = unpack(
       redis.call('HMGET', Key.job(id), 'lane', 'priority', 'passes', 'needs'))
     -- what is not for this worker is not passed over by it
-    if not too_large_here(needs) then
+    if not not_for_here(needs, lane) then
       if tonumber(priority or -1) ~= first.priority then break end
       if lane == loaded then return instead(id, #passed) end
       if not near and lane and model_of(lane) == model_of(loaded) then near, near_passes = id, #passed end
@@ -101,6 +119,7 @@ local function take(job)
   redis.call('ZADD', Key.leases(pool), NOW + Setting.LEASE_MS, job.id)
   redis.call('HSET', key, 'attempt', job.attempt, 'worker', worker)
   redis.call('HDEL', key, 'passes')
+  redis.call('HINCRBY', key, 'unheard', 1)
   redis.call('SET', Key.claim(nonce), job.id .. ' ' .. job.attempt, 'PX', Setting.CLAIM_MEMORY_MS)
   if job.state == State.QUEUED then
     redis.call('HSET', key, 'started_ms', NOW, 'phase', Phase.ASSIGNED, 'phase_ms', NOW)
@@ -154,7 +173,7 @@ local function farther()
   while budget > 0 and ends <= #tenants and not found do
     local ids = redis.call('ZRANGE', Key.queue(pool, tenants[at]), offset, offset + budget - 1)
     for n, id in ipairs(ids) do
-      local job = not too_large_here(redis.call('HGET', Key.job(id), 'needs')) and job_load(id)
+      local job = not not_for_here(unpack(redis.call('HMGET', Key.job(id), 'needs', 'lane'))) and job_load(id)
       if job and belongs(job) and not left_to_others(job) then
         found, ids = job, {unpack(ids, 1, n - 1)}
         break
@@ -167,6 +186,7 @@ local function farther()
   return found
 end
 
+fair_reweigh_some(pool)
 local job = nearest()
 if not job and any_left then job = farther() end
 return job and take(job)

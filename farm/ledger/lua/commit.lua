@@ -1,6 +1,6 @@
 -- commit(id, attempt, artifacts JSON, gpu_s): running -> succeeded. State, Key.result, charge, fair share, event and
 -- outbox in one write. Answers a CommitOutcome.
--- uses: clock job verdict
+-- uses: full clock job verdict
 local id, attempt, artifacts, gpu_s = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 
 local job = job_load(id)

@@ -1,6 +1,6 @@
 -- erase(tenant, id): the owner wants the files of a job gone: from now on it has none. Answers 1 (also when it was done
 -- before), 0 while the job could still get some, false when there is no such job of the tenant's.
--- uses: clock job
+-- uses: full clock job
 local tenant, id = ARGV[1], ARGV[2]
 local job = job_load(id)
 if not job or job.tenant ~= tenant then return false end

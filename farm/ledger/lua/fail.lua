@@ -1,6 +1,6 @@
 -- fail(id, attempt, FaultCode, message, gpu_s): the attempt ended badly; a retry, or the job's end.
 -- Answers {FailOutcome, {permit, pool, ...}}.
--- uses: clock job permit verdict
+-- uses: full clock job permit verdict
 local id, attempt, code, message, gpu_s = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5])
 
 local job = job_load(id)

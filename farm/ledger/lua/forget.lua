@@ -1,5 +1,5 @@
 -- forget(before_ms, limit): remove the records of jobs that ended before, the oldest first, and answer them as lib/read.
--- uses: clock job read
+-- uses: full clock job read
 local before, limit = ARGV[1], ARGV[2]
 local forgotten = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', Key.ended(), '-inf', '(' .. before, 'LIMIT', 0, limit)) do

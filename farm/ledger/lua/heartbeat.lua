@@ -1,6 +1,6 @@
 -- heartbeat(id, attempt, phase or '', progress or '', step, steps): renew the lease in Key.leases; with a phase, record
 -- the progress and tell the tenant's stream. Answers a Verdict.
--- uses: clock job event
+-- uses: full clock job event
 local id, attempt, phase, progress, step, steps = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 
 local job = job_load(id)
@@ -10,7 +10,7 @@ if not job_held(job, attempt) then
   return Verdict.LOST
 end
 redis.call('ZADD', Key.leases(job_pool(job)), 'XX', NOW + Setting.LEASE_MS, id)
-redis.call('HDEL', Key.job(id), 'graced')
+redis.call('HDEL', Key.job(id), 'graced', 'unheard')
 if phase ~= '' then
   if phase ~= job.phase then redis.call('HSET', Key.job(id), 'phase', phase, 'phase_ms', NOW) end
   if progress ~= '' then redis.call('HSET', Key.job(id), 'progress', progress) end

@@ -1,6 +1,6 @@
 -- hold(HoldReason, id, ...): these jobs are not to start while they have this reason; they leave queue and delay for
 -- Key.held. What runs, or is being taken in, goes on; its retry is held. Answers a HoldOutcome for each.
--- uses: clock job event queue
+-- uses: full clock job event queue
 local reason = ARGV[1]
 
 local function hold(job)

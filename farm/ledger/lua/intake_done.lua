@@ -2,7 +2,7 @@
 -- ('' for what stays); the attempts of the intake do not count for the render. Where the account does not cover the new
 -- hold the job fails.
 -- Answers {CommitOutcome, {permit, pool, ...}}.
--- uses: clock job event money queue permit verdict
+-- uses: full clock job event money queue permit verdict
 local id, attempt, body = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local predicted_s, needs, hold = ARGV[4], ARGV[5], tonumber(ARGV[6])
 

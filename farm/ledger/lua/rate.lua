@@ -1,13 +1,15 @@
 -- rate(tenant): count a request against the tenant's limit (GCRA: Key.rate is when the next one is due in theory).
 -- Answers {allowed, burst, remaining, reset_ms, retry_after_ms}, or false where there is no limit.
--- uses: clock
+-- uses: full clock
 local tenant = ARGV[1]
 local limits = redis.call('HMGET', Key.tenant(tenant), 'rate_per_minute', 'rate_burst')
 local per_minute = tonumber(limits[1] or '')
 if not per_minute or per_minute <= 0 then return false end
 local burst = math.max(1, math.floor(tonumber(limits[2] or '') or per_minute))
 local interval_ms = 60000 / per_minute
-local due = math.max(NOW, tonumber(redis.call('GET', Key.rate(tenant)) or 0))
+-- never further ahead than a whole burst, although the clock may have gone back
+local due = math.min(tonumber(redis.call('GET', Key.rate(tenant)) or 0), NOW + interval_ms * burst)
+due = math.max(NOW, due)
 local early_ms = due + interval_ms - interval_ms * burst - NOW
 if early_ms > 0 then
   return {0, burst, 0, math.ceil(due - NOW), math.ceil(early_ms)}

@@ -1,6 +1,6 @@
--- reap(limit): per pool, expired leases become retries or verdicts, delayed retries whose time has come are queued,
+-- reap(limit, unless ms): where the last reap is older than that: per pool, expired leases become retries or verdicts, delayed retries whose time has come are queued,
 -- missing permits are reserved. Answers {expired, requeued, failed, cancelled, promoted, {permit, pool, ...}}.
--- uses: clock job queue permit verdict
+-- uses: full clock age job queue permit verdict
 local limit = tonumber(ARGV[1])
 local pools = redis.call('SMEMBERS', Key.pools())
 local expired, promoted, permits = 0, 0, {}
@@ -9,6 +9,7 @@ local outcomes = {[Fail.RETRY] = 0, [Fail.FAILED] = 0, [Fail.CANCELLED] = 0}
 -- Whoever reaps was away, and so perhaps was Redis, which nobody could reach to renew a lease: every attempt gets one
 -- more lease, once.
 local last = tonumber(redis.call('GET', Key.reaped()) or NOW)
+if within(last, tonumber(ARGV[2])) then return {0, 0, 0, 0, 0, {}} end
 redis.call('SET', Key.reaped(), NOW)
 if NOW - last > Setting.REAP_GAP_MS then
   for _, pool in ipairs(pools) do
@@ -21,6 +22,48 @@ if NOW - last > Setting.REAP_GAP_MS then
   end
 end
 
+-- How far the clock has gone back since the last reap. Nothing that was stored before may last longer than its own term.
+local back = math.max(0, last - NOW)
+
+local function cap(key, term_ms)
+  local found = redis.call('ZRANGEBYSCORE', key, '(' .. (NOW + term_ms), '+inf', 'WITHSCORES', 'LIMIT', 0, limit)
+  for n = 1, #found, 2 do
+    local until_ms = math.min(tonumber(found[n + 1]) - back, NOW + term_ms)
+    redis.call('ZADD', key, 'XX', math.max(NOW, until_ms), found[n])
+  end
+end
+
+local function cap_delays(pool)
+  local from = NOW + Setting.DELAY_MAX_MS
+  if back > 0 then from = NOW end
+  local found = redis.call('ZREVRANGEBYSCORE', Key.delayed(pool), '+inf', '(' .. from, 'WITHSCORES', 'LIMIT', 0, limit)
+  for n = 1, #found, 2 do
+    local job = job_load(found[n])
+    local ready_ms = NOW + (job and attempt_backoff_ms(job, math.max(1, job.attempts_used)) or 0)
+    if ready_ms < tonumber(found[n + 1]) then
+      redis.call('ZADD', Key.delayed(pool), ready_ms, found[n])
+      if job then redis.call('HSET', Key.job(job.id), 'not_before_ms', ready_ms) end
+    end
+  end
+end
+
+-- What was known of workers that have vanished. Once a minute: it reads all of them.
+local function forget_vanished(pool)
+  if math.floor(NOW / 60000) == math.floor(last / 60000) then return end
+  for _, key in ipairs({Key.facts(pool), Key.slots(pool)}) do
+    for _, worker in ipairs(redis.call('HKEYS', key)) do
+      if not redis.call('ZSCORE', Key.workers(pool), worker) then redis.call('HDEL', key, worker) end
+    end
+  end
+  local known = redis.call('HGETALL', Key.memory(pool))
+  for n = 1, #known, 2 do
+    local seen_ms = tonumber(string.match(known[n + 1], '^%d+'))
+    if not within(seen_ms, Setting.ELSEWHERE_MS) and not redis.call('ZSCORE', Key.workers(pool), known[n]) then
+      redis.call('HDEL', Key.memory(pool), known[n])
+    end
+  end
+end
+
 local function lost(pool, id)
   local job = job_load(id)
   if not job or TERMINAL[job.state] or job_pool(job) ~= pool or job.state == State.QUEUED then
@@ -29,16 +72,27 @@ local function lost(pool, id)
   end
   local used_s = math.min(job.predicted_s or 0, (NOW - (job.started_ms or NOW)) / 1000)
   attempt_end(job, math.max(0, used_s))
-  local outcome = attempt_failed(job, Fault.WORKER_LOST, 'the worker was lost: no heartbeat came in time')
+  if job.unheard then redis.call('HSET', Key.job(id), 'unheard', job.unheard) end
+  local outcome
+  if job.unheard and job.unheard <= Setting.UNHEARD_MOST then
+    -- nobody ever spoke for it: its claim was carried out for a worker that had given it up
+    outcome = attempt_returned(job, 0)
+  else
+    outcome = attempt_failed(job, Fault.WORKER_LOST, 'the worker was lost: no heartbeat came in time')
+  end
   outcomes[outcome] = outcomes[outcome] + 1
   expired = expired + 1
 end
 
 for _, pool in ipairs(pools) do
+  cap(Key.leases(pool), Setting.LEASE_MS)
+  if back > 0 then cap(Key.workers(pool), Setting.PRESENT_MAX_MS) end
+  cap_delays(pool)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', Key.leases(pool), '-inf', NOW, 'LIMIT', 0, limit)) do
     lost(pool, id)
   end
   promoted = promoted + queue_promote(pool, limit)
   permit_reserve(pool, permits)
+  forget_vanished(pool)
 end
 return {expired, outcomes[Fail.RETRY], outcomes[Fail.FAILED], outcomes[Fail.CANCELLED], promoted, permits}

@@ -1,6 +1,6 @@
 -- release_held(HoldReason, id, ...): this reason is gone; a job that has no other waits again. Answers
 -- {{HoldOutcome, ...}, {permit, pool, ...}}.
--- uses: clock job event queue permit
+-- uses: full clock job event queue permit
 local reason = ARGV[1]
 local pools = {}
 

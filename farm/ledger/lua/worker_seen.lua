@@ -1,5 +1,5 @@
 -- worker_seen(worker, pool, facts JSON, ttl_ms, slots, memory or ''): the worker counts as live for ttl_ms.
--- uses: clock
+-- uses: full clock
 local worker, pool, facts, ttl_ms, slots, memory = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
 redis.call('SADD', Key.pools(), pool)
 redis.call('ZADD', Key.workers(pool), NOW + ttl_ms, worker)

@@ -33,3 +33,6 @@ local function refresh(receiver)
     redis.call('HDEL', STANDING, receiver)
   end
 end
+
+-- In a full Redis, too, these scripts go on (as farm/ledger/lua/lib/full.lua): they finish what is there.
+redis.call('DEL', PREFIX .. ':nothing')

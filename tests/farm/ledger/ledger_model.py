@@ -11,6 +11,7 @@ from farm.ledger import INTAKE_POOL, CancelOutcome, CommitOutcome, FailOutcome, 
 LEASE_S = 90.0
 REAP_GAP_S = 45.0
 POISON_LOSSES = 2
+UNHEARD_MOST = 5
 AFFINITY_WINDOW, AFFINITY_PASSES = 4, 2
 
 
@@ -31,7 +32,8 @@ class ModelJob:
     cancelling: bool = False
     ended: int | None = None
     intake_done: int | None = None
-    charge: float = 0.0
+    charged_s: float | None = None
+    unheard: int = 0
     lifted: float = 0.0
     error: str | None = None
     held_for: set[HoldReason] = field(default_factory=set)
@@ -62,6 +64,7 @@ class Share:
 
     own: dict[str, float] = field(default_factory=dict)
     lifted: dict[str, float] = field(default_factory=dict)
+    open: dict[str, float] = field(default_factory=dict)
     clock: float = 0.0
 
 
@@ -130,12 +133,16 @@ class Model:
             return None
         tenant = min(queues, key=lambda tenant: (share.own[tenant], tenant))
         job = self._preferred(queues[tenant], loaded)
-        share.clock = max(share.clock, share.own[tenant])
-        job.charge = (1.0 if job.state is State.WAITING else job.new.predicted_s) / self.weights[tenant]
+        # what was charged and not used yet moves nobody's clock
+        share.clock = max(share.clock, share.own[tenant] - share.open.get(tenant, 0.0) / self.weights[tenant])
+        job.charged_s = 1.0 if job.state is State.WAITING else job.new.predicted_s
         job.lifted = share.lifted.get(tenant, 0.0)
-        share.own[tenant] += job.charge
+        if job.state is not State.WAITING:
+            share.open[tenant] = share.open.get(tenant, 0.0) + job.charged_s
+        share.own[tenant] += job.charged_s / self.weights[tenant]
         job.at, job.lease_until, job.graced, job.passes = "lease", self.now + LEASE_S, False, 0
         job.attempt += 1
+        job.unheard += 1
         if job.state is State.QUEUED:
             job.state = State.RUNNING
         return job
@@ -144,7 +151,7 @@ class Model:
         if not job.holds(attempt):
             over = job.state is State.CANCELLED and job.attempt == attempt
             return Verdict.CANCEL if over else Verdict.LOST
-        job.lease_until, job.graced = self.now + LEASE_S, False
+        job.lease_until, job.graced, job.unheard = self.now + LEASE_S, False, 0
         return Verdict.CANCEL if job.cancelling else Verdict.GO
 
     def intake_done(self, job: ModelJob, attempt: int, costs: int | None = None) -> CommitOutcome:
@@ -153,7 +160,7 @@ class Model:
                 return CommitOutcome.ALREADY
             over = job.state is State.CANCELLED and job.attempt == attempt
             return CommitOutcome.CANCELLED if over else CommitOutcome.FENCED
-        job.intake_done, job.used, job.losses = attempt, 0, 0
+        job.intake_done, job.used, job.losses, job.unheard = attempt, 0, 0, 0
         money = self.money.get(job.new.tenant)
         if costs is not None:
             change = costs - (job.new.hold or 0)
@@ -184,21 +191,15 @@ class Model:
             return self._over(job, attempt)
         job.ended = attempt
         job.cancelling = job.cancelling or code is FaultCode.CANCELLED
+        job.unheard = 0
         return self._failed(job, code, gpu_s)
 
     def release(self, job: ModelJob, attempt: int, gpu_s: float) -> FailOutcome:
         if not job.holds(attempt):
             return self._over(job, attempt)
         self._correct(job, gpu_s)
-        job.ended = attempt
-        if job.cancelling:
-            self._end(job, State.CANCELLED)
-            return FailOutcome.CANCELLED
-        if job.state is State.RUNNING:
-            job.state = State.QUEUED
-        job.at = None
-        self._queue(job, was_idle=self._idle(job))
-        return FailOutcome.RETRY
+        job.ended, job.unheard = attempt, 0
+        return self._returned(job)
 
     def cancel(self, tenant: str, job: ModelJob) -> CancelOutcome:
         if job.new.tenant != tenant:
@@ -241,8 +242,13 @@ class Model:
                     job.graced, job.lease_until = True, self.now + LEASE_S
         self.last_reap = self.now
         lost = [job for job in leased if job.lease_until <= self.now]
-        for job in lost:
-            self._failed(job, FaultCode.WORKER_LOST, job.new.predicted_s)
+        # in the order of the leases: who enters a queue first is lifted
+        for job in sorted(lost, key=lambda job: (job.lease_until, job.new.id)):
+            if 0 < job.unheard <= UNHEARD_MOST:
+                self._correct(job, job.new.predicted_s)
+                self._returned(job)
+            else:
+                self._failed(job, FaultCode.WORKER_LOST, job.new.predicted_s)
         for pool in {job.pool for job in self.jobs.values()}:
             self._promote(pool, 200)
         return len(lost)
@@ -256,6 +262,16 @@ class Model:
             return FailOutcome.ALREADY
         over = job.state is State.CANCELLED and job.attempt == attempt
         return FailOutcome.CANCELLED if over else FailOutcome.FENCED
+
+    def _returned(self, job: ModelJob) -> FailOutcome:
+        if job.cancelling:
+            self._end(job, State.CANCELLED)
+            return FailOutcome.CANCELLED
+        if job.state is State.RUNNING:
+            job.state = State.QUEUED
+        job.at = None
+        self._queue(job, was_idle=self._idle(job))
+        return FailOutcome.RETRY
 
     def _failed(self, job: ModelJob, code: FaultCode, gpu_s: float) -> FailOutcome:
         self._correct(job, gpu_s)
@@ -324,9 +340,10 @@ class Model:
         return first
 
     def _correct(self, job: ModelJob, gpu_s: float) -> None:
-        if job.state is State.WAITING:
+        if job.state is State.WAITING or job.charged_s is None:
             return
         share, tenant = self.shares[job.pool], job.new.tenant
-        correction = gpu_s / self.weights[tenant] - job.charge
+        correction = (gpu_s - job.charged_s) / self.weights[tenant]
+        share.open[tenant], job.charged_s = share.open[tenant] - job.charged_s, None
         lifted = share.lifted.get(tenant, 0.0) - job.lifted
         share.own[tenant] += max(0.0, correction - lifted) if lifted > 1e-9 else correction

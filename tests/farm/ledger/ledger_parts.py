@@ -55,9 +55,12 @@ def admit(ledger: Ledger, *jobs: NewJob) -> list[str]:
     return [answer.id for answer in answers]
 
 
-def claimed(ledger: Ledger, pool: str = POOL, worker: str = "w1", **more: Any) -> Claim:
+def claimed(ledger: Ledger, pool: str = POOL, worker: str = "w1", *, heard: bool = True, **more: Any) -> Claim:
+    """A claim, and the first heartbeat, which a worker sends at once."""
     claim = ledger.claim(pool, worker, **more)
     assert claim is not None, f"nothing to claim in {pool}"
+    if heard:
+        ledger.heartbeat(claim.job.id, claim.attempt)
     return claim
 
 

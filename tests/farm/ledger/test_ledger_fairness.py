@@ -2,9 +2,10 @@
 
 import random
 
-from ledger_parts import ARTIFACTS, BROKE, POOL, admit, claimed, new_job, pass_time
+from ledger_parts import ARTIFACTS, BROKE, POOL, REFUSED, admit, claimed, new_job, pass_time
 from redis import Redis
 
+from farm.jobs.job import Claim
 from farm.ledger import Ledger
 
 
@@ -165,3 +166,97 @@ class TestAffinity:
         ledger.fail(cold.job.id, 1, BROKE)
         pass_time(redis, 10)
         assert self.lanes(ledger, 5, "warm") == ["warm"] * 4 + ["cold"]
+
+
+class TestPredictions:
+    """A prediction that was wrong costs nobody else."""
+
+    def served(self, ledger: Ledger, workers: int, seconds: float, job_s: float = 60.0) -> dict[str, float]:
+        """Workers that render for `seconds` in parallel; GPU-seconds by tenant."""
+        got: dict[str, float] = {}
+        for _ in range(int(seconds / job_s)):
+            claims = [claim for _ in range(workers) if (claim := ledger.claim(POOL, "w"))]
+            for claim in claims:
+                ledger.commit(claim.job.id, claim.attempt, ARTIFACTS, gpu_s=job_s)
+                got[claim.job.tenant] = got.get(claim.job.tenant, 0.0) + job_s
+        return got
+
+    def pump(self, ledger: Ledger) -> list[Claim]:
+        admit(ledger, *[new_job("first", predicted_s=600, priority=9) for _ in range(8)])
+        admit(ledger, *[new_job("first", predicted_s=60) for _ in range(200)])
+        return [claimed(ledger) for _ in range(8)]
+
+    def test_a_newcomer_waits_for_nothing_that_was_only_predicted(self, ledger: Ledger) -> None:
+        for claim in self.pump(ledger):
+            ledger.fail(claim.job.id, claim.attempt, REFUSED, gpu_s=5)
+        admit(ledger, *[new_job("late", predicted_s=60) for _ in range(200)])
+        got = self.served(ledger, 8, 600)
+        assert abs(got["first"] - got["late"]) <= 8 * 60
+
+    def test_also_when_it_comes_while_they_run(self, ledger: Ledger) -> None:
+        claims = self.pump(ledger)
+        admit(ledger, *[new_job("late", predicted_s=60) for _ in range(200)])
+        for claim in claims:
+            ledger.fail(claim.job.id, claim.attempt, REFUSED, gpu_s=5)
+        got = self.served(ledger, 8, 600)
+        assert abs(got["first"] - got["late"]) <= 8 * 60
+
+    def test_the_clock_follows_what_was_used(self, ledger: Ledger) -> None:
+        claims = self.pump(ledger)
+        for claim in claims:
+            ledger.commit(claim.job.id, claim.attempt, ARTIFACTS, gpu_s=600)
+        admit(ledger, *[new_job("late", predicted_s=60) for _ in range(200)])
+        # it used what nobody else wanted: nothing is owed for that beyond the jobs that had just begun
+        got = self.served(ledger, 8, 1200)
+        assert abs(got["first"] - got["late"]) <= 8 * 600 + 60
+
+
+class TestWeights:
+    def until(self, ledger: Ledger, tenant: str) -> int:
+        """Renders until the tenant's next one."""
+        for renders in range(1, 1000):
+            claim = claimed(ledger)
+            ledger.commit(claim.job.id, claim.attempt, ARTIFACTS, gpu_s=60)
+            if claim.job.tenant == tenant:
+                return renders
+        raise AssertionError(f"{tenant} got nothing")
+
+    def test_a_raised_weight_takes_effect_on_old_debt(self, ledger: Ledger, redis: Redis) -> None:
+        weigh(redis, small=0.01, big=1)
+        for tenant in ("small", "big"):
+            admit(ledger, *[new_job(tenant, predicted_s=60) for _ in range(100)])
+        self.until(ledger, "small")
+        weigh(redis, small=1)
+        assert self.until(ledger, "small") <= 4
+
+    def test_also_while_its_job_runs(self, ledger: Ledger, redis: Redis) -> None:
+        weigh(redis, small=0.01, big=1)
+        for tenant in ("big", "small"):
+            admit(ledger, *[new_job(tenant, predicted_s=60) for _ in range(100)])
+        running: list[Claim] = []
+        while not running or running[-1].job.tenant != "small":
+            running.append(claimed(ledger))
+        weigh(redis, small=1)
+        for claim in running:
+            ledger.commit(claim.job.id, claim.attempt, ARTIFACTS, gpu_s=60)
+        # it owes a render like the others, and has none for free
+        order = [self.until(ledger, "small") for _ in range(10)]
+        assert 15 <= sum(order) <= 25
+
+    def test_a_lowered_weight_counts_from_now_on(self, ledger: Ledger, redis: Redis) -> None:
+        weigh(redis, a=4, b=1)
+        for tenant in ("a", "b"):
+            admit(ledger, *[new_job(tenant) for _ in range(200)])
+        work(ledger, 500)
+        weigh(redis, a=1)
+        got = work(ledger, 400)
+        assert abs(got["a"] - got["b"]) <= 40
+
+    def test_one_far_behind_in_a_long_line_is_looked_at_soon(self, ledger: Ledger, redis: Redis) -> None:
+        weigh(redis, small=0.01)
+        admit(ledger, *[new_job("small", predicted_s=60) for _ in range(5)])
+        for n in range(30):
+            admit(ledger, *[new_job(f"t{n}", predicted_s=60) for _ in range(40)])
+        self.until(ledger, "small")
+        weigh(redis, small=1)
+        assert self.until(ledger, "small") <= 70

@@ -17,6 +17,8 @@ local function fits_another(needs, pool, worker)
   local known = redis.call('HGETALL', Key.memory(pool))
   for n = 1, #known, 2 do
     local seen_ms, memory = string.match(known[n + 1], '^(%d+) (%S+)$')
+    -- of before the clock went back: seen now at the latest
+    if tonumber(seen_ms) > NOW then redis.call('HSET', Key.memory(pool), known[n], NOW .. ' ' .. memory) end
     if tonumber(seen_ms) < NOW - Setting.ELSEWHERE_MS then
       redis.call('HDEL', Key.memory(pool), known[n])
     elseif known[n] ~= worker and fits(needs, memory) then

@@ -5,7 +5,7 @@ local TERMINAL = Table.TERMINAL
 local TEXTS = {'tenant', 'state', 'pool', 'lane', 'label', 'hook', 'cancelling', 'hold_open', 'worker', 'phase',
   'failed_on', 'needs', 'held_for'}
 local NUMBERS = {'priority', 'deadline_ms', 'predicted_s', 'max_attempts', 'attempt', 'attempts_used', 'worker_losses',
-  'hold', 'vcharge', 'vlifted', 'started_ms', 'ended_attempt', 'intake_attempt', 'queued_ms'}
+  'hold', 'charged_s', 'vlifted', 'started_ms', 'ended_attempt', 'intake_attempt', 'queued_ms', 'unheard'}
 local FIELDS = {}
 for _, name in ipairs(TEXTS) do FIELDS[#FIELDS + 1] = name end
 for _, name in ipairs(NUMBERS) do FIELDS[#FIELDS + 1] = name end

@@ -10,7 +10,7 @@ local function job_end(job, state, code, message)
   job_move(job, state)
   if state == State.SUCCEEDED then money_settle(job) else money_release(job) end
   local key = Key.job(job.id)
-  redis.call('HDEL', key, 'phase', 'phase_ms', 'cancelling', 'not_before_ms', 'passes', 'vcharge', 'vlifted', 'graced')
+  redis.call('HDEL', key, 'phase', 'phase_ms', 'cancelling', 'not_before_ms', 'passes', 'charged_s', 'vlifted', 'graced')
   redis.call('HSET', key, 'finished_ms', NOW)
   if code then redis.call('HSET', key, 'error_code', code, 'error_message', message) end
   redis.call('ZADD', Key.ended(), NOW, job.id)
@@ -27,7 +27,7 @@ end
 -- The lease ends, whoever ended it.
 local function attempt_end(job, gpu_s)
   redis.call('ZREM', Key.leases(job_pool(job)), job.id)
-  redis.call('HDEL', Key.job(job.id), 'phase', 'phase_ms', 'progress', 'step', 'steps', 'graced')
+  redis.call('HDEL', Key.job(job.id), 'phase', 'phase_ms', 'progress', 'step', 'steps', 'graced', 'unheard')
   fair_correct(job, gpu_s)
 end
 
@@ -66,6 +66,19 @@ local function attempt_failed(job, code, message)
   event(job, {retry_in_s = delay / 1000, error_code = code, error_message = message})
   if delay > 0 then queue_delay(job, NOW + delay) else queue_put(job) end
   redis.call('HSET', Key.job(job.id), 'queued_ms', NOW)
+  return Fail.RETRY
+end
+
+-- The attempt does not count: the job is queued again, in delay_ms.
+local function attempt_returned(job, delay_ms)
+  if job.cancelling then
+    job_cancelled(job)
+    return Fail.CANCELLED
+  end
+  if job.state == State.RUNNING then job_move(job, State.QUEUED) end
+  redis.call('HSET', Key.job(job.id), 'queued_ms', NOW)
+  if delay_ms > 0 then queue_delay(job, NOW + delay_ms) else queue_put(job) end
+  event(job)
   return Fail.RETRY
 end
 

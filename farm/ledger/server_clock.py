@@ -1,0 +1,34 @@
+"""What the time is on the ledger's server, without asking it at every call: calls that must not run late say until when
+their caller waits."""
+
+import threading
+import time
+from collections.abc import Callable
+
+#: seconds that an answer is good for; clocks are set, and servers replaced
+_FRESH_S = 10.0
+
+
+class ServerClock:
+    """`ask` is the server's time in ms, from the server itself. Threads may share one."""
+
+    def __init__(self, ask: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
+        self._ask, self._clock = ask, clock
+        self._lock = threading.Lock()
+        #: when it was learned, and what the server's clock said then
+        self._learned: tuple[float, int] | None = None
+
+    def in_ms(self, seconds: float) -> int:
+        """The server's time in so many seconds, rather a little too early than too late."""
+        with self._lock:
+            learned = self._learned
+        if learned is None or self._clock() - learned[0] > _FRESH_S:
+            learned = self.learn(self._ask())
+        at, server_ms = learned
+        return server_ms + int((self._clock() - at + seconds) * 1000)
+
+    def learn(self, server_ms: int) -> tuple[float, int]:
+        """The server has just said its time. The answer was under way for a moment: by now it is a little more."""
+        with self._lock:
+            self._learned = self._clock(), server_ms
+            return self._learned

@@ -46,11 +46,11 @@ class Noop:
     ) -> "PendingOutput":
         self.lane = catalog.get(request.model).lane
         on_progress(Progress(Stage.DENOISING, 0.5, 1, 1))
-        return PendingOutput(self._files, Path(request.out_dir))
+        return NoOutput(self._files, Path(request.out_dir))
 
 
 @dataclass(frozen=True)
-class PendingOutput:
+class NoOutput:
     files: Path
     out: Path
 

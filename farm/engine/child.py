@@ -28,7 +28,7 @@ from models.render import warmup
 log = logging.getLogger("farm.engine")
 
 
-class PendingOutput(Protocol):
+class Unfinished(Protocol):
     """Frames that need no device any more (models.render.pending_output.PendingOutput)."""
 
     def finish(self) -> RenderResult: ...
@@ -45,7 +45,7 @@ class Renders(Protocol):
     def prepare(self, request: RenderRequest) -> Sequence[str]: ...
     def draw(
         self, request: RenderRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
-    ) -> PendingOutput: ...
+    ) -> Unfinished: ...
 
 
 def main(make: Callable[[Launch], Renders]) -> None:
@@ -57,11 +57,11 @@ def main(make: Callable[[Launch], Renders]) -> None:
     lock = Path(launch.lock).open("w")  # noqa: SIM115 - held until the process ends
     fcntl.flock(lock, fcntl.LOCK_EX)
     renderer = make(launch)
-    Child(launch, renderer).serve()
+    EngineChild(launch, renderer).serve()
 
 
 def real(launch: Launch) -> Renders:
-    from models.acceleration.memory import Limits
+    from models.acceleration.memory import MemoryLimits
     from models.acceleration.tuning import Wishes
     from models.render.renderer import Renderer
 
@@ -69,7 +69,7 @@ def real(launch: Launch) -> Renders:
     device = "cuda:0" if launch.device == "cuda" else launch.device
     if launch.models_dir is None:
         raise SystemExit("the engine needs worker.models_dir")
-    renderer = Renderer(Path(launch.models_dir), device, Wishes(**launch.speed), Limits(**launch.memory))
+    renderer = Renderer(Path(launch.models_dir), device, Wishes(**launch.speed), MemoryLimits(**launch.memory))
     for shape in launch.warm:
         _warm(renderer, shape)
     return renderer
@@ -87,7 +87,7 @@ def _warm(renderer: Renders, shape: str) -> None:
         log.exception("warming %s failed", shape)
 
 
-class Child:
+class EngineChild:
     """Draws in the main thread. Others listen for cancels, make the next render's texts and inputs ready, and finish
     what was drawn."""
 
@@ -172,7 +172,7 @@ class Child:
             # not a daemon: told to end when idle, the process ends when this has
             threading.Thread(target=self._finish, args=(render, drawn), name=f"finish-{render}").start()
 
-    def _finish(self, render: str, drawn: PendingOutput) -> None:
+    def _finish(self, render: str, drawn: Unfinished) -> None:
         with self._answered(render):
             result = drawn.finish()
             self._over(render)

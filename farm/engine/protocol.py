@@ -35,7 +35,7 @@ class Launch:
     device      "cpu" or "cuda" (CUDA_VISIBLE_DEVICES is set already)
     models      catalog ids to offer; empty: all whose weights are there
     speed       keyword arguments of models.acceleration.tuning.Wishes
-    memory      keyword arguments of models.acceleration.memory.Limits
+    memory      keyword arguments of models.acceleration.memory.MemoryLimits
     warm        shapes to render before it is ready, "MODEL WIDTHxHEIGHTxFRAMES"
     """
 

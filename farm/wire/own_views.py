@@ -35,7 +35,7 @@ class Result(View):
     sha256: str
 
 
-class Fault(View):
+class FaultView(View):
     """Why a job failed. `code` is stable."""
 
     code: str
@@ -119,7 +119,7 @@ class JobView(View):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     result: Result | None = None
-    error: Fault | None = None
+    error: FaultView | None = None
 
     @property
     def over(self) -> bool:
@@ -241,16 +241,16 @@ def _result(files: Artifacts, links: Links) -> Result:
     )
 
 
-def _fault(job: Job) -> Fault | None:
+def _fault(job: Job) -> FaultView | None:
     if job.state is not State.FAILED:
         return None
-    return Fault(code=job.error_code or "engine_error", message=job.error_message or "the job failed")
+    return FaultView(code=job.error_code or "engine_error", message=job.error_message or "the job failed")
 
 
 # --- the farm's other resources
 
 
-class Upload(View):
+class UploadView(View):
     """Where to PUT the bytes of an input, once; then name it as `{"upload": id}`."""
 
     id: str
@@ -273,7 +273,7 @@ class ModelLimits(View):
     max_fps: int
 
 
-class ModelDefaults(View):
+class ModelDefaultsView(View):
     width: int
     height: int
     frames: int
@@ -293,7 +293,7 @@ class ModelView(View):
     title: str
     tasks: dict[str, list[str]]
     resolutions: dict[str, int]
-    defaults: ModelDefaults
+    defaults: ModelDefaultsView
     limits: ModelLimits
     follows: str | None = None
     tiny: bool
@@ -342,7 +342,7 @@ def view_model(model: Model, *, available: bool) -> ModelView:
         title=model.title,
         tasks={task: list(needs) for task, needs in model.tasks.items()},
         resolutions=model.resolutions,
-        defaults=ModelDefaults(**asdict(model.defaults)),
+        defaults=ModelDefaultsView(**asdict(model.defaults)),
         limits=ModelLimits(**asdict(model.limits)),
         follows=model.follows,
         tiny=model.weights.tiny,

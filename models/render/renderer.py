@@ -12,7 +12,7 @@ from models import catalog
 from models.acceleration import guidance, lossy, memory, runtime, tuning
 from models.catalog import Model, options
 from models.catalog.shape import tokens
-from models.planning.plan import Burden, Plan, Where, fitting, needs, refusal, smaller, worn_bytes
+from models.planning.plan import Burden, MemoryPlan, Where, fitting, needs, refusal, smaller, worn_bytes
 from models.planning.request import Progress, RenderFault, RenderRequest, RenderResult, Stage
 from models.preprocess.guides import Eyes, open_eyes
 from models.preprocess.guides import folder_of as eyes_folder
@@ -34,7 +34,7 @@ class Renderer:
         models_dir: Path,
         device: str = "auto",
         wishes: tuning.Wishes | None = None,
-        limits: memory.Limits | None = None,
+        limits: memory.MemoryLimits | None = None,
     ) -> None:
         """device: "auto" (the first GPU, else the CPU), "cpu" or "cuda:0". wishes and limits: the operator's, about
         speed and about memory."""
@@ -43,13 +43,13 @@ class Renderer:
         tuning.prepare(self._wishes)
         self.models_dir = models_dir
         self.device = runtime.device_of(device)
-        self._limits = limits or memory.Limits()
+        self._limits = limits or memory.MemoryLimits()
         self._loaded: Loaded | None = None
         self._prefetch = Prefetch(self.device)
         #: model id -> (tokens, plan): what a render of so many tokens was found to need, against the arithmetic
-        self._learnt: dict[str, tuple[int, Plan]] = {}
+        self._learnt: dict[str, tuple[int, MemoryPlan]] = {}
         #: what was picked last, whether or not it could be loaded
-        self._picked = Plan()
+        self._picked = MemoryPlan()
 
     @property
     def lane(self) -> str | None:
@@ -126,7 +126,7 @@ class Renderer:
             raise RenderFault("out_of_memory", "the device's memory does not hold this render, however it is divided")
         self._learnt[model.id] = (tokens(model, request.width, request.height, request.frames), after)
 
-    def _plan(self, model: Model, request: RenderRequest) -> Plan:
+    def _plan(self, model: Model, request: RenderRequest) -> MemoryPlan:
         """Where the parts are to lie for this request; RenderFault does_not_fit with what would."""
         worn = worn_bytes(model, [(lora.expert, Path(lora.path).stat().st_size) for lora in request.loras])
         lossy_name = request.options.get("lossy")

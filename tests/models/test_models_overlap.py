@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from model_parts import I2V, T2V, TI2V, Render, film, moving, request_for
 
-from models.planning.plan import Plan, Where
+from models.planning.plan import MemoryPlan, Where
 from models.planning.request import Cancelled, Progress, RenderFault, RenderRequest, Stage
 from models.render.renderer import Renderer
 
@@ -156,7 +156,7 @@ def test_what_was_ready_makes_the_same_frames(
 def test_an_encoder_that_would_have_to_move_is_left_alone(models_dir: Path, picture: Path, tmp_path: Path) -> None:
     for where in (Where.TEXT_VISITS, Where.EXPERTS_VISIT, Where.STREAMED):
         tight = Renderer(models_dir, "cpu")
-        tight._learnt[I2V] = (0, Plan(where))
+        tight._learnt[I2V] = (0, MemoryPlan(where))
         this, following = (
             request_for(tmp_path / name, I2V, "i2v", prompt=name, steps=1, inputs={"image": str(picture)})
             for name in ("this", "following")

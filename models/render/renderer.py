@@ -26,7 +26,7 @@ from models.weights import folders, lora_file
 
 
 class Renderer:
-    """One device, one warm model. Not for several threads, but for `prepare`, and for `cancelled`, which is how others
+    """One device, one warm model. Not for several threads, but for `prefetch`, and for `cancelled`, which is how others
     get through to a render."""
 
     def __init__(
@@ -73,20 +73,20 @@ class Renderer:
         `cancelled` is asked at every block of every model; Cancelled is raised within one of them, the model stays
         warm. Every other bad end is a RenderFault.
         """
-        return self.draw(request, on_progress, cancelled).finish()
+        return self.render_frames(request, on_progress, cancelled).finish()
 
-    def prepare(self, request: RenderRequest) -> list[str]:
-        """Make texts and inputs of the request that is drawn next ready, in a thread of its own, while another is
-        drawn. What is at hand now. Whatever it raises, that render raises again."""
+    def prefetch(self, request: RenderRequest) -> list[str]:
+        """Encode texts and read inputs of the next request, in a thread of its own, while another one renders. Returns
+        what is ready now ("texts", "inputs"). Whatever it raises, that render raises again."""
         return self._prefetch.prepare(request, lambda: self._loaded)
 
-    def draw(
+    def render_frames(
         self, request: RenderRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
     ) -> PendingOutput:
-        """The part of a render that needs the device. What is returned can be finished while the next is drawn."""
+        """The part of a render that needs the device. What is returned can be finished while the next one renders."""
         monitor = RenderMonitor(on_progress, cancelled)
         inputs = self._prefetch.take(request)
-        return faults.told_apart(lambda: self._draw_within_memory(request, monitor, inputs))
+        return faults.told_apart(lambda: self._frames_within_memory(request, monitor, inputs))
 
     def pipe_for(self, task: str) -> Any:
         """The warm model's pipeline; after a render, for those who measure it."""
@@ -102,10 +102,10 @@ class Renderer:
             loaded, self._loaded = self._loaded, None
             loading.unload(loaded)
 
-    def _draw_within_memory(self, request: RenderRequest, monitor: RenderMonitor, inputs: Any) -> PendingOutput:
+    def _frames_within_memory(self, request: RenderRequest, monitor: RenderMonitor, inputs: Any) -> PendingOutput:
         """Once; and once more with the next smaller plan when the memory did not suffice."""
         try:
-            return self._draw(request, monitor, inputs)
+            return self._frames(request, monitor, inputs)
         except Exception as error:
             if not faults.is_out_of_memory(error):
                 raise
@@ -113,7 +113,7 @@ class Renderer:
             error.__traceback__ = None
         self._shrink(request, decoding=monitor.stage is Stage.DECODING)
         monitor.again()
-        return self._draw(request, monitor, inputs)
+        return self._frames(request, monitor, inputs)
 
     def _shrink(self, request: RenderRequest, *, decoding: bool) -> None:
         """Let go of everything and remember to plan smaller. RenderFault out_of_memory when nothing is smaller."""
@@ -147,7 +147,7 @@ class Renderer:
                 return plan
         raise RenderFault("does_not_fit", refusal(burden, room))
 
-    def _draw(self, request: RenderRequest, monitor: RenderMonitor, inputs: Any) -> PendingOutput:
+    def _frames(self, request: RenderRequest, monitor: RenderMonitor, inputs: Any) -> PendingOutput:
         model = _checked(request)
         monitor.enter(Stage.LOADING)
         loaded = self._ready(model, request)

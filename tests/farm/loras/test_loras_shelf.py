@@ -72,7 +72,7 @@ def ledger(redis: Redis, settings: Settings) -> Ledger:
 
 
 @pytest.fixture
-def leftovers(redis: Redis, store: Store, settings: Settings, ledger: Ledger, clock: Clock) -> LoraGarbage:
+def garbage(redis: Redis, store: Store, settings: Settings, ledger: Ledger, clock: Clock) -> LoraGarbage:
     return LoraGarbage(Records(redis, settings.redis), store, ledger, clock_s=lambda: clock.now_s)
 
 
@@ -295,7 +295,7 @@ def test_one_expert_is_one_lane_however_it_is_said(put: Put, submissions: Submis
 def test_a_deleted_lora_outlives_the_jobs_that_wear_it(
     put: Put,
     loras: TenantLoras,
-    leftovers: LoraGarbage,
+    garbage: LoraGarbage,
     store: Store,
     submissions: Submissions,
     ledger: Ledger,
@@ -312,19 +312,19 @@ def test_a_deleted_lora_outlives_the_jobs_that_wear_it(
     # its name is free at once
     put("fox", lora_bytes(seed=2))
     clock.now_s += GRACE_S + 1
-    assert leftovers.sweep() == 0
+    assert garbage.sweep() == 0
     assert store.stat(lora_key("ada", fox.id))
     ledger.cancel("ada", job)
-    assert leftovers.sweep() == 1
+    assert garbage.sweep() == 1
     assert store.stat(lora_key("ada", fox.id)) is None
     assert [one.name for one in loras.all("ada")] == ["fox"]
-    assert leftovers.sweep() == 0
+    assert garbage.sweep() == 0
 
 
 def test_a_lora_deleted_while_a_job_is_being_submitted(
     put: Put,
     loras: TenantLoras,
-    leftovers: LoraGarbage,
+    garbage: LoraGarbage,
     store: Store,
     submissions: Submissions,
     ledger: Ledger,
@@ -336,13 +336,13 @@ def test_a_lora_deleted_while_a_job_is_being_submitted(
 
     def late(jobs: Any) -> Any:
         loras.delete("ada", "fox")
-        assert leftovers.sweep() == 0
+        assert garbage.sweep() == 0
         return admit(jobs)
 
     ledger.admit = late  # type: ignore[method-assign]
     job = submissions.submit("ada", [wearing({"lora": "fox"})], wait_inputs=True)[0].id
     clock.now_s += GRACE_S + 1
-    assert leftovers.sweep() == 0
+    assert garbage.sweep() == 0
     found = ledger.find(job)
     assert found is not None
     assert found.state is State.QUEUED
@@ -361,15 +361,15 @@ def test_the_house_is_kept_in_order_of_them_too(
 
 
 def test_bytes_without_a_record_go_after_a_day(
-    put: Put, loras: TenantLoras, leftovers: LoraGarbage, store: Store, ledger: Ledger, clock: Clock
+    put: Put, loras: TenantLoras, garbage: LoraGarbage, store: Store, ledger: Ledger, clock: Clock
 ) -> None:
     fox = put("fox", lora_bytes(seed=1))
     store.put_bytes(lora_key("ada", "broken-off"), b"x", "application/octet-stream")
     modified_s = store.list("loras/")[0].modified_s
     clock.now_s = modified_s + ORPHAN_S - 10
-    assert leftovers.sweep() == 0
+    assert garbage.sweep() == 0
     clock.now_s = modified_s + ORPHAN_S + 10
-    assert leftovers.sweep() == 1
+    assert garbage.sweep() == 1
     assert kept(store) == [lora_key("ada", fox.id)]
 
 

@@ -67,4 +67,4 @@ def renderers() -> list[dict[str, Any]]:
 
 def offered_models() -> frozenset[str]:
     """Ids of the models that a live worker renders now."""
-    return frozenset(str(model) for worker in renderers() for model in worker.get("models") or ())
+    return services().submissions.pools.rendered_now()

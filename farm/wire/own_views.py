@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from farm.jobs.job import Artifacts, Job
 from farm.jobs.spec import InputRef
 from farm.jobs.states import TERMINAL, HoldReason, Phase, State
+from farm.scheduling.remaining import remaining_s
 from models.catalog import Model
 
 
@@ -195,17 +196,17 @@ def view_job(job: Job, *, eta_s: float | None = None, links: Links | None = None
 
 
 def eta_s(job: Job, now_ms: int) -> float | None:
-    """Seconds until a running job is over, from the pace of its own denoising; None before two steps were seen, and
-    wherever nothing was measured. The steps tell it early, the share of the whole (which knows of the decoding after
-    them) late; the longer of the two is said."""
+    """Seconds until a running job is over, from the pace of its own denoising; None before two steps were seen and
+    outside of denoising."""
     if job.state is not State.RUNNING or job.phase != Phase.DENOISING or job.phase_ms is None:
         return None
     elapsed_s = (now_ms - job.phase_ms) / 1000
     if elapsed_s <= 0 or not 2 <= job.step <= job.steps or not 0 < job.progress <= 1:
         return None
-    by_steps = (job.steps - job.step) / job.step
-    by_share = (1 - job.progress) / job.progress
-    return round(elapsed_s * max(by_steps, by_share), 1)
+    left_s = remaining_s(
+        elapsed_s, steps=job.step, steps_left=job.steps - job.step, share=job.progress, share_left=1 - job.progress
+    )
+    return round(left_s, 1)
 
 
 def moment(ms: int) -> datetime:

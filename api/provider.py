@@ -13,16 +13,13 @@ from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import NotFound
 from farm.jobs.job import Job
 from farm.storage.object_keys import is_upload_id, result_prefix, upload_key
+from farm.submission.provider_drafts import ANIMATE, completed
 from farm.wire import task_ids
 from farm.wire.job_report import report_of
-from farm.wire.model_ids import tiny_of
 from farm.wire.report import Report
 
 #: jobs that a list goes back, and how many are read at a time
 MAX_LISTED, _PAGE = 1000, 200
-#: Wan-Animate was trained to be told no more than this
-_ANIMATE_PROMPT = "A person in motion."
-_ANIMATE = ("animate", "replace")
 
 
 def submit(draft: Draft) -> Job:
@@ -30,7 +27,7 @@ def submit(draft: Draft) -> Job:
     count_submission()
     here, owner = services(), tenant()
     draft = prepared(draft)
-    wait = draft.task in _ANIMATE and here.ledger.credit(owner) is not None
+    wait = draft.task in ANIMATE and here.ledger.credit(owner) is not None
     admitted = here.submissions.submit(owner, [draft], wait_inputs=wait)[0]
     job = here.ledger.get(owner, admitted.id)
     if job is None:
@@ -41,18 +38,7 @@ def submit(draft: Draft) -> Job:
 def prepared(draft: Draft) -> Draft:
     """The draft as this farm can take it: uploads by their ids, a stand-in for a model on a machine without a GPU."""
     inputs = {role: _own_upload(source) for role, source in draft.inputs.items()}
-    changes: dict[str, object] = {"inputs": inputs}
-    if draft.task in _ANIMATE and not draft.prompt:
-        changes["prompt"] = _ANIMATE_PROMPT
-    return _stand_in(replace(draft, **changes))  # type: ignore[arg-type]
-
-
-def _stand_in(draft: Draft) -> Draft:
-    """Only where nothing but tiny models is offered; in its own shape, as a large clip would take it minutes."""
-    offered, tiny = services().submissions.pools.offered(), tiny_of(draft.model or "")
-    if draft.model in offered or tiny not in offered:
-        return draft
-    return replace(draft, model=tiny, resolution=None, aspect=None, frames=None, seconds=None, fps=None, steps=None)
+    return completed(replace(draft, inputs=inputs), services().submissions.pools.offered())
 
 
 def _own_upload(source: Source) -> Source:

@@ -11,9 +11,9 @@ from farm.billing.prices import PriceBook
 from farm.claiming.permits import Permits
 from farm.config import Settings
 from farm.ledger import INTAKE_POOL, Ledger, connect
-from farm.loras.loras import Loras
+from farm.loras.loras import TenantLoras
 from farm.storage.store import Store
-from farm.storage.uploads import Uploads
+from farm.storage.uploads import UploadStore
 from farm.submission.submit import Submissions
 from farm.tenants.tenants import Tenants
 from farm.tenants.vault import Vault
@@ -32,15 +32,15 @@ class Services:
     streams: Streams
     secrets: Vault
     prices: PriceBook
-    uploads: Uploads
-    loras: Loras
+    uploads: UploadStore
+    loras: TenantLoras
 
 
 def make_services(settings: Settings) -> Services:
     """Connects to nothing yet: a gateway starts before its Redis and its store do."""
     redis, store = connect(settings.redis), Store(settings.s3)
     ledger, prices = Ledger(redis, settings), PriceBook(settings.prices)
-    loras = Loras(redis, store, settings)
+    loras = TenantLoras(redis, store, settings)
     return Services(
         settings=settings,
         redis=redis,
@@ -51,7 +51,7 @@ def make_services(settings: Settings) -> Services:
         streams=Streams(settings.gateway.max_streams),
         secrets=Vault(redis, settings),
         prices=prices,
-        uploads=Uploads(redis, store, settings),
+        uploads=UploadStore(redis, store, settings),
         loras=loras,
     )
 
@@ -67,4 +67,4 @@ def renderers() -> list[dict[str, Any]]:
 
 def offered_models() -> frozenset[str]:
     """Ids of the models that a live worker renders now."""
-    return frozenset(str(model) for worker in renderers() for model in worker.get("models") or ())
+    return services().submissions.pools.rendered_now()

@@ -16,6 +16,7 @@ from farm.jobs.errors import Conflict, InvalidRequest, NotFound, Unauthorized
 from farm.jobs.job import Job
 from farm.jobs.states import TERMINAL, State
 from farm.ledger import CancelOutcome
+from farm.submission.provider_drafts import stand_in
 from farm.tenants import vault
 from farm.wire import model_ids, task_ids, wiro, wiro_auth, wiro_catalog, wiro_task
 from farm.wire.job_report import TOKEN_TAIL
@@ -150,7 +151,7 @@ def _tools() -> list[wiro_catalog.Tool]:
     here, offered = services(), offered_models()
     tools = []
     for slug, meaning in model_ids.TABLE[wiro.DIALECT].items():
-        name = meaning.model if meaning.model in offered else model_ids.tiny_of(meaning.model)
+        name = stand_in(meaning.model, offered)
         if name not in offered or name not in MODELS:
             continue
         rates = {word: rate for word in AREAS if (rate := here.prices.rate_of_word(name, word)) is not None}

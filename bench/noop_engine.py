@@ -38,19 +38,19 @@ class Noop:
     def offered(self) -> Sequence[str]:
         return [model.id for model in catalog.MODELS.values() if model.weights.tiny]
 
-    def prepare(self, request: RenderRequest) -> Sequence[str]:
+    def prefetch(self, request: RenderRequest) -> Sequence[str]:
         return ()
 
-    def draw(
+    def render_frames(
         self, request: RenderRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
-    ) -> "PendingOutput":
+    ) -> "NoOutput":
         self.lane = catalog.get(request.model).lane
         on_progress(Progress(Stage.DENOISING, 0.5, 1, 1))
-        return PendingOutput(self._files, Path(request.out_dir))
+        return NoOutput(self._files, Path(request.out_dir))
 
 
 @dataclass(frozen=True)
-class PendingOutput:
+class NoOutput:
     files: Path
     out: Path
 

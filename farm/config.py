@@ -13,7 +13,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from models.provenance.signing import Policy
+from models.provenance.signing import SigningPolicy
 
 #: the environment variable that names the TOML file
 CONFIG_ENV = "WANFARM_CONFIG"
@@ -282,9 +282,9 @@ class ProvenanceSettings(Section):
     """Content credentials (C2PA) in finished videos, signed with the operator's certificate."""
 
     #: for tenants that are not named below: off, on (sign when it can be done) or required (unsigned is a failure)
-    policy: Policy = Policy.OFF
+    policy: SigningPolicy = SigningPolicy.OFF
     #: tenant id -> policy
-    tenants: dict[str, Policy] = Field(default_factory=dict)
+    tenants: dict[str, SigningPolicy] = Field(default_factory=dict)
     #: PEM: the signing certificate, then its issuers
     certificate: Path | None = None
     #: PEM: its private key, unencrypted; only the worker's user should be able to read it
@@ -298,7 +298,7 @@ class ProvenanceSettings(Section):
     def _whole(self) -> Self:
         if (self.certificate is None) != (self.key is None):
             raise ValueError("provenance.certificate and provenance.key go together")
-        if self.certificate is None and Policy.REQUIRED in (self.policy, *self.tenants.values()):
+        if self.certificate is None and SigningPolicy.REQUIRED in (self.policy, *self.tenants.values()):
             raise ValueError("provenance.policy is required, which needs a certificate and its key")
         return self
 

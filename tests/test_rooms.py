@@ -1,7 +1,9 @@
 """The rooms: the table of docs/architecture.md is true, and no files import each other in a circle. Which room may
 import which is checked by import-linter (pyproject.toml)."""
 
+import ast
 import re
+from collections import defaultdict
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -32,3 +34,15 @@ def test_no_files_import_each_other_in_a_circle() -> None:
     imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
     assert sum(map(len, imports.values())) > 1000
     TopologicalSorter(imports).prepare()
+
+
+def test_no_two_classes_share_a_name() -> None:
+    """A name that stands for two things has to be read twice. Tests name their helpers as they like."""
+    files: dict[str, list[str]] = defaultdict(list)
+    folders = ("api", "farm", "models", "monitoring", "bench")
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                files[node.name].append(str(path.relative_to(ROOT)))
+    assert len(files) > 200
+    assert {name: paths for name, paths in files.items() if len(paths) > 1} == {}

@@ -15,7 +15,7 @@ from farm.config import IntakeSettings
 from farm.jobs.ids import new_job_id
 from farm.storage.object_keys import upload_key
 from farm.wire import own
-from farm.wire.own_views import ModelList, ProblemView, Upload, WorkerList, view_model
+from farm.wire.own_views import ModelList, ProblemView, UploadView, WorkerList, view_model
 from farm.wire.report import Reply
 from models.catalog import MODELS
 
@@ -27,7 +27,7 @@ class CreateUpload(own.Strict):
 
 
 @own_api.post("/v1/uploads")
-@operation("Make room for an input or a LoRA", {201: Upload, 422: ProblemView}, body=CreateUpload, bodiless=True)
+@operation("Make room for an input or a LoRA", {201: UploadView, 422: ProblemView}, body=CreateUpload, bodiless=True)
 def create_upload() -> Response:
     """PUT the bytes to `url`, without an API key, before it expires; then submit with `{"image": {"upload": id}}`. They
     are checked when a job, or `POST /v1/loras`, names them. Uploads that nobody names are removed."""
@@ -35,7 +35,7 @@ def create_upload() -> Response:
     here, upload_id = services(), new_job_id()
     limits = here.settings
     life = timedelta(seconds=here.settings.s3.upload_ttl_s)
-    upload = Upload(
+    upload = UploadView(
         id=upload_id,
         url=here.store.presign_put(upload_key(tenant(), upload_id)),
         expires_at=datetime.now(UTC).replace(microsecond=0) + life,

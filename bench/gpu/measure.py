@@ -194,8 +194,8 @@ def two_jobs(
         for request in requests:
             borders.append(time.perf_counter())
             if at_hand is None:
-                at_hand = ahead.submit(renderer.prepare, requests[1])
-            drawn = renderer.draw(request, lambda _: None, lambda: False)
+                at_hand = ahead.submit(renderer.prefetch, requests[1])
+            drawn = renderer.render_frames(request, lambda _: None, lambda: False)
             writing.append(writer.submit(written, drawn, borders[-1]))
         ends, prepared = [one.result() for one in writing], at_hand.result()
     pipe.scheduler = scheduler

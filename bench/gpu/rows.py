@@ -131,7 +131,7 @@ class _Rows:
                 return 2 * _DECODE_S
         return work_s / _FARM_SHARE + _DECODE_S / 2 + _COMPILE_S
 
-    def _plan(self, precision: str) -> tuning.Plan:
+    def _plan(self, precision: str) -> tuning.Tuning:
         asked, device = self._asked, self._clock.device
         wishes = tuning.Wishes(attention=asked.attention, compile=asked.compile, fuse_qkv=asked.fuse_qkv, vae=asked.vae)
         plan = tuning.plan_for(device, precision, wishes)

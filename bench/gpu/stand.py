@@ -24,7 +24,7 @@ class Stand:
         self.vae, self._fast_vae = self.pipe.vae, copy.deepcopy(self.pipe.vae)
         self.stock: dict[str, tuple[Any, Any]] = {}
 
-    def measure(self, setting: Setting, plan: tuning.Plan | None, name: str, *, batched: bool = False) -> Case:
+    def measure(self, setting: Setting, plan: tuning.Tuning | None, name: str, *, batched: bool = False) -> Case:
         """A few steps and a decode. plan: None for diffusers as it comes."""
         with self.as_stock() if plan is None else self.as_farm(plan):
             case, latents, frames = measure(self.pipe, setting, self._clock, name, self._matmul, batched=batched)
@@ -56,7 +56,7 @@ class Stand:
             ) = strict
 
     @contextmanager
-    def as_farm(self, plan: tuning.Plan) -> Iterator[None]:
+    def as_farm(self, plan: tuning.Tuning) -> Iterator[None]:
         """As `models.acceleration.tuning` makes it; 8-bit linears stay so."""
         self.pipe.vae = self._fast_vae
         tuning.apply(self.pipe, plan)

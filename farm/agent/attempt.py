@@ -165,7 +165,7 @@ class Attempt(threading.Thread):
 
     def _render(self, request: RenderRequest) -> RenderResult:
         if not self._alone:
-            self._context.room.prepare(self.render_id, request)
+            self._context.room.prefetch(self.render_id, request)
         try:
             return self._lent(request)
         except NoEngine as error:
@@ -207,7 +207,7 @@ class Attempt(threading.Thread):
         clocks = Clocks(self._context.settings.lease, self.job.wall_s, time.monotonic())
         CLAIM_TO_RENDER_SECONDS.observe(clocks.began - self.claimed)
         self._check()
-        drawn = False
+        rendered = False
 
         def progress(at: Progress) -> None:
             self._began = True
@@ -215,9 +215,9 @@ class Attempt(threading.Thread):
             self._fraction = at.fraction
             self._report(Phase(at.stage.value), at.step, at.steps)
 
-        def on_drawn() -> None:
-            nonlocal drawn
-            drawn = True
+        def on_rendered() -> None:
+            nonlocal rendered
+            rendered = True
             self._free(loan, clocks)
 
         def watch() -> None:
@@ -227,7 +227,7 @@ class Attempt(threading.Thread):
                 self.nearly_done.set()
 
         try:
-            return engine.render(self.render_id, request, progress, watch, on_drawn)
+            return engine.render(self.render_id, request, progress, watch, on_rendered)
         except Disobeyed:
             self._context.room.replace(engine, "ignored a cancel")
             self._check()
@@ -245,13 +245,13 @@ class Attempt(threading.Thread):
                 self._context.room.replace(engine, "poisoned")
             raise
         finally:
-            if not drawn:
+            if not rendered:
                 self._used(clocks)
 
     def _free(self, loan: Loan, clocks: Clocks) -> None:
-        """The device is done with the job: what follows is the processor's, and the next one may be drawn."""
+        """The device is done with the job: what follows is the processor's, and the next one may begin."""
         self._used(clocks)
-        loan.drawn()
+        loan.rendered()
         if not loan.alone:
             self.nearly_done.set()
             self.rendered.set()

@@ -89,7 +89,7 @@ class DeviceHealth:
 
     def __init__(self, settings: Settings, slot: Slot, clock: Callable[[], float] = time.time) -> None:
         self._worker, self._clock = settings.worker, clock
-        self._path = settings.state_dir.absolute() / "standing" / f"{slot.name}.json"
+        self._path = settings.state_dir.absolute() / "health" / f"{slot.name}.json"
         self._changing = threading.Lock()
         self._record = self._read(str(slot))
 

@@ -37,11 +37,11 @@ class Loan:
 
     engine: Engine
     alone: bool
-    _drawn: Callable[["Loan"], None]
+    _rendered: Callable[["Loan"], None]
 
-    def drawn(self) -> None:
+    def rendered(self) -> None:
         """The device is not needed any more: others may draw."""
-        self._drawn(self)
+        self._rendered(self)
 
 
 class EngineRoom:
@@ -103,8 +103,8 @@ class EngineRoom:
 
     @contextmanager
     def lend(self, render: str, look: Callable[[], None], *, alone: bool = False) -> Iterator[Loan]:
-        """The engine, to draw `render` with; others draw after `Loan.drawn`, and then have it beside this one. `alone`:
-        with nobody beside. `look` is called while waiting and may raise to give up.
+        """Lend the engine to `render`. After `Loan.rendered` another render may use the device while this is encoded;
+        `alone` keeps everyone else out until it ends. `look` is called while waiting and may raise to give up.
 
         One that is making another render ready, whose attempt is over, is lent when it is done, and replaced when it
         does not come to an end. Raises NoEngine.
@@ -121,7 +121,7 @@ class EngineRoom:
                     self._change.wait(_LOOK_S)
                 else:
                     assert self._engine is not None
-                    loan = self._drawing = Loan(self._engine, alone, self._drawn)
+                    loan = self._drawing = Loan(self._engine, alone, self._rendered)
                     break
                 hung = self._engine
             # without the lock: a driver may keep a dying process for long
@@ -139,20 +139,20 @@ class EngineRoom:
         engine = self._engine
         return engine.readies_s(render) if engine else 0.0
 
-    def _drawn(self, loan: Loan) -> None:
+    def _rendered(self, loan: Loan) -> None:
         with self._change:
             if self._drawing is loan and not loan.alone:
                 self._drawing = None
                 self._finishing.add(loan)
                 self._change.notify_all()
 
-    def prepare(self, render: str, request: RenderRequest) -> None:
+    def prefetch(self, render: str, request: RenderRequest) -> None:
         """Tell an engine that draws for somebody else what comes next. One that is free, or lent to an attempt alone,
         is told nothing."""
         with self._change:
             loan = self._drawing
         if loan is not None and not loan.alone:
-            loan.engine.prepare(render, request)
+            loan.engine.prefetch(render, request)
 
     def replace(self, engine: Engine, reason: str) -> None:
         """Kill an engine that does not do what it should; another takes its place. Returns when it is gone."""

@@ -53,7 +53,7 @@ def agent_command(settings: Settings, slot: Slot) -> Sequence[str]:
     ]
 
 
-class Child:
+class SupervisedAgent:
     """The agent of one slot, from start to start."""
 
     def __init__(self, settings: Settings, slot: Slot) -> None:
@@ -107,7 +107,7 @@ class Child:
 
 class Supervisor:
     def __init__(self, settings: Settings, slots: Sequence[Slot]) -> None:
-        self._children = [Child(settings, slot) for slot in slots]
+        self._children = [SupervisedAgent(settings, slot) for slot in slots]
         self._asked = 0
         self._kill_at: float | None = None
 

@@ -11,7 +11,7 @@ from farm.jobs.states import Phase, State
 
 if TYPE_CHECKING:
     from farm.cli.follow import Follow
-    from farm.cli.output import Output
+    from farm.cli.output import Terminal
     from farm.wire.own_views import JobView
 
 _WORDS = {State.WAITING: "fetching inputs", State.SUCCEEDED: "done", State.CANCELLED: "cancelled"}
@@ -69,7 +69,7 @@ def summary(jobs: "Sequence[JobView]") -> str:
 
 
 @contextmanager
-def shown(follow: "Follow", out: "Output") -> Iterator[Callable[[], None]]:
+def shown(follow: "Follow", out: "Terminal") -> Iterator[Callable[[], None]]:
     """What to call when something may have changed. Progress is not the result: it goes to standard error."""
     if out.as_json or not sys.stderr.isatty():
         yield Lines(follow, quiet=out.as_json).show

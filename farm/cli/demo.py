@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from rich.status import Status
 
-    from farm.cli.output import Output
-    from farm.embedded.demo import Made
+    from farm.cli.output import Terminal
+    from farm.embedded.demo import DemoClip
 
 
 @click.command()
@@ -48,7 +48,7 @@ def demo(session: Session, out: Path) -> int:
 class Starting:
     """How the farm comes up: one line that fills on a terminal, a line per part anywhere else."""
 
-    def __init__(self, out: "Output") -> None:
+    def __init__(self, out: "Terminal") -> None:
         self._phases: dict[str, str] = {}
         self._status: Status | None = None
         self._out = out
@@ -83,7 +83,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _tell(session: Session, made: "Sequence[Made]", out: Path) -> None:
+def _tell(session: Session, made: "Sequence[DemoClip]", out: Path) -> None:
     if session.out.as_json:
         session.out.document([{**one.job.model_dump(mode="json"), "files": one.files} for one in made])
         return
@@ -111,7 +111,7 @@ def _tell(session: Session, made: "Sequence[Made]", out: Path) -> None:
     session.out.line("Next: `make up` keeps a farm running; `wanfarm models pull` fetches real weights.")
 
 
-def _took(one: "Made") -> str:
+def _took(one: "DemoClip") -> str:
     job = one.job
     if job.started_at is None or job.finished_at is None:
         return ""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _PIPE_WIDTH = 400
 
 
-class Output:
+class Terminal:
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
 

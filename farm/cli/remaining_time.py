@@ -2,6 +2,8 @@
 
 from collections import deque
 
+from farm.scheduling.remaining import remaining_s
+
 #: one duration is an accident (the first step warms up), two are a pace
 SAMPLES = 2
 #: steps that the pace is averaged over
@@ -34,9 +36,8 @@ class RemainingTime:
         if len(self._points) < SAMPLES + 1:
             return None
         (t0, step0, done0), (t1, step1, done1) = self._points[0], self._points[-1]
-        per_step_s = (t1 - t0) / (step1 - step0)
-        left_s = per_step_s * (self._steps - step1)
-        if done1 > done0:
-            left_s = max(left_s, (1.0 - done1) * (t1 - t0) / (done1 - done0))
+        left_s = remaining_s(
+            t1 - t0, steps=step1 - step0, steps_left=self._steps - step1, share=done1 - done0, share_left=1.0 - done1
+        )
         left_s -= now_s - t1
         return left_s if left_s > 0 else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from farm.cli.output import Output
+from farm.cli.output import Terminal
 
 if TYPE_CHECKING:
     from farm.client import Client
@@ -27,7 +27,7 @@ URL_ENV, KEY_ENV = "WANFARM_URL", "WANFARM_API_KEY"
 class Session:
     """`url`, `key`: as given, else from the state folder's client.toml. `out` knows about --json."""
 
-    out: Output
+    out: Terminal
     state_dir: Path | None = None
     config: Path | None = None
     url: str | None = None
@@ -108,7 +108,7 @@ def _stated(function: Callable[..., _R], *, address: bool) -> Callable[..., _R]:
         above = click.get_current_context().obj or {}
         names = ("state_dir", "config", "url", "key")
         given: dict[str, Any] = {name: kwargs.pop(name, None) or above.get(name) for name in names}
-        session = Session(out=Output(as_json=bool(kwargs.pop("as_json", False))), **given)
+        session = Session(out=Terminal(as_json=bool(kwargs.pop("as_json", False))), **given)
         return function(session, *args, **kwargs)
 
     options = [

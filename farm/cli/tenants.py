@@ -10,7 +10,7 @@ from farm.cli.session import Session, runs_here
 if TYPE_CHECKING:
     from farm.tenants.tenants import Tenant
 
-#: the words of models.provenance.signing.Policy, which a command line does not load to print its help
+#: the words of models.provenance.signing.SigningPolicy, which a command line does not load to print its help
 _POLICIES = ("off", "on", "required")
 
 

@@ -11,7 +11,7 @@ from farm.cli.session import Session, runs_here
 
 if TYPE_CHECKING:
     from farm.embedded.folder import ClientNotes
-    from farm.embedded.stack import Report, Stack
+    from farm.embedded.stack import Stack, StackEvent
 
 
 @click.command()
@@ -55,7 +55,7 @@ class _Voice:
         self.session = session
         self.stack: Stack | None = None
 
-    def hear(self, report: "Report") -> None:
+    def hear(self, report: "StackEvent") -> None:
         out = self.session.out
         if report.what == "up":
             self._up()

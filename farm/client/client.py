@@ -21,13 +21,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, TypedDict, Unpack
 
-from farm.client.event_stream import Message
+from farm.client.event_stream import ServerSentEvent
 from farm.client.loras import Loras, Wear, asked
 from farm.client.transport import Transport, UnexpectedAnswer, Unreachable
 from farm.jobs import errors
 from farm.jobs.ids import is_job_id
 from farm.jobs.states import TERMINAL, State
-from farm.wire.own_views import Health, JobList, JobView, ModelList, ModelView, Upload, WorkerList
+from farm.wire.own_views import Health, JobList, JobView, ModelList, ModelView, UploadView, WorkerList
 from models.catalog import ROLES
 
 __all__ = [
@@ -90,7 +90,7 @@ class Shot(TypedDict, total=False):
 
 
 #: a picture or a clip: a file, its bytes, an http(s) or data: address, or an upload that was made before
-Input = Path | bytes | str | Upload
+Input = Path | bytes | str | UploadView
 
 
 @dataclass(frozen=True)
@@ -262,7 +262,7 @@ class Jobs:
     def _input(self, given: Input) -> Any:
         if isinstance(given, str):
             return given
-        if isinstance(given, Upload):
+        if isinstance(given, UploadView):
             return {"upload": given.id}
         size = len(given) if isinstance(given, bytes) else given.stat().st_size
         if size > INLINE_BYTES:
@@ -277,17 +277,17 @@ class Uploads:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def put(self, content: Path | bytes) -> Upload:
+    def put(self, content: Path | bytes) -> UploadView:
         """Store a file's content and return what names it: `farm.jobs.create(..., image=upload)`."""
         data = content if isinstance(content, bytes) else content.read_bytes()
-        upload = self._transport.ask(Upload, "POST", "/v1/uploads")
+        upload = self._transport.ask(UploadView, "POST", "/v1/uploads")
         if len(data) > upload.max_bytes:
             raise errors.TooLarge(f"{len(data)} bytes are more than the {upload.max_bytes} that an input may have")
         self._transport.store(upload.url, data)
         return upload
 
 
-def _event(message: Message) -> Event:
+def _event(message: ServerSentEvent) -> Event:
     try:
         data = json.loads(message.data)
     except ValueError:

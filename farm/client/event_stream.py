@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Message:
+class ServerSentEvent:
     """`id` is the last one that the stream gave, also when this message has none of its own."""
 
     id: str | None
@@ -13,14 +13,14 @@ class Message:
     data: str
 
 
-def read_messages(lines: Iterable[str]) -> Iterator[Message]:
+def read_messages(lines: Iterable[str]) -> Iterator[ServerSentEvent]:
     """Comments (the farm's sign of life) and a message that breaks off before its empty line are dropped."""
     last_id: str | None = None
     event, data = "", list[str]()
     for line in lines:
         if not line:
             if data:
-                yield Message(last_id, event or "message", "\n".join(data))
+                yield ServerSentEvent(last_id, event or "message", "\n".join(data))
             event, data = "", []
             continue
         name, _, value = line.partition(":")

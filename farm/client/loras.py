@@ -10,7 +10,7 @@ from urllib.parse import quote
 from farm.client.transport import Transport
 from farm.jobs import errors
 from farm.wire.own_loras import LoraList, LoraView
-from farm.wire.own_views import Upload
+from farm.wire.own_views import UploadView
 
 #: one that a job wears: its name or id, what `farm.loras` answered, or {"lora": name, "scale": 0.8, "expert": "high"}
 Wear = str | LoraView | Mapping[str, Any]
@@ -34,7 +34,7 @@ class Loras:
         """
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            upload = self._transport.ask(Upload, "POST", "/v1/uploads", json={"for": "lora"})
+            upload = self._transport.ask(UploadView, "POST", "/v1/uploads", json={"for": "lora"})
             if size > upload.max_bytes:
                 raise errors.TooLarge(f"{size} bytes are more than the {upload.max_bytes} that a LoRA may have")
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from farm.client.event_stream import Message, read_messages
+from farm.client.event_stream import ServerSentEvent, read_messages
 from farm.jobs import errors
 from farm.jobs.errors import FarmError, RequestError, TooMany, Unavailable
 
@@ -85,7 +85,7 @@ class Transport:
         except ValidationError as error:
             raise UnexpectedAnswer(f"{self.url}{path} answered {answer.status_code}, but not as a farm does") from error
 
-    def messages(self, path: str, after: str | None, stop: Callable[[], bool]) -> Iterator[Message]:
+    def messages(self, path: str, after: str | None, stop: Callable[[], bool]) -> Iterator[ServerSentEvent]:
         """An event stream, opened again after the last message whenever it breaks, until the farm says it is over
         (204), `stop` says so, or nothing has come for `patience_s`."""
         gave_up_at = time.monotonic() + self._patience_s

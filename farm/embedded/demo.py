@@ -31,7 +31,7 @@ _SHOTS: Sequence[tuple[str, str, bool, dict[str, Any]]] = (
 
 
 @dataclass(frozen=True)
-class Made:
+class DemoClip:
     """One shot of the demo: the job as it ended, and its files when it succeeded."""
 
     job: JobView
@@ -86,8 +86,8 @@ def submit_shots(client: Client) -> list[JobView]:
     return jobs
 
 
-def fetch(client: Client, jobs: Sequence[JobView], out: Path) -> list[Made]:
+def fetch(client: Client, jobs: Sequence[JobView], out: Path) -> list[DemoClip]:
     """Download what succeeded into `out`, under the shots' names."""
     return [
-        Made(job, client.jobs.download(job, out, stem=job.name) if job.result is not None else None) for job in jobs
+        DemoClip(job, client.jobs.download(job, out, stem=job.name) if job.result is not None else None) for job in jobs
     ]

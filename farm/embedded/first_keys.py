@@ -6,7 +6,7 @@ Both are kept in the state folder's client.toml, which the command line reads, s
 import contextlib
 
 from farm.embedded.folder import ClientNotes, StateFolder
-from farm.embedded.plan import Plan
+from farm.embedded.plan import StackPlan
 from farm.jobs.errors import Conflict
 from farm.ledger.connection import connect
 from farm.tenants.api_keys import Role
@@ -15,7 +15,7 @@ from farm.tenants.tenants import Tenants
 TENANT = "studio"
 
 
-def first_keys(plan: Plan, folder: StateFolder) -> ClientNotes:
+def first_keys(plan: StackPlan, folder: StateFolder) -> ClientNotes:
     """Write client.toml with this start's address. Keys that were lost or revoked are made anew."""
     old = folder.client()
     with connect(plan.settings.redis) as redis:

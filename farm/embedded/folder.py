@@ -26,7 +26,7 @@ import tomli_w
 from farm.jobs.errors import FarmError
 
 
-class Busy(FarmError):
+class StateFolderBusy(FarmError):
     """Another `wanfarm up` holds this folder."""
 
 
@@ -82,7 +82,7 @@ class StateFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder; Busy names the process that already does. The kernel lets go when the holder dies."""
+        """Hold the folder; StateFolderBusy names the process that holds it. The kernel frees it when that one dies."""
         self.make()
         with (self.path / "lock").open("a+") as lock:
             try:
@@ -90,7 +90,7 @@ class StateFolder:
             except BlockingIOError:
                 lock.seek(0)
                 holder = lock.read().strip() or "unknown"
-                raise Busy(f"a farm already runs in {self.path} (wanfarm up, process {holder})") from None
+                raise StateFolderBusy(f"a farm already runs in {self.path} (wanfarm up, process {holder})") from None
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()

@@ -31,7 +31,7 @@ class Rank(IntEnum):
     WORKER = 2
 
 
-class Phase(StrEnum):
+class PartPhase(StrEnum):
     WAITING = "waiting"
     STARTING = "starting"
     READY = "ready"
@@ -62,7 +62,7 @@ class Part:
     patience_s: float | None = 120.0
 
 
-class Child:
+class PartProcess:
     """A part and its process. Times are seconds of the monotonic clock, passed in as `now`."""
 
     def __init__(
@@ -70,7 +70,7 @@ class Child:
     ) -> None:
         self.part = part
         self.log = log
-        self.phase = Phase.WAITING
+        self.phase = PartPhase.WAITING
         self.deaths = 0
         self.was_ready = False
         self.again_at = 0.0
@@ -95,7 +95,7 @@ class Child:
             log.error("%s cannot be started: %s", self.part.name, error)
             self._fall(now)
             return
-        self.phase, self._started_at = Phase.STARTING, now
+        self.phase, self._started_at = PartPhase.STARTING, now
         self._slow_at = now + SLOW_S
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
@@ -115,10 +115,10 @@ class Child:
 
     def _fall(self, now: float) -> None:
         """It does not run: the next start is due after a pause that grows."""
-        steady = self.phase is Phase.READY and now - self._started_at > STEADY_S
+        steady = self.phase is PartPhase.READY and now - self._started_at > STEADY_S
         self._streak = 0 if steady else self._streak + 1
         self.again_at = now + min(self._backoff_max_s, self._backoff_s * 2 ** max(0, self._streak - 1))
-        self.phase = Phase.DOWN
+        self.phase = PartPhase.DOWN
 
     def exited(self, now: float) -> int | None:
         """The exit status (negative: a signal) when the process has just ended, else None. Sets the next start."""
@@ -131,9 +131,9 @@ class Child:
         self._signal_group(signal.SIGKILL)
         status = process.wait()
         self._process, self.kill_at = None, None
-        self.deaths += self.phase is not Phase.STOPPING
-        if self.phase is Phase.STOPPING:
-            self.phase = Phase.ENDED
+        self.deaths += self.phase is not PartPhase.STOPPING
+        if self.phase is PartPhase.STOPPING:
+            self.phase = PartPhase.ENDED
             return status
         self._fall(now)
         return status
@@ -141,7 +141,7 @@ class Child:
     def check_ready(self, now: float) -> bool:
         """Whether it has just become ready. One that is not within its patience is killed, to start again."""
         if self.part.ready():
-            self.phase, self.was_ready = Phase.READY, True
+            self.phase, self.was_ready = PartPhase.READY, True
             return True
         if self.part.patience_s is not None and now - self._started_at > self.part.patience_s:
             self.kill()
@@ -158,9 +158,9 @@ class Child:
     def stop(self, now: float, stop_s: float | None) -> None:
         """Ask it to end; `stop_s` later it is killed (None: never)."""
         if self._process is None:
-            self.phase = Phase.ENDED
+            self.phase = PartPhase.ENDED
             return
-        self.phase, self.asked_at = Phase.STOPPING, now
+        self.phase, self.asked_at = PartPhase.STOPPING, now
         self.kill_at = None if stop_s is None else now + stop_s
         self._process.send_signal(signal.SIGTERM)
 

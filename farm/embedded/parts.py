@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from farm.embedded import redis_part, s3_part
 from farm.embedded.folder import StateFolder
 from farm.embedded.part import Part, Rank
-from farm.embedded.plan import Plan
+from farm.embedded.plan import StackPlan
 from farm.embedded.readiness import Roll, bucket_there, gateway_answers, redis_answers
 
 #: seconds that running requests get to end: less than embedded.stop_s, after which the gateway is killed
@@ -14,7 +14,7 @@ _GATEWAY_GRACE_S = 4
 _QUIET_CELERY = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
 
-def parts_of(plan: Plan, folder: StateFolder, *, gateway_socket: int) -> list[Part]:
+def parts_of(plan: StackPlan, folder: StateFolder, *, gateway_socket: int) -> list[Part]:
     """`gateway_socket` is a listening socket that stays open while the gateway is restarted: clients wait instead of
     being refused."""
     settings, roll = plan.settings, Roll(plan.settings)

@@ -18,7 +18,7 @@ class BadPlan(FarmError):
 
 
 @dataclass(frozen=True)
-class Plan:
+class StackPlan:
     """`settings` are complete: the parts read them. `url` is the gateway's for a client on this machine."""
 
     settings: Settings
@@ -31,7 +31,7 @@ class Plan:
     s3_host: str
 
 
-def decide(given: Settings, folder: StateFolder) -> Plan:
+def decide(given: Settings, folder: StateFolder) -> StackPlan:
     """Take the ports and keys that the folder remembers, make and remember those it does not.
 
     redis.ledger_url or s3.endpoint in `given` mean servers that run already: none is started for them.
@@ -62,7 +62,7 @@ def decide(given: Settings, folder: StateFolder) -> Plan:
         updates["s3"] = given.s3.model_copy(update=_s3(given, kept, s3_host))
     if given.worker.models_dir is None:
         updates["worker"] = given.worker.model_copy(update={"models_dir": folder.path / "models"})
-    return Plan(
+    return StackPlan(
         settings=given.model_copy(update=updates),
         url=f"http://{LOOPBACK if host in _ANYWHERE else host}:{kept.gateway_port}",
         own_redis=own_redis,

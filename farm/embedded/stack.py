@@ -23,9 +23,9 @@ from farm.config import CONFIG_ENV, Settings
 from farm.embedded import settings_file
 from farm.embedded.first_keys import first_keys
 from farm.embedded.folder import ClientNotes, StateFolder
-from farm.embedded.part import Child, Phase, Rank, now_s
+from farm.embedded.part import PartPhase, PartProcess, Rank, now_s
 from farm.embedded.parts import parts_of
-from farm.embedded.plan import Plan, decide
+from farm.embedded.plan import StackPlan, decide
 from farm.embedded.stale_processes import await_leftovers
 from farm.jobs.errors import FarmError, Unavailable
 from farm.ledger import server
@@ -51,7 +51,7 @@ class PartBroken(FarmError):
 
 
 @dataclass(frozen=True)
-class Report:
+class StackEvent:
     """What happened to a part ("ready", "died", "slow", "stopping", "stopped") or to the farm as a whole ("up",
     "draining", "hurrying", "killing", "down", with part None). `detail` is for people."""
 
@@ -63,11 +63,11 @@ class Report:
 class Stack:
     """One farm in `settings.state_dir`. `say` hears what happens, from the supervising thread."""
 
-    def __init__(self, settings: Settings, say: Callable[[Report], None]) -> None:
+    def __init__(self, settings: Settings, say: Callable[[StackEvent], None]) -> None:
         self.folder = StateFolder(settings.state_dir)
         self._given = settings
         self._hear = say
-        self._children: list[Child] = []
+        self._children: list[PartProcess] = []
         self._signals = 0
         self._announced = 0
         self._up = False
@@ -75,7 +75,7 @@ class Stack:
         self._notes: ClientNotes | None = None
         #: keys were made at this start, so they should be shown
         self.new_keys = False
-        self._plan: Plan | None = None
+        self._plan: StackPlan | None = None
 
     @property
     def client(self) -> ClientNotes:
@@ -100,7 +100,7 @@ class Stack:
                 try:
                     while not self._over():
                         self._tick()
-                        quiet = all(child.phase is Phase.READY for child in self._children)
+                        quiet = all(child.phase is PartPhase.READY for child in self._children)
                         select.select([wake], [], [], QUIET_S if quiet else TICK_S)
                         _drain_socket(wake)
                 finally:
@@ -109,7 +109,7 @@ class Stack:
                     for child in self._children:
                         child.wait()
                     self.folder.run_file.unlink(missing_ok=True)
-            self._say(Report("down"))
+            self._say(StackEvent("down"))
         return 0
 
     # --- one turn of the loop
@@ -122,46 +122,46 @@ class Stack:
             self._stop_next(now)
         for child in self._children:
             self._advance(child, now)
-        if not self._up and not self._signals and all(child.phase is Phase.READY for child in self._children):
+        if not self._up and not self._signals and all(child.phase is PartPhase.READY for child in self._children):
             self._up = True
             self._write_running()
-            self._say(Report("up", detail=self._plan.url if self._plan else ""))
+            self._say(StackEvent("up", detail=self._plan.url if self._plan else ""))
         if not self._noted or [(child.phase, child.pid) for child in self._children] != before:
             self._write_running()
 
     def _bury(self, now: float) -> None:
         for child in self._children:
-            stopping = child.phase is Phase.STOPPING
+            stopping = child.phase is PartPhase.STOPPING
             status = child.exited(now)
             if status is None:
                 continue
             if stopping:
-                self._say(Report("stopped", child.part.name))
+                self._say(StackEvent("stopped", child.part.name))
                 continue
             why = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
             log.warning("%s died: %s", child.part.name, why)
-            self._say(Report("died", child.part.name, f"{why}; again in {max(0.0, child.again_at - now):.1f} s"))
+            self._say(StackEvent("died", child.part.name, f"{why}; again in {max(0.0, child.again_at - now):.1f} s"))
             if not self._up and not self._signals and child.deaths >= HOPELESS:
                 raise PartBroken(f"{child.part.name} cannot be started ({why}); see {child.log}\n{child.last_words()}")
 
-    def _advance(self, child: Child, now: float) -> None:
+    def _advance(self, child: PartProcess, now: float) -> None:
         """Start what may start, look whether what started is ready."""
-        if child.phase is Phase.STARTING:
+        if child.phase is PartPhase.STARTING:
             if child.check_ready(now):
-                self._say(Report("ready", child.part.name, child.part.address))
+                self._say(StackEvent("ready", child.part.name, child.part.address))
             elif (started_s := child.slow(now)) is not None:
                 # it may be loading, or what it has started may die again and again: its log knows
                 words = textwrap.indent(child.last_words(_FEW), "    ")
                 detail = f"not ready after {started_s:.0f} s; {child.log} ends with\n{words}"
-                self._say(Report("slow", child.part.name, detail))
-        elif child.phase is Phase.READY:
+                self._say(StackEvent("slow", child.part.name, detail))
+        elif child.phase is PartPhase.READY:
             child.set_log_aside()
-        elif (child.phase is Phase.DOWN and now >= child.again_at) or (
-            child.phase is Phase.WAITING and not self._signals and self._founded(child)
+        elif (child.phase is PartPhase.DOWN and now >= child.again_at) or (
+            child.phase is PartPhase.WAITING and not self._signals and self._founded(child)
         ):
             child.start(now)
 
-    def _founded(self, child: Child) -> bool:
+    def _founded(self, child: PartProcess) -> bool:
         if child.part.rank is Rank.FOUNDATION:
             return True
         if not all(c.was_ready for c in self._children if c.part.rank is Rank.FOUNDATION):
@@ -182,14 +182,14 @@ class Stack:
     def _stop_next(self, now: float) -> None:
         """End the parts of the highest rank that still has any; what they rest on keeps running (and is kept)."""
         hurry = self._signals > 1
-        rank = max((c.part.rank for c in self._children if c.phase is not Phase.ENDED), default=None)
+        rank = max((c.part.rank for c in self._children if c.phase is not PartPhase.ENDED), default=None)
         for child in self._children:
-            if child.part.rank is not rank or child.phase is Phase.ENDED:
+            if child.part.rank is not rank or child.phase is PartPhase.ENDED:
                 continue
             if self._signals > 2 or (child.kill_at is not None and now >= child.kill_at):
                 child.kill()
-            elif child.phase is not Phase.STOPPING:
-                self._say(Report("stopping", child.part.name))
+            elif child.phase is not PartPhase.STOPPING:
+                self._say(StackEvent("stopping", child.part.name))
                 child.stop(now, None if child.part.drains else self._stop_s)
             elif hurry and child.kill_at is None and now - child.asked_at > SECOND_SIGNAL_S:
                 child.hurry(now, self._stop_s)
@@ -199,13 +199,13 @@ class Stack:
             server.say(redis, plan.settings.redis)
 
     def _over(self) -> bool:
-        return self._signals > 0 and all(child.phase is Phase.ENDED for child in self._children)
+        return self._signals > 0 and all(child.phase is PartPhase.ENDED for child in self._children)
 
     @property
     def _stop_s(self) -> float:
         return self._given.embedded.stop_s
 
-    def _say(self, report: Report) -> None:
+    def _say(self, report: StackEvent) -> None:
         try:
             self._hear(report)
         except OSError as error:
@@ -213,11 +213,11 @@ class Stack:
             log.warning("could not say %s: %s", report, error)
 
     # --- around the loop
-    def _make_children(self, plan: Plan, gateway_socket: int) -> list[Child]:
+    def _make_children(self, plan: StackPlan, gateway_socket: int) -> list[PartProcess]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("WANFARM_")}
         environment |= {CONFIG_ENV: str(self.folder.settings_file), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
         return [
-            Child(
+            PartProcess(
                 part,
                 log=self.folder.logs / f"{part.name}.log",
                 environment=environment,
@@ -267,7 +267,7 @@ class Stack:
     def _announce_stop(self) -> None:
         if self._signals > self._announced:
             self._announced = self._signals
-            self._say(Report({1: "draining", 2: "hurrying"}.get(self._signals, "killing")))
+            self._say(StackEvent({1: "draining", 2: "hurrying"}.get(self._signals, "killing")))
 
 
 def _drain_socket(wake: socket.socket) -> None:

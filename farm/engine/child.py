@@ -28,24 +28,24 @@ from models.render import warmup
 log = logging.getLogger("farm.engine")
 
 
-class PendingOutput(Protocol):
+class Unfinished(Protocol):
     """Frames that need no device any more (models.render.pending_output.PendingOutput)."""
 
     def finish(self) -> RenderResult: ...
 
 
 class Renders(Protocol):
-    """What the engine needs of a renderer (models.render.renderer.Renderer; tests have one that misbehaves). `draw` is
-    called in one thread, `prepare` in another, each `finish` in one of its own."""
+    """What the engine needs of a renderer (models.render.renderer.Renderer; tests have one that misbehaves).
+    `render_frames` is called in one thread, `prefetch` in another, each `finish` in a thread of its own."""
 
     @property
     def lane(self) -> str | None: ...
     def device_facts(self) -> dict[str, Any]: ...
     def offered(self) -> Sequence[str]: ...
-    def prepare(self, request: RenderRequest) -> Sequence[str]: ...
-    def draw(
+    def prefetch(self, request: RenderRequest) -> Sequence[str]: ...
+    def render_frames(
         self, request: RenderRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
-    ) -> PendingOutput: ...
+    ) -> Unfinished: ...
 
 
 def main(make: Callable[[Launch], Renders]) -> None:
@@ -57,11 +57,11 @@ def main(make: Callable[[Launch], Renders]) -> None:
     lock = Path(launch.lock).open("w")  # noqa: SIM115 - held until the process ends
     fcntl.flock(lock, fcntl.LOCK_EX)
     renderer = make(launch)
-    Child(launch, renderer).serve()
+    EngineChild(launch, renderer).serve()
 
 
 def real(launch: Launch) -> Renders:
-    from models.acceleration.memory import Limits
+    from models.acceleration.memory import MemoryLimits
     from models.acceleration.tuning import Wishes
     from models.render.renderer import Renderer
 
@@ -69,7 +69,7 @@ def real(launch: Launch) -> Renders:
     device = "cuda:0" if launch.device == "cuda" else launch.device
     if launch.models_dir is None:
         raise SystemExit("the engine needs worker.models_dir")
-    renderer = Renderer(Path(launch.models_dir), device, Wishes(**launch.speed), Limits(**launch.memory))
+    renderer = Renderer(Path(launch.models_dir), device, Wishes(**launch.speed), MemoryLimits(**launch.memory))
     for shape in launch.warm:
         _warm(renderer, shape)
     return renderer
@@ -87,9 +87,9 @@ def _warm(renderer: Renders, shape: str) -> None:
         log.exception("warming %s failed", shape)
 
 
-class Child:
-    """Draws in the main thread. Others listen for cancels, make the next render's texts and inputs ready, and finish
-    what was drawn."""
+class EngineChild:
+    """Renders in the main thread. Others listen for cancels, make the next render's texts and inputs ready, and finish
+    what was rendered."""
 
     def __init__(self, launch: Launch, renderer: Renders) -> None:
         self._launch = launch
@@ -110,7 +110,7 @@ class Child:
         threading.Thread(target=self._prepare_ahead, name="ahead", daemon=True).start()
         self._say("ready", device=self._renderer.device_facts(), models=self._offered())
         while (message := self._todo.get()) is not None:
-            self._draw(message["render"], message["request"])
+            self._render(message["render"], message["request"])
 
     def _offered(self) -> list[str]:
         """What was configured, of what is here; by default everything, but no tiny models on a GPU."""
@@ -127,7 +127,7 @@ class Child:
                 case "render":
                     self._asked.add(message["render"])
                     self._todo.put(message)
-                case "prepare":
+                case "prefetch":
                     self._ahead.put(message)
                 case "cancel":
                     self._cancelled.add(message["render"])
@@ -147,34 +147,34 @@ class Child:
         while True:
             message = self._ahead.get()
             render = str(message["render"])
-            self._say("prepared", render=render, parts=self._prepared(render, message["request"]))
+            self._say("prefetched", render=render, parts=self._prefetched(render, message["request"]))
 
-    def _prepared(self, render: str, raw: dict[str, Any]) -> list[str]:
+    def _prefetched(self, render: str, raw: dict[str, Any]) -> list[str]:
         """What goes wrong here goes wrong again when it is rendered, and is told there."""
         if render in self._asked:
             return []
         try:
-            return list(self._renderer.prepare(RenderRequest.from_json(raw)))
+            return list(self._renderer.prefetch(RenderRequest.from_json(raw)))
         except Exception:
-            log.warning("render %s could not be prepared while another was drawn", render, exc_info=True)
+            log.warning("render %s could not be prefetched", render, exc_info=True)
             return []
 
     # --- this render
 
-    def _draw(self, render: str, raw: dict[str, Any]) -> None:
+    def _render(self, render: str, raw: dict[str, Any]) -> None:
         def progress(at: Progress) -> None:
             self._say("progress", render=render, **asdict(at))
 
         with self._answered(render, drawing=True):
             request = RenderRequest.from_json(raw)
-            drawn = self._renderer.draw(request, progress, lambda: render in self._cancelled)
-            self._say("drawn", render=render, lane=self._renderer.lane)
+            unfinished = self._renderer.render_frames(request, progress, lambda: render in self._cancelled)
+            self._say("rendered", render=render, lane=self._renderer.lane)
             # not a daemon: told to end when idle, the process ends when this has
-            threading.Thread(target=self._finish, args=(render, drawn), name=f"finish-{render}").start()
+            threading.Thread(target=self._finish, args=(render, unfinished), name=f"finish-{render}").start()
 
-    def _finish(self, render: str, drawn: PendingOutput) -> None:
+    def _finish(self, render: str, unfinished: Unfinished) -> None:
         with self._answered(render):
-            result = drawn.finish()
+            result = unfinished.finish()
             self._over(render)
             self._say("result", render=render, result=asdict(result))
 

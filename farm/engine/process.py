@@ -46,8 +46,8 @@ class EngineDied(FarmError):
 class Engine:
     """One engine process, from start to death. `lane` is what it has loaded; `facts` what its ready message said.
 
-    Any thread may cancel or kill. One render is drawn at a time; which, and how many are finished beside it, is the
-    callers' to arrange. Start it from a thread that lives as long as it should: the kernel ends it with that thread.
+    Any thread may cancel or kill. One render uses the device at a time; the callers decide which one, and how many are
+    encoded beside it. Start it from a thread that lives as long as it should: the kernel ends it with that thread.
     """
 
     def __init__(self, settings: Settings, slot: Slot) -> None:
@@ -99,13 +99,13 @@ class Engine:
         request: RenderRequest,
         on_progress: Callable[[Progress], None],
         watch: Callable[[], None] = lambda: None,
-        on_drawn: Callable[[], None] = lambda: None,
+        on_rendered: Callable[[], None] = lambda: None,
     ) -> RenderResult:
         """Have `request` rendered; `render` names it in cancel(). Blocks.
 
-        `on_drawn` is called when the device is done with it: the engine takes the next render from then on. `watch` is
-        called several times a second and may raise to stop waiting: the engine is then still at work, and the
-        caller's to kill. Raises RenderFault, Cancelled, EngineDied.
+        `on_rendered` is called when the device is done with it: from then on the engine takes the next render. `watch`
+        is called several times a second and may raise to stop waiting: the engine still works then, and the caller
+        must kill it. Raises RenderFault, Cancelled, EngineDied.
         """
         inbox: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         with self._changing:
@@ -120,18 +120,18 @@ class Engine:
                     continue
                 if message is None:
                     raise self._died(render)
-                if message["ev"] == "drawn":
-                    on_drawn()
+                if message["ev"] == "rendered":
+                    on_rendered()
                 elif result := _taken(message, on_progress):
                     return result
         finally:
             with self._changing:
                 del self._inboxes[render]
 
-    def prepare(self, render: str, request: RenderRequest) -> None:
+    def prefetch(self, render: str, request: RenderRequest) -> None:
         """Tell it what will be asked next, so that texts and inputs are ready by then. Not for a dead engine."""
         with suppress(EngineDied):
-            self._ask("prepare", render, request=request.to_json())
+            self._ask("prefetch", render, request=request.to_json())
 
     def shared(self, render: str) -> bool:
         """Whether it was asked anything besides `render` and has not answered, or is spoilt by another."""
@@ -141,7 +141,7 @@ class Engine:
     def readies_s(self, render: str) -> float:
         """For how many seconds it has been making another render than this one ready; 0 when it does not."""
         with self._changing:
-            asked = [when for (other, op), when in self._in_hand.items() if op == "prepare" and other != render]
+            asked = [when for (other, op), when in self._in_hand.items() if op == "prefetch" and other != render]
         return time.monotonic() - min(asked) if asked else 0.0
 
     def cancel(self, render: str) -> None:
@@ -244,9 +244,9 @@ class Engine:
                 self._ready.set()
                 return
             self.lane = message.get("lane", self.lane)
-            if event == "prepared":
+            if event == "prefetched":
                 log.debug("%s: %s at hand", render, ", ".join(message["parts"]) or "nothing")
-                self._in_hand.pop((render, "prepare"), None)
+                self._in_hand.pop((render, "prefetch"), None)
                 return
             if event in ("result", "fault", "cancelled"):
                 self._in_hand.pop((render, "render"), None)

@@ -2,19 +2,19 @@
 
 agent -> engine
     {"op": "render", "render": ID, "request": RenderRequest}
-    {"op": "prepare", "render": ID, "request": RenderRequest}   what will be asked next, while something else is drawn
+    {"op": "prefetch", "render": ID, "request": RenderRequest}   the next render, while another one runs
     {"op": "cancel", "render": ID}                  stop at the next step or block, keep the model warm
     {"op": "exit"}                                  end when idle
 engine -> agent
     {"ev": "ready", "device": {...}, "models": [...]}         once, when it can take work
     {"ev": "progress", "render": ID, "stage", "fraction", "step", "steps"}
-    {"ev": "prepared", "render": ID, "parts": [...]}          what is at hand for it now; nothing when it went wrong
-    {"ev": "drawn", "render": ID, "lane": LANE}               the device is free: the next render may be asked for
-    {"ev": "result", "render": ID, "result": RenderResult}    after "drawn": checked, encoded, written
+    {"ev": "prefetched", "render": ID, "parts": [...]}          what is ready now; empty when it failed
+    {"ev": "rendered", "render": ID, "lane": LANE}               the device is free: the next render may be asked for
+    {"ev": "result", "render": ID, "result": RenderResult}    after "rendered": checked, encoded, written
     {"ev": "fault", "render": ID, "code", "message", "poisoned", "lane": LANE or null}
     {"ev": "cancelled", "render": ID, "lane": LANE or null}
-The last two come before or after "drawn"; after it they name no lane, since that is the next render's by then. One
-render is drawn at a time; several may be between "drawn" and their result, and how many is the agent's to bound.
+The last two come before or after "rendered"; after it they name no lane, since that is the next render's by then. One
+render uses the device at a time; several may be between "rendered" and their result: the agent bounds how many.
 The end of the pipe means that the other side is gone. ID is "{job}:{attempt}".
 
 The engine is started as `python -m MODULE LAUNCH`, LAUNCH being the JSON of a Launch.
@@ -35,7 +35,7 @@ class Launch:
     device      "cpu" or "cuda" (CUDA_VISIBLE_DEVICES is set already)
     models      catalog ids to offer; empty: all whose weights are there
     speed       keyword arguments of models.acceleration.tuning.Wishes
-    memory      keyword arguments of models.acceleration.memory.Limits
+    memory      keyword arguments of models.acceleration.memory.MemoryLimits
     warm        shapes to render before it is ready, "MODEL WIDTHxHEIGHTxFRAMES"
     """
 

@@ -2,9 +2,8 @@
 why it cannot be. The lease is kept, and permits are asked for, by whoever claimed."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol
 
 from farm.billing.prices import PriceBook
 from farm.config import Settings
@@ -22,7 +21,7 @@ from farm.jobs.errors import (
 from farm.jobs.job import Claim, Job, Reshaped
 from farm.jobs.spec import InputRef
 from farm.ledger.ledger import Ledger
-from farm.ledger.outcomes import Permit
+from farm.ledger.outcomes import PermitPublisher
 from farm.scheduling.memory_fit import burden_of, needs_of
 from farm.scheduling.pools import Pools
 from farm.storage.store import Store
@@ -30,18 +29,12 @@ from farm.submission import shape
 from models.catalog import MODELS
 
 
-class Publisher(Protocol):
-    """farm.claiming.permits.Permits; it never raises."""
-
-    def publish(self, permits: Sequence[Permit]) -> object: ...
-
-
 def run(
     claim: Claim,
     ledger: Ledger,
     store: Store,
     settings: Settings,
-    permits: Publisher | None = None,
+    permits: PermitPublisher | None = None,
     *,
     pools: Pools | None = None,
 ) -> None:

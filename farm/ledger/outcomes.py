@@ -1,7 +1,9 @@
 """What the ledger's scripts answer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 from farm.jobs.states import State
 
@@ -61,6 +63,12 @@ class Permit:
 
     id: str
     pool: str
+
+
+class PermitPublisher(Protocol):
+    """Whoever hands permits to the workers' queues (farm.claiming.permits.Permits); it never raises."""
+
+    def publish(self, permits: Sequence[Permit]) -> object: ...
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 SHA256 = r"[0-9a-f]{64}"
 
 #: finds one of a tenant's LoRAs by name or id
-LoraLookup = Callable[[str], "Lora | None"]
+LoraLookup = Callable[[str], "StoredLora | None"]
 
 
 @dataclass(frozen=True)
-class Lora:
+class StoredLora:
     """A LoRA that was judged and may be worn.
 
     upload      the upload that it came from: taking that over once more answers with this LoRA
@@ -38,5 +38,5 @@ class Lora:
         return self.deleted_ms is None
 
 
-def find(listed: Sequence[Lora], name_or_id: str) -> Lora | None:
+def find(listed: Sequence[StoredLora], name_or_id: str) -> StoredLora | None:
     return next((one for one in listed if name_or_id in (one.name, one.id)), None)

@@ -15,14 +15,14 @@ from farm.config import Settings
 from farm.jobs.errors import Conflict, Forbidden, InvalidRequest, NotFound, TooLarge, TooMany, Unavailable
 from farm.jobs.ids import is_job_id, new_job_id
 from farm.loras.judged import Judged
-from farm.loras.lora import NAME, SHA256, Lora, LoraLookup, find
+from farm.loras.lora import NAME, SHA256, LoraLookup, StoredLora, find
 from farm.loras.records import Records
 from farm.storage.object_keys import is_upload_id, lora_key, upload_key
 from farm.storage.store import Store
 from models.weights.lora_file import LoraError
 
 
-class Loras:
+class TenantLoras:
     """`redis` decodes responses. Every call may raise Unavailable. Threads may share one."""
 
     def __init__(
@@ -34,7 +34,7 @@ class Loras:
 
     # --- what a tenant does
 
-    def add(self, tenant: str, name: str, upload: str, sha256: str | None = None) -> tuple[Lora, bool]:
+    def add(self, tenant: str, name: str, upload: str, sha256: str | None = None) -> tuple[StoredLora, bool]:
         """Judge an upload and keep it under the tenant's name for it; whether it is new. Every byte is read once, on
         its way to where only the farm can write: what was judged is what is kept.
 
@@ -70,19 +70,19 @@ class Loras:
             self._store.delete(upload_key(tenant, upload))
         return lora, True
 
-    def all(self, tenant: str) -> Sequence[Lora]:
+    def all(self, tenant: str) -> Sequence[StoredLora]:
         """By name."""
         return sorted((one for one in self._records.of(tenant) if one.there), key=lambda one: one.name)
 
-    def find(self, tenant: str, name_or_id: str) -> Lora | None:
+    def find(self, tenant: str, name_or_id: str) -> StoredLora | None:
         """None also for another tenant's."""
         return find(self.all(tenant), name_or_id)
 
     def lookup(self, tenant: str) -> LoraLookup:
         """As find, for many questions: the tenant's LoRAs are read at the first one."""
-        listed: list[Lora] | None = None
+        listed: list[StoredLora] | None = None
 
-        def look(name_or_id: str) -> Lora | None:
+        def look(name_or_id: str) -> StoredLora | None:
             nonlocal listed
             if listed is None:
                 listed = list(self.all(tenant))
@@ -90,11 +90,11 @@ class Loras:
 
         return look
 
-    def delete(self, tenant: str, name_or_id: str) -> Lora:
+    def delete(self, tenant: str, name_or_id: str) -> StoredLora:
         """From now on no job can ask for it. Its bytes go once no open job wears it
         (farm.loras.garbage). Raises NotFound."""
 
-        def mark(records: dict[str, Lora]) -> dict[str, Lora]:
+        def mark(records: dict[str, StoredLora]) -> dict[str, StoredLora]:
             found = find([one for one in records.values() if one.there], name_or_id)
             if found is None:
                 raise NotFound(f"no LoRA {name_or_id[:64]}")
@@ -118,7 +118,7 @@ class Loras:
             raise InvalidRequest("the upload is empty", "upload")
         return stat.size
 
-    def _check_room(self, listed: Sequence[Lora], name: str, size: int, sha256: str | None = None) -> None:
+    def _check_room(self, listed: Sequence[StoredLora], name: str, size: int, sha256: str | None = None) -> None:
         for one in (one for one in listed if one.there):
             if one.name == name:
                 raise Conflict(f"there is a LoRA {name!r} already; delete it, or choose another name", "name")
@@ -141,10 +141,10 @@ class Loras:
         finally:
             self._checks.release()
 
-    def _made(self, reading: Judged, lora_id: str, name: str, upload: str) -> Lora:
+    def _made(self, reading: Judged, lora_id: str, name: str, upload: str) -> StoredLora:
         anatomy = reading.anatomy
         assert anatomy is not None
-        return Lora(
+        return StoredLora(
             id=lora_id,
             name=name,
             sha256=reading.sha256,
@@ -157,8 +157,8 @@ class Loras:
             created_ms=int(self._clock_s() * 1000),
         )
 
-    def _record(self, tenant: str, lora: Lora) -> None:
-        def add(records: dict[str, Lora]) -> dict[str, Lora]:
+    def _record(self, tenant: str, lora: StoredLora) -> None:
+        def add(records: dict[str, StoredLora]) -> dict[str, StoredLora]:
             # looked at again: another call may have been faster
             self._check_room(list(records.values()), lora.name, lora.size, lora.sha256)
             return {lora.id: lora}

@@ -10,7 +10,7 @@ from redis import Redis
 
 from farm.config import RedisSettings
 from farm.ledger.connection import mapped
-from farm.loras.lora import Lora
+from farm.loras.lora import StoredLora
 
 
 class Records:
@@ -25,7 +25,7 @@ class Records:
         with mapped():
             return sorted(cast("set[str]", self._redis.smembers(self._prefix)))
 
-    def of(self, tenant: str) -> Sequence[Lora]:
+    def of(self, tenant: str) -> Sequence[StoredLora]:
         """The deleted ones, too, whose bytes are still there."""
         with mapped():
             raw = cast("dict[str, str]", self._redis.hgetall(self._key(tenant)))
@@ -39,9 +39,9 @@ class Records:
         with mapped():
             self._redis.hdel(self._key(tenant), *lora_ids)
 
-    def change(self, tenant: str, change: Callable[[dict[str, Lora]], dict[str, Lora]]) -> list[Lora]:
+    def change(self, tenant: str, change: Callable[[dict[str, StoredLora]], dict[str, StoredLora]]) -> list[StoredLora]:
         """Write what `change` makes of the tenant's records, unless they changed meanwhile: then ask it again."""
-        made: dict[str, Lora] = {}
+        made: dict[str, StoredLora] = {}
 
         def write(pipe: Redis) -> None:
             made.clear()
@@ -58,9 +58,9 @@ class Records:
         return f"{self._prefix}:{tenant}"
 
 
-def _decoded(raw: dict[str, str]) -> dict[str, Lora]:
+def _decoded(raw: dict[str, str]) -> dict[str, StoredLora]:
     found = {}
     for lora_id, text in raw.items():
         values = json.loads(text)
-        found[lora_id] = Lora(**{**values, "fits": tuple(values["fits"])})
+        found[lora_id] = StoredLora(**{**values, "fits": tuple(values["fits"])})
     return found

@@ -8,7 +8,7 @@ from farm.jobs.errors import FaultCode, JobFault
 from farm.tenants.tenants import Tenants
 from models.planning.request import RenderFault, RenderResult
 from models.provenance import signing
-from models.provenance.signing import Credentials, Policy
+from models.provenance.signing import Credentials, SigningPolicy
 
 log = logging.getLogger(__name__)
 
@@ -19,21 +19,21 @@ class Policies:
     def __init__(self, settings: ProvenanceSettings, tenants: Tenants) -> None:
         self._settings, self._tenants = settings, tenants
 
-    def of(self, tenant_id: str) -> Policy:
+    def of(self, tenant_id: str) -> SigningPolicy:
         """Raises Unavailable when the record cannot be read: then nobody knows that it is off."""
         tenant = self._tenants.get(tenant_id)
         if tenant is not None and tenant.provenance is not None:
             return tenant.provenance
         return self._settings.tenants.get(tenant_id, self._settings.policy)
 
-    def before_render(self, tenant_id: str) -> Policy:
+    def before_render(self, tenant_id: str) -> SigningPolicy:
         """`of`, asked before a render. Raises Unavailable as it does.
 
         JobFault provenance_required when results must be signed and there is nothing to sign them with: better before
         a render than after it.
         """
         policy = self.of(tenant_id)
-        if policy is Policy.REQUIRED and _credentials(self._settings) is None:
+        if policy is SigningPolicy.REQUIRED and _credentials(self._settings) is None:
             log.error("results of tenant %s must be signed, but no certificate is configured", tenant_id)
             raise JobFault(
                 FaultCode.PROVENANCE_REQUIRED, "the result must carry content credentials; this farm has none"
@@ -41,7 +41,7 @@ class Policies:
         return policy
 
 
-def sign(settings: ProvenanceSettings, policy: Policy, result: RenderResult) -> None:
+def sign(settings: ProvenanceSettings, policy: SigningPolicy, result: RenderResult) -> None:
     """Sign the result's video in place as the policy says; what may go unsigned and does is logged.
 
     JobFault provenance_required when it must be signed and cannot.

@@ -62,7 +62,7 @@ def needs_of(burden: plan.Burden) -> str:
     Remembered, since a submission asks more than once."""
     ways: list[tuple[int, int, str]] = []
     for where in plan.places(burden.model, fp8=True):
-        need = plan.needs(burden, plan.Plan(where, tiled=True))
+        need = plan.needs(burden, plan.MemoryPlan(where, tiled=True))
         rounded = "r" if where is plan.Where.FP8_STORAGE else ""
         ways.append((math.ceil(need.device_bytes / plan.USABLE / MB), math.ceil(need.host_bytes / MB), rounded))
     best = [way for way in ways if not any(_beats(other, way) for other in ways)]

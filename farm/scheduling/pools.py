@@ -51,6 +51,11 @@ class Pools:
         self._refresh()
         return tuple(model for model in MODELS if self._candidates(model))
 
+    def rendered_now(self) -> frozenset[str]:
+        """Ids of the models that a live worker renders now; at most _FRESH_S old."""
+        self._refresh()
+        return frozenset(model for _, models in self._live for model in models)
+
     def offered_or_unavailable(self) -> tuple[str, ...]:
         """As offered; raises Unavailable while nobody has said what it serves."""
         if offered := self.offered():

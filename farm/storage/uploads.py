@@ -28,7 +28,7 @@ class Upload:
     url: str
 
 
-class Uploads:
+class UploadStore:
     """`redis` decodes responses. Every call may raise Unavailable. Threads may share one."""
 
     def __init__(self, redis: Redis, store: Store, settings: Settings) -> None:

@@ -14,7 +14,7 @@ _POSES = "pose_video"
 _AS_LONG = ("video", "mask_video")
 
 
-class Seen(Protocol):
+class InputFacts(Protocol):
     """An input that was looked at (farm.intake.media.Media, farm.jobs.spec.InputRef); None for what it has not."""
 
     @property
@@ -34,7 +34,7 @@ def deciding(model: Model, roles: Collection[str]) -> tuple[str, ...]:
     return tuple(role for role in _AS_LONG if role in roles)
 
 
-def followed(model: Model, inputs: Mapping[str, Seen]) -> tuple[int, float] | None:
+def followed(model: Model, inputs: Mapping[str, InputFacts]) -> tuple[int, float] | None:
     """(frames, fps) of what a model that follows its clip will render; None while an input was not looked at.
 
     ShapeError on the role of a clip that is too long, or of one that has no motion.
@@ -54,7 +54,7 @@ def followed(model: Model, inputs: Mapping[str, Seen]) -> tuple[int, float] | No
     return frames, int(rate) if rate == int(rate) else rate
 
 
-def covered(model: Model, inputs: Mapping[str, Seen], asked: int | None, fps: float) -> int | None:
+def covered(model: Model, inputs: Mapping[str, InputFacts], asked: int | None, fps: float) -> int | None:
     """Frames, 4n+1, of what a model that redraws the beginning of a clip will render at `fps`: `asked`, or where nobody
     asked the model's own, or all of a clip that is shorter. None while an input was not looked at.
 
@@ -75,11 +75,11 @@ def covered(model: Model, inputs: Mapping[str, Seen], asked: int | None, fps: fl
     return asked or min(model.defaults.frames, whole)
 
 
-def _looked_at(inputs: Mapping[str, Seen], roles: Collection[str]) -> bool:
+def _looked_at(inputs: Mapping[str, InputFacts], roles: Collection[str]) -> bool:
     return bool(roles) and all(inputs[role].frames and inputs[role].fps for role in roles)
 
 
-def _at(clip: Seen, rate: Fraction) -> int:
+def _at(clip: InputFacts, rate: Fraction) -> int:
     """Frames of a clip read at a rate; never more than there are."""
     own = rational(clip.fps or 0.0)
     return counted(((clip.frames or 0) - 1) / own, own, rate)

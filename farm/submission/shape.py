@@ -12,7 +12,7 @@ from farm.jobs.errors import InvalidRequest
 from farm.jobs.inputs import Kind, kind_of
 from farm.jobs.spec import JobSpec
 from farm.submission import clip_length
-from farm.submission.clip_length import Seen
+from farm.submission.clip_length import InputFacts
 from models import catalog
 from models.catalog import MODELS, Model, Settled, ShapeError, options
 
@@ -42,7 +42,7 @@ def task_of(draft: Draft, model: Model) -> str:
     return task
 
 
-def settle(draft: Draft, model: Model, task: str, seen: Mapping[str, Seen]) -> Shape:
+def settle(draft: Draft, model: Model, task: str, seen: Mapping[str, InputFacts]) -> Shape:
     """Fill in defaults and check every limit. `seen`: those of the job's inputs that are here."""
     asked = {name: getattr(draft, name) for name in _SETTLED}
     asked["frames"] = frames = _frames(draft, model)
@@ -67,7 +67,7 @@ def settle(draft: Draft, model: Model, task: str, seen: Mapping[str, Seen]) -> S
     return Shape(settled, area if waits else None, missing[0] if open_length else None)
 
 
-def finish(spec: JobSpec, inputs: Mapping[str, Seen]) -> Settled:
+def finish(spec: JobSpec, inputs: Mapping[str, InputFacts]) -> Settled:
     """What a job renders, now that all of its inputs are here. InvalidRequest about the input that it cannot follow."""
     model = MODELS[spec.model]
     asked: dict[str, Any] = {name: getattr(spec, name) for name in _SETTLED}
@@ -118,7 +118,7 @@ def size_field(draft: Draft) -> str:
     return next((field for field in fields if getattr(draft, field) is not None), fields[0])
 
 
-def _length(draft: Draft, model: Model, deciding: Mapping[str, Seen], frames: int | None) -> dict[str, Any]:
+def _length(draft: Draft, model: Model, deciding: Mapping[str, InputFacts], frames: int | None) -> dict[str, Any]:
     """Frames and rate, as far as inputs decide them; none of `deciding` are here while one of them is not."""
     if model.follows is not None:
         for field in ("frames", "seconds", "fps"):
@@ -133,14 +133,14 @@ def _length(draft: Draft, model: Model, deciding: Mapping[str, Seen], frames: in
         raise draft.refused(error.field, error.detail) from None
 
 
-def _decided(model: Model, inputs: Mapping[str, Seen], frames: int | None, fps: float) -> dict[str, Any]:
+def _decided(model: Model, inputs: Mapping[str, InputFacts], frames: int | None, fps: float) -> dict[str, Any]:
     if (followed := clip_length.followed(model, inputs)) is not None:
         return dict(zip(("frames", "fps"), followed, strict=True))
     covered = clip_length.covered(model, inputs, frames, fps)
     return {} if covered is None else {"frames": covered}
 
 
-def _sides_of(seen: Seen | None) -> tuple[int, int] | None:
+def _sides_of(seen: InputFacts | None) -> tuple[int, int] | None:
     return (seen.width, seen.height) if seen is not None and seen.width and seen.height else None
 
 

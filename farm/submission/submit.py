@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from farm.config import Settings
 from farm.guard.dial import Deadline
@@ -23,9 +23,9 @@ from farm.jobs.job import Admitted, NewJob
 from farm.jobs.lanes import lane_with
 from farm.jobs.spec import InputRef, JobSpec
 from farm.ledger.ledger import Ledger
-from farm.ledger.outcomes import Permit
+from farm.ledger.outcomes import PermitPublisher
 from farm.loras.lora import LoraLookup
-from farm.loras.loras import Loras
+from farm.loras.loras import TenantLoras
 from farm.scheduling.memory_fit import burden_of, needs_of
 from farm.scheduling.pools import Pools
 from farm.storage.store import Store
@@ -39,12 +39,6 @@ _B = TypeVar("_B")
 _SEEDS = 2**32
 #: host names of one request that are resolved before it is accepted; intake resolves the rest
 _VETTED_NAMES = 8
-
-
-class Publisher(Protocol):
-    """farm.claiming.permits.Permits; it never raises."""
-
-    def publish(self, permits: Sequence[Permit]) -> object: ...
 
 
 @dataclass
@@ -72,12 +66,12 @@ class Submissions:
         settings: Settings,
         ledger: Ledger,
         store: Store,
-        permits: Publisher,
+        permits: PermitPublisher,
         *,
         intake: Intake | None = None,
         pools: Pools | None = None,
         price: Callable[[NewJob], int | None] | None = None,
-        loras: Loras | None = None,
+        loras: TenantLoras | None = None,
         clock_ms: Callable[[], int] = lambda: int(time.time() * 1000),
     ) -> None:
         self._settings = settings

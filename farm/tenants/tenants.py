@@ -16,7 +16,7 @@ from farm.config import Settings
 from farm.jobs.errors import Conflict, InvalidRequest, NotFound
 from farm.ledger.connection import mapped
 from farm.tenants.api_keys import ApiKeys
-from models.provenance.signing import Policy
+from models.provenance.signing import SigningPolicy
 
 _TENANT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 
@@ -33,7 +33,7 @@ class Tenant:
     max_open: int | None = None
     rate_per_minute: float | None = None
     rate_burst: int | None = None
-    provenance: Policy | None = None
+    provenance: SigningPolicy | None = None
     created_ms: int = 0
 
 
@@ -125,8 +125,8 @@ def _checked(tenant: Tenant) -> Tenant:
             raise InvalidRequest("at least 1", field)
         if value is not None and field != "rate_per_minute" and value != int(value):
             raise InvalidRequest("a whole number", field)
-    if tenant.provenance is not None and tenant.provenance not in set(Policy):
-        raise InvalidRequest(f"one of {', '.join(Policy)}", "provenance")
+    if tenant.provenance is not None and tenant.provenance not in set(SigningPolicy):
+        raise InvalidRequest(f"one of {', '.join(SigningPolicy)}", "provenance")
     return tenant
 
 
@@ -140,7 +140,7 @@ def _loaded(raw: Mapping[str, str]) -> Tenant:
         "max_open": int,
         "rate_per_minute": float,
         "rate_burst": int,
-        "provenance": Policy,
+        "provenance": SigningPolicy,
         "created_ms": int,
     }
     # the ledger may keep fields of its own in the same hash

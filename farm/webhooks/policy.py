@@ -12,7 +12,7 @@ _RETRY_AFTER_MAX_S = 6 * 3600.0
 
 
 @dataclass(frozen=True)
-class Policy:
+class RetryPolicy:
     """Pauses grow from first_s by doubling up to max_s, each shortened by up to half at random; tried for give_up_s in
     all, and at most `retries` times where that is set."""
 
@@ -28,15 +28,17 @@ class Outcome(StrEnum):
     HOPELESS = "hopeless"
 
 
-def policy_of(dialect: str, settings: WebhookSettings) -> Policy:
+def policy_of(dialect: str, settings: WebhookSettings) -> RetryPolicy:
     """The farm's own rule, or the dialect's where it documents one."""
     if dialect == "apixo":
-        return Policy(settings.apixo_first_retry_s, settings.max_retry_s, settings.give_up_s, settings.apixo_retries)
-    return Policy(settings.first_retry_s, settings.max_retry_s, settings.give_up_s)
+        return RetryPolicy(
+            settings.apixo_first_retry_s, settings.max_retry_s, settings.give_up_s, settings.apixo_retries
+        )
+    return RetryPolicy(settings.first_retry_s, settings.max_retry_s, settings.give_up_s)
 
 
 def next_pause_s(
-    policy: Policy, *, attempts: int, elapsed_s: float, chance: float, retry_after_s: float | None = None
+    policy: RetryPolicy, *, attempts: int, elapsed_s: float, chance: float, retry_after_s: float | None = None
 ) -> float | None:
     """Seconds until the next attempt after `attempts` failed ones, `elapsed_s` after the first was due; None: give up.
     `chance` in [0, 1)."""

@@ -87,8 +87,3 @@ def dialect_model(dialect: str, model: str, task: str | None) -> str | None:
 
 def _plain(model_id: str) -> str:
     return model_id.strip().lower().replace(" ", "-").replace("_", "-").replace(".", "-")
-
-
-def tiny_of(model: str) -> str:
-    """The catalog's tiny twin of an entry: on a machine without a GPU it shows the same plumbing in a second."""
-    return f"{model}-tiny"

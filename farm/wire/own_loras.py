@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from farm.loras.lora import NAME, SHA256, Lora
+from farm.loras.lora import NAME, SHA256, StoredLora
 from farm.wire.own import Strict
 from farm.wire.own_views import View, moment
 from models.catalog import MODELS
@@ -49,7 +49,7 @@ class LoraList(View):
     data: list[LoraView]
 
 
-def view_lora(lora: Lora) -> LoraView:
+def view_lora(lora: StoredLora) -> LoraView:
     return LoraView(
         id=lora.id,
         name=lora.name,

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from farm.jobs.job import Artifacts, Job
 from farm.jobs.spec import InputRef
 from farm.jobs.states import TERMINAL, HoldReason, Phase, State
+from farm.scheduling.remaining import remaining_s
 from models.catalog import Model
 
 
@@ -35,7 +36,7 @@ class Result(View):
     sha256: str
 
 
-class Fault(View):
+class FaultView(View):
     """Why a job failed. `code` is stable."""
 
     code: str
@@ -119,7 +120,7 @@ class JobView(View):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     result: Result | None = None
-    error: Fault | None = None
+    error: FaultView | None = None
 
     @property
     def over(self) -> bool:
@@ -195,17 +196,17 @@ def view_job(job: Job, *, eta_s: float | None = None, links: Links | None = None
 
 
 def eta_s(job: Job, now_ms: int) -> float | None:
-    """Seconds until a running job is over, from the pace of its own denoising; None before two steps were seen, and
-    wherever nothing was measured. The steps tell it early, the share of the whole (which knows of the decoding after
-    them) late; the longer of the two is said."""
+    """Seconds until a running job is over, from the pace of its own denoising; None before two steps were seen and
+    outside of denoising."""
     if job.state is not State.RUNNING or job.phase != Phase.DENOISING or job.phase_ms is None:
         return None
     elapsed_s = (now_ms - job.phase_ms) / 1000
     if elapsed_s <= 0 or not 2 <= job.step <= job.steps or not 0 < job.progress <= 1:
         return None
-    by_steps = (job.steps - job.step) / job.step
-    by_share = (1 - job.progress) / job.progress
-    return round(elapsed_s * max(by_steps, by_share), 1)
+    left_s = remaining_s(
+        elapsed_s, steps=job.step, steps_left=job.steps - job.step, share=job.progress, share_left=1 - job.progress
+    )
+    return round(left_s, 1)
 
 
 def moment(ms: int) -> datetime:
@@ -241,16 +242,16 @@ def _result(files: Artifacts, links: Links) -> Result:
     )
 
 
-def _fault(job: Job) -> Fault | None:
+def _fault(job: Job) -> FaultView | None:
     if job.state is not State.FAILED:
         return None
-    return Fault(code=job.error_code or "engine_error", message=job.error_message or "the job failed")
+    return FaultView(code=job.error_code or "engine_error", message=job.error_message or "the job failed")
 
 
 # --- the farm's other resources
 
 
-class Upload(View):
+class UploadView(View):
     """Where to PUT the bytes of an input, once; then name it as `{"upload": id}`."""
 
     id: str
@@ -273,7 +274,7 @@ class ModelLimits(View):
     max_fps: int
 
 
-class ModelDefaults(View):
+class ModelDefaultsView(View):
     width: int
     height: int
     frames: int
@@ -293,7 +294,7 @@ class ModelView(View):
     title: str
     tasks: dict[str, list[str]]
     resolutions: dict[str, int]
-    defaults: ModelDefaults
+    defaults: ModelDefaultsView
     limits: ModelLimits
     follows: str | None = None
     tiny: bool
@@ -342,7 +343,7 @@ def view_model(model: Model, *, available: bool) -> ModelView:
         title=model.title,
         tasks={task: list(needs) for task, needs in model.tasks.items()},
         resolutions=model.resolutions,
-        defaults=ModelDefaults(**asdict(model.defaults)),
+        defaults=ModelDefaultsView(**asdict(model.defaults)),
         limits=ModelLimits(**asdict(model.limits)),
         follows=model.follows,
         tiny=model.weights.tiny,

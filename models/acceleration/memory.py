@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from models.planning.plan import Plan, Room, Where
+from models.planning.plan import MemoryPlan, Room, Where
 
 
 @dataclass(frozen=True)
-class Limits:
+class MemoryLimits:
     """The operator's. device_bytes, host_bytes: the most of the device's and of the machine's own memory that may be
     used, None for all that is free. fp8: whether weights may be rounded to 8 bits when nothing else fits."""
 
@@ -19,7 +19,7 @@ class Limits:
     host_bytes: float | None = None
 
 
-def room_on(device: Any, limits: Limits, held_bytes: float = 0) -> Room:
+def room_on(device: Any, limits: MemoryLimits, held_bytes: float = 0) -> Room:
     """What may be used on a torch.device now, if everything loaded were let go. A CPU without a limit has all of it.
 
     held_bytes  of the machine's own memory, by what is loaded
@@ -33,7 +33,7 @@ def room_on(device: Any, limits: Limits, held_bytes: float = 0) -> Room:
     return Room(min(mine, limits.device_bytes or mine), min(host, limits.host_bytes or host))
 
 
-def may_use(device: Any, limits: Limits) -> dict[str, Any]:
+def may_use(device: Any, limits: MemoryLimits) -> dict[str, Any]:
     """The most that a render on a torch.device can count on, for those who admit jobs: bytes of the device and of the
     machine, None where there is no limit, and whether weights may be rounded to 8 bits.
 
@@ -50,7 +50,7 @@ def may_use(device: Any, limits: Limits) -> dict[str, Any]:
     }
 
 
-def place(pipe: Any, plan: Plan, device: Any) -> None:
+def place(pipe: Any, plan: MemoryPlan, device: Any) -> None:
     """Put a freshly loaded pipeline's parts where the plan wants them. Parts stay there: another plan needs another
     load, except for tiles."""
     if device.type == "cpu":
@@ -68,7 +68,7 @@ def place(pipe: Any, plan: Plan, device: Any) -> None:
         pipe.enable_model_cpu_offload(device=device)
 
 
-def tile(pipe: Any, plan: Plan) -> None:
+def tile(pipe: Any, plan: MemoryPlan) -> None:
     """The VAE in tiles or whole, as the plan says; may be said again for each render."""
     if plan.tiled:
         pipe.vae.enable_tiling()

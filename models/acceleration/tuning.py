@@ -19,7 +19,7 @@ _MAX_GRAPHS = 64
 
 @dataclass(frozen=True)
 class Wishes:
-    """What an operator wants; "auto" is what Plan finds right for the device.
+    """What an operator wants; "auto" is what Tuning finds right for the device.
 
     attention   "auto" or a diffusers backend name. Sage's attention computes in 8 bits and is never chosen by itself
     compile     "auto" (on a GPU, when the weights stay on it), "on" or "off"
@@ -38,7 +38,7 @@ class Wishes:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Tuning:
     """What is done. `linears`: "plain", "fp8 dynamic" (both sides in 8 bits) or "fp8 weights" (a CPU has no more)."""
 
     attention: str = "native"
@@ -51,7 +51,7 @@ class Plan:
         return asdict(self)
 
 
-def plan_for(device: Any, precision: str = "bf16", wishes: Wishes | None = None, *, resident: bool = True) -> Plan:
+def plan_for(device: Any, precision: str = "bf16", wishes: Wishes | None = None, *, resident: bool = True) -> Tuning:
     """The plan for a model of the catalog's `precision` on a torch.device.
 
     resident    whether the weights stay on the device: parts that come and go are neither fused nor compiled
@@ -64,7 +64,7 @@ def plan_for(device: Any, precision: str = "bf16", wishes: Wishes | None = None,
         raise RuntimeError("8-bit lanes need torchao (pip install 'wanfarm[fp8]') and a GPU of compute capability 8.9")
     attention = _attention_for(device) if wishes.attention == "auto" else wishes.attention
     require_attention(attention)
-    return Plan(
+    return Tuning(
         attention=attention,
         # 8-bit linears are quantised one by one
         fuse_qkv=resident and not fp8 and _chosen(wishes.fuse_qkv, gpu),
@@ -98,7 +98,7 @@ def prepare(wishes: Wishes) -> None:
     )
 
 
-def apply(pipe: Any, plan: Plan) -> None:
+def apply(pipe: Any, plan: Tuning) -> None:
     """Make a pipeline follow the plan: once, after its weights are on the device and its own LoRAs are in them."""
     for expert in _experts(pipe):
         expert.eval()
@@ -183,7 +183,7 @@ def unfuse_qkv(expert: Any) -> None:
 
 
 @contextmanager
-def fit_for_loras(pipe: Any, plan: Plan) -> Iterator[None]:
+def fit_for_loras(pipe: Any, plan: Tuning) -> Iterator[None]:
     """Put LoRAs on or off inside this: an adapter sits on the single matrices, which a fused one would bypass.
 
     Afterwards projections are fused again unless something is worn.

@@ -11,6 +11,7 @@ from models.catalog.entries import (
     TI2V_5B,
     VACE_A14B,
     get,
+    tiny_of,
 )
 from models.catalog.model import (
     AREAS,
@@ -74,6 +75,7 @@ __all__ = [
     "size_for",
     "size_of_area",
     "task_for",
+    "tiny_of",
     "work_tflop",
     "worn_name",
 ]

@@ -147,16 +147,21 @@ I2V_4STEP = _four_step(
 )
 
 
+def tiny_of(model_id: str) -> str:
+    """The id of a model's tiny twin, which runs the same code on a machine without a GPU in seconds."""
+    return f"{model_id}-tiny"
+
+
 def _tiny(model: Model, dit: Dit) -> Model:
     """The same pipeline with tiny random weights: real classes on a CPU in a second, pictures of noise."""
     return replace(
         model,
-        id=f"{model.id}-tiny",
+        id=tiny_of(model.id),
         title=f"{model.title} (tiny random weights: tests the plumbing, draws noise)",
         weights=Weights(tiny=True),
         dit=dit,
         precision="fp8" if model.precision == "fp8" else "fp32",
-        base=f"{model.base}-tiny" if model.base else None,
+        base=tiny_of(model.base) if model.base else None,
         loras=tuple(LoraFile(f"{lora.name}-tiny", lora.expert) for lora in model.loras),
         segment=(9, 1) if model.segment else None,
         looks_with=(),

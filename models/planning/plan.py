@@ -40,7 +40,7 @@ class Where(StrEnum):
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """tiled     the VAE works in tiles, which changes its pixels a little
     batched   the guided and the unguided pass are one batch, which changes the last bits
     """
@@ -99,17 +99,17 @@ class _Sizes:
     eyes: float
 
 
-def choose(burden: Burden, room: Room, *, fp8: bool = False) -> Plan | None:
+def choose(burden: Burden, room: Room, *, fp8: bool = False) -> MemoryPlan | None:
     """The fastest plan that fits, None when none does. fp8: whether weights may be rounded to 8 bits to fit."""
     return next(fitting(burden, room, fp8=fp8), None)
 
 
-def fitting(burden: Burden, room: Room, *, fp8: bool = False, batched: bool = False) -> Iterator[Plan]:
+def fitting(burden: Burden, room: Room, *, fp8: bool = False, batched: bool = False) -> Iterator[MemoryPlan]:
     """Every plan that fits, fastest first. batched: whether both passes of a step are to go together if they can."""
     for where in places(burden.model, fp8=fp8):
         for tiled in (False, True):
             for together in (True, False) if batched else (False,):
-                plan = Plan(where, tiled, together)
+                plan = MemoryPlan(where, tiled, together)
                 need = needs(burden, plan)
                 if need.device_bytes <= room.device_bytes * USABLE and need.host_bytes <= room.host_bytes:
                     yield plan
@@ -121,7 +121,7 @@ def places(model: Model, *, fp8: bool = False) -> list[Where]:
     return [where for where in Where if where not in barred]
 
 
-def smaller(model: Model, plan: Plan, *, decoding: bool, fp8: bool = False) -> Plan | None:
+def smaller(model: Model, plan: MemoryPlan, *, decoding: bool, fp8: bool = False) -> MemoryPlan | None:
     """The next plan that takes less of the device; None after the smallest.
 
     decoding    whether it was the VAE that the device had no room for: then tiles are enough
@@ -132,7 +132,7 @@ def smaller(model: Model, plan: Plan, *, decoding: bool, fp8: bool = False) -> P
         return replace(plan, batched=False)
     order = places(model, fp8=fp8)
     place = order.index(plan.where) + 1
-    return Plan(order[place], plan.tiled) if place < len(order) else None
+    return MemoryPlan(order[place], plan.tiled) if place < len(order) else None
 
 
 def worn_bytes(model: Model, loras: Iterable[tuple[str, float]]) -> tuple[float, ...]:
@@ -143,7 +143,7 @@ def worn_bytes(model: Model, loras: Iterable[tuple[str, float]]) -> tuple[float,
     return tuple(sum(size for on, size in given if on in ("both", expert)) for expert in experts) if given else ()
 
 
-def needs(burden: Burden, plan: Plan) -> Room:
+def needs(burden: Burden, plan: MemoryPlan) -> Room:
     """Peak bytes of a render under a plan."""
     model = burden.model
     size = _sizes(model)
@@ -177,7 +177,9 @@ def needs(burden: Burden, plan: Plan) -> Room:
 def refusal(burden: Burden, room: Room) -> str:
     """Why a render does not fit, and the largest ones that do: same length, and same size."""
     model = burden.model
-    least = min((needs(burden, Plan(where, tiled=True)) for where in places(model)), key=lambda need: need.device_bytes)
+    least = min(
+        (needs(burden, MemoryPlan(where, tiled=True)) for where in places(model)), key=lambda need: need.device_bytes
+    )
     takes = f"{least.device_bytes / GB:.1f} GB of GPU memory at the least, and {room.device_bytes / GB:.1f} GB are free"
     if burden.lossy is not None and choose(replace(burden, lossy=None), room) is not None:
         return f"options.lossy {burden.lossy} keeps what {burden.called} has no room for: {takes}; without it, it fits"

@@ -20,7 +20,7 @@ _RECIPE = "wanfarm.recipe"
 _TOLD = ("model", "task", "seed", "frames_sha256")
 
 
-class Policy(StrEnum):
+class SigningPolicy(StrEnum):
     """OFF signs nothing; ON signs when it can; REQUIRED makes an unsigned result a failure."""
 
     OFF = "off"
@@ -43,7 +43,7 @@ class Credentials:
 
 
 @dataclass(frozen=True)
-class Seen:
+class SignedFile:
     """What a signed file says. state: "Valid" (whole, signer unknown here), "Trusted" or "Invalid"."""
 
     state: str
@@ -56,19 +56,21 @@ class SigningError(Exception):
     """The file could not be signed; the text says why, for operators."""
 
 
-def follow(policy: Policy, credentials: Credentials | None, video: Path, recipe: Mapping[str, Any]) -> str | None:
+def follow(
+    policy: SigningPolicy, credentials: Credentials | None, video: Path, recipe: Mapping[str, Any]
+) -> str | None:
     """Sign the video in place as the policy says; None when it is signed or need not be, else why it is not.
 
     RenderFault provenance_required when it has to be signed and cannot; the video is then as it was.
     """
-    if policy is Policy.OFF:
+    if policy is SigningPolicy.OFF:
         return None
     try:
         if credentials is None:
             raise SigningError("the operator has configured no certificate")
         sign(video, credentials, recipe)
     except SigningError as error:
-        if policy is Policy.REQUIRED:
+        if policy is SigningPolicy.REQUIRED:
             raise RenderFault(
                 "provenance_required", "the result must carry content credentials and could not be signed"
             ) from error
@@ -104,7 +106,7 @@ def sign(video: Path, credentials: Credentials, recipe: Mapping[str, Any]) -> No
         draft.unlink(missing_ok=True)
 
 
-def read(video: Path, anchors: str | None = None) -> Seen | None:
+def read(video: Path, anchors: str | None = None) -> SignedFile | None:
     """What the file's credentials say, checked against its bytes; None when it carries none.
 
     anchors     PEM of the roots that are trusted
@@ -126,7 +128,7 @@ def read(video: Path, anchors: str | None = None) -> Seen | None:
     actions: list[dict[str, Any]] = next(
         (data["actions"] for label, data in said.items() if label.startswith("c2pa.actions")), [{}]
     )
-    return Seen(
+    return SignedFile(
         state=told.get("validation_state", "Invalid"),
         issuer=manifest.get("signature_info", {}).get("issuer"),
         source_type=actions[0].get("digitalSourceType"),

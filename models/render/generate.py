@@ -26,7 +26,7 @@ REFERENCES = ("image", "image_2", "image_3")
 
 
 @dataclass
-class Made:
+class RenderedFrames:
     """What a task made: uint8 frames (T, H, W, 3) and their rate; `sound` opens the sound that goes with them.
 
     notes       what else the recipe should tell
@@ -45,7 +45,7 @@ def generate(
     *,
     inputs: dict[str, Any] | None = None,
     batched: bool = False,
-) -> Made:
+) -> RenderedFrames:
     """t2v, i2v, flf2v, vace, r2v: everything that one `__call__` makes.
 
     inputs      read_inputs of the request, when it was called before
@@ -69,7 +69,7 @@ def generate(
             output_type="pt",
             **arguments,
         ).frames[0]
-    return Made(output.to_bytes(video), Fraction(request.fps))
+    return RenderedFrames(output.to_bytes(video), Fraction(request.fps))
 
 
 def read_inputs(request: RenderRequest) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from models import catalog
 from models.acceleration import memory, tuning
 from models.catalog import Model
-from models.planning.plan import Plan, Where
+from models.planning.plan import MemoryPlan, Where
 from models.planning.request import RenderFault
 from models.render import animate2, loras
 from models.weights import weights
@@ -17,7 +17,7 @@ from models.weights.folders import folder_of, loras_of
 #: catalog precision -> torch dtype of everything but the VAE, which is always fp32
 _DTYPES = {"bf16": "bfloat16", "fp32": "float32", "fp8": "bfloat16"}
 
-_RESIDENT = Plan()
+_RESIDENT = MemoryPlan()
 
 
 @dataclass
@@ -37,10 +37,10 @@ class Loaded:
     device: Any
     attention: str
     scheduler: Any
-    fast: tuning.Plan = field(default_factory=tuning.Plan)
+    fast: tuning.Tuning = field(default_factory=tuning.Tuning)
     pipes: dict[str, Any] = field(default_factory=dict)
     eyes: Any = None
-    plan: Plan = field(default_factory=Plan)
+    plan: MemoryPlan = field(default_factory=MemoryPlan)
 
     def pipe_for(self, task: str) -> Any:
         """The pipeline that does `task`, made over the parts already loaded."""
@@ -67,7 +67,7 @@ def load(
     task: str,
     *,
     wishes: tuning.Wishes | None = None,
-    plan: Plan = _RESIDENT,
+    plan: MemoryPlan = _RESIDENT,
 ) -> Loaded:
     """Read the weights and put them where the plan wants them; the model's own LoRAs become part of them. `wishes`: the
     operator's, about speed."""

@@ -78,7 +78,7 @@ def _plain(tensors: Mapping[str, Any]) -> dict[str, Any]:
         elif part.kind == "bias":
             made[f"{name}.diff_b"] = tensor
         elif part.kind == "up":
-            alpha, rank = parts.get(lora_file.Part(part.module, "alpha")), tensor.shape[1]
+            alpha, rank = parts.get(lora_file.LoraTensor(part.module, "alpha")), tensor.shape[1]
             made[f"{name}.lora_up.weight"] = tensor if alpha is None else tensor * (float(alpha) / rank)
     return made
 

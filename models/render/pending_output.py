@@ -11,7 +11,7 @@ from models.planning.request import RenderRequest, RenderResult, Stage
 from models.progress.render_monitor import RenderMonitor
 from models.provenance import recipe
 from models.render import faults
-from models.render.generate import Made
+from models.render.generate import RenderedFrames
 
 
 @dataclass
@@ -20,7 +20,7 @@ class PendingOutput:
 
     request: RenderRequest
     model: Model
-    made: Made
+    made: RenderedFrames
     told: dict[str, Any]
     weights: Path
     models_dir: Path

@@ -12,7 +12,7 @@ from models import catalog
 from models.acceleration import guidance, lossy, memory, runtime, tuning
 from models.catalog import Model, options
 from models.catalog.shape import tokens
-from models.planning.plan import Burden, Plan, Where, fitting, needs, refusal, smaller, worn_bytes
+from models.planning.plan import Burden, MemoryPlan, Where, fitting, needs, refusal, smaller, worn_bytes
 from models.planning.request import Progress, RenderFault, RenderRequest, RenderResult, Stage
 from models.preprocess.guides import Eyes, open_eyes
 from models.preprocess.guides import folder_of as eyes_folder
@@ -26,7 +26,7 @@ from models.weights import folders, lora_file
 
 
 class Renderer:
-    """One device, one warm model. Not for several threads, but for `prepare`, and for `cancelled`, which is how others
+    """One device, one warm model. Not for several threads, but for `prefetch`, and for `cancelled`, which is how others
     get through to a render."""
 
     def __init__(
@@ -34,7 +34,7 @@ class Renderer:
         models_dir: Path,
         device: str = "auto",
         wishes: tuning.Wishes | None = None,
-        limits: memory.Limits | None = None,
+        limits: memory.MemoryLimits | None = None,
     ) -> None:
         """device: "auto" (the first GPU, else the CPU), "cpu" or "cuda:0". wishes and limits: the operator's, about
         speed and about memory."""
@@ -43,13 +43,13 @@ class Renderer:
         tuning.prepare(self._wishes)
         self.models_dir = models_dir
         self.device = runtime.device_of(device)
-        self._limits = limits or memory.Limits()
+        self._limits = limits or memory.MemoryLimits()
         self._loaded: Loaded | None = None
         self._prefetch = Prefetch(self.device)
         #: model id -> (tokens, plan): what a render of so many tokens was found to need, against the arithmetic
-        self._learnt: dict[str, tuple[int, Plan]] = {}
+        self._learnt: dict[str, tuple[int, MemoryPlan]] = {}
         #: what was picked last, whether or not it could be loaded
-        self._picked = Plan()
+        self._picked = MemoryPlan()
 
     @property
     def lane(self) -> str | None:
@@ -73,20 +73,20 @@ class Renderer:
         `cancelled` is asked at every block of every model; Cancelled is raised within one of them, the model stays
         warm. Every other bad end is a RenderFault.
         """
-        return self.draw(request, on_progress, cancelled).finish()
+        return self.render_frames(request, on_progress, cancelled).finish()
 
-    def prepare(self, request: RenderRequest) -> list[str]:
-        """Make texts and inputs of the request that is drawn next ready, in a thread of its own, while another is
-        drawn. What is at hand now. Whatever it raises, that render raises again."""
+    def prefetch(self, request: RenderRequest) -> list[str]:
+        """Encode texts and read inputs of the next request, in a thread of its own, while another one renders. Returns
+        what is ready now ("texts", "inputs"). Whatever it raises, that render raises again."""
         return self._prefetch.prepare(request, lambda: self._loaded)
 
-    def draw(
+    def render_frames(
         self, request: RenderRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
     ) -> PendingOutput:
-        """The part of a render that needs the device. What is returned can be finished while the next is drawn."""
+        """The part of a render that needs the device. What is returned can be finished while the next one renders."""
         monitor = RenderMonitor(on_progress, cancelled)
         inputs = self._prefetch.take(request)
-        return faults.told_apart(lambda: self._draw_within_memory(request, monitor, inputs))
+        return faults.told_apart(lambda: self._frames_within_memory(request, monitor, inputs))
 
     def pipe_for(self, task: str) -> Any:
         """The warm model's pipeline; after a render, for those who measure it."""
@@ -102,10 +102,10 @@ class Renderer:
             loaded, self._loaded = self._loaded, None
             loading.unload(loaded)
 
-    def _draw_within_memory(self, request: RenderRequest, monitor: RenderMonitor, inputs: Any) -> PendingOutput:
+    def _frames_within_memory(self, request: RenderRequest, monitor: RenderMonitor, inputs: Any) -> PendingOutput:
         """Once; and once more with the next smaller plan when the memory did not suffice."""
         try:
-            return self._draw(request, monitor, inputs)
+            return self._frames(request, monitor, inputs)
         except Exception as error:
             if not faults.is_out_of_memory(error):
                 raise
@@ -113,7 +113,7 @@ class Renderer:
             error.__traceback__ = None
         self._shrink(request, decoding=monitor.stage is Stage.DECODING)
         monitor.again()
-        return self._draw(request, monitor, inputs)
+        return self._frames(request, monitor, inputs)
 
     def _shrink(self, request: RenderRequest, *, decoding: bool) -> None:
         """Let go of everything and remember to plan smaller. RenderFault out_of_memory when nothing is smaller."""
@@ -126,7 +126,7 @@ class Renderer:
             raise RenderFault("out_of_memory", "the device's memory does not hold this render, however it is divided")
         self._learnt[model.id] = (tokens(model, request.width, request.height, request.frames), after)
 
-    def _plan(self, model: Model, request: RenderRequest) -> Plan:
+    def _plan(self, model: Model, request: RenderRequest) -> MemoryPlan:
         """Where the parts are to lie for this request; RenderFault does_not_fit with what would."""
         worn = worn_bytes(model, [(lora.expert, Path(lora.path).stat().st_size) for lora in request.loras])
         lossy_name = request.options.get("lossy")
@@ -147,7 +147,7 @@ class Renderer:
                 return plan
         raise RenderFault("does_not_fit", refusal(burden, room))
 
-    def _draw(self, request: RenderRequest, monitor: RenderMonitor, inputs: Any) -> PendingOutput:
+    def _frames(self, request: RenderRequest, monitor: RenderMonitor, inputs: Any) -> PendingOutput:
         model = _checked(request)
         monitor.enter(Stage.LOADING)
         loaded = self._ready(model, request)

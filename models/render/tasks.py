@@ -16,7 +16,7 @@ from models.progress.progress_plan import progress_plan_of
 from models.progress.render_monitor import RenderMonitor
 from models.render import animate2, generate
 from models.render.animate import animate
-from models.render.generate import Made
+from models.render.generate import RenderedFrames
 
 
 def make(
@@ -28,7 +28,7 @@ def make(
     *,
     inputs: Any = None,
     batched: bool = False,
-) -> Made:
+) -> RenderedFrames:
     """Do the request's task. Raises RenderFault for inputs that cannot be used, Cancelled through the watch.
 
     eyes        opens what looks at a clip, when one has to be looked at
@@ -69,7 +69,7 @@ def _follow(
     eyes: Callable[[], Eyes],
     *,
     given: Guides | None,
-) -> Made:
+) -> RenderedFrames:
     """Animate and replace: the clip decides the length and the frame rate, and its sound goes into the result."""
     clip, most, blocks = (
         Path(request.inputs[model.follows or ""]),
@@ -97,9 +97,9 @@ def _follow(
     return _followed(film, clip, facts)
 
 
-def _followed(film: Film, clip: Path, facts: ClipFacts) -> Made:
+def _followed(film: Film, clip: Path, facts: ClipFacts) -> RenderedFrames:
     notes = {"clip": {"fps": str(facts.fps), "frames": len(film), "sound": facts.sound}}
-    return Made(film.array(), facts.fps, lambda box: Sound(box, clip, facts.start_s), notes)
+    return RenderedFrames(film.array(), facts.fps, lambda box: Sound(box, clip, facts.start_s), notes)
 
 
 def given_guides(request: RenderRequest, facts: ClipFacts, most: int) -> Guides:

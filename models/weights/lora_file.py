@@ -73,7 +73,7 @@ class LoraError(ValueError):
 
 
 @dataclass(frozen=True)
-class Part:
+class LoraTensor:
     """One tensor of a LoRA: `kind` is "down", "up", "bias", "alpha" or "diff" of the module that Wan calls `module`."""
 
     module: str
@@ -137,7 +137,7 @@ def read(path: Path) -> Anatomy:
     return reader.done()
 
 
-def part_of(key: str) -> Part | None:
+def part_of(key: str) -> LoraTensor | None:
     """What a key of any trainer's file names; None for one that is no part of a LoRA for Wan."""
     found = next((end for end in _ENDS if key.endswith(f".{end}")), None)
     if found is None:
@@ -147,15 +147,15 @@ def part_of(key: str) -> Part | None:
         match = _UNDERSCORED.fullmatch(module.removeprefix(_KOHYA))
         if match is None:
             return None
-        return Part(f"blocks.{int(match[1])}.{match[2]}.{match[3]}", kind)
+        return LoraTensor(f"blocks.{int(match[1])}.{match[2]}.{match[3]}", kind)
     while before := next((word for word in _BEFORE if module.startswith(word)), None):
         module = module.removeprefix(before)
     for theirs, ours in _DIFFUSERS:
         module = theirs.sub(ours, module)
-    return Part(module, kind)
+    return LoraTensor(module, kind)
 
 
-def worn_parts(keys: Iterable[str]) -> Iterator[tuple[str, Part]]:
+def worn_parts(keys: Iterable[str]) -> Iterator[tuple[str, LoraTensor]]:
     """(key, part) of what an engine wears: pairs with their alpha and bias. The rest of a good file is ignored."""
     named = [(key, part) for key in keys if (part := part_of(key)) is not None]
     paired = {part.module for _, part in named if part.kind == "up"}
@@ -186,8 +186,8 @@ def fitting(modules: Mapping[str, tuple[int, int]]) -> tuple[str, ...]:
 
 def _anatomy(tensors: Mapping[str, Tensor]) -> tuple[Anatomy, dict[str, int]]:
     """The anatomy, and the key of every alpha with its module's rank."""
-    parts: dict[str, Part] = {}
-    taken: dict[Part, str] = {}
+    parts: dict[str, LoraTensor] = {}
+    taken: dict[LoraTensor, str] = {}
     for key in tensors:
         part = parts[key] = _known(key)
         if part in taken:
@@ -197,7 +197,9 @@ def _anatomy(tensors: Mapping[str, Tensor]) -> tuple[Anatomy, dict[str, int]]:
     alphas: dict[str, int] = {}
     rank = ignored = 0
     for module in dict.fromkeys(part.module for part in parts.values()):
-        own = {kind: taken[Part(module, kind)] for kind in set(_ENDS.values()) if Part(module, kind) in taken}
+        own = {
+            kind: taken[LoraTensor(module, kind)] for kind in set(_ENDS.values()) if LoraTensor(module, kind) in taken
+        }
         ignored += len(own) if "up" not in own else "diff" in own
         if "down" not in own and "up" not in own and "alpha" not in own:
             continue
@@ -217,7 +219,7 @@ def _anatomy(tensors: Mapping[str, Tensor]) -> tuple[Anatomy, dict[str, int]]:
     return Anatomy(rank, modules, ignored, fits), alphas
 
 
-def _known(key: str) -> Part:
+def _known(key: str) -> LoraTensor:
     """The part that a key names. LoraError for one of another kind of adapter or of another model."""
     for word, what in _OTHER_KINDS.items():
         if word in key:

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from redis import Redis
 
-from farm.client.event_stream import Message, read_messages
+from farm.client.event_stream import ServerSentEvent, read_messages
 from farm.config import GatewaySettings, RedisSettings, S3Settings, Settings
 from farm.ledger import Ledger, connect
 from farm.storage.store import Store
@@ -81,7 +81,7 @@ def submit(client: httpx.Client) -> str:
     return str(answer.json()["id"])
 
 
-def messages(answer: httpx.Response) -> Iterator[tuple[Message, dict[str, Any]]]:
+def messages(answer: httpx.Response) -> Iterator[tuple[ServerSentEvent, dict[str, Any]]]:
     for message in read_messages(answer.iter_lines()):
         yield message, json.loads(message.data)
 

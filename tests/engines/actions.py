@@ -56,7 +56,7 @@ class Actions:
         with (Path(self.launch.lock).parents[1] / "journal").open("a") as journal:
             journal.write(f"{what} {request.provenance.get('job')}\n")
 
-    def prepare(self, request: RenderRequest) -> Sequence[str]:
+    def prefetch(self, request: RenderRequest) -> Sequence[str]:
         self.note("prepare", request)
         word, _, rest = request.prompt.partition(":")
         if word.startswith("ahead-"):
@@ -64,7 +64,7 @@ class Actions:
         self.note("prepared", request)
         return ["texts"]
 
-    def draw(self, request: RenderRequest, on_progress: Tell, cancelled: Asked) -> "PendingOutput":
+    def render_frames(self, request: RenderRequest, on_progress: Tell, cancelled: Asked) -> "PendingOutput":
         self.lane = request.model
         self.note("draw", request)
         word, _, rest = request.prompt.partition(":")

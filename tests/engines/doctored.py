@@ -32,9 +32,9 @@ def doctored(launch: Launch) -> child.Renders:
         return [Box(left, 0, right, high, 0.9) for left, right in halves if frame[:, left:right].mean() > 128]
 
     class Doctored(renderer.Renderer):
-        def draw(self, request: Any, *rest: Any) -> PendingOutput:
+        def render_frames(self, request: Any, *rest: Any) -> PendingOutput:
             with self._full() if request.prompt.startswith("too much") else nullcontext():
-                return super().draw(request, *rest)
+                return super().render_frames(request, *rest)
 
         @contextmanager
         def _full(self) -> Iterator[None]:

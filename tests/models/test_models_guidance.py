@@ -12,9 +12,9 @@ from PIL import Image
 
 from models import catalog
 from models.acceleration import guidance
-from models.acceleration.memory import Limits
+from models.acceleration.memory import MemoryLimits
 from models.acceleration.tuning import Wishes
-from models.planning.plan import GB, Burden, Plan, Room, Where, fitting, needs, smaller
+from models.planning.plan import GB, Burden, MemoryPlan, Room, Where, fitting, needs, smaller
 from models.planning.request import Cancelled, Progress, RenderRequest, Stage
 from models.render.renderer import Renderer
 
@@ -125,20 +125,20 @@ def test_when_two_passes_go_together() -> None:
 
 def test_a_batch_counts_twice_and_is_the_first_thing_to_go() -> None:
     shape = (832, 480, 81)
-    one, two = (needs(Burden(A14B, *shape), Plan(Where.STREAMED, batched=b)).device_bytes for b in (False, True))
+    one, two = (needs(Burden(A14B, *shape), MemoryPlan(Where.STREAMED, batched=b)).device_bytes for b in (False, True))
     assert two - one == pytest.approx(20 * 32760 * 5120 * 2, rel=0.2)
-    tight = Room((needs(Burden(A14B, *shape), Plan()).device_bytes + 1 * GB) / 0.94, 256 * GB)
+    tight = Room((needs(Burden(A14B, *shape), MemoryPlan()).device_bytes + 1 * GB) / 0.94, 256 * GB)
     plans = list(fitting(Burden(A14B, *shape), tight, batched=True))
-    assert plans[0] == Plan()
-    assert Plan(Where.TEXT_VISITS, batched=True) in plans
+    assert plans[0] == MemoryPlan()
+    assert MemoryPlan(Where.TEXT_VISITS, batched=True) in plans
     roomy = next(fitting(Burden(A14B, *shape), Room(200 * GB, 256 * GB), batched=True))
-    assert roomy == Plan(batched=True)
-    assert smaller(A14B, roomy, decoding=False) == Plan()
-    assert smaller(A14B, roomy, decoding=True) == Plan(tiled=True, batched=True)
+    assert roomy == MemoryPlan(batched=True)
+    assert smaller(A14B, roomy, decoding=False) == MemoryPlan()
+    assert smaller(A14B, roomy, decoding=True) == MemoryPlan(tiled=True, batched=True)
 
 
 def test_out_of_memory_parts_them(models_dir: Path, render: Render, tmp_path: Path) -> None:
-    tight = Renderer(models_dir, "cpu", Wishes(batched_guidance="on"), Limits())
+    tight = Renderer(models_dir, "cpu", Wishes(batched_guidance="on"), MemoryLimits())
 
     def full(module: Any, args: Any) -> None:
         if type(module).__name__ == "WanTransformerBlock" and args[0].shape[0] == 2:

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from models import catalog
 from models.acceleration import memory
-from models.acceleration.memory import Limits
-from models.planning.plan import Burden, Plan, Where, needs
+from models.acceleration.memory import MemoryLimits
+from models.planning.plan import Burden, MemoryPlan, Where, needs
 from models.planning.request import Lora, RenderFault
 from models.render import loading
 from models.render.renderer import Renderer
@@ -42,13 +42,13 @@ def test_memory_that_ends_while_loading_is_tried_with_the_next_smaller_plan(
     models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: Where
 ) -> None:
     """Not with the next after the roomiest: that may be the plan that has just failed."""
-    enough = needs(Burden(catalog.get(T2V), 64, 64, 9), Plan(first)).device_bytes / 0.94 * 1.0001
-    tight = Renderer(models_dir, "cpu", limits=Limits(enough))
+    enough = needs(Burden(catalog.get(T2V), 64, 64, 9), MemoryPlan(first)).device_bytes / 0.94 * 1.0001
+    tight = Renderer(models_dir, "cpu", limits=MemoryLimits(enough))
     tried: list[Where] = []
     left: list[Any] = []
     place = memory.place
 
-    def full(pipe: Any, plan: Plan, device: Any) -> None:
+    def full(pipe: Any, plan: MemoryPlan, device: Any) -> None:
         tried.append(plan.where)
         left.append(weakref.ref(pipe.transformer))
         if len(tried) == 1:

@@ -13,9 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from models import catalog
-from models.acceleration.memory import Limits
+from models.acceleration.memory import MemoryLimits
 from models.catalog.options import LOSSY
-from models.planning.plan import GB, Burden, Plan, Room, Where, choose, needs, refusal
+from models.planning.plan import GB, Burden, MemoryPlan, Room, Where, choose, needs, refusal
 from models.planning.request import RenderFault
 from models.render.renderer import Renderer
 
@@ -80,14 +80,14 @@ def test_a_forward_holds_less_than_is_counted(
     held = held_by_a_forward(model, 81, 2 if batched else 1, monkeypatch)
     block = (8 * model.dit.dim**2 + 2 * model.dit.dim * model.dit.ffn) * 2
     vae = {8: 0.127e9, 16: 0.705e9}[model.vae_stride[1]] * 4
-    plan = Plan(Where.STREAMED, tiled=True, batched=batched)
+    plan = MemoryPlan(Where.STREAMED, tiled=True, batched=batched)
     counted = needs(Burden(model, 832, 480, 81), plan).device_bytes - vae - 3 * block
     assert 0.4 * counted < held < 0.9 * counted, f"{held / GB:.2f} GB of {counted / GB:.2f}"
 
 
 def kept(model: catalog.Model, size: tuple[int, int], frames: int, lossy: str) -> float:
     """Bytes that are counted for an approximation, where denoising decides how many are needed."""
-    plan = Plan(Where.STREAMED, tiled=True)
+    plan = MemoryPlan(Where.STREAMED, tiled=True)
     without, with_it = (needs(Burden(model, *size, frames, lossy=name), plan).device_bytes for name in (None, lossy))
     return with_it - without
 
@@ -112,7 +112,7 @@ def test_pab_is_refused_where_it_does_not_fit(models_dir: Path, tmp_path: Path) 
     assert text.startswith("options.lossy pab keeps")
     assert text.endswith("without it, it fits")
     # full size: it is refused before anybody looks for weights
-    tight = Renderer(models_dir, "cpu", limits=Limits(25 * GB))
+    tight = Renderer(models_dir, "cpu", limits=MemoryLimits(25 * GB))
     asked = {"guidance": 1.0, "guidance_2": 1.0, "steps": 8, "width": 832, "height": 480, "frames": 81}
     request = request_for(tmp_path, A14B.id, options={"lossy": "pab"}, **asked)
     with pytest.raises(RenderFault, match="without it, it fits") as caught:
@@ -126,15 +126,17 @@ def test_a_machine_with_too_little_memory_of_its_own_is_refused_before_loading(
 ) -> None:
     """A device that holds one expert, on a machine that does not hold the other."""
     model = catalog.get(T2V)
-    visits, resident = (needs(Burden(model, 64, 64, 9), Plan(where)) for where in (Where.EXPERTS_VISIT, Where.RESIDENT))
+    visits, resident = (
+        needs(Burden(model, 64, 64, 9), MemoryPlan(where)) for where in (Where.EXPERTS_VISIT, Where.RESIDENT)
+    )
     assert visits.host_bytes > 0 == resident.host_bytes
     device = visits.device_bytes / 0.94 * 1.001
-    poor = Renderer(models_dir, "cpu", limits=Limits(device, host_bytes=visits.host_bytes * 0.9))
+    poor = Renderer(models_dir, "cpu", limits=MemoryLimits(device, host_bytes=visits.host_bytes * 0.9))
     with pytest.raises(RenderFault, match="of the machine's memory") as caught:
         poor.render(request_for(tmp_path / "poor"), lambda _: None, lambda: False)
     assert caught.value.code == "does_not_fit"
     assert poor.lane is None
-    enough = Renderer(models_dir, "cpu", limits=Limits(device, host_bytes=visits.host_bytes * 1.1))
+    enough = Renderer(models_dir, "cpu", limits=MemoryLimits(device, host_bytes=visits.host_bytes * 1.1))
     for name in "ab":  # the second time the machine holds the model already
         result = enough.render(request_for(tmp_path / name), lambda _: None, lambda: False)
     assert result.recipe["plan"] == Where.EXPERTS_VISIT
@@ -142,8 +144,8 @@ def test_a_machine_with_too_little_memory_of_its_own_is_refused_before_loading(
 
 
 def test_weights_stored_in_8_bits_draw_nearly_the_same(models_dir: Path, render: Render, tmp_path: Path) -> None:
-    tight = Renderer(models_dir, "cpu", limits=Limits(fp8=True))
-    tight._learnt[T2V] = (0, Plan(Where.FP8_STORAGE))
+    tight = Renderer(models_dir, "cpu", limits=MemoryLimits(fp8=True))
+    tight._learnt[T2V] = (0, MemoryPlan(Where.FP8_STORAGE))
     results = [tight.render(request_for(tmp_path / name), lambda _: None, lambda: False) for name in "ab"]
     stored = [p for p in tight.pipe_for("t2v").transformer.parameters() if p.dtype is torch.float8_e4m3fn]
     assert len(stored) > 20

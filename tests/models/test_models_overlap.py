@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from model_parts import I2V, T2V, TI2V, Render, film, moving, request_for
 
-from models.planning.plan import Plan, Where
+from models.planning.plan import MemoryPlan, Where
 from models.planning.request import Cancelled, Progress, RenderFault, RenderRequest, Stage
 from models.render.renderer import Renderer
 
@@ -31,7 +31,7 @@ def test_one_render_is_finished_while_the_next_is_drawn(renderer: Renderer, rend
         return tell
 
     encoded = threading.Event()
-    first = renderer.draw(request_for(tmp_path / "first"), told("first"), lambda: False)
+    first = renderer.render_frames(request_for(tmp_path / "first"), told("first"), lambda: False)
     results: list[Any] = []
 
     def finish() -> None:
@@ -41,7 +41,7 @@ def test_one_render_is_finished_while_the_next_is_drawn(renderer: Renderer, rend
 
     thread = threading.Thread(target=finish)
     thread.start()
-    second = renderer.draw(request_for(tmp_path / "second", seed=2), told("second"), lambda: False)
+    second = renderer.render_frames(request_for(tmp_path / "second", seed=2), told("second"), lambda: False)
     thread.join()
     results.append(second.finish())
     assert [result.recipe["frames_sha256"] for result in results] == alone
@@ -99,7 +99,7 @@ def while_drawing(renderer: Renderer, request: RenderRequest, work: Callable[[],
             with ThreadPoolExecutor(1) as beside:
                 answers.append(beside.submit(work).result())
 
-    renderer.draw(request, tell, lambda: False)
+    renderer.render_frames(request, tell, lambda: False)
     return answers[0]
 
 
@@ -142,13 +142,13 @@ def test_what_was_ready_makes_the_same_frames(
         assert loaded is not None
         encoder = loaded.pipe_for(task).text_encoder
         encoder.register_forward_pre_hook(lambda *_: encoding.append(threading.get_ident()))
-        return renderer.prepare(following)
+        return renderer.prefetch(following)
 
     assert while_drawing(renderer, this, prepared) == parts
     assert encoding
     for path in passing.values():
         path.write_bytes(b"read before")
-    ready = renderer.draw(following, lambda _: None, lambda: False).finish()
+    ready = renderer.render_frames(following, lambda _: None, lambda: False).finish()
     assert threading.get_ident() not in encoding, "the render itself had no text to encode"
     assert ready.recipe["frames_sha256"] == alone.recipe["frames_sha256"]
 
@@ -156,12 +156,12 @@ def test_what_was_ready_makes_the_same_frames(
 def test_an_encoder_that_would_have_to_move_is_left_alone(models_dir: Path, picture: Path, tmp_path: Path) -> None:
     for where in (Where.TEXT_VISITS, Where.EXPERTS_VISIT, Where.STREAMED):
         tight = Renderer(models_dir, "cpu")
-        tight._learnt[I2V] = (0, Plan(where))
+        tight._learnt[I2V] = (0, MemoryPlan(where))
         this, following = (
             request_for(tmp_path / name, I2V, "i2v", prompt=name, steps=1, inputs={"image": str(picture)})
             for name in ("this", "following")
         )
-        assert while_drawing(tight, this, lambda: tight.prepare(following)) == ["inputs"]  # noqa: B023 - called at once
+        assert while_drawing(tight, this, lambda: tight.prefetch(following)) == ["inputs"]  # noqa: B023 - called at once
 
 
 def test_what_is_wrong_with_the_next_one_is_told_by_its_render(
@@ -174,12 +174,12 @@ def test_what_is_wrong_with_the_next_one_is_told_by_its_render(
 
     def prepared() -> str:
         with pytest.raises(RenderFault) as fault:
-            renderer.prepare(broken)
+            renderer.prefetch(broken)
         return fault.value.code
 
     assert while_drawing(renderer, this, prepared) == "invalid_input"
     with pytest.raises(RenderFault, match="picture cannot be read"):
-        renderer.draw(broken, lambda _: None, lambda: False)
+        renderer.render_frames(broken, lambda _: None, lambda: False)
 
 
 def test_what_is_ready_is_only_for_its_own_render(renderer: Renderer, render: Render, tmp_path: Path) -> None:
@@ -188,12 +188,12 @@ def test_what_is_ready_is_only_for_its_own_render(renderer: Renderer, render: Re
         request_for(tmp_path / path.stem, VACE, "vace", steps=2, inputs={"video": str(path)}) for path in pictures
     )
     alone = renderer.render(one, lambda _: None, lambda: False).recipe["frames_sha256"]
-    assert renderer.prepare(other) == ["texts", "inputs"]
+    assert renderer.prefetch(other) == ["texts", "inputs"]
     assert renderer.render(one, lambda _: None, lambda: False).recipe["frames_sha256"] == alone
     pictures[1].unlink()
     # and it is not kept for a render that may never come
     with pytest.raises(RenderFault, match="cannot be read"):
-        renderer.draw(other, lambda _: None, lambda: False)
+        renderer.render_frames(other, lambda _: None, lambda: False)
 
 
 def test_a_cancel_of_this_render_does_not_reach_the_next(renderer: Renderer, render: Render, tmp_path: Path) -> None:
@@ -206,10 +206,10 @@ def test_a_cancel_of_this_render_does_not_reach_the_next(renderer: Renderer, ren
             stop.set()
             with ThreadPoolExecutor(1) as beside:
                 following = request_for(tmp_path / "following", prompt="encoded while this one is cancelled")
-                ready.append(beside.submit(renderer.prepare, following).result())
+                ready.append(beside.submit(renderer.prefetch, following).result())
 
     with pytest.raises(Cancelled):
-        renderer.draw(request_for(tmp_path / "this", prompt="warm"), tell, stop.is_set)
+        renderer.render_frames(request_for(tmp_path / "this", prompt="warm"), tell, stop.is_set)
     assert ready == [["texts"]]
 
 
@@ -234,8 +234,8 @@ def test_a_model_stays_while_something_is_prepared_on_it(renderer: Renderer, ren
         order.append("encoded")
 
     loaded.pipe_for("t2v").text_encoder.register_forward_hook(encoding)
-    assert renderer.prepare(request_for(tmp_path / "following", prompt="a model that has to go")) == ["texts"]
+    assert renderer.prefetch(request_for(tmp_path / "following", prompt="a model that has to go")) == ["texts"]
     leaving.join()
     assert order == ["encoded", "unloaded"]
     # with nothing loaded there are only inputs to read
-    assert renderer.prepare(replace(request_for(tmp_path / "later"), prompt="later")) == []
+    assert renderer.prefetch(replace(request_for(tmp_path / "later"), prompt="later")) == []

@@ -10,8 +10,8 @@ import torch
 from model_parts import I2V, T2V, TI2V, Render, film, moving, request_for
 
 from models import catalog
-from models.acceleration.memory import Limits
-from models.planning.plan import GB, Burden, Plan, Room, Where, choose, needs, refusal, smaller, worn_bytes
+from models.acceleration.memory import MemoryLimits
+from models.planning.plan import GB, Burden, MemoryPlan, Room, Where, choose, needs, refusal, smaller, worn_bytes
 from models.planning.request import Cancelled, Lora, Progress, RenderFault, Stage
 from models.render.renderer import Renderer
 from models.weights import tiny
@@ -39,9 +39,9 @@ def test_the_fastest_plan_that_fits(model: str, shape: tuple[int, int, int], exp
 
 def test_weights_are_counted_as_they_are() -> None:
     """Resident A14B: two experts of 28.6 GB, the text encoder's 11.4, and what a render needs besides."""
-    small = needs(Burden(A14B, 256, 256, 5), Plan()).device_bytes / GB
+    small = needs(Burden(A14B, 256, 256, 5), MemoryPlan()).device_bytes / GB
     assert small == pytest.approx(2 * 28.6 + 11.4 + 0.5, rel=0.04)
-    animate = needs(Burden(catalog.get("wan2.2-animate-14b"), 256, 256, 77), Plan()).device_bytes / GB
+    animate = needs(Burden(catalog.get("wan2.2-animate-14b"), 256, 256, 77), MemoryPlan()).device_bytes / GB
     assert animate == pytest.approx(34.5 + 11.4 + 1.8, rel=0.1)
 
 
@@ -50,9 +50,9 @@ def test_each_plan_takes_less_than_the_one_before(model: str) -> None:
     entry = catalog.get(model)
     d = entry.defaults
     previous = None
-    for plan in (Plan(where) for where in Where if where is not Where.FP8_STORAGE):
+    for plan in (MemoryPlan(where) for where in Where if where is not Where.FP8_STORAGE):
         need = needs(Burden(entry, d.width, d.height, d.frames), plan).device_bytes
-        tiled = needs(Burden(entry, d.width, d.height, d.frames), Plan(plan.where, tiled=True)).device_bytes
+        tiled = needs(Burden(entry, d.width, d.height, d.frames), MemoryPlan(plan.where, tiled=True)).device_bytes
         assert tiled <= need
         assert previous is None or need <= previous
         previous = need
@@ -60,7 +60,7 @@ def test_each_plan_takes_less_than_the_one_before(model: str) -> None:
 
 def test_a_long_clip_by_segments_needs_no_more_than_one_segment() -> None:
     animate = catalog.get("wan2.2-animate-14b")
-    short, long = (needs(Burden(animate, 832, 480, frames), Plan()) for frames in (77, 3600))
+    short, long = (needs(Burden(animate, 832, 480, frames), MemoryPlan()) for frames in (77, 3600))
     assert short == long
 
 
@@ -89,12 +89,12 @@ def test_a_refusal_names_what_would_fit() -> None:
 
 def test_smaller_plans_end() -> None:
     seen: list[Where] = []
-    plan: Plan | None = Plan()
+    plan: MemoryPlan | None = MemoryPlan()
     while plan is not None:
         seen.append(plan.where)
         plan = smaller(A14B, plan, decoding=False)
     assert seen == [Where.RESIDENT, Where.TEXT_VISITS, Where.EXPERTS_VISIT, Where.STREAMED]
-    assert smaller(A14B, Plan(), decoding=True) == Plan(tiled=True)
+    assert smaller(A14B, MemoryPlan(), decoding=True) == MemoryPlan(tiled=True)
 
 
 def test_what_a_job_wears_is_counted_where_its_expert_lies(models_dir: Path, tmp_path: Path) -> None:
@@ -103,7 +103,9 @@ def test_what_a_job_wears_is_counted_where_its_expert_lies(models_dir: Path, tmp
     assert (worn_bytes(catalog.TI2V_5B, [("both", 1.0)]), worn_bytes(A14B, [])) == ((1.0,), ())
 
     def more(where: Where) -> tuple[float, float]:
-        bare, dressed = (needs(Burden(A14B, 832, 480, 81, worn=each), Plan(where, tiled=True)) for each in ((), worn))
+        bare, dressed = (
+            needs(Burden(A14B, 832, 480, 81, worn=each), MemoryPlan(where, tiled=True)) for each in ((), worn)
+        )
         return (dressed.device_bytes - bare.device_bytes) / GB, (dressed.host_bytes - bare.host_bytes) / GB
 
     assert [more(where) for where in Where] == [
@@ -111,7 +113,7 @@ def test_what_a_job_wears_is_counted_where_its_expert_lies(models_dir: Path, tmp
     ]
     # and the engine plans with it
     tiny.lora_file(tmp_path / "a.safetensors", 5)
-    just = Limits(needs(Burden(catalog.get(T2V), 64, 64, 9), Plan()).device_bytes / 0.94 * 1.0001)
+    just = MemoryLimits(needs(Burden(catalog.get(T2V), 64, 64, 9), MemoryPlan()).device_bytes / 0.94 * 1.0001)
     for loras in ((), (Lora(str(tmp_path / "a.safetensors"), "ab" * 32),)):
         made = Renderer(models_dir, "cpu", limits=just).render(
             request_for(tmp_path / f"o{len(loras)}", steps=1, loras=loras), lambda _: None, lambda: False
@@ -122,7 +124,7 @@ def test_what_a_job_wears_is_counted_where_its_expert_lies(models_dir: Path, tmp
 def test_a_refusal_for_loras_says_so() -> None:
     worn = (3 * GB, 3 * GB)
     bare, dressed = (
-        needs(Burden(A14B, 1280, 720, 81, worn=each), Plan(Where.STREAMED, tiled=True)) for each in ((), worn)
+        needs(Burden(A14B, 1280, 720, 81, worn=each), MemoryPlan(Where.STREAMED, tiled=True)) for each in ((), worn)
     )
     room = Room((bare.device_bytes + dressed.device_bytes) / 2 / 0.94, 256 * GB)
     assert refusal(Burden(A14B, 1280, 720, 81, worn=worn), room) == (
@@ -137,7 +139,7 @@ def test_a_refusal_for_loras_says_so() -> None:
 def placed(models_dir: Path, model: str, where: Where) -> Renderer:
     """A renderer that has learnt that nothing faster than `where` holds."""
     renderer = Renderer(models_dir, "cpu")
-    renderer._learnt[model] = (0, Plan(where))
+    renderer._learnt[model] = (0, MemoryPlan(where))
     return renderer
 
 
@@ -220,10 +222,10 @@ def test_a_loaded_model_moves_when_a_bigger_job_comes_and_is_left_so(models_dir:
     small, big = (48, 48, 5), (112, 112, 13)
     entry = catalog.get(T2V)
     least = max(
-        needs(Burden(entry, *big), Plan(Where.STREAMED, tiled=True)).device_bytes,
-        needs(Burden(entry, *small), Plan()).device_bytes,
+        needs(Burden(entry, *big), MemoryPlan(Where.STREAMED, tiled=True)).device_bytes,
+        needs(Burden(entry, *small), MemoryPlan()).device_bytes,
     )
-    tight = Renderer(models_dir, "cpu", limits=Limits(least / 0.94 * 1.0001))
+    tight = Renderer(models_dir, "cpu", limits=MemoryLimits(least / 0.94 * 1.0001))
     assert choose(Burden(entry, *small), Room(least / 0.94)) != choose(Burden(entry, *big), Room(least / 0.94 * 1.0001))
     first = tight.render(
         request_for(tmp_path / "a", width=48, height=48, frames=5), lambda _: None, lambda: False
@@ -241,8 +243,8 @@ def test_a_loaded_model_moves_when_a_bigger_job_comes_and_is_left_so(models_dir:
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_loaded(models_dir: Path, tmp_path: Path) -> None:
-    small = needs(Burden(catalog.get(T2V), 64, 64, 9), Plan(Where.STREAMED, tiled=True)).device_bytes
-    tight = Renderer(models_dir, "cpu", limits=Limits(small / 0.94 * 1.01))
+    small = needs(Burden(catalog.get(T2V), 64, 64, 9), MemoryPlan(Where.STREAMED, tiled=True)).device_bytes
+    tight = Renderer(models_dir, "cpu", limits=MemoryLimits(small / 0.94 * 1.01))
     with pytest.raises(RenderFault, match="what fits is") as caught:
         tight.render(request_for(tmp_path / "o", width=512, height=512), lambda _: None, lambda: False)
     assert caught.value.code == "does_not_fit"

@@ -10,7 +10,7 @@ from model_parts import decoded
 from models.media import output
 from models.planning.request import RenderFault
 from models.provenance import signing
-from models.provenance.signing import Credentials, Policy
+from models.provenance.signing import Credentials, SigningPolicy
 
 RECIPE = {"model": "m", "task": "t2v", "seed": 7, "frames_sha256": "ab" * 32, "prompt": "a secret"}
 
@@ -26,7 +26,7 @@ def test_a_signed_clip_plays_and_tells_what_made_it(video: Path, tmp_path: Path)
     before = decoded(video)
     credentials, root = chain(tmp_path / "certificates")
     assert signing.read(video) is None
-    assert signing.follow(Policy.ON, credentials, video, RECIPE) is None
+    assert signing.follow(SigningPolicy.ON, credentials, video, RECIPE) is None
     seen = signing.read(video)
     assert seen is not None
     assert seen.state == "Valid"
@@ -55,7 +55,7 @@ def test_a_changed_byte_is_noticed(video: Path, tmp_path: Path) -> None:
 
 def test_off_touches_nothing(video: Path, tmp_path: Path) -> None:
     before = video.read_bytes()
-    assert signing.follow(Policy.OFF, chain(tmp_path / "certificates")[0], video, RECIPE) is None
+    assert signing.follow(SigningPolicy.OFF, chain(tmp_path / "certificates")[0], video, RECIPE) is None
     assert video.read_bytes() == before
 
 
@@ -69,9 +69,9 @@ def test_what_cannot_be_signed_is_told_or_refused(video: Path, tmp_path: Path, t
         "expired": chain(tmp_path / "expired", days=-1)[0],
     }[trouble]
     before = video.read_bytes()
-    assert signing.follow(Policy.ON, credentials, video, RECIPE)
+    assert signing.follow(SigningPolicy.ON, credentials, video, RECIPE)
     with pytest.raises(RenderFault, match="must carry content credentials") as fault:
-        signing.follow(Policy.REQUIRED, credentials, video, RECIPE)
+        signing.follow(SigningPolicy.REQUIRED, credentials, video, RECIPE)
     assert fault.value.code == "provenance_required"
     assert video.read_bytes() == before
     assert [path.name for path in video.parent.glob("*.mp4")] == ["video.mp4"]

@@ -25,7 +25,7 @@ def test_attention_is_each_models_own(models_dir: Path) -> None:
 
     before = _AttentionBackendRegistry._active_backend
     pipe, other = tiny_pipe(models_dir), tiny_pipe(models_dir)
-    tuning.apply(pipe, tuning.Plan(attention="_native_math"))
+    tuning.apply(pipe, tuning.Tuning(attention="_native_math"))
     for expert in (pipe.transformer, pipe.transformer_2):
         assert tuning.attention_of(expert) == {"_native_math"}
     assert tuning.attention_of(other.transformer) == {None}
@@ -55,7 +55,7 @@ def test_an_operator_who_wishes_for_what_is_not_here_is_told() -> None:
     for backend in ("_flash_3", "sage", "quick"):
         with pytest.raises(RuntimeError, match=backend):
             tuning.plan_for(CPU, wishes=tuning.Wishes(attention=backend))
-    assert tuning.plan_for(CPU, "fp32") == tuning.Plan()
+    assert tuning.plan_for(CPU, "fp32") == tuning.Tuning()
     # diffusers would let cuDNN's be set anywhere
     assert tuning.attends("native", CPU)
     assert not tuning.attends("_native_cudnn", CPU)

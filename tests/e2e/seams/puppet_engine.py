@@ -58,10 +58,10 @@ class Puppet:
     def offered(self) -> Sequence[str]:
         return [model.id for model in catalog.MODELS.values() if model.weights.tiny]
 
-    def prepare(self, request: RenderRequest) -> Sequence[str]:
+    def prefetch(self, request: RenderRequest) -> Sequence[str]:
         return ()
 
-    def draw(
+    def render_frames(
         self, request: RenderRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
     ) -> "PendingOutput":
         self._lane = catalog.get(request.model).lane

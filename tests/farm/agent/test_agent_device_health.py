@@ -133,7 +133,7 @@ def test_another_device_in_the_same_place_begins_clean(worker_settings: Settings
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"device": "gpu-0=GPU-aaaa"}', '{"strikes": 5, "device": 1}'])
 def test_a_spoilt_record_is_no_record(worker_settings: Settings, health: DeviceHealth, clock: Clock, text: str) -> None:
     fail(health, "a/1", "a/2", "a/3")
-    (worker_settings.state_dir / "standing" / "gpu-0.json").write_text(text)
+    (worker_settings.state_dir / "health" / "gpu-0.json").write_text(text)
     assert DeviceHealth(worker_settings, SLOT, clock).quarantine() is None
 
 

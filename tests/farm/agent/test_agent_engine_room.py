@@ -37,7 +37,7 @@ def is_lent(room: EngineRoom, held: ExitStack, *, alone: bool = False) -> bool:
         raise Enough
 
     try:
-        held.enter_context(room.lend("r", give_up, alone=alone)).drawn()
+        held.enter_context(room.lend("r", give_up, alone=alone)).rendered()
     except Enough:
         return False
     return True
@@ -74,7 +74,7 @@ def test_what_is_made_ready_for_nobody_keeps_it_a_while_and_not_for_ever(room: E
 
     with ExitStack() as held:
         with room.lend("a", lambda: None) as loan:
-            room.prepare("b", making("b", f"ahead-spoilt:{tmp_path / 'go'}"))
+            room.prefetch("b", making("b", f"ahead-spoilt:{tmp_path / 'go'}"))
             engine = loan.engine
         assert not is_lent(room, held), "it is at work for another"
         with ExitStack() as own:
@@ -82,7 +82,7 @@ def test_what_is_made_ready_for_nobody_keeps_it_a_while_and_not_for_ever(room: E
         (tmp_path / "go").touch()
         with room.lend("c", lambda: None) as loan:
             assert loan.engine is engine, "it came to an end"
-            room.prepare("d", making("d", "ahead-deaf"))
+            room.prefetch("d", making("d", "ahead-deaf"))
         with room.lend("e", lambda: None, alone=True) as loan:
             assert loan.engine is not engine
             assert engine.gone.is_set()

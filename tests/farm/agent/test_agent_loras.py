@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.farm.agent.farm import TENANT, AgentFarm, AgentProcess
 
 from farm.agent.lora_cache import LoraCache
 from farm.config import Settings
@@ -13,13 +12,14 @@ from farm.jobs.draft import Draft
 from farm.jobs.errors import JobFault
 from farm.jobs.job import Job
 from farm.jobs.states import State
-from farm.loras.lora import Lora
-from farm.loras.loras import Loras
+from farm.loras.lora import StoredLora
+from farm.loras.loras import TenantLoras
 from farm.storage.object_keys import lora_key, upload_key
 from farm.storage.store import Store
 from farm.submission.submit import Submissions
 from models.catalog import MODELS
 from tests.conftest import wait_until
+from tests.farm.agent.agent_farm import TENANT, AgentFarm, AgentProcess
 from tests.lora_files import lora_bytes
 
 pytestmark = pytest.mark.xdist_group("agent_real")
@@ -27,17 +27,17 @@ MODEL = "wan2.2-ti2v-5b-tiny"
 
 
 @pytest.fixture(scope="module")
-def loras(real: AgentFarm) -> Loras:
-    return Loras(real.ledger._redis, real.store, real.settings)
+def loras(real: AgentFarm) -> TenantLoras:
+    return TenantLoras(real.ledger._redis, real.store, real.settings)
 
 
 @pytest.fixture(scope="module")
-def fox(real: AgentFarm, loras: Loras) -> Lora:
+def fox(real: AgentFarm, loras: TenantLoras) -> StoredLora:
     real.store.put_bytes(upload_key(TENANT, "up"), lora_bytes(seed=1), "application/octet-stream")
     return loras.add(TENANT, "fox", "up")[0]
 
 
-def render(farm: AgentFarm, loras: Loras, *worn: dict[str, object]) -> tuple[Job, dict[str, object]]:
+def render(farm: AgentFarm, loras: TenantLoras, *worn: dict[str, object]) -> tuple[Job, dict[str, object]]:
     """The job as it ended, and its recipe; empty when there is none."""
     submissions = Submissions(farm.settings, farm.ledger, farm.store, farm.permits, loras=loras)
     draft = Draft("a fox", model=MODEL, width=64, height=64, frames=5, steps=2, seed=7, loras=worn, max_attempts=1)
@@ -47,7 +47,7 @@ def render(farm: AgentFarm, loras: Loras, *worn: dict[str, object]) -> tuple[Job
 
 
 def test_it_is_in_the_frames_and_only_where_it_was_asked_for(
-    real: AgentFarm, real_agent: AgentProcess, loras: Loras, fox: Lora
+    real: AgentFarm, real_agent: AgentProcess, loras: TenantLoras, fox: StoredLora
 ) -> None:
     _, bare = render(real, loras)
     job, worn = render(real, loras, {"lora": "fox", "scale": 0.8})

@@ -19,7 +19,7 @@ from farm.tenants.tenants import Tenants
 from models.media import output
 from models.planning.request import RenderResult
 from models.provenance import signing
-from models.provenance.signing import Policy
+from models.provenance.signing import SigningPolicy
 from tests.e2e.blackhole import BlackHole
 from tests.models.certificates import chain
 
@@ -39,7 +39,9 @@ def tenants(redis: Redis, settings: Settings) -> Tenants:
 
 def test_each_tenant_has_its_policy(tmp_path: Path, result: RenderResult, tenants: Tenants) -> None:
     credentials, _ = chain(tmp_path / "certificates")
-    settings = ProvenanceSettings(tenants={"ada": Policy.ON}, certificate=credentials.certificate, key=credentials.key)
+    settings = ProvenanceSettings(
+        tenants={"ada": SigningPolicy.ON}, certificate=credentials.certificate, key=credentials.key
+    )
     policies = Policies(settings, tenants)
     provenance.sign(settings, policies.of("bob"), result)
     assert signing.read(Path(result.video)) is None
@@ -50,14 +52,18 @@ def test_each_tenant_has_its_policy(tmp_path: Path, result: RenderResult, tenant
 
 
 def test_the_tenants_record_comes_before_the_settings(tenants: Tenants) -> None:
-    policies = Policies(ProvenanceSettings(policy=Policy.ON, tenants={"ada": Policy.OFF}), tenants)
+    policies = Policies(ProvenanceSettings(policy=SigningPolicy.ON, tenants={"ada": SigningPolicy.OFF}), tenants)
     tenants.create("ada")
     tenants.create("bob", provenance="off")
-    assert [policies.of(name) for name in ("ada", "bob", "nobody")] == [Policy.OFF, Policy.OFF, Policy.ON]
-    tenants.set("ada", provenance=Policy.REQUIRED)
-    assert policies.of("ada") is Policy.REQUIRED
+    assert [policies.of(name) for name in ("ada", "bob", "nobody")] == [
+        SigningPolicy.OFF,
+        SigningPolicy.OFF,
+        SigningPolicy.ON,
+    ]
+    tenants.set("ada", provenance=SigningPolicy.REQUIRED)
+    assert policies.of("ada") is SigningPolicy.REQUIRED
     tenants.set("ada", provenance=None)
-    assert policies.of("ada") is Policy.OFF
+    assert policies.of("ada") is SigningPolicy.OFF
 
 
 def test_a_silent_redis_never_means_off(redis_port: int, redis_settings: RedisSettings, tenants: Tenants) -> None:
@@ -77,7 +83,7 @@ def test_a_silent_redis_never_means_off(redis_port: int, redis_settings: RedisSe
             if asked == 2:
                 proxy.heal()
 
-        assert retry.redis(lambda: policies.before_render("ada"), check) is Policy.ON
+        assert retry.redis(lambda: policies.before_render("ada"), check) is SigningPolicy.ON
         assert asked == 2
         proxy.swallow()
 
@@ -98,10 +104,10 @@ def test_nothing_is_rendered_that_must_be_signed_and_cannot_be(tenants: Tenants)
 def test_what_must_be_signed_and_cannot_fails_for_good(tmp_path: Path, result: RenderResult) -> None:
     (tmp_path / "empty.pem").touch()
     settings = ProvenanceSettings(
-        policy=Policy.REQUIRED, certificate=tmp_path / "empty.pem", key=tmp_path / "empty.pem"
+        policy=SigningPolicy.REQUIRED, certificate=tmp_path / "empty.pem", key=tmp_path / "empty.pem"
     )
     with pytest.raises(JobFault) as fault:
-        provenance.sign(settings, Policy.REQUIRED, result)
+        provenance.sign(settings, SigningPolicy.REQUIRED, result)
     assert fault.value.code == FaultCode.PROVENANCE_REQUIRED
     assert not fault.value.retryable
     assert str(tmp_path) not in fault.value.message
@@ -109,6 +115,6 @@ def test_what_must_be_signed_and_cannot_fails_for_good(tmp_path: Path, result: R
 
 def test_settings_that_cannot_work_are_refused() -> None:
     with pytest.raises(ValidationError, match="needs a certificate"):
-        ProvenanceSettings(tenants={"ada": Policy.REQUIRED})
+        ProvenanceSettings(tenants={"ada": SigningPolicy.REQUIRED})
     with pytest.raises(ValidationError, match="go together"):
         ProvenanceSettings(certificate=Path("chain.pem"))

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.farm.agent.farm import AgentFarm, changed, children, farm_on
 
 from farm.agent.supervisor import EX_QUARANTINED
 from farm.config import Settings
 from farm.embedded.ports import free_port
 from farm.jobs.states import State
 from tests.conftest import wait_until
+from tests.farm.agent.agent_farm import AgentFarm, changed, children, farm_on
 
 pytestmark = pytest.mark.xdist_group("agent_quarantine")
 
@@ -59,7 +59,7 @@ def test_one_bad_device_of_two_costs_no_job(farm: AgentFarm) -> None:
     farm.committed(farm.submit("on:cpu-0:poisoned", max_attempts=1))
     good.process.send_signal(signal.SIGTERM)
     assert good.process.wait(20) == 0
-    (farm.settings.state_dir / "standing" / "cpu-0.json").unlink()
+    (farm.settings.state_dir / "health" / "cpu-0.json").unlink()
 
 
 def test_a_lora_that_makes_nan_takes_no_device_away(farm: AgentFarm, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_lora_that_makes_nan_takes_no_device_away(farm: AgentFarm, tmp_path: P
     farm.committed(farm.submit("ok"))
     agent.process.send_signal(signal.SIGTERM)
     assert agent.process.wait(20) == 0
-    (farm.settings.state_dir / "standing" / "cpu-0.json").unlink()
+    (farm.settings.state_dir / "health" / "cpu-0.json").unlink()
 
 
 def test_a_quarantine_outlives_its_agent_until_somebody_lifts_it(farm: AgentFarm) -> None:

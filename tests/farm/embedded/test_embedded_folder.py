@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from farm.embedded.folder import Busy, ClientNotes, Remembered, StateFolder
+from farm.embedded.folder import ClientNotes, Remembered, StateFolder, StateFolderBusy
 from farm.embedded.stale_processes import await_leftovers
 from farm.jobs.errors import FarmError
 
@@ -82,7 +82,7 @@ def test_one_holder_at_a_time_and_the_second_is_told_who(tmp_path: Path) -> None
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
     folder = StateFolder(tmp_path)
-    with pytest.raises(Busy, match=str(holder.pid)), folder.locked():
+    with pytest.raises(StateFolderBusy, match=str(holder.pid)), folder.locked():
         pass
     # the kernel lets go of a killed holder's lock
     holder.kill()

@@ -7,20 +7,20 @@ from pathlib import Path
 
 from farm.config import Settings
 from farm.embedded import part as part_module
-from farm.embedded.part import Child, Part, Phase, Rank, now_s
-from farm.embedded.stack import Report, Stack
+from farm.embedded.part import Part, PartPhase, PartProcess, Rank, now_s
+from farm.embedded.stack import Stack, StackEvent
 from tests.conftest import wait_until
 
 
-def _child(tmp_path: Path, code: str, ready: bool = True, **more: object) -> Child:
+def _child(tmp_path: Path, code: str, ready: bool = True, **more: object) -> PartProcess:
     (tmp_path / "logs").mkdir(exist_ok=True)
     part = Part("part", Rank.SERVICE, [sys.executable, "-c", code], lambda: ready, **more)  # type: ignore[arg-type]
-    return Child(
+    return PartProcess(
         part, log=tmp_path / "logs" / "part.log", environment=dict(os.environ), backoff_s=0.5, backoff_max_s=3.0
     )
 
 
-def _end(child: Child, now: float) -> int:
+def _end(child: PartProcess, now: float) -> int:
     found: list[int] = []
 
     def ended() -> bool:
@@ -35,7 +35,7 @@ def _end(child: Child, now: float) -> int:
 def test_its_words_go_to_its_log(tmp_path: Path) -> None:
     child = _child(tmp_path, "import sys; print('one'); print('two', file=sys.stderr); sys.exit(3)")
     child.start(0.0)
-    assert child.phase is Phase.STARTING
+    assert child.phase is PartPhase.STARTING
     assert _end(child, 0.0) == 3
     assert sorted(child.last_words().splitlines()) == ["one", "two"]
 
@@ -46,7 +46,7 @@ def test_it_starts_again_later_and_later_until_it_lived_for_a_while(tmp_path: Pa
     for _ in range(4):
         child.start(100.0)
         _end(child, 100.0)
-        assert child.phase is Phase.DOWN
+        assert child.phase is PartPhase.DOWN
         pauses.append(child.again_at - 100.0)
     assert pauses == [0.5, 1.0, 2.0, 3.0]
     child.start(100.0)
@@ -88,7 +88,7 @@ def test_stopping_is_asked_first_and_forced_later(tmp_path: Path) -> None:
     assert child.kill_at == 12.0
     child.kill()
     assert _end(child, 12.0) == -signal.SIGKILL
-    assert child.phase is Phase.ENDED
+    assert child.phase is PartPhase.ENDED
     assert child.deaths == 0
 
 
@@ -111,7 +111,7 @@ def _zombie(pid: int) -> bool:
 
 def test_one_that_takes_long_is_told_of_with_its_last_words(tmp_path: Path) -> None:
     """What it has started may die again and again while it lives itself, as a worker whose agents crash."""
-    reports: list[Report] = []
+    reports: list[StackEvent] = []
     stack = Stack(Settings(state_dir=tmp_path), reports.append)
     child = _child(tmp_path, "print('no engine starts', flush=True); import time; time.sleep(600)", ready=False)
     child.start(100.0)

@@ -34,13 +34,13 @@ class Beside:
         def on_progress(at: Progress) -> None:
             events.append(f"{render} {at.stage}")
 
-        def on_drawn() -> None:
+        def on_rendered() -> None:
             events.append(f"{render} drawn")
             self.drawn.set()
 
         def run() -> None:
             try:
-                self.end = engine.render(render, request, on_progress, on_drawn=on_drawn)
+                self.end = engine.render(render, request, on_progress, on_rendered=on_rendered)
             except Exception as error:
                 self.end = error
             events.append(f"{render} ended")
@@ -155,7 +155,7 @@ def test_what_comes_next_is_prepared_while_another_is_drawn(
     journal.write_text("")
     following = replace(request_for("ok"), provenance={"job": "following"})
     first = beside("a", f"draw:{tmp_path / 'go'}", [])
-    engine.prepare("f", following)
+    engine.prefetch("f", following)
     wait_until(lambda: "prepared following" in journal.read_text(), what="the next to be ready")
     (tmp_path / "go").touch()
     assert isinstance(first.join(), RenderResult)
@@ -165,8 +165,8 @@ def test_what_comes_next_is_prepared_while_another_is_drawn(
 
     # what goes wrong with it is told by its render, and what kills the engine is not laid to the other
     second = beside("b", f"draw:{tmp_path / 'never'}", [])
-    engine.prepare("g", request_for("ahead-crash"))
-    engine.prepare("h", request_for("ahead-exit"))
+    engine.prefetch("g", request_for("ahead-crash"))
+    engine.prefetch("h", request_for("ahead-exit"))
     end = second.join()
     assert isinstance(end, EngineDied)
     assert end.shared

@@ -213,6 +213,6 @@ def test_an_engine_that_hears_nothing_keeps_nobody_waiting(engine: Engine, reque
     with pytest.raises(Enough):
         engine.render("a", long, ignore, watch)
     engine.cancel("a")
-    engine.prepare("b", long)
+    engine.prefetch("b", long)
     engine.kill()
     assert engine.gone.is_set()

@@ -88,14 +88,14 @@ def test_the_next_one_is_ready_when_the_last_is_drawn(
     def tell(at: Progress) -> None:
         if at.step and not asked.is_set():
             asked.set()
-            engine.prepare("g:1", following)
+            engine.prefetch("g:1", following)
 
     def drawn() -> None:
         logging.getLogger("farm.engine.process").debug("f:1: drawn")
 
     with caplog.at_level(logging.DEBUG, "farm.engine.process"):
         # many steps: the next one's text is encoded during one of them
-        engine.render("f:1", request(tmp_path / "f", seed=22, steps=100), tell, on_drawn=drawn)
+        engine.render("f:1", request(tmp_path / "f", seed=22, steps=100), tell, on_rendered=drawn)
     assert caplog.messages == ["g:1: texts at hand", "f:1: drawn"]
     ready = engine.render("g:1", following, lambda _: None)
     again = replace(following, out_dir=str(request(tmp_path / "h").out_dir))

@@ -13,14 +13,14 @@ from redis import Redis
 
 from farm.claiming.permits import Permits
 from farm.config import LoraSettings, Settings
-from farm.io_worker.housekeeping import House
+from farm.io_worker.housekeeping import Housekeeping
 from farm.jobs.draft import Draft
 from farm.jobs.errors import Conflict, Forbidden, InvalidRequest, NotFound, RequestError, TooLarge, TooMany
 from farm.jobs.states import State
 from farm.ledger import Ledger
 from farm.loras.garbage import GRACE_S, ORPHAN_S, LoraGarbage
-from farm.loras.lora import Lora
-from farm.loras.loras import Loras
+from farm.loras.lora import StoredLora
+from farm.loras.loras import TenantLoras
 from farm.loras.records import Records
 from farm.scheduling.memory_fit import needs_of
 from farm.scheduling.pools import Pools
@@ -57,10 +57,10 @@ def empty(store: Store) -> None:
 
 
 @pytest.fixture
-def loras(redis: Redis, store: Store, settings: Settings, clock: Clock) -> Iterator[Loras]:
+def loras(redis: Redis, store: Store, settings: Settings, clock: Clock) -> Iterator[TenantLoras]:
     # other rooms' tests leave theirs in the bucket
     empty(store)
-    yield Loras(redis, store, settings, clock_s=lambda: clock.now_s)
+    yield TenantLoras(redis, store, settings, clock_s=lambda: clock.now_s)
     empty(store)
 
 
@@ -72,24 +72,24 @@ def ledger(redis: Redis, settings: Settings) -> Ledger:
 
 
 @pytest.fixture
-def leftovers(redis: Redis, store: Store, settings: Settings, ledger: Ledger, clock: Clock) -> LoraGarbage:
+def garbage(redis: Redis, store: Store, settings: Settings, ledger: Ledger, clock: Clock) -> LoraGarbage:
     return LoraGarbage(Records(redis, settings.redis), store, ledger, clock_s=lambda: clock.now_s)
 
 
 @pytest.fixture
-def submissions(settings: Settings, ledger: Ledger, store: Store, loras: Loras) -> Submissions:
+def submissions(settings: Settings, ledger: Ledger, store: Store, loras: TenantLoras) -> Submissions:
     return Submissions(settings, ledger, store, Woken(), loras=loras)
 
 
-Put = Callable[..., Lora]
+Put = Callable[..., StoredLora]
 
 
 @pytest.fixture
-def put(loras: Loras, store: Store) -> Put:
+def put(loras: TenantLoras, store: Store) -> Put:
     """put("name", data, tenant="ada"): uploaded and added."""
     uploads = iter(range(1000))
 
-    def add(name: str, data: bytes, tenant: str = "ada", **more: Any) -> Lora:
+    def add(name: str, data: bytes, tenant: str = "ada", **more: Any) -> StoredLora:
         upload = f"up-{next(uploads)}"
         store.put_bytes(upload_key(tenant, upload), data, "application/octet-stream")
         return loras.add(tenant, name, upload, **more)[0]
@@ -105,7 +105,7 @@ def wearing(*worn: dict[str, Any], model: str = T2V, **more: Any) -> Draft:
     return Draft("a fox", model=model, loras=worn, **more)
 
 
-def test_what_was_judged_is_what_is_kept(put: Put, loras: Loras, store: Store) -> None:
+def test_what_was_judged_is_what_is_kept(put: Put, loras: TenantLoras, store: Store) -> None:
     data = lora_bytes(seed=1)
     lora = put("fox", data, sha256=hashlib.sha256(data).hexdigest())
     assert (lora.name, lora.rank, lora.modules, lora.size) == ("fox", 2, 2, len(data))
@@ -145,7 +145,7 @@ def test_a_large_file_goes_through_in_parts(put: Put, store: Store) -> None:
         (saved({"text_model.x": np.zeros(2, "float32")}), "text encoder"),
     ],
 )
-def test_what_is_no_lora_leaves_nothing(put: Put, loras: Loras, store: Store, data: bytes, says: str) -> None:
+def test_what_is_no_lora_leaves_nothing(put: Put, loras: TenantLoras, store: Store, data: bytes, says: str) -> None:
     with pytest.raises(InvalidRequest, match=says) as caught:
         put("fox", data)
     assert caught.value.field == "upload"
@@ -153,7 +153,7 @@ def test_what_is_no_lora_leaves_nothing(put: Put, loras: Loras, store: Store, da
     assert list(loras.all("ada")) == []
 
 
-def test_refusals_name_what_to_change(put: Put, loras: Loras, store: Store) -> None:
+def test_refusals_name_what_to_change(put: Put, loras: TenantLoras, store: Store) -> None:
     fox = put("fox", lora_bytes(seed=1))
     cases: list[tuple[type[RequestError], str, Callable[[], object]]] = [
         (Conflict, "already; delete it", lambda: put("fox", lora_bytes(seed=2))),
@@ -174,7 +174,9 @@ def test_refusals_name_what_to_change(put: Put, loras: Loras, store: Store) -> N
     assert len(kept(store)) == 2
 
 
-def test_a_tenants_room_is_bounded(put: Put, loras: Loras, redis: Redis, store: Store, settings: Settings) -> None:
+def test_a_tenants_room_is_bounded(
+    put: Put, loras: TenantLoras, redis: Redis, store: Store, settings: Settings
+) -> None:
     one = len(lora_bytes())
 
     def limited(**limits: int) -> None:
@@ -199,7 +201,7 @@ def test_a_tenants_room_is_bounded(put: Put, loras: Loras, redis: Redis, store: 
     assert len(kept(store)) == 2
 
 
-def test_two_calls_at_once_make_one_lora(put: Put, loras: Loras, store: Store) -> None:
+def test_two_calls_at_once_make_one_lora(put: Put, loras: TenantLoras, store: Store) -> None:
     """Both pass the first look; the record is written by one of them, and the other's bytes go."""
     ended: list[object] = []
     both = threading.Barrier(2)
@@ -221,7 +223,7 @@ def test_two_calls_at_once_make_one_lora(put: Put, loras: Loras, store: Store) -
     assert kept(store) == [lora_key("ada", one.id) for one in loras.all("ada")]
 
 
-def test_few_are_looked_at_at_once(put: Put, loras: Loras, settings: Settings) -> None:
+def test_few_are_looked_at_at_once(put: Put, loras: TenantLoras, settings: Settings) -> None:
     for _ in range(settings.loras.checks):
         assert loras._checks.acquire(blocking=False)
     with pytest.raises(TooMany) as caught:
@@ -291,7 +293,13 @@ def test_one_expert_is_one_lane_however_it_is_said(put: Put, submissions: Submis
 
 
 def test_a_deleted_lora_outlives_the_jobs_that_wear_it(
-    put: Put, loras: Loras, leftovers: LoraGarbage, store: Store, submissions: Submissions, ledger: Ledger, clock: Clock
+    put: Put,
+    loras: TenantLoras,
+    garbage: LoraGarbage,
+    store: Store,
+    submissions: Submissions,
+    ledger: Ledger,
+    clock: Clock,
 ) -> None:
     fox = put("fox", lora_bytes(seed=1))
     job = submissions.submit("ada", [wearing({"lora": "fox"})], wait_inputs=True)[0].id
@@ -304,17 +312,23 @@ def test_a_deleted_lora_outlives_the_jobs_that_wear_it(
     # its name is free at once
     put("fox", lora_bytes(seed=2))
     clock.now_s += GRACE_S + 1
-    assert leftovers.sweep() == 0
+    assert garbage.sweep() == 0
     assert store.stat(lora_key("ada", fox.id))
     ledger.cancel("ada", job)
-    assert leftovers.sweep() == 1
+    assert garbage.sweep() == 1
     assert store.stat(lora_key("ada", fox.id)) is None
     assert [one.name for one in loras.all("ada")] == ["fox"]
-    assert leftovers.sweep() == 0
+    assert garbage.sweep() == 0
 
 
 def test_a_lora_deleted_while_a_job_is_being_submitted(
-    put: Put, loras: Loras, leftovers: LoraGarbage, store: Store, submissions: Submissions, ledger: Ledger, clock: Clock
+    put: Put,
+    loras: TenantLoras,
+    garbage: LoraGarbage,
+    store: Store,
+    submissions: Submissions,
+    ledger: Ledger,
+    clock: Clock,
 ) -> None:
     """The job found it, then it was deleted and swept, then the job was admitted: it still has what it wears."""
     fox = put("fox", lora_bytes(seed=1))
@@ -322,13 +336,13 @@ def test_a_lora_deleted_while_a_job_is_being_submitted(
 
     def late(jobs: Any) -> Any:
         loras.delete("ada", "fox")
-        assert leftovers.sweep() == 0
+        assert garbage.sweep() == 0
         return admit(jobs)
 
     ledger.admit = late  # type: ignore[method-assign]
     job = submissions.submit("ada", [wearing({"lora": "fox"})], wait_inputs=True)[0].id
     clock.now_s += GRACE_S + 1
-    assert leftovers.sweep() == 0
+    assert garbage.sweep() == 0
     found = ledger.find(job)
     assert found is not None
     assert found.state is State.QUEUED
@@ -337,31 +351,33 @@ def test_a_lora_deleted_while_a_job_is_being_submitted(
 
 
 def test_the_house_is_kept_in_order_of_them_too(
-    put: Put, loras: Loras, store: Store, ledger: Ledger, settings: Settings, clock: Clock
+    put: Put, loras: TenantLoras, store: Store, ledger: Ledger, settings: Settings, clock: Clock
 ) -> None:
     fox = put("fox", lora_bytes(seed=1))
     clock.now_s = 0.0
     loras.delete("ada", "fox")
-    House(settings, ledger, store, Permits(settings)).sweep()
+    Housekeeping(settings, ledger, store, Permits(settings)).sweep()
     assert store.stat(lora_key("ada", fox.id)) is None
 
 
 def test_bytes_without_a_record_go_after_a_day(
-    put: Put, loras: Loras, leftovers: LoraGarbage, store: Store, ledger: Ledger, clock: Clock
+    put: Put, loras: TenantLoras, garbage: LoraGarbage, store: Store, ledger: Ledger, clock: Clock
 ) -> None:
     fox = put("fox", lora_bytes(seed=1))
     store.put_bytes(lora_key("ada", "broken-off"), b"x", "application/octet-stream")
     modified_s = store.list("loras/")[0].modified_s
     clock.now_s = modified_s + ORPHAN_S - 10
-    assert leftovers.sweep() == 0
+    assert garbage.sweep() == 0
     clock.now_s = modified_s + ORPHAN_S + 10
-    assert leftovers.sweep() == 1
+    assert garbage.sweep() == 1
     assert kept(store) == [lora_key("ada", fox.id)]
 
 
-def test_records_are_what_they_were(put: Put, loras: Loras, redis: Redis, store: Store, settings: Settings) -> None:
+def test_records_are_what_they_were(
+    put: Put, loras: TenantLoras, redis: Redis, store: Store, settings: Settings
+) -> None:
     fox = put("fox", lora_bytes(seed=1))
-    assert list(Loras(redis, store, settings).all("ada")) == [fox]
+    assert list(TenantLoras(redis, store, settings).all("ada")) == [fox]
     assert lora_file.fitting({"blocks.0.self_attn.q": (24, 24)}) == fox.fits
 
 
@@ -381,7 +397,7 @@ def test_what_is_worn_counts_where_memory_is_asked_for(
         (admitted,) = submissions.submit("ada", [replace(asked, loras=lora)], wait_inputs=True)
         assert redis.hget(f"wf:job:{admitted.id}", "needs") == (worn if lora else bare)
     # a worker that holds the one and not the other, and on whose machine nothing can wait
-    least = plan.needs(burden, plan.Plan(tiled=True)).device_bytes
+    least = plan.needs(burden, plan.MemoryPlan(tiled=True)).device_bytes
     memory = {"device_bytes": least / plan.USABLE + 1e6, "host_bytes": 0, "fp8": False}
     ledger.worker_seen("w1", "default", {"models": [T2V], "memory": memory}, ttl_s=600)
     submissions.pools = Pools(submissions._settings, ledger.workers)

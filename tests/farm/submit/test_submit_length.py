@@ -24,8 +24,8 @@ from farm.jobs.job import Job
 from farm.jobs.states import State
 from farm.ledger.ledger import INTAKE_POOL, Ledger
 from farm.ledger.outcomes import Account, StatementKind
-from farm.loras.lora import Lora
-from farm.loras.loras import Loras
+from farm.loras.lora import StoredLora
+from farm.loras.loras import TenantLoras
 from farm.loras.records import Records
 from farm.scheduling.memory_fit import needs_of
 from farm.storage.store import Store
@@ -176,9 +176,9 @@ def test_prediction_wall_time_and_needs_follow_the_clip(house: House, redis: Red
 
 
 def test_what_is_worn_counts_after_the_clip_is_there(house: House, redis: Redis) -> None:
-    heavy = Lora("01", "heavy", "0" * 64, 7_000_000, "up", 4, 2, 0, (VACE,), 0)
+    heavy = StoredLora("01", "heavy", "0" * 64, 7_000_000, "up", 4, 2, 0, (VACE,), 0)
     Records(redis, house.settings.redis).change("ada", lambda _: {heavy.id: heavy})
-    loras = Loras(redis, house.store, house.settings)
+    loras = TenantLoras(redis, house.store, house.settings)
     house.submissions = Submissions(house.settings, house.ledger, house.store, Woken(), loras=loras)
     job = house.later(redraws(clip(24), loras=({"lora": "heavy"},)))
     burden = Burden(MODELS[VACE], 128, 128, 13, worn=(7e6, 7e6))

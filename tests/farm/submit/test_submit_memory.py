@@ -138,7 +138,7 @@ def test_what_a_restarting_worker_holds_is_remembered(settings: Settings) -> Non
 def test_an_approximation_that_keeps_too_much_is_named(ledger: Ledger, settings: Settings, store: Store) -> None:
     model = catalog.get("wan2.2-t2v-a14b")
     asked = Draft("x", model=model.id, resolution="720p", guidance=1.0, options={"lossy": "pab"})
-    least = plan.needs(plan.Burden(model, 1280, 720, 81), plan.Plan(plan.Where.STREAMED, tiled=True)).device_bytes
+    least = plan.needs(plan.Burden(model, 1280, 720, 81), plan.MemoryPlan(plan.Where.STREAMED, tiled=True)).device_bytes
     telling(ledger, "w1", least / plan.USABLE + 2e6, models=[model.id])
     submissions = Submissions(settings, ledger, store, Woken())
     with pytest.raises(InvalidRequest, match=r"options\.lossy pab keeps .* without it, it fits"):
@@ -153,7 +153,7 @@ def test_a_shape_that_follows_a_picture_is_judged_again(
     model = catalog.get(MODEL)
     unseen, there = (catalog.size_for(model, "480p", aspect) for aspect in (1.0, 1.5))
     assert there[0] * there[1] > unseen[0] * unseen[1]
-    smallest = plan.Plan(plan.Where.STREAMED, tiled=True)
+    smallest = plan.MemoryPlan(plan.Where.STREAMED, tiled=True)
     needs = [plan.needs(plan.Burden(model, *size, 17), smallest).device_bytes / plan.USABLE for size in (unseen, there)]
     telling(ledger, "w1", sum(needs) / 2)
     home = settings.model_copy(

@@ -11,7 +11,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from farm.config import WebhookSettings
 from farm.webhooks import signing
-from farm.webhooks.policy import Outcome, Policy, next_pause_s, outcome_of, policy_of
+from farm.webhooks.policy import Outcome, RetryPolicy, next_pause_s, outcome_of, policy_of
 
 BODY = '{"type":"job.succeeded","data":{"prompt":"füchse"}}'
 
@@ -91,7 +91,7 @@ def test_apixo_retries_three_times_the_first_after_thirty_seconds() -> None:
 
 
 def test_a_receiver_may_ask_for_more_time_but_not_for_ever() -> None:
-    policy = Policy(1, 10, 86400)
+    policy = RetryPolicy(1, 10, 86400)
     assert next_pause_s(policy, attempts=1, elapsed_s=0, chance=0, retry_after_s=90) == 90
     assert next_pause_s(policy, attempts=1, elapsed_s=0, chance=0, retry_after_s=1e9) == 6 * 3600
 

@@ -1,0 +1,31 @@
+"""What a draft of a provider's dialect means on this farm: rules for what those dialects cannot say. Pure."""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from farm.jobs.draft import Draft
+from models.catalog import tiny_of
+
+#: tasks that follow a clip
+ANIMATE = ("animate", "replace")
+#: the prompt that Wan-Animate was trained with; its dialects have no field for one
+_ANIMATE_PROMPT = "A person in motion."
+
+
+def completed(draft: Draft, offered: Collection[str]) -> Draft:
+    """The draft with the prompt of Animate where it has none, for the model that stands in for its own.
+
+    A stand-in renders its own default shape: a large clip would take it minutes.
+    """
+    if draft.task in ANIMATE and not draft.prompt:
+        draft = replace(draft, prompt=_ANIMATE_PROMPT)
+    model = stand_in(draft.model or "", offered)
+    if model == (draft.model or ""):
+        return draft
+    return replace(draft, model=model, resolution=None, aspect=None, frames=None, seconds=None, fps=None, steps=None)
+
+
+def stand_in(model: str, offered: Collection[str]) -> str:
+    """The model that renders a job for `model`: its tiny twin on a farm that offers only that one, else itself."""
+    tiny = tiny_of(model)
+    return tiny if model not in offered and tiny in offered else model

@@ -16,7 +16,7 @@ from farm.claiming.permits import Permits
 from farm.config import Settings
 from farm.embedded import settings_file
 from farm.engine.slots import Slot
-from farm.io_worker.housekeeping import House
+from farm.io_worker.housekeeping import Housekeeping
 from farm.jobs.errors import Unavailable
 from farm.jobs.ids import new_job_id
 from farm.jobs.job import Job, NewJob
@@ -66,7 +66,7 @@ class AgentFarm:
         self.ledger = Ledger(connect(self.settings.redis), self.settings)
         self.store = Store(self.settings.s3)
         self.permits = Permits(self.settings)
-        self.house = House(self.settings, self.ledger, self.store, self.permits)
+        self.house = Housekeeping(self.settings, self.ledger, self.store, self.permits)
         (self.folder / "farm.toml").write_text(settings_file.render(self.settings))
         self._reaper = threading.Thread(target=self._reap, daemon=True)
         if self.reaping:

@@ -2,9 +2,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.farm.agent.farm import AgentFarm, AgentProcess, changed, farm_on
 
 from farm.config import LeaseSettings, RedisSettings, S3Settings, SchedulingSettings, Settings, WorkerSettings
+from tests.farm.agent.agent_farm import AgentFarm, AgentProcess, changed, farm_on
 
 _farms = iter(range(1000))
 

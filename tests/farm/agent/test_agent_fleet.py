@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.farm.agent.farm import AgentFarm, AgentProcess
 
 from farm.jobs.states import State
 from tests.conftest import wait_until
+from tests.farm.agent.agent_farm import AgentFarm, AgentProcess
 
 pytestmark = pytest.mark.xdist_group("agent_fleet")
 

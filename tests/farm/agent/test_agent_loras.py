@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.farm.agent.farm import TENANT, AgentFarm, AgentProcess
 
 from farm.agent.lora_cache import LoraCache
 from farm.config import Settings
@@ -20,6 +19,7 @@ from farm.storage.store import Store
 from farm.submission.submit import Submissions
 from models.catalog import MODELS
 from tests.conftest import wait_until
+from tests.farm.agent.agent_farm import TENANT, AgentFarm, AgentProcess
 from tests.lora_files import lora_bytes
 
 pytestmark = pytest.mark.xdist_group("agent_real")

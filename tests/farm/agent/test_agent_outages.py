@@ -11,7 +11,6 @@ import pytest
 from own_redis import redis_command
 from redis import Redis
 from redis.exceptions import RedisError
-from tests.farm.agent.farm import changed, farm_on
 
 from farm.config import Settings
 from farm.embedded import s3_part
@@ -19,6 +18,7 @@ from farm.embedded.ports import free_port
 from farm.jobs.states import State
 from tests.conftest import wait_until
 from tests.e2e.blackhole import BlackHole
+from tests.farm.agent.agent_farm import changed, farm_on
 
 pytestmark = pytest.mark.xdist_group("agent_outages")
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.farm.agent.farm import TENANT, AgentFarm, AgentProcess, changed, farm_on, gone
 
 from farm.agent.agent import Agent
 from farm.config import Settings
@@ -21,6 +20,7 @@ from farm.jobs.spec import InputRef
 from farm.jobs.states import State
 from farm.ledger import INTAKE_POOL
 from tests.conftest import wait_until
+from tests.farm.agent.agent_farm import TENANT, AgentFarm, AgentProcess, changed, farm_on, gone
 
 pytestmark = pytest.mark.xdist_group("agent_overlap")
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.farm.agent.farm import AgentFarm, changed, children, farm_on
 
 from farm.agent.supervisor import EX_QUARANTINED
 from farm.config import Settings
 from farm.embedded.ports import free_port
 from farm.jobs.states import State
 from tests.conftest import wait_until
+from tests.farm.agent.agent_farm import AgentFarm, changed, children, farm_on
 
 pytestmark = pytest.mark.xdist_group("agent_quarantine")
 

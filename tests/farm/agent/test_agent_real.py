@@ -7,12 +7,12 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from tests.farm.agent.farm import TENANT, AgentFarm, AgentProcess
 
 from farm.jobs.draft import Draft, Source
 from farm.jobs.job import Job
 from farm.jobs.states import State
 from farm.submission.submit import Submissions
+from tests.farm.agent.agent_farm import TENANT, AgentFarm, AgentProcess
 
 pytestmark = pytest.mark.xdist_group("agent_real")
 TI2V, ANIMATE = "wan2.2-ti2v-5b-tiny", "wan2.2-animate-14b-tiny"

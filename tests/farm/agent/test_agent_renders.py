@@ -6,7 +6,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.farm.agent.farm import TENANT, AgentFarm, AgentProcess, children, gone
 
 from farm.jobs.spec import InputRef
 from farm.jobs.states import State
@@ -14,6 +13,7 @@ from farm.ledger.connection import connect
 from farm.storage.object_keys import input_key
 from farm.tenants.tenants import Tenants
 from tests.conftest import wait_until
+from tests.farm.agent.agent_farm import TENANT, AgentFarm, AgentProcess, children, gone
 
 pytestmark = pytest.mark.xdist_group("agent_renders")
 

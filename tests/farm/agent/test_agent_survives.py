@@ -6,10 +6,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from tests.farm.agent.farm import TENANT, AgentFarm, AgentProcess, children, gone
 
 from farm.jobs.states import State
 from tests.conftest import wait_until
+from tests.farm.agent.agent_farm import TENANT, AgentFarm, AgentProcess, children, gone
 
 pytestmark = pytest.mark.xdist_group("agent_survives")
 

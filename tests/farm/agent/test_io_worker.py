@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.farm.agent.farm import TENANT, AgentFarm, changed, farm_on
 
 from farm.config import IntakeSettings, Settings
 from farm.embedded.ports import free_port
-from farm.io_worker.housekeeping import House
+from farm.io_worker.housekeeping import Housekeeping
 from farm.jobs.spec import InputRef
 from farm.jobs.states import State
 from farm.ledger.ledger import INTAKE_POOL
 from farm.storage.object_keys import result_key
 from tests.conftest import wait_until
+from tests.farm.agent.agent_farm import TENANT, AgentFarm, changed, farm_on
 
 pytestmark = pytest.mark.xdist_group("io_worker")
 
@@ -143,7 +143,7 @@ def test_sweep_and_forget_leave_what_is_pointed_to(farm_settings: Settings, tmp_
         farm.committed(kept.id)
 
         hasty_settings = changed(settings, tmp_path, scheduling={"retention_s": -1.0})
-        hasty = House(hasty_settings, farm.ledger, farm.store, farm.permits)
+        hasty = Housekeeping(hasty_settings, farm.ledger, farm.store, farm.permits)
         assert hasty.forget() == 2
         assert farm.ledger.find(old.id) is None
         assert farm.objects(old.id) == []

@@ -29,6 +29,7 @@ test: lint ## lint, types, import rules, then every test
 	$(BIN)/pytest -n 3 --dist loadgroup -m "not soak"
 
 test-old-redis: $(READY) ## ledger, permits and webhooks once more, on the redis-server of PATH
+	@command -v redis-server >/dev/null || { echo "no redis-server on PATH (Debian: apt-get install redis-server)"; exit 1; }
 	WANFARM_TEST_REDIS="$$(command -v redis-server)" $(BIN)/pytest -n 3 --dist loadgroup \
 	    tests/farm/ledger tests/farm/permits tests/farm/webhooks
 

@@ -16,17 +16,15 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
 
 
-def checked_server(redis: Redis, *, fsync: str, waits: bool = True) -> str:
+def checked_server(redis: Redis, *, fsync: str) -> str:
     """The server's name and how it keeps writes, for a table's title.
 
-    Raises RuntimeError when it is not what the table is about: `fsync` is its appendfsync, `waits` whether it has
-    WAITAOF and an append-only file.
+    Raises RuntimeError when it is not what the table is about: `fsync` is its appendfsync; WAITAOF and an append-only
+    file are always expected.
     """
     server = look(redis)
-    if (server.appendonly, server.fsync, server.waits) != (True, fsync, waits):
-        raise RuntimeError(
-            f"measured on something else: expected appendfsync {fsync}, WAITAOF {waits}; found {server!r}"
-        )
+    if (server.appendonly, server.fsync, server.waits) != (True, fsync, True):
+        raise RuntimeError(f"measured on another server than the table's (appendfsync {fsync}, WAITAOF): {server!r}")
     return f"{server}, appendfsync {fsync}"
 
 

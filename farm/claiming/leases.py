@@ -1,17 +1,18 @@
 """Keeping leases: heartbeats for every attempt that this process holds, from a thread that does nothing else. What a
-verdict means for the work is the holder's business."""
+verdict means for the work is the holder's business. All that are due are renewed in one round trip, so that
+one slow answer delays nobody else's heartbeat."""
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from farm.jobs.errors import Unavailable
 from farm.jobs.job import Claim
 from farm.jobs.states import Phase
 from farm.ledger import Ledger
-from farm.ledger.outcomes import Verdict
+from farm.ledger.outcomes import Beat, Verdict
 from monitoring.metrics import HEARTBEAT_FAILURES
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,8 @@ NOTICE_S = 1.0
 REPORT_S = 0.5
 #: pause after a heartbeat that got no answer
 RETRY_S = 1.0
+#: leases that are renewed in one call: what takes Redis about a millisecond
+MOST_AT_ONCE = 100
 
 
 @dataclass
@@ -47,6 +50,11 @@ class Lease:
     def report(self, phase: Phase, progress: float, step: int = 0, steps: int = 0) -> None:
         """Where the attempt is; travels with a heartbeat soon."""
         self._keeper.reported(self, _Report(phase, progress, step, steps))
+
+    def said(self) -> _Report | None:
+        """What is to be told, once. The keeper's lock is held."""
+        report, self._report = self._report, None
+        return report
 
     def drop(self) -> None:
         """Stop renewing. A verdict that is on its way is no longer told."""
@@ -95,48 +103,68 @@ class LeaseKeeper:
             with self._change:
                 now = time.monotonic()
                 due = [lease for lease in self._leases if lease._due <= now]
+                if due:
+                    due += [lease for lease in self._leases if self._comes_along(lease, now)]
                 if not due:
                     until = min((lease._due for lease in self._leases), default=None)
                     self._change.wait(None if until is None else until - now)
                     continue
-            for lease in due:
-                try:
-                    self._beat(lease)
-                except Exception:
-                    # the other leases must not be lost with this one
-                    log.exception("heartbeat of %s", lease.claim.job.id)
+            for at in range(0, len(due), MOST_AT_ONCE):
+                self._beat(due[at : at + MOST_AT_ONCE])
 
-    def _beat(self, lease: Lease) -> None:
+    def _comes_along(self, lease: Lease, now: float) -> bool:
+        """Whoever is due soon: however many there are, a beat is one round trip. Nobody reports more often for it."""
+        return now < lease._due <= now + self._beat_s / 2 and now >= lease._beaten + REPORT_S
+
+    def _beat(self, leases: Sequence[Lease]) -> None:
+        """One round trip for all of them. What they report is kept until it arrived."""
         with self._change:
-            report, lease._report = lease._report, None
-            lease._beaten = time.monotonic()
-            lease._due = lease._beaten + self._beat_s
+            reports = [lease.said() for lease in leases]
+            for lease in leases:
+                lease._beaten = time.monotonic()
+                lease._due = lease._beaten + self._beat_s
+        verdicts = self._say(leases, reports)
+        for lease, report, verdict in zip(leases, reports, verdicts, strict=True):
+            if verdict is None:
+                self._unanswered(lease, report)
+            elif verdict != Verdict.GO:
+                self._tell(lease, verdict)
+
+    def _say(self, leases: Sequence[Lease], reports: Sequence[_Report | None]) -> Sequence[Verdict | None]:
+        """None for one that got no answer. An answer that is an error may be the fault of one: each is asked for
+        alone, so that the others are not lost with it."""
+        beats = [_beat(lease.claim, report) for lease, report in zip(leases, reports, strict=True)]
         try:
-            verdict = self._say(lease.claim, report)
+            return self._ledger.heartbeats(beats)
         except Unavailable as error:
-            HEARTBEAT_FAILURES.inc()
-            log.warning("no heartbeat for %s: %s", lease.claim.job.id, error)
-            with self._change:
-                lease._report = lease._report or report
-                lease._due = time.monotonic() + min(RETRY_S, self._beat_s)
-            return
-        if verdict == Verdict.GO:
-            return
+            HEARTBEAT_FAILURES.inc(len(leases))
+            log.warning("no heartbeat for %d attempts: %s", len(leases), error)
+        except Exception:
+            log.exception("heartbeat of %s", ", ".join(lease.claim.job.id for lease in leases))
+            if len(leases) > 1:
+                pairs = zip(leases, reports, strict=True)
+                return [verdict for lease, report in pairs for verdict in self._say([lease], [report])]
+        return [None] * len(leases)
+
+    def _unanswered(self, lease: Lease, report: _Report | None) -> None:
+        with self._change:
+            lease._report = lease._report or report
+            lease._due = time.monotonic() + min(RETRY_S, self._beat_s)
+
+    def _tell(self, lease: Lease, verdict: Verdict) -> None:
         with self._change:
             held = lease in self._leases
             if verdict == Verdict.LOST:
                 self._leases.discard(lease)
         if held:
-            lease.on_verdict(verdict)
+            try:
+                lease.on_verdict(verdict)
+            except Exception:
+                # the other leases must not be lost with this one
+                log.exception("verdict on %s", lease.claim.job.id)
 
-    def _say(self, claim: Claim, report: _Report | None) -> Verdict:
-        if report is None:
-            return self._ledger.heartbeat(claim.job.id, claim.attempt)
-        return self._ledger.heartbeat(
-            claim.job.id,
-            claim.attempt,
-            phase=report.phase,
-            progress=report.progress,
-            step=report.step,
-            steps=report.steps,
-        )
+
+def _beat(claim: Claim, report: _Report | None) -> Beat:
+    if report is None:
+        return Beat(claim.job.id, claim.attempt)
+    return Beat(claim.job.id, claim.attempt, report.phase, report.progress, report.step, report.steps)

@@ -5,6 +5,7 @@ from farm.ledger.ledger import INTAKE_POOL, Ledger
 from farm.ledger.outcomes import (
     Account,
     AuditReport,
+    Beat,
     CancelOutcome,
     CommitOutcome,
     FailOutcome,
@@ -22,6 +23,7 @@ __all__ = [
     "INTAKE_POOL",
     "Account",
     "AuditReport",
+    "Beat",
     "CancelOutcome",
     "CommitOutcome",
     "FailOutcome",

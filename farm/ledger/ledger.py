@@ -15,7 +15,7 @@ from farm.jobs.states import HoldReason
 from farm.ledger.accounts import Accounts
 from farm.ledger.connection import mapped
 from farm.ledger.outbox import Outbox
-from farm.ledger.outcomes import CancelOutcome, CommitOutcome, FailOutcome, HoldOutcome, Permit, Verdict
+from farm.ledger.outcomes import Beat, CancelOutcome, CommitOutcome, FailOutcome, HoldOutcome, Permit, Verdict
 from farm.ledger.reading import Reading
 from farm.ledger.records import admission, artifacts_json, decode, fresh, reshaping, with_inputs
 from farm.ledger.scripts import INTAKE_POOL
@@ -109,8 +109,17 @@ class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox):
         steps: int = 0,
     ) -> Verdict:
         """Renew the lease; with `phase`, also record progress and tell the tenant's event stream."""
-        shown = "" if progress is None else round(progress, 4)
-        return Verdict(self.run("heartbeat", job_id, attempt, phase or "", shown, step, steps))
+        return self.heartbeats([Beat(job_id, attempt, phase, progress, step, steps)])[0]
+
+    def heartbeats(self, beats: Sequence[Beat]) -> list[Verdict]:
+        """`heartbeat` for many attempts (some hundreds at most) in one call: an answer for each, in their order."""
+        if not beats:
+            return []
+        arguments: list[str | int | float] = []
+        for beat in beats:
+            shown = "" if beat.progress is None else round(beat.progress, 4)
+            arguments += [beat.job, beat.attempt, beat.phase or "", shown, beat.step, beat.steps]
+        return [Verdict(verdict) for verdict in self.run("heartbeat", *arguments)]
 
     def intake_done(
         self, job_id: str, attempt: int, inputs: dict[str, InputRef], reshaped: Reshaped | None = None

@@ -16,6 +16,18 @@ class Verdict(StrEnum):
     LOST = "lost"
 
 
+@dataclass(frozen=True)
+class Beat:
+    """One attempt's heartbeat; with `phase`, also where it is."""
+
+    job: str
+    attempt: int
+    phase: str | None = None
+    progress: float | None = None
+    step: int = 0
+    steps: int = 0
+
+
 class CommitOutcome(StrEnum):
     """COMMITTED and ALREADY (a repeated call, lost reply) both mean: the result is the job's. UNPAID, of an intake: the
     job costs more than its tenant has, and failed."""

@@ -1,21 +1,29 @@
--- heartbeat(id, attempt, phase or '', progress or '', step, steps): renew the lease in Key.leases; with a phase, record
--- the progress and tell the tenant's stream. Answers a Verdict.
+-- heartbeat(id, attempt, phase or '', progress or '', step, steps, then the next one's six, ...): renew the leases in
+-- Key.leases; with a phase, record the progress and tell the tenant's stream. Answers a Verdict for each.
 -- uses: full clock job event
-local id, attempt, phase, progress, step, steps = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local WIDTH = 6
 
-local job = job_load(id)
-if not job then return Verdict.LOST end
-if not job_held(job, attempt) then
-  if job.state == State.CANCELLED and job.attempt == attempt then return Verdict.CANCEL end
-  return Verdict.LOST
+local function beat(id, attempt, phase, progress, step, steps)
+  local job = job_load(id)
+  if not job then return Verdict.LOST end
+  if not job_held(job, attempt) then
+    if job.state == State.CANCELLED and job.attempt == attempt then return Verdict.CANCEL end
+    return Verdict.LOST
+  end
+  redis.call('ZADD', Key.leases(job_pool(job)), 'XX', NOW + Setting.LEASE_MS, id)
+  redis.call('HDEL', Key.job(id), 'graced', 'unheard')
+  if phase ~= '' then
+    if phase ~= job.phase then redis.call('HSET', Key.job(id), 'phase', phase, 'phase_ms', NOW) end
+    if progress ~= '' then redis.call('HSET', Key.job(id), 'progress', progress) end
+    redis.call('HSET', Key.job(id), 'step', step, 'steps', steps)
+    event(job, {phase = phase, progress = tonumber(progress), step = tonumber(step), steps = tonumber(steps)})
+  end
+  if job.cancelling then return Verdict.CANCEL end
+  return Verdict.GO
 end
-redis.call('ZADD', Key.leases(job_pool(job)), 'XX', NOW + Setting.LEASE_MS, id)
-redis.call('HDEL', Key.job(id), 'graced', 'unheard')
-if phase ~= '' then
-  if phase ~= job.phase then redis.call('HSET', Key.job(id), 'phase', phase, 'phase_ms', NOW) end
-  if progress ~= '' then redis.call('HSET', Key.job(id), 'progress', progress) end
-  redis.call('HSET', Key.job(id), 'step', step, 'steps', steps)
-  event(job, {phase = phase, progress = tonumber(progress), step = tonumber(step), steps = tonumber(steps)})
+
+local verdicts = {}
+for at = 1, #ARGV, WIDTH do
+  verdicts[#verdicts + 1] = beat(ARGV[at], tonumber(ARGV[at + 1]), unpack(ARGV, at + 2, at + WIDTH - 1))
 end
-if job.cancelling then return Verdict.CANCEL end
-return Verdict.GO
+return verdicts

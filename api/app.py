@@ -2,14 +2,14 @@
 
 from flask import Flask, Response, request
 
-from api import apixo, crun, kie, openai, own, selfhosted, wiro, wiro_socket
-from api.body import WholeRequest, drain_after, read_with_patience
+from api import apixo, crun, kie, openai, own, selfhosted, wiro
 from api.dialect import answer, dialect_of
 from api.limits import tell_rate
 from api.metrics import count_requests
 from api.problems import farm_error
 from api.services import EXTENSION, make_services
 from farm.config import Settings, load
+from farm.wire.report import Reply
 
 #: the first one speaks for addresses that are nobody's
 DIALECTS = (
@@ -27,7 +27,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     """`settings`: by default those of this process (farm.config.load)."""
     settings = settings or load()
     app = Flask("wanfarm", static_folder=None)
-    app.request_class = WholeRequest
     app.config["MAX_CONTENT_LENGTH"] = settings.gateway.max_body
     # a redirect to the same address with another slash helps no API client
     app.url_map.strict_slashes = False
@@ -37,15 +36,15 @@ def create_app(settings: Settings | None = None) -> Flask:
     for dialect in DIALECTS:
         app.register_blueprint(dialect.blueprint)
     app.register_blueprint(own.keyless)
-    app.register_blueprint(wiro_socket.blueprint)
     tell_rate(app)
     app.register_error_handler(Exception, _failed)
-    app.wsgi_app = read_with_patience(app.wsgi_app)  # type: ignore[assignment, method-assign]
     return app
 
 
-def _failed(error: Exception) -> Response:
+def refusal(path: str, error: Exception) -> Reply:
     """The one place where a request ends badly: in the dialect of the address that was asked."""
-    response = answer(dialect_of(request.path, DIALECTS).render_error(farm_error(error)))
-    drain_after(response)
-    return response
+    return dialect_of(path, DIALECTS).render_error(farm_error(error))
+
+
+def _failed(error: Exception) -> Response:
+    return answer(refusal(request.path, error))

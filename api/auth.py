@@ -2,6 +2,7 @@
 
 from flask import g, request
 
+from api.server.marks import TENANT
 from api.services import services
 from farm.jobs.errors import Forbidden, Unauthorized
 from farm.tenants.api_keys import Principal, Role
@@ -23,6 +24,7 @@ def authenticate(key: str | None) -> Principal:
             "this is no valid API key" if key else "send an API key: Authorization: Bearer <key>, or X-API-Key: <key>"
         )
     g.principal = found
+    request.environ[TENANT] = found.tenant
     return found
 
 

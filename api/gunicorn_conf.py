@@ -4,9 +4,7 @@ the command line goes before what stands here."""
 import logging
 import os
 import shutil
-import signal
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from farm import lifeline
@@ -16,10 +14,7 @@ _settings = load()
 
 bind = f"{_settings.gateway.host}:{_settings.gateway.port}"
 workers = _settings.gateway.processes
-threads = _settings.gateway.threads
-worker_class = "gthread"
-#: seconds that a client may keep an idle connection
-keepalive = 30
+worker_class = "api.server.worker.FarmWorker"
 #: seconds that running requests get to end; event streams end at once (api.streams.stopping)
 graceful_timeout = 10
 control_socket_disable = True
@@ -45,23 +40,12 @@ def post_fork(_server: Any, worker: Any) -> None:
 
 
 def post_worker_init(_worker: Any) -> None:
-    """Say what the ledger is on; and let event streams end at once, which would hold their threads, and so the process,
-    until the last second of the grace."""
-    from api.streams import stopping
+    """Say what the ledger is on."""
     from farm.ledger.connection import connect
     from farm.ledger.server import say
 
     with connect(_settings.redis) as redis:
         say(redis, _settings.redis)
-
-    gunicorns = signal.getsignal(signal.SIGTERM)
-    assert callable(gunicorns)
-
-    def end(number: int, frame: FrameType | None) -> None:
-        stopping.set()
-        gunicorns(number, frame)
-
-    signal.signal(signal.SIGTERM, end)
 
 
 def child_exit(_server: Any, worker: Any) -> None:

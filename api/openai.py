@@ -105,7 +105,7 @@ def _file(key: str, kind: str) -> Response:
         response.headers["Content-Range"] = f"bytes {first}-{end - 1}/{stat.size}"
     response.content_length = end - first
     if request.method != "HEAD" and end > first:
-        response.response = store.blocks(key, first, end - first)
+        services().downloads.respond(tenant(), response, store.blocks(key, first, end - first))
     return response
 
 

@@ -16,6 +16,8 @@ from farm.wire.report import Reply
 log = logging.getLogger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
+#: characters of an error's sentence, and of the field that it names
+MAX_ECHO, MAX_FIELD = 1000, 200
 #: a problem's `type` is this and the error's slug
 TYPE = "urn:wanfarm:problem:"
 
@@ -40,6 +42,8 @@ class Bug(Exception):
 
 def farm_error(error: Exception) -> FarmError | Bug:
     """Every exception that a request can end with, in the farm's terms. The only place that knows Werkzeug's."""
+    if isinstance(error, RequestError):
+        _shorten(error)
     if isinstance(error, FarmError):
         return error
     if isinstance(error, HTTPException) and error.code is not None and 400 <= error.code < 500:
@@ -47,6 +51,15 @@ def farm_error(error: Exception) -> FarmError | Bug:
     bug = Bug()
     log.error("%s", bug, exc_info=error)
     return bug
+
+
+def _shorten(error: RequestError) -> None:
+    """What a client is told of its own words has an end."""
+    error.detail = error.detail[:MAX_ECHO]
+    if error.field is not None:
+        error.field = error.field[:MAX_FIELD]
+    if isinstance(error, InvalidBody):
+        error.errors = tuple((field[:MAX_FIELD], detail[:MAX_ECHO]) for field, detail in error.errors)
 
 
 def _refusal(error: HTTPException, status: HTTPStatus) -> FarmError:

@@ -6,6 +6,7 @@ from typing import Any, cast
 from flask import current_app
 from redis import Redis
 
+from api.downloads import Downloads
 from api.streams import Streams
 from farm.billing.prices import PriceBook
 from farm.claiming.permits import Permits
@@ -30,6 +31,7 @@ class Services:
     tenants: Tenants
     submissions: Submissions
     streams: Streams
+    downloads: Downloads
     secrets: Vault
     prices: PriceBook
     uploads: UploadStore
@@ -49,6 +51,7 @@ def make_services(settings: Settings) -> Services:
         tenants=Tenants(redis, settings),
         submissions=Submissions(settings, ledger, store, Permits(settings), price=prices.hold, loras=loras),
         streams=Streams(settings.gateway.max_streams),
+        downloads=Downloads(settings.gateway.max_downloads),
         secrets=Vault(redis, settings),
         prices=prices,
         uploads=UploadStore(redis, store, settings),

@@ -1,8 +1,6 @@
 """Server-sent events: how many at once, that dead clients are noticed, and that all end when the process is to end."""
 
 import logging
-import select
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +10,7 @@ from typing import Any
 from flask import Response, request
 from pydantic_core import to_json
 
+from api.server.marks import GONE, STREAM
 from farm.jobs.errors import InvalidRequest, Unavailable
 from monitoring.metrics import STREAMS
 
@@ -45,6 +44,7 @@ class Streams:
         STREAMS.inc()
         response = Response(frames, headers=headers, mimetype="text/event-stream")
         response.call_on_close(self._release)
+        request.environ[STREAM] = True
         return response
 
     @contextmanager
@@ -84,12 +84,8 @@ def last_event_id() -> str | None:
 
 def client_gone() -> Callable[[], bool]:
     """Whether the client of the request at hand has hung up; asked later, without waiting."""
-    connection = request.environ.get("gunicorn.socket")
-    if not isinstance(connection, socket.socket):
-        return lambda: False
-    poll = select.poll()
-    poll.register(connection, select.POLLRDHUP)
-    return lambda: bool(poll.poll(0))
+    gone: Callable[[], bool] = request.environ.get(GONE, lambda: False)
+    return gone
 
 
 class Pulse:

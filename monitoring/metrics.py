@@ -47,6 +47,8 @@ HTTP_SECONDS = Histogram(
     ["route"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 30),
 )
+HTTP_REFUSED = Counter("wanfarm_http_refused_total", "Requests refused before a thread was spent", ["status"])
+CONNECTIONS_CLOSED = Counter("wanfarm_connections_closed_total", "Connections that the gateway ended", ["reason"])
 STREAMS = Gauge("wanfarm_event_streams", "Event streams open", multiprocess_mode="livesum")
 #: read from the ledger whenever somebody scrapes a gateway: name, help, label
 JOBS = ("wanfarm_jobs", "Jobs kept, by state", "state")

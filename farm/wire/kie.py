@@ -26,6 +26,7 @@ from farm.jobs.errors import (
 from farm.jobs.states import State
 from farm.wire import lora_words, model_ids
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
+from farm.wire.json_body import keepable
 from farm.wire.report import Fault, Output, Reply, Report, credits_from, credits_number, fault_number, fault_of
 from farm.wire.words import (
     Fields,
@@ -34,7 +35,6 @@ from farm.wire.words import (
     aspect_word,
     compact,
     dump,
-    keepable,
     parse_nested,
     plain_number,
     positive,

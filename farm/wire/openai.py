@@ -25,6 +25,7 @@ from farm.jobs.errors import (
 from farm.jobs.states import State
 from farm.wire import lora_words
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
+from farm.wire.json_body import keepable
 from farm.wire.model_ids import OPENAI_DEFAULTS
 from farm.wire.report import Fault, Output, Reply, Report
 from farm.wire.words import (
@@ -32,7 +33,6 @@ from farm.wire.words import (
     address_of,
     as_source,
     compact,
-    keepable,
     parse_nested,
     plain_number,
     positive,

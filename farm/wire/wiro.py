@@ -22,6 +22,7 @@ from farm.jobs.errors import (
 )
 from farm.wire import lora_words, model_ids
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
+from farm.wire.json_body import keepable
 from farm.wire.report import Reply
 from farm.wire.words import (
     Fields,
@@ -31,7 +32,6 @@ from farm.wire.words import (
     compact,
     is_address,
     is_unset,
-    keepable,
     plain_number,
 )
 from models.catalog import resolution_word

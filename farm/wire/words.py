@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from farm.jobs.draft import Source
 from farm.jobs.errors import InvalidRequest
 from farm.jobs.states import TERMINAL, State
+from farm.wire.json_body import loads
 
 #: integers beyond this are nobody's seed, size or count
 MAX_INTEGER = 2**63 - 1
@@ -24,8 +25,8 @@ def parse_object(data: bytes) -> dict[str, Any]:
     if not data.strip():
         raise InvalidRequest("the body is empty; send a JSON object")
     try:
-        value = _loads(data)
-    except (ValueError, RecursionError) as error:
+        value = loads(data)
+    except ValueError as error:
         raise InvalidRequest(f"the body is not JSON: {_short(error)}") from None
     if not isinstance(value, dict):
         raise InvalidRequest("the body must be a JSON object")
@@ -36,20 +37,10 @@ def parse_nested(value: Any) -> Any:
     """A value that some clients send as a JSON string: the object in it, or the value as it came."""
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
-            return _loads(value)
-        except (ValueError, RecursionError):
+            return loads(value)
+        except ValueError:
             return value
     return value
-
-
-def _loads(text: str | bytes) -> Any:
-    value = json.loads(text, parse_constant=_no_constant)
-    json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate cannot be encoded: ValueError
-    return value
-
-
-def _no_constant(word: str) -> None:
-    raise ValueError(f"{word} is not a JSON value")
 
 
 def _short(error: Exception) -> str:
@@ -278,21 +269,6 @@ class Fields:
 
     def callback(self, *names: str) -> str | None:
         return as_callback(self.find(*names)[0])
-
-
-#: text of a request longer than this is a picture written out; it is not kept with the job
-MAX_KEPT_CHARS = 8192
-
-
-def keepable(value: Any) -> Any:
-    """A request as it is kept with the job: long text (base64 pictures) shortened, everything else as it came."""
-    if isinstance(value, str):
-        return value if len(value) <= MAX_KEPT_CHARS else f"{value[:64]}... ({len(value)} characters)"
-    if isinstance(value, Mapping):
-        return {str(k): keepable(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [keepable(v) for v in value]
-    return value
 
 
 def compact(values: Mapping[str, Any]) -> dict[str, Any]:

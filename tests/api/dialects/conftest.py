@@ -12,7 +12,6 @@ from dialect_parts import ANIMATE, I2V, PUBLIC, T2V, Worker, clip
 from flask import Flask
 from receiver import Receiver
 from redis import Redis
-from werkzeug.serving import make_server
 
 from api.app import create_app
 from api.services import Services
@@ -22,6 +21,7 @@ from farm.guard import Guard
 from farm.intake.intake import Intake
 from farm.submission.submit import Submissions
 from tests.api.api_parts import picture
+from tests.api.gateway_thread import served
 
 
 @pytest.fixture
@@ -60,10 +60,8 @@ def worker(parts: Services) -> Worker:
 @pytest.fixture
 def door(app: Flask, worker: Worker) -> Iterator[str]:
     """The gateway at a real port."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    with served(app) as url:
+        yield url
 
 
 @pytest.fixture

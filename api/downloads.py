@@ -1,0 +1,24 @@
+"""Files that go through the gateway: how many at once. Each has a thread for as long as its client takes."""
+
+from collections.abc import Iterable
+
+from flask import Response, request
+
+from api.server.marks import STREAM
+from farm.jobs.errors import TooMany
+from farm.scheduling.places import TenantPlaces
+
+_RETRY_S = 5.0
+
+
+class Downloads:
+    def __init__(self, most: int) -> None:
+        self._places = TenantPlaces(most)
+
+    def respond(self, owner: str, response: Response, blocks: Iterable[bytes]) -> None:
+        """`response` gets the blocks. Raises TooMany when as many as there may be are under way."""
+        if not self._places.take(owner):
+            raise TooMany("too many files are being downloaded at the moment", retry_after_s=_RETRY_S)
+        response.response = blocks
+        response.call_on_close(lambda: self._places.give(owner))
+        request.environ[STREAM] = True

@@ -194,7 +194,7 @@ class Stack:
             elif hurry and child.kill_at is None and now - child.asked_at > SECOND_SIGNAL_S:
                 child.hurry(now, self._stop_s)
 
-    def _say_server(self, plan: Plan) -> None:
+    def _say_server(self, plan: StackPlan) -> None:
         with connect(plan.settings.redis) as redis:
             server.say(redis, plan.settings.redis)
 

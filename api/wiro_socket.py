@@ -6,7 +6,7 @@ from flask import Flask
 
 from api.provider import report
 from api.server.bridge import SocketView
-from api.server.sockets import Client, served
+from api.server.sockets import SocketClient, served
 from api.services import services
 from api.streams import stopping
 from api.wiro import holds
@@ -21,14 +21,14 @@ _LOOK_MS = 1000
 
 
 def sockets_of(app: Flask) -> SocketView:
-    def view(client: Client, registration: str) -> None:
+    def view(client: SocketClient, registration: str) -> None:
         with app.app_context():
             follow(client, registration)
 
     return served(PATHS, view)
 
 
-def follow(client: Client, registration: str) -> None:
+def follow(client: SocketClient, registration: str) -> None:
     """Registration first; then every status once and in order, step progress, and an end."""
     try:
         job = _registered(registration)
@@ -51,7 +51,7 @@ def _registered(text: str) -> Job | None:
     return job
 
 
-def _tell(client: Client, job: Job) -> None:
+def _tell(client: SocketClient, job: Job) -> None:
     ledger, last = services().ledger, ""
     said: str | None = None
     while True:

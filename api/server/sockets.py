@@ -19,7 +19,7 @@ REGISTER_S = 10.0
 _MOST_MESSAGES = 1000
 
 
-class Client:
+class SocketClient:
     """`send` waits until the message went out, and raises ConnectionError when it cannot."""
 
     def __init__(self, send: Send) -> None:
@@ -46,7 +46,7 @@ class Client:
             await self._send(message)
 
 
-def served(paths: frozenset[str], view: Callable[[Client, str], None]) -> SocketView:
+def served(paths: frozenset[str], view: Callable[[SocketClient, str], None]) -> SocketView:
     """`view` gets the first text of each socket at one of the paths, in a thread of its own."""
 
     async def socket(scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,12 +63,14 @@ def served(paths: frozenset[str], view: Callable[[Client, str], None]) -> Socket
             return
         if first["type"] == "websocket.receive":
             scope[CONNECTION].waiting = False
-            await _serve(Client(send), first.get("text") or "", view, receive, send)
+            await _serve(SocketClient(send), first.get("text") or "", view, receive, send)
 
     return socket
 
 
-async def _serve(client: Client, text: str, view: Callable[[Client, str], None], receive: Receive, send: Send) -> None:
+async def _serve(
+    client: SocketClient, text: str, view: Callable[[SocketClient, str], None], receive: Receive, send: Send
+) -> None:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
 
@@ -94,7 +96,7 @@ async def _serve(client: Client, text: str, view: Callable[[Client, str], None],
             await send({"type": "websocket.close", "code": 1000})
 
 
-async def _listen(client: Client, receive: Receive) -> None:
+async def _listen(client: SocketClient, receive: Receive) -> None:
     """What is said after the first message means nothing; who left is noticed."""
     for _ in range(_MOST_MESSAGES):
         if (await receive())["type"] == "websocket.disconnect":

@@ -19,7 +19,6 @@ from farm.ledger import CancelOutcome
 from farm.submission.provider_drafts import stand_in
 from farm.tenants import vault
 from farm.wire import model_ids, task_ids, wiro, wiro_auth, wiro_catalog, wiro_task
-from farm.wire.job_report import TOKEN_TAIL
 from farm.wire.report import Reply
 from farm.wire.words import Fields, parse_object
 from models.catalog import AREAS, MODELS
@@ -52,7 +51,7 @@ def _key() -> None:
 def run(model: str) -> Response:
     body, files = _body()
     tail = task_ids.new_token_tail()
-    draft = with_data(_found(wiro.parse_create(model, body, files)), {TOKEN_TAIL: tail})
+    draft = with_data(_found(wiro.parse_create(model, body, files)), {wiro_task.TOKEN_TAIL: tail})
     job = submit(draft)
     return answer(Reply(200, wiro.render_created(task_ids.task_id(wiro.DIALECT, job.id), task_ids.token(job.id, tail))))
 
@@ -207,7 +206,7 @@ def job_of_token(text: str) -> Job | None:
 
 
 def holds(job: Job, tail: str) -> bool:
-    return hmac.compare_digest(str(job.dialect_data.get(TOKEN_TAIL, "")).encode(), tail.encode())
+    return hmac.compare_digest(str(job.dialect_data.get(wiro_task.TOKEN_TAIL, "")).encode(), tail.encode())
 
 
 def _stopped(job: Job) -> Response:

@@ -265,6 +265,13 @@ class PriceSettings(Section):
     credit_usd: float = Field(default=0.005, gt=0)
 
 
+class DialectRetries(Section):
+    """How often a webhook in this dialect is tried again; the first pause in seconds."""
+
+    first_retry_s: float = 30.0
+    retries: int = 3
+
+
 class WebhookSettings(Section):
     """Terminal events are posted at least once, retried with growing, jittered pauses until give_up_s."""
 
@@ -273,9 +280,8 @@ class WebhookSettings(Section):
     first_retry_s: float = 5.0
     max_retry_s: float = 3600.0
     give_up_s: float = 86400.0
-    #: apixo's own rule: this many retries, the first after apixo_first_retry_s
-    apixo_retries: int = 3
-    apixo_first_retry_s: float = 30.0
+    #: dialects that document a rule of their own
+    dialects: dict[str, DialectRetries] = Field(default_factory=lambda: {"apixo": DialectRetries()})
     #: posts at once in one io worker; receivers that failed last may use half of them
     threads: int = 16
     #: posts at once to one receiver of one tenant; one while it fails

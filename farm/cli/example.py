@@ -64,6 +64,8 @@ def _comments(section: type[BaseModel]) -> dict[str, list[str]]:
 
 def _toml(value: Any) -> str:
     """A value on one line. JSON's scalars and lists are TOML's too."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{json.dumps(name)} = {_toml(one)}" for name, one in value.items()) + " }"
     return json.dumps(value, ensure_ascii=False)

@@ -5,31 +5,22 @@ Built at every attempt, so that the addresses of the result are fresh whenever i
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from farm.config import Settings
 from farm.jobs.job import Job
+from farm.jobs.money import MICRO
 from farm.jobs.states import State
 from farm.ledger import Ledger
 from farm.storage.store import Store
 from farm.tenants import vault
 from farm.tenants.vault import Vault
 from farm.webhooks import signing
-from farm.wire import apixo, crun, kie, wiro_task
+from farm.wire.dialects import rules_of
 from farm.wire.job_report import report_of
 from farm.wire.own_views import Links, view_job
-from farm.wire.report import Report
-
-#: dialects that have a callback of their own; every other job is told in the farm's words
-_RENDER: dict[str, Callable[[Report], dict[str, Any]]] = {
-    "kie": kie.render_callback,
-    "apixo": apixo.render_callback,
-    "crun": crun.render_callback,
-    "wiro": wiro_task.render_callback,
-}
+from farm.wire.report import UNLIMITED, Report
 
 
 @dataclass(frozen=True)
@@ -50,8 +41,9 @@ class Messages:
         now_s = int(time.time())
         headers = {"Content-Type": "application/json"}
         headers |= signing.headers(self.signing_secrets(job.tenant), message_id, now_s, body)
-        if job.dialect == kie.DIALECT and (key := self._secrets.get(job.tenant, vault.KIE)):
-            headers |= kie.sign(key, self._report(job).id, now_s)
+        own = rules_of(job.dialect).callback_key
+        if own is not None and (key := self._secrets.get(job.tenant, own.secret)):
+            headers |= own.sign(key, self._report(job).id, now_s)
         return Message(body, headers)
 
     def signing_secrets(self, tenant: str) -> list[str]:
@@ -61,7 +53,7 @@ class Messages:
         return [current, before] if before else [current]
 
     def _body(self, job: Job) -> bytes:
-        if (render := _RENDER.get(job.dialect)) is not None:
+        if (render := rules_of(job.dialect).render_callback) is not None:
             return json.dumps(render(self._report(job)), ensure_ascii=False).encode()
         event = {
             "type": f"job.{job.state}",
@@ -72,7 +64,7 @@ class Messages:
 
     def _report(self, job: Job) -> Report:
         account = self._ledger.credit(job.tenant)
-        left = kie.UNLIMITED * 1_000_000 if account is None else account.available
+        left = UNLIMITED * MICRO if account is None else account.available
         return report_of(job, self._sign, credit_usd=self._settings.prices.credit_usd, credits_left_micro=left)
 
     def _links(self, job: Job) -> Links | None:

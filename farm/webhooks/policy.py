@@ -29,12 +29,10 @@ class Outcome(StrEnum):
 
 
 def policy_of(dialect: str, settings: WebhookSettings) -> RetryPolicy:
-    """The farm's own rule, or the dialect's where it documents one."""
-    if dialect == "apixo":
-        return RetryPolicy(
-            settings.apixo_first_retry_s, settings.max_retry_s, settings.give_up_s, settings.apixo_retries
-        )
-    return RetryPolicy(settings.first_retry_s, settings.max_retry_s, settings.give_up_s)
+    """The farm's own rule, or the dialect's where `webhooks.dialects` has one."""
+    own = settings.dialects.get(dialect)
+    first_s, retries = (settings.first_retry_s, None) if own is None else (own.first_retry_s, own.retries)
+    return RetryPolicy(first_s, settings.max_retry_s, settings.give_up_s, retries)
 
 
 def next_pause_s(

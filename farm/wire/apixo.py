@@ -26,7 +26,7 @@ from farm.jobs.states import State
 from farm.wire import lora_words, model_ids
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.json_body import keepable
-from farm.wire.report import Fault, Output, Reply, Report, credits_from, credits_number
+from farm.wire.report import UNLIMITED, Fault, Output, Reply, Report, credits_from, credits_number
 from farm.wire.words import (
     Fields,
     addresses_of,
@@ -45,8 +45,6 @@ from models.catalog import resolution_word
 DIALECT = "apixo"
 #: a shorter clip is billed as the first, a longer one as the second
 BILLED_S = (5.0, 120.0)
-#: what a tenant without an account is told when it asks for its balance
-UNLIMITED = 1_000_000_000
 ROUTES = ("auto", "value", "official")
 
 _WORDS = {

@@ -24,7 +24,17 @@ from farm.jobs.states import State
 from farm.wire import lora_words, model_ids
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.json_body import keepable
-from farm.wire.report import Fault, Output, Reply, Report, credits_from, credits_number, fault_number, fault_of
+from farm.wire.report import (
+    UNLIMITED,
+    Fault,
+    Output,
+    Reply,
+    Report,
+    credits_from,
+    credits_number,
+    fault_number,
+    fault_of,
+)
 from farm.wire.words import (
     Fields,
     addresses_of,
@@ -40,8 +50,6 @@ from farm.wire.words import (
 from models.catalog import resolution_word
 
 DIALECT = "crun"
-#: what a tenant without an account is told when it asks for its balance
-UNLIMITED = 1_000_000_000
 KEY_MISSING = "API key missing"
 TYPE_ERROR = "Missing Params or Type Error"
 

@@ -8,11 +8,9 @@ from collections.abc import Callable
 from farm.jobs.errors import FaultCode
 from farm.jobs.job import Job
 from farm.jobs.states import TERMINAL, Phase, State
-from farm.wire import task_ids, wiro
+from farm.wire import task_ids
+from farm.wire.dialects import rules_of
 from farm.wire.report import Fault, Output, Report
-
-#: key in dialect_data of the secret part of wiro's token
-TOKEN_TAIL = "tail"  # noqa: S105 - a name
 
 
 def report_of(
@@ -22,19 +20,19 @@ def report_of(
     credit_usd: float = 1.0,
     credits_left_micro: int | None = None,
 ) -> Report:
-    """The job in its own dialect's words. `sign`: object key -> address. `credit_usd`: wiro tells money in dollars."""
-    dialect, data, over = job.dialect, job.dialect_data, job.state in TERMINAL
-    # wiro tells a killed task as cancelled at once; from then on it can no longer succeed
-    state = State.CANCELLED if job.cancelling and not over and dialect == wiro.DIALECT else job.state
+    """The job in its own dialect's words. `sign`: object key -> address. `credit_usd`: US dollars of one credit, for
+    the dialects that report costs in dollars."""
+    rules, data, over = rules_of(job.dialect), job.dialect_data, job.state in TERMINAL
+    state = State.CANCELLED if job.cancelling and not over and rules.cancels_at_once else job.state
     steps = job.steps or job.spec.steps
     money = job.charged if over else job.hold
-    if money is not None and dialect == wiro.DIALECT:
+    if money is not None and rules.in_dollars:
         money = round(money * credit_usd)
     return Report(
-        id=task_ids.task_id(dialect, job.id),
+        id=task_ids.task_id(job.dialect, job.id),
         state=state,
         model=str(data.get("model") or job.spec.model),
-        handle=task_ids.token(job.id, str(data.get(TOKEN_TAIL, ""))) if dialect == wiro.DIALECT else "",
+        handle=rules.handle(job.id, data) if rules.handle else "",
         phase=Phase(job.phase) if job.phase and job.state is State.RUNNING else None,
         progress=job.progress,
         step=steps if state is State.SUCCEEDED else job.step,

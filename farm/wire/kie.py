@@ -27,7 +27,17 @@ from farm.jobs.states import State
 from farm.wire import lora_words, model_ids
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.json_body import keepable
-from farm.wire.report import Fault, Output, Reply, Report, credits_from, credits_number, fault_number, fault_of
+from farm.wire.report import (
+    UNLIMITED,
+    Fault,
+    Output,
+    Reply,
+    Report,
+    credits_from,
+    credits_number,
+    fault_number,
+    fault_of,
+)
 from farm.wire.words import (
     Fields,
     address_of,
@@ -44,8 +54,6 @@ from farm.wire.words import (
 from models.catalog import resolution_word
 
 DIALECT = "kie"
-#: what a tenant without an account is told when it asks for its credits: clients do arithmetic on the number
-UNLIMITED = 1_000_000_000
 NO_ACCESS = "You do not have access permissions"
 NO_RECORD = "recordInfo is null"
 _DONE = "Playground task completed successfully."

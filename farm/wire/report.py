@@ -11,6 +11,9 @@ from farm.jobs.errors import FaultCode
 from farm.jobs.money import MICRO
 from farm.jobs.states import Phase, State
 
+#: credits that a tenant without an account is told to have
+UNLIMITED = 1_000_000_000
+
 
 @dataclass(frozen=True)
 class Output:

@@ -7,10 +7,11 @@ kie task_wan_<32 hex>, apixo task_<32 hex>, crun the UUID itself (36 characters)
 import re
 import secrets
 import string
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from farm.jobs.ids import is_job_id
 
-_PREFIX = {"kie": "task_wan_", "apixo": "task_", "openai": "video_"}
 _HEX = re.compile(r"[0-9a-f]{32}")
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _PLACE = {c: i for i, c in enumerate(_ALPHABET)}
@@ -18,23 +19,48 @@ _TOKEN_HEAD = 22  # 62**22 > 2**128
 _TOKEN_TAIL = 8
 
 
+@dataclass(frozen=True)
+class Spelling:
+    """How a dialect writes job ids. `read` gives the job id back, or None for a text that is no id of ours."""
+
+    write: Callable[[str], str]
+    read: Callable[[str], str | None]
+
+
+def prefixed(prefix: str) -> Spelling:
+    """The prefix and the UUID's 32 hexadecimal digits."""
+
+    def read(text: str) -> str | None:
+        rest = text[len(prefix) :]
+        return _dashed(rest) if text.startswith(prefix) and _HEX.fullmatch(rest) else None
+
+    return Spelling(lambda job_id: prefix + job_id.replace("-", ""), read)
+
+
+def _read_decimal(text: str) -> str | None:
+    return _from_number(int(text)) if text.isascii() and text.isdecimal() and len(text) <= 39 else None
+
+
+_UUID = Spelling(lambda job_id: job_id, lambda text: text.lower() if is_job_id(text.lower()) else None)
+DECIMAL = Spelling(lambda job_id: str(_number(job_id)), _read_decimal)
+
+#: dialects without an entry use the UUID itself
+SPELLINGS: dict[str, Spelling] = {
+    "kie": prefixed("task_wan_"),
+    "apixo": prefixed("task_"),
+    "openai": prefixed("video_"),
+    "wiro": DECIMAL,
+}
+
+
 def task_id(dialect: str, job_id: str) -> str:
-    if dialect in _PREFIX:
-        return _PREFIX[dialect] + job_id.replace("-", "")
-    if dialect == "wiro":
-        return str(_number(job_id))
-    return job_id
+    """The job's id as the dialect writes it."""
+    return SPELLINGS.get(dialect, _UUID).write(job_id)
 
 
 def job_id(dialect: str, text: str) -> str | None:
     """The job id in a dialect's task id, None when it can be none of ours."""
-    text = text.strip()
-    if prefix := _PREFIX.get(dialect):
-        rest = text[len(prefix) :]
-        return _dashed(rest) if text.startswith(prefix) and _HEX.fullmatch(rest) else None
-    if dialect == "wiro":
-        return _from_number(int(text)) if text.isascii() and text.isdecimal() and len(text) <= 39 else None
-    return text.lower() if is_job_id(text.lower()) else None
+    return SPELLINGS.get(dialect, _UUID).read(text.strip())
 
 
 def new_token_tail() -> str:

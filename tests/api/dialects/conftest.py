@@ -16,7 +16,7 @@ from redis import Redis
 from api.app import create_app
 from api.services import Services
 from farm.claiming.permits import Permits
-from farm.config import Settings
+from farm.config import DialectRetries, Settings
 from farm.guard import Guard
 from farm.intake.intake import Intake
 from farm.submission.submit import Submissions
@@ -31,7 +31,9 @@ def settings(settings: Settings) -> Settings:
         update={
             "prices": settings.prices.model_copy(update={"per_second": dict.fromkeys((T2V, I2V, ANIMATE), rates)}),
             "intake": settings.intake.model_copy(update={"allow_networks": ("127.0.0.0/8",)}),
-            "webhooks": settings.webhooks.model_copy(update={"first_retry_s": 0.05, "apixo_first_retry_s": 0.05}),
+            "webhooks": settings.webhooks.model_copy(
+                update={"first_retry_s": 0.05, "dialects": {"apixo": DialectRetries(first_retry_s=0.05)}}
+            ),
         }
     )
 

@@ -8,7 +8,7 @@ from receiver import Receiver
 from redis import Redis
 from webhooks_parts import Office
 
-from farm.config import Settings
+from farm.config import DialectRetries, Settings
 from farm.ledger import Ledger
 from farm.storage.store import Store
 from farm.webhooks.postman import Postman
@@ -29,7 +29,8 @@ def receivers() -> Iterator[Callable[..., Receiver]]:
 
 @pytest.fixture
 def office(settings: Settings, redis: Redis) -> Iterator[Office]:
-    quick = {"first_retry_s": 0.05, "max_retry_s": 0.2, "apixo_first_retry_s": 0.05, "timeout_s": 3.0, "threads": 6}
+    dialects = {"apixo": DialectRetries(first_retry_s=0.05)}
+    quick = {"first_retry_s": 0.05, "max_retry_s": 0.2, "dialects": dialects, "timeout_s": 3.0, "threads": 6}
     settings = settings.model_copy(
         update={
             "webhooks": settings.webhooks.model_copy(update=quick),

@@ -74,7 +74,7 @@ def generate(
 
 def read_inputs(request: RenderRequest) -> dict[str, Any]:
     """The request's pictures and clips as its pipeline takes them. RenderFault invalid_input for what is unusable."""
-    return _VACE[request.task](request) if request.task in _VACE else _pictures(request)
+    return READERS[request.task](request) if request.task in READERS else _pictures(request)
 
 
 def encode_text(pipe: Any, request: RenderRequest) -> tuple[Any, Any]:
@@ -178,4 +178,4 @@ def _cut(request: RenderRequest, role: str) -> list[Any]:
     )
 
 
-_VACE: dict[str, Callable[[RenderRequest], dict[str, Any]]] = {"vace": _vace, "r2v": _references}
+READERS: dict[str, Callable[[RenderRequest], dict[str, Any]]] = {"vace": _vace, "r2v": _references}

@@ -20,12 +20,14 @@ def _key() -> None:
 
 @blueprint.post("/generateTask/<path:model>")
 def create(model: str) -> Response:
+    """Submit a job for the model in the path."""
     job = submit(apixo.parse_create(model, parse_object(request.get_data(cache=False))))
     return answer(Reply(200, apixo.render_created(task_ids.task_id(apixo.DIALECT, job.id))))
 
 
 @blueprint.get("/statusTask/<path:model>")
 def status(model: str) -> Response:
+    """A job's state. NotFound for a model that apixo does not have."""
     if model_ids.meaning(apixo.DIALECT, model) is None:
         raise NotFound(f"Model not found: {model[:100]}")
     return answer(Reply(200, apixo.render_status(report(job_of(apixo.DIALECT, request.args.get("taskId"))))))
@@ -33,6 +35,7 @@ def status(model: str) -> Response:
 
 @blueprint.get("/apikeys/current-balance")
 def balance() -> Response:
+    """The caller's credit."""
     return answer(Reply(200, apixo.render_balance(credits_left())))
 
 

@@ -29,15 +29,18 @@ def authenticate(key: str | None) -> Principal:
 
 
 def principal() -> Principal:
+    """Whose key the request carries. Only after `authenticate`."""
     found = g.principal
     assert isinstance(found, Principal)
     return found
 
 
 def tenant() -> str:
+    """The id of the caller's tenant."""
     return principal().tenant
 
 
 def require_admin() -> None:
+    """Raises Forbidden unless the key has the role admin."""
     if principal().role is not Role.ADMIN:
         raise Forbidden("this needs a key with the role admin")

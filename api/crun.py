@@ -24,17 +24,20 @@ def _key() -> None:
 
 @blueprint.post("/job/CreateTask")
 def create() -> Response:
+    """Submit a job."""
     job = submit(crun.parse_create(parse_object(request.get_data(cache=False))))
     return answer(Reply(200, crun.render_created(task_ids.task_id(crun.DIALECT, job.id))))
 
 
 @blueprint.get("/job/TaskInfo")
 def status() -> Response:
+    """A job's state."""
     return answer(Reply(200, crun.render_status(report(job_of(crun.DIALECT, request.args.get("task_id"))))))
 
 
 @blueprint.post("/job/estimate-credits")
 def estimate() -> Response:
+    """What a job would cost, without submitting it. PaymentRequired where there is no price."""
     draft, here = prepared(crun.parse_create(parse_object(request.get_data(cache=False)))), services()
     job = here.submissions.would_be(tenant(), draft)
     guess = here.prices.hold(job)
@@ -47,6 +50,7 @@ def estimate() -> Response:
 
 @blueprint.get("/account/balance")
 def balance() -> Response:
+    """The caller's credit."""
     return answer(Reply(200, crun.render_balance(credits_left())))
 
 

@@ -42,4 +42,5 @@ def answer(reply: Reply) -> Response:
 
 
 def dump(value: Any) -> bytes:
+    """Any JSON value, dataclass or pydantic model as compact JSON."""
     return value.model_dump_json().encode() if isinstance(value, BaseModel) else to_json(value)

@@ -28,12 +28,14 @@ _shared = Path(
 
 
 def on_starting(_server: Any) -> None:
+    """Remove the metric files of an earlier master."""
     # the counts of a master that is gone would be added to this one's
     shutil.rmtree(_shared, ignore_errors=True)
     _shared.mkdir(parents=True)
 
 
 def post_fork(_server: Any, worker: Any) -> None:
+    """A worker that is new ends with its master and logs like the rest of the farm."""
     # gunicorn's own check that its master lives takes a second or more, and only between requests
     lifeline.bind(parent=worker.ppid)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -49,6 +51,7 @@ def post_worker_init(_worker: Any) -> None:
 
 
 def child_exit(_server: Any, worker: Any) -> None:
+    """Take the gauges of a worker that has ended off the metrics page."""
     from prometheus_client.multiprocess import mark_process_dead
 
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

@@ -34,12 +34,14 @@ def _key() -> None:
 
 @blueprint.post("/v1/jobs/createTask")
 def create() -> Response:
+    """Submit a job."""
     job = submit(kie.parse_create(parse_object(request.get_data(cache=False))))
     return answer(Reply(200, kie.render_created(task_ids.task_id(kie.DIALECT, job.id))))
 
 
 @blueprint.get("/v1/jobs/recordInfo")
 def record() -> Response:
+    """A job's state. kie answers an unknown id with 200 and code 422."""
     try:
         job = job_of(kie.DIALECT, request.args.get("taskId"))
     except NotFound as error:
@@ -49,6 +51,7 @@ def record() -> Response:
 
 @blueprint.get("/v1/chat/credit")
 def credit() -> Response:
+    """The caller's credit."""
     return answer(Reply(200, kie.render_balance(credits_left())))
 
 
@@ -68,6 +71,7 @@ def download_url() -> Response:
 
 @blueprint.post("/file-stream-upload")
 def upload_stream() -> Response:
+    """Store a file of a form, to be named as an input."""
     file = request.files.get("file")
     if file is None:
         raise InvalidRequest("send the file as multipart/form-data", "file")
@@ -76,6 +80,7 @@ def upload_stream() -> Response:
 
 @blueprint.post("/file-base64-upload")
 def upload_base64() -> Response:
+    """Store a file written out in base64. Raises InvalidRequest."""
     given = Fields(parse_object(request.get_data(cache=False)))
     text = given.text("base64Data", "base64")
     if text is None:
@@ -91,6 +96,7 @@ def upload_base64() -> Response:
 
 @blueprint.post("/file-url-upload")
 def upload_url() -> Response:
+    """Fetch a file from a URL and store it. Raises InvalidRequest, TooMany."""
     given = Fields(parse_object(request.get_data(cache=False)))
     url, intake = given.url("fileUrl", "url"), services().submissions.intake
     if url is None:

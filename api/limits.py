@@ -25,6 +25,7 @@ def count_submission() -> None:
 
 
 def tell_rate(app: Flask) -> None:
+    """Add the RateLimit headers to every answer that was counted."""
     app.after_request(_headers)
 
 

@@ -21,6 +21,8 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"
 
 
 def count_requests(app: Flask) -> None:
+    """Count every request and its seconds, by route, method and status."""
+
     @app.before_request
     def _began() -> None:
         g.began = time.perf_counter()

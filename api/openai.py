@@ -28,6 +28,7 @@ def _key() -> None:
 
 @blueprint.post("")
 def create() -> Response:
+    """Submit a job, from JSON or a form with a picture."""
     if request.mimetype in ("multipart/form-data", "application/x-www-form-urlencoded"):
         body: dict[str, Any] = request.form.to_dict()
         # the SDK writes a nested object of a form as input_reference[image_url]
@@ -62,6 +63,7 @@ def videos() -> Response:
 
 @blueprint.get("/<video_id>")
 def retrieve(video_id: str) -> Response:
+    """A job's state."""
     return answer(Reply(200, openai.render_status(report(_job(video_id)))))
 
 

@@ -64,6 +64,7 @@ def job_of(dialect: str, task_id: str | None) -> Job:
 
 
 def report(job: Job) -> Report:
+    """The job as its dialect reports it, with fresh addresses of its files."""
     here = services()
     ttl_s = here.settings.s3.provider_url_ttl_s
     return report_of(

@@ -41,6 +41,7 @@ def health() -> Response:
 
 @blueprint.post("/generate")
 def generate() -> Response:
+    """Submit a job and answer with its place in the queue."""
     draft = selfhosted.parse_create(parse_object(request.get_data(cache=False)))
     count_submission()
     here = services()
@@ -53,6 +54,7 @@ def generate() -> Response:
 
 @blueprint.get("/status/<job_id>")
 def status(job_id: str) -> Response:
+    """A job's state."""
     return answer(Reply(200, selfhosted.render_status(_report(_job(job_id)))))
 
 

@@ -60,6 +60,7 @@ def make_services(settings: Settings) -> Services:
 
 
 def services() -> Services:
+    """The parts that views of this app work with."""
     return cast(Services, current_app.extensions[EXTENSION])
 
 

@@ -64,6 +64,7 @@ class Streams:
 
 
 def frame(event: str, data: Any, event_id: str | None = None) -> bytes:
+    """One server-sent event; `data` is sent as JSON unless it is bytes."""
     body = data if isinstance(data, bytes) else to_json(data)
     return (f"id: {event_id}\n" if event_id else "").encode() + b"event: %s\ndata: %s\n\n" % (event.encode(), body)
 
@@ -95,8 +96,10 @@ class Pulse:
         self.said()
 
     def said(self) -> None:
+        """Something was sent: the next sign of life is due KEEPALIVE_S from now."""
         self._due = time.monotonic() + KEEPALIVE_S
 
     @property
     def due(self) -> bool:
+        """Whether it is time for a sign of life."""
         return time.monotonic() >= self._due

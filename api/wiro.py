@@ -49,6 +49,7 @@ def _key() -> None:
 
 @blueprint.post("/Run/<path:model>")
 def run(model: str) -> Response:
+    """Submit a job; the answer holds its id and its secret token."""
     body, files = _body()
     tail = task_ids.new_token_tail()
     draft = with_data(_found(wiro.parse_create(model, body, files)), {wiro_task.TOKEN_TAIL: tail})
@@ -58,11 +59,13 @@ def run(model: str) -> Response:
 
 @blueprint.post("/Task/Detail")
 def detail() -> Response:
+    """A job's state, by its id or its token."""
     return answer(Reply(200, wiro_task.render_status(report(_asked()))))
 
 
 @blueprint.post("/Task/List")
 def tasks() -> Response:
+    """A page of the caller's jobs of this dialect."""
     given = Fields(_body()[0])
     jobs = history(wiro.DIALECT)
     if (name := given.text("modelName", "modelname")) is not None:
@@ -86,6 +89,7 @@ def cancel() -> Response:
 
 @blueprint.post("/Task/Kill")
 def kill() -> Response:
+    """Cancel a job. Conflict when it is over."""
     job = _asked()
     if services().ledger.cancel(tenant(), job.id) is CancelOutcome.OVER:
         raise Conflict("Task could not be killed: it is over.")
@@ -106,6 +110,7 @@ def delete_files() -> Response:
 
 @blueprint.post("/File/Upload")
 def upload() -> Response:
+    """Store a file, to be named as an input."""
     body, _ = _body()
     file = request.files.get("file") or next(iter(request.files.values()), None)
     if file is None:
@@ -126,6 +131,7 @@ def upload() -> Response:
 
 @blueprint.post("/Tool/List")
 def tools() -> Response:
+    """A page of wiro's models that this farm renders now."""
     given = Fields(_body()[0])
     word = (given.text("search") or "").lower()
     known = [tool for tool in _tools() if word in tool.slug.lower()]
@@ -136,6 +142,7 @@ def tools() -> Response:
 
 @blueprint.post("/Tool/Detail")
 def tool() -> Response:
+    """One of wiro's models. NotFound when this farm does not render it."""
     given = Fields(_body()[0])
     slug = f"{given.text('slugowner', 'slugOwner') or ''}/{given.text('slugproject', 'slugProject') or ''}"
     wanted = model_ids.canonical(wiro.DIALECT, slug)
@@ -206,6 +213,7 @@ def job_of_token(text: str) -> Job | None:
 
 
 def holds(job: Job, tail: str) -> bool:
+    """Whether `tail` is the secret part of the job's token; takes the same time whatever differs."""
     return hmac.compare_digest(str(job.dialect_data.get(wiro_task.TOKEN_TAIL, "")).encode(), tail.encode())
 
 

@@ -21,6 +21,8 @@ _LOOK_MS = 1000
 
 
 def sockets_of(app: Flask) -> SocketView:
+    """The view of wiro's sockets, with the app's services."""
+
     def view(client: SocketClient, registration: str) -> None:
         with app.app_context():
             follow(client, registration)

@@ -375,6 +375,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The order in which settings are found: arguments, environment, then the TOML file."""
         sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
         if path := os.environ.get(CONFIG_ENV):
             sources += (TomlConfigSettingsSource(settings_cls, Path(path)),)

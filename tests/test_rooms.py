@@ -4,6 +4,7 @@ import which is checked by import-linter (pyproject.toml)."""
 import ast
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -46,3 +47,24 @@ def test_no_two_classes_share_a_name() -> None:
                 files[node.name].append(str(path.relative_to(ROOT)))
     assert len(files) > 200
     assert {name: paths for name, paths in files.items() if len(paths) > 1} == {}
+
+
+def test_every_public_function_says_what_it_does() -> None:
+    """Protocols' members, whose body is `...`, are explained by their class."""
+    silent, known = [], 0
+    for path in (path for folder in ("api", "farm", "models", "monitoring") for path in (ROOT / folder).rglob("*.py")):
+        for name, function in _public(ast.parse(path.read_text()).body):
+            known += 1
+            if ast.get_docstring(function) is None and ast.unparse(function.body[0]) != "...":
+                silent.append(f"{path.relative_to(ROOT)}: {name}")
+    assert known > 900
+    assert silent == []
+
+
+def _public(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Functions, and methods of classes, whose names have no leading underscore."""
+    for node in body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from _public(node.body, f"{node.name}.")
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not node.name.startswith("_"):
+            yield prefix + node.name, node

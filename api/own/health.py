@@ -30,6 +30,7 @@ class Readiness:
         self._parts: dict[str, str] = {}
 
     def parts(self) -> dict[str, str]:
+        """Part -> "ok" or what is wrong with it; asked anew every few seconds."""
         with self._lock:
             if time.monotonic() - self._asked >= _TRUST_S:
                 self._parts = {"redis": _redis(), "storage": _storage(), "workers": _workers()}
@@ -65,12 +66,14 @@ def _health() -> Health:
 @keyless.get("/v1/health")
 @operation("How the farm is", {200: Health}, keyless=True)
 def health() -> Response:
+    """Whether the farm's parts answer."""
     return answer(Reply(200, _health()))
 
 
 @keyless.get("/v1/health/live")
 @operation("Whether this process answers", {200: Health}, keyless=True)
 def live() -> Response:
+    """Whether this process answers."""
     return answer(Reply(200, Health(status="ok")))
 
 

@@ -77,6 +77,7 @@ def get_job(job_id: str) -> Response:
 @own_api.get("/v1/jobs")
 @operation("List jobs, newest first", {200: JobList, 422: ProblemView}, query=ListQuery)
 def list_jobs() -> Response:
+    """A page of the caller's jobs, newest first."""
     asked = query(ListQuery)
     if asked.cursor is not None and not is_job_id(asked.cursor):
         raise InvalidRequest("not the next_cursor of any page", "cursor")

@@ -41,6 +41,7 @@ def add_lora() -> Response:
 @own_api.get("/v1/loras")
 @operation("List LoRAs", {200: LoraList})
 def list_loras() -> Response:
+    """The caller's LoRAs."""
     return answer(Reply(200, LoraList(data=[view_lora(lora) for lora in services().loras.all(tenant())])))
 
 

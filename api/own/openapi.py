@@ -28,6 +28,7 @@ _METHODS = ("GET", "POST", "PUT", "DELETE")
 @keyless.get("/v1/openapi.json")
 @operation("This document", {200: "application/json"}, keyless=True)
 def openapi() -> Response:
+    """The OpenAPI document."""
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     return answer(Reply(200, document(app)))
 

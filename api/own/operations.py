@@ -35,6 +35,8 @@ OPERATIONS: dict[Callable[..., Any], Operation] = {}
 
 
 def operation(summary: str, answers: Mapping[int, type[BaseModel] | str], **more: Any) -> Callable[[_View], _View]:
+    """Decorates a view with what OpenAPI tells of it: `answers` are status -> body type or sentence."""
+
     def note(view: _View) -> _View:
         OPERATIONS[view] = Operation(summary, answers, **more)
         return view

@@ -58,6 +58,7 @@ class Bodies:
             raise HttpRefusal(408, "request-timeout", "the request's body took too long") from None
 
     def release(self, body: Body) -> None:
+        """The body is not held any more: its bytes are free for others."""
         self._held -= body.held
         self._by_address[body.address] -= body.held
         if not self._by_address[body.address]:

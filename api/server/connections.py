@@ -43,6 +43,7 @@ class Connections:
         self._by_address: defaultdict[str, OrderedDict[_Open, None]] = defaultdict(OrderedDict)
 
     def enter(self, connection: _Open, address: str) -> bool:
+        """Count a connection; False when neither its address nor the process has room for it."""
         limited = not self._is_proxy(address)
         if limited and not _room(self._by_address[address], self._per_address, self.leave):
             return False
@@ -61,6 +62,7 @@ class Connections:
             self._by_address[address][new] = None
 
     def leave(self, connection: _Open) -> None:
+        """Forget a connection. May be called twice."""
         address = self._all.pop(connection, None)
         if address is not None:
             same = self._by_address[address]
@@ -97,6 +99,7 @@ class Http(HttpToolsProtocol):
     everyone: Connections
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Count the connection, or refuse it."""
         super().connection_made(transport)
         self.waiting = True
         self.lost = False
@@ -112,15 +115,18 @@ class Http(HttpToolsProtocol):
         self._arm(self.limits.header_s, self._head_over)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
         self.lost = True
         self._disarm()
         self.everyone.leave(self)
         super().connection_lost(exc)
 
     def evict(self) -> None:
+        """Close the connection to make room for another."""
         self._close("evicted")
 
     def data_received(self, data: bytes) -> None:
+        """Read what came; a header that is too large is refused."""
         if self._over or self.transport.is_closing():
             return
         if self._in_head:
@@ -130,22 +136,26 @@ class Http(HttpToolsProtocol):
             self.refuse(HttpRefusal(431, "request-header-fields-too-large", "the header is too large"), "head")
 
     def on_message_begin(self) -> None:
+        """A request begins: its header has a deadline."""
         super().on_message_begin()
         cast(dict[str, Any], self.scope)[CONNECTION] = self
         self._in_head, self._head_bytes = True, 0
         self._arm(self.limits.header_s, self._head_over)
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """One header line. Raises ValueError for too many."""
         super().on_header(name, value)
         if len(self.headers) > MAX_HEADERS:
             raise ValueError("too many header lines")
 
     def on_headers_complete(self) -> None:
+        """The header is whole."""
         self._in_head = False
         self._disarm()
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
+        """The answer went out: the next request has a deadline."""
         super().on_response_complete()
         self._unset_keepalive_if_required()
         if not self.pipeline:
@@ -154,6 +164,7 @@ class Http(HttpToolsProtocol):
             self._arm(self.limits.keepalive_s, self._idle_over)
 
     def handle_websocket_upgrade(self) -> None:
+        """The connection becomes a WebSocket and is counted on."""
         self._disarm()
         super().handle_websocket_upgrade()
         socket = self.transport.get_protocol()
@@ -162,6 +173,7 @@ class Http(HttpToolsProtocol):
             socket.everyone = self.everyone
 
     def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP."""
         self.refuse(HttpRefusal(400, "bad-request", "this is no HTTP/1.1 request"), "malformed")
 
     def refuse(self, error: Exception, reason: str) -> None:
@@ -179,6 +191,7 @@ class Http(HttpToolsProtocol):
         self._arm(self.limits.linger_s, self.abort)
 
     def abort(self) -> None:
+        """Close at once; what was not sent is lost."""
         self.transport.abort()
 
     def _close(self, reason: str) -> None:
@@ -216,13 +229,16 @@ class Socket(WSProtocol):
     waiting = True
 
     def handle_connect(self, event: Any) -> None:
+        """Note the connection for those who serve the socket."""
         super().handle_connect(event)
         cast(dict[str, Any], self.scope)[CONNECTION] = self
 
     def evict(self) -> None:
+        """Close the socket to make room for another."""
         self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
         if self.everyone is not None:
             self.everyone.leave(self)
         super().connection_lost(exc)

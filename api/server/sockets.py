@@ -27,9 +27,11 @@ class SocketClient:
         self.gone = False
 
     def send(self, text: str) -> None:
+        """Send a text. Raises ConnectionError when the client is gone or does not listen."""
         self._call({"type": "websocket.send", "text": text})
 
     def close(self, code: int, reason: str = "") -> None:
+        """Close the socket with a WebSocket code. Raises ConnectionError when the client is gone."""
         self._call({"type": "websocket.close", "code": code, "reason": reason})
 
     def _call(self, message: dict[str, Any]) -> None:

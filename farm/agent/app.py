@@ -49,6 +49,7 @@ agent = Agent(settings, _slot, _useless, _quarantined)
 
 @app.task(name=PERMIT_TASK)
 def permit(_pool: str, permit_id: str) -> None:
+    """The Celery task behind a permit: claim a job and stay until the engine is about to be free."""
     agent.serve(permit_id)
 
 
@@ -61,12 +62,14 @@ class AgentStep(bootsteps.StartStopStep):  # type: ignore[misc]
         self._signals = 0
 
     def start(self, _worker: Any) -> None:
+        """Start the agent with the Celery worker. Returns when the engine is ready, or when the agent must end."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, self._signalled)
         agent.start()
         agent.wait_ready()
 
     def stop(self, _worker: Any) -> None:
+        """Celery takes no more permits: let what runs end, then say goodbye to the ledger."""
         log.info("Celery has stopped; what runs goes on to its end")
         agent.drain()
         agent.join()

@@ -85,6 +85,7 @@ class Attempt(threading.Thread):
     # --- the path
 
     def run(self) -> None:
+        """The whole attempt, in its own thread. Raises nothing: every ending is reported to the ledger."""
         ending = "failed"
         try:
             result = self._made()

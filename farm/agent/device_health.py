@@ -39,6 +39,7 @@ class Strike:
 
     @property
     def hard(self) -> bool:
+        """Whether this failure speaks against the device itself, whatever the job brought."""
         # weights can make NaN of any numbers, and a black picture makes a black clip
         return self.code in HARD and not (self.brought and self.code == FaultCode.BAD_OUTPUT)
 
@@ -52,6 +53,7 @@ class Quarantine:
 
     @property
     def until_iso(self) -> str:
+        """When the quarantine ends, as ISO 8601 in UTC."""
         return datetime.fromtimestamp(self.until, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
@@ -65,19 +67,23 @@ class Record:
     quarantine: Quarantine | None = None
 
     def guilty(self, limit: int) -> bool:
+        """Whether the device is to blame: `limit` hard failures, or `limit` failures of several tenants."""
         hard = sum(strike.hard for strike in self.strikes)
         tenants = len({strike.tenant for strike in self.strikes})
         return hard >= limit or (tenants > 1 and len(self.strikes) >= limit)
 
     def reason(self) -> str:
+        """Why the device is suspect, for operators."""
         last = self.strikes[-1]
         return f"{len(self.strikes)} different jobs in a row failed here; the last: {last.code}: {last.message}"
 
     def to_text(self) -> str:
+        """The record as JSON, as it is kept on disk."""
         return json.dumps(asdict(self), indent=1)
 
     @classmethod
     def from_text(cls, text: str) -> Self:
+        """The record back from its JSON. Raises KeyError, TypeError or ValueError for a broken file."""
         raw = json.loads(text)
         strikes = tuple(Strike(**strike) for strike in raw["strikes"])
         quarantine = Quarantine(**raw["quarantine"]) if raw["quarantine"] else None

@@ -76,9 +76,11 @@ class EngineRoom:
 
     @property
     def free(self) -> bool:
+        """Whether an engine is ready and no render uses its device."""
         return self.ready and self._drawing is None
 
     def open(self) -> None:
+        """Start the first engine, in a thread that starts the next one whenever one dies. Call once."""
         self._thread.start()
 
     def close(self) -> None:

@@ -46,6 +46,7 @@ def main(settings: Settings) -> int:
 
 
 def agent_command(settings: Settings, slot: Slot) -> Sequence[str]:
+    """The command line of the agent of one slot."""
     return [
         *(sys.executable, "-m", "celery", "-A", "farm.agent.app", "worker", "-n", f"agent-{slot.name}@%h"),
         *("-P", "threads", "-c", "1", "-Q", pool_queue(settings.worker.pool), "-l", "INFO"),
@@ -71,9 +72,11 @@ class SupervisedAgent:
 
     @property
     def running(self) -> bool:
+        """Whether the process was started and was not seen to end yet."""
         return self._process is not None
 
     def start(self) -> None:
+        """Start the process."""
         self._started = time.monotonic()
         self._process = subprocess.Popen(
             # an agent whose supervisor was killed hands its attempts back, which a SIGKILL would not let it do
@@ -100,6 +103,7 @@ class SupervisedAgent:
         self._pause_s = min(2 * self._pause_s, PAUSE_MAX_S)
 
     def tell(self, number: signal.Signals) -> None:
+        """Send a signal to the process; nothing happens when it has ended."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)

@@ -28,6 +28,7 @@ class PriceBook:
         return self.rate_of_word(model, resolution_word(width, height))
 
     def rate_of_word(self, model: str, resolution: str) -> int | None:
+        """Micro-credits per second at a resolution word such as "480p"; None where the book has no price."""
         return self._rates.get(model, {}).get(resolution)
 
     def exact(self, spec: JobSpec, dialect_data: Mapping[str, Any]) -> int | None:

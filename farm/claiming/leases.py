@@ -86,6 +86,7 @@ class LeaseKeeper:
         return lease
 
     def reported(self, lease: Lease, report: _Report) -> None:
+        """Take over a lease's latest phase and progress, for the next heartbeat; a new phase is sent soon."""
         with self._change:
             lease._report = report
             due = 0.0 if report.phase != lease._phase else lease._beaten + REPORT_S
@@ -95,6 +96,7 @@ class LeaseKeeper:
                 self._change.notify()
 
     def drop(self, lease: Lease) -> None:
+        """Send no more heartbeats for this lease."""
         with self._change:
             self._leases.discard(lease)
 

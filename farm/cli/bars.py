@@ -23,6 +23,7 @@ _ORDER = [State.RUNNING, State.WAITING, State.QUEUED, State.FAILED, State.CANCEL
 
 
 def title(job: "JobView", wide: int = 32) -> str:
+    """A job's name or prompt on one line of at most `wide` characters."""
     text = " ".join((job.name or job.prompt).split())
     return text if len(text) <= wide else text[: wide - 1] + "…"
 
@@ -51,18 +52,21 @@ def _queue_words(job: "JobView") -> str:
 
 
 def duration(seconds: float) -> str:
+    """Seconds as m:ss, or h:mm:ss from an hour on."""
     whole = round(seconds)
     hours, rest = divmod(whole, 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
 def took(job: "JobView") -> str:
+    """How long a job's last attempt took; "" while that is not known."""
     if job.finished_at is None or job.started_at is None:
         return ""
     return f"took {duration((job.finished_at - job.started_at).total_seconds())}"
 
 
 def summary(jobs: "Sequence[JobView]") -> str:
+    """How many jobs there are, and how many in each state."""
     counts = Counter(job.state for job in jobs)
     parts = [f"{counts[state]} {state}" for state in State if counts[state]]
     return f"{len(jobs)} job{'s' if len(jobs) != 1 else ''}: {', '.join(parts)}"
@@ -96,6 +100,7 @@ class Lines:
         self._trouble: str | None = None
 
     def show(self) -> None:
+        """Print a line for each job whose stage has changed."""
         if self._follow.trouble != self._trouble and not self._quiet:
             self._trouble = self._follow.trouble
             print(f"trying again: {self._trouble}" if self._trouble else "the farm answers again", file=sys.stderr)
@@ -121,6 +126,7 @@ class Bars:
         self._follow = follow
 
     def render(self, width: int, height: int) -> Any:
+        """What fits `width` columns and `height` lines of the terminal, as a rich renderable."""
         from rich.console import Group
         from rich.text import Text
 

@@ -59,6 +59,7 @@ class Starting:
             out.say("starting a farm")
 
     def hear(self, part: str, phase: str) -> None:
+        """Show that a part of the farm has entered a phase."""
         self._phases[part] = phase
         if self._status is None:
             if phase in ("ready", "down"):
@@ -68,6 +69,7 @@ class Starting:
         self._status.update(f"starting a farm: {' '.join(words)}")
 
     def done(self, url: str) -> None:
+        """Show that the farm answers at `url`."""
         self.__exit__()
         self._out.say(f"a farm is up at {url}: {', '.join(self._phases)}")
 

@@ -42,9 +42,11 @@ class LazyGroup(click.Group):
     """Imports a command's module when somebody asks for that command."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands, without importing them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command; None for an unknown name."""
         where = COMMANDS.get(cmd_name)
         if where is None:
             return None

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 @contextmanager
 def farm_tenants(session: Session) -> "Iterator[Tenants]":
+    """The tenants of the farm that the session's settings name. Raises Unavailable, with the address, when its Redis
+    does not answer."""
     from farm.jobs.errors import Unavailable
     from farm.ledger.connection import connect
     from farm.tenants.tenants import Tenants

@@ -39,10 +39,12 @@ class Follow:
 
     @property
     def jobs(self) -> "list[JobView]":
+        """The latest views, in the order that was given."""
         with self._lock:
             return list(self._jobs.values())
 
     def left_s(self, job_id: str) -> float | None:
+        """Seconds until the job's render ends; None while that cannot be told."""
         return self._remaining[job_id].left_s(time.monotonic())
 
     def until_over(self, show: Callable[[], None], *, timeout_s: float | None = None) -> "list[JobView]":

@@ -32,6 +32,8 @@ class Here:
 
 @contextmanager
 def farm_here(session: Session) -> Iterator[Here]:
+    """The ledger and its neighbours of the farm that the session's settings name. Raises Unavailable, with the
+    address, when its Redis does not answer."""
     from farm.jobs.errors import Unavailable
     from farm.ledger import Ledger
     from farm.ledger.connection import connect

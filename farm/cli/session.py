@@ -42,6 +42,7 @@ class Session:
         return Settings() if self.state_dir is None else Settings(state_dir=self.state_dir)
 
     def folder(self) -> "StateFolder":
+        """The state folder that --state-dir or the settings name."""
         from farm.embedded.folder import StateFolder
 
         return StateFolder(self.state_dir or self.settings().state_dir)

@@ -134,9 +134,11 @@ class Client:
         self.close()
 
     def close(self) -> None:
+        """Close all connections."""
         self._transport.close()
 
     def models(self) -> list[ModelView]:
+        """Every model of the catalog; `available` says whether a worker renders it now."""
         return self._transport.ask(ModelList, "GET", "/v1/models").data
 
     def workers(self) -> list[dict[str, Any]]:

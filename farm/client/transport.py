@@ -74,6 +74,7 @@ class Transport:
         self._objects = httpx.Client(timeout=timeout)
 
     def close(self) -> None:
+        """Close all connections to the gateway and to the store."""
         self._http.close()
         self._objects.close()
 

@@ -97,11 +97,13 @@ class StateFolder:
             yield
 
     def remembered(self) -> Remembered:
+        """What farm.json keeps between starts; empty before the first start."""
         raw = _read_json(self.path / "farm.json")
         known = {name: value for name, value in raw.items() if name in Remembered.__dataclass_fields__}
         return Remembered(**known)
 
     def remember(self, notes: Remembered) -> None:
+        """Write farm.json."""
         self.write_private(self.path / "farm.json", json.dumps(asdict(notes), indent=2))
 
     def client(self) -> ClientNotes | None:
@@ -114,6 +116,7 @@ class StateFolder:
         return ClientNotes(**known) if "url" in known else None
 
     def write_client(self, notes: ClientNotes) -> None:
+        """Write client.toml, which holds keys: readable by this user alone."""
         known = {name: value for name, value in asdict(notes).items() if value is not None}
         self.write_private(self.client_file, "# written by `wanfarm up`: keys are inside\n" + tomli_w.dumps(known))
 
@@ -122,6 +125,7 @@ class StateFolder:
         return _read_json(self.run_file) or None
 
     def write_running(self, state: dict[str, Any]) -> None:
+        """Write what runs now, for `wanfarm` commands beside it."""
         self.write_private(self.run_file, json.dumps(state, indent=2))
 
     def write_private(self, path: Path, text: str) -> None:

@@ -85,6 +85,7 @@ class PartProcess:
 
     @property
     def pid(self) -> int | None:
+        """The process id; None while no process runs."""
         return self._process.pid if self._process else None
 
     def start(self, now: float) -> None:
@@ -171,10 +172,12 @@ class PartProcess:
             self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
+        """Send SIGKILL to the part and its children."""
         if self._process is not None:
             self._signal_group(signal.SIGKILL)
 
     def wait(self) -> None:
+        """Block until the process has ended."""
         if self._process is not None:
             self._process.wait()
 
@@ -207,4 +210,5 @@ class PartProcess:
 
 
 def now_s() -> float:
+    """Seconds of the monotonic clock."""
     return time.monotonic()

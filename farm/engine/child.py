@@ -61,6 +61,7 @@ def main(make: Callable[[Launch], Renders]) -> None:
 
 
 def real(launch: Launch) -> Renders:
+    """A renderer on this process's device. Raises SystemExit when the settings name no folder of models."""
     from models.acceleration.memory import MemoryLimits
     from models.acceleration.tuning import Wishes
     from models.render.renderer import Renderer
@@ -106,6 +107,7 @@ class EngineChild:
         self._cancelled: set[str] = set()
 
     def serve(self) -> None:
+        """Render what is asked until the agent says exit or is gone. Blocks."""
         threading.Thread(target=self._listen, name="listen", daemon=True).start()
         threading.Thread(target=self._prepare_ahead, name="ahead", daemon=True).start()
         self._say("ready", device=self._renderer.device_facts(), models=self._offered())

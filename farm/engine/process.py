@@ -73,10 +73,12 @@ class Engine:
 
     @property
     def pid(self) -> int | None:
+        """The process id; None before the start."""
         return self._process.pid if self._process else None
 
     @property
     def alive(self) -> bool:
+        """Whether the engine is ready and has not ended."""
         return self._ready.is_set() and not self.gone.is_set()
 
     def start(self, wanted: Callable[[], bool] = lambda: True) -> None:

@@ -51,16 +51,19 @@ class Launch:
     warm: tuple[str, ...] = ()
 
     def to_text(self) -> str:
+        """The launch as JSON, for the engine's command line."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_text(cls, text: str) -> Self:
+        """The launch back from its JSON."""
         values = json.loads(text)
         values["models"], values["warm"] = tuple(values["models"]), tuple(values.get("warm", ()))
         return cls(**values)
 
 
 def send(pipe: IO[str], message: dict[str, Any]) -> None:
+    """Write one message as a JSON line. Raises OSError or ValueError when the other side is gone."""
     pipe.write(json.dumps(message, separators=(",", ":")) + "\n")
     pipe.flush()
 

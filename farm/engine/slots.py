@@ -35,6 +35,7 @@ class Slot:
 
     @property
     def number(self) -> int:
+        """The number in the slot's name: 1 of "gpu-1"."""
         return int(self.name.rpartition("-")[2])
 
     @property
@@ -47,6 +48,7 @@ class Slot:
 
     @classmethod
     def parse(cls, text: str) -> Self:
+        """A slot from its text, "NAME=VISIBLE_DEVICE" or "NAME"."""
         name, _, visible = text.partition("=")
         return cls(name, visible or None)
 

@@ -69,4 +69,5 @@ def networks(texts: Sequence[str]) -> tuple[Network, ...]:
 
 
 def is_inside(address: Address, allowed: Sequence[Network]) -> bool:
+    """Whether an address lies in one of the networks."""
     return any(address.version == network.version and address in network for network in allowed)

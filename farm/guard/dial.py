@@ -21,6 +21,7 @@ class Deadline:
 
     @property
     def left_s(self) -> float:
+        """Seconds until the deadline; negative after it."""
         return self._end - time.monotonic()
 
     def within(self, timeout_s: float | None, error: type[Exception]) -> float:
@@ -47,6 +48,8 @@ class PinnedBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
+        """Dial the addresses that were checked, whatever the host's name resolves to now. Raises
+        httpcore.ConnectError or ConnectTimeout."""
         failure: Exception = httpcore.ConnectError("no address")
         for address in self._addresses[:_TRIES]:
             limit_s = self._deadline.within(timeout, httpcore.ConnectTimeout)
@@ -61,6 +64,7 @@ class PinnedBackend(httpcore.NetworkBackend):
     def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
     ) -> httpcore.NetworkStream:
+        """Always raises httpcore.ConnectError: a URL must not reach sockets of this machine."""
         raise httpcore.ConnectError("the guard dials no sockets of this machine")
 
 

@@ -38,11 +38,13 @@ class Target:
 
     @property
     def authority(self) -> str:
+        """Host and, unless it is the scheme's own, port: the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def url(self) -> str:
+        """The URL that is asked, without user, password and fragment."""
         return f"{self.scheme}://{self.authority}{self.path.decode('ascii')}"
 
 

@@ -41,6 +41,7 @@ class Content:
     media: Media
 
     def close(self) -> None:
+        """Close, and so remove, the temporary file."""
         self.file.close()
 
 

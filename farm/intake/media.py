@@ -94,6 +94,7 @@ _WANTED = {
 
 
 def byte_limit(kind: Kind, limits: IntakeSettings) -> int:
+    """The most bytes that a file of this kind may have."""
     return {
         Kind.PICTURE: limits.max_image_bytes,
         Kind.CLIP: limits.max_video_bytes,

@@ -38,6 +38,7 @@ class Refused(Exception):
 
 
 def main() -> None:
+    """Look at the file on standard input within the limits of the command line, and print what it is as JSON."""
     asked = json.loads(sys.argv[1])
     _limit(asked)
     try:

@@ -73,27 +73,32 @@ app.conf.update(
 
 @app.task(name=PERMIT_TASK)
 def permit(_pool: str, permit_id: str) -> None:
+    """The Celery task behind a permit of the intake pool: take in the inputs of waiting jobs."""
     intake_worker.serve(permit_id)
 
 
 @app.task(name="farm.reap")
 def reap() -> None:
+    """Beat's task: end leases that ran out."""
     housekeeping.reap()
 
 
 @app.task(name="farm.audit")
 def audit() -> None:
+    """Beat's task: compare counters and indexes with the job records."""
     housekeeping.audit()
 
 
 @app.task(name="farm.forget")
 def forget() -> None:
+    """Beat's task: remove old job records, and objects that no record names."""
     housekeeping.forget()
     housekeeping.sweep()
 
 
 @app.task(name="farm.webhooks")
 def webhooks() -> None:
+    """Beat's task: send webhooks that are due."""
     postman.look()
 
 
@@ -112,11 +117,13 @@ class Presence(bootsteps.StartStopStep):  # type: ignore[misc]
         self._metrics: str | None = None
 
     def start(self, _worker: Any) -> None:
+        """Tell the ledger, every few seconds, that this io worker lives; serve its metrics."""
         server.say(redis, settings.redis)
         self._metrics = serve_metrics(settings.worker.metrics_host, settings.worker.io_metrics_port)
         threading.Thread(target=self._tell, name="presence", daemon=True).start()
 
     def stop(self, _worker: Any) -> None:
+        """End intake and take this worker off the ledger's list."""
         self._stopped.set()
         intake_worker.close()
         try:

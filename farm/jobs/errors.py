@@ -169,4 +169,5 @@ class JobFault(FarmError):
 
     @property
     def retryable(self) -> bool:
+        """Whether another attempt might succeed."""
         return self.code in RETRYABLE

@@ -8,6 +8,7 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 
 
 def new_job_id() -> str:
+    """A new job id: a UUIDv7, so that ids sort by the time they were made."""
     return str(uuid_utils.uuid7())
 
 

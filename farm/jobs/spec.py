@@ -28,6 +28,7 @@ class InputRef:
 
     @property
     def stored(self) -> bool:
+        """Whether intake has stored the content."""
         return self.key is not None
 
 
@@ -61,6 +62,7 @@ class JobSpec:
 
     @property
     def needs_intake(self) -> bool:
+        """Whether any input is still an address."""
         return any(not ref.stored for ref in self.inputs.values())
 
     @property
@@ -74,10 +76,12 @@ class JobSpec:
         return self.length_of is None
 
     def to_json(self) -> dict[str, Any]:
+        """The spec as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Self:
+        """The spec back from to_json."""
         values = dict(raw)
         values["inputs"] = {role: InputRef(**ref) for role, ref in values.get("inputs", {}).items()}
         values["loras"] = tuple(values.get("loras", ()))

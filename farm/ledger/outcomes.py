@@ -123,6 +123,7 @@ class Account:
 
     @property
     def available(self) -> int:
+        """Micro-credits that can be held for new jobs."""
         return self.balance - self.held
 
 

@@ -154,6 +154,7 @@ class Reading(Scripted):
             return stream_entries(self._redis.xread({key: after}, count=count, block=block_ms or None))
 
     def last_event_id(self, tenant: str) -> str:
+        """The id of the tenant's newest event; "0-0" before the first."""
         with mapped():
             newest = cast("list[Any]", self._redis.xrevrange(self._keys("events", tenant), count=1))
         return str(newest[0][0]) if newest else "0-0"

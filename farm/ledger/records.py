@@ -60,6 +60,7 @@ def spec_json(spec: JobSpec) -> dict[str, Any]:
 
 
 def inputs_json(inputs: Mapping[str, InputRef]) -> dict[str, Any]:
+    """Input references as JSON values, by role, without what is not set."""
     return {
         role: {name: value for name, value in vars(ref).items() if value is not None} for role, ref in inputs.items()
     }
@@ -86,6 +87,7 @@ def reshaping(reshaped: Reshaped | None) -> list[str | int | float]:
 
 
 def artifacts_json(artifacts: Artifacts) -> str:
+    """Artifacts as the JSON text that the ledger keeps."""
     return _dumps(asdict(artifacts))
 
 

@@ -39,6 +39,7 @@ class Workforce(Scripted):
         )
 
     def worker_gone(self, worker: str, pool: str) -> None:
+        """The worker takes no more jobs. Raises Unavailable."""
         self.run("worker_gone", worker, pool)
 
     def workers(self) -> list[dict[str, Any]]:

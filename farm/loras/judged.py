@@ -36,9 +36,11 @@ class Judged(io.RawIOBase):
         self._reader = LoraReader(self.size)
 
     def readable(self) -> bool:
+        """Always True (io.RawIOBase)."""
         return True
 
     def read(self, size: int = -1) -> bytes:
+        """The next bytes, at most `size`, checked on the way. Raises LoraError, Unavailable."""
         if not self._left:
             self._left = self._next()
         taken, self._left = self._left[: size if size >= 0 else None], self._left[size if size >= 0 else _BLOCK :]

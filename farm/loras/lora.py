@@ -39,4 +39,5 @@ class StoredLora:
 
 
 def find(listed: Sequence[StoredLora], name_or_id: str) -> StoredLora | None:
+    """The LoRA with that name or id; None when there is none."""
     return next((one for one in listed if name_or_id in (one.name, one.id)), None)

@@ -32,10 +32,12 @@ class Records:
         return list(_decoded(raw).values())
 
     def known(self, tenant: str, lora_id: str) -> bool:
+        """Whether the tenant has a record of that id, deleted or not."""
         with mapped():
             return bool(self._redis.hexists(self._key(tenant), lora_id))
 
     def forget(self, tenant: str, *lora_ids: str) -> None:
+        """Remove records for good."""
         with mapped():
             self._redis.hdel(self._key(tenant), *lora_ids)
 

@@ -33,10 +33,12 @@ class Memory:
 
     @property
     def text(self) -> str:
+        """ "DEVICE_MB:HOST_MB", with "r" behind it when 8-bit weights may be used; lib/fits.lua reads it."""
         return f"{self.device_mb}:{self.host_mb}{'r' if self.fp8 else ''}"
 
     @property
     def room(self) -> plan.Room:
+        """The same in bytes, for models.planning.plan."""
         return plan.Room(*(float("inf") if mb == _ENDLESS else mb * MB for mb in (self.device_mb, self.host_mb)))
 
     def holds(self, needs: str) -> bool:

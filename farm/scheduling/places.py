@@ -23,6 +23,7 @@ class TenantPlaces:
             return True
 
     def give(self, tenant: str) -> None:
+        """Give the tenant's place back."""
         with self._lock:
             self._taken[tenant] -= 1
             if not self._taken[tenant]:

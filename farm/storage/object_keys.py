@@ -6,6 +6,7 @@ _UPLOAD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
 def input_key(tenant: str, sha256: str) -> str:
+    """The key of an input: equal content of one tenant is stored once."""
     return f"inputs/{tenant}/{sha256}"
 
 

@@ -77,6 +77,7 @@ class Store:
         )
 
     def ensure_bucket(self) -> None:
+        """Create the bucket unless it exists. Raises Unavailable."""
         with _mapped("create the bucket"):
             if not self._inner.bucket_exists(self._bucket):
                 try:
@@ -103,6 +104,7 @@ class Store:
         return self._verified(key, size)
 
     def put_bytes(self, key: str, data: bytes, content_type: str) -> Stat:
+        """Store bytes under a key. Raises Unavailable."""
         return self.put_stream(key, io.BytesIO(data), len(data), content_type)
 
     def put_stream(self, key: str, data: BinaryIO, size: int, content_type: str) -> Stat:

@@ -71,6 +71,7 @@ class Tenants:
         return tenant
 
     def get(self, tenant_id: str) -> Tenant | None:
+        """The tenant; None when there is none."""
         if not _TENANT.fullmatch(tenant_id):
             return None
         with mapped():
@@ -78,6 +79,7 @@ class Tenants:
         return _loaded(raw) if raw.get("id") else None
 
     def list(self) -> Sequence[Tenant]:
+        """All tenants, by id."""
         with mapped():
             ids = sorted(cast("set[str]", self._redis.smembers(self._all)))
         return [tenant for tenant_id in ids if (tenant := self.get(tenant_id))]

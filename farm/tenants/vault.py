@@ -60,17 +60,20 @@ class Vault:
         return text
 
     def set(self, tenant: str, name: str, text: str) -> None:
+        """Encrypt and keep a secret under a name. Other processes see it within ten seconds."""
         with mapped():
             self._redis.hset(self._key(tenant), name, self._cipher().encrypt(text.encode()).decode())
         self._seen.pop((tenant, name), None)
 
     def delete(self, tenant: str, name: str) -> bool:
+        """Remove a secret; False when there was none."""
         with mapped():
             gone = self._redis.hdel(self._key(tenant), name)
         self._seen.pop((tenant, name), None)
         return bool(gone)
 
     def names(self, tenant: str) -> list[str]:
+        """Names of the tenant's secrets, in order."""
         with mapped():
             return sorted(cast("list[str]", self._redis.hkeys(self._key(tenant))))
 

@@ -66,12 +66,15 @@ class Deliveries:
         return [_delivery(row[0], _pairs(row[1]), suspect=bool(row[2])) for row in rows if row[1]]
 
     def delivered(self, delivery_id: str) -> bool:
+        """The receiver has it: forget the delivery. False when its lease was lost."""
         return self._settle(delivery_id, "delivered", 0, "", 0.0)
 
     def retry(self, delivery_id: str, *, status: int, error: str, pause_s: float) -> bool:
+        """Due again in pause_s seconds. False when its lease was lost."""
         return self._settle(delivery_id, "retry", status, error, pause_s)
 
     def bury(self, delivery_id: str, *, status: int, error: str) -> bool:
+        """Give up: it becomes a dead letter. False when its lease was lost."""
         return self._settle(delivery_id, "dead", status, error, 0.0)
 
     def _settle(self, delivery_id: str, outcome: str, status: int, error: str, pause_s: float) -> bool:
@@ -79,6 +82,7 @@ class Deliveries:
         return bool(self._run("settle", delivery_id, outcome, status, error[:300], pause_ms, self._settings.dead_kept))
 
     def get(self, delivery_id: str) -> Delivery | None:
+        """One delivery; None when it is not known (any more)."""
         with mapped():
             raw = cast("dict[str, str]", self._redis.hgetall(f"{self._prefix}:hook:{delivery_id}"))
         return _delivery(delivery_id, raw) if raw else None

@@ -13,6 +13,7 @@ TOLERANCE_S = 300
 
 
 def new_secret() -> str:
+    """A random secret in the form of Standard Webhooks: "whsec_" and 32 bytes in base64."""
     return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 

@@ -200,10 +200,12 @@ def render_create(draft: Draft) -> tuple[str, dict[str, Any]]:
 
 
 def envelope(data: Any, code: int = 200, message: str = "success") -> dict[str, Any]:
+    """The object around every answer."""
     return {"code": code, "message": message, "data": data}
 
 
 def render_created(task_id: str) -> dict[str, Any]:
+    """The answer to generateTask."""
     return envelope({"taskId": task_id})
 
 
@@ -266,6 +268,7 @@ def render_balance(credits_micro: int | None) -> dict[str, Any]:
 
 
 def parse_balance(body: Any) -> int | None:
+    """Micro-credits of a balance answer; None when it has none."""
     return credits_from(data_of(body).get("balance"))
 
 
@@ -295,6 +298,7 @@ _MESSAGES = {
 
 
 def render_error(error: Exception) -> Reply:
+    """Any error of the farm as apixo answers it; an unknown one is a 500 without details."""
     row = row_of(_ERRORS, error)
     if row is None:
         return Reply(500, envelope({"error": _MESSAGES[500]}, 500, _MESSAGES[500]))

@@ -141,10 +141,12 @@ def render_create(draft: Draft) -> dict[str, Any]:
 
 
 def envelope(data: Any, code: int = 200, message: str = "success") -> dict[str, Any]:
+    """The object around every answer."""
     return {"code": code, "message": message, "data": data}
 
 
 def render_created(task_id: str) -> dict[str, Any]:
+    """The answer to CreateTask."""
     return envelope({"task_id": task_id})
 
 
@@ -157,6 +159,7 @@ def parse_created(body: Any) -> str:
 
 
 def render_status(report: Report) -> dict[str, Any]:
+    """The answer to TaskInfo."""
     return envelope(render_callback(report))
 
 
@@ -241,10 +244,12 @@ def _ms(value: Any) -> int | None:
 
 
 def render_balance(credits_micro: int | None) -> dict[str, Any]:
+    """The answer to a balance request; `credits_micro` None: a tenant without an account."""
     return envelope({"balance": UNLIMITED if credits_micro is None else credits_number(credits_micro)})
 
 
 def parse_balance(body: Any) -> int | None:
+    """Micro-credits of a balance answer; None when it has none."""
     return credits_from(data_of(body).get("balance"))
 
 
@@ -273,6 +278,7 @@ _ERRORS = (
 
 
 def render_error(error: Exception) -> Reply:
+    """Any error of the farm as crun answers it; an unknown one is a 500 without details."""
     row = row_of(_ERRORS, error)
     if row is None:
         return Reply(500, envelope(None, 500, "Internal server error"))

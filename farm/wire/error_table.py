@@ -42,5 +42,6 @@ def retry_after_s(headers: Mapping[str, str] | None, otherwise: float) -> float:
 
 
 def retry_headers(error: Exception) -> dict[str, str]:
+    """Retry-After in whole seconds, for errors that say when to ask again."""
     wait_s = getattr(error, "retry_after_s", None)
     return {} if wait_s is None else {"Retry-After": str(max(1, math.ceil(wait_s)))}

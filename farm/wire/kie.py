@@ -173,6 +173,7 @@ def _url(draft: Draft, role: str) -> str | None:
 
 
 def envelope(data: Any, code: int = 200, message: str = "success") -> dict[str, Any]:
+    """The object around every answer. kie sends its message under two names."""
     return {"code": code, "msg": message, "message": message, "data": data}
 
 
@@ -185,6 +186,7 @@ def parse_envelope(body: Any) -> tuple[int, str, Any]:
 
 
 def render_created(task_id: str) -> dict[str, Any]:
+    """The answer to createTask."""
     return envelope({"taskId": task_id})
 
 
@@ -297,6 +299,7 @@ def verify(key: str, task_id: str, headers: Mapping[str, str], now_s: float, tol
 
 
 def render_balance(credits_micro: int | None) -> dict[str, Any]:
+    """The answer to a credit request; `credits_micro` None: a tenant without an account."""
     return envelope(UNLIMITED if credits_micro is None else credits_number(credits_micro))
 
 

@@ -196,10 +196,12 @@ render_created = render_status
 
 
 def parse_created(body: Any) -> str:
+    """The video's id. Raises as parse_status."""
     return parse_status(body).id
 
 
 def render_list(reports: Sequence[Report], *, more: bool) -> dict[str, Any]:
+    """A page of videos; `more`: another page follows."""
     return {
         "object": "list",
         "data": [render_status(report) for report in reports],
@@ -210,6 +212,7 @@ def render_list(reports: Sequence[Report], *, more: bool) -> dict[str, Any]:
 
 
 def render_deleted(video_id: str) -> dict[str, Any]:
+    """The answer to a deletion."""
     return {"id": video_id, "object": "video.deleted", "deleted": True}
 
 
@@ -237,6 +240,7 @@ _NO_MODEL = "model_not_found"
 
 
 def render_error(error: Exception) -> Reply:
+    """Any error of the farm as OpenAI answers it; an unknown one is a 500 without details."""
     row = row_of(_ERRORS, error)
     if row is None:
         return Reply(500, _error("The server had an error.", "server_error", None, None))

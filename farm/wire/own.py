@@ -209,6 +209,7 @@ def render_create(draft: Draft) -> dict[str, Any]:
 
 
 def parse_idempotency_key(text: str | None) -> str | None:
+    """The Idempotency-Key header; None when it was not sent. Raises InvalidRequest."""
     if text is not None and not (1 <= len(text) <= MAX_IDEMPOTENCY_KEY and text.isprintable() and text.isascii()):
         raise InvalidRequest(f"1 to {MAX_IDEMPOTENCY_KEY} printable ASCII characters", "Idempotency-Key")
     return text

@@ -50,6 +50,7 @@ class LoraList(View):
 
 
 def view_lora(lora: StoredLora) -> LoraView:
+    """What the owner of a LoRA sees of it."""
     return LoraView(
         id=lora.id,
         name=lora.name,

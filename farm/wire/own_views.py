@@ -124,6 +124,7 @@ class JobView(View):
 
     @property
     def over(self) -> bool:
+        """Whether the job has ended."""
         return self.state in TERMINAL
 
 
@@ -210,6 +211,7 @@ def eta_s(job: Job, now_ms: int) -> float | None:
 
 
 def moment(ms: int) -> datetime:
+    """Milliseconds since the epoch as a time in UTC."""
     return datetime.fromtimestamp(ms / 1000, UTC)
 
 
@@ -338,6 +340,7 @@ class ProblemView(View):
 
 
 def view_model(model: Model, *, available: bool) -> ModelView:
+    """A catalog entry as the API shows it; `available`: a worker renders it now."""
     return ModelView(
         id=model.id,
         title=model.title,

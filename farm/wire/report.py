@@ -69,6 +69,7 @@ class Report:
 
     @property
     def urls(self) -> tuple[str, ...]:
+        """The addresses of all outputs."""
         return tuple(output.url for output in self.outputs)
 
 

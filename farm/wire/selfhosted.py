@@ -87,6 +87,7 @@ def render_create(draft: Draft) -> dict[str, Any]:
 
 
 def render_created(job_id: str, position: int) -> dict[str, Any]:
+    """The answer to /generate; `position`: its place in the queue, TAKEN once a worker has it."""
     return {"job_id": job_id, "status": "queued", "position": position}
 
 
@@ -99,6 +100,7 @@ def parse_created(body: Any) -> tuple[str, int]:
 
 
 def render_status(report: Report) -> dict[str, Any]:
+    """The answer to /status/{id}."""
     return {
         "job_id": report.id,
         "status": state_word(_WORDS, report.state),
@@ -153,6 +155,7 @@ def _entry(report: Report) -> dict[str, Any]:
 
 
 def parse_listing(body: Any) -> list[Report]:
+    """The reports of /jobs. Raises InvalidRequest for an answer that is no list."""
     if not isinstance(body, list):
         raise InvalidRequest("the answer carries no list of jobs")
     return [parse_status(entry) for entry in body]
@@ -170,6 +173,7 @@ def parse_query(status: str | None, limit: str | None) -> tuple[frozenset[State]
 
 
 def render_health(*, loaded: bool, current_job: str | None) -> dict[str, Any]:
+    """The answer to /health."""
     return {"status": "ok", "model_loaded": loaded, "current_job": current_job}
 
 
@@ -192,6 +196,7 @@ _ROWS = (
 
 
 def render_error(error: Exception) -> Reply:
+    """Any error of the farm as this dialect answers it; an unknown one is a 500 without details."""
     row = row_of(_ROWS, error)
     status = row.status if row else getattr(error, "http_status", 500)
     if isinstance(error, TooLarge) and error.field:

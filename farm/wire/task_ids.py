@@ -64,6 +64,7 @@ def job_id(dialect: str, text: str) -> str | None:
 
 
 def new_token_tail() -> str:
+    """The random, secret end of a token."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(_TOKEN_TAIL))
 
 

@@ -151,6 +151,7 @@ def render_create(draft: Draft) -> tuple[str, dict[str, Any]]:
 
 
 def render_created(task_id: str, token: str) -> dict[str, Any]:
+    """The answer to Run."""
     return {"errors": [], "taskid": task_id, "socketaccesstoken": token, "result": True}
 
 
@@ -176,10 +177,12 @@ _ERRORS = (
 
 
 def failure(code: int, message: str) -> dict[str, Any]:
+    """The body of an answer that failed."""
     return {"result": False, "errors": [{"code": code, "message": message}]}
 
 
 def render_error(error: Exception) -> Reply:
+    """Any error of the farm as wiro answers it; an unknown one is a 500 without details."""
     if isinstance(error, ModelUnavailable):
         return Reply(200, failure(1, NOT_OFFERED))
     row = row_of(_ERRORS, error)

@@ -19,6 +19,7 @@ class Tool:
 
 
 def render_tools(tools: Sequence[Tool], *, total: int | None = None) -> dict[str, Any]:
+    """The answer to Tool/List and Tool/Detail; `total` counts also those that are not on this page."""
     count = len(tools) if total is None else total
     return {"result": True, "errors": [], "total": str(count), "tool": [_tool(tool) for tool in tools]}
 
@@ -54,6 +55,7 @@ def _clean(slug: str) -> str:
 def render_uploaded(
     *, file_id: str, name: str, content_type: str, size: int, folder: str, url: str, added_s: int
 ) -> dict[str, Any]:
+    """The answer to File/Upload. `size` in bytes, `added_s` in seconds since the epoch."""
     stored = {
         "id": file_id,
         "name": name,

@@ -23,10 +23,12 @@ def parse_registration(text: str | bytes) -> str | None:
 
 
 def render_registration(token: str) -> str:
+    """The client's first message on the socket."""
     return json.dumps({"type": REGISTER, "tasktoken": token})
 
 
 def frame(kind: str, report: Report, message: Any = None) -> dict[str, Any]:
+    """One message about a task to the client."""
     return {"type": kind, "id": report.id, "tasktoken": report.handle, "message": message, "result": True}
 
 

@@ -103,10 +103,12 @@ def render_stopped(report: Report) -> dict[str, Any]:
 
 
 def render_list(reports: list[Report], total: int | None = None) -> dict[str, Any]:
+    """The answer to Task/List; `total` counts also those that are not on this page."""
     return render_tasks([_detail(report) for report in reports], total)
 
 
 def render_tasks(tasks: list[dict[str, Any]], total: int | None = None) -> dict[str, Any]:
+    """The object around task objects that were rendered before."""
     count = len(tasks) if total is None else total
     return {"total": str(count), "errors": [], "tasklist": tasks, "result": True}
 

@@ -58,6 +58,7 @@ def is_unset(value: Any) -> bool:
 
 
 def as_number(value: Any, field: str) -> float | None:
+    """A finite number, also from text; None when it is unset. Raises InvalidRequest."""
     if is_unset(value):
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
@@ -91,6 +92,8 @@ def as_integer(value: Any, field: str) -> int | None:
 
 
 def as_flag(value: Any, field: str) -> bool | None:
+    """True or false, also from "true", "1", "yes", "on" and their opposites; None when it is unset. Raises
+    InvalidRequest."""
     if is_unset(value):
         return None
     word = str(value).strip().lower()
@@ -100,6 +103,7 @@ def as_flag(value: Any, field: str) -> bool | None:
 
 
 def as_text(value: Any, field: str) -> str | None:
+    """Text, also from a number; None when it is unset. Raises InvalidRequest."""
     if is_unset(value):
         return None
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
@@ -128,6 +132,7 @@ def as_url(value: Any, field: str) -> str | None:
 
 
 def is_address(text: str) -> bool:
+    """Whether a text is an http(s) URL with a host, or a `data:` URI."""
     if text[:5].lower() == "data:":
         return True
     try:
@@ -240,34 +245,44 @@ class Fields:
         return None, self.prefix + names[0]
 
     def text(self, *names: str) -> str | None:
+        """as_text of the first spelling that is set."""
         return as_text(*self.find(*names))
 
     def texts(self, *names: str) -> tuple[str, ...]:
+        """as_texts of the first spelling that is set."""
         return as_texts(*self.find(*names))
 
     def integer(self, *names: str) -> int | None:
+        """as_integer of the first spelling that is set."""
         return as_integer(*self.find(*names))
 
     def number(self, *names: str) -> float | None:
+        """as_number of the first spelling that is set."""
         return as_number(*self.find(*names))
 
     def flag(self, *names: str) -> bool | None:
+        """as_flag of the first spelling that is set."""
         return as_flag(*self.find(*names))
 
     def url(self, *names: str) -> str | None:
+        """as_url of the first spelling that is set."""
         return as_url(*self.find(*names))
 
     def urls(self, *names: str) -> tuple[str, ...]:
+        """The URLs of a list, of one text or of JSON inside a text."""
         value, field = self.find(*names)
         return tuple(u for u in (as_url(t, field) for t in as_texts(value, field)) if u is not None)
 
     def resolution(self, *names: str) -> str | None:
+        """as_resolution of the first spelling that is set."""
         return as_resolution(*self.find(*names))
 
     def aspect(self, *names: str) -> float | None:
+        """as_aspect of the first spelling that is set: width over height."""
         return as_aspect(*self.find(*names))
 
     def callback(self, *names: str) -> str | None:
+        """as_callback of the first spelling that is set."""
         return as_callback(self.find(*names)[0])
 
 

@@ -48,6 +48,7 @@ class Tuning:
     linears: str = "plain"
 
     def told(self) -> dict[str, Any]:
+        """The tuning as JSON values, for the recipe."""
         return asdict(self)
 
 

@@ -156,6 +156,7 @@ class Model:
 
     @property
     def experts(self) -> int:
+        """How many transformers share the steps: 1 or 2."""
         return 1 if self.boundary is None else 2
 
     @property

@@ -53,6 +53,7 @@ class Settled:
 
     @property
     def work_tflop(self) -> float:
+        """TFLOP of the whole render."""
         return work_tflop(
             self.model,
             width=self.width,

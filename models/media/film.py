@@ -19,12 +19,14 @@ class Film:
 
     @classmethod
     def of(cls, folder: Path, frames: Iterable[Any]) -> "Film":
+        """A film of these frames, in `folder`."""
         film = cls(folder)
         for frame in frames:
             film.append(frame)
         return film
 
     def append(self, frame: Any) -> None:
+        """Add a frame, uint8 (H, W, C). ValueError when its shape differs from the first one's."""
         import numpy as np
 
         if self._shape is None:
@@ -35,6 +37,7 @@ class Film:
         self._count += 1
 
     def extend(self, frames: Iterable[Any]) -> None:
+        """Add frames."""
         for frame in frames:
             self.append(frame)
 
@@ -61,4 +64,5 @@ class Film:
         return [Image.fromarray(frames[number]) for number in numbers]
 
     def close(self) -> None:
+        """Close, and so remove, the file."""
         self._file.close()

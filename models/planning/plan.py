@@ -51,6 +51,7 @@ class MemoryPlan:
 
     @property
     def name(self) -> str:
+        """The plan in words, for recipes and logs."""
         return self.where + (", VAE in tiles" if self.tiled else "") + (", both passes at once" if self.batched else "")
 
     @property
@@ -86,6 +87,7 @@ class Burden:
 
     @property
     def called(self) -> str:
+        """The shape in words, for messages."""
         return f"{self.width}x{self.height} with {self.frames} frames"
 
 

@@ -77,10 +77,12 @@ class RenderRequest:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
+        """The request as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Self:
+        """The request back from to_json."""
         values = dict(raw)
         values["loras"] = tuple(Lora(**lora) for lora in values.get("loras", ()))
         return cls(**values)

@@ -28,6 +28,7 @@ class Box:
 
     @property
     def area(self) -> float:
+        """Pixels that the box covers."""
         return max(0.0, self.right - self.left) * max(0.0, self.bottom - self.top)
 
     def overlap(self, other: "Box") -> float:

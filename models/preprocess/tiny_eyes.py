@@ -37,6 +37,7 @@ def build(folder: Path) -> None:
 
 
 def detector() -> Any:
+    """A person detector of random weights."""
     from transformers import RTDetrResNetConfig, RTDetrV2Config, RTDetrV2ForObjectDetection
 
     backbone = RTDetrResNetConfig(
@@ -67,6 +68,7 @@ def detector() -> Any:
 
 
 def poses() -> Any:
+    """A pose network of random weights."""
     from transformers import VitPoseBackboneConfig, VitPoseConfig, VitPoseForPoseEstimation
 
     backbone = VitPoseBackboneConfig(
@@ -82,6 +84,7 @@ def poses() -> Any:
 
 
 def masker() -> Any:
+    """A mask network of random weights."""
     import torch
     from transformers import Sam2VideoConfig, Sam2VideoModel
 

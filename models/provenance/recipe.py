@@ -22,6 +22,7 @@ class RecipeError(Exception):
 
 
 def write(path: Path, recipe: Mapping[str, Any]) -> None:
+    """Write a recipe as JSON with sorted keys."""
     path.write_text(json.dumps(recipe, indent=2, sort_keys=True) + "\n")
 
 

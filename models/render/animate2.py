@@ -51,6 +51,7 @@ class Animate2:
 
     @property
     def components(self) -> dict[str, Any]:
+        """Name -> part, as a diffusers pipeline has it."""
         names = ("text_encoder", "tokenizer", "image_encoder", "vae", "transformer", "scheduler")
         return {name: getattr(self, name) for name in names}
 
@@ -59,6 +60,7 @@ class Animate2:
         return self._inner._execution_device
 
     def to(self, device: Any) -> None:
+        """Move every part to a device."""
         for name in ("text_encoder", "image_encoder", "vae", "transformer"):
             getattr(self, name).to(device)
 

@@ -106,6 +106,7 @@ class LoraReader:
         self._alphas: dict[str, int] = {}
 
     def feed(self, block: bytes) -> None:
+        """Read the next bytes of the file. LoraError as soon as it cannot be a LoRA."""
         try:
             if self._reader.feed(block):
                 self._anatomy, self._alphas = _anatomy(self._reader.tensors)
@@ -113,6 +114,7 @@ class LoraReader:
             raise LoraError(str(error)) from None
 
     def done(self) -> Anatomy:
+        """What the file consists of, after its last byte. LoraError when it cannot be used."""
         try:
             self._reader.done()
         except BrokenFile as error:

@@ -97,6 +97,7 @@ def lock_of(folder: Path) -> Lock | None:
 
 
 def write_lock(folder: Path, lock: Lock) -> None:
+    """Keep what the folder was pulled as, for verify."""
     store(folder / LOCK, {**asdict(lock), "files": dict(lock.files)})
 
 

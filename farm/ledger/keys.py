@@ -1,9 +1,7 @@
-"""The names of every key of the ledger, once. The Lua scripts get theirs from here (farm.ledger.scripts)."""
-
-from collections.abc import Mapping
+"""The names of the farm's keys in Redis, once. The ledger's Lua scripts get theirs from here (farm.ledger.scripts)."""
 
 #: name -> its parts after the prefix; a part in braces is an argument. The type and the meaning of each:
-TEMPLATES: Mapping[str, str] = {
+TEMPLATES: dict[str, str] = {
     # --- a job
     "job": "job:{id}",  # HASH, what the scripts decide on; small values only, so that Redis keeps it packed
     "body": "body:{id}",  # STRING, JSON of what no script reads: spec, dialect, metadata, ...
@@ -46,6 +44,18 @@ TEMPLATES: Mapping[str, str] = {
     "topups": "topups:{tenant}",  # SET, references of top-ups that were booked
 }
 
+#: of other rooms, written by them alone: no script of the ledger reads these
+OTHERS: dict[str, str] = {
+    "tenants": "tenants",  # SET, ids of all tenants (farm.tenants)
+    "tenant_keys": "tenant:{tenant}:keys",  # SET, ids of a tenant's API keys
+    "api_key": "key:{id}",  # HASH, an API key without its secret
+    "keys_used": "keys:used",  # HASH, API key id -> last day of use
+    "secrets": "secrets:{tenant}",  # HASH, name -> encrypted secret
+    "lora_tenants": "loras",  # SET, tenants that ever had a LoRA (farm.loras)
+    "loras": "loras:{tenant}",  # HASH, LoRA id -> JSON
+    "upload": "upload:{tenant}:{sha256}",  # STRING, hash of a file's name -> id of its last upload (farm.storage)
+}
+
 
 class Keys:
     """`Keys("wf")("queue", pool, tenant)` is `wf:queue:<pool>:<tenant>`."""
@@ -54,7 +64,7 @@ class Keys:
         self.prefix = prefix
         self._formats = {
             name: f"{prefix}:" + "".join("{}" if part.startswith("{") else part for part in _split(template))
-            for name, template in TEMPLATES.items()
+            for name, template in (TEMPLATES | OTHERS).items()
         }
 
     def __call__(self, name: str, *parts: str) -> str:

@@ -10,6 +10,7 @@ from redis import Redis
 
 from farm.config import RedisSettings
 from farm.ledger.connection import mapped
+from farm.ledger.keys import Keys
 from farm.loras.lora import StoredLora
 
 
@@ -18,12 +19,12 @@ class Records:
 
     def __init__(self, redis: Redis, settings: RedisSettings) -> None:
         self._redis = redis
-        self._prefix = f"{settings.prefix}:loras"
+        self._keys = Keys(settings.prefix)
 
     def tenants(self) -> list[str]:
         """Those that ever had one, in order."""
         with mapped():
-            return sorted(cast("set[str]", self._redis.smembers(self._prefix)))
+            return sorted(cast("set[str]", self._redis.smembers(self._keys("lora_tenants"))))
 
     def of(self, tenant: str) -> Sequence[StoredLora]:
         """The deleted ones, too, whose bytes are still there."""
@@ -49,7 +50,7 @@ class Records:
             made.clear()
             made.update(change(_decoded(cast("dict[str, str]", pipe.hgetall(self._key(tenant))))))
             pipe.multi()  # type: ignore[attr-defined]
-            pipe.sadd(self._prefix, tenant)
+            pipe.sadd(self._keys("lora_tenants"), tenant)
             pipe.hset(self._key(tenant), mapping={one.id: json.dumps(asdict(one)) for one in made.values()})
 
         with mapped():
@@ -57,7 +58,7 @@ class Records:
         return list(made.values())
 
     def _key(self, tenant: str) -> str:
-        return f"{self._prefix}:{tenant}"
+        return self._keys("loras", tenant)
 
 
 def _decoded(raw: dict[str, str]) -> dict[str, StoredLora]:

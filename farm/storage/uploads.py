@@ -10,6 +10,7 @@ from redis import Redis
 from farm.config import Settings
 from farm.jobs.ids import new_job_id
 from farm.ledger.connection import mapped
+from farm.ledger.keys import Keys
 from farm.storage.object_keys import upload_key
 from farm.storage.store import Store
 
@@ -33,7 +34,7 @@ class UploadStore:
 
     def __init__(self, redis: Redis, store: Store, settings: Settings) -> None:
         self._redis, self._store = redis, store
-        self._prefix = settings.redis.prefix
+        self._keys = Keys(settings.redis.prefix)
 
     def keep(self, tenant: str, name: str, data: BinaryIO, size: int, content_type: str) -> Upload:
         """Store `size` bytes. A later upload of the same name takes the name."""
@@ -51,4 +52,4 @@ class UploadStore:
 
     def _named(self, tenant: str, name: str) -> str:
         # a name is a client's own text, of any length
-        return f"{self._prefix}:upload:{tenant}:{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()}"
+        return self._keys("upload", tenant, hashlib.sha256(name.encode("utf-8", "replace")).hexdigest())

@@ -22,6 +22,7 @@ from redis import Redis
 from farm.config import Settings
 from farm.jobs.errors import InvalidRequest, NotFound
 from farm.ledger.connection import mapped
+from farm.ledger.keys import Keys
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 #: characters of the public key id (it finds the record) and of the secret behind it: 28 x log2(62) = 166 bits
@@ -77,7 +78,7 @@ class ApiKeys:
         mono_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._redis = redis
-        self._prefix = settings.redis.prefix
+        self._names = Keys(settings.redis.prefix)
         self._ttl_s = settings.gateway.key_cache_s
         self._existing = existing
         self._wall_s, self._mono_s = wall_s, mono_s
@@ -158,16 +159,16 @@ class ApiKeys:
 
     @property
     def _used(self) -> str:
-        return f"{self._prefix}:keys:used"
+        return self._names("keys_used")
 
     def _tenant(self, tenant_id: str) -> str:
-        return f"{self._prefix}:tenant:{tenant_id}"
+        return self._names("tenant", tenant_id)
 
     def _keys(self, tenant_id: str) -> str:
-        return f"{self._prefix}:tenant:{tenant_id}:keys"
+        return self._names("tenant_keys", tenant_id)
 
     def _key(self, key_id: str) -> str:
-        return f"{self._prefix}:key:{key_id}"
+        return self._names("api_key", key_id)
 
 
 def new_key(env: str = "live") -> str:

@@ -15,6 +15,7 @@ from redis import Redis
 from farm.config import Settings
 from farm.jobs.errors import Conflict, InvalidRequest, NotFound
 from farm.ledger.connection import mapped
+from farm.ledger.keys import Keys
 from farm.tenants.api_keys import ApiKeys
 from models.provenance.signing import SigningPolicy
 
@@ -50,7 +51,7 @@ class Tenants:
         mono_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._redis = redis
-        self._prefix = settings.redis.prefix
+        self._keys = Keys(settings.redis.prefix)
         self._wall_s = wall_s
         self.api_keys = ApiKeys(redis, settings, self._existing, wall_s=wall_s, mono_s=mono_s)
 
@@ -105,10 +106,10 @@ class Tenants:
 
     @property
     def _all(self) -> str:
-        return f"{self._prefix}:tenants"
+        return self._keys("tenants")
 
     def _tenant(self, tenant_id: str) -> str:
-        return f"{self._prefix}:tenant:{tenant_id}"
+        return self._keys("tenant", tenant_id)
 
 
 def _known(limits: Mapping[str, Any]) -> Mapping[str, Any]:

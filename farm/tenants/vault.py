@@ -17,6 +17,7 @@ from redis import Redis
 from farm.config import Settings
 from farm.jobs.errors import FarmError
 from farm.ledger.connection import mapped
+from farm.ledger.keys import Keys
 
 #: names of secrets
 WEBHOOK, WEBHOOK_BEFORE, KIE = "webhook", "webhook-before", "kie"
@@ -38,7 +39,7 @@ class Vault:
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
-        self._prefix = settings.redis.prefix
+        self._keys = Keys(settings.redis.prefix)
         self._settings = settings
         self._fernet: Fernet | None = None
         self._seen: dict[tuple[str, str], tuple[float, str | None]] = {}
@@ -101,7 +102,7 @@ class Vault:
         return self._fernet
 
     def _key(self, tenant: str) -> str:
-        return f"{self._prefix}:secrets:{tenant}"
+        return self._keys("secrets", tenant)
 
 
 def _key_file(state_dir: Path) -> str:

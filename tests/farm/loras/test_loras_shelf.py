@@ -219,7 +219,7 @@ def test_two_calls_at_once_make_one_lora(put: Put, loras: TenantLoras, store: St
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(type(one).__name__ for one in ended) == ["Conflict", "Lora"]
+    assert sorted(type(one).__name__ for one in ended) == ["Conflict", "StoredLora"]
     assert kept(store) == [lora_key("ada", one.id) for one in loras.all("ada")]
 
 

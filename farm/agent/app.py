@@ -1,5 +1,5 @@
-"""The Celery app of one agent: `celery -A farm.agent.app worker -P threads -c 1 -Q pool.<pool>`. It ties the agent's
-life to the worker's, and decides what signals mean; what a permit means is the agent's.
+"""The Celery app of one agent: `celery -A farm.agent.app worker -P threads -c 1 -Q pool.<pool>`. It starts and ends
+the agent with the Celery worker and decides what signals mean; farm.agent.agent handles permits.
 
 First SIGTERM or SIGINT: drain. Second, or SIGQUIT: hand the attempts back and end.
 """

@@ -1,4 +1,4 @@
-"""What the attempts of one agent work with; the agent lays it out once."""
+"""The parts that all attempts of one agent share; the agent makes them once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class AttemptContext:
     room: EngineRoom
     leases: LeaseKeeper
     loras: LoraCache
-    #: one folder per attempt lies in it
+    #: holds one folder per attempt
     scratch: Path
     health: DeviceHealth
     #: whose results are signed

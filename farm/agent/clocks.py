@@ -1,5 +1,5 @@
-"""The clocks of one render on an engine: progress (stuck), wall time (runaway), the grace of a cancel; and its pace, by
-which the end of its denoising is foretold. Times are arguments: seconds of one monotonic clock."""
+"""The clocks of one render on an engine: progress (stuck), wall time (runaway), the grace of a cancel; and its pace,
+which predicts the end of its denoising. Times are arguments: seconds of one monotonic clock."""
 
 import math
 

@@ -1,5 +1,5 @@
-"""The standing of one slot: the jobs in a row that failed on it, and the quarantine that follows. Kept on disk, so that
-no crash or restart clears it. Knows no Redis; whose fault a job's failure was elsewhere, it is told."""
+"""The health of one slot's device: the jobs in a row that failed on it, and the quarantine that follows. Kept on
+disk, so that no crash or restart clears it. Knows no Redis: the caller says how a job fared on other devices."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 #: how a bad device ends renders
 HARD = frozenset({FaultCode.DEVICE_FAULT, FaultCode.BAD_OUTPUT, FaultCode.ENGINE_DIED, FaultCode.STUCK})
 #: and how too large or ill-fated jobs do: believed of the device only when jobs of two tenants agree, so that
-#: nobody's batch takes the device from the others
+#: failures of one tenant alone do not take the device from the others
 SOFT = frozenset({FaultCode.ENGINE_ERROR, FaultCode.OUT_OF_MEMORY})
 #: strikes kept, the last ones
 _KEPT = 100

@@ -1,5 +1,5 @@
-"""Keeps one engine alive on one slot and lends it: to one attempt that draws, beside one whose last frames are being
-encoded. Knows nothing of jobs."""
+"""Keeps one engine alive on one slot and lends it: to one attempt that uses the device, beside one whose last frames
+are encoded. Knows nothing of jobs."""
 
 import logging
 import threading
@@ -23,7 +23,7 @@ _PAUSES_S = (0.5, 2.0, 8.0)
 _LOOK_S = 0.25
 #: renders that an engine holds the frames of at once, drawing or encoding
 _MOST_IN_HAND = 2
-#: making a render ready takes seconds; one that nobody waits for any more may keep the engine from others this long
+#: a prefetch takes seconds; one whose job was cancelled may delay the engine for others this long
 _READY_S = 30.0
 
 
@@ -33,14 +33,14 @@ class NoEngine(FarmError):
 
 @dataclass(eq=False)
 class Loan:
-    """The engine, lent to one attempt. `alone`: to nobody else until that attempt is through with it."""
+    """The engine, lent to one attempt. `alone`: no other attempt gets it until this one has ended."""
 
     engine: Engine
     alone: bool
     _rendered: Callable[["Loan"], None]
 
     def rendered(self) -> None:
-        """The device is not needed any more: others may draw."""
+        """The attempt no longer needs the device: another may use it."""
         self._rendered(self)
 
 
@@ -149,15 +149,15 @@ class EngineRoom:
                 self._change.notify_all()
 
     def prefetch(self, render: str, request: RenderRequest) -> None:
-        """Tell an engine that draws for somebody else what comes next. One that is free, or lent to an attempt alone,
-        is told nothing."""
+        """Let an engine that renders another job prefetch this one. Does nothing when the engine is free or lent
+        alone."""
         with self._change:
             loan = self._drawing
         if loan is not None and not loan.alone:
             loan.engine.prefetch(render, request)
 
     def replace(self, engine: Engine, reason: str) -> None:
-        """Kill an engine that does not do what it should; another takes its place. Returns when it is gone."""
+        """Kill an engine that misbehaves; another is started. Returns when it has ended."""
         ENGINE_KILLS.labels(reason).inc()
         log.warning("killing the engine on %s (pid %s): %s", self.slot.name, engine.pid, reason)
         engine.kill()

@@ -1,4 +1,4 @@
-"""What an attempt brings to this machine's disk before it renders: its inputs and LoRAs, each as it was taken in, and
+"""Fetches what an attempt renders from to this machine's disk: inputs and LoRAs, checked against their hashes, and
 the request that names them."""
 
 import mimetypes
@@ -26,8 +26,8 @@ class Inbox:
     def fill(self) -> RenderRequest:
         """Fetch all that the job renders from. The request's paths are in the attempt's folder.
 
-        JobFault input_unreachable for what is gone, storage_failed for what is not what was taken in, or when the store
-        is away for longer than an attempt may be stuck.
+        JobFault input_unreachable for an object that is gone, storage_failed for content that differs from what was
+        stored, or when the store does not answer for longer than an attempt may be stuck.
         """
         self._in.mkdir(parents=True)
         self._out.mkdir()

@@ -35,7 +35,7 @@ class LoraCache:
 
     def bring(self, worn: Mapping[str, Any], inbox: Path) -> Lora:
         """A LoRA of a spec, as a file in `inbox` that stays whatever the cache does. Raises Unavailable, or JobFault
-        when it is gone from the store or is not what was judged."""
+        when it is gone from the store or its content has changed."""
         name, path = worn["name"], inbox / f"lora-{worn['id']}-{worn['expert']}.safetensors"
         try:
             self._put(worn["sha256"], worn["key"], worn["size"], path)
@@ -65,7 +65,7 @@ class LoraCache:
         raise _Spoilt
 
     def _fetch(self, sha256: str, key: str, size: int, kept: Path) -> None:
-        """Raises _Spoilt when what the store has is not what the hash says."""
+        """Raises _Spoilt when the stored content does not have the hash."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._make_room(size)
         handle, name = tempfile.mkstemp(prefix=_PARTIAL, dir=self._folder)
@@ -80,7 +80,7 @@ class LoraCache:
             partial.unlink(missing_ok=True)
 
     def _make_room(self, size: int) -> None:
-        """Remove what was not used for longest until `size` bytes more are within the limit."""
+        """Remove the least recently used files until `size` more bytes fit within the limit."""
         kept: list[tuple[float, int, Path]] = []
         for path in self._folder.iterdir():
             with suppress(FileNotFoundError):
@@ -98,7 +98,7 @@ class LoraCache:
 
 
 def to_wear(one: Mapping[str, Any], path: str) -> Lora:
-    """A LoRA of a spec as the engine wears it, from the file at `path`."""
+    """A LoRA of a spec as the engine takes it, from the file at `path`."""
     return Lora(path, one["sha256"], one["expert"], one["scale"], one["name"])
 
 

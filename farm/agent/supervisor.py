@@ -83,7 +83,7 @@ class SupervisedAgent:
             lifeline.bound(self._command, death=signal.SIGQUIT),
             env={**os.environ, **self._environment},
             stdin=subprocess.DEVNULL,
-            # the Ctrl-C of a terminal is the supervisor's to hear
+            # a Ctrl-C in the terminal goes to the supervisor alone
             process_group=0,
         )
         log.info("agent of %s started (pid %d)", self.slot.name, self._process.pid)

@@ -77,7 +77,7 @@ def real(launch: Launch) -> Renders:
 
 
 def _warm(renderer: Renders, shape: str) -> None:
-    """What fails here fails again for a job, and is told there; only a device that is broken ends the process."""
+    """A failure here is only logged: the job that hits it again reports it. Only a broken device ends the process."""
     try:
         warmup.warm(renderer, shape)
     except RenderFault as fault:
@@ -89,7 +89,7 @@ def _warm(renderer: Renders, shape: str) -> None:
 
 
 class EngineChild:
-    """Renders in the main thread. Others listen for cancels, make the next render's texts and inputs ready, and finish
+    """Renders in the main thread. Others listen for cancels, prefetch the next render's texts and inputs, and finish
     what was rendered."""
 
     def __init__(self, launch: Launch, renderer: Renders) -> None:
@@ -115,7 +115,7 @@ class EngineChild:
             self._render(message["render"], message["request"])
 
     def _offered(self) -> list[str]:
-        """What was configured, of what is here; by default everything, but no tiny models on a GPU."""
+        """The configured models whose weights are here; by default all of them, except tiny models on a GPU."""
         here = list(self._renderer.offered())
         if self._launch.models:
             return [model for model in here if model in self._launch.models]
@@ -135,7 +135,7 @@ class EngineChild:
                     self._cancelled.add(message["render"])
                 case "exit":
                     self._todo.put(None)
-        # the agent is gone: nobody wants the rest, and the device may be wanted now
+        # the agent is gone: end at once, so that the device is free for the next engine
         self._leave()
 
     def _received(self) -> dict[str, Any] | None:
@@ -152,7 +152,7 @@ class EngineChild:
             self._say("prefetched", render=render, parts=self._prefetched(render, message["request"]))
 
     def _prefetched(self, render: str, raw: dict[str, Any]) -> list[str]:
-        """What goes wrong here goes wrong again when it is rendered, and is told there."""
+        """A failure is not reported here: the render itself fails the same way and reports it."""
         if render in self._asked:
             return []
         try:
@@ -182,7 +182,7 @@ class EngineChild:
 
     @contextmanager
     def _answered(self, render: str, *, drawing: bool = False) -> Iterator[None]:
-        """Whatever ends the render badly is told. A fault after which the process cannot be trusted ends it."""
+        """Report why the render failed. A fault after which the process cannot be trusted ends it."""
         try:
             yield
         except Cancelled:
@@ -214,7 +214,7 @@ class EngineChild:
             send(self._answers, {"ev": event, **values})
 
     def _leave(self) -> NoReturn:
-        """End at once, whatever other threads are at, and take along what the libraries have started."""
+        """End at once, without waiting for other threads, and kill the processes that libraries have started."""
         if os.getpgid(0) == os.getpid():
             os.killpg(0, signal.SIGKILL)
         os._exit(1)

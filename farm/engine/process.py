@@ -32,10 +32,9 @@ _LOG_BYTES = 16 * 1024 * 1024
 
 
 class EngineDied(FarmError):
-    """The engine is gone, or never came. The text says how, for operators.
+    """The engine has died or did not start. The text says how, for operators.
 
-    shared      another render had work in it when it died, or had poisoned it: nobody can tell that this one was to
-                blame
+    shared      another render was in the engine when it died, or had poisoned it: this one may not be to blame
     """
 
     def __init__(self, text: str, *, shared: bool = False) -> None:
@@ -62,8 +61,8 @@ class Engine:
         #: (render, op) of what the engine was asked and has not answered -> when; frozen when it dies
         self._in_hand: dict[tuple[str, str], float] = {}
         self._poisoned = False
-        #: what is to be said to it, by a thread of its own: the pipe to an engine that hangs fills up, and whoever
-        #: writes then waits as long as it hangs. None: nothing more
+        #: messages to the engine, written by a thread of their own: when an engine hangs, its pipe fills up and a write
+        #: blocks. None: no more
         self._unsaid: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._killing = threading.Lock()
         self._end: str | None = None
@@ -131,7 +130,7 @@ class Engine:
                 del self._inboxes[render]
 
     def prefetch(self, render: str, request: RenderRequest) -> None:
-        """Tell it what will be asked next, so that texts and inputs are ready by then. Not for a dead engine."""
+        """Ask the engine to prefetch texts and inputs of the next render. Does nothing for a dead engine."""
         with suppress(EngineDied):
             self._ask("prefetch", render, request=request.to_json())
 
@@ -226,7 +225,7 @@ class Engine:
         self._over()
 
     def _write(self, commands: IO[str]) -> None:
-        """An engine that reads no more is dying, and may have said why: that is for those to tell who listen to it."""
+        """Ignores a closed pipe: `_read` reports the engine's last message."""
         # closing says again what could not be said
         with suppress(OSError), commands:
             while (message := self._unsaid.get()) is not None:
@@ -265,7 +264,7 @@ class Engine:
             self.kill()
 
     def _over(self) -> None:
-        """It can answer no more: everybody who waits is told. Harmless to repeat."""
+        """The engine cannot answer any more: wake every waiting caller. Harmless to repeat."""
         with self._changing:
             self.gone.set()
             self._unsaid.put(None)

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 _PROGRAMS = frozenset({13, 31, 43, 45, 68, 109})
 #: the device has noted something down and goes on
 _NOTES = frozenset({63, 92})
-#: how long one wait for the driver lasts: after as long the thread sees that nobody listens any more
+#: seconds of one wait for the driver; then the thread checks whether it should end
 _WAIT_MS = 1000
 #: an event of the whole GPU, as against one of its parts (MIG)
 _WHOLE = 0xFFFFFFFF
@@ -23,7 +23,7 @@ _WHOLE = 0xFFFFFFFF
 def listen(slot: Slot, tell: Callable[[str, bool], None], over: threading.Event) -> threading.Thread | None:
     """Call tell(what, broken) for every Xid of the slot's GPU, from a thread of its own, until `over`.
 
-    broken      it is the device's own, and whatever is computed there is lost
+    broken      the error is the device's own, and what it computes cannot be trusted
     None where there is nothing to listen to.
     """
     if slot.visible is None:

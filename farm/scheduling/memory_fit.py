@@ -1,5 +1,5 @@
-"""What a job needs of a GPU's memory and of its machine's, and what a worker may use of them, as texts that travel with
-both and are compared at every claim (ledger/lua/lib/fits.lua keeps the same rule). Pure; chooses no plan."""
+"""The memory that a job needs and that a worker has, of the GPU and of its machine, as short texts that every claim
+compares (ledger/lua/lib/fits.lua has the same rule). Pure; chooses no plan."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,8 @@ MB = 1_000_000
 
 @dataclass(frozen=True)
 class Memory:
-    """What an engine of a worker may use when nothing is loaded. fp8: weights may be rounded to 8 bits to fit."""
+    """The memory that a worker's engine may use when nothing is loaded. fp8: weights may be rounded to 8 bits to
+    fit."""
 
     device_mb: int = _ENDLESS
     host_mb: int = _ENDLESS

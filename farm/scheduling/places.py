@@ -15,7 +15,7 @@ class TenantPlaces:
         self._lock = threading.Lock()
 
     def take(self, tenant: str) -> bool:
-        """Whether there was one; whoever got it gives it back."""
+        """True when there was a free place; the caller must give it back."""
         with self._lock:
             if self._taken.total() >= self._most or self._taken[tenant] >= self._each:
                 return False

@@ -37,13 +37,13 @@ class Pools:
         self._workers = workers
         self._clock = clock
         self._speeds = speeds
-        #: pool -> (when they were asked for, what was measured of each lane)
+        #: pool -> (when it was asked for, the measured speed of each lane)
         self._measured: dict[str, tuple[float, Mapping[str, Speed]]] = {}
         self._asked = -1e9
         self._live: list[tuple[str, frozenset[str]]] = []
         #: (model, pool) -> when a live worker last said so
         self._seen: dict[tuple[str, str], float] = {}
-        #: (pool, worker) -> when it last said what it may use, the models that it offers, and that; None: it never said
+        #: (pool, worker) -> (time of its last report, its models, its memory or None)
         self._memory: dict[tuple[str, str], tuple[float, frozenset[str], Memory | None]] = {}
 
     def offered(self) -> tuple[str, ...]:
@@ -57,7 +57,7 @@ class Pools:
         return frozenset(model for _, models in self._live for model in models)
 
     def offered_or_unavailable(self) -> tuple[str, ...]:
-        """As offered; raises Unavailable while nobody has said what it serves."""
+        """As offered; raises Unavailable while no worker has reported its models."""
         if offered := self.offered():
             return offered
         raise Unavailable("no worker has said yet which models it renders; try again in a moment", 5.0)
@@ -67,7 +67,7 @@ class Pools:
         for the model.
 
         Raises ModelUnavailable when other models are served but not this one, InvalidRequest with the largest shape
-        that could be held when nobody holds this one, Unavailable when nothing is known yet.
+        that some worker could hold when none can hold this one, Unavailable when nothing is known yet.
         """
         self._refresh()
         candidates = self._candidates(model)
@@ -82,8 +82,8 @@ class Pools:
         raise ModelUnavailable(f"{model!r} is not rendered here; choose one of {offered}", "model")
 
     def refusal(self, burden: plan.Burden, *pools: str) -> str | None:
-        """Why no worker of these pools could ever hold the burden, as the roomiest would tell it; None where one can,
-        or none is known."""
+        """Why no worker of these pools can hold the burden, with the limits of the largest one; None when one can, or
+        none is known."""
         self._refresh()
         told = [
             memory
@@ -98,12 +98,13 @@ class Pools:
         return plan.refusal(burden, roomiest.room)
 
     def predict_s(self, shape: Settled, pool: str) -> float:
-        """Seconds that one GPU of the pool is expected to take for the shape, by what was measured of its lane."""
+        """Predicted seconds on one GPU of the pool, from the measured speed of the lane."""
         speed = self._measured_of(pool).get(shape.model.lane)
         return max(_LEAST_S, predicted_s(shape.work_tflop, speed, self.assumed_tflops(pool)))
 
     def assumed_tflops(self, pool: str) -> float:
-        """Speed of one GPU of the pool until it is measured, TFLOP/s: as configured, else the house's first guess."""
+        """Speed of one GPU of the pool before it is measured, TFLOP/s: from the pool's settings, else
+        scheduling.assumed_tflops."""
         configured = self._settings.pools.get(pool)
         return (configured and configured.tflops) or self._settings.scheduling.assumed_tflops
 

@@ -15,7 +15,8 @@ _AS_LONG = ("video", "mask_video")
 
 
 class InputFacts(Protocol):
-    """An input that was looked at (farm.intake.media.Media, farm.jobs.spec.InputRef); None for what it has not."""
+    """An input that intake has examined (farm.intake.media.Media, farm.jobs.spec.InputRef); None where a fact does
+    not apply."""
 
     @property
     def width(self) -> int | None: ...
@@ -28,14 +29,14 @@ class InputFacts(Protocol):
 
 
 def deciding(model: Model, roles: Collection[str]) -> tuple[str, ...]:
-    """The inputs that have a say in the length of the result; none for a model that renders what it is asked."""
+    """The inputs that decide the length of the result; none for a model that renders the length it is asked for."""
     if model.follows is not None:
         return tuple(role for role in (model.follows, _POSES) if role in roles)
     return tuple(role for role in _AS_LONG if role in roles)
 
 
 def followed(model: Model, inputs: Mapping[str, InputFacts]) -> tuple[int, float] | None:
-    """(frames, fps) of what a model that follows its clip will render; None while an input was not looked at.
+    """(frames, fps) that a model which follows its clip will render; None while an input was not examined.
 
     ShapeError on the role of a clip that is too long, or of one that has no motion.
     """
@@ -55,8 +56,8 @@ def followed(model: Model, inputs: Mapping[str, InputFacts]) -> tuple[int, float
 
 
 def covered(model: Model, inputs: Mapping[str, InputFacts], asked: int | None, fps: float) -> int | None:
-    """Frames, 4n+1, of what a model that redraws the beginning of a clip will render at `fps`: `asked`, or where nobody
-    asked the model's own, or all of a clip that is shorter. None while an input was not looked at.
+    """Frames, 4n+1, that a model which redraws the beginning of a clip will render at `fps`: `asked`, by default the
+    model's own number, at most the clip's. None while an input was not examined.
 
     ShapeError on the role of a clip that is too short.
     """

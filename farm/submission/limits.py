@@ -1,5 +1,5 @@
-"""What a draft may say, whatever model it names: texts of a bounded length, numbers that are numbers, one source for
-each input. Pure. What a model renders is farm.submission.shape's.
+"""Limits of a draft that hold for every model: lengths of texts, numbers that are numbers, one source for each input.
+Pure. The limits of a model are checked in farm.submission.shape.
 
 Every refusal is an InvalidRequest that names the field as the asker named it.
 """
@@ -32,7 +32,7 @@ _NUMBERS = ("aspect", "seconds", "guidance", "guidance_2", "shift")
 
 
 def check(draft: Draft, now_ms: int) -> None:
-    """Raises InvalidRequest. now_ms: the time on the clock that deadlines are told by, since the epoch."""
+    """Raises InvalidRequest. now_ms: milliseconds since the epoch, on the clock of deadlines."""
     _check_texts(draft)
     _check_numbers(draft)
     _check_range(draft, "seed", 0, MAX_SEED)

@@ -1,5 +1,5 @@
-"""What a job wears: from the LoRAs that a draft names to those that its spec keeps and its lane is called by. Pure; who
-finds a tenant's LoRAs is an argument."""
+"""Resolves a draft's LoRA names to stored records and derives the lane's name. Pure; the caller passes the function
+that finds a tenant's LoRAs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,10 +18,11 @@ _KEYS = frozenset({"lora", "scale", "expert"})
 
 
 def chosen_loras(draft: Draft, model: Model, tenant: str, most: int, find: LoraLookup) -> JobLoras:
-    """The spec's LoRAs of a draft, in the order of their lane's name: `find` is of the tenant's own, by name or id.
+    """The LoRAs of a draft as its spec keeps them, in the order of the lane's name. `find` finds one of the tenant's
+    own by name or id.
 
-    Raises InvalidRequest on `loras.<n>.<field>`: one that is not there (or is somebody else's), does not fit the model,
-    or is named twice for one expert.
+    Raises InvalidRequest on `loras.<n>.<field>`: one that the tenant does not have, that does not fit the model, or
+    that is named twice for one expert.
     """
     if not draft.loras:
         return ()

@@ -1,4 +1,4 @@
-"""From what a draft says about model, size and length to a shape that the model renders. Pure.
+"""Decides the shape that a model renders, from the model, size and length of a draft. Pure.
 
 Every refusal is an InvalidRequest that names the field as the asker named it.
 """
@@ -68,7 +68,7 @@ def settle(draft: Draft, model: Model, task: str, seen: Mapping[str, InputFacts]
 
 
 def finish(spec: JobSpec, inputs: Mapping[str, InputFacts]) -> Settled:
-    """What a job renders, now that all of its inputs are here. InvalidRequest about the input that it cannot follow."""
+    """The shape of a job whose inputs are all here. InvalidRequest names an input that the model cannot follow."""
     model = MODELS[spec.model]
     asked: dict[str, Any] = {name: getattr(spec, name) for name in _SETTLED}
     role = picture_role(inputs)
@@ -106,8 +106,8 @@ def sides(model: Model, area: int, aspect: float) -> tuple[int, int]:
 
 
 def picture_role(roles: Iterable[str]) -> str | None:
-    """The input whose shape a clip takes when nobody says otherwise: the clip that is redrawn or followed, else the
-    first frame, else any picture or clip."""
+    """The input that gives the result its shape by default: the clip that is redrawn or followed, else the first
+    frame, else any picture or clip."""
     visual = [role for role in sorted(roles) if kind_of(role) is not Kind.SOUND]
     return next((role for role in ("video", "image") if role in visual), next(iter(visual), None))
 
@@ -159,8 +159,8 @@ def _frames(draft: Draft, model: Model) -> int | None:
 
 
 def _area(draft: Draft, model: Model, picture: tuple[int, int] | None) -> tuple[int | None, float]:
-    """(pixels, aspect) of a clip whose sides follow from them; no pixels when the sides were given or are the model's
-    own default."""
+    """(pixels, aspect) from which the sides follow; pixels is None when the sides were given or are the model's
+    default."""
     given = draft.width is not None or draft.height is not None
     for field in ("resolution", "aspect"):
         if given and getattr(draft, field) is not None:

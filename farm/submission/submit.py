@@ -35,7 +35,7 @@ from models.catalog import MODELS, Model, Settled
 _A = TypeVar("_A")
 _B = TypeVar("_B")
 
-#: a seed that nobody chose is short enough to say aloud and to survive any client's JSON numbers
+#: random seeds are short, so that they survive the JSON numbers of any client
 _SEEDS = 2**32
 #: host names of one request that are resolved before it is accepted; intake resolves the rest
 _VETTED_NAMES = 8
@@ -58,7 +58,7 @@ class _Plan:
 class Submissions:
     """One per process; threads may share it.
 
-    price   what a job costs in micro-credits, to be held on admission; None where nobody pays
+    price   what a job costs in micro-credits, held on admission; None where no prices apply
     """
 
     def __init__(
@@ -171,7 +171,8 @@ class Submissions:
             raise draft.refused(shape.size_field(draft), error.detail) from None
 
     def _vet_addresses(self, drafts: Sequence[Draft]) -> None:
-        """Refuse at once what the guard would refuse later. A name server that is away is no reason to."""
+        """Refuse at once what the guard would refuse later. A name server that does not answer is no reason to
+        refuse."""
         deadline = Deadline(self._settings.intake.connect_s)
         vetted: set[tuple[bool, str]] = set()
 

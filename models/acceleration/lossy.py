@@ -47,7 +47,7 @@ def on(pipe: Any, name: str | None, steps: int, ratios: Path) -> Iterator[list[d
 
 
 def ratios_file(models_dir: Path, model: Model) -> Path:
-    """Where a model's calibration lies: beside the weights, not among them, whose hash it would change."""
+    """The file of a model's calibration: beside the weights, since a file among them would change their hash."""
     return models_dir / "calibration" / f"{model.id}.mag.json"
 
 

@@ -92,7 +92,7 @@ def visiting(pipe: Any, device: Any) -> Iterator[None]:
 
 
 def free() -> None:
-    """Give back what nobody holds any more."""
+    """Return unused memory to the device."""
     import gc
 
     import torch

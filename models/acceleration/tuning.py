@@ -1,4 +1,4 @@
-"""What makes a loaded pipeline fast without changing what is asked, chosen per device and told to the recipe.
+"""Makes a loaded pipeline fast without approximations, chosen per device and recorded in the recipe.
 
 Attention kernels, fused projections, compiled blocks, the VAE's number format, 8-bit linears (a lane of their own).
 Approximations that a job asks for are models.acceleration.lossy.
@@ -39,7 +39,8 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What is done. `linears`: "plain", "fp8 dynamic" (both sides in 8 bits) or "fp8 weights" (a CPU has no more)."""
+    """The chosen settings. `linears`: "plain", "fp8 dynamic" (both sides in 8 bits) or "fp8 weights" (a CPU has no
+    more)."""
 
     attention: str = "native"
     fuse_qkv: bool = False

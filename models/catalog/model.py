@@ -12,7 +12,7 @@ MAX_SEED = 2**63 - 1
 
 
 class ShapeError(ValueError):
-    """A request that a model cannot render: `field` names what is wrong, the text says what would be right."""
+    """A request that a model cannot render: `field` is the wrong field, the text says which values are right."""
 
     def __init__(self, field: str, detail: str) -> None:
         super().__init__(detail)
@@ -45,7 +45,7 @@ class LoraFile:
 
 @dataclass(frozen=True)
 class Network:
-    """What a model is shown of its inputs by: a network of its own, in `preprocess/{name}` of the models' folder.
+    """A network that preprocesses a model's inputs, in `preprocess/{name}` of the models' folder.
 
     files      patterns of what is fetched of `repo` at `revision`, with the hub's own paths
     form       "safetensors" (transformers' folder) or "onnx"

@@ -1,5 +1,4 @@
-"""What a render can be asked beyond its shape: the `options` of a request, which of them a model reads, and which
-approximations are right on which pipeline. Pure.
+"""The `options` of a request: which of them a model reads, and which approximations are right on which pipeline. Pure.
 
 The table was made by running every cache on every pipeline against the same render without it: a cache that stores the
 difference between a model's ends also stores what VACE's hints and Animate's faces add from outside the blocks, and

@@ -1,4 +1,4 @@
-"""From what was asked to a shape that a model renders: tasks, sizes, limits and the work that it costs. Pure.
+"""Settles the shape that a model renders: task, size, limits, and the work in TFLOP. Pure.
 
 Sources: Wan's own size rule, and a count of the transformers' floating-point operations (the work formula).
 """
@@ -11,7 +11,7 @@ from models.catalog.model import AREAS, TEXT_TOKENS, Limits, Model, ShapeError, 
 
 
 def tokens(model: Model, width: int, height: int, frames: int) -> int:
-    """What the transformer sees of a clip: patches of 2 x 2 latents."""
+    """The number of the transformer's tokens for a clip: patches of 2 x 2 latents."""
     time, high, wide = model.vae_stride
     return (1 + (frames - 1) // time) * (height // (high * 2)) * (width // (wide * 2))
 
@@ -65,7 +65,7 @@ class Settled:
 
 
 def task_for(model: Model, roles: frozenset[str], asked: str | None = None) -> str:
-    """Which of the model's tasks the given input roles make, or ShapeError naming what is missing."""
+    """The task that the given input roles mean for the model. ShapeError names the missing role."""
     if asked is not None:
         if asked not in model.tasks:
             raise ShapeError("task", f"{model.id} does {', '.join(model.tasks)}, not {asked!r}")
@@ -73,7 +73,7 @@ def task_for(model: Model, roles: frozenset[str], asked: str | None = None) -> s
         if missing:
             raise ShapeError(missing[0], f"{asked} needs {' and '.join(missing)}")
         return asked
-    # the task that uses the most of what was given
+    # the task that uses most of the given inputs
     fitting = [t for t, needs in model.tasks.items() if set(needs) <= roles]
     if not fitting:
         needs = " or ".join(" and ".join(n) for n in model.tasks.values())
@@ -96,8 +96,8 @@ def size_for(model: Model, resolution: str, aspect: float) -> tuple[int, int]:
 
 
 def named_aspect(model: Model, area: int, aspect: float) -> float:
-    """The aspect that is meant by one that was asked for. Wan's frames are called 16:9 and 9:16 by everybody, and at
-    480p, where it is 832 x 480, they are not: whoever names those gets the frame that the model was trained in."""
+    """The aspect to use for a requested one. Wan's 832 x 480 is commonly called 16:9, which it is not exactly: 16:9
+    and 9:16 mean the frame that the model was trained in."""
     for width, height in model.frames.values():
         for named, own in ((16 / 9, width / height), (9 / 16, height / width)):
             if area == width * height and abs(aspect - named) < 1e-6:

@@ -1,1 +1,1 @@
-"""What a render is asked for, and what it weighs, before it runs. Pure."""
+"""Requests, and the memory that a render will need. Pure."""

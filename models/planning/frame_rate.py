@@ -1,4 +1,4 @@
-"""At which rate a clip is read, and how many frames that gives: one rule for those who plan by it and those who read.
+"""Frame-rate normalisation, shared by the planner and the decoder: the rate at which a clip is read, and its frames.
 Pure."""
 
 import math
@@ -26,6 +26,5 @@ def counted(long_s: Fraction, own_rate: Fraction, rate: Fraction) -> int:
 
 
 def slack_s(own_rate: Fraction, rate: Fraction) -> Fraction:
-    """By how much a frame may come late and still be its tick's. Containers round their times: half an interval decides
-    between neighbours, not a millisecond."""
+    """How late a frame may be and still belong to its tick: half an interval, since containers round their times."""
     return min(1 / rate, 1 / own_rate) / 2

@@ -1,4 +1,4 @@
-"""Where a model's parts lie while it renders, picked from the memory there is and the shape asked, before anything is
+"""Chooses where a model's parts are kept while it renders, from the free memory and the shape, before anything is
 loaded. Pure arithmetic; models.acceleration.memory carries it out.
 
 Weights are counted from the models' sizes. What a forward and the VAE need besides was counted on the real classes at
@@ -70,11 +70,11 @@ class Room:
 
 @dataclass(frozen=True)
 class Burden:
-    """What memory has to hold of a render, however it is planned.
+    """What a render needs of memory, whatever the plan.
 
     width, height, frames    of the clip, in pixels
     lossy    the approximation (models.catalog.options) that the job asked for
-    worn     what its LoRAs add to each expert, in bytes, as worn_bytes tells it; () when it wears none
+    worn     bytes that its LoRAs add to each expert (worn_bytes); () without LoRAs
     """
 
     # a model has tables and cannot be hashed; equal ones still are equal
@@ -138,8 +138,8 @@ def smaller(model: Model, plan: MemoryPlan, *, decoding: bool, fp8: bool = False
 
 
 def worn_bytes(model: Model, loras: Iterable[tuple[str, float]]) -> tuple[float, ...]:
-    """Bytes that a job's LoRAs add to each expert of the model, () when it wears none; each is given as (the expert
-    that it is for, the bytes of its file). As they lie in the file: one in fp32 takes half of that once it is worn."""
+    """Bytes that a job's LoRAs add to each expert of the model, () without LoRAs; each is given as (its expert, the
+    bytes of its file). A file in fp32 takes half of that in memory."""
     given = tuple(loras)
     experts = ("high", "low")[: model.experts]
     return tuple(sum(size for on, size in given if on in ("both", expert)) for expert in experts) if given else ()
@@ -168,7 +168,7 @@ def needs(burden: Burden, plan: MemoryPlan) -> Room:
         return Room(experts + rest + max(size.text, work, decode), size.text)
     everything = experts + size.text + rest
     if plan.where is Where.STREAMED:
-        # one block computes while the next one comes, and the one before has not gone yet
+        # one block computes, the next one is loaded, and the one before is still in memory
         block = size.block + most_worn / model.dit.layers
         return Room(rest + max(3 * block + work, size.text_table, decode), everything)
     expert = size.expert / 2 if plan.where is Where.FP8_STORAGE else size.expert
@@ -219,7 +219,7 @@ def _longest(burden: Burden, room: Room) -> Burden | None:
 
 
 def _kept_by(lossy: str | None, model: Model, hidden: float) -> float:
-    """Bytes that an approximation keeps from step to step. What the others keep is among the copies of a forward."""
+    """Bytes that an approximation keeps from step to step. The other approximations' are part of a forward's copies."""
     if lossy == "pab":
         # an output of every attention; the first expert's stays while the second works
         return hidden * model.dit.layers * model.experts

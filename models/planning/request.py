@@ -1,4 +1,4 @@
-"""What an engine is asked and what it answers. Pure data, JSON both ways; shapes and units are stated here.
+"""The request to an engine and its answers. Pure data, JSON both ways; shapes and units are stated here.
 
 The agent writes a RenderRequest, the engine answers with Progress lines and one RenderResult or RenderFault.
 """

@@ -1,4 +1,5 @@
-"""How a render divides, before it runs: the share of each stage, and what is counted inside them. Pure arithmetic."""
+"""The share of each stage of a render, before it runs, and the steps and blocks that are counted inside. Pure
+arithmetic."""
 
 from dataclasses import dataclass
 
@@ -39,8 +40,8 @@ def progress_plan_of(
     *,
     batched: bool = False,
 ) -> ProgressPlan:
-    """The course of rendering `frames` with experts of `blocks` blocks. preprocessing: its share of the whole; batched:
-    whether the two passes of a step are one."""
+    """The plan for rendering `frames` with experts of `blocks` blocks. preprocessing: its share of the whole;
+    batched: whether the two passes of a step run as one."""
     pieces = catalog.segments_of(model, frames)
     denoise = catalog.work_tflop(
         model,

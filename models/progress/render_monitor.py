@@ -73,7 +73,7 @@ class RenderMonitor:
         self.check()
 
     def again(self) -> None:
-        """The render starts over; what was told stays told, so progress waits until it is there again."""
+        """The render starts again; progress never goes back: it is reported again once it exceeds what was reported."""
         self._within.clear()
         self._step = self._blocks = self._decodes = 0
 

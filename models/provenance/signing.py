@@ -16,7 +16,7 @@ from models.planning.request import RenderFault
 #: what made the clip, in the IPTC's words
 _TRAINED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 _RECIPE = "wanfarm.recipe"
-#: of the recipe, what is told in the signature: no prompt, which is its owner's
+#: the fields of the recipe in the signature; the prompt belongs to its owner and is left out
 _TOLD = ("model", "task", "seed", "frames_sha256")
 
 
@@ -107,7 +107,7 @@ def sign(video: Path, credentials: Credentials, recipe: Mapping[str, Any]) -> No
 
 
 def read(video: Path, anchors: str | None = None) -> SignedFile | None:
-    """What the file's credentials say, checked against its bytes; None when it carries none.
+    """The file's credentials, checked against its bytes; None without credentials.
 
     anchors     PEM of the roots that are trusted
     """

@@ -21,15 +21,15 @@ from models.progress.render_monitor import RenderMonitor
 _TEXTS = 32
 _ENCODING = threading.Lock()
 _LATELY: "WeakKeyDictionary[Any, OrderedDict[str, Any]]" = WeakKeyDictionary()
-#: pictures that VACE draws from, besides the clip
+#: reference pictures of VACE
 REFERENCES = ("image", "image_2", "image_3")
 
 
 @dataclass
 class RenderedFrames:
-    """What a task made: uint8 frames (T, H, W, 3) and their rate; `sound` opens the sound that goes with them.
+    """The frames of a render, uint8 (T, H, W, 3), and their rate; `sound` opens the sound that goes with them.
 
-    notes       what else the recipe should tell
+    notes more fields for the recipe
     """
 
     frames: Any
@@ -101,9 +101,9 @@ def _encoded(pipe: Any, texts: list[str]) -> list[Any]:
 
 
 def remembered(encoder: Any, texts: list[str], encode: Callable[[list[str]], list[Any]], device: Any) -> list[Any]:
-    """What the encoder makes of the texts. Shots of a batch share their negative prompt, and a retry all of it: what
-    was encoded lately is not encoded again, and its encoder need not come to the device for it. Threads may share an
-    encoder: one encodes at a time."""
+    """The embeddings of the texts. Recent ones are cached: shots of a batch share their negative prompt, a retry
+    shares both, and the encoder need not be moved to the device for them. Threads may share an encoder: one encodes
+    at a time."""
     with _ENCODING:
         known = _LATELY.setdefault(encoder, OrderedDict())
         new = [text for text in dict.fromkeys(texts) if text not in known]
@@ -144,7 +144,8 @@ def _pictures(request: RenderRequest) -> dict[str, Any]:
 
 
 def _vace(request: RenderRequest) -> dict[str, Any]:
-    """A clip to redraw. Where the mask is white it is drawn anew, where it is black it stays; without one, all of it.
+    """A clip to redraw: where the mask is white it is generated, where it is black it is kept; without a mask all of
+    it is generated.
 
     Everything is brought to the clip's size first: the pipeline would otherwise render at the smaller of the sizes.
     """

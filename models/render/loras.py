@@ -1,4 +1,5 @@
-"""LoRAs: looked at before anything trusts them, fused when they make a lane, put on and off when a job brings them.
+"""LoRAs: checked before use, fused into the weights of a lane that consists of them, put on and taken off for a job's
+own.
 
 Files in the forms that trainers write (Wan's own names, musubi, peft) are told apart by diffusers.
 """
@@ -36,7 +37,7 @@ def fuse(pipe: Any, folder: Path, files: Iterable[LoraFile]) -> None:
 
 
 def put_on(pipe: Any, loras: tuple[Lora, ...]) -> None:
-    """Take off what the last job wore and put these on. The weights underneath are never touched."""
+    """Take off the last job's LoRAs and put these on. The weights underneath are never changed."""
     take_off(pipe)
     worn: dict[str, list[tuple[str, float]]] = {part: [] for part in _parts(pipe)}
     for number, lora in enumerate(loras):

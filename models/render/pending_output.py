@@ -1,5 +1,5 @@
-"""Frames that a render has made and that are still to become files. Needs no GPU and nothing of the renderer, so it may
-be finished in another thread while the next render draws."""
+"""Frames of a render that are not written yet. Finishing them needs no GPU and nothing of the renderer, so another
+thread may do it while the next render runs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from models.render.generate import RenderedFrames
 
 @dataclass
 class PendingOutput:
-    """told: what the recipe tells so far; weights: the folder that the frames were made with."""
+    """told: the recipe's fields so far; weights: the folder of weights that made the frames."""
 
     request: RenderRequest
     model: Model

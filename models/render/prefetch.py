@@ -1,5 +1,5 @@
-"""The next render's texts and inputs, made ready in a second thread while this one has the device. It changes no bit of
-either, and nothing depends on it: what is not at hand is made when the render begins."""
+"""Prefetch: a second thread encodes the next render's texts and reads its inputs while this one has the device.
+Optional and without effect on the frames: what is missing is made when the render begins."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from models.render.loading import Loaded
 
 
 class Prefetch:
-    """One request's at a time. `prepare` belongs to one thread, the rest to the thread that draws."""
+    """Holds one request's at a time. One thread calls `prepare`, the rendering thread everything else."""
 
     def __init__(self, device: Any) -> None:
         self._device = device
@@ -26,7 +26,7 @@ class Prefetch:
         self._inputs: Any = None
 
     def prepare(self, request: RenderRequest, loaded: Callable[[], Loaded | None]) -> list[str]:
-        """What is at hand for the request afterwards: "texts", "inputs". What was at hand for another is dropped.
+        """Returns what is ready for the request: "texts", "inputs". What was ready for another request is dropped.
 
         Texts are encoded only on the model that is loaded, and only where its encoder stays beside the transformer:
         bringing it would move what computes now. Raises what the inputs raise.
@@ -43,8 +43,8 @@ class Prefetch:
             return [*parts, "inputs"] if self._inputs else parts
 
     def take(self, request: RenderRequest) -> Any:
-        """The request's inputs as tasks.make takes them, None when they are not at hand. Waits for its own preparation,
-        and for nobody else's."""
+        """The request's inputs as tasks.make takes them, None when they are not ready. Waits for this request's
+        prefetch only."""
         if self._request == request:
             with self._working:
                 return self._dropped()
@@ -57,7 +57,7 @@ class Prefetch:
 
     @contextmanager
     def kept_off(self) -> Iterator[None]:
-        """While this lasts nothing is prepared; begins when what is being prepared is done."""
+        """Waits for a running prefetch and keeps out others while the context lasts."""
         with self._working:
             yield
 

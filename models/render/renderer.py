@@ -36,8 +36,8 @@ class Renderer:
         wishes: tuning.Wishes | None = None,
         limits: memory.MemoryLimits | None = None,
     ) -> None:
-        """device: "auto" (the first GPU, else the CPU), "cpu" or "cuda:0". wishes and limits: the operator's, about
-        speed and about memory."""
+        """device: "auto" (the first GPU, else the CPU), "cpu" or "cuda:0". wishes and limits: the operator's settings
+        of speed and memory."""
         runtime.prepare()
         self._wishes = wishes or tuning.Wishes()
         tuning.prepare(self._wishes)
@@ -46,18 +46,18 @@ class Renderer:
         self._limits = limits or memory.MemoryLimits()
         self._loaded: Loaded | None = None
         self._prefetch = Prefetch(self.device)
-        #: model id -> (tokens, plan): what a render of so many tokens was found to need, against the arithmetic
+        #: model id -> (tokens, plan): a render of so many tokens ran out of memory and needed this plan
         self._learnt: dict[str, tuple[int, MemoryPlan]] = {}
-        #: what was picked last, whether or not it could be loaded
+        #: the last plan that was chosen, whether or not it could be loaded
         self._picked = MemoryPlan()
 
     @property
     def lane(self) -> str | None:
-        """What is loaded, None before the first render."""
+        """The loaded lane; None before the first render."""
         return self._loaded.lane if self._loaded else None
 
     def device_facts(self) -> dict[str, Any]:
-        """What the device is, and what of memory may be used of it when nothing is loaded."""
+        """The device's facts, and the memory that may be used when nothing is loaded."""
         return {**runtime.facts(self.device), "memory": memory.may_use(self.device, self._limits)}
 
     def offered(self) -> list[str]:
@@ -83,7 +83,8 @@ class Renderer:
     def render_frames(
         self, request: RenderRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
     ) -> PendingOutput:
-        """The part of a render that needs the device. What is returned can be finished while the next one renders."""
+        """The part of a render that needs the device. The returned output can be finished while the next one
+        renders."""
         monitor = RenderMonitor(on_progress, cancelled)
         inputs = self._prefetch.take(request)
         return faults.told_apart(lambda: self._frames_within_memory(request, monitor, inputs))
@@ -131,7 +132,7 @@ class Renderer:
         worn = worn_bytes(model, [(lora.expert, Path(lora.path).stat().st_size) for lora in request.loras])
         lossy_name = request.options.get("lossy")
         burden = Burden(model, request.width, request.height, request.frames, lossy_name, worn)
-        # what the loaded model holds of the machine's memory is there again when it goes
+        # the host memory of the loaded model is free again when it is unloaded
         loaded = self._loaded
         held = 0.0
         if loaded is not None:
@@ -175,7 +176,7 @@ class Renderer:
 
     def _ready(self, model: Model, request: RenderRequest) -> Loaded:
         """The model with the request's LoRAs on, its parts where there is room for them. Another model is freed first;
-        LoRAs alone need no reload, and a model that lies tighter than it must is left so."""
+        a change of LoRAs needs no reload, and a model that uses less memory than it could is left so."""
         plan, order = self._plan(model, request), list(Where)
         self._picked = plan
         loaded = self._loaded

@@ -1,4 +1,4 @@
-"""What is done for each task: its inputs are read, its pipeline is run, and what comes out is made ready to encode."""
+"""Runs each task: reads its inputs, calls its pipeline, and returns frames that are ready to encode."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -56,7 +56,7 @@ def read_inputs(model: Model, request: RenderRequest) -> Any:
     if model.follows is None:
         return generate.read_inputs(request)
     if model.modular or "pose_video" not in request.inputs:
-        # the networks that look at a clip are the device's
+        # the preprocessing networks run on the device
         return None
     return given_guides(request, clips.probe(request.inputs[model.follows]), model.limits.max_frames)
 

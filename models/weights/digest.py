@@ -1,4 +1,4 @@
-"""What a file is told by: the hash of its bytes."""
+"""The sha256 of a file, which identifies it."""
 
 import hashlib
 from pathlib import Path

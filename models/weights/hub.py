@@ -1,5 +1,5 @@
-"""Fetching weights from the hub: a commit, never a branch that moves; what is needed, never a pickle; and on from where
-it broke off. What lies in a folder then is models.weights.weights' to say.
+"""Fetches weights from the hub: of a commit, never of a branch; only the needed files, never a pickle; a pull that
+broke off is resumed. models.weights.weights checks what a folder holds.
 """
 
 import errno
@@ -86,7 +86,7 @@ def pull_network(network: Network, models_dir: Path, revision: str | None, on_pr
 
 
 def source_of(entry: Model | Network) -> tuple[str, str]:
-    """(repository, revision) that a pull of it asks for when it is told none."""
+    """(repository, revision) of a pull that names no revision."""
     if isinstance(entry, Network):
         return entry.repo, entry.revision
     first = entry.loras[0] if entry.loras else entry.weights
@@ -94,12 +94,12 @@ def source_of(entry: Model | Network) -> tuple[str, str]:
 
 
 def folder_of(entry: Model | Network) -> str:
-    """Its folder in the models' folder: that of its base, when it is the base's weights read differently."""
+    """Its folder in the models' folder; that of its base for a model that renders with the base's weights."""
     return entry.id if isinstance(entry, Network) or entry.loras else entry.weights_id
 
 
 def state_of(folder: Path) -> str:
-    """What lies in a folder, for people."""
+    """A folder's state in words."""
     if (folder / weights.PULLING).is_file():
         return "not fetched to its end"
     if not weights.ready(folder):
@@ -108,7 +108,7 @@ def state_of(folder: Path) -> str:
 
 
 def _fetch(source: _Source, folder: Path, explicit: str | None, on_progress: Tell) -> Path:
-    """One source into a folder, which then is what the hub has at that commit, and nothing of what it was before."""
+    """Bring a folder to the state of the hub at that commit; files of an earlier commit are removed."""
     before = weights.lock_of(folder)
     known = before.revision if before is not None and before.repo == source.repo else source.revision
     commit, listed = _listed(source, explicit or known)
@@ -152,8 +152,8 @@ def _listed(source: _Source, revision: str) -> tuple[str, list[Any]]:
 
 
 def _download(source: _Source, folder: Path, commit: str, listed: list[Any], on_progress: Tell) -> None:
-    """What is not here yet, a few files at once. The hub client begins a file anew in every process, and shards are
-    gigabytes: so what came of a file lies under its hash until it is whole."""
+    """Fetch the missing files, a few at once. The hub client starts a file again in every process, and shards are
+    gigabytes: a partial file is kept under its hash until it is complete."""
     hashes, parts = weights.hashes(folder), folder / _PARTS
     missing = [one for one in listed if not _same(one, folder, hashes)]
     parts.mkdir(exist_ok=True)
@@ -268,7 +268,7 @@ class _SoFar:
             self._tell(PullProgress(min(self._done, self._total), self._total, self._what))
 
     def bar(self) -> type:
-        """A tqdm class for the hub client that draws nothing and passes the bytes on."""
+        """A tqdm class for the hub client that prints nothing and reports the bytes."""
         from tqdm.auto import tqdm
 
         so_far = self

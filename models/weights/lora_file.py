@@ -1,5 +1,5 @@
-"""What a LoRA file is: the names that each trainer gives its parts, ranks and strengths, and which models it fits. Pure
-of torch, so that a gateway may judge a file before any engine sees it; the engine judges by the same rules."""
+"""Checks LoRA files: the names of their tensors by trainer, ranks and strengths, and which models they fit. Needs no
+torch: the gateway checks a file before an engine loads it, by the same rules."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +14,7 @@ from models.weights.tensor_file import BrokenFile, Tensor, TensorReader
 MAX_RANK = 512
 #: alpha / rank, the strength that a file brings along; trainers write 0.5 to 2
 MAX_STRENGTH = 64.0
-#: what a job may multiply it with, either way
+#: the largest scale of a job, positive or negative
 MAX_SCALE = 10.0
 EXPERTS = ("both", "high", "low")
 _BLOCK = 4 * 1024 * 1024
@@ -22,7 +22,7 @@ _BLOCK = 4 * 1024 * 1024
 #: beginnings that trainers and tools put before a module's name; they may be nested
 _BEFORE = ("base_model.model.", "model.", "diffusion_model.", "transformer.", "pipe.dit.", "dit.")
 _KOHYA = "lora_unet_"
-#: end of a key -> what it is of the module
+#: end of a key -> kind of tensor
 _ENDS = {
     "lora_down.weight": "down",
     "lora_A.weight": "down",
@@ -86,8 +86,8 @@ class Anatomy:
 
     rank        the largest of its modules
     modules     Wan's name of a module -> its (inputs, outputs)
-    ignored     tensors that no engine wears: differences of whole weights and norms
-    fits        ids of the catalog's models that it can be worn by
+    ignored     tensors that no engine applies: differences of whole weights and norms
+    fits        catalog ids of the models that it fits
     """
 
     rank: int
@@ -140,7 +140,7 @@ def read(path: Path) -> Anatomy:
 
 
 def part_of(key: str) -> LoraTensor | None:
-    """What a key of any trainer's file names; None for one that is no part of a LoRA for Wan."""
+    """The module and kind of a key of any trainer's file; None for a key that is not part of a LoRA for Wan."""
     found = next((end for end in _ENDS if key.endswith(f".{end}")), None)
     if found is None:
         return None
@@ -158,7 +158,8 @@ def part_of(key: str) -> LoraTensor | None:
 
 
 def worn_parts(keys: Iterable[str]) -> Iterator[tuple[str, LoraTensor]]:
-    """(key, part) of what an engine wears: pairs with their alpha and bias. The rest of a good file is ignored."""
+    """(key, tensor) of what an engine applies: pairs with their alpha and bias. Other tensors of a good file are
+    ignored."""
     named = [(key, part) for key in keys if (part := part_of(key)) is not None]
     paired = {part.module for _, part in named if part.kind == "up"}
     for key, part in named:
@@ -178,7 +179,7 @@ def why_not(model: Model) -> str | None:
 
 
 def fitting(modules: Mapping[str, tuple[int, int]]) -> tuple[str, ...]:
-    """Ids of the models that have all of these modules in these sizes, and may wear them."""
+    """Ids of the models that take LoRAs and have all of these modules in these sizes."""
     return tuple(
         model.id
         for model in MODELS.values()

@@ -1,5 +1,5 @@
-"""safetensors files, read as they arrive: what the header claims, held against the format's rules, and whether every
-number is finite. Nothing in such a file can run; it knows no torch, no model and keeps no tensor."""
+"""Checks safetensors files while they arrive: the header against the format's rules, and that every number is finite.
+Runs nothing of the file; needs no torch, knows no model and keeps no tensor."""
 
 import json
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from typing import Any
 
 #: bytes; the header of a LoRA with every layer of a 14B model and its trainer's notes is a tenth of it
 MAX_HEADER = 4 * 1024 * 1024
-#: bytes of a number. What is not here is quantised or no number, and nobody trains a LoRA in it
+#: bytes of a number by type; other types are quantised or no numbers, and LoRAs are not trained in them
 WIDTHS = {"F32": 4, "F16": 2, "BF16": 2}
 #: single values may be whole numbers
 _SCALARS = {**WIDTHS, "I64": 8, "I32": 4}
@@ -23,7 +23,7 @@ _MOST_NAME = 256
 
 
 class BrokenFile(ValueError):
-    """Bytes that are no safetensors file, or one that lies; the text says what they are and what to do."""
+    """Not a valid safetensors file; the text says what is wrong and what to do."""
 
 
 @dataclass(frozen=True)

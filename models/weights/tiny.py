@@ -12,7 +12,7 @@ from typing import Any
 
 from models import catalog
 
-#: what the words of a tiny prompt are cut into; any other character is a token of its own
+#: the vocabulary of the tiny tokenizer; any other character is a token of its own
 _WORDS = "a an the of in on and with red fox runs through snow cat dog man woman walks video blurry static"
 
 _DIT: dict[str, Any] = {

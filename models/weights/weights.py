@@ -12,9 +12,9 @@ from models.weights.digest import sha256_of
 
 #: sizes, times and hashes seen before, so that 69 GB are read once
 SIDECAR = ".wanfarm-hashes.json"
-#: what the files ought to be, written by a pull; `verify` compares with it
+#: the expected hashes of the files, written by a pull and checked by `verify`
 LOCK = ".wanfarm-lock.json"
-#: lies in a folder while it is being pulled: until it is gone the folder is not one to load
+#: exists in a folder while it is pulled: do not load from it
 PULLING = ".wanfarm-pulling"
 #: files that can run code when they are loaded
 PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
@@ -59,9 +59,9 @@ def digest(folder: Path) -> str:
 
 
 def verify(folder: Path) -> list[str]:
-    """What is wrong with a folder, in sentences; empty when it can be loaded and is what was pulled.
+    """The problems of a folder, in sentences; empty when it can be loaded and matches what was pulled.
 
-    Every file is read again: the sidecar's word is not taken.
+    Every file is read again; cached hashes are not used.
     """
     problems = [f"{p.relative_to(folder)}: a pickle can run code; delete it" for p in _pickles(folder)]
     if (folder / PULLING).is_file():
@@ -88,7 +88,7 @@ def verify(folder: Path) -> list[str]:
 
 
 def lock_of(folder: Path) -> Lock | None:
-    """What the folder was pulled as, None when it came another way."""
+    """The repository and commit that the folder was pulled from; None when it was not pulled."""
     try:
         raw = json.loads((folder / LOCK).read_text())
         return Lock(raw["repo"], raw["revision"], raw["files"])

@@ -173,7 +173,7 @@ class EngineRoom:
                     return
                 ENGINE_STARTS.labels("failed").inc()
                 self.trouble = str(error)
-                log.error("%s (its own words are in the logs folder)", error)
+                log.error("%s (see the engine's log in the logs folder)", error)
                 if failures == len(_PAUSES_S):
                     self._break()
                     return

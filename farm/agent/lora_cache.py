@@ -59,7 +59,7 @@ class LoraCache:
                 with suppress(FileNotFoundError):
                     os.utime(kept)
                 return
-            log.error("a kept LoRA has changed on this disk: %s", kept)
+            log.error("a cached LoRA has changed on disk and is fetched again: %s", kept)
             path.unlink()
             kept.unlink(missing_ok=True)
         raise _Spoilt

@@ -44,7 +44,7 @@ class QuarantineWatch:
                 return
             try:
                 if self._ledger.forgiven(self._worker):
-                    log.warning("forgiven by an operator")
+                    log.warning("an operator lifted the quarantine")
                     self._health.forgive()
             except Unavailable:
                 continue
@@ -55,7 +55,7 @@ class QuarantineWatch:
         try:
             self._health.acquit([job for job in self._health.suspects if self._fails_elsewhere(job)])
         except Unavailable as error:
-            log.warning("nobody knows how the jobs fared elsewhere: %s", error)
+            log.warning("cannot check how the jobs fared on other workers: %s", error)
 
     def _fails_elsewhere(self, job_id: str) -> bool:
         job = self._ledger.find(job_id)

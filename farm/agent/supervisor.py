@@ -145,7 +145,7 @@ class Supervisor:
             return
         self._asked += 1
         if self._asked == 1:
-            log.info("draining; once more to hand back what runs")
+            log.info("draining; a second signal hands running jobs back")
             self._tell(signal.SIGTERM)
         else:
             self._tell(signal.SIGQUIT)

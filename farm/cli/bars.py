@@ -18,7 +18,7 @@ _WORDS = {State.WAITING: "fetching inputs", State.SUCCEEDED: "done", State.CANCE
 _STYLES = {State.SUCCEEDED: "green", State.FAILED: "red", State.CANCELLED: "yellow", State.RUNNING: "cyan"}
 #: columns that a title, the words, the percentage and the time left want
 _WORDS_WIDE = 70
-#: what is on top when not every job fits the terminal
+#: which jobs are shown when not all fit the terminal
 _ORDER = [State.RUNNING, State.WAITING, State.QUEUED, State.FAILED, State.CANCELLED, State.SUCCEEDED]
 
 

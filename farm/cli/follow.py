@@ -1,5 +1,5 @@
-"""Following jobs until they are over: the farm's event stream tells at once, a look now and then keeps it true. It
-shows nothing; whoever shows asks for `jobs`."""
+"""Following jobs until they are over: by the farm's event stream, and by asking now and then for what it may have
+missed. Shows nothing; callers read `jobs`."""
 
 import threading
 import time
@@ -113,7 +113,7 @@ class Follow:
             try:
                 job = self._client.jobs.get(job_id)
             except Unavailable as error:
-                # a restart takes moments; whoever watches for hours wants to go on watching after it
+                # a farm restarts within moments: go on following after it
                 self.trouble = str(error)
                 with self._lock:
                     self._ended += ended

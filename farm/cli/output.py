@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-#: a table that nobody looks at is not cut to a terminal's width
+#: a table that is not written to a terminal is not cut to its width
 _PIPE_WIDTH = 400
 
 

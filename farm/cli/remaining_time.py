@@ -23,7 +23,7 @@ class RemainingTime:
         self._points: deque[tuple[float, int, float]] = deque(maxlen=_WINDOW + 1)
 
     def see(self, now_s: float, *, attempt: int, denoising: bool, step: int, steps: int, progress: float) -> None:
-        """Tell what the job looks like now; as often as you like."""
+        """Take over the job's latest progress; may be called at any time."""
         if attempt != self._attempt:
             self._attempt = attempt
             self._points.clear()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _R = TypeVar("_R")
 
-#: a person is told soon that nobody answers; `wanfarm up` itself never lets the gateway's address go
+#: report quickly that no farm answers; `wanfarm up` keeps the gateway's address while it runs
 PATIENCE_S = 5.0
 URL_ENV, KEY_ENV = "WANFARM_URL", "WANFARM_API_KEY"
 
@@ -69,7 +69,7 @@ class Session:
         if url is None:
             url = _required(notes).url
         if key is None and notes is not None:
-            # a key of ours must not be sent to somebody else's address
+            # a saved key must not be sent to another address
             ours = url.rstrip("/") == notes.url.rstrip("/")
             key = (notes.admin_key if admin else notes.key) if ours else None
         if key is None:

@@ -1,4 +1,4 @@
-"""`wanfarm up`: the whole farm on this machine. What happens is farm.embedded's; this says it."""
+"""`wanfarm up`: the whole farm on this machine. farm.embedded runs it; this prints what it reports."""
 
 import logging
 import os
@@ -49,7 +49,7 @@ def up(session: Session, port: int | None, host: str | None) -> int:
 
 
 class _Voice:
-    """Says what the stack reports: to people as it happens, or one document once the farm is up."""
+    """Prints what the stack reports: as it happens, or as one JSON document once the farm is up."""
 
     def __init__(self, session: Session) -> None:
         self.session = session

@@ -1,4 +1,4 @@
-"""A client of the farm's own API: a library for people's programs, and what the command line stands on.
+"""A client of the farm's own API: a library for other programs; the command line uses it too.
 
     with Client("http://127.0.0.1:8000", "wf_live_...") as farm:
         job = farm.jobs.create("a fox runs through snow", model="wan2.2-ti2v-5b-tiny")
@@ -50,7 +50,7 @@ _FIRST_PAUSE_S = 0.2
 
 
 class Shot(TypedDict, total=False):
-    """What a job may say besides its prompt; see farm.wire.own.CreateJob for each."""
+    """The fields of a job besides its prompt; farm.wire.own.CreateJob explains each."""
 
     image: "Input"
     last_image: "Input"
@@ -146,7 +146,7 @@ class Client:
         return self._transport.ask(WorkerList, "GET", "/v1/workers").data
 
     def health(self) -> Health:
-        """Every part and what it answers now. `status` is "unready" when one does not: that is an answer, no error."""
+        """Every part of the farm and its state. `status` is "unready" when one does not answer; that is no error."""
         return self._transport.ask(Health, "GET", "/v1/health/ready", once=True, accept=(503,))
 
 

@@ -12,7 +12,7 @@ from farm.jobs import errors
 from farm.wire.own_loras import LoraList, LoraView
 from farm.wire.own_views import UploadView
 
-#: one that a job wears: its name or id, what `farm.loras` answered, or {"lora": name, "scale": 0.8, "expert": "high"}
+#: a LoRA of a job: its name or id, an answer of `farm.loras`, or {"lora": name, "scale": 0.8, "expert": "high"}
 Wear = str | LoraView | Mapping[str, Any]
 
 #: seconds that the farm may look at a file: it reads all of it before it answers
@@ -52,7 +52,7 @@ class Loras:
         return self._transport.ask(LoraView, "GET", _path(name_or_id))
 
     def remove(self, name_or_id: str) -> LoraView:
-        """Jobs that are open and wear it still do; no other can ask for it. Its name is free at once."""
+        """Open jobs that use it still do; new ones cannot. Its name is free at once."""
         return self._transport.ask(LoraView, "DELETE", _path(name_or_id))
 
 

@@ -1,5 +1,4 @@
-"""HTTP towards a farm: trying again, event streams that go on where they broke, problem bodies as errors. It knows no
-resource of the API.
+"""HTTP to a farm: retries, event streams that are resumed, problem bodies as errors. It knows no resource of the API.
 
 FarmError
 ├── RequestError         and its kinds, by the problem's type: the farm refused
@@ -79,7 +78,7 @@ class Transport:
         self._objects.close()
 
     def ask(self, kind: type[_M], method: str, path: str, **request: Any) -> _M:
-        """One JSON answer as a `kind`. Raises what the farm's problem body means."""
+        """One JSON answer as a `kind`. Raises the error that the farm's problem body means."""
         answer = self.send(method, path, **request)
         try:
             return kind.model_validate_json(answer.content)

@@ -1,5 +1,5 @@
 """The demo: a whole farm in a temporary folder, a batch of real jobs through its front door, the results in out/, and
-nothing left running. It uses what a stranger would use: `wanfarm up` and farm.client.
+nothing left running. It uses the public parts: `wanfarm up` and farm.client.
 """
 
 import json

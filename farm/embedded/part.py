@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 #: a part that ran this long before it died starts over with the shortest backoff
 STEADY_S = 30.0
-#: a part that starts for longer is told of, and again after twice as long
+#: report a part that takes longer to start, and again after twice as long
 SLOW_S = 30.0
 #: a log is set aside (one old copy is kept) when it has grown to this
 LOG_BYTES = 20 * 1024 * 1024
@@ -42,7 +42,7 @@ class PartPhase(StrEnum):
 
 @dataclass(frozen=True)
 class Part:
-    """What a part is.
+    """A part of the farm: a process to start and watch.
 
     ready      asked while it starts, from the supervising thread: answers within a second, raises nothing
     address    for people
@@ -166,7 +166,7 @@ class PartProcess:
         self._process.send_signal(signal.SIGTERM)
 
     def hurry(self, now: float, stop_s: float) -> None:
-        """Ask a draining part a second time: it hands back what it works on."""
+        """Signal a draining part a second time: it hands its jobs back."""
         self.kill_at = now + stop_s
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)

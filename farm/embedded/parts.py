@@ -71,7 +71,7 @@ def _runs() -> bool:
 
 
 def _gateway(socket: int) -> Sequence[str]:
-    # the gateway's own configuration, then what is decided here
+    # the gateway's own configuration, then the options that are decided here
     return [
         *(sys.executable, "-m", "gunicorn", "--config", "python:api.gunicorn_conf"),
         *("--bind", f"fd://{socket}", "--graceful-timeout", str(_GATEWAY_GRACE_S)),

@@ -1,4 +1,5 @@
-"""Settings as a TOML file for the parts, with every value written out: what a part reads is what was decided."""
+"""Settings as a TOML file for the parts, with every value written out, so that a part reads exactly what was
+decided."""
 
 from collections.abc import Mapping
 from enum import Enum

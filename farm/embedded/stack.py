@@ -150,7 +150,7 @@ class Stack:
             if child.check_ready(now):
                 self._say(StackEvent("ready", child.part.name, child.part.address))
             elif (started_s := child.slow(now)) is not None:
-                # it may be loading, or what it has started may die again and again: its log knows
+                # it may be loading, or its own children may die again and again: its log shows which
                 words = textwrap.indent(child.last_words(_FEW), "    ")
                 detail = f"not ready after {started_s:.0f} s; {child.log} ends with\n{words}"
                 self._say(StackEvent("slow", child.part.name, detail))
@@ -210,7 +210,7 @@ class Stack:
             self._hear(report)
         except OSError as error:
             # nobody can be told (a full disk, a terminal that is gone); the farm goes on
-            log.warning("could not say %s: %s", report, error)
+            log.warning("could not report %s: %s", report, error)
 
     # --- around the loop
     def _make_children(self, plan: StackPlan, gateway_socket: int) -> list[PartProcess]:
@@ -237,7 +237,7 @@ class Stack:
             self.folder.write_running({"pid": os.getpid(), "up": self._up, "url": url, "parts": parts})
         except OSError as error:
             # a full disk must not end what keeps the farm up
-            log.warning("could not note what runs: %s", error)
+            log.warning("could not write which processes run: %s", error)
             self._noted = False
         else:
             self._noted = True

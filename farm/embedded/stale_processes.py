@@ -1,7 +1,7 @@
 """After a `wanfarm up` that was killed: wait until the last of its processes is gone.
 
-The kernel ends them at once (farm.lifeline), but two Redis on one folder, if only for a moment, would be the end of
-its append-only file. So nothing is started before the old ones are seen to be gone.
+The kernel ends them at once (farm.lifeline), but two servers on one folder, if only for a moment, would destroy its
+append-only file. So nothing is started before the old processes have ended.
 """
 
 import os

@@ -195,7 +195,7 @@ class EngineChild:
                 self._leave()
         except Exception as error:
             # the trace goes to the log; what an owner reads names no paths
-            log.exception("render %s: unforeseen", render)
+            log.exception("render %s: unexpected error", render)
             code = FaultCode.OUT_OF_MEMORY if isinstance(error, MemoryError) else FaultCode.ENGINE_ERROR
             message = f"the renderer failed ({type(error).__name__})"
             self._ended("fault", render, drawing, code=code, message=message, poisoned=False)

@@ -39,7 +39,7 @@ def listen(slot: Slot, tell: Callable[[str, bool], None], over: threading.Event)
         return None
     except pynvml.NVMLError as error:
         # not every card and driver reports them; its programs' own errors are still seen
-        log.info("no Xids are heard of %s: %s", slot.name, error)
+        log.info("driver errors (Xids) of %s cannot be watched: %s", slot.name, error)
         return None
     thread = threading.Thread(target=_hear, args=(events, part, tell, over), name=f"xids-{slot.name}", daemon=True)
     thread.start()

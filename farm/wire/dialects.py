@@ -1,4 +1,4 @@
-"""What the farm must know of a dialect besides its codec: one entry per dialect that has rules of its own. Pure.
+"""The rules of each dialect beside its codec: one entry for every dialect that differs from the farm's own. Pure.
 
 Its spelling of job ids stands in farm.wire.task_ids, its model ids in farm.wire.model_ids.
 """

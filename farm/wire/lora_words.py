@@ -1,5 +1,5 @@
-"""LoRAs in the providers' dialects: none documents a word for them. A request that brings one is refused rather than
-rendered without it; OpenAI's form reads the farm's own, as it reads its other knobs. Pure."""
+"""LoRAs in the providers' dialects: no provider documents a field for them, so a request that has one is refused
+rather than rendered without it. OpenAI's form takes the farm's own field. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +22,7 @@ def refuse(*given: Fields) -> None:
             value = parse_nested(fields.raw.get(name))
             if not is_unset(value) and value not in ([], {}):
                 raise InvalidRequest(
-                    "this dialect has no word for LoRAs; submit jobs that wear them to /v1/jobs", fields.prefix + name
+                    "this dialect has no field for LoRAs; submit jobs that use them to /v1/jobs", fields.prefix + name
                 )
 
 

@@ -1,5 +1,5 @@
-"""Which catalog entry a dialect's model id means, and back. One table; the catalog need not know every id in it:
-what it lacks (or nobody offers) is answered with the dialect's own model-unavailable error."""
+"""Which catalog entry a dialect's model id means, and back. One table. The catalog need not have every id in it: a
+model that is missing or that no worker offers is answered with the dialect's own error."""
 
 from dataclasses import dataclass
 

@@ -1,5 +1,5 @@
 """The farm's own JSON, asking: a create body and a Draft, both directions. What it answers is own_views.py. Pure; the
-gateway, its OpenAPI document and farm.client all stand on these types, so they cannot disagree.
+gateway, its OpenAPI document and farm.client all use these types, so they cannot disagree.
 
 Strict: a wrong type or an unknown field is named, never guessed at.
 """
@@ -94,7 +94,7 @@ Given = Annotated[
 
 
 class AskLora(Strict):
-    """A LoRA that the job wears. scale: its strength; expert: the one that it is for, of models that have two."""
+    """A LoRA that the job uses. scale: its strength; expert: "high", "low" or "both", for models with two experts."""
 
     lora: str = Field(min_length=1, max_length=64, description="name or id of one of yours (`GET /v1/loras`)")
     scale: float = Field(1.0, ge=-MAX_SCALE, le=MAX_SCALE)

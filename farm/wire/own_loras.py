@@ -26,8 +26,8 @@ class LoraView(View):
 
     sha256     its identity: what lanes and recipes call it
     modules    how many layers it changes
-    ignored    tensors of the file that no engine wears: differences of norms and of whole weights
-    fits       model -> the experts that it can be for
+    ignored    tensors of the file that no engine applies: differences of norms and of whole weights
+    fits       model -> the experts that it can be applied to
     """
 
     id: str
@@ -59,7 +59,7 @@ def view_lora(lora: StoredLora) -> LoraView:
         rank=lora.rank,
         modules=lora.modules,
         ignored=lora.ignored,
-        # a model that was taken out of the catalog since is nobody's to name
+        # leave out models that were removed from the catalog since
         fits={model: _experts(model) for model in lora.fits if model in MODELS},
         created_at=moment(lora.created_ms),
     )

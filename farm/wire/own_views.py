@@ -56,7 +56,7 @@ class InputView(View):
 
 
 class WornLora(View):
-    """A LoRA that a job wears. `id` may be of one that was deleted since."""
+    """A LoRA that a job uses. It may have been deleted since."""
 
     id: str
     name: str
@@ -317,7 +317,7 @@ class WorkerList(View):
 
 
 class Health(View):
-    """`parts`: what was asked and what it answered; "ok" for all of them is readiness."""
+    """`parts`: part -> "ok" or what is wrong; the farm is ready when all are ok."""
 
     status: Literal["ok", "unready"]
     parts: dict[str, str] = Field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What every dialect says about a job, in the farm's own words: the value that codecs render from and parse into.
+"""A job's report in the farm's own words: the value that every codec renders from and parses into.
 
 A codec keeps what its dialect has a place for and drops the rest; times are integer milliseconds since the epoch.
 """
@@ -17,7 +17,7 @@ UNLIMITED = 1_000_000_000
 
 @dataclass(frozen=True)
 class Output:
-    """One file of a result. `url` is where it can be fetched now; size in bytes, None where nobody said."""
+    """One file of a result. `url` is where it can be fetched now; size in bytes, None where it is unknown."""
 
     url: str
     name: str = ""
@@ -36,7 +36,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Report:
-    """One job as a dialect tells it.
+    """One job as a dialect reports it.
 
     id, model      in the dialect's own words; `handle` is a second, secret id where the dialect has one
     request        the create request as it was sent: an object, or text when it came back unreadable
@@ -111,7 +111,7 @@ FAULT_NUMBERS = {
 
 
 def fault_number(code: FaultCode, otherwise: int) -> int:
-    """The number of a fault; `otherwise` for everything that is the farm's own trouble."""
+    """The number of a fault; `otherwise` for faults of the farm itself."""
     return FAULT_NUMBERS.get(code, otherwise)
 
 

@@ -138,7 +138,7 @@ def parse_status(body: Any) -> Report:
 
 
 def render_listing(reports: Sequence[Report]) -> list[dict[str, Any]]:
-    """Newest first is the caller's business."""
+    """The caller sorts them."""
     return [_entry(report) for report in reports]
 
 

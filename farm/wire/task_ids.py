@@ -1,4 +1,4 @@
-"""The dialects' spellings of a job id. Pure and reversible: no table to keep, and what is no id of ours is None.
+"""The dialects' spellings of a job id. Pure and reversible; a text that is no id of this farm reads as None.
 
 kie task_wan_<32 hex>, apixo task_<32 hex>, crun the UUID itself (36 characters), wiro a decimal number and a token of
 30 characters, openai video_<32 hex>. Only wiro's token is a secret: its last 8 characters are random and kept.

@@ -1,4 +1,5 @@
-"""The frames of wiro's WebSocket, both directions. Pure: what to say when a report changes, and what a frame means."""
+"""The frames of wiro's WebSocket, both directions. Pure: frames for a report that changed, and the meaning of a
+frame."""
 
 import json
 from collections.abc import Mapping
@@ -77,7 +78,7 @@ def progress(report: Report) -> dict[str, str]:
 
 
 def parse_frame(text: str | bytes) -> Report | None:
-    """What a frame says, as far as it does: state, phase, steps. None for frames that say nothing about a task."""
+    """The state, phase and steps of a frame, as far as it has them. None for frames that are not about a task."""
     try:
         given = json.loads(text)
     except (ValueError, RecursionError):

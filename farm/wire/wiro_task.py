@@ -1,6 +1,6 @@
-"""wiro's task objects, both directions: a report as Task/Detail, List, Kill, Cancel and callbacks tell it. Pure.
+"""wiro's task objects, both directions: reports as Task/Detail, List, Kill, Cancel and callbacks carry them. Pure.
 
-The status words and their order stand here too; the WebSocket (wiro_socket) tells the same words one by one.
+The status words and their order are here too; the WebSocket (wiro_socket) sends them one by one.
 """
 
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ _MEANINGS = {
 
 
 def status_word(report: Report) -> str:
-    """The task's status; what waits or is fetched is in the queue, as wiro's clients may cancel it there."""
+    """The task's status. Jobs that wait for inputs count as queued: wiro's clients may cancel them there."""
     if report.state is State.CANCELLED:
         return CANCELLED
     if report.state in TERMINAL:

@@ -1,5 +1,5 @@
 """Tolerant reading of what clients send: numbers as strings, "" for "not set", odd case, one URL or a list of them.
-Pure; raises InvalidRequest naming the field as the asker spelled it. Never decides what a value is good for."""
+Pure; raises InvalidRequest with the field as the client spelled it. Checks types, not meanings."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from farm.jobs.errors import InvalidRequest
 from farm.jobs.states import TERMINAL, State
 from farm.wire.json_body import loads
 
-#: integers beyond this are nobody's seed, size or count
+#: larger integers are no plausible seed, size or count
 MAX_INTEGER = 2**63 - 1
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 _TRUE = frozenset({"true", "1", "yes", "on"})
@@ -287,7 +287,7 @@ class Fields:
 
 
 def compact(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what is not set."""
+    """The entries that are set: without None and empty lists."""
     return {k: v for k, v in values.items() if v is not None and v != []}
 
 

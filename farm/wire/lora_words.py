@@ -22,7 +22,7 @@ def refuse(*given: Fields) -> None:
             value = parse_nested(fields.raw.get(name))
             if not is_unset(value) and value not in ([], {}):
                 raise InvalidRequest(
-                    "this dialect has no field for LoRAs; submit jobs that use them to /v1/jobs", fields.prefix + name
+                    "this dialect has no word for LoRAs; submit jobs that use them to /v1/jobs", fields.prefix + name
                 )
 
 

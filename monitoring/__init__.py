@@ -1,1 +1,1 @@
-"""Metric definitions, dashboards and alerts as code. A leaf: it imports nothing of the house."""
+"""Metric definitions, dashboards and alerts as code. A leaf: it imports nothing of the farm."""

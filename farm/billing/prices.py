@@ -32,13 +32,13 @@ class PriceBook:
         return self._rates.get(model, {}).get(resolution)
 
     def exact(self, spec: JobSpec, dialect_data: Mapping[str, Any]) -> int | None:
-        """What a job costs, by the rule of the dialect that it came in. None as price."""
+        """A job's price in micro-credits, by the rule of its dialect. None as for `price`."""
         billed = dialect_data.get("billed_s")
         return self.price(spec, (float(billed[0]), float(billed[1])) if billed else None)
 
     def hold(self, job: NewJob) -> int | None:
-        """What is held for a job when it is admitted: its price, or that of a clip of _GUESS_S seconds where the length
-        is not known yet (intake holds the rest). None where there is no price."""
+        """Micro-credits to hold when a job is admitted: its price, or that of a clip of _GUESS_S seconds while the
+        length is unknown (intake holds the rest). None where the book has no price."""
         exact = self.exact(job.spec, job.dialect_data)
         rate = self.rate(job.spec.model, job.spec.width, job.spec.height)
         return exact if exact is not None or rate is None else cost(rate, _GUESS_S)

@@ -1,5 +1,5 @@
-"""Which addresses the farm dials on somebody's behalf, and how: the only code that fetches or posts to a URL that a
-tenant wrote. Knows nothing of what the bytes mean."""
+"""The only code that fetches from or posts to URLs of tenants: decides which addresses may be dialled and dials them.
+Knows nothing of what the bytes mean."""
 
 from farm.guard.guard import Answer, Fetched, Guard
 

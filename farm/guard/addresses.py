@@ -1,6 +1,6 @@
 """Which IP addresses are public. Pure; the lists follow IANA's special-purpose registries.
 
-Python's own `is_global` is only asked second: what it says of a few ranges depends on the Python release.
+Python's own `is_global` is only asked second: its answer for a few ranges depends on the Python release.
 """
 
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ def unwrapped(text: str) -> Address:
 
 
 def is_public(address: Address) -> bool:
-    """Whether the address is globally routable unicast, and nobody's metadata server."""
+    """Whether the address is globally routable unicast, and not a cloud's metadata server."""
     if isinstance(address, IPv4Address):
         listed = any(address in network for network in _NOT_PUBLIC_4)
     else:
@@ -64,7 +64,7 @@ def is_public(address: Address) -> bool:
 
 
 def networks(texts: Sequence[str]) -> tuple[Network, ...]:
-    """CIDR texts as networks; ValueError names what is none."""
+    """CIDR texts as networks; ValueError names a text that is none."""
     return tuple(ip_network(text, strict=False) for text in texts)
 
 

@@ -25,7 +25,7 @@ class Deadline:
         return self._end - time.monotonic()
 
     def within(self, timeout_s: float | None, error: type[Exception]) -> float:
-        """The shorter of `timeout_s` and what is left; raises `error` when nothing is."""
+        """The shorter of `timeout_s` and the time left; raises `error` when none is left."""
         left = self.left_s
         if left <= 0:
             raise error("the deadline has passed")

@@ -28,7 +28,7 @@ _AGENT = b"wanfarm"
 
 @dataclass(frozen=True)
 class Fetched:
-    """What was written to the caller's file. `content_type` is what the server claims: not to be believed."""
+    """A fetched file, written to the caller's file. `content_type` is the server's claim, which may be wrong."""
 
     size: int
     sha256: str
@@ -38,7 +38,7 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a POST was answered. The body is never read: it belongs to somebody else's network."""
+    """The answer to a POST. Its body is never read: it may come from a foreign network."""
 
     status: int
     headers: Mapping[str, str]
@@ -60,7 +60,7 @@ class Guard:
         self._tls = tls or _trust()
 
     def vet(self, url: str, *, webhook: bool = False, resolve: bool = True, seconds: float | None = None) -> None:
-        """Raise unless `url` could be dialled from now, by its form and its addresses. Dials nobody.
+        """Raise unless `url` may be dialled, by its form and its addresses. Connects to nothing.
 
         A webhook must be https, except inside the allowed networks. Without `resolve` a name is taken on trust until
         it is dialled; a literal address never is.
@@ -85,7 +85,7 @@ class Guard:
         raise AddressUnreachable(f"the address redirects more than {self._settings.max_redirects} times")
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], *, seconds: float | None = None) -> Answer:
-        """POST `body` once, as it is. A redirect is an answer like any other: it is not followed."""
+        """POST `body` once, unchanged. A redirect is returned like any other answer, not followed."""
         deadline = Deadline(self._settings.total_s if seconds is None else seconds)
         where = target(url)
         addresses = self._vetted(where, deadline, webhook=True)
@@ -123,7 +123,7 @@ class Guard:
     ) -> Iterator[httpcore.Response]:
         """One request on a connection of its own. The one place where httpcore's errors become ours."""
         lines = [(b"Host", where.authority.encode()), (b"User-Agent", _AGENT), (b"Accept", b"*/*")]
-        # what is not compressed cannot swell
+        # an uncompressed body cannot grow beyond the limit while it is decoded
         lines += [(b"Accept-Encoding", b"identity"), (b"Connection", b"close")]
         lines += [(name.encode("ascii"), value.encode("latin-1")) for name, value in (headers or {}).items()]
         if method == b"POST":
@@ -158,7 +158,7 @@ def _trust() -> ssl.SSLContext:
 
 
 def _check_public(where: Target, webhook: bool) -> None:
-    """What is asked of a URL that leads outside the allowed networks."""
+    """The extra rules for a URL that leads outside the allowed networks."""
     if webhook and where.scheme != "https":
         raise AddressRefused("the URL must begin with https://")
     ports = POST_PORTS if webhook else FETCH_PORTS

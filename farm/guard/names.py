@@ -1,5 +1,5 @@
-"""From a URL as somebody wrote it to a host, a port and the addresses behind the name. One parser reads the URL, and
-what it read is what is dialled: nothing downstream parses again."""
+"""Reads a URL into host, port and the addresses behind the name. One parser reads it, and exactly that is dialled: no
+later code parses it again."""
 
 import re
 import socket

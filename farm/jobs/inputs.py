@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What a role of input holds. The value is how it is called in a sentence."""
+    """The kind of file that an input role holds. The value is the word for it in messages."""
 
     PICTURE = "picture"
     CLIP = "video"
@@ -12,6 +12,6 @@ class Kind(StrEnum):
 
 
 def kind_of(role: str) -> Kind:
-    """What an input role holds: "image", "last_image", "mask", ... are pictures, "driving_video" a clip."""
+    """The kind of an input role: "image", "last_image", "mask", ... are pictures, "driving_video" a clip."""
     last = role.rpartition("_")[2]
     return {"video": Kind.CLIP, "audio": Kind.SOUND}.get(last, Kind.PICTURE)

@@ -1,4 +1,4 @@
-"""The records of the ledger as the rest of the house sees them. All times are integers, milliseconds since the
+"""The records of the ledger as the rest of the farm sees them. All times are integers, milliseconds since the
 epoch, on the clock of the Redis server (the only clock that decides anything)."""
 
 from collections.abc import Mapping
@@ -49,8 +49,8 @@ class NewJob:
 
 @dataclass(frozen=True)
 class Reshaped:
-    """What a job turned out to be once its inputs were taken in: fields as in JobSpec and NewJob. A `hold` of None
-    leaves what is held."""
+    """The facts of a job that follow from its inputs: fields as in JobSpec and NewJob. A `hold` of None keeps the
+    credit that is held."""
 
     width: int
     height: int
@@ -64,7 +64,7 @@ class Reshaped:
 
 @dataclass(frozen=True)
 class Artifacts:
-    """Where a committed result lies. Keys are in the results bucket, under the attempt's own prefix."""
+    """The objects of a committed result: keys in the bucket, under the attempt's own prefix."""
 
     video: str
     poster: str

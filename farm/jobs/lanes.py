@@ -8,7 +8,7 @@ from models.catalog import MODELS, Model, lane_of, worn_name
 
 
 def bare_lane(job: Job) -> str:
-    """A job's lane without what it brings: paces are measured by it, and metrics labelled, which must stay few."""
+    """A job's lane without its own LoRAs: the label of metrics and of measured speeds, of which there must be few."""
     return MODELS[job.spec.model].lane if job.spec.model in MODELS else job.lane
 
 

@@ -1,5 +1,5 @@
-"""What a job is asked to do, after validation: every default is filled in, so a stored spec means the same
-for ever, whatever the catalog says later."""
+"""A job's request after validation: every default is filled in, so a stored spec keeps its meaning when the catalog
+changes."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field

@@ -1,2 +1,1 @@
-"""The LoRAs of each tenant: judged on their way into the store, named by their owner, removed once no open job wears
-them."""
+"""The LoRAs of each tenant: checked while they are stored, named by their owner, removed once no open job uses them."""

@@ -1,4 +1,5 @@
-"""LoRA bytes that nobody needs any more: of deleted ones that no open job wears, and of checks that broke off."""
+"""Removes LoRA bytes that are no longer needed: of deleted LoRAs that no open job uses, and of checks that broke
+off."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from farm.loras.records import Records
 from farm.storage.object_keys import lora_key
 from farm.storage.store import Store
 
-#: a deleted LoRA's bytes stay so long at least: a job that was being submitted meanwhile may wear it
+#: seconds that a deleted LoRA's bytes stay at least: a job that is being submitted may use it
 GRACE_S = 600.0
 #: bytes without a record are of a check that broke off; a running one takes no longer than this
 ORPHAN_S = 86400.0
@@ -42,7 +43,7 @@ class LoraGarbage:
         return len(free)
 
     def _worn(self, tenant: str) -> set[str]:
-        """Ids of the LoRAs that the tenant's open jobs wear."""
+        """Ids of the LoRAs that the tenant's open jobs use."""
         worn: set[str] = set()
         cursor = None
         while True:

@@ -1,4 +1,4 @@
-"""A LoRA file judged as it passes from one place to another: what was judged is what arrives. Knows no tenant."""
+"""Checks a LoRA file while it is copied, so that the checked bytes are the stored bytes. Knows no tenant."""
 
 import hashlib
 import io
@@ -13,13 +13,14 @@ _BLOCK = 1024 * 1024
 
 @dataclass
 class Judged(io.RawIOBase):
-    """A file on its way from block to block. Its last bytes come only when all of it is good.
+    """A file that is read block by block. Its last bytes are returned only when the whole file is good.
 
     blocks     its bytes, in order; size: how many they must be
     expected   the sha256 that its sender told, if any
     anatomy, sha256   what was found, once it was read to its end
 
-    read raises LoraError for what is no LoRA for Wan, or not what was sent; Unavailable when the blocks end early or
+    read raises LoraError for a file that is no LoRA for Wan or differs from what was sent; Unavailable when the blocks
+    end early or
     late.
     """
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-#: what a LoRA may be called, and what its file is told by: patterns of the whole text
+#: patterns of a LoRA's name and of its file's hash
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 SHA256 = r"[0-9a-f]{64}"
 
@@ -13,7 +13,7 @@ LoraLookup = Callable[[str], "StoredLora | None"]
 
 @dataclass(frozen=True)
 class StoredLora:
-    """A LoRA that was judged and may be worn.
+    """A LoRA that was checked and may be used.
 
     upload      the upload that it came from: taking that over once more answers with this LoRA
     rank, modules, ignored, fits    models.weights.lora_file.Anatomy; modules is their number

@@ -1,4 +1,4 @@
-"""What a tenant does with its LoRAs: they are taken over from an upload while they are judged, named, found, deleted.
+"""A tenant's LoRAs: taken over from an upload while they are checked, named, found, deleted.
 Knows no job's shape and no tensor."""
 
 import re
@@ -75,7 +75,7 @@ class TenantLoras:
         return sorted((one for one in self._records.of(tenant) if one.there), key=lambda one: one.name)
 
     def find(self, tenant: str, name_or_id: str) -> StoredLora | None:
-        """None also for another tenant's."""
+        """None also for a LoRA of another tenant."""
         return find(self.all(tenant), name_or_id)
 
     def lookup(self, tenant: str) -> LoraLookup:
@@ -91,7 +91,7 @@ class TenantLoras:
         return look
 
     def delete(self, tenant: str, name_or_id: str) -> StoredLora:
-        """From now on no job can ask for it. Its bytes go once no open job wears it
+        """New jobs cannot ask for it from now on. Its bytes are removed once no open job uses it
         (farm.loras.garbage). Raises NotFound."""
 
         def mark(records: dict[str, StoredLora]) -> dict[str, StoredLora]:

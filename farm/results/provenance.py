@@ -20,7 +20,7 @@ class Policies:
         self._settings, self._tenants = settings, tenants
 
     def of(self, tenant_id: str) -> SigningPolicy:
-        """Raises Unavailable when the record cannot be read: then nobody knows that it is off."""
+        """Raises Unavailable when the record cannot be read: the policy is unknown then."""
         tenant = self._tenants.get(tenant_id)
         if tenant is not None and tenant.provenance is not None:
             return tenant.provenance

@@ -1,4 +1,4 @@
-"""What Wan-Animate must be shown before it runs, drawn from a clip: skeletons, faces, a background and a mask.
+"""The inputs that Wan-Animate needs, made from a clip: skeletons, faces, a background and a mask.
 
 Each step is a function that can be looked at alone; models.preprocess.guides walks through all of them.
 """

@@ -1,4 +1,4 @@
-"""The face of a pose, cut out of its frame: what the character's expression is taken from."""
+"""The face of a pose, cut out of its frame: Animate takes the expression from it."""
 
 import math
 from typing import Any

@@ -25,8 +25,8 @@ PARTS = ("person", "pose", "mask")
 
 @dataclass(frozen=True)
 class Guides:
-    """What Animate is shown, one frame for each of the clip's: skeletons (H, W, 3), faces (square, 3); to replace
-    somebody also the background with the person blacked out and the mask (H, W), white where to draw."""
+    """Animate's inputs, one frame for each frame of the clip: skeletons (H, W, 3), faces (square, 3); for "replace"
+    also the background with the person blacked out and the mask (H, W), white where the character goes."""
 
     poses: Film
     faces: Film

@@ -158,8 +158,8 @@ class LoraSettings(Section):
     #: of one tenant: files, and bytes of all of them
     max_count: int = 200
     max_total_bytes: int = 100 * 1024**3
-    #: that one job may wear
-    max_worn: int = 4
+    #: that one job may have
+    max_per_job: int = 4
     #: files looked at by one gateway process at once: each is read whole, and goes through without being kept
     checks: int = Field(default=2, ge=1)
 

@@ -58,6 +58,6 @@ def get_lora(lora: str) -> Response:
 @own_api.delete("/v1/loras/<lora>")
 @operation("Delete a LoRA", {200: LoraView, 404: ProblemView})
 def remove_lora(lora: str) -> Response:
-    """By its name or its id. No job can ask for it from now on, and its name is free. Open jobs that wear it still do;
+    """By its name or its id. No job can ask for it from now on, and its name is free. Open jobs that use it still do;
     its bytes are removed after the last of them, and count against your room until then."""
     return answer(Reply(200, view_lora(services().loras.delete(tenant(), lora))))

@@ -33,7 +33,7 @@ class Inbox:
         self._out.mkdir()
         spec = self._claim.job.spec
         inputs = {role: str(self._input(role, ref)) for role, ref in spec.inputs.items()}
-        loras = tuple(self._lora(worn) for worn in spec.loras)
+        loras = tuple(self._lora(one) for one in spec.loras)
         return RenderRequest(
             model=spec.model,
             task=spec.task,
@@ -69,8 +69,8 @@ class Inbox:
             raise JobFault(FaultCode.STORAGE_FAILED, f"the stored {role} is not what was taken in")
         return path
 
-    def _lora(self, worn: Mapping[str, Any]) -> Lora:
-        return self._fetched(lambda: self._context.loras.bring(worn, self._in))
+    def _lora(self, one: Mapping[str, Any]) -> Lora:
+        return self._fetched(lambda: self._context.loras.bring(one, self._in))
 
     def _fetched(self, call: Callable[[], retry.Answer]) -> retry.Answer:
         self._check()

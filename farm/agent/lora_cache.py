@@ -33,17 +33,17 @@ class LoraCache:
     def __init__(self, folder: Path, store: Store, limit_bytes: int) -> None:
         self._folder, self._store, self._limit_bytes = folder, store, limit_bytes
 
-    def bring(self, worn: Mapping[str, Any], inbox: Path) -> Lora:
+    def bring(self, one: Mapping[str, Any], inbox: Path) -> Lora:
         """A LoRA of a spec, as a file in `inbox` that stays whatever the cache does. Raises Unavailable, or JobFault
         when it is gone from the store or its content has changed."""
-        name, path = worn["name"], inbox / f"lora-{worn['id']}-{worn['expert']}.safetensors"
+        name, path = one["name"], inbox / f"lora-{one['id']}-{one['expert']}.safetensors"
         try:
-            self._put(worn["sha256"], worn["key"], worn["size"], path)
+            self._put(one["sha256"], one["key"], one["size"], path)
         except NotFound as error:
             raise JobFault(FaultCode.INPUT_UNREACHABLE, f"the LoRA {name} is gone") from error
         except _Spoilt as error:
             raise JobFault(FaultCode.STORAGE_FAILED, f"the stored LoRA {name} is not what was judged") from error
-        return to_wear(worn, str(path))
+        return to_engine(one, str(path))
 
     def _put(self, sha256: str, key: str, size: int, path: Path) -> None:
         kept = self._folder / sha256
@@ -97,7 +97,7 @@ class LoraCache:
             total -= one
 
 
-def to_wear(one: Mapping[str, Any], path: str) -> Lora:
+def to_engine(one: Mapping[str, Any], path: str) -> Lora:
     """A LoRA of a spec as the engine takes it, from the file at `path`."""
     return Lora(path, one["sha256"], one["expert"], one["scale"], one["name"])
 

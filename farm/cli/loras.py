@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def loras() -> None:
-    """Your own LoRAs: `wanfarm submit --lora NAME:0.8` wears them."""
+    """Your own LoRAs: `wanfarm submit --lora NAME:0.8` uses them."""
 
 
 @loras.command("add")
@@ -70,7 +70,7 @@ def show(session: Session, lora: str) -> None:
         "size": f"{_size(found.size)} ({found.size} bytes)",
         "rank": found.rank,
         "layers": found.modules,
-        "not worn": f"{found.ignored} tensors (differences of norms or whole weights)" if found.ignored else None,
+        "ignored": f"{found.ignored} tensors (differences of norms or whole weights)" if found.ignored else None,
         "added": found.created_at.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
     }
     session.out.facts(facts | {f"fits {model}": ", ".join(experts) for model, experts in found.fits.items()})
@@ -80,7 +80,7 @@ def show(session: Session, lora: str) -> None:
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @asks_the_farm
 def remove(session: Session, names: Sequence[str]) -> None:
-    """Remove LoRAs. Open jobs that wear one still do; no new one can."""
+    """Remove LoRAs. Open jobs that use one still do; new ones cannot."""
     with session.client() as client:
         gone = [client.loras.remove(name) for name in dict.fromkeys(names)]
     if session.out.as_json:
@@ -93,18 +93,18 @@ def remove(session: Session, names: Sequence[str]) -> None:
 def parse_wear(text: str) -> dict[str, Any]:
     """NAME, NAME:SCALE or NAME:SCALE:EXPERT, as an option says it."""
     name, *rest = text.split(":")
-    wear: dict[str, Any] = {"lora": name}
+    chosen: dict[str, Any] = {"lora": name}
     try:
         if rest and rest[0]:
-            wear["scale"] = checked_scale(float(rest[0]))
+            chosen["scale"] = checked_scale(float(rest[0]))
     except ValueError:
         says = f"{rest[0]!r} is no strength: a number from -{MAX_SCALE:g} to {MAX_SCALE:g}"
         raise click.BadParameter(says, param_hint="--lora") from None
     if len(rest) > 1:
-        wear["expert"] = rest[1]
-    if not name or len(rest) > 2 or wear.get("expert", "both") not in EXPERTS:
+        chosen["expert"] = rest[1]
+    if not name or len(rest) > 2 or chosen.get("expert", "both") not in EXPERTS:
         raise click.BadParameter(f"{text!r}: write NAME, NAME:0.8 or NAME:0.8:high", param_hint="--lora")
-    return wear
+    return chosen
 
 
 def _families(lora: "LoraView") -> str:

@@ -5,13 +5,13 @@ from farm.client.client import (
     Event,
     Files,
     Input,
+    JobLora,
     Jobs,
     Loras,
     Shot,
     UnexpectedAnswer,
     Unreachable,
     Uploads,
-    Wear,
 )
 
 __all__ = [
@@ -19,11 +19,11 @@ __all__ = [
     "Event",
     "Files",
     "Input",
+    "JobLora",
     "Jobs",
     "Loras",
     "Shot",
     "UnexpectedAnswer",
     "Unreachable",
     "Uploads",
-    "Wear",
 ]

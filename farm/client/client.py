@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Self, TypedDict, Unpack
 
 from farm.client.event_stream import ServerSentEvent
-from farm.client.loras import Loras, Wear, asked
+from farm.client.loras import JobLora, Loras, asked
 from farm.client.transport import Transport, UnexpectedAnswer, Unreachable
 from farm.jobs import errors
 from farm.jobs.ids import is_job_id
@@ -35,13 +35,13 @@ __all__ = [
     "Event",
     "Files",
     "Input",
+    "JobLora",
     "Jobs",
     "Loras",
     "Shot",
     "UnexpectedAnswer",
     "Unreachable",
     "Uploads",
-    "Wear",
 ]
 
 #: an input up to this size travels inside the request, a larger one by an upload of its own
@@ -78,7 +78,7 @@ class Shot(TypedDict, total=False):
     guidance_2: float
     shift: float
     seed: int
-    loras: Sequence[Wear]
+    loras: Sequence[JobLora]
     options: Mapping[str, str | float | bool | list[int]]
     priority: int
     deadline: datetime | str

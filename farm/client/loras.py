@@ -13,7 +13,7 @@ from farm.wire.own_loras import LoraList, LoraView
 from farm.wire.own_views import UploadView
 
 #: a LoRA of a job: its name or id, an answer of `farm.loras`, or {"lora": name, "scale": 0.8, "expert": "high"}
-Wear = str | LoraView | Mapping[str, Any]
+JobLora = str | LoraView | Mapping[str, Any]
 
 #: seconds that the farm may look at a file: it reads all of it before it answers
 _LOOK_S = 900.0
@@ -56,12 +56,12 @@ class Loras:
         return self._transport.ask(LoraView, "DELETE", _path(name_or_id))
 
 
-def asked(loras: Sequence[Wear]) -> list[Mapping[str, Any]]:
+def asked(loras: Sequence[JobLora]) -> list[Mapping[str, Any]]:
     """As a create request says it."""
     return [_one(lora) for lora in loras]
 
 
-def _one(lora: Wear) -> Mapping[str, Any]:
+def _one(lora: JobLora) -> Mapping[str, Any]:
     if isinstance(lora, LoraView):
         return {"lora": lora.id}
     return {"lora": lora} if isinstance(lora, str) else lora

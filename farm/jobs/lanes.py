@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from farm.jobs.job import Job
-from models.catalog import MODELS, Model, lane_of, worn_name
+from models.catalog import MODELS, Model, lane_of, lora_lane_name
 
 
 def bare_lane(job: Job) -> str:
@@ -19,4 +19,4 @@ def lane_with(model: Model, loras: Iterable[Mapping[str, Any]]) -> str:
 
 def lora_word(one: Mapping[str, Any]) -> str:
     """What one LoRA of a spec is called in a lane's name."""
-    return worn_name(one["sha256"], one["expert"], one["scale"])
+    return lora_lane_name(one["sha256"], one["expert"], one["scale"])

@@ -35,22 +35,22 @@ class LoraGarbage:
         gone = [one for one in self._records.of(tenant) if one.deleted_ms is not None and one.deleted_ms <= before_ms]
         if not gone:
             return 0
-        worn = self._worn(tenant)
-        free = [one.id for one in gone if one.id not in worn]
+        used = self._used(tenant)
+        free = [one.id for one in gone if one.id not in used]
         if free:
             self._store.delete(*(lora_key(tenant, lora_id) for lora_id in free))
             self._records.forget(tenant, *free)
         return len(free)
 
-    def _worn(self, tenant: str) -> set[str]:
+    def _used(self, tenant: str) -> set[str]:
         """Ids of the LoRAs that the tenant's open jobs use."""
-        worn: set[str] = set()
+        used: set[str] = set()
         cursor = None
         while True:
             page = self._ledger.page(tenant, states=_OPEN, cursor=cursor, limit=_PAGE)
-            worn |= {str(lora["id"]) for job in page.jobs for lora in job.spec.loras if "id" in lora}
+            used |= {str(lora["id"]) for job in page.jobs for lora in job.spec.loras if "id" in lora}
             if page.cursor is None:
-                return worn
+                return used
             cursor = page.cursor
 
     def _orphans(self) -> int:

@@ -53,8 +53,8 @@ class Memory:
 
 def burden_of(shape: Settled, options: Mapping[str, Any], loras: Iterable[Mapping[str, Any]] = ()) -> plan.Burden:
     """What memory has to hold of a shape with the options and the LoRAs of a spec."""
-    worn = plan.worn_bytes(shape.model, [(str(one["expert"]), float(one["size"])) for one in loras])
-    return plan.Burden(shape.model, shape.width, shape.height, shape.frames, options.get("lossy"), worn)
+    added = plan.lora_bytes(shape.model, [(str(one["expert"]), float(one["size"])) for one in loras])
+    return plan.Burden(shape.model, shape.width, shape.height, shape.frames, options.get("lossy"), added)
 
 
 @lru_cache(maxsize=1024)

@@ -29,8 +29,8 @@ def chosen_loras(draft: Draft, model: Model, tenant: str, most: int, find: LoraL
     if (reason := lora_file.why_not(model)) is not None:
         raise draft.refused("loras", reason)
     if len(draft.loras) > most:
-        raise draft.refused("loras", f"a job wears at most {most}")
-    worn: list[Mapping[str, Any]] = []
+        raise draft.refused("loras", f"a job has at most {most}")
+    chosen: list[Mapping[str, Any]] = []
     taken: set[tuple[str, str]] = set()
     for number, asked in enumerate(draft.loras):
         try:
@@ -43,8 +43,8 @@ def chosen_loras(draft: Draft, model: Model, tenant: str, most: int, find: LoraL
         if taken & experts:
             raise draft.refused("loras", f"{one['name']} is named twice for the same expert")
         taken |= experts
-        worn.append(one)
-    return tuple(sorted(worn, key=lora_word))
+        chosen.append(one)
+    return tuple(sorted(chosen, key=lora_word))
 
 
 def _one(asked: Mapping[str, Any], model: Model, tenant: str, find: LoraLookup) -> Mapping[str, Any]:

@@ -51,7 +51,7 @@ class _Plan:
     pool: str
     shape: shape.Shape
     options: Mapping[str, Any]
-    worn: lora_choice.JobLoras
+    loras: lora_choice.JobLoras
     contents: dict[str, Content] = field(default_factory=dict)
 
 
@@ -139,10 +139,10 @@ class Submissions:
         limits.check(draft, self._clock_ms())
         model = self.model_for(draft)
         task = shape.task_of(draft, model)
-        worn = lora_choice.chosen_loras(draft, model, tenant, self._settings.loras.max_worn, lookup)
+        loras = lora_choice.chosen_loras(draft, model, tenant, self._settings.loras.max_per_job, lookup)
         settled = shape.settle(draft, model, task, {})
         options = shape.options_of(draft, settled.settled)
-        return _Plan(draft, model, task, self._pool(draft, settled.settled, options, worn), settled, options, worn)
+        return _Plan(draft, model, task, self._pool(draft, settled.settled, options, loras), settled, options, loras)
 
     def model_for(self, draft: Draft) -> Model:
         """The model named, or the default one for what was given. Raises as submit does."""
@@ -161,9 +161,9 @@ class Submissions:
                 return model
         raise draft.refused("model", f"no model here does {task} with {', '.join(draft.inputs) or 'no inputs'}")
 
-    def _pool(self, draft: Draft, settled: Settled, options: Mapping[str, Any], worn: lora_choice.JobLoras) -> str:
+    def _pool(self, draft: Draft, settled: Settled, options: Mapping[str, Any], loras: lora_choice.JobLoras) -> str:
         try:
-            return self.pools.pool_for(settled.model.id, burden_of(settled, options, worn))
+            return self.pools.pool_for(settled.model.id, burden_of(settled, options, loras))
         except ModelUnavailable as error:
             error.field = draft.called("model")
             raise
@@ -225,7 +225,7 @@ class Submissions:
         if plan.contents:
             seen = {role: content.media for role, content in plan.contents.items()}
             plan.shape = shape.settle(plan.draft, plan.model, plan.task, seen)
-            plan.pool = self._pool(plan.draft, plan.shape.settled, plan.options, plan.worn)
+            plan.pool = self._pool(plan.draft, plan.shape.settled, plan.options, plan.loras)
 
     def _keep(self, tenant: str, plans: Sequence[_Plan]) -> list[dict[str, InputRef]]:
         """Every input stored, or still an address."""
@@ -263,16 +263,16 @@ class Submissions:
                 shift=settled.shift,
                 seed=secrets.randbelow(_SEEDS) if draft.seed is None else draft.seed,
                 inputs=inputs,
-                loras=plan.worn,
+                loras=plan.loras,
                 options=plan.options,
                 picture_area=plan.shape.picture_area,
                 length_of=plan.shape.length_of,
             ),
             pool=plan.pool,
-            lane=lane_with(plan.model, plan.worn),
+            lane=lane_with(plan.model, plan.loras),
             predicted_s=predicted_s,
             wall_s=self.pools.wall_s(predicted_s),
-            needs=needs_of(burden_of(settled, plan.options, plan.worn)),
+            needs=needs_of(burden_of(settled, plan.options, plan.loras)),
             priority=5 if draft.priority is None else draft.priority,
             deadline_ms=draft.deadline_ms,
             max_attempts=self._settings.lease.max_attempts if draft.max_attempts is None else draft.max_attempts,

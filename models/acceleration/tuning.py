@@ -188,7 +188,7 @@ def unfuse_qkv(expert: Any) -> None:
 def fit_for_loras(pipe: Any, plan: Tuning) -> Iterator[None]:
     """Put LoRAs on or off inside this: an adapter sits on the single matrices, which a fused one would bypass.
 
-    Afterwards projections are fused again unless something is worn.
+    Afterwards projections are fused again unless LoRAs are on.
     """
     experts = list(_experts(pipe))
     if plan.fuse_qkv:

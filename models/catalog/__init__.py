@@ -27,8 +27,8 @@ from models.catalog.model import (
     ShapeError,
     Weights,
     lane_of,
+    lora_lane_name,
     segments_of,
-    worn_name,
 )
 from models.catalog.shape import (
     Settled,
@@ -68,6 +68,7 @@ __all__ = [
     "forward_tflop",
     "get",
     "lane_of",
+    "lora_lane_name",
     "named_aspect",
     "resolution_word",
     "segments_of",
@@ -77,5 +78,4 @@ __all__ = [
     "task_for",
     "tiny_of",
     "work_tflop",
-    "worn_name",
 ]

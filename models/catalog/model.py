@@ -202,7 +202,7 @@ def lane_of(model: Model, loras: tuple[str, ...] = ()) -> str:
     return "+".join((f"{model.id}@{model.precision}", *parts))
 
 
-def worn_name(sha256: str, expert: str, scale: float) -> str:
+def lora_lane_name(sha256: str, expert: str, scale: float) -> str:
     """What a job's own LoRA is called in a lane: the same file put on the same way needs no swap."""
     # every digit: two strengths that only look alike must not be taken for one lane
     return f"{sha256[:16]}:{expert}:{repr(float(scale)).removesuffix('.0')}"

@@ -74,7 +74,7 @@ class Burden:
 
     width, height, frames    of the clip, in pixels
     lossy    the approximation (models.catalog.options) that the job asked for
-    worn     bytes that its LoRAs add to each expert (worn_bytes); () without LoRAs
+    lora_bytes  what its LoRAs add to each expert; () without LoRAs
     """
 
     # a model has tables and cannot be hashed; equal ones still are equal
@@ -83,7 +83,7 @@ class Burden:
     height: int
     frames: int
     lossy: str | None = None
-    worn: tuple[float, ...] = ()
+    lora_bytes: tuple[float, ...] = ()
 
     @property
     def called(self) -> str:
@@ -137,7 +137,7 @@ def smaller(model: Model, plan: MemoryPlan, *, decoding: bool, fp8: bool = False
     return MemoryPlan(order[place], plan.tiled) if place < len(order) else None
 
 
-def worn_bytes(model: Model, loras: Iterable[tuple[str, float]]) -> tuple[float, ...]:
+def lora_bytes(model: Model, loras: Iterable[tuple[str, float]]) -> tuple[float, ...]:
     """Bytes that a job's LoRAs add to each expert of the model, () without LoRAs; each is given as (its expert, the
     bytes of its file). A file in fp32 takes half of that in memory."""
     given = tuple(loras)
@@ -160,8 +160,8 @@ def needs(burden: Burden, plan: MemoryPlan) -> Room:
     # the frames of a piece, as they are joined, scaled and rounded
     film = piece * pixels * 3 * 4 * 4
     decode = (min(pixels, _TILE) if plan.tiled else pixels) * _DECODE * 4 + film
-    all_worn, most_worn = sum(burden.worn), max(burden.worn, default=0)
-    experts, rest = size.expert * model.experts + all_worn, size.vae + size.eyes
+    all_loras, most_loras = sum(burden.lora_bytes), max(burden.lora_bytes, default=0)
+    experts, rest = size.expert * model.experts + all_loras, size.vae + size.eyes
     if plan.where is Where.RESIDENT:
         return Room(experts + size.text + rest + max(work, decode), 0)
     if plan.where is Where.TEXT_VISITS:
@@ -169,11 +169,11 @@ def needs(burden: Burden, plan: MemoryPlan) -> Room:
     everything = experts + size.text + rest
     if plan.where is Where.STREAMED:
         # one block computes, the next one is loaded, and the one before is still in memory
-        block = size.block + most_worn / model.dit.layers
+        block = size.block + most_loras / model.dit.layers
         return Room(rest + max(3 * block + work, size.text_table, decode), everything)
     expert = size.expert / 2 if plan.where is Where.FP8_STORAGE else size.expert
     host = everything if plan.where is Where.EXPERTS_VISIT else everything - size.expert * model.experts / 2
-    return Room(rest + max(expert + most_worn + work, size.text, decode), host)
+    return Room(rest + max(expert + most_loras + work, size.text, decode), host)
 
 
 def refusal(burden: Burden, room: Room) -> str:
@@ -185,9 +185,9 @@ def refusal(burden: Burden, room: Room) -> str:
     takes = f"{least.device_bytes / GB:.1f} GB of GPU memory at the least, and {room.device_bytes / GB:.1f} GB are free"
     if burden.lossy is not None and choose(replace(burden, lossy=None), room) is not None:
         return f"options.lossy {burden.lossy} keeps what {burden.called} has no room for: {takes}; without it, it fits"
-    if any(burden.worn) and choose(replace(burden, worn=()), room) is not None:
-        worn_gb = sum(burden.worn) / GB
-        return f"its LoRAs, {worn_gb:.1f} GB, are more than {burden.called} has room for; without them, it fits"
+    if any(burden.lora_bytes) and choose(replace(burden, lora_bytes=()), room) is not None:
+        loras_gb = sum(burden.lora_bytes) / GB
+        return f"its LoRAs, {loras_gb:.1f} GB, are more than {burden.called} has room for; without them, it fits"
     text = f"{burden.called} needs {takes}"
     if least.device_bytes <= room.device_bytes * USABLE:
         host = f"{least.host_bytes / GB:.0f} GB of the machine's memory"

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
-from models.catalog.model import worn_name
+from models.catalog.model import lora_lane_name
 
 
 class Stage(StrEnum):
@@ -35,7 +35,7 @@ class Lora:
     @property
     def name(self) -> str:
         """What it is called in a lane."""
-        return worn_name(self.sha256, self.expert, self.scale)
+        return lora_lane_name(self.sha256, self.expert, self.scale)
 
 
 @dataclass(frozen=True)

@@ -35,12 +35,12 @@ def of_request(request: RenderRequest) -> dict[str, Any]:
         "inputs": {
             role: request.input_sha256.get(role) or sha256_of(Path(path)) for role, path in request.inputs.items()
         },
-        "loras": [_worn(lora) for lora in request.loras],
+        "loras": [_lora_told(lora) for lora in request.loras],
         "provenance": dict(request.provenance),
     }
 
 
-def _worn(lora: Lora) -> dict[str, Any]:
+def _lora_told(lora: Lora) -> dict[str, Any]:
     told = {"sha256": lora.sha256, "expert": lora.expert, "scale": lora.scale}
     return {"name": lora.title, **told} if lora.title else told
 
@@ -68,7 +68,7 @@ def to_request(recipe: Mapping[str, Any], files: Mapping[str, Path], out_dir: Pa
             raise RecipeError(f"{what} (sha256 {sha256[:16]}…) is not among the files given (--inputs FOLDER)")
         return str(files[sha256])
 
-    def worn(lora: Mapping[str, Any]) -> Lora:
+    def lora_of(lora: Mapping[str, Any]) -> Lora:
         title = lora.get("name", "")
         path = found(lora["sha256"], f"the LoRA {title}".rstrip())
         return Lora(path, lora["sha256"], lora["expert"], lora["scale"], title)
@@ -81,6 +81,6 @@ def to_request(recipe: Mapping[str, Any], files: Mapping[str, Path], out_dir: Pa
         out_dir=str(out_dir),
         inputs={role: found(sha, role) for role, sha in inputs.items()},
         input_sha256=inputs,
-        loras=tuple(worn(one) for one in recipe["loras"]),
+        loras=tuple(lora_of(one) for one in recipe["loras"]),
         provenance=dict(recipe["provenance"]),
     )

@@ -39,13 +39,13 @@ def fuse(pipe: Any, folder: Path, files: Iterable[LoraFile]) -> None:
 def put_on(pipe: Any, loras: tuple[Lora, ...]) -> None:
     """Take off the last job's LoRAs and put these on. The weights underneath are never changed."""
     take_off(pipe)
-    worn: dict[str, list[tuple[str, float]]] = {part: [] for part in _parts(pipe)}
+    put: dict[str, list[tuple[str, float]]] = {part: [] for part in _parts(pipe)}
     for number, lora in enumerate(loras):
         name, path = f"lora{number}", Path(lora.path)
         check(path)
         for part in _load(pipe, _plain(_tensors(path)), name, lora.expert):
-            worn[part].append((name, lora.scale))
-    for part, adapters in worn.items():
+            put[part].append((name, lora.scale))
+    for part, adapters in put.items():
         if adapters:
             getattr(pipe, part).set_adapters([name for name, _ in adapters], [scale for _, scale in adapters])
 

@@ -12,7 +12,7 @@ from models import catalog
 from models.acceleration import guidance, lossy, memory, runtime, tuning
 from models.catalog import Model, options
 from models.catalog.shape import tokens
-from models.planning.plan import Burden, MemoryPlan, Where, fitting, needs, refusal, smaller, worn_bytes
+from models.planning.plan import Burden, MemoryPlan, Where, fitting, lora_bytes, needs, refusal, smaller
 from models.planning.request import Progress, RenderFault, RenderRequest, RenderResult, Stage
 from models.preprocess.guides import Eyes, open_eyes
 from models.preprocess.guides import folder_of as eyes_folder
@@ -129,9 +129,9 @@ class Renderer:
 
     def _plan(self, model: Model, request: RenderRequest) -> MemoryPlan:
         """Where the parts are to lie for this request; RenderFault does_not_fit with what would."""
-        worn = worn_bytes(model, [(lora.expert, Path(lora.path).stat().st_size) for lora in request.loras])
+        added = lora_bytes(model, [(lora.expert, Path(lora.path).stat().st_size) for lora in request.loras])
         lossy_name = request.options.get("lossy")
-        burden = Burden(model, request.width, request.height, request.frames, lossy_name, worn)
+        burden = Burden(model, request.width, request.height, request.frames, lossy_name, added)
         # the host memory of the loaded model is free again when it is unloaded
         loaded = self._loaded
         held = 0.0

@@ -41,7 +41,7 @@ def test_a_worker_holds_what_its_engine_would_find_a_plan_for(
     shape: Settled, device_mb: int, host_mb: int, fp8: bool, lossy: str | None, loras: list[dict[str, Any]]
 ) -> None:
     burden = burden_of(shape, {"lossy": lossy} if lossy else {}, loras)
-    assert burden.worn == plan.worn_bytes(shape.model, [(one["expert"], one["size"]) for one in loras])
+    assert burden.lora_bytes == plan.lora_bytes(shape.model, [(one["expert"], one["size"]) for one in loras])
     needs = needs_of(burden)
     assert len(needs) <= 64, "Redis keeps it packed"
 

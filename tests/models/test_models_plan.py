@@ -11,7 +11,7 @@ from model_parts import I2V, T2V, TI2V, Render, film, moving, request_for
 
 from models import catalog
 from models.acceleration.memory import MemoryLimits
-from models.planning.plan import GB, Burden, MemoryPlan, Room, Where, choose, needs, refusal, smaller, worn_bytes
+from models.planning.plan import GB, Burden, MemoryPlan, Room, Where, choose, lora_bytes, needs, refusal, smaller
 from models.planning.request import Cancelled, Lora, Progress, RenderFault, Stage
 from models.render.renderer import Renderer
 from models.weights import tiny
@@ -98,13 +98,13 @@ def test_smaller_plans_end() -> None:
 
 
 def test_what_a_job_wears_is_counted_where_its_expert_lies(models_dir: Path, tmp_path: Path) -> None:
-    worn = worn_bytes(A14B, [("both", 1 * GB), ("high", 0.5 * GB)])
+    worn = lora_bytes(A14B, [("both", 1 * GB), ("high", 0.5 * GB)])
     assert worn == (1.5 * GB, 1 * GB)
-    assert (worn_bytes(catalog.TI2V_5B, [("both", 1.0)]), worn_bytes(A14B, [])) == ((1.0,), ())
+    assert (lora_bytes(catalog.TI2V_5B, [("both", 1.0)]), lora_bytes(A14B, [])) == ((1.0,), ())
 
     def more(where: Where) -> tuple[float, float]:
         bare, dressed = (
-            needs(Burden(A14B, 832, 480, 81, worn=each), MemoryPlan(where, tiled=True)) for each in ((), worn)
+            needs(Burden(A14B, 832, 480, 81, lora_bytes=each), MemoryPlan(where, tiled=True)) for each in ((), worn)
         )
         return (dressed.device_bytes - bare.device_bytes) / GB, (dressed.host_bytes - bare.host_bytes) / GB
 
@@ -124,16 +124,17 @@ def test_what_a_job_wears_is_counted_where_its_expert_lies(models_dir: Path, tmp
 def test_a_refusal_for_loras_says_so() -> None:
     worn = (3 * GB, 3 * GB)
     bare, dressed = (
-        needs(Burden(A14B, 1280, 720, 81, worn=each), MemoryPlan(Where.STREAMED, tiled=True)) for each in ((), worn)
+        needs(Burden(A14B, 1280, 720, 81, lora_bytes=each), MemoryPlan(Where.STREAMED, tiled=True))
+        for each in ((), worn)
     )
     room = Room((bare.device_bytes + dressed.device_bytes) / 2 / 0.94, 256 * GB)
-    assert refusal(Burden(A14B, 1280, 720, 81, worn=worn), room) == (
+    assert refusal(Burden(A14B, 1280, 720, 81, lora_bytes=worn), room) == (
         "its LoRAs, 6.0 GB, are more than 1280x720 with 81 frames has room for; without them, it fits"
     )
     # what is offered fits with them on
-    size = refusal(Burden(A14B, 1280, 720, 121, worn=worn), room).split("what fits is ")[1].split(" ")[0]
+    size = refusal(Burden(A14B, 1280, 720, 121, lora_bytes=worn), room).split("what fits is ")[1].split(" ")[0]
     width, height = map(int, size.split("x"))
-    assert choose(Burden(A14B, width, height, 121, worn=worn), room) is not None
+    assert choose(Burden(A14B, width, height, 121, lora_bytes=worn), room) is not None
 
 
 def placed(models_dir: Path, model: str, where: Where) -> Renderer:

@@ -391,7 +391,7 @@ def test_what_is_worn_counts_where_memory_is_asked_for(
     size = put("ink", lora_bytes(**{name: tensor for one in wide for name, tensor in one.items()})).size
     asked = Draft("x", model=T2V, width=64, height=64, frames=5)
     burden = plan.Burden(MODELS[T2V], 64, 64, 5)
-    bare, worn = needs_of(burden), needs_of(replace(burden, worn=(size, size)))
+    bare, worn = needs_of(burden), needs_of(replace(burden, lora_bytes=(size, size)))
     assert bare != worn
     for lora in ((), ({"lora": "ink"},)):
         (admitted,) = submissions.submit("ada", [replace(asked, loras=lora)], wait_inputs=True)

@@ -181,8 +181,8 @@ def test_what_is_worn_counts_after_the_clip_is_there(house: House, redis: Redis)
     loras = TenantLoras(redis, house.store, house.settings)
     house.submissions = Submissions(house.settings, house.ledger, house.store, Woken(), loras=loras)
     job = house.later(redraws(clip(24), loras=({"lora": "heavy"},)))
-    burden = Burden(MODELS[VACE], 128, 128, 13, worn=(7e6, 7e6))
-    assert redis.hget(f"wf:job:{job.id}", "needs") == needs_of(burden) != needs_of(replace(burden, worn=()))
+    burden = Burden(MODELS[VACE], 128, 128, 13, lora_bytes=(7e6, 7e6))
+    assert redis.hget(f"wf:job:{job.id}", "needs") == needs_of(burden) != needs_of(replace(burden, lora_bytes=()))
 
 
 def test_ready_made_poses_decide_the_length_and_the_clip_the_rate(house: House) -> None:

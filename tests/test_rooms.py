@@ -3,6 +3,7 @@ import which is checked by import-linter (pyproject.toml)."""
 
 import ast
 import re
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -21,6 +22,22 @@ def test_every_room_of_the_farm_stands_in_the_table() -> None:
     rooms = [path for path in (ROOT / "farm").iterdir() if path.name not in _MARKS]
     missing = [path.name for path in rooms if not re.search(rf"`(farm/)?{re.escape(path.name)}[`/]", TABLE)]
     assert sorted(missing) == []
+
+
+def test_the_drawing_has_the_rooms_in_the_order_that_is_checked() -> None:
+    drawn = re.findall(r"[a-z_]+", " ".join(_drawing()))
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    for contract in (one for one in contracts if one.get("exhaustive")):
+        rooms = [room for line in contract["layers"] for room in re.findall(r"(?<![(\w])[a-z_]+(?![\w)])", line)]
+        assert len(rooms) > 7
+        assert [room for room in drawn if room in rooms] == rooms
+
+
+def _drawing() -> list[str]:
+    """Lines of the drawing without their explanations, which stand in a column of their own."""
+    lines = re.search(r"## The rooms.*?```\n(.*?)```", TABLE, re.DOTALL)
+    assert lines is not None
+    return [line[:48] for line in lines[1].splitlines()]
 
 
 def test_every_file_that_is_named_is_there() -> None:

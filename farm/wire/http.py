@@ -5,9 +5,9 @@ the sockets carries them.
 What a provider says is never told as the tenant's own fault: none of these errors is a RequestError.
 
 FarmError
-├── Unreadable   an answer that nobody can read. Of a request that costs money: whether it was done is not known
-├── Refused      an answer that says no, and why
-└── NotOffered   the dialect has no such request
+├── Unreadable       an answer that nobody can read. Of a request that costs money: whether it was done is not known
+├── ProviderRefused  an answer that says no, and why
+└── NotOffered       the dialect has no such request
 """
 
 import json
@@ -32,7 +32,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Request:
+class ProviderRequest:
     """`json` or `files` is the body, or neither. The headers carry the key: a request is never logged whole."""
 
     method: str
@@ -43,7 +43,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ProviderAnswer:
     """What came back, whole."""
 
     status: int
@@ -75,7 +75,7 @@ class Why(StrEnum):
 
 
 @dataclass
-class Refused(FarmError):
+class ProviderRefused(FarmError):
     """`message` is the provider's, for operators and logs; a tenant is told in the farm's own words."""
 
     why: Why
@@ -107,10 +107,10 @@ _WHY: tuple[tuple[type[FarmError], Why], ...] = (
 )
 
 
-def refused(error: FarmError) -> Refused:
+def refused(error: FarmError) -> ProviderRefused:
     """What a codec read as one of the farm's own errors, as a provider's."""
     why = next(why for kind, why in _WHY if isinstance(error, kind))
-    return Refused(why, str(error), getattr(error, "retry_after_s", None))
+    return ProviderRefused(why, str(error), getattr(error, "retry_after_s", None))
 
 
 class Can(StrEnum):
@@ -143,30 +143,31 @@ class Estimate:
 
 
 class Outbound(Protocol):
-    """One dialect, towards one account. Requests raise NotOffered, and `create` Refused for an order that the dialect
-    cannot say (nothing of it is left out silently); readings raise Unreadable or Refused, and nothing else."""
+    """One dialect, towards one account. Requests raise NotOffered, and `create` ProviderRefused for an order that the
+    dialect cannot say (nothing of it is left out silently); readings raise Unreadable or ProviderRefused, and nothing
+    else."""
 
     dialect: str
     can: frozenset[Can]
 
-    def create(self, order: PurchaseOrder) -> Request: ...
-    def created(self, order: PurchaseOrder, answer: Answer) -> Placed:
+    def create(self, order: PurchaseOrder) -> ProviderRequest: ...
+    def created(self, order: PurchaseOrder, answer: ProviderAnswer) -> Placed:
         """Unreadable: it may have been accepted."""
         ...
 
-    def status(self, placed: Placed) -> Request: ...
-    def report(self, placed: Placed, answer: Answer) -> Report: ...
+    def status(self, placed: Placed) -> ProviderRequest: ...
+    def report(self, placed: Placed, answer: ProviderAnswer) -> Report: ...
     def callback(self, body: Any) -> Report: ...
-    def cancel(self, placed: Placed, *, running: bool) -> Request: ...
-    def cancelled(self, placed: Placed, answer: Answer) -> None: ...
-    def balance(self) -> Request: ...
-    def left(self, answer: Answer) -> int:
+    def cancel(self, placed: Placed, *, running: bool) -> ProviderRequest: ...
+    def cancelled(self, placed: Placed, answer: ProviderAnswer) -> None: ...
+    def balance(self) -> ProviderRequest: ...
+    def left(self, answer: ProviderAnswer) -> int:
         """Millionths of the provider's unit of money."""
         ...
 
-    def estimate(self, order: PurchaseOrder) -> Request: ...
-    def estimated(self, answer: Answer) -> Estimate: ...
-    def upload(self, file: File) -> Request: ...
-    def uploaded(self, answer: Answer) -> str:
+    def estimate(self, order: PurchaseOrder) -> ProviderRequest: ...
+    def estimated(self, answer: ProviderAnswer) -> Estimate: ...
+    def upload(self, file: File) -> ProviderRequest: ...
+    def uploaded(self, answer: ProviderAnswer) -> str:
         """The address to name as an input."""
         ...

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from farm.wire.outbound.apixo import Apixo
-from farm.wire.outbound.client import Client
+from farm.wire.outbound.client import DialectClient
 from farm.wire.outbound.crun import Crun
 from farm.wire.outbound.kie import Kie
 from farm.wire.outbound.openai import OpenAi
@@ -11,8 +11,8 @@ from farm.wire.outbound.own import Own
 from farm.wire.outbound.selfhosted import SelfHosted
 from farm.wire.outbound.wiro import Wiro
 
-__all__ = ["CLIENTS", "Client"]
+__all__ = ["CLIENTS", "DialectClient"]
 
-CLIENTS: Mapping[str, type[Client]] = {
+CLIENTS: Mapping[str, type[DialectClient]] = {
     client.dialect: client for client in (Apixo, Crun, Kie, OpenAi, Own, SelfHosted, Wiro)
 }

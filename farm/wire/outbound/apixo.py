@@ -5,40 +5,40 @@ from typing import Any
 
 from farm.jobs.errors import FarmError
 from farm.wire import apixo
-from farm.wire.http import Answer, Can, Placed, Request, refused
-from farm.wire.outbound.client import Client, segment
+from farm.wire.http import Can, Placed, ProviderAnswer, ProviderRequest, refused
+from farm.wire.outbound.client import DialectClient, segment
 from farm.wire.purchase_order import PurchaseOrder
 from farm.wire.report import Report
 
 
-class Apixo(Client):
+class Apixo(DialectClient):
     dialect = apixo.DIALECT
     can = frozenset({Can.BALANCE, Can.CALLBACK})
 
-    def create(self, order: PurchaseOrder) -> Request:
+    def create(self, order: PurchaseOrder) -> ProviderRequest:
         model, body = self._said(order.in_words, apixo.render_create, lambda said: apixo.parse_create(*said))
         return self._post(f"/api/v1/generateTask/{segment(model)}", body)
 
-    def created(self, order: PurchaseOrder, answer: Answer) -> Placed:
+    def created(self, order: PurchaseOrder, answer: ProviderAnswer) -> Placed:
         task_id = self._read_created(answer, apixo.parse_created)
         try:
             return Placed(task_id, model=apixo.render_create(order.in_words)[0])
         except FarmError as error:
             raise refused(error) from error
 
-    def status(self, placed: Placed) -> Request:
+    def status(self, placed: Placed) -> ProviderRequest:
         return self._get(f"/api/v1/statusTask/{segment(placed.model)}", taskId=placed.id)
 
-    def report(self, placed: Placed, answer: Answer) -> Report:
+    def report(self, placed: Placed, answer: ProviderAnswer) -> Report:
         return self._read(answer, apixo.parse_status)
 
     def callback(self, body: Any) -> Report:
         return self._told(body, apixo.parse_callback)
 
-    def balance(self) -> Request:
+    def balance(self) -> ProviderRequest:
         return self._get("/api/v1/apikeys/current-balance")
 
-    def left(self, answer: Answer) -> int:
+    def left(self, answer: ProviderAnswer) -> int:
         return self._read(answer, apixo.parse_balance) or 0
 
     def _error(self, status: int, body: Any, headers: Mapping[str, str]) -> FarmError | None:

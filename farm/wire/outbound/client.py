@@ -7,14 +7,14 @@ from urllib.parse import quote, urlencode
 from farm.jobs.draft import Draft
 from farm.jobs.errors import FarmError
 from farm.wire.http import (
-    Answer,
     Can,
     Estimate,
     File,
     NotOffered,
     Placed,
-    Refused,
-    Request,
+    ProviderAnswer,
+    ProviderRefused,
+    ProviderRequest,
     Unreadable,
     Why,
     refused,
@@ -30,7 +30,7 @@ _SAID = (
 )
 
 
-class Client:
+class DialectClient:
     """See farm.wire.http.Outbound; a dialect fills in what it has."""
 
     dialect: ClassVar[str]
@@ -43,43 +43,43 @@ class Client:
 
     # --- of each dialect
 
-    def create(self, order: PurchaseOrder) -> Request:
+    def create(self, order: PurchaseOrder) -> ProviderRequest:
         raise NotImplementedError
 
-    def created(self, order: PurchaseOrder, answer: Answer) -> Placed:
+    def created(self, order: PurchaseOrder, answer: ProviderAnswer) -> Placed:
         raise NotImplementedError
 
-    def status(self, placed: Placed) -> Request:
+    def status(self, placed: Placed) -> ProviderRequest:
         raise NotImplementedError
 
-    def report(self, placed: Placed, answer: Answer) -> Report:
+    def report(self, placed: Placed, answer: ProviderAnswer) -> Report:
         raise NotImplementedError
 
     def callback(self, body: Any) -> Report:
         raise NotOffered(self.dialect, Can.CALLBACK)
 
-    def cancel(self, placed: Placed, *, running: bool) -> Request:
+    def cancel(self, placed: Placed, *, running: bool) -> ProviderRequest:
         raise NotOffered(self.dialect, Can.CANCEL)
 
-    def cancelled(self, placed: Placed, answer: Answer) -> None:
+    def cancelled(self, placed: Placed, answer: ProviderAnswer) -> None:
         raise NotOffered(self.dialect, Can.CANCEL)
 
-    def balance(self) -> Request:
+    def balance(self) -> ProviderRequest:
         raise NotOffered(self.dialect, Can.BALANCE)
 
-    def left(self, answer: Answer) -> int:
+    def left(self, answer: ProviderAnswer) -> int:
         raise NotOffered(self.dialect, Can.BALANCE)
 
-    def estimate(self, order: PurchaseOrder) -> Request:
+    def estimate(self, order: PurchaseOrder) -> ProviderRequest:
         raise NotOffered(self.dialect, Can.ESTIMATE)
 
-    def estimated(self, answer: Answer) -> Estimate:
+    def estimated(self, answer: ProviderAnswer) -> Estimate:
         raise NotOffered(self.dialect, Can.ESTIMATE)
 
-    def upload(self, file: File) -> Request:
+    def upload(self, file: File) -> ProviderRequest:
         raise NotOffered(self.dialect, Can.UPLOAD)
 
-    def uploaded(self, answer: Answer) -> str:
+    def uploaded(self, answer: ProviderAnswer) -> str:
         raise NotOffered(self.dialect, Can.UPLOAD)
 
     def _headers(self) -> dict[str, str]:
@@ -91,14 +91,14 @@ class Client:
 
     # --- what they are made of
 
-    def _get(self, path: str, **query: str) -> Request:
+    def _get(self, path: str, **query: str) -> ProviderRequest:
         text = f"?{urlencode(query)}" if query else ""
-        return Request("GET", f"{self._base}{path}{text}", self._headers())
+        return ProviderRequest("GET", f"{self._base}{path}{text}", self._headers())
 
-    def _post(self, path: str, body: Any, **headers: str) -> Request:
-        return Request("POST", f"{self._base}{path}", self._headers() | headers, json=body)
+    def _post(self, path: str, body: Any, **headers: str) -> ProviderRequest:
+        return ProviderRequest("POST", f"{self._base}{path}", self._headers() | headers, json=body)
 
-    def _read(self, answer: Answer, parse: Callable[[Any], Read]) -> Read:
+    def _read(self, answer: ProviderAnswer, parse: Callable[[Any], Read]) -> Read:
         """What an answer says. A codec that finds an error in it has read it; one that finds nothing has not."""
         if not 200 <= answer.status < 300:
             raise self._refusal(answer)
@@ -116,25 +116,25 @@ class Client:
         except FarmError as error:
             raise refused(error) from error
 
-    def _read_created(self, answer: Answer, parse: Callable[[Any], Read]) -> Read:
+    def _read_created(self, answer: ProviderAnswer, parse: Callable[[Any], Read]) -> Read:
         """The same of a request that costs money: an error of the server says nothing about whether it was done."""
         if answer.status >= 500 or answer.status == 408:
             raise Unreadable(f"HTTP {answer.status}")
         return self._read(answer, parse)
 
-    def _refusal(self, answer: Answer) -> FarmError:
+    def _refusal(self, answer: ProviderAnswer) -> FarmError:
         try:
             body = answer.json()
         except Unreadable:
             body = None  # a proxy's page: the status is all that it says
         return self._no(answer.status, body, answer.headers) or Unreadable(f"HTTP {answer.status}")
 
-    def _no(self, status: int, body: Any, headers: Mapping[str, str]) -> Refused | None:
+    def _no(self, status: int, body: Any, headers: Mapping[str, str]) -> ProviderRefused | None:
         error = self._error(status, body, headers)
         return None if error is None else refused(error)
 
     def _said(self, draft: Draft, render: Callable[[Draft], Read], parse: Callable[[Read], Draft]) -> Read:
-        """The request body for an order. Refused where the dialect cannot say all of it: it is read back and
+        """The request body for an order. ProviderRefused where the dialect cannot say all of it: it is read back and
         compared."""
         try:
             body = render(draft)
@@ -144,13 +144,13 @@ class Client:
         for name in _SAID:
             given, said = getattr(draft, name), getattr(back, name)
             if given is not None and said != given and not (name == "task" and said is None):
-                raise Refused(Why.INPUT, f"{self.dialect} cannot be asked for {name} {given!r}")
+                raise ProviderRefused(Why.INPUT, f"{self.dialect} cannot be asked for {name} {given!r}")
         if draft.aspect is not None and (back.aspect is None or abs(back.aspect - draft.aspect) > 1e-6):
-            raise Refused(Why.INPUT, f"{self.dialect} has no word for an aspect of {draft.aspect:.4g}")
+            raise ProviderRefused(Why.INPUT, f"{self.dialect} has no word for an aspect of {draft.aspect:.4g}")
         if lost := set(draft.inputs) - set(back.inputs):
-            raise Refused(Why.INPUT, f"{self.dialect} takes no {', '.join(sorted(lost))}")
+            raise ProviderRefused(Why.INPUT, f"{self.dialect} takes no {', '.join(sorted(lost))}")
         if dict(draft.options) != dict(back.options):
-            raise Refused(Why.INPUT, f"{self.dialect} takes no options")
+            raise ProviderRefused(Why.INPUT, f"{self.dialect} takes no options")
         return body
 
 

@@ -5,43 +5,43 @@ from typing import Any
 
 from farm.jobs.errors import FarmError
 from farm.wire import crun
-from farm.wire.http import Answer, Can, Estimate, Placed, Request
-from farm.wire.outbound.client import Client
+from farm.wire.http import Can, Estimate, Placed, ProviderAnswer, ProviderRequest
+from farm.wire.outbound.client import DialectClient
 from farm.wire.purchase_order import PurchaseOrder
 from farm.wire.report import Report
 
 
-class Crun(Client):
+class Crun(DialectClient):
     dialect = crun.DIALECT
     can = frozenset({Can.BALANCE, Can.ESTIMATE, Can.CALLBACK})
 
-    def create(self, order: PurchaseOrder) -> Request:
+    def create(self, order: PurchaseOrder) -> ProviderRequest:
         body = self._said(order.in_words, crun.render_create, crun.parse_create)
         return self._post("/api/v1/client/job/CreateTask", body)
 
-    def created(self, order: PurchaseOrder, answer: Answer) -> Placed:
+    def created(self, order: PurchaseOrder, answer: ProviderAnswer) -> Placed:
         return Placed(self._read_created(answer, crun.parse_created))
 
-    def status(self, placed: Placed) -> Request:
+    def status(self, placed: Placed) -> ProviderRequest:
         return self._get("/api/v1/client/job/TaskInfo", task_id=placed.id)
 
-    def report(self, placed: Placed, answer: Answer) -> Report:
+    def report(self, placed: Placed, answer: ProviderAnswer) -> Report:
         return self._read(answer, crun.parse_status)
 
     def callback(self, body: Any) -> Report:
         return self._told(body, crun.parse_callback)
 
-    def balance(self) -> Request:
+    def balance(self) -> ProviderRequest:
         return self._get("/api/v1/client/account/balance")
 
-    def left(self, answer: Answer) -> int:
+    def left(self, answer: ProviderAnswer) -> int:
         return self._read(answer, crun.parse_balance) or 0
 
-    def estimate(self, order: PurchaseOrder) -> Request:
+    def estimate(self, order: PurchaseOrder) -> ProviderRequest:
         body = self._said(order.in_words, crun.render_create, crun.parse_create)
         return self._post("/api/v1/client/job/estimate-credits", body)
 
-    def estimated(self, answer: Answer) -> Estimate:
+    def estimated(self, answer: ProviderAnswer) -> Estimate:
         def read(body: Any) -> Estimate | None:
             credits_micro, estimated = crun.parse_estimate(body)
             return None if credits_micro is None else Estimate(credits_micro, exact=not estimated)

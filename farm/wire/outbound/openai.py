@@ -5,33 +5,33 @@ from typing import Any
 
 from farm.jobs.errors import FarmError
 from farm.wire import openai
-from farm.wire.http import Answer, Can, Placed, Request
-from farm.wire.outbound.client import Client, segment
+from farm.wire.http import Can, Placed, ProviderAnswer, ProviderRequest
+from farm.wire.outbound.client import DialectClient, segment
 from farm.wire.purchase_order import PurchaseOrder
 from farm.wire.report import Report
 
 
-class OpenAi(Client):
+class OpenAi(DialectClient):
     dialect = openai.DIALECT
     can = frozenset({Can.CANCEL})
 
-    def create(self, order: PurchaseOrder) -> Request:
+    def create(self, order: PurchaseOrder) -> ProviderRequest:
         body = self._said(order.in_plain_numbers, openai.render_create, openai.parse_create)
         return self._post("/v1/videos", body)
 
-    def created(self, order: PurchaseOrder, answer: Answer) -> Placed:
+    def created(self, order: PurchaseOrder, answer: ProviderAnswer) -> Placed:
         return Placed(self._read_created(answer, openai.parse_created))
 
-    def status(self, placed: Placed) -> Request:
+    def status(self, placed: Placed) -> ProviderRequest:
         return self._get(f"/v1/videos/{segment(placed.id)}")
 
-    def report(self, placed: Placed, answer: Answer) -> Report:
+    def report(self, placed: Placed, answer: ProviderAnswer) -> Report:
         return self._read(answer, openai.parse_status)
 
-    def cancel(self, placed: Placed, *, running: bool) -> Request:
-        return Request("DELETE", f"{self._base}/v1/videos/{segment(placed.id)}", self._headers())
+    def cancel(self, placed: Placed, *, running: bool) -> ProviderRequest:
+        return ProviderRequest("DELETE", f"{self._base}/v1/videos/{segment(placed.id)}", self._headers())
 
-    def cancelled(self, placed: Placed, answer: Answer) -> None:
+    def cancelled(self, placed: Placed, answer: ProviderAnswer) -> None:
         self._read(answer, openai.parse_deleted)
 
     def _error(self, status: int, body: Any, headers: Mapping[str, str]) -> FarmError | None:

@@ -11,8 +11,8 @@ from farm.jobs.draft import Draft
 from farm.jobs.errors import FarmError, FaultCode
 from farm.wire import own
 from farm.wire.error_table import Row, error_of
-from farm.wire.http import Answer, Can, Placed, Request, Unreadable
-from farm.wire.outbound.client import Client, segment
+from farm.wire.http import Can, Placed, ProviderAnswer, ProviderRequest, Unreadable
+from farm.wire.outbound.client import DialectClient, segment
 from farm.wire.own_views import JobView
 from farm.wire.purchase_order import PurchaseOrder
 from farm.wire.report import Fault, Output, Report, credits_from
@@ -26,35 +26,35 @@ _ERRORS = tuple(
 )
 
 
-class Own(Client):
+class Own(DialectClient):
     dialect = own.DIALECT
     can = frozenset({Can.CANCEL, Can.BALANCE, Can.IDEMPOTENT})
 
-    def create(self, order: PurchaseOrder) -> Request:
+    def create(self, order: PurchaseOrder) -> ProviderRequest:
         body = self._said(order.in_numbers, own.render_create, _parsed)
         body.pop("webhook_url", None)
         body |= {"webhook_url": order.webhook_url} if order.webhook_url else {}
         return self._post("/v1/jobs", body, **({"Idempotency-Key": order.key} if order.key else {}))
 
-    def created(self, order: PurchaseOrder, answer: Answer) -> Placed:
+    def created(self, order: PurchaseOrder, answer: ProviderAnswer) -> Placed:
         return Placed(self._read_created(answer, _report).id)
 
-    def status(self, placed: Placed) -> Request:
+    def status(self, placed: Placed) -> ProviderRequest:
         return self._get(f"/v1/jobs/{segment(placed.id)}")
 
-    def report(self, placed: Placed, answer: Answer) -> Report:
+    def report(self, placed: Placed, answer: ProviderAnswer) -> Report:
         return self._read(answer, _report)
 
-    def cancel(self, placed: Placed, *, running: bool) -> Request:
+    def cancel(self, placed: Placed, *, running: bool) -> ProviderRequest:
         return self._post(f"/v1/jobs/{segment(placed.id)}/cancel", None)
 
-    def cancelled(self, placed: Placed, answer: Answer) -> None:
+    def cancelled(self, placed: Placed, answer: ProviderAnswer) -> None:
         self._read(answer, _report)
 
-    def balance(self) -> Request:
+    def balance(self) -> ProviderRequest:
         return self._get("/v1/usage", limit="1")
 
-    def left(self, answer: Answer) -> int:
+    def left(self, answer: ProviderAnswer) -> int:
         return self._read(answer, _available) or 0
 
     def _error(self, status: int, body: Any, headers: Mapping[str, str]) -> FarmError | None:

@@ -7,28 +7,28 @@ from typing import Any
 from farm.jobs.draft import Draft
 from farm.jobs.errors import FarmError
 from farm.wire import selfhosted
-from farm.wire.http import Answer, Placed, Request
-from farm.wire.outbound.client import Client, segment
+from farm.wire.http import Placed, ProviderAnswer, ProviderRequest
+from farm.wire.outbound.client import DialectClient, segment
 from farm.wire.purchase_order import PurchaseOrder
 from farm.wire.report import Report
 
 
-class SelfHosted(Client):
+class SelfHosted(DialectClient):
     dialect = selfhosted.DIALECT
 
-    def create(self, order: PurchaseOrder) -> Request:
+    def create(self, order: PurchaseOrder) -> ProviderRequest:
         # such a server renders one model and does not name it
         draft = replace(order.in_plain_numbers, model=None, task=None)
         body = self._said(draft, selfhosted.render_create, _parsed)
         return self._post("/generate", body)
 
-    def created(self, order: PurchaseOrder, answer: Answer) -> Placed:
+    def created(self, order: PurchaseOrder, answer: ProviderAnswer) -> Placed:
         return Placed(self._read_created(answer, selfhosted.parse_created)[0])
 
-    def status(self, placed: Placed) -> Request:
+    def status(self, placed: Placed) -> ProviderRequest:
         return self._get(f"/status/{segment(placed.id)}")
 
-    def report(self, placed: Placed, answer: Answer) -> Report:
+    def report(self, placed: Placed, answer: ProviderAnswer) -> Report:
         return self._read(answer, selfhosted.parse_status)
 
     def _headers(self) -> dict[str, str]:

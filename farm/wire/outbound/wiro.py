@@ -5,42 +5,42 @@ from typing import Any
 
 from farm.jobs.errors import FarmError
 from farm.wire import wiro, wiro_auth, wiro_catalog, wiro_task
-from farm.wire.http import Answer, Can, File, Placed, Request
-from farm.wire.outbound.client import Client, segment
+from farm.wire.http import Can, File, Placed, ProviderAnswer, ProviderRequest
+from farm.wire.outbound.client import DialectClient, segment
 from farm.wire.purchase_order import PurchaseOrder
 from farm.wire.report import Report
 
 
-class Wiro(Client):
+class Wiro(DialectClient):
     dialect = wiro.DIALECT
     can = frozenset({Can.CANCEL, Can.UPLOAD, Can.CALLBACK})
 
-    def create(self, order: PurchaseOrder) -> Request:
+    def create(self, order: PurchaseOrder) -> ProviderRequest:
         model, body = self._said(order.in_words, wiro.render_create, lambda said: wiro.parse_create(*said))
         return self._post(f"/v1/Run/{segment(model)}", body)
 
-    def created(self, order: PurchaseOrder, answer: Answer) -> Placed:
+    def created(self, order: PurchaseOrder, answer: ProviderAnswer) -> Placed:
         return Placed(*self._read_created(answer, wiro.parse_created))
 
-    def status(self, placed: Placed) -> Request:
+    def status(self, placed: Placed) -> ProviderRequest:
         return self._post("/v1/Task/Detail", {"taskid": placed.id})
 
-    def report(self, placed: Placed, answer: Answer) -> Report:
+    def report(self, placed: Placed, answer: ProviderAnswer) -> Report:
         return self._read(answer, wiro_task.parse_status)
 
     def callback(self, body: Any) -> Report:
         return self._told(body, wiro_task.parse_callback)
 
-    def cancel(self, placed: Placed, *, running: bool) -> Request:
+    def cancel(self, placed: Placed, *, running: bool) -> ProviderRequest:
         return self._post(f"/v1/Task/{'Kill' if running else 'Cancel'}", {"taskid": placed.id})
 
-    def cancelled(self, placed: Placed, answer: Answer) -> None:
+    def cancelled(self, placed: Placed, answer: ProviderAnswer) -> None:
         self._read(answer, wiro_task.parse_status)
 
-    def upload(self, file: File) -> Request:
-        return Request("POST", f"{self._upload_base}/v1/File/Upload", self._headers(), files={"file": file})
+    def upload(self, file: File) -> ProviderRequest:
+        return ProviderRequest("POST", f"{self._upload_base}/v1/File/Upload", self._headers(), files={"file": file})
 
-    def uploaded(self, answer: Answer) -> str:
+    def uploaded(self, answer: ProviderAnswer) -> str:
         return self._read(answer, wiro_catalog.parse_uploaded)
 
     def _headers(self) -> dict[str, str]:

@@ -15,8 +15,19 @@ from farm.jobs.errors import FaultCode, RequestError
 from farm.jobs.spec import InputRef, JobSpec
 from farm.jobs.states import State
 from farm.wire import apixo, crun, kie, openai, selfhosted, wiro, wiro_catalog, wiro_task
-from farm.wire.http import Answer, Can, File, NotOffered, Outbound, Placed, Refused, Request, Unreadable, Why
-from farm.wire.outbound import CLIENTS, Client
+from farm.wire.http import (
+    Can,
+    File,
+    NotOffered,
+    Outbound,
+    Placed,
+    ProviderAnswer,
+    ProviderRefused,
+    ProviderRequest,
+    Unreadable,
+    Why,
+)
+from farm.wire.outbound import CLIENTS, DialectClient
 from farm.wire.purchase_order import PurchaseOrder
 from farm.wire.report import Fault, Output, Report
 from models.catalog import MODELS
@@ -104,12 +115,12 @@ DIALECTS = sorted(CLIENTS)
 each = pytest.mark.parametrize("name", DIALECTS)
 
 
-def client(name: str) -> Client:
+def client(name: str) -> DialectClient:
     return CLIENTS[name](BASE, KEY, SECRET)
 
 
-def answer(body: Any, status: int = 200, **headers: str) -> Answer:
-    return Answer(status, body if isinstance(body, bytes) else json.dumps(body).encode(), headers)
+def answer(body: Any, status: int = 200, **headers: str) -> ProviderAnswer:
+    return ProviderAnswer(status, body if isinstance(body, bytes) else json.dumps(body).encode(), headers)
 
 
 def test_every_dialect_is_under_test_and_has_the_whole_protocol() -> None:
@@ -134,7 +145,7 @@ def test_an_order_becomes_a_request_with_the_key_in_its_headers_alone(name: str)
 
 @each
 def test_an_order_that_the_dialect_cannot_say_is_refused_as_that(name: str) -> None:
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(ProviderRefused) as raised:
         client(name).create(SOLD[name].not_sold)
     assert raised.value.why in (Why.MODEL, Why.INPUT)
 
@@ -176,7 +187,7 @@ def test_what_a_dialect_has_beside_is_what_it_says(name: str) -> None:
     }
     for can, call in calls.items():
         if can in mine.can:
-            assert isinstance(call(), Request)
+            assert isinstance(call(), ProviderRequest)
         else:
             with pytest.raises(NotOffered):
                 call()
@@ -215,7 +226,7 @@ def test_a_refusal_is_the_provider_s_and_nobody_else_s(name: str, why: Why) -> N
     for status in {error.http_status, getattr(_reply(name, error), "status", error.http_status)}:
         got = answer(body, status, **{"Retry-After": "7"})
         for read in _readings(mine, sold.order, sold.placed):
-            with pytest.raises(Refused) as raised:
+            with pytest.raises(ProviderRefused) as raised:
                 read(got)
             assert raised.value.why is why
             assert not isinstance(raised.value, RequestError)
@@ -227,8 +238,8 @@ def _reply(name: str, error: Exception) -> Any:
     return codec[name].render_error(error) if name in codec else None
 
 
-def _readings(mine: Client, order: PurchaseOrder, placed: Placed) -> list[Callable[[Answer], Any]]:
-    found: list[Callable[[Answer], Any]] = [lambda a: mine.created(order, a), lambda a: mine.report(placed, a)]
+def _readings(mine: DialectClient, order: PurchaseOrder, placed: Placed) -> list[Callable[[ProviderAnswer], Any]]:
+    found: list[Callable[[ProviderAnswer], Any]] = [lambda a: mine.created(order, a), lambda a: mine.report(placed, a)]
     if Can.BALANCE in mine.can:
         found.append(mine.left)
     if Can.ESTIMATE in mine.can:
@@ -247,7 +258,7 @@ def test_an_error_of_the_server_leaves_open_whether_the_order_was_taken(name: st
     for body in (b"<html>Bad Gateway</html>", b"", b'{"code": 500}'):
         with pytest.raises(Unreadable):
             mine.created(sold.order, answer(body, status))
-        with pytest.raises((Refused, Unreadable)):
+        with pytest.raises((ProviderRefused, Unreadable)):
             mine.report(sold.placed, answer(body, status))
 
 
@@ -284,7 +295,7 @@ def test_no_answer_is_anything_but_read_refused_or_unreadable(data: Any) -> None
     for read in readings:
         try:
             read(got)
-        except (Refused, Unreadable):
+        except (ProviderRefused, Unreadable):
             continue
 
 

@@ -14,7 +14,7 @@ from farm.results import provenance
 from farm.storage.object_keys import result_key
 from farm.storage.store import Store
 from models.planning.request import RenderResult
-from models.provenance.signing import Policy
+from models.provenance.signing import SigningPolicy
 from models.weights.digest import sha256_of
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Publication:
         self._claim, self._settings, self._ledger, self._store, self._check = claim, settings, ledger, store, check
         self._uploaded: list[str] = []
 
-    def upload(self, result: RenderResult, policy: Policy) -> Artifacts:
+    def upload(self, result: RenderResult, policy: SigningPolicy) -> Artifacts:
         """Sign the video as `policy` says, and store the files. JobFault provenance_required, or storage_failed where
         the store was away for lease.stuck_s."""
         provenance.sign(self._settings.provenance, policy, result)

@@ -156,8 +156,8 @@ def render_status(report: Report) -> dict[str, Any]:
 def parse_status(body: Any) -> Report:
     """A video object. Raises the error that the body stands for when it is none. Its file is at content_path."""
     if not isinstance(body, Mapping) or not isinstance(body.get("id"), str) or not body.get("status"):
-        error = parse_error(400, body) if isinstance(body, Mapping) and body.get("error") else None
-        raise error or Unreadable("the answer carries no video")
+        refusal = parse_error(400, body) if isinstance(body, Mapping) and body.get("error") else None
+        raise refusal or Unreadable("the answer carries no video")
     # a word that nobody documented means "not over yet"
     state = _STATES.get(str(body.get("status")), State.RUNNING)
     fault = None

@@ -15,9 +15,6 @@ from farm.jobs.spec import JobSpec
 from farm.wire.words import RATIOS
 from models.catalog import MODELS, Model, named_aspect, resolution_word, size_of_area
 
-#: fields that are said only where they are not the model's own
-_KNOBS = ("steps", "guidance", "guidance_2", "shift")
-
 
 @dataclass(frozen=True)
 class PurchaseOrder:
@@ -43,7 +40,8 @@ class PurchaseOrder:
             width=spec.width,
             height=spec.height,
             # a clip that follows another has that one's length
-            **({} if _follows(spec) else {"frames": spec.frames, "fps": round(spec.fps)}),
+            frames=None if _follows(spec) else spec.frames,
+            fps=None if _follows(spec) else round(spec.fps),
             steps=spec.steps,
             guidance=spec.guidance,
             guidance_2=spec.guidance_2,
@@ -55,22 +53,33 @@ class PurchaseOrder:
         """A resolution word, an aspect (None: the picture's own) and seconds; of the rest what is not the default."""
         spec, model = self.spec, MODELS.get(self.spec.model)
         resolution, aspect = size_words(spec)
-        knobs = {
-            name: value
-            for name in _KNOBS
-            if (value := getattr(spec, name)) is not None and (model is None or value != getattr(model.defaults, name))
-        }
-        length = {} if _follows(spec) else {"seconds": seconds_word(spec.frames, spec.fps)}
-        if model is not None and not _follows(spec) and spec.fps != model.defaults.fps:
-            length["fps"] = round(spec.fps)
-        return Draft(**self._common(), resolution=resolution, aspect=aspect, **length, **knobs)
+        followed = _follows(spec)
+        another_rate = model is not None and not followed and spec.fps != model.defaults.fps
+        return replace(
+            self.in_plain_numbers,
+            width=None,
+            height=None,
+            frames=None,
+            resolution=resolution,
+            aspect=aspect,
+            seconds=None if followed else seconds_word(spec.frames, spec.fps),
+            fps=round(spec.fps) if another_rate else None,
+        )
 
     @property
     def in_plain_numbers(self) -> Draft:
         """The same without the knobs that stand as the model has them."""
         model, numbers = MODELS.get(self.spec.model), self.in_numbers
-        own = {name: None for name in _KNOBS if model and getattr(numbers, name) == getattr(model.defaults, name)}
-        return replace(numbers, **own)
+        if model is None:
+            return numbers
+        own = model.defaults
+        return replace(
+            numbers,
+            steps=None if numbers.steps == own.steps else numbers.steps,
+            guidance=None if numbers.guidance == own.guidance else numbers.guidance,
+            guidance_2=None if numbers.guidance_2 == own.guidance_2 else numbers.guidance_2,
+            shift=None if numbers.shift == own.shift else numbers.shift,
+        )
 
     def _common(self) -> dict[str, Any]:
         return {

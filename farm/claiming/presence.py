@@ -39,6 +39,7 @@ class Presence:
         self._telling = threading.Lock()
 
     def start(self) -> None:
+        """Begin telling, in a thread."""
         threading.Thread(target=self._run, name="presence", daemon=True).start()
 
     def news(self) -> None:

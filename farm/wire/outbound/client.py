@@ -44,42 +44,55 @@ class DialectClient:
     # --- of each dialect
 
     def create(self, order: PurchaseOrder) -> ProviderRequest:
+        """The create request. Raises as Outbound says."""
         raise NotImplementedError
 
     def created(self, order: PurchaseOrder, answer: ProviderAnswer) -> Placed:
+        """What it answered: the job as the provider names it."""
         raise NotImplementedError
 
     def status(self, placed: Placed) -> ProviderRequest:
+        """The request for where the job is."""
         raise NotImplementedError
 
     def report(self, placed: Placed, answer: ProviderAnswer) -> Report:
+        """What it answered."""
         raise NotImplementedError
 
     def callback(self, body: Any) -> Report:
+        """What a webhook of the provider says; it decides nothing."""
         raise NotOffered(self.dialect, Can.CALLBACK)
 
     def cancel(self, placed: Placed, *, running: bool) -> ProviderRequest:
+        """The request to stop it; `running`: it is no longer in the queue there."""
         raise NotOffered(self.dialect, Can.CANCEL)
 
     def cancelled(self, placed: Placed, answer: ProviderAnswer) -> None:
+        """Raises unless the provider has stopped it."""
         raise NotOffered(self.dialect, Can.CANCEL)
 
     def balance(self) -> ProviderRequest:
+        """The request for what is left in the account."""
         raise NotOffered(self.dialect, Can.BALANCE)
 
     def left(self, answer: ProviderAnswer) -> int:
+        """Millionths of the provider's unit of money."""
         raise NotOffered(self.dialect, Can.BALANCE)
 
     def estimate(self, order: PurchaseOrder) -> ProviderRequest:
+        """The request for what an order would cost."""
         raise NotOffered(self.dialect, Can.ESTIMATE)
 
     def estimated(self, answer: ProviderAnswer) -> Estimate:
+        """What it answered."""
         raise NotOffered(self.dialect, Can.ESTIMATE)
 
     def upload(self, file: File) -> ProviderRequest:
+        """The request that hands a file over."""
         raise NotOffered(self.dialect, Can.UPLOAD)
 
     def uploaded(self, answer: ProviderAnswer) -> str:
+        """The address to name as an input."""
         raise NotOffered(self.dialect, Can.UPLOAD)
 
     def _headers(self) -> dict[str, str]:

@@ -31,30 +31,38 @@ class Own(DialectClient):
     can = frozenset({Can.CANCEL, Can.BALANCE, Can.IDEMPOTENT})
 
     def create(self, order: PurchaseOrder) -> ProviderRequest:
+        """The create request. Raises as Outbound says."""
         body = self._said(order.in_numbers, own.render_create, _parsed)
         body.pop("webhook_url", None)
         body |= {"webhook_url": order.webhook_url} if order.webhook_url else {}
         return self._post("/v1/jobs", body, **({"Idempotency-Key": order.key} if order.key else {}))
 
     def created(self, order: PurchaseOrder, answer: ProviderAnswer) -> Placed:
+        """What it answered: the job as the provider names it."""
         return Placed(self._read_created(answer, _report).id)
 
     def status(self, placed: Placed) -> ProviderRequest:
+        """The request for where the job is."""
         return self._get(f"/v1/jobs/{segment(placed.id)}")
 
     def report(self, placed: Placed, answer: ProviderAnswer) -> Report:
+        """What it answered."""
         return self._read(answer, _report)
 
     def cancel(self, placed: Placed, *, running: bool) -> ProviderRequest:
+        """The request to stop it; `running`: it is no longer in the queue there."""
         return self._post(f"/v1/jobs/{segment(placed.id)}/cancel", None)
 
     def cancelled(self, placed: Placed, answer: ProviderAnswer) -> None:
+        """Raises unless the provider has stopped it."""
         self._read(answer, _report)
 
     def balance(self) -> ProviderRequest:
+        """The request for what is left in the account."""
         return self._get("/v1/usage", limit="1")
 
     def left(self, answer: ProviderAnswer) -> int:
+        """Millionths of the provider's unit of money."""
         return self._read(answer, _available) or 0
 
     def _error(self, status: int, body: Any, headers: Mapping[str, str]) -> FarmError | None:

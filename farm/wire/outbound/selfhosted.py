@@ -18,17 +18,21 @@ class SelfHosted(DialectClient):
 
     def create(self, order: PurchaseOrder) -> ProviderRequest:
         # such a server renders one model and does not name it
+        """The create request. Raises as Outbound says."""
         draft = replace(order.in_plain_numbers, model=None, task=None)
         body = self._said(draft, selfhosted.render_create, _parsed)
         return self._post("/generate", body)
 
     def created(self, order: PurchaseOrder, answer: ProviderAnswer) -> Placed:
+        """What it answered: the job as the provider names it."""
         return Placed(self._read_created(answer, selfhosted.parse_created)[0])
 
     def status(self, placed: Placed) -> ProviderRequest:
+        """The request for where the job is."""
         return self._get(f"/status/{segment(placed.id)}")
 
     def report(self, placed: Placed, answer: ProviderAnswer) -> Report:
+        """What it answered."""
         return self._read(answer, selfhosted.parse_status)
 
     def _headers(self) -> dict[str, str]:

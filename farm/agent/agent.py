@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
 
 from farm.agent.attempt import Attempt, HandedBack
 from farm.agent.attempt_context import AttemptContext
@@ -22,13 +21,15 @@ from farm.agent.device_health import DeviceHealth
 from farm.agent.engine_room import EngineRoom
 from farm.agent.lora_cache import LoraCache
 from farm.agent.quarantine import QuarantineWatch
+from farm.claiming import presence
+from farm.claiming.claims import Claims
 from farm.claiming.leases import LeaseKeeper
 from farm.claiming.metrics_page import serve_metrics
 from farm.claiming.permits import Permits
 from farm.config import Settings
 from farm.engine.slots import Slot
 from farm.jobs.errors import JobFault, Unavailable
-from farm.jobs.job import Claim, Job
+from farm.jobs.job import Job
 from farm.ledger import Ledger, server
 from farm.ledger.connection import connect
 from farm.results.provenance import Policies
@@ -39,10 +40,6 @@ from monitoring.metrics import PERMITS
 
 log = logging.getLogger(__name__)
 
-#: how often the agent tells that it is there, and how long that is believed
-PRESENT_EVERY_S, PRESENT_FOR_S = 2.0, 10.0
-#: a claim that got no answer may have happened: it is repeated under its own name for this long
-CLAIM_PATIENCE_S, CLAIM_PAUSE_S = 15.0, 0.25
 #: how often an agent whose engine is about to be free looks for a job to prepare
 LOOK_S = 0.5
 #: results that may be on their way to the store while the next job renders; with more, nothing new is claimed
@@ -92,10 +89,18 @@ class Agent:
         self._held: set[Attempt] = set()
         self._change = threading.Condition()
         self._draining = threading.Event()
-        self._stopped = threading.Event()
-        self._news = threading.Event()
-        self._telling = threading.Lock()
         self._permit_heard = time.monotonic()
+        self._claims = Claims(self._ledger, self._context.permits, self.pool, self.worker)
+        self._presence = presence.Presence(
+            self._ledger,
+            self.worker,
+            self.pool,
+            self._facts,
+            self._slots,
+            told=self._listen,
+            untold=self._unheard,
+            go_on=self._is_of_use,
+        )
         #: what waits is not for this agent
         self._leaves = False
         self._deaf_since: float | None = None
@@ -113,8 +118,8 @@ class Agent:
         worker = self._settings.worker
         port = worker.metrics_port and worker.metrics_port + self.slot.number
         self._metrics = serve_metrics(worker.metrics_host, port)
-        threading.Thread(target=self._be_present, name="presence", daemon=True).start()
-        self._quarantine.sit_out(self._draining, PRESENT_EVERY_S)
+        self._presence.start()
+        self._quarantine.sit_out(self._draining, presence.EVERY_S)
         self.room.open()
 
     def wait_ready(self) -> bool:
@@ -124,7 +129,7 @@ class Agent:
     def drain(self) -> None:
         """Claim nothing more. What has begun runs to its end; what is held ahead of it is handed back."""
         self._draining.set()
-        self._news.set()
+        self._presence.news()
         with self._change:
             held = list(self._held)
         for attempt in held:
@@ -149,14 +154,10 @@ class Agent:
     def close(self) -> None:
         """End the engine and say goodbye."""
         self.drain()
-        self._stopped.set()
+        self._presence.stop()
         self.room.close()
         try:
-            with self._telling:
-                if self._parting:
-                    self._ledger.worker_seen(self.worker, self.pool, self._facts(), ttl_s=PARTED_FOR_S, slots=0)
-                else:
-                    self._ledger.worker_gone(self.worker, self.pool)
+            self._presence.leave(seen_for_s=PARTED_FOR_S if self._parting else 0)
             # a permit that this agent took and did not use belongs to somebody else
             self._context.permits.publish(self._ledger.permits_wanted(self.pool))
         except Unavailable:
@@ -169,15 +170,15 @@ class Agent:
         self._permit_heard = time.monotonic()
         if not self.wait_ready():
             return
-        claim = self._claim(permit)
-        left, self._leaves = self._leaves, claim is None and self._backlog() > 0
+        claim = self._claims.claim(permit, loaded=self._lane, memory=Memory.of(self._memory()), models=self._models())
+        left, self._leaves = self._leaves, claim is None and self._claims.backlog()
         if left != self._leaves:
-            self._news.set()
+            self._presence.news()
         if claim is None:
             PERMITS.labels(self.pool, "surplus").inc()
             if self._leaves:
                 # what waits failed here or is too large, and is others': they need this permit, and silence to hear it
-                self._wake()
+                self._claims.wake()
                 self._draining.wait(STEP_BACK_S)
             return
         PERMITS.labels(self.pool, "used").inc()
@@ -188,52 +189,16 @@ class Agent:
             # it was told to while the ledger was asked
             attempt.stand_down()
         attempt.start()
-        self._news.set()
-        self._wake()
+        self._presence.news()
+        self._claims.wake()
         attempt.nearly_done.wait()
         # with nothing to prepare meanwhile, a new job is better off with a worker that is free
-        while self._backlog() == 0 or self._others_idle():
+        while not self._claims.backlog() or self._others_idle():
             if attempt.rendered.wait(LOOK_S):
                 break
         with self._change:
             self._change.wait_for(lambda: self._finishing() < MOST_FINISHING)
         self.wait_ready()
-
-    def _claim(self, permit: str) -> Claim | None:
-        nonce, deadline = uuid4().hex, time.monotonic() + CLAIM_PATIENCE_S
-        memory = Memory.of(self._memory())
-        while True:
-            try:
-                return self._ledger.claim(
-                    self.pool,
-                    self.worker,
-                    loaded=self._lane(),
-                    permit=permit,
-                    nonce=nonce,
-                    memory=memory,
-                    models=self._models(),
-                    # in whatever buffer one of these is held: when this agent has gone on, none of them runs
-                    patience_s=max(0.0, deadline - time.monotonic()),
-                )
-            except Unavailable as error:
-                if time.monotonic() > deadline:
-                    log.warning("no claim: %s", error)
-                    return None
-                time.sleep(CLAIM_PAUSE_S)  # Redis says nothing when it is back
-
-    def _wake(self) -> None:
-        """Publish the permits that the ledger wants out: a backlog wakes the next worker, or this one again."""
-        try:
-            self._context.permits.publish(self._ledger.permits_wanted(self.pool))
-        except Unavailable as error:
-            log.warning("no permits: %s", error)
-
-    def _backlog(self) -> int:
-        """Whether a job could be claimed now: 0 or 1. With Redis away nobody knows: 0."""
-        try:
-            return self._ledger.claimable(self.pool, most=1)
-        except Unavailable:
-            return 0
 
     def _others_idle(self) -> bool:
         """Whether another worker of the pool waits for a job at this moment, as far as it has told, and could take what
@@ -267,7 +232,7 @@ class Agent:
         with self._change:
             self._held = {attempt for attempt in self._held if not attempt.ended.is_set()}
             self._change.notify_all()
-        self._news.set()
+        self._presence.news()
 
     # --- quarantine
 
@@ -286,29 +251,18 @@ class Agent:
 
     # --- presence
 
-    def _be_present(self) -> None:
-        while not self._stopped.is_set():
-            self._news.clear()
-            try:
-                self._tell()
-                self._listen()
-            except Unavailable as error:
-                log.warning("could not tell that this worker is there: %s", error)
-                self._deaf_since = None
-            except Exception:
-                # this thread is also what notices that the agent is useless
-                log.exception("presence")
-            if self.room.broken.is_set():
-                self._useless(f"no engine starts: {self.room.trouble}")
-                return
-            self._news.wait(PRESENT_EVERY_S)
+    def _slots(self) -> int:
+        """Only one that can take a job is to be woken."""
+        return int(self.room.ready and not self._draining.is_set())
 
-    def _tell(self) -> None:
-        # only one that can take a job is to be woken
-        slots = int(self.room.ready and not self._draining.is_set())
-        with self._telling:
-            if not self._stopped.is_set():
-                self._ledger.worker_seen(self.worker, self.pool, self._facts(), ttl_s=PRESENT_FOR_S, slots=slots)
+    def _unheard(self) -> None:
+        self._deaf_since = None
+
+    def _is_of_use(self) -> bool:
+        if self.room.broken.is_set():
+            self._useless(f"no engine starts: {self.room.trouble}")
+            return False
+        return True
 
     def _listen(self) -> None:
         """An idle agent asks for permits while there is work; one that hears none although there is has gone deaf."""
@@ -317,7 +271,7 @@ class Agent:
         if not idle or not self._ledger.claimable(self.pool, most=1):
             self._deaf_since, self._leaves = None, False
             return
-        self._wake()
+        self._claims.wake()
         if self._deaf_since is None or self._permit_heard > self._deaf_since:
             self._deaf_since = now
         elif now - self._deaf_since > self._settings.worker.deaf_s:

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 from farm.agent.attempt_context import AttemptContext
 from farm.agent.clocks import Clocks, Disobeyed
@@ -20,15 +19,13 @@ from farm.agent.inbox import Inbox
 from farm.claiming import retry
 from farm.engine.process import Engine, EngineDied
 from farm.jobs.errors import FarmError, FaultCode, JobFault, Unavailable
-from farm.jobs.job import Artifacts, Claim
+from farm.jobs.job import Claim
 from farm.jobs.lanes import bare_lane
 from farm.jobs.states import Phase
 from farm.ledger import CommitOutcome, Permit, Verdict
-from farm.results import provenance
+from farm.results.publish import Publication, verify
 from farm.scheduling.work import work_of
-from farm.storage.object_keys import result_key
 from models.planning.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult, Stage
-from models.weights.digest import sha256_of
 from monitoring.metrics import (
     ATTEMPTS,
     CLAIM_TO_RENDER_SECONDS,
@@ -42,8 +39,6 @@ log = logging.getLogger(__name__)
 
 #: engines that may die in a job's hands before it began to render
 _INNOCENT = 3
-#: the files of a result
-_FILES = {"video.mp4": "video/mp4", "poster.jpg": "image/jpeg", "recipe.json": "application/json"}
 
 
 class Lost(FarmError):
@@ -74,7 +69,7 @@ class Attempt(threading.Thread):
         self._fraction = 0.0
         self._gpu_s = 0.0
         self._began = False
-        self._uploaded: list[str] = []
+        self._publication = Publication(claim, context.settings, context.ledger, context.store, self._check)
         self._asking = threading.Lock()
         self._engine: Engine | None = None
         self._waiting = True
@@ -141,9 +136,7 @@ class Attempt(threading.Thread):
     def _made(self) -> RenderResult:
         try:
             result = self._render(self._prepare())
-            for name, path in _files(result).items():
-                if not path.is_file() or path.stat().st_size == 0:
-                    raise JobFault(FaultCode.BAD_OUTPUT, f"the engine made no {name}")
+            verify(result)
             return result
         except JobFault as fault:
             # before the engine can be anybody else's
@@ -264,31 +257,13 @@ class Attempt(threading.Thread):
     # --- finish
 
     def _finish(self, result: RenderResult) -> str:
-        """Upload, verify, commit. Returns how it ended."""
+        """Upload and commit. Returns how it ended."""
         self._report(Phase.UPLOADING)
         began = time.monotonic()
-        provenance.sign(self._context.settings.provenance, self._policy, result)
-        keys = {name: self._upload(name, path) for name, path in _files(result).items()}
+        artifacts = self._publication.upload(result, self._policy)
         UPLOAD_SECONDS.observe(time.monotonic() - began)
-        artifacts = Artifacts(
-            video=keys["video.mp4"],
-            poster=keys["poster.jpg"],
-            recipe=keys["recipe.json"],
-            size=Path(result.video).stat().st_size,
-            sha256=sha256_of(Path(result.video)),
-            width=result.width,
-            height=result.height,
-            frames=result.frames,
-            fps=result.fps,
-            seconds=result.frames / result.fps,
-        )
-        self._check()
-        # from here on the answer of the commit is the truth, whatever a heartbeat beside it says
-        outcome = retry.redis(
-            lambda: self._context.ledger.commit(self.job.id, self.claim.attempt, artifacts, gpu_s=self._gpu_s)
-        )
+        outcome = self._publication.commit(artifacts, gpu_s=self._gpu_s)
         if outcome in (CommitOutcome.COMMITTED, CommitOutcome.ALREADY):
-            self._uploaded.clear()
             self._context.health.rendered()
             self._teach(result)
             return "committed"
@@ -303,17 +278,6 @@ class Attempt(threading.Thread):
             self._context.ledger.rendered(
                 self.job.pool, bare_lane(self.job), work_tflop=work_of(self.job.spec), seconds=warm_s
             )
-
-    def _upload(self, name: str, path: Path) -> str:
-        self._check()
-        key = result_key(self.job.tenant, self.job.id, self.claim.attempt, name)
-        self._uploaded.append(key)
-        retry.store(
-            lambda: self._context.store.put_file(key, path, _FILES[name]),
-            self._check,
-            self._context.settings.lease.stuck_s,
-        )
-        return key
 
     # --- endings
 
@@ -330,11 +294,7 @@ class Attempt(threading.Thread):
         self._lease.drop()
         self.nearly_done.set()
         self.rendered.set()
-        if self._uploaded:
-            try:
-                self._context.store.delete(*self._uploaded)
-            except Unavailable:
-                log.warning("%s: what it uploaded is left to the sweeper", self.render_id)
+        self._publication.discard()
         shutil.rmtree(self._folder, ignore_errors=True)
         ATTEMPTS.labels(self.job.pool, ending).inc()
         log.info("%s ended: %s after %.1f s on the device", self.render_id, ending, self._gpu_s)
@@ -344,11 +304,6 @@ class Attempt(threading.Thread):
     def _report(self, phase: Phase, step: int = 0, steps: int = 0) -> None:
         self.phase = phase
         self._lease.report(phase, self._fraction, step, steps)
-
-
-def _files(result: RenderResult) -> dict[str, Path]:
-    paths = (result.video, result.poster, result.recipe_path)
-    return {name: Path(path) for name, path in zip(_FILES, paths, strict=True)}
 
 
 def _code(word: str) -> FaultCode:

@@ -8,7 +8,6 @@ import logging
 import os
 import socket
 import sys
-import threading
 from typing import Any
 
 from celery import bootsteps
@@ -17,6 +16,7 @@ from celery.signals import beat_init
 from farm.claiming.celery_app import BEAT_QUEUE, PERMIT_TASK, make_app
 from farm.claiming.metrics_page import serve_metrics
 from farm.claiming.permits import Permits
+from farm.claiming.presence import Presence
 from farm.config import Settings, load
 from farm.io_worker.housekeeping import Housekeeping
 from farm.io_worker.intake_worker import IntakeWorker
@@ -29,8 +29,6 @@ from farm.webhooks.postman import Postman
 
 log = logging.getLogger(__name__)
 
-#: how often this worker tells that it is there, and how long that is believed
-PRESENT_EVERY_S, PRESENT_FOR_S = 2.0, 10.0
 #: what beat sent is worth doing for this long: long enough for clocks that disagree, short enough to leave no pile
 DUTY_EXPIRES_S = 60.0
 
@@ -107,51 +105,49 @@ def _beat_starts(**_: Any) -> None:
     server.say(redis, settings.redis)
 
 
-class Presence(bootsteps.StartStopStep):  # type: ignore[misc]
-    """The ledger wakes as many intake permits as there are places at live desks."""
+class BePresent(bootsteps.StartStopStep):  # type: ignore[misc]
+    """The ledger wakes as many intake permits as there are places at live workers."""
 
     requires = ("celery.worker.components:Pool",)
 
     def __init__(self, _worker: Any, **_: Any) -> None:
-        self._stopped = threading.Event()
         self._metrics: str | None = None
+        self._presence = Presence(
+            ledger,
+            worker_name,
+            INTAKE_POOL,
+            self._facts,
+            lambda: intake_worker.places,
+            # what came in while nobody was here
+            told=intake_worker.claims.wake,
+        )
 
     def start(self, _worker: Any) -> None:
         """Tell the ledger, every few seconds, that this io worker lives; serve its metrics."""
         server.say(redis, settings.redis)
         self._metrics = serve_metrics(settings.worker.metrics_host, settings.worker.io_metrics_port)
-        threading.Thread(target=self._tell, name="presence", daemon=True).start()
+        self._presence.start()
 
     def stop(self, _worker: Any) -> None:
         """End intake and take this worker off the ledger's list."""
-        self._stopped.set()
         intake_worker.close()
         try:
-            ledger.worker_gone(worker_name, INTAKE_POOL)
+            self._presence.leave()
         except Unavailable:
             return
 
     terminate = stop
 
-    def _tell(self) -> None:
-        while True:
-            facts = {
-                "device": "io",
-                "state": "idle",
-                "pool": INTAKE_POOL,
-                "metrics": self._metrics,
-                "pid": os.getpid(),
-                "host": socket.gethostname(),
-                "torch_loaded": "torch" in sys.modules,
-            }
-            try:
-                ledger.worker_seen(worker_name, INTAKE_POOL, facts, ttl_s=PRESENT_FOR_S, slots=intake_worker.places)
-                # what came in while nobody was here
-                permits.publish(ledger.permits_wanted(INTAKE_POOL))
-            except Unavailable as error:
-                log.warning("could not tell that this worker is there: %s", error)
-            if self._stopped.wait(PRESENT_EVERY_S):
-                return
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "device": "io",
+            "state": "idle",
+            "pool": INTAKE_POOL,
+            "metrics": self._metrics,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "torch_loaded": "torch" in sys.modules,
+        }
 
 
-app.steps["worker"].add(Presence)
+app.steps["worker"].add(BePresent)

@@ -42,9 +42,9 @@ class Housekeeping:
         while True:
             report = self._ledger.reap(REAP_LIMIT)
             self._permits.publish(report.permits)
-            for action in ("expired", "requeued", "failed", "cancelled", "promoted"):
+            for action in ("expired", "requeued", "failed", "cancelled", "promoted", "resumable"):
                 REAPED.labels(action).inc(getattr(report, action))
-            if report.expired < REAP_LIMIT and report.promoted < REAP_LIMIT:
+            if max(report.expired, report.promoted, report.resumable) < REAP_LIMIT:
                 return
 
     def audit(self) -> None:

@@ -5,8 +5,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from uuid import uuid4
 
+from farm.claiming.claims import Claims
 from farm.claiming.leases import LeaseKeeper
 from farm.claiming.permits import Permits
 from farm.config import Settings
@@ -21,8 +21,6 @@ from monitoring.metrics import ATTEMPTS, PERMITS
 
 log = logging.getLogger(__name__)
 
-#: a claim that got no answer may have happened: it is repeated under its own name for this long
-CLAIM_PATIENCE_S = 15.0
 #: pause before asking again when Redis or the store is away, and how long one job is kept waiting for the store
 PAUSE_S, PATIENCE_S = 0.5, 60.0
 
@@ -31,7 +29,7 @@ class IntakeWorker:
     def __init__(self, settings: Settings, ledger: Ledger, store: Store, permits: Permits, worker: str) -> None:
         self._settings, self._ledger, self._store, self._permits = settings, ledger, store, permits
         self._pools = Pools(settings, ledger.workers, speeds=ledger.speeds)
-        self._worker = worker
+        self.claims = Claims(ledger, permits, INTAKE_POOL, worker)
         # an input takes seconds at most: a cancel that comes meanwhile is heard when it ends
         self._leases = LeaseKeeper(ledger, settings.lease.seconds, notice_s=settings.lease.seconds)
         #: jobs at once: two threads of the worker are left for what beat sends
@@ -52,10 +50,10 @@ class IntakeWorker:
             return 0
         done = 0
         try:
-            while (claim := self._claim(permit)) or not self._leave():
+            while (claim := self.claims.claim(permit, stop=self._closing)) or not self._leave():
                 permit = ""
                 if claim is not None:
-                    self._wake(INTAKE_POOL)
+                    self.claims.wake()
                     self._take_in(claim)
                     done += 1
         except BaseException:
@@ -81,18 +79,6 @@ class IntakeWorker:
             if not again:
                 self._taken -= 1
             return not again
-
-    def _claim(self, permit: str) -> Claim | None:
-        if self._closing.is_set():
-            return None
-        nonce, deadline = uuid4().hex, time.monotonic() + CLAIM_PATIENCE_S
-        while (left_s := deadline - time.monotonic()) > 0:
-            try:
-                return self._ledger.claim(INTAKE_POOL, self._worker, permit=permit, nonce=nonce, patience_s=left_s)
-            except Unavailable:
-                if self._closing.wait(PAUSE_S):
-                    break
-        return None
 
     def _take_in(self, claim: Claim) -> None:
         lease = self._leases.hold(claim, lambda _verdict: None)
@@ -130,9 +116,3 @@ class IntakeWorker:
             # the lease runs out, and the reaper has it tried again
             return
         self._permits.publish(permits)
-
-    def _wake(self, pool: str) -> None:
-        try:
-            self._permits.publish(self._ledger.permits_wanted(pool))
-        except Unavailable as error:
-            log.warning("no permits for %s: %s", pool, error)

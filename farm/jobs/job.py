@@ -138,6 +138,9 @@ class Job:
     #: why it is not to start, or not again after this attempt; since when
     held_for: tuple[HoldReason, ...] = ()
     held_ms: int | None = None
+    #: what was told when it was bought (Ledger.buy), and what the provider calls it
+    purchase: Mapping[str, Any] | None = None
+    purchase_id: str | None = None
 
     @property
     def held(self) -> bool:

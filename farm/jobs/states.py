@@ -51,6 +51,11 @@ class HoldReason(StrEnum):
 #: reasons that keep a job from intake too. For any other its inputs are fetched while their addresses are still good
 HOLDS_INTAKE = frozenset({HoldReason.DEPENDENCY})
 
+#: the work goes on elsewhere: a lease that runs out in one of these is no lost worker (Ledger.reap)
+PROVIDER_PHASES = frozenset(
+    {Phase.SUBMITTING, Phase.SUBMIT_UNKNOWN, Phase.PROVIDER_QUEUED, Phase.GENERATING, Phase.DOWNLOADING}
+)
+
 TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
 OPEN = frozenset(State) - TERMINAL
 

@@ -1,7 +1,7 @@
 """The ledger: the only code that writes job state. Every transition is one Lua script (lua/*.lua)."""
 
 from farm.ledger.connection import connect
-from farm.ledger.ledger import INTAKE_POOL, Ledger
+from farm.ledger.ledger import BURST_POOL, INTAKE_POOL, Ledger
 from farm.ledger.outcomes import (
     Account,
     AuditReport,
@@ -20,6 +20,7 @@ from farm.ledger.outcomes import (
 )
 
 __all__ = [
+    "BURST_POOL",
     "INTAKE_POOL",
     "Account",
     "AuditReport",

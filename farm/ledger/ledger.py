@@ -16,14 +16,15 @@ from farm.ledger.accounts import Accounts
 from farm.ledger.connection import mapped
 from farm.ledger.outbox import Outbox
 from farm.ledger.outcomes import Beat, CancelOutcome, CommitOutcome, FailOutcome, HoldOutcome, Permit, Verdict
+from farm.ledger.purchases import Purchases
 from farm.ledger.reading import Reading
 from farm.ledger.records import admission, artifacts_json, decode, fresh, reshaping, with_inputs
-from farm.ledger.scripts import INTAKE_POOL
+from farm.ledger.scripts import BURST_POOL, INTAKE_POOL
 from farm.ledger.upkeep import Upkeep
 from farm.ledger.workforce import Workforce, permits
 from farm.scheduling.memory_fit import Memory
 
-__all__ = ["INTAKE_POOL", "Ledger"]
+__all__ = ["BURST_POOL", "INTAKE_POOL", "Ledger"]
 
 #: as `models` of claim: a word that is no model's
 NOTHING_OFFERED = "-"
@@ -31,11 +32,9 @@ NOTHING_OFFERED = "-"
 OPEN_RETRY_AFTER_S = 10.0
 #: characters of a fault's message that are kept
 _MESSAGE_CHARS = 1000
-#: of redis.socket_timeout_s, after which a call is given up: the part in which it may still run
-_IN_TIME = 0.8
 
 
-class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox):
+class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox, Purchases):
     """Threads may share one. Reading, upkeep, workers, credit and outbox are in the modules of the base classes; here
     is the life of a job, in order."""
 
@@ -93,10 +92,6 @@ class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox):
             return None
         attempt, job = answer
         return Claim(decode(job), attempt, int(self._settings.lease.seconds * 1000))
-
-    @property
-    def _in_time_s(self) -> float:
-        return _IN_TIME * self._settings.redis.socket_timeout_s
 
     def heartbeat(
         self,

@@ -92,6 +92,8 @@ class ReapReport:
     failed: int = 0
     cancelled: int = 0
     promoted: int = 0
+    #: bought jobs that nobody looked after any more, there to be resumed
+    resumable: int = 0
     permits: tuple[Permit, ...] = ()
 
 

@@ -201,6 +201,8 @@ def decode(answer: Sequence[Any]) -> Job:
         position=_int(position),
         held_for=tuple(HoldReason(reason) for reason in record.get("held_for", "").split()),
         held_ms=_int(record.get("held_ms")),
+        purchase=json.loads(record["purchase"]) if "purchase" in record else None,
+        purchase_id=record.get("purchase_id"),
     )
 
 

@@ -21,7 +21,7 @@ from redis.commands.core import Script
 
 from farm.config import Settings
 from farm.jobs.errors import KILLS_WORKER, RETRYABLE, FaultCode, Unavailable
-from farm.jobs.states import HOLDS_INTAKE, TERMINAL, TRANSITIONS, HoldReason, Phase, State
+from farm.jobs.states import HOLDS_INTAKE, PROVIDER_PHASES, TERMINAL, TRANSITIONS, HoldReason, Phase, State
 from farm.ledger.connection import mapped
 from farm.ledger.keys import Keys
 from farm.ledger.outcomes import CancelOutcome, CommitOutcome, FailOutcome, HoldOutcome, StatementKind, Verdict
@@ -30,6 +30,8 @@ from farm.ledger.server_clock import ServerClock
 
 #: the pool of the io worker: jobs in state `waiting` are queued there for intake
 INTAKE_POOL = "intake"
+#: the pool of bought jobs: those that nobody looks after are queued there to be resumed
+BURST_POOL = "burst"
 #: events kept per tenant, about; a client that was away for longer reads the jobs instead
 EVENTS_KEPT = 10_000
 #: an idempotency key is remembered this long
@@ -45,6 +47,9 @@ UNHEARD_MOST = 5
 PRESENT_MAX_S = 60.0
 #: a delay is at most this many times lease.backoff_max_s (lib/verdict.lua spreads them)
 _DELAY_SPREAD = 1.25
+
+#: of redis.socket_timeout_s, after which a call is given up: the part in which it may still run
+_IN_TIME = 0.8
 
 _WORDS: Mapping[str, type[StrEnum]] = {
     "State": State,
@@ -70,6 +75,7 @@ def lua_settings(settings: Settings) -> dict[str, int | float | str]:
     lease, scheduling = settings.lease, settings.scheduling
     return {
         "INTAKE_POOL": INTAKE_POOL,
+        "BURST_POOL": BURST_POOL,
         "LEASE_MS": int(lease.seconds * 1000),
         # a reaper that was silent for longer was away together with Redis or the whole farm
         "REAP_GAP_MS": int(max(lease.seconds / 2, 3 * scheduling.reap_every_s) * 1000),
@@ -96,6 +102,7 @@ _TABLES: Mapping[str, Iterable[str]] = {
     "KILLS_WORKER": sorted(KILLS_WORKER),
     "TERMINAL": sorted(TERMINAL),
     "HOLDS_INTAKE": sorted(HOLDS_INTAKE),
+    "PROVIDER_PHASES": sorted(PROVIDER_PHASES),
     "TRANSITIONS": [f"{source}>{target}" for source, targets in TRANSITIONS.items() for target in sorted(targets)],
 }
 
@@ -168,6 +175,10 @@ class Scripted:
             if durable and self._can_wait():
                 return self._run_and_wait(script, args)
             return script(args=args)
+
+    @property
+    def _in_time_s(self) -> float:
+        return _IN_TIME * self._settings.redis.socket_timeout_s
 
     def run_in_time(self, name: str, *args: str | int | float, patience_s: float, durable: bool = False) -> Any:
         """Run a script that must not run once its caller has given it up, in patience_s: the server refuses it then, in

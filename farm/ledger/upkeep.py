@@ -19,8 +19,9 @@ class Upkeep(Scripted):
         are asked for. Every action checks again what it acts on, so several reapers are harmless. `limit` is per pool.
         `unless_s`: nothing is done where somebody reaped no longer ago.
         """
-        expired, requeued, failed, cancelled, promoted, wanted = self.run("reap", limit, int(1000 * unless_s))
-        return ReapReport(expired, requeued, failed, cancelled, promoted, tuple(permits(wanted)))
+        answer = self.run("reap", limit, int(1000 * unless_s))
+        expired, requeued, failed, cancelled, promoted, resumable, wanted = answer
+        return ReapReport(expired, requeued, failed, cancelled, promoted, resumable, tuple(permits(wanted)))
 
     def reaped_s_ago(self) -> float | None:
         """How long ago the last reap was; None: there was none yet."""

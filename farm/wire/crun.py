@@ -23,6 +23,7 @@ from farm.jobs.errors import (
 from farm.jobs.states import State
 from farm.wire import lora_words, model_ids
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
+from farm.wire.http import Unreadable
 from farm.wire.json_body import keepable
 from farm.wire.report import (
     UNLIMITED,
@@ -151,11 +152,11 @@ def render_created(task_id: str) -> dict[str, Any]:
 
 
 def parse_created(body: Any) -> str:
-    """The task id. Raises the error that the body stands for, or InvalidRequest when it has none."""
+    """The task id. Raises the error that the body stands for, or Unreadable when it has none."""
     task_id = data_of(body).get("task_id")
     if isinstance(task_id, str) and task_id:
         return task_id
-    raise parse_error(200, body) or InvalidRequest("the answer carries no task id")
+    raise parse_error(200, body) or Unreadable("the answer carries no task id")
 
 
 def render_status(report: Report) -> dict[str, Any]:
@@ -197,7 +198,7 @@ def parse_status(body: Any) -> Report:
     """A TaskInfo answer. Raises the error that the envelope stands for when it holds no task."""
     data = data_of(body)
     if not data.get("task_id"):
-        raise parse_error(200, body) or InvalidRequest("the answer carries no task")
+        raise parse_error(200, body) or Unreadable("the answer carries no task")
     return _parse(data)
 
 

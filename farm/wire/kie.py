@@ -26,6 +26,7 @@ from farm.jobs.errors import (
 from farm.jobs.states import State
 from farm.wire import lora_words, model_ids
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
+from farm.wire.http import Unreadable
 from farm.wire.json_body import keepable
 from farm.wire.report import (
     UNLIMITED,
@@ -191,12 +192,12 @@ def render_created(task_id: str) -> dict[str, Any]:
 
 
 def parse_created(body: Any) -> str:
-    """The task id. Raises the error that the body stands for, or InvalidRequest when it has none."""
+    """The task id. Raises the error that the body stands for, or Unreadable when it has none."""
     code, _, data = parse_envelope(body)
     task_id = (data.get("taskId") or data.get("task_id")) if isinstance(data, Mapping) else None
     if code == 200 and isinstance(task_id, str) and task_id:
         return task_id
-    raise parse_error(200, body) or InvalidRequest("the answer carries no task id")
+    raise parse_error(200, body) or Unreadable("the answer carries no task id")
 
 
 def render_status(report: Report) -> dict[str, Any]:
@@ -225,7 +226,7 @@ def parse_status(body: Any) -> Report:
     code, message, data = parse_envelope(body)
     task_id = (data.get("taskId") or data.get("task_id")) if isinstance(data, Mapping) else None
     if code not in (200, 408, 501) or not task_id:
-        raise parse_error(200, body) or InvalidRequest("the answer carries no task")
+        raise parse_error(200, body) or Unreadable("the answer carries no task")
     assert isinstance(data, Mapping)
     # a word that nobody documented means "not over yet"
     state = _STATES.get(str(data.get("state")), State.RUNNING)
@@ -314,6 +315,15 @@ def render_uploaded(
     """The answer of the three file uploads; `uploaded_at` is ISO 8601."""
     stored = {"fileName": name, "filePath": path, "downloadUrl": url, "fileSize": size}
     return {"success": True} | envelope(stored | {"mimeType": content_type, "uploadedAt": uploaded_at})
+
+
+def parse_uploaded(body: Any) -> str:
+    """Where an uploaded file is. Raises as parse_created does."""
+    code, _, data = parse_envelope(body)
+    url = data.get("downloadUrl") if isinstance(data, Mapping) else None
+    if code == 200 and isinstance(url, str) and url:
+        return url
+    raise parse_error(200, body) or Unreadable("the answer carries no address of the file")
 
 
 #: kie says almost everything with HTTP 200; a bad key, a rate and an outage are told to the client's HTTP layer as well

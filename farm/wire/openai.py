@@ -25,12 +25,14 @@ from farm.jobs.errors import (
 from farm.jobs.states import State
 from farm.wire import lora_words
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
+from farm.wire.http import Unreadable
 from farm.wire.json_body import keepable
 from farm.wire.model_ids import OPENAI_DEFAULTS
 from farm.wire.report import Fault, Output, Reply, Report
 from farm.wire.words import (
     Fields,
     address_of,
+    as_number,
     as_source,
     compact,
     parse_nested,
@@ -154,7 +156,8 @@ def render_status(report: Report) -> dict[str, Any]:
 def parse_status(body: Any) -> Report:
     """A video object. Raises the error that the body stands for when it is none. Its file is at content_path."""
     if not isinstance(body, Mapping) or not isinstance(body.get("id"), str) or not body.get("status"):
-        raise parse_error(400, body) or InvalidRequest("the answer carries no video")
+        refusal = parse_error(400, body) if isinstance(body, Mapping) and body.get("error") else None
+        raise refusal or Unreadable("the answer carries no video")
     # a word that nobody documented means "not over yet"
     state = _STATES.get(str(body.get("status")), State.RUNNING)
     fault = None
@@ -181,10 +184,17 @@ def parse_status(body: Any) -> Report:
         fault=fault,
         prompt=body.get("prompt") if isinstance(body.get("prompt"), str) else None,
         size=(wide, high) if wide and high else None,
-        seconds=Fields(body).number("seconds"),
+        seconds=_seconds(body.get("seconds")),
         created_ms=_ms(body.get("created_at")),
         finished_ms=_ms(body.get("completed_at")),
     )
+
+
+def _seconds(value: Any) -> float | None:
+    try:
+        return as_number(value, "seconds")
+    except InvalidRequest:
+        return None
 
 
 def content_path(video_id: str) -> str:
@@ -214,6 +224,14 @@ def render_list(reports: Sequence[Report], *, more: bool) -> dict[str, Any]:
 def render_deleted(video_id: str) -> dict[str, Any]:
     """The answer to a deletion."""
     return {"id": video_id, "object": "video.deleted", "deleted": True}
+
+
+def parse_deleted(body: Any) -> bool:
+    """Whether the answer says so. Raises as parse_status does."""
+    if isinstance(body, Mapping) and body.get("deleted") is True:
+        return True
+    error = parse_error(400, body) if isinstance(body, Mapping) and body.get("error") else None
+    raise error or Unreadable("the answer does not say that it is gone")
 
 
 def _ms(value: Any) -> int | None:

@@ -25,6 +25,7 @@ from farm.jobs.errors import (
 from farm.jobs.states import State
 from farm.wire import lora_words
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
+from farm.wire.http import Unreadable
 from farm.wire.json_body import keepable
 from farm.wire.report import Fault, Output, Reply, Report
 from farm.wire.words import Fields, compact, state_word
@@ -92,9 +93,9 @@ def render_created(job_id: str, position: int) -> dict[str, Any]:
 
 
 def parse_created(body: Any) -> tuple[str, int]:
-    """(job id, position). Raises InvalidRequest when the answer has no id."""
+    """(job id, position). Raises Unreadable when the answer has no id."""
     if not isinstance(body, Mapping) or not isinstance(body.get("job_id"), str) or not body["job_id"]:
-        raise InvalidRequest("the answer carries no job id")
+        raise Unreadable("the answer carries no job id")
     position = body.get("position")
     return body["job_id"], position if isinstance(position, int) else TAKEN
 
@@ -116,9 +117,9 @@ def _error_text(report: Report) -> str | None:
 
 
 def parse_status(body: Any) -> Report:
-    """A /status answer, or one entry of /jobs. Raises InvalidRequest when it is neither."""
+    """A /status answer, or one entry of /jobs. Raises Unreadable when it is neither."""
     if not isinstance(body, Mapping) or not isinstance(body.get("job_id"), str):
-        raise InvalidRequest("the answer carries no job")
+        raise Unreadable("the answer carries no job")
     # a word that nobody documented means "not over yet"
     state = _STATES.get(str(body.get("status")), State.RUNNING)
     text, url, fault = body.get("error"), body.get("video_url"), None
@@ -157,7 +158,7 @@ def _entry(report: Report) -> dict[str, Any]:
 def parse_listing(body: Any) -> list[Report]:
     """The reports of /jobs. Raises InvalidRequest for an answer that is no list."""
     if not isinstance(body, list):
-        raise InvalidRequest("the answer carries no list of jobs")
+        raise Unreadable("the answer carries no list of jobs")
     return [parse_status(entry) for entry in body]
 
 

@@ -22,6 +22,7 @@ from farm.jobs.errors import (
 )
 from farm.wire import lora_words, model_ids
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
+from farm.wire.http import Unreadable
 from farm.wire.json_body import keepable
 from farm.wire.report import Reply
 from farm.wire.words import (
@@ -156,10 +157,10 @@ def render_created(task_id: str, token: str) -> dict[str, Any]:
 
 
 def parse_created(body: Any) -> tuple[str, str]:
-    """(taskid, socketaccesstoken). Raises the error that the body stands for, or InvalidRequest."""
+    """(taskid, socketaccesstoken). Raises the error that the body stands for, or Unreadable."""
     if isinstance(body, Mapping) and body.get("taskid"):
         return str(body["taskid"]), str(body.get("socketaccesstoken") or "")
-    raise parse_error(200, body) or InvalidRequest("the answer carries no task id")
+    raise parse_error(200, body) or Unreadable("the answer carries no task id")
 
 
 #: application errors travel with HTTP 200, authorization, rate and outages with their own status

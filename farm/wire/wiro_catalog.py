@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from farm.jobs.money import MICRO
+from farm.wire.http import Unreadable
+from farm.wire.wiro import parse_error
 
 
 @dataclass(frozen=True)
@@ -67,3 +69,13 @@ def render_uploaded(
         "accesskey": file_id.replace("-", ""),
     }
     return {"result": True, "errors": [], "list": [stored]}
+
+
+def parse_uploaded(body: Any) -> str:
+    """Where an uploaded file is. Raises the error that the body stands for, or Unreadable."""
+    stored = body.get("list") if isinstance(body, Mapping) else None
+    first = stored[0] if isinstance(stored, list) and stored else None
+    url = first.get("url") if isinstance(first, Mapping) else None
+    if isinstance(url, str) and url:
+        return url
+    raise parse_error(200, body) or Unreadable("the answer carries no address of the file")

@@ -9,6 +9,7 @@ from typing import Any
 from farm.jobs.errors import FaultCode, NotFound
 from farm.jobs.states import TERMINAL, Phase, State
 from farm.wire import task_ids
+from farm.wire.http import Unreadable
 from farm.wire.report import Fault, Output, Report, credits_from
 from farm.wire.wiro import DIALECT, NO_TASK, parse_error
 
@@ -205,7 +206,7 @@ def parse_status(body: Any) -> Report:
         return _parse(tasks[0])
     if fields.get("status") and (fields.get("id") or fields.get("taskid")):
         return _parse(fields)
-    raise parse_error(200, body) or NotFound(NO_TASK)
+    raise parse_error(200, body) or (NotFound(NO_TASK) if tasks == [] else Unreadable("the answer carries no task"))
 
 
 parse_callback = parse_status

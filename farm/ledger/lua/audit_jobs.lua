@@ -79,7 +79,7 @@ local function check_absent(job, pool)
   end
 end
 
--- A job that waits is held, queued, delayed or (in intake) leased: exactly one of them, and held when its record says so. The lease is the safest of them, for
+-- A job that waits, or is bought, is held, queued, delayed or (in intake, or bought) leased: exactly one of them, and held when its record says so. The lease is the safest of them, for
 -- somebody may be at work; then the queue, where it is not forgotten.
 local function check_waiting(job, pool)
   local queued, delayed, leased = places(job, pool)
@@ -155,12 +155,13 @@ for _, id in ipairs(ARGV) do
     if TERMINAL[job.state] then
       check_absent(job, pool)
       check_ended(job)
-    elseif job.state == State.RUNNING then
+    elseif job.state == State.RUNNING and not job.purchase then
       check_running(job, pool)
     else
       check_waiting(job, pool)
     end
     if pool ~= Setting.INTAKE_POOL then check_absent(job, Setting.INTAKE_POOL) end
+    if job.purchase then check_absent(job, pool == job.pool and Setting.BURST_POOL or job.pool) end
   end
 end
 

@@ -9,6 +9,7 @@ local pool, worker, loaded, permit, nonce, memory, models = unpack(ARGV)
 
 local function belongs(job)
   if not job or job_pool(job) ~= pool then return false end
+  if job.state == State.RUNNING then return job.purchase ~= nil end
   return (job.state == State.QUEUED or job.state == State.WAITING) and not queue_stopped(job)
 end
 

@@ -1,15 +1,18 @@
--- reap(limit, unless ms): where the last reap is older than that: per pool, expired leases become retries or verdicts, delayed retries whose time has come are queued,
--- missing permits are reserved. Answers {expired, requeued, failed, cancelled, promoted, {permit, pool, ...}}.
+-- reap(limit, unless ms): where the last reap is older than that: per pool, expired leases become retries or verdicts, delayed
+-- retries whose time has come are queued, missing permits are reserved. A lease that runs out at a provider is no lost worker:
+-- the job is there for whoever resumes it. Answers {expired, requeued, failed, cancelled, promoted, resumable,
+-- {permit, pool, ...}}.
 -- uses: full clock age job queue permit verdict
 local limit = tonumber(ARGV[1])
 local pools = redis.call('SMEMBERS', Key.pools())
-local expired, promoted, permits = 0, 0, {}
+local expired, resumable, promoted, permits = 0, 0, 0, {}
+local PROVIDER_PHASES = Table.PROVIDER_PHASES
 local outcomes = {[Fail.RETRY] = 0, [Fail.FAILED] = 0, [Fail.CANCELLED] = 0}
 
 -- Whoever reaps was away, and so perhaps was Redis, which nobody could reach to renew a lease: every attempt gets one
 -- more lease, once.
 local last = tonumber(redis.call('GET', Key.reaped()) or NOW)
-if within(last, tonumber(ARGV[2])) then return {0, 0, 0, 0, 0, {}} end
+if within(last, tonumber(ARGV[2])) then return {0, 0, 0, 0, 0, 0, {}} end
 redis.call('SET', Key.reaped(), NOW)
 if NOW - last > Setting.REAP_GAP_MS then
   for _, pool in ipairs(pools) do
@@ -70,6 +73,11 @@ local function lost(pool, id)
     redis.call('ZREM', Key.leases(pool), id)
     return
   end
+  if job.purchase and PROVIDER_PHASES[job.phase] then
+    attempt_resumable(job, 0)
+    resumable = resumable + 1
+    return
+  end
   local used_s = math.min(job.predicted_s or 0, (NOW - (job.started_ms or NOW)) / 1000)
   attempt_end(job, math.max(0, used_s))
   if job.unheard then redis.call('HSET', Key.job(id), 'unheard', job.unheard) end
@@ -95,4 +103,5 @@ for _, pool in ipairs(pools) do
   permit_reserve(pool, permits)
   forget_vanished(pool)
 end
-return {expired, outcomes[Fail.RETRY], outcomes[Fail.FAILED], outcomes[Fail.CANCELLED], promoted, permits}
+return {expired, outcomes[Fail.RETRY], outcomes[Fail.FAILED], outcomes[Fail.CANCELLED], promoted, resumable,
+  permits}

@@ -1,4 +1,5 @@
--- release(id, attempt, gpu_s, delay_ms): hand the attempt back without counting it; the job is queued again after that.
+-- release(id, attempt, gpu_s, delay_ms): hand the attempt back without counting it; the job is queued again after that, or,
+-- when it is bought, there for whoever resumes it.
 -- Answers {FailOutcome, {permit, pool, ...}}.
 -- uses: full clock job event queue permit verdict
 local id, attempt, gpu_s, delay_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -7,7 +8,7 @@ local job = job_load(id)
 if not job then return {Fail.FENCED, {}} end
 if not job_held(job, attempt) then return {attempt_over(job, attempt), {}} end
 local pool = job_pool(job)
-attempt_end(job, gpu_s)
+if not job.purchase then attempt_end(job, gpu_s) end
 redis.call('HSET', Key.job(id), 'ended_attempt', attempt)
 local outcome = attempt_returned(job, delay_ms)
 return {outcome, permit_reserve(pool, {})}

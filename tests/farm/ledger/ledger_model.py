@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from farm.jobs.errors import KILLS_WORKER, RETRYABLE, FaultCode
 from farm.jobs.job import NewJob
 from farm.jobs.states import TERMINAL, HoldReason, State
-from farm.ledger import INTAKE_POOL, CancelOutcome, CommitOutcome, FailOutcome, HoldOutcome, Verdict
+from farm.ledger import BURST_POOL, INTAKE_POOL, CancelOutcome, CommitOutcome, FailOutcome, HoldOutcome, Verdict
 
 LEASE_S = 90.0
 REAP_GAP_S = 45.0
@@ -37,9 +37,17 @@ class ModelJob:
     lifted: float = 0.0
     error: str | None = None
     held_for: set[HoldReason] = field(default_factory=set)
+    bought: bool = False
+    nonce: str | None = None
+    buy_attempt: int = 0
+    provider_id: str | None = None
+    #: its phase is one of a provider's
+    at_provider: bool = False
 
     @property
     def pool(self) -> str:
+        if self.bought and self.state is State.RUNNING:
+            return BURST_POOL
         return INTAKE_POOL if self.state is State.WAITING else self.new.pool
 
     @property
@@ -133,13 +141,14 @@ class Model:
             return None
         tenant = min(queues, key=lambda tenant: (share.own[tenant], tenant))
         job = self._preferred(queues[tenant], loaded)
-        # what was charged and not used yet moves nobody's clock
-        share.clock = max(share.clock, share.own[tenant] - share.open.get(tenant, 0.0) / self.weights[tenant])
-        job.charged_s = 1.0 if job.state is State.WAITING else job.new.predicted_s
-        job.lifted = share.lifted.get(tenant, 0.0)
-        if job.state is not State.WAITING:
-            share.open[tenant] = share.open.get(tenant, 0.0) + job.charged_s
-        share.own[tenant] += job.charged_s / self.weights[tenant]
+        if not job.bought:
+            # what was charged and not used yet moves nobody's clock
+            share.clock = max(share.clock, share.own[tenant] - share.open.get(tenant, 0.0) / self.weights[tenant])
+            job.charged_s = 1.0 if job.state is State.WAITING else job.new.predicted_s
+            job.lifted = share.lifted.get(tenant, 0.0)
+            if job.state is not State.WAITING:
+                share.open[tenant] = share.open.get(tenant, 0.0) + job.charged_s
+            share.own[tenant] += job.charged_s / self.weights[tenant]
         job.at, job.lease_until, job.graced, job.passes = "lease", self.now + LEASE_S, False, 0
         job.attempt += 1
         job.unheard += 1
@@ -147,11 +156,47 @@ class Model:
             job.state = State.RUNNING
         return job
 
-    def heartbeat(self, job: ModelJob, attempt: int) -> Verdict:
+    def buy(self, job: ModelJob, nonce: str) -> int | None:
+        """The attempt, or None where there is nothing to buy."""
+        if job.nonce == nonce:
+            return job.buy_attempt if job.bought and job.holds(job.buy_attempt) else None
+        if job.state is not State.QUEUED or job.at != "queue":
+            return None
+        job.state, job.at, job.lease_until, job.graced, job.passes = (
+            State.RUNNING,
+            "lease",
+            self.now + LEASE_S,
+            False,
+            0,
+        )
+        job.attempt += 1
+        job.unheard = 0
+        job.bought, job.nonce, job.buy_attempt, job.provider_id, job.at_provider = True, nonce, job.attempt, None, True
+        return job.attempt
+
+    def was_bought(self, job: ModelJob, nonce: str, provider_id: str) -> bool:
+        if not job.bought or job.nonce != nonce:
+            return False
+        job.provider_id = job.provider_id or provider_id
+        return job.provider_id == provider_id
+
+    def unbuy(self, job: ModelJob, attempt: int) -> FailOutcome:
+        if not job.bought or not job.holds(attempt):
+            return self._over(job, attempt)
+        job.ended, job.bought, job.provider_id, job.unheard = attempt, False, None, 0
+        if job.cancelling:
+            self._end(job, State.CANCELLED)
+            return FailOutcome.CANCELLED
+        job.state, job.at = State.QUEUED, None
+        self._queue(job, was_idle=self._idle(job))
+        return FailOutcome.RETRY
+
+    def heartbeat(self, job: ModelJob, attempt: int, phase: str | None = None) -> Verdict:
         if not job.holds(attempt):
             over = job.state is State.CANCELLED and job.attempt == attempt
             return Verdict.CANCEL if over else Verdict.LOST
         job.lease_until, job.graced, job.unheard = self.now + LEASE_S, False, 0
+        job.at_provider = job.at_provider and not phase
         return Verdict.CANCEL if job.cancelling else Verdict.GO
 
     def intake_done(self, job: ModelJob, attempt: int, costs: int | None = None) -> CommitOutcome:
@@ -242,16 +287,20 @@ class Model:
                     job.graced, job.lease_until = True, self.now + LEASE_S
         self.last_reap = self.now
         lost = [job for job in leased if job.lease_until <= self.now]
+        resumable = [job for job in lost if job.bought and job.at_provider]
         # in the order of the leases: who enters a queue first is lifted
         for job in sorted(lost, key=lambda job: (job.lease_until, job.new.id)):
-            if 0 < job.unheard <= UNHEARD_MOST:
+            if job in resumable:
+                job.unheard = 0
+                self._returned(job)
+            elif 0 < job.unheard <= UNHEARD_MOST:
                 self._correct(job, job.new.predicted_s)
                 self._returned(job)
             else:
                 self._failed(job, FaultCode.WORKER_LOST, job.new.predicted_s)
         for pool in {job.pool for job in self.jobs.values()}:
             self._promote(pool, 200)
-        return len(lost)
+        return len(lost) - len(resumable)
 
     # --- what follows from them
     def open(self, tenant: str) -> list[ModelJob]:
@@ -264,6 +313,10 @@ class Model:
         return FailOutcome.CANCELLED if over else FailOutcome.FENCED
 
     def _returned(self, job: ModelJob) -> FailOutcome:
+        if job.bought:
+            job.at = None
+            self._queue(job, was_idle=self._idle(job))
+            return FailOutcome.RETRY
         if job.cancelling:
             self._end(job, State.CANCELLED)
             return FailOutcome.CANCELLED
@@ -286,7 +339,7 @@ class Model:
         if code not in RETRYABLE or job.used >= job.new.max_attempts:
             self._end(job, State.FAILED, code)
             return FailOutcome.FAILED
-        if job.state is State.RUNNING:
+        if job.state is State.RUNNING and not job.bought:
             job.state = State.QUEUED
         job.at = "held" if job.stopped else "delayed"
         job.ready_at = float("nan")  # the test reads when, and checks it

@@ -18,7 +18,7 @@ from farm.jobs.errors import FaultCode, JobFault, RequestError
 from farm.jobs.job import NewJob, Reshaped
 from farm.jobs.spec import InputRef
 from farm.jobs.states import TERMINAL, HoldReason, State
-from farm.ledger import INTAKE_POOL, Ledger, StatementKind
+from farm.ledger import BURST_POOL, INTAKE_POOL, Ledger, StatementKind
 
 POOLS = ("gpu", "fast")
 LANES = ("warm", "cold")
@@ -96,7 +96,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert [(answer.id, answer.created) for answer in answers] == expected
         assert len(permits) <= 2  # no worker has registered: one for the pool, one for intake
 
-    @rule(pool=st.sampled_from([*POOLS, INTAKE_POOL]), loaded=st.sampled_from([None, *LANES]))
+    @rule(pool=st.sampled_from([*POOLS, INTAKE_POOL, BURST_POOL]), loaded=st.sampled_from([None, *LANES]))
     def claim(self, pool: str, loaded: str | None) -> None:
         expected = self.model.claim(pool, loaded)
         claim = self.ledger.claim(pool, "w", loaded=loaded)
@@ -122,7 +122,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _heartbeat(self, job: ModelJob, attempt: int, _code: FaultCode, gpu_s: float) -> None:
         phase = "denoising" if gpu_s else None
-        expected = self.model.heartbeat(job, attempt)
+        expected = self.model.heartbeat(job, attempt, phase)
         assert self.ledger.heartbeat(job.new.id, attempt, phase=phase, progress=0.5) is expected
 
     def _commit(self, job: ModelJob, attempt: int, _code: FaultCode, gpu_s: float) -> None:
@@ -137,6 +137,42 @@ class LedgerMachine(RuleBasedStateMachine):
     def _release(self, job: ModelJob, attempt: int, _code: FaultCode, gpu_s: float) -> None:
         expected = self.model.release(job, attempt, gpu_s)
         assert self.ledger.release(job.new.id, attempt, gpu_s=gpu_s)[0] is expected
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(n=an_id, nonce=st.sampled_from("ab"))
+    def buy(self, n: int, nonce: str) -> None:
+        """A job is to be bought: its intent is stored, once for each name of a submission."""
+        queued = [job for job in self.model.jobs.values() if job.at == "queue" and job.state is State.QUEUED]
+        job = queued[n % len(queued)] if queued and n % 4 else self.pick(n)
+        self.said(lambda: self._buy(job, nonce))
+
+    def _buy(self, job: ModelJob, nonce: str) -> None:
+        expected = self.model.buy(job, nonce)
+        claim = self.ledger.buy(job.new.id, "buyer", nonce, {"provider": "p"})
+        assert (claim and claim.attempt) == expected
+
+    @precondition(lambda self: any(job.nonce for job in self.model.jobs.values()))
+    @rule(
+        n=an_id,
+        nonce=st.sampled_from("ab"),
+        provider_id=st.sampled_from(["1", "1", "2"]),
+        late=seldom,
+        no=st.booleans(),
+    )
+    def provider_answers(self, n: int, nonce: str, provider_id: str, late: bool, no: bool) -> None:
+        """In time or late: the job has this id there, or nothing will come of it."""
+        known = [job for job in self.model.jobs.values() if job.nonce]
+        job = known[n % len(known)]
+        attempt = max(0, job.attempt - late)
+        self.said(lambda: self._unbuy(job, attempt) if no else self._bought(job, nonce, provider_id))
+
+    def _bought(self, job: ModelJob, nonce: str, provider_id: str) -> None:
+        expected = self.model.was_bought(job, nonce, provider_id)
+        assert self.ledger.bought(job.new.id, nonce, provider_id) is expected
+
+    def _unbuy(self, job: ModelJob, attempt: int) -> None:
+        expected = self.model.unbuy(job, attempt)
+        assert self.ledger.unbuy(job.new.id, attempt)[0] is expected
 
     @precondition(lambda self: any(job.state is State.WAITING for job in self.model.jobs.values()))
     @rule(n=an_id, costs=st.sampled_from([None, 0, 30, 300, 5000]))
@@ -235,6 +271,8 @@ class LedgerMachine(RuleBasedStateMachine):
             assert got == (model_job.state, model_job.attempt, model_job.used, model_job.losses, poisonous)
             assert (job.lease_until_ms is not None) == (model_job.at == "lease")
             assert (job.artifacts is not None) == (job.state is State.SUCCEEDED)
+            assert job.purchase_id == model_job.provider_id
+            assert (job.purchase is not None) == model_job.bought
             assert set(job.held_for) == model_job.held_for
             assert job.held == (model_job.at == "held")
             assert (job.position is not None) == (model_job.at == "queue" and job.state is State.QUEUED)
@@ -288,7 +326,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 break
             pass_time(self.redis, 100)
             self.ledger.reap()
-            for pool in (INTAKE_POOL, *POOLS):
+            for pool in (INTAKE_POOL, BURST_POOL, *POOLS):
                 while claim := self.ledger.claim(pool, "patient"):
                     if pool == INTAKE_POOL:
                         self.ledger.intake_done(claim.job.id, claim.attempt, {"image": InputRef(key="k")})

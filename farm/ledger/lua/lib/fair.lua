@@ -62,8 +62,9 @@ local function fair_open(pool, tenant, seconds)
   redis.call('HSET', Key.share(pool), tenant .. '|open', math.max(0, fair_number(pool, tenant .. '|open') + seconds))
 end
 
--- Charge a claim with its predicted seconds; intake costs a second of nobody's GPU.
+-- Charge a claim with its predicted seconds; intake costs a second of nobody's GPU, what is bought none.
 local function fair_charge(job, pool)
+  if job.purchase then return end
   local weight, own = fair_reweigh(pool, job.tenant), fair_number(pool, job.tenant)
   local used = own - fair_number(pool, job.tenant .. '|open') / weight
   if used > fair_number(pool, '|clock') then redis.call('HSET', Key.share(pool), '|clock', used) end

@@ -3,7 +3,8 @@
 local TRANSITIONS = Table.TRANSITIONS
 local TERMINAL = Table.TERMINAL
 local TEXTS = {'tenant', 'state', 'pool', 'lane', 'label', 'hook', 'cancelling', 'hold_open', 'worker', 'phase',
-  'failed_on', 'needs', 'held_for'}
+  'failed_on', 'needs', 'held_for',
+  'purchase', 'purchase_id'}
 local NUMBERS = {'priority', 'deadline_ms', 'predicted_s', 'max_attempts', 'attempt', 'attempts_used', 'worker_losses',
   'hold', 'charged_s', 'vlifted', 'started_ms', 'ended_attempt', 'intake_attempt', 'queued_ms', 'unheard'}
 local FIELDS = {}
@@ -44,9 +45,10 @@ local function job_move(job, to)
   redis.call('HSET', Key.job(job.id), 'state', to)
 end
 
--- The pool in whose queue, leases and delays the job stands now.
+-- The pool in whose queue, leases and delays the job stands now: what is bought has left its own.
 local function job_pool(job)
   if job.state == State.WAITING then return Setting.INTAKE_POOL end
+  if job.purchase and job.state == State.RUNNING then return Setting.BURST_POOL end
   return job.pool
 end
 

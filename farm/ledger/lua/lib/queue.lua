@@ -93,7 +93,7 @@ local function queue_promote(pool, limit)
   for _, id in ipairs(due) do
     redis.call('ZREM', Key.delayed(pool), id)
     local job = job_load(id)
-    if job and not TERMINAL[job.state] and job.state ~= State.RUNNING and job_pool(job) == pool then
+    if job and not TERMINAL[job.state] and (job.state ~= State.RUNNING or job.purchase) and job_pool(job) == pool then
       redis.call('HDEL', Key.job(id), 'not_before_ms')
       queue_put(job)
       promoted = promoted + 1

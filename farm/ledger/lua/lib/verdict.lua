@@ -31,6 +31,23 @@ local function attempt_end(job, gpu_s)
   fair_correct(job, gpu_s)
 end
 
+-- A bought job stays bought, and goes on where it was. Whether a submission that was under way has arrived, nobody
+-- knows any more.
+local function purchase_phase(job)
+  if job.phase == Phase.SUBMITTING and not job.purchase_id then job.phase = Phase.SUBMIT_UNKNOWN end
+  redis.call('HSET', Key.job(job.id), 'phase', job.phase, 'phase_ms', NOW)
+end
+
+-- Nobody keeps the bought job: it is for whoever resumes it, uncounted. Also when it is being cancelled: what was paid is
+-- looked at once more before it ends.
+local function attempt_resumable(job, delay_ms)
+  redis.call('ZREM', Key.leases(job_pool(job)), job.id)
+  redis.call('HDEL', Key.job(job.id), 'graced', 'unheard')
+  purchase_phase(job)
+  if delay_ms > 0 then queue_delay(job, NOW + delay_ms) else queue_put(job) end
+  event(job, {phase = job.phase})
+end
+
 -- A little later for one job than for another, always the same for the same job and attempt.
 local function attempt_backoff_ms(job, used)
   local delay = math.min(Setting.BACKOFF_MS * 2 ^ math.min(used - 1, 30), Setting.BACKOFF_MAX_MS)
@@ -61,16 +78,22 @@ local function attempt_failed(job, code, message)
     job_end(job, State.FAILED, code, message)
     return Fail.FAILED
   end
-  if job.state == State.RUNNING then job_move(job, State.QUEUED) end
+  -- what is bought stays bought: its result is fetched again
+  if job.state == State.RUNNING and not job.purchase then job_move(job, State.QUEUED) end
   local delay = attempt_backoff_ms(job, used)
   event(job, {retry_in_s = delay / 1000, error_code = code, error_message = message})
   if delay > 0 then queue_delay(job, NOW + delay) else queue_put(job) end
   redis.call('HSET', Key.job(job.id), 'queued_ms', NOW)
+  if job.purchase then purchase_phase(job) end
   return Fail.RETRY
 end
 
 -- The attempt does not count: the job is queued again, in delay_ms.
 local function attempt_returned(job, delay_ms)
+  if job.purchase then
+    attempt_resumable(job, delay_ms)
+    return Fail.RETRY
+  end
   if job.cancelling then
     job_cancelled(job)
     return Fail.CANCELLED

@@ -1,0 +1,73 @@
+"""Claiming as every process does it: claims repeated under their own name, and permits that wake the next worker."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from uuid import uuid4
+
+from farm.claiming.permits import Permits
+from farm.jobs.errors import Unavailable
+from farm.jobs.job import Claim
+from farm.ledger import Ledger
+from farm.scheduling.memory_fit import Memory
+
+log = logging.getLogger(__name__)
+
+#: a claim that got no answer may have happened: it is repeated under its own name for this long
+PATIENCE_S, PAUSE_S = 15.0, 0.25
+
+
+class Claims:
+    """One worker's claims in one pool. Threads may share it."""
+
+    def __init__(self, ledger: Ledger, permits: Permits, pool: str, worker: str) -> None:
+        self._ledger, self._permits = ledger, permits
+        self.pool, self.worker = pool, worker
+
+    def claim(
+        self,
+        permit: str,
+        *,
+        loaded: Callable[[], str | None] = lambda: None,
+        memory: Memory | None = None,
+        models: Sequence[str] | None = None,
+        stop: threading.Event | None = None,
+    ) -> Claim | None:
+        """As Ledger.claim, and None also when the ledger was away for PATIENCE_S, or from the moment that `stop` is
+        set. `loaded` is asked anew for each try."""
+        nonce, deadline = uuid4().hex, time.monotonic() + PATIENCE_S
+        stop = stop or threading.Event()
+        while not stop.is_set():
+            try:
+                return self._ledger.claim(
+                    self.pool,
+                    self.worker,
+                    loaded=loaded(),
+                    permit=permit,
+                    nonce=nonce,
+                    memory=memory,
+                    models=models,
+                    # in whatever buffer one of these is held: when this worker has gone on, none of them runs
+                    patience_s=max(0.0, deadline - time.monotonic()),
+                )
+            except Unavailable as error:
+                if time.monotonic() > deadline:
+                    log.warning("no claim: %s", error)
+                    return None
+                stop.wait(PAUSE_S)  # Redis says nothing when it is back
+        return None
+
+    def wake(self) -> None:
+        """Publish the permits that the ledger wants out: a backlog wakes the next worker, or this one again."""
+        try:
+            self._permits.publish(self._ledger.permits_wanted(self.pool))
+        except Unavailable as error:
+            log.warning("no permits for %s: %s", self.pool, error)
+
+    def backlog(self) -> bool:
+        """Whether a job could be claimed now. With Redis away nobody knows: False."""
+        try:
+            return self._ledger.claimable(self.pool, most=1) > 0
+        except Unavailable:
+            return False

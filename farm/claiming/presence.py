@@ -1,0 +1,83 @@
+"""Telling the farm that a worker is there: every few seconds from a thread of its own, at once when there is news."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from farm.jobs.errors import Unavailable
+from farm.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+#: how often a worker tells that it is there, and how long that is believed
+EVERY_S, BELIEVED_S = 2.0, 10.0
+
+
+class Presence:
+    """`facts` are shown to operators; `slots` is how many jobs may be woken at the worker at once, 0 for none."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        worker: str,
+        pool: str,
+        facts: Callable[[], dict[str, Any]],
+        slots: Callable[[], int],
+        *,
+        told: Callable[[], None] = lambda: None,
+        untold: Callable[[], None] = lambda: None,
+        go_on: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`told` follows every telling that arrived and may ask the ledger more, `untold` every one that did not.
+        `go_on` is asked after either; False ends it."""
+        self._ledger, self._worker, self._pool = ledger, worker, pool
+        self._facts, self._slots = facts, slots
+        self._told, self._untold, self._go_on = told, untold, go_on
+        self._stopped = threading.Event()
+        self._news = threading.Event()
+        self._telling = threading.Lock()
+
+    def start(self) -> None:
+        """Begin telling, in a thread."""
+        threading.Thread(target=self._run, name="presence", daemon=True).start()
+
+    def news(self) -> None:
+        """Something that it tells has changed."""
+        self._news.set()
+
+    def stop(self) -> None:
+        """Tell nothing more."""
+        self._stopped.set()
+        self._news.set()
+
+    def leave(self, *, seen_for_s: float = 0.0) -> None:
+        """Tell nothing more, and be gone; or be seen with the last facts, and not woken, for so long. Raises
+        Unavailable."""
+        self.stop()
+        with self._telling:
+            if seen_for_s:
+                self._ledger.worker_seen(self._worker, self._pool, self._facts(), ttl_s=seen_for_s, slots=0)
+            else:
+                self._ledger.worker_gone(self._worker, self._pool)
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            self._news.clear()
+            try:
+                self._tell()
+                self._told()
+            except Unavailable as error:
+                log.warning("could not tell that this worker is there: %s", error)
+                self._untold()
+            except Exception:
+                # this thread may also be what notices that the worker is useless
+                log.exception("presence")
+            if not self._go_on():
+                return
+            self._news.wait(EVERY_S)
+
+    def _tell(self) -> None:
+        with self._telling:
+            if not self._stopped.is_set():
+                self._ledger.worker_seen(self._worker, self._pool, self._facts(), ttl_s=BELIEVED_S, slots=self._slots())

@@ -1,0 +1,26 @@
+-- buy(id, worker, nonce, purchase JSON, deadline ms): lease this queued job to a worker that buys it, and store what it is about to
+-- submit: from now on the job is bought, whatever becomes of the worker. It stands in the burst pool, and costs its
+-- tenant no share of the GPUs. Answers {attempt, job as lib/read.lua}; false where the job is not there to be bought.
+-- uses: late full clock job event queue read
+local id, worker, nonce, purchase = unpack(ARGV)
+
+local job = job_load(id)
+if not job then return false end
+local key = Key.job(id)
+local before = redis.call('HMGET', key, 'purchase_nonce', 'purchase_attempt')
+if before[1] == nonce then
+  -- the same call again after a lost reply: the same lease, if it still is one
+  local attempt = tonumber(before[2])
+  return job.purchase and job_held(job, attempt) and {attempt, job_read(id)}
+end
+if job.state ~= State.QUEUED or not redis.call('ZSCORE', Key.queue(job.pool, job.tenant), id) then return false end
+queue_remove(job.pool, job.tenant, id)
+job.attempt, job.purchase = job.attempt + 1, purchase
+job_move(job, State.RUNNING)
+redis.call('HSET', key, 'attempt', job.attempt, 'worker', worker, 'started_ms', NOW, 'phase', Phase.SUBMITTING,
+  'phase_ms', NOW, 'purchase', purchase, 'purchase_nonce', nonce, 'purchase_attempt', job.attempt)
+redis.call('HDEL', key, 'passes', 'purchase_id', 'unheard')
+redis.call('SADD', Key.pools(), job_pool(job))
+redis.call('ZADD', Key.leases(job_pool(job)), NOW + Setting.LEASE_MS, id)
+event(job, {phase = Phase.SUBMITTING, progress = 0})
+return {job.attempt, job_read(id)}

@@ -21,6 +21,7 @@ from farm.agent.attempt_context import AttemptContext
 from farm.agent.device_health import DeviceHealth
 from farm.agent.engine_room import EngineRoom
 from farm.agent.lora_cache import LoraCache
+from farm.agent.out_of_service import OutOfService, OwnTrouble
 from farm.agent.quarantine import QuarantineWatch
 from farm.claiming.leases import LeaseKeeper
 from farm.claiming.metrics_page import serve_metrics
@@ -75,6 +76,8 @@ class Agent:
         self._quarantine = QuarantineWatch(self.health, self._ledger, self.worker)
         self.room = EngineRoom(settings, slot)
         store, state = Store(settings.s3), settings.state_dir.absolute()
+        scratch = state / "scratch" / slot.name
+        self._service = OutOfService(scratch)
         self._context = AttemptContext(
             settings=settings,
             worker=self.worker,
@@ -84,9 +87,10 @@ class Agent:
             room=self.room,
             leases=LeaseKeeper(self._ledger, settings.lease.seconds),
             loras=LoraCache(state / "loras", store, int(settings.worker.lora_cache_gb * 1e9)),
-            scratch=state / "scratch" / slot.name,
+            scratch=scratch,
             health=self.health,
             policies=Policies(settings.provenance, Tenants(redis, settings)),
+            troubled=self._troubled,
             blame=self._blame,
         )
         self._held: set[Attempt] = set()
@@ -96,6 +100,8 @@ class Agent:
         self._news = threading.Event()
         self._telling = threading.Lock()
         self._permit_heard = time.monotonic()
+        #: a permit is being served: no other is heard
+        self._serving = False
         #: what waits is not for this agent
         self._leaves = False
         self._deaf_since: float | None = None
@@ -166,8 +172,20 @@ class Agent:
 
     def serve(self, permit: str) -> None:
         """One permit: claim a job if there is one, and stay until the engine is about to be free again."""
+        self._serving = True
+        try:
+            self._serve(permit)
+        finally:
+            self._permit_heard = time.monotonic()
+            self._serving = False
+
+    def _serve(self, permit: str) -> None:
         self._permit_heard = time.monotonic()
         if not self.wait_ready():
+            return
+        if self._service.reason():
+            self._news.set()
+            self._leave_to_others()
             return
         claim = self._claim(permit)
         left, self._leaves = self._leaves, claim is None and self._backlog() > 0
@@ -176,9 +194,7 @@ class Agent:
         if claim is None:
             PERMITS.labels(self.pool, "surplus").inc()
             if self._leaves:
-                # what waits failed here or is too large, and is others': they need this permit, and silence to hear it
-                self._wake()
-                self._draining.wait(STEP_BACK_S)
+                self._leave_to_others()
             return
         PERMITS.labels(self.pool, "used").inc()
         attempt = Attempt(claim, self._context, self._ended)
@@ -187,7 +203,14 @@ class Agent:
         if self._draining.is_set():
             # it was told to while the ledger was asked
             attempt.stand_down()
-        attempt.start()
+        try:
+            attempt.start()
+        except RuntimeError as error:
+            # no thread can be started
+            log.error("an attempt cannot be started: %s", error)
+            attempt.abandon()
+            self._leave_to_others()
+            return
         self._news.set()
         self._wake()
         attempt.nearly_done.wait()
@@ -198,6 +221,11 @@ class Agent:
         with self._change:
             self._change.wait_for(lambda: self._finishing() < MOST_FINISHING)
         self.wait_ready()
+
+    def _leave_to_others(self) -> None:
+        """What waits is not for this worker: others need this permit, and silence to hear it."""
+        self._wake()
+        self._draining.wait(STEP_BACK_S)
 
     def _claim(self, permit: str) -> Claim | None:
         nonce, deadline = uuid4().hex, time.monotonic() + CLAIM_PATIENCE_S
@@ -221,10 +249,10 @@ class Agent:
                     return None
                 time.sleep(CLAIM_PAUSE_S)  # Redis says nothing when it is back
 
-    def _wake(self) -> None:
+    def _wake(self, *, heard_none: bool = False) -> None:
         """Publish the permits that the ledger wants out: a backlog wakes the next worker, or this one again."""
         try:
-            self._context.permits.publish(self._ledger.permits_wanted(self.pool))
+            self._context.permits.publish(self._ledger.permits_wanted(self.pool, heard_none=heard_none))
         except Unavailable as error:
             log.warning("no permits: %s", error)
 
@@ -251,8 +279,9 @@ class Agent:
         return self.room.facts.get("device", {}).get("memory")
 
     def _models(self) -> list[str] | None:
-        """Ids of the models that the engine offers; None while it has told nothing."""
-        return self.room.facts.get("models")
+        """Ids of the models that are offered; None while the engine has told nothing."""
+        models = self.room.facts.get("models")
+        return None if models is None else self._service.offered(models)
 
     def _lane(self) -> str | None:
         """What will be loaded when the engine is next free."""
@@ -269,7 +298,13 @@ class Agent:
             self._change.notify_all()
         self._news.set()
 
-    # --- quarantine
+    # --- trouble and quarantine
+
+    def _troubled(self, job: Job, trouble: OwnTrouble) -> bool:
+        """An attempt met this worker's own trouble; whether the job is free of blame."""
+        innocent = self._service.report(trouble, job.id)
+        self._news.set()
+        return innocent
 
     def _blame(self, job: Job, fault: JobFault) -> None:
         """A job failed on the device. When a quarantine begins with it, the agent ends."""
@@ -305,19 +340,20 @@ class Agent:
 
     def _tell(self) -> None:
         # only one that can take a job is to be woken
-        slots = int(self.room.ready and not self._draining.is_set())
+        slots = int(self.room.ready and not self._draining.is_set() and not self._service.reason())
         with self._telling:
             if not self._stopped.is_set():
                 self._ledger.worker_seen(self.worker, self.pool, self._facts(), ttl_s=PRESENT_FOR_S, slots=slots)
 
     def _listen(self) -> None:
         """An idle agent asks for permits while there is work; one that hears none although there is has gone deaf."""
-        idle = self.room.free and not self._held and not self._draining.is_set()
+        idle = self.room.ready and not self._serving and not self._draining.is_set() and not self._service.reason()
         now = time.monotonic()
         if not idle or not self._ledger.claimable(self.pool, most=1):
             self._deaf_since, self._leaves = None, False
             return
-        self._wake()
+        overdue_s = self._settings.scheduling.permit_ttl_s
+        self._wake(heard_none=self._deaf_since is not None and now - self._deaf_since > overdue_s)
         if self._deaf_since is None or self._permit_heard > self._deaf_since:
             self._deaf_since = now
         elif now - self._deaf_since > self._settings.worker.deaf_s:
@@ -334,7 +370,9 @@ class Agent:
             held = sorted(self._held, key=lambda attempt: (attempt.rendered.is_set(), attempt.claimed))
         device = self.room.facts.get("device", {})
         quarantine = self.health.quarantine()
-        why = quarantine.reason if quarantine else self._parting or self.room.trouble
+        why = quarantine.reason if quarantine else self._parting or self.room.trouble or self._service.reason()
+        # what it could do but for that is told as well
+        why = why or "; ".join(self._service.missing().values())
         return {
             "device": device.get("name") or self.slot.title or self.slot.name,
             "slot": self.slot.name,
@@ -346,7 +384,7 @@ class Agent:
             **({"until": quarantine.until_iso} if quarantine else {}),
             "job": held[0].job.id if held else None,
             "phase": held[0].phase if held else None,
-            "models": self.room.facts.get("models", []),
+            "models": self._models() or [],
             "memory": self._memory(),
             "metrics": self._metrics,
             "pid": os.getpid(),
@@ -361,4 +399,6 @@ class Agent:
             return "draining"
         if busy:
             return "busy"
+        if self._service.reason():
+            return "out_of_service"
         return "idle" if self.room.ready else "starting"

@@ -357,6 +357,8 @@ class Settings(BaseSettings):
     def _clocks_agree(self) -> Self:
         if self.lease.stuck_s < self.lease.seconds:
             raise ValueError("lease.stuck_s must not be shorter than lease.seconds")
+        if "intake" in (self.worker.pool, *self.pools):
+            raise ValueError('no pool may be called "intake": jobs wait for their inputs there')
         if self.lease.cancel_grace_s >= self.lease.stuck_s:
             raise ValueError("lease.cancel_grace_s must be shorter than lease.stuck_s")
         return self

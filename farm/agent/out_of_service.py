@@ -15,7 +15,8 @@ log = logging.getLogger(__name__)
 
 #: free bytes of the scratch disk below which nothing is claimed
 FLOOR_BYTES = 64_000_000
-#: a model whose weights were not there is offered again after this long, doubled each time
+#: a model whose weights were not there is offered again after this long, doubled each time until it was well for the
+#: longest of these
 PAUSE_S, PAUSE_MAX_S = 60.0, 3600.0
 #: jobs remembered that went back because of the disk: one that fills it by itself goes back once
 _REMEMBERED = 1000
@@ -47,8 +48,9 @@ class OutOfService:
         log.error("out of service%s: %s", f" for {trouble.model}" if trouble.model else "", trouble)
         with self._lock:
             if trouble.model is not None:
-                _, _, lasted_s = self._models.get(trouble.model, ("", 0.0, PAUSE_S / 2))
-                pause_s = min(2 * lasted_s, PAUSE_MAX_S)
+                _, until, lasted_s = self._models.get(trouble.model, ("", 0.0, 0.0))
+                well = self._clock() - until > PAUSE_MAX_S
+                pause_s = min(2 * lasted_s, PAUSE_MAX_S) if lasted_s and not well else PAUSE_S
                 self._models[trouble.model] = str(trouble), self._clock() + pause_s, pause_s
                 return True
             self._disk = str(trouble)
@@ -76,11 +78,6 @@ class OutOfService:
         """Models that are not offered for a while, and why."""
         with self._lock:
             return {model: why for model, (why, until, _) in self._models.items() if self._clock() < until}
-
-    def rendered(self, model: str) -> None:
-        """A job of the model succeeded: its weights are there."""
-        with self._lock:
-            self._models.pop(model, None)
 
     def _disk_trouble(self) -> str | None:
         probe = self._scratch / ".probe"

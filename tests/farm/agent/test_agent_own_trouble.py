@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from farm.agent.out_of_service import PAUSE_S, OutOfService, OwnTrouble
+from farm.agent.out_of_service import PAUSE_MAX_S, PAUSE_S, OutOfService, OwnTrouble
 from farm.config import Settings
 from farm.jobs.states import State
 from tests.conftest import wait_until
@@ -57,7 +57,8 @@ def test_missing_weights_take_the_model_from_the_worker_and_no_attempt_from_the_
     job = farm.submit("on:cpu-0:weightless", max_attempts=1)
     wait_until(lambda: "reason" in agent.facts(), what="the worker to say what it misses")
     assert agent.facts()["reason"] == "the weights of actions are not on this machine"
-    assert (agent.facts()["models"], agent.facts()["state"]) == ([], "idle")
+    agent.wait_state("idle")
+    assert agent.facts()["models"] == []
     kept = farm.wait_state(job, State.QUEUED)
     assert (kept.attempts_used, kept.attempt) == (0, 1)
     farm.agent("cpu-1")
@@ -85,7 +86,7 @@ class TestOutOfService:
             assert service.missing() == {"a": "gone"}
             now[0] += 1
             assert service.offered(["a", "b"]) == ["a", "b"]
-        service.rendered("a")
+        now[0] += PAUSE_MAX_S + 1
         service.report(OwnTrouble("gone", "a"), "job")
         now[0] += PAUSE_S
         assert service.missing() == {}

@@ -18,6 +18,7 @@ from farm.claiming.celery_app import BEAT_QUEUE, PERMIT_TASK, make_app
 from farm.claiming.metrics_page import serve_metrics
 from farm.claiming.permits import Permits
 from farm.config import Settings, load
+from farm.io_worker.duties import Duties
 from farm.io_worker.housekeeping import Housekeeping
 from farm.io_worker.intake_worker import IntakeWorker
 from farm.jobs.errors import Unavailable
@@ -51,6 +52,7 @@ def _schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         "farm.reap": settings.scheduling.reap_every_s,
         "farm.audit": settings.scheduling.audit_every_s,
         "farm.forget": settings.scheduling.forget_every_s,
+        "farm.sweep": settings.scheduling.forget_every_s,
         "farm.webhooks": settings.webhooks.every_s,
     }
     return {
@@ -77,29 +79,26 @@ def permit(_pool: str, permit_id: str) -> None:
     intake_worker.serve(permit_id)
 
 
-@app.task(name="farm.reap")
-def reap() -> None:
-    """Beat's task: end leases that ran out."""
-    housekeeping.reap()
+#: by the names of their tasks
+duties = Duties(
+    {
+        "farm.reap": housekeeping.reap,
+        "farm.audit": housekeeping.audit,
+        "farm.forget": housekeeping.forget,
+        "farm.sweep": housekeeping.sweep,
+        "farm.webhooks": postman.look,
+    }
+)
 
 
-@app.task(name="farm.audit")
-def audit() -> None:
-    """Beat's task: compare counters and indexes with the job records."""
-    housekeeping.audit()
+def _duty(name: str) -> None:
+    @app.task(name=name)
+    def begin() -> None:
+        duties.begin(name)
 
 
-@app.task(name="farm.forget")
-def forget() -> None:
-    """Beat's task: remove old job records, and objects that no record names."""
-    housekeeping.forget()
-    housekeeping.sweep()
-
-
-@app.task(name="farm.webhooks")
-def webhooks() -> None:
-    """Beat's task: send webhooks that are due."""
-    postman.look()
+for _name in _schedule(settings):
+    _duty(_name)
 
 
 @beat_init.connect

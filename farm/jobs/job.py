@@ -138,6 +138,8 @@ class Job:
     #: why it is not to start, or not again after this attempt; since when
     held_for: tuple[HoldReason, ...] = ()
     held_ms: int | None = None
+    #: when it was read, by the ledger's clock, which also gave the other times
+    read_ms: int = field(default=0, compare=False)
 
     @property
     def held(self) -> bool:

@@ -9,7 +9,6 @@ import os
 import random
 import socket
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
@@ -177,7 +176,7 @@ class Postman:
             pause_s = next_pause_s(
                 policy_of(delivery.dialect, self._settings),
                 attempts=delivery.attempts + 1,
-                elapsed_s=max(0.0, time.time() - delivery.first_ms / 1000),
+                elapsed_s=(delivery.taken_ms - delivery.first_ms) / 1000,
                 chance=random.random(),  # noqa: S311 - spreads retries, guards nothing
                 retry_after_s=wait_s,
             )

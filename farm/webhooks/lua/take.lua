@@ -1,5 +1,5 @@
 -- take(count, suspects, lease_ms): up to `count` due deliveries, of which at most `suspects` to receivers that failed
--- last, leased for lease_ms. Answers {{id, fields and values of the delivery, suspect}, ...}.
+-- last, leased for lease_ms. Answers {{id, fields and values of the delivery, suspect, NOW}, ...}.
 local count, suspects, lease_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local taken = {}
 for _, receiver in ipairs(redis.call('ZRANGEBYSCORE', RECEIVERS, '-inf', NOW, 'LIMIT', 0, 500)) do
@@ -16,7 +16,7 @@ for _, receiver in ipairs(redis.call('ZRANGEBYSCORE', RECEIVERS, '-inf', NOW, 'L
       redis.call('ZREM', due_key(receiver), id)
       redis.call('ZADD', flying_key(receiver), NOW + lease_ms, id)
       if suspect then suspects = suspects - 1 end
-      taken[#taken + 1] = {id, redis.call('HGETALL', hook_key(id)), suspect and 1 or 0}
+      taken[#taken + 1] = {id, redis.call('HGETALL', hook_key(id)), suspect and 1 or 0, NOW}
     end
   end
   refresh(receiver)

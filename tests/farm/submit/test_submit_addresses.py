@@ -11,7 +11,7 @@ from redis import Redis
 from submit_parts import MODEL, Woken, png
 
 from farm.config import Settings
-from farm.io_worker import take_in as intake_job
+from farm.io_worker.take_in import TakeIn
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import AddressRefused, AddressUnreachable, InvalidRequest, RequestError, TooLarge
 from farm.jobs.job import Job
@@ -130,7 +130,7 @@ def take_in(ledger: Ledger, store: Store, home: Settings, woken: Woken) -> Calla
     def take_in() -> None:
         claim = ledger.claim(INTAKE_POOL, "io-1")
         assert claim is not None
-        intake_job.run(claim, ledger, store, home, woken)
+        TakeIn(home, ledger, store, woken).run(claim)
 
     return take_in
 
@@ -230,5 +230,5 @@ def test_a_cancel_during_intake_stays_cancelled(
     claim = ledger.claim(INTAKE_POOL, "io-1")
     assert claim is not None
     assert ledger.cancel("ada", job_id) is CancelOutcome.CANCELLED
-    intake_job.run(claim, ledger, store, home, woken)
+    TakeIn(home, ledger, store, woken).run(claim)
     assert found(ledger, job_id).state is State.CANCELLED

@@ -32,8 +32,7 @@ from models.catalog import MODELS
 class TakeIn:
     """Takes claimed jobs in. One per process; threads may share it.
 
-    `permits` publishes what the ledger asks for; without it the reaper asks again later. `pools` are those of the
-    process, which remember.
+    `permits` publishes what the ledger asks for; without it the reaper asks again later.
     """
 
     def __init__(
@@ -42,12 +41,10 @@ class TakeIn:
         ledger: Ledger,
         store: Store,
         permits: PermitPublisher | None = None,
-        *,
-        pools: Pools | None = None,
     ) -> None:
         self._settings, self._ledger, self._permits = settings, ledger, permits
         self._intake = Intake(settings, store)
-        self._pools = pools or Pools(settings, ledger.workers, speeds=ledger.speeds)
+        self._pools = Pools(settings, ledger.workers, speeds=ledger.speeds)
         self._prices = PriceBook(settings.prices)
 
     def run(self, claim: Claim) -> None:

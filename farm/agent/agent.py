@@ -26,6 +26,7 @@ from farm.agent.quarantine import QuarantineWatch
 from farm.claiming.leases import LeaseKeeper
 from farm.claiming.metrics_page import serve_metrics
 from farm.claiming.permits import Permits
+from farm.claiming.standby_reap import StandbyReaper
 from farm.config import Settings
 from farm.engine.slots import Slot
 from farm.jobs.errors import JobFault, Unavailable
@@ -93,6 +94,7 @@ class Agent:
             troubled=self._troubled,
             blame=self._blame,
         )
+        self._reaper = StandbyReaper(self._ledger, self._context.permits, settings)
         self._held: set[Attempt] = set()
         self._change = threading.Condition()
         self._draining = threading.Event()
@@ -347,6 +349,7 @@ class Agent:
 
     def _listen(self) -> None:
         """An idle agent asks for permits while there is work; one that hears none although there is has gone deaf."""
+        self._reaper.look()
         idle = self.room.ready and not self._serving and not self._draining.is_set() and not self._service.reason()
         now = time.monotonic()
         if not idle or not self._ledger.claimable(self.pool, most=1):

@@ -17,10 +17,11 @@ from celery.signals import beat_init
 from farm.claiming.celery_app import BEAT_QUEUE, PERMIT_TASK, make_app
 from farm.claiming.metrics_page import serve_metrics
 from farm.claiming.permits import Permits
-from farm.config import Settings, load
+from farm.config import load
 from farm.io_worker.duties import Duties
 from farm.io_worker.housekeeping import Housekeeping
 from farm.io_worker.intake_worker import IntakeWorker
+from farm.io_worker.standby import Standby
 from farm.jobs.errors import Unavailable
 from farm.ledger import Ledger, server
 from farm.ledger.connection import connect
@@ -47,26 +48,30 @@ postman = Postman(settings, redis, ledger, store)
 app = make_app(settings, "io")
 
 
-def _schedule(settings: Settings) -> dict[str, dict[str, Any]]:
-    every_s = {
-        "farm.reap": settings.scheduling.reap_every_s,
-        "farm.audit": settings.scheduling.audit_every_s,
-        "farm.forget": settings.scheduling.forget_every_s,
-        "farm.sweep": settings.scheduling.forget_every_s,
-        "farm.webhooks": settings.webhooks.every_s,
-    }
+#: by the names of their tasks, in seconds
+EVERY_S = {
+    "farm.reap": settings.scheduling.reap_every_s,
+    "farm.audit": settings.scheduling.audit_every_s,
+    "farm.forget": settings.scheduling.forget_every_s,
+    "farm.sweep": settings.scheduling.forget_every_s,
+    "farm.webhooks": settings.webhooks.every_s,
+}
+
+
+def _schedule() -> dict[str, dict[str, Any]]:
     return {
         name: {
             "task": name,
             "schedule": seconds,
             "options": {"queue": BEAT_QUEUE, "expires": max(DUTY_EXPIRES_S, seconds)},
         }
-        for name, seconds in every_s.items()
+        for name, seconds in EVERY_S.items()
     }
 
 
 app.conf.update(
-    beat_schedule=_schedule(settings),
+    beat_schedule=_schedule(),
+    beat_scheduler="farm.io_worker.beat_schedule:BoundedScheduler",
     beat_schedule_filename=str(settings.state_dir / "beat" / "schedule"),
     # never asleep for longer than this, so that a farm that comes back is in order soon
     beat_max_loop_interval=5,
@@ -94,10 +99,13 @@ duties = Duties(
 def _duty(name: str) -> None:
     @app.task(name=name)
     def begin() -> None:
+        standby.asked(name)
         duties.begin(name)
 
 
-for _name in _schedule(settings):
+standby = Standby(EVERY_S, duties.begin)
+
+for _name in EVERY_S:
     _duty(_name)
 
 
@@ -119,6 +127,7 @@ class Presence(bootsteps.StartStopStep):  # type: ignore[misc]
         """Tell the ledger, every few seconds, that this io worker lives; serve its metrics."""
         server.say(redis, settings.redis)
         self._metrics = serve_metrics(settings.worker.metrics_host, settings.worker.io_metrics_port)
+        standby.start(self._stopped)
         threading.Thread(target=self._tell, name="presence", daemon=True).start()
 
     def stop(self, _worker: Any) -> None:

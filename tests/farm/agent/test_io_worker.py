@@ -107,6 +107,7 @@ def test_beat_notices_a_lease_that_ran_out(io_yard: AgentFarm) -> None:
     claim = io_yard.ledger.claim("default", "nobody")
     assert claim
     assert claim.job.id == job
+    io_yard.ledger.heartbeat(job, claim.attempt)
     io_yard.wait_state(job, State.QUEUED)
     assert io_yard.job(job).worker_losses == 1
     io_yard.ledger.cancel(TENANT, job)

@@ -1,0 +1,46 @@
+"""Beat, for a farm whose workers may be away and whose clock may be set."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from celery.beat import PersistentScheduler, ScheduleEntry
+
+from farm.claiming.alive import say_alive
+
+log = logging.getLogger(__name__)
+
+#: messages of beat's that may wait in one queue; with more, nobody is there to hear another
+MOST_WAITING = 20
+#: a clock that is behind itself by more than this was set back
+_SET_BACK_S = 5.0
+
+
+class BoundedScheduler(PersistentScheduler):  # type: ignore[misc]
+    """Sends nothing to a queue that nobody empties, goes on at once when the clock was set back, and says that it lives
+    in the file `alive` beside its schedule."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        self._seen_s = time.time()
+        super().__init__(*args, **more)
+
+    def tick(self, *args: Any, **more: Any) -> float:
+        now_s = time.time()
+        if now_s < self._seen_s - _SET_BACK_S:
+            log.warning("the clock went back by %.0f s: everything is due now", self._seen_s - now_s)
+            for entry in self.schedule.values():
+                entry.last_run_at = entry.default_now() - entry.schedule.run_every
+            # the heap of what is next was made with the old times
+            self._heap = None
+        self._seen_s = now_s
+        wait_s = float(super().tick(*args, **more))
+        say_alive(Path(self.app.conf.beat_schedule_filename).parent)
+        return wait_s
+
+    def apply_async(self, entry: ScheduleEntry, producer: Any = None, advance: bool = True, **more: Any) -> Any:
+        queue = (producer or self.producer).channel.queue_declare(queue=entry.options["queue"])
+        if queue.message_count >= MOST_WAITING:
+            log.warning("%s is not sent: %d messages wait in %s", entry.name, queue.message_count, queue.queue)
+            return None
+        return super().apply_async(entry, producer=producer, advance=advance, **more)

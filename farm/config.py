@@ -148,6 +148,9 @@ class IntakeSettings(Section):
     #: how often the io worker asks an address whose trouble may pass, and how long it waits after the first time
     fetch_tries: int = 3
     fetch_pause_s: float = 1.0
+    #: a job whose address is still in passing trouble then (no answer, a server error) waits and is tried again, later
+    #: and later, for about this long: an uplink that is away for a moment fails nobody. 0: it fails at once
+    outage_s: float = Field(default=300.0, ge=0)
 
 
 class LoraSettings(Section):

@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 MOST_WAITING = 20
 #: a clock that is behind itself by more than this was set back
 _SET_BACK_S = 5.0
+_FULL, _HEARD = "nobody hears them, so none is sent", "somebody hears them again"
 
 
 class BoundedScheduler(PersistentScheduler):  # type: ignore[misc]
@@ -22,7 +23,7 @@ class BoundedScheduler(PersistentScheduler):  # type: ignore[misc]
     in the file `alive` beside its schedule."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
-        self._seen_s = time.time()
+        self._seen_s, self._full = time.time(), False
         super().__init__(*args, **more)
 
     def tick(self, *args: Any, **more: Any) -> float:
@@ -40,7 +41,10 @@ class BoundedScheduler(PersistentScheduler):  # type: ignore[misc]
 
     def apply_async(self, entry: ScheduleEntry, producer: Any = None, advance: bool = True, **more: Any) -> Any:
         queue = (producer or self.producer).channel.queue_declare(queue=entry.options["queue"])
-        if queue.message_count >= MOST_WAITING:
-            log.warning("%s is not sent: %d messages wait in %s", entry.name, queue.message_count, queue.queue)
+        full = queue.message_count >= MOST_WAITING
+        if full != self._full:
+            self._full = full
+            log.warning("%d messages wait in %s: %s", queue.message_count, queue.queue, _FULL if full else _HEARD)
+        if full:
             return None
         return super().apply_async(entry, producer=producer, advance=advance, **more)

@@ -12,6 +12,7 @@ from farm.jobs.draft import Source
 from farm.jobs.errors import (
     AddressRefused,
     AddressUnreachable,
+    FarmError,
     FaultCode,
     InvalidRequest,
     JobFault,
@@ -27,6 +28,17 @@ from farm.scheduling.pools import Pools
 from farm.storage.store import Store
 from farm.submission import shape
 from models.catalog import MODELS
+
+#: pauses between the intakes of a job whose address is in passing trouble: the first, doubled up to the longest
+_PAUSE_S, _PAUSE_MAX_S = 5.0, 60.0
+
+
+class _Passing(FarmError):
+    """An address did not answer, which may pass."""
+
+    def __init__(self, fault: JobFault) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
 
 
 class TakeIn:
@@ -57,6 +69,12 @@ class TakeIn:
                 for role, ref in job.spec.inputs.items()
             }
             reshaped = self._reshaped(job, inputs)
+        except _Passing as passing:
+            pause_s = outage_pause_s(claim.attempt, self._settings.intake.outage_s)
+            if pause_s is None:
+                _, woken = self._ledger.fail(job.id, claim.attempt, passing.fault)
+            else:
+                _, woken = self._ledger.release(job.id, claim.attempt, delay_s=pause_s)
         except JobFault as fault:
             _, woken = self._ledger.fail(job.id, claim.attempt, fault)
         else:
@@ -65,15 +83,17 @@ class TakeIn:
             self._permits.publish(woken)
 
     def _taken_in(self, tenant: str, role: str, ref: InputRef) -> InputRef:
-        """The stored content behind an address. Raises JobFault."""
+        """The stored content behind an address. Raises JobFault, or _Passing with one."""
         tries, pause_s = self._settings.intake.fetch_tries, self._settings.intake.fetch_pause_s
         while True:
             tries -= 1
             try:
                 content = self._intake.look(tenant, role, Source(url=ref.url), field=role)
             except AddressUnreachable as error:
-                if not error.passing or tries <= 0:
+                if not error.passing:
                     raise _fault(error) from None
+                if tries <= 0:
+                    raise _Passing(_fault(error)) from None
                 # a server that is busy or starting says nothing when it is ready
                 time.sleep(pause_s)
                 pause_s *= 2
@@ -113,6 +133,18 @@ class TakeIn:
             needs=needs_of(burden),
             hold=self._prices.exact(final, job.dialect_data),
         )
+
+
+def outage_pause_s(attempt: int, outage_s: float) -> float | None:
+    """How long a job whose address did not answer waits after its `attempt`-th intake; None: it has waited long enough,
+    about `outage_s` in all."""
+    waited_s = 0.0
+    for number in range(1, attempt + 1):
+        if waited_s >= outage_s:
+            return None
+        pause_s = min(_PAUSE_S * 2 ** (number - 1), _PAUSE_MAX_S, outage_s - waited_s)
+        waited_s += pause_s
+    return pause_s
 
 
 def _fault(error: RequestError) -> JobFault:

@@ -44,6 +44,9 @@ class S3Settings(Section):
     access_key: str = "wanfarm"
     secret_key: str = "wanfarm-secret"  # noqa: S105 - the embedded server's, replaced by `wanfarm up`
     bucket: str = "wanfarm"
+    #: where the server keeps its objects as files, if that is on this machine: each is synced to disk before it counts
+    #: as stored. `wanfarm up` sets it for its own server, which never syncs
+    folder: Path | None = None
     region: str = "us-east-1"
     secure: bool = False
     public_secure: bool | None = None

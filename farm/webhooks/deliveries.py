@@ -3,7 +3,8 @@ number of io workers may share them. Knows no HTTP and no job record.
 
 Keys: `{p}:hook:{id}` HASH, one delivery; per receiver (tenant and origin) ZSETs `{p}:hooks:due:{r}` id -> due ms and
 `{p}:hooks:flying:{r}` id -> lease end ms; `{p}:hooks:receivers` ZSET receiver -> when to look at it next;
-`{p}:hooks:standing` HASH receiver -> failures in a row; `{p}:hooks:dead:{tenant}` ZSET of dead letters.
+`{p}:hooks:standing` HASH receiver -> failures in a row; `{p}:hooks:dead:{tenant}` ZSET of dead letters;
+`{p}:hooks:looked` STRING, when somebody looked last, ms.
 """
 
 from collections.abc import Sequence

@@ -12,6 +12,7 @@ from farm.embedded.ports import free_port
 from farm.jobs.errors import Unavailable
 from farm.ledger import connect
 from farm.webhooks.deliveries import Deliveries
+from tests.conftest import wait_until
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,61 @@ def test_how_long_it_was_tried_is_told_by_one_clock(office: Office, monkeypatch:
     office.end_job(f"https://127.0.0.1:{free_port()}/hook")  # nobody listens
     office.until(lambda: [d.attempts for d in office.postman.deliveries.pending()] == [1], "the first failure")
     assert office.postman.deliveries.dead("acme") == []
+
+
+def test_a_clock_that_goes_back_puts_no_delivery_off(redis: Redis, settings: Settings) -> None:
+    made = Deliveries(redis, settings)
+    for name in ("due", "later", "flying"):
+        made.schedule(name, job=name, tenant="acme", url="https://x/", dialect="farm", receiver=f"acme|{name}")
+    for delivery in made.take(3, suspects=3, lease_s=30):
+        if delivery.id == "later":
+            made.retry("later", status=500, error="no", pause_s=60)
+        if delivery.id == "due":
+            made.retry("due", status=500, error="no", pause_s=0)
+    # everything that is stored is an hour in the future now
+    for key in [*redis.scan_iter("wf:hooks:due:*"), *redis.scan_iter("wf:hooks:flying:*"), "wf:hooks:receivers"]:
+        for member, score in redis.zrange(key, 0, -1, withscores=True):
+            redis.zadd(key, {member: score + 3_600_000})
+    redis.incrby("wf:hooks:looked", 3_600_000)
+    taken: list[str] = []
+
+    def look() -> list[str]:
+        taken.extend(delivery.id for delivery in made.take(3, suspects=3, lease_s=30))
+        return taken
+
+    wait_until(look, what="what is due")
+    assert taken == ["due"]
+    now_ms = redis.time()[0] * 1000
+    assert 50_000 < redis.zscore("wf:hooks:due:acme|later", "later") - now_ms <= 61_000
+    assert 20_000 < redis.zscore("wf:hooks:flying:acme|flying", "flying") - now_ms <= 31_000
+    assert int(redis.get("wf:hooks:looked") or 0) <= now_ms + 1000
+
+
+class TestPlaces:
+    """Places of the postman are given back, whatever happens."""
+
+    def test_when_no_post_can_be_started(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+        for _ in range(3):
+            office.end_job(f"https://127.0.0.1:{free_port()}/hook")
+
+        def refuse(*_: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(office.postman._pool, "submit", refuse)
+            with pytest.raises(RuntimeError):
+                office.postman.look()
+        assert (office.postman._busy, office.postman._busy_suspects) == (0, 0)
+
+    def test_when_nothing_can_be_said_of_how_it_went(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+        tried: list[object] = []
+
+        def broken(*_: object) -> None:
+            tried.append(1)
+            raise Unavailable("away")
+
+        monkeypatch.setattr(office.postman, "_deliver", lambda _delivery: 1 / 0)
+        monkeypatch.setattr(office.postman, "_settle", broken)
+        office.end_job(f"https://127.0.0.1:{free_port()}/hook")
+        office.until(lambda: tried, "a post that fails twice")
+        wait_until(lambda: office.postman._busy == 0, what="its place to be free")

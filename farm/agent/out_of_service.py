@@ -13,8 +13,8 @@ from farm.jobs.errors import FarmError
 
 log = logging.getLogger(__name__)
 
-#: free bytes of the scratch disk below which nothing is claimed
-FLOOR_BYTES = 64_000_000
+#: free bytes of the scratch disk below which nothing is claimed; of a small disk, this part of it
+FLOOR_BYTES, FLOOR_PART = 64_000_000, 0.05
 #: a model whose weights were not there is offered again after this long, doubled each time until it was well for the
 #: longest of these
 PAUSE_S, PAUSE_MAX_S = 60.0, 3600.0
@@ -84,8 +84,9 @@ class OutOfService:
         try:
             self._scratch.mkdir(parents=True, exist_ok=True)
             free = os.statvfs(self._scratch)
-            if free.f_bavail * free.f_frsize < FLOOR_BYTES:
-                return f"its scratch disk has less than {FLOOR_BYTES // 1_000_000} MB left"
+            floor = min(FLOOR_BYTES, FLOOR_PART * free.f_blocks * free.f_frsize)
+            if free.f_bavail * free.f_frsize < floor:
+                return f"its scratch disk has less than {floor / 1e6:.0f} MB left"
             if self._disk is not None:
                 probe.write_bytes(b"\0" * 65536)
                 probe.unlink()

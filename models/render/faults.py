@@ -33,7 +33,7 @@ _FULL = (
 )
 
 #: the machine's own disk, whatever is rendered
-_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 
 
 def told_apart(work: Callable[[], T]) -> T:
@@ -59,7 +59,7 @@ def fault_of(error: Exception) -> RenderFault:
         return RenderFault("out_of_memory", "the device's memory does not hold this render")
     if isinstance(error, RuntimeError) and any(word in text for word in _POISON):
         return RenderFault("device_fault", f"the GPU reported an error: {_first_line(error)}", poisoned=True)
-    if isinstance(error, OSError) and error.errno in _DISK:
+    if isinstance(error, OSError) and error.errno in DISK:
         return RenderFault("storage_failed", f"the worker's disk: {error.strerror}")
     return RenderFault("engine_error", f"{type(error).__name__}: {_first_line(error)}")
 

@@ -95,6 +95,7 @@ class TestOutOfService:
         service = OutOfService(tmp_path)
         assert service.reason() is None
         monkeypatch.setattr("farm.agent.out_of_service.FLOOR_BYTES", 10**18)
+        monkeypatch.setattr("farm.agent.out_of_service.FLOOR_PART", 2.0)
         assert "MB left" in str(service.reason())
         monkeypatch.setattr("farm.agent.out_of_service.FLOOR_BYTES", 1)
         assert service.reason() is None

@@ -142,7 +142,7 @@ def outage_pause_s(attempt: int, outage_s: float) -> float | None:
     for number in range(1, attempt + 1):
         if waited_s >= outage_s:
             return None
-        pause_s = min(_PAUSE_S * 2 ** (number - 1), _PAUSE_MAX_S, outage_s - waited_s)
+        pause_s = min(_PAUSE_S * 2.0 ** (number - 1), _PAUSE_MAX_S, outage_s - waited_s)
         waited_s += pause_s
     return pause_s
 

@@ -21,7 +21,7 @@ from farm.agent.attempt_context import AttemptContext
 from farm.agent.device_health import DeviceHealth
 from farm.agent.engine_room import EngineRoom
 from farm.agent.lora_cache import LoraCache
-from farm.agent.out_of_service import OutOfService, OwnTrouble
+from farm.agent.out_of_service import OutOfService, OwnTrouble, disk_trouble
 from farm.agent.quarantine import QuarantineWatch
 from farm.claiming.leases import LeaseKeeper
 from farm.claiming.metrics_page import serve_metrics
@@ -117,7 +117,10 @@ class Agent:
         are the reaper's; their files are removed here. Raises UnsafeServer."""
         server.say(self._redis, self._settings.redis)
         shutil.rmtree(self._context.scratch, ignore_errors=True)
-        self._context.scratch.mkdir(parents=True)
+        try:
+            self._context.scratch.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            self._service.report(OwnTrouble(disk_trouble(error)), "")
         worker = self._settings.worker
         port = worker.metrics_port and worker.metrics_port + self.slot.number
         self._metrics = serve_metrics(worker.metrics_host, port)
@@ -359,7 +362,7 @@ class Agent:
         self._wake(heard_none=self._deaf_since is not None and now - self._deaf_since > overdue_s)
         if self._deaf_since is None or self._permit_heard > self._deaf_since:
             self._deaf_since = now
-        elif now - self._deaf_since > self._settings.worker.deaf_s:
+        elif not self._held and now - self._deaf_since > self._settings.worker.deaf_s:
             self._useless(f"jobs are waiting, and no permit came in {self._settings.worker.deaf_s:.0f} s")
 
     def _useless(self, why: str) -> None:

@@ -21,6 +21,8 @@ STEADY_S = 30.0
 SLOW_S = 30.0
 #: how often a part that was ready is asked whether it still is
 LOOK_S = 5.0
+#: questions without an answer after which it may hang
+MISSES = 3
 #: a log is set aside (one old copy is kept) when it has grown to this
 LOG_BYTES = 20 * 1024 * 1024
 
@@ -87,6 +89,7 @@ class PartProcess:
         self._streak = 0
         self._slow_at = 0.0
         self._look_at = self._answered_at = 0.0
+        self._missed = 0
 
     @property
     def pid(self) -> int | None:
@@ -153,7 +156,7 @@ class PartProcess:
         """Whether it has just become ready. One that is not within its patience is killed, to start again."""
         if self.part.ready():
             self.phase, self.was_ready = PartPhase.READY, True
-            self._answered_at, self._look_at = now, now + LOOK_S
+            self._answered_at, self._look_at, self._missed = now, now + LOOK_S, 0
             return True
         if self.part.patience_s is not None and now - self._started_at > self.part.patience_s:
             self.kill()
@@ -166,12 +169,19 @@ class PartProcess:
             return True
         self._look_at = now + LOOK_S
         if self.part.ready():
-            self._answered_at = now
+            self._answered_at, self._missed = now, 0
             return True
-        if self.part.hung_s is not None and now - self._answered_at > self.part.hung_s:
+        self._missed += 1
+        # asked more than once: this process may itself have stood still for so long
+        silent = self.part.hung_s is not None and now - self._answered_at > self.part.hung_s
+        if silent and self._missed >= MISSES:
             self.kill()
             return False
         return True
+
+    def excuse(self, now: float) -> None:
+        """What it rests on is away: it is not asked, and its patience begins anew."""
+        self._answered_at, self._look_at, self._missed = now, now + LOOK_S, 0
 
     def slow(self, now: float) -> float | None:
         """The seconds that it has been starting for, when that is to be told now; else None."""

@@ -156,8 +156,9 @@ class Stack:
                 self._say(StackEvent("slow", child.part.name, detail))
         elif child.phase is PartPhase.READY:
             child.set_log_aside()
-            # what rests on a foundation that does not answer is not to blame for it
-            if self._stands(child) and not child.look(now):
+            if not self._stands(child):
+                child.excuse(now)
+            elif not child.look(now):
                 self._say(StackEvent("hung", child.part.name, f"no answer for {child.part.hung_s:.0f} s: killed"))
         elif (child.phase is PartPhase.DOWN and now >= child.again_at) or (
             child.phase is PartPhase.WAITING and not self._signals and self._founded(child)

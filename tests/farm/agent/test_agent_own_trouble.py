@@ -101,7 +101,7 @@ class TestOutOfService:
         assert service.reason() is None
 
 
-def test_an_attempt_that_cannot_be_started_gives_its_lease_back(
+def test_an_attempt_that_cannot_be_started_or_ended_is_not_held(
     farm_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from farm.agent.agent import Agent
@@ -126,5 +126,15 @@ def test_an_attempt_that_cannot_be_started_gives_its_lease_back(
             found = farm.job(job)
             assert (found.state, found.attempts_used, found.lease_until_ms) == (State.QUEUED, 0, None)
             agent.join()
+
+            def raising(_attempt: Attempt) -> None:
+                raise ValueError("what nobody foresaw")
+
+            # one whose end raises is not held either
+            with monkeypatch.context() as patched:
+                patched.setattr(Attempt, "_tidy", raising)
+                agent.serve("permit")
+                agent.join()
+            assert farm.job(job).state is State.SUCCEEDED
         finally:
             agent.close()

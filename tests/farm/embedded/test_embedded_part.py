@@ -144,8 +144,9 @@ def test_one_that_was_ready_and_hangs_is_killed_to_start_again(tmp_path: Path) -
     assert child.look(70.0)
     answers[0] = False
     assert child.look(129.0)
-    assert not child.look(140.0)
-    assert _end(child, 140.0) == -signal.SIGKILL
+    child.excuse(130.0)
+    assert [child.look(now) for now in (136.0, 150.0, 191.0)] == [True, True, False]
+    assert _end(child, 191.0) == -signal.SIGKILL
     assert child.phase is PartPhase.DOWN
 
 

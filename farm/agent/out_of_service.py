@@ -96,4 +96,5 @@ class OutOfService:
 
 
 def disk_trouble(error: OSError) -> str:
+    """The reason of an OwnTrouble with the scratch disk, without a path."""
     return f"its scratch disk cannot be used: {error.strerror or type(error).__name__}"

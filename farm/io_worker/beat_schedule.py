@@ -27,6 +27,7 @@ class BoundedScheduler(PersistentScheduler):  # type: ignore[misc]
         super().__init__(*args, **more)
 
     def tick(self, *args: Any, **more: Any) -> float:
+        """Send what is due; the seconds until the next is."""
         now_s = time.time()
         if now_s < self._seen_s - _SET_BACK_S:
             log.warning("the clock went back by %.0f s: everything is due now", self._seen_s - now_s)
@@ -40,6 +41,7 @@ class BoundedScheduler(PersistentScheduler):  # type: ignore[misc]
         return wait_s
 
     def apply_async(self, entry: ScheduleEntry, producer: Any = None, advance: bool = True, **more: Any) -> Any:
+        """Send one, unless too many wait already; then None."""
         queue = (producer or self.producer).channel.queue_declare(queue=entry.options["queue"])
         full = queue.message_count >= MOST_WAITING
         if full != self._full:

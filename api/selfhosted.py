@@ -7,12 +7,13 @@ from api.dialect import Dialect, answer
 from api.limits import count_submission
 from api.results import links
 from api.services import renderers, services
-from farm.jobs.errors import FaultCode, NotFound, Unauthorized, Unavailable
+from farm.jobs.errors import NotFound, Unauthorized, Unavailable
 from farm.jobs.ids import is_job_id
 from farm.jobs.job import Job
 from farm.jobs.states import State
 from farm.wire import selfhosted
-from farm.wire.report import Fault, Output, Reply, Report
+from farm.wire.job_report import fault_of
+from farm.wire.report import Output, Reply, Report
 from farm.wire.words import parse_object
 
 blueprint = Blueprint("selfhosted", __name__)
@@ -99,13 +100,11 @@ def _position(job: Job) -> int:
 
 def _report(job: Job) -> Report:
     files = links(job)
-    failed = job.state is State.FAILED
-    code = FaultCode(job.error_code) if job.error_code else FaultCode.ENGINE_ERROR
     return Report(
         id=job.id,
         state=job.state,
         outputs=(Output(url=files.video_url),) if files else (),
-        fault=Fault(code, job.error_message or "the job failed") if failed else None,
+        fault=fault_of(job) if job.state is State.FAILED else None,
         prompt=job.spec.prompt,
         created_ms=job.created_ms,
     )

@@ -44,6 +44,9 @@ class S3Settings(Section):
     access_key: str = "wanfarm"
     secret_key: str = "wanfarm-secret"  # noqa: S105 - the embedded server's, replaced by `wanfarm up`
     bucket: str = "wanfarm"
+    #: where the server keeps its objects as files, if that is on this machine: each is synced to disk before it counts
+    #: as stored. `wanfarm up` sets it for its own server, which never syncs
+    folder: Path | None = None
     region: str = "us-east-1"
     secure: bool = False
     public_secure: bool | None = None
@@ -148,6 +151,9 @@ class IntakeSettings(Section):
     #: how often the io worker asks an address whose trouble may pass, and how long it waits after the first time
     fetch_tries: int = 3
     fetch_pause_s: float = 1.0
+    #: a job whose address is still in passing trouble then (no answer, a server error) waits and is tried again, later
+    #: and later, for about this long: an uplink that is away for a moment fails nobody. 0: it fails at once
+    outage_s: float = Field(default=300.0, ge=0)
 
 
 class LoraSettings(Section):
@@ -357,6 +363,8 @@ class Settings(BaseSettings):
     def _clocks_agree(self) -> Self:
         if self.lease.stuck_s < self.lease.seconds:
             raise ValueError("lease.stuck_s must not be shorter than lease.seconds")
+        if "intake" in (self.worker.pool, *self.pools):
+            raise ValueError('no pool may be called "intake": jobs wait for their inputs there')
         if self.lease.cancel_grace_s >= self.lease.stuck_s:
             raise ValueError("lease.cancel_grace_s must be shorter than lease.stuck_s")
         return self

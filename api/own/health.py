@@ -19,6 +19,8 @@ from farm.wire.report import Reply
 OK, _SILENT = "ok", "does not answer"
 #: anybody may ask, so the parts are not asked more often than this
 _TRUST_S = 0.5
+#: reaps that may be missed, and the least time, before that is told, s
+_MISSED, _LATE_S = 5, 30.0
 
 
 class Readiness:
@@ -33,7 +35,7 @@ class Readiness:
         """Part -> "ok" or what is wrong with it; asked anew every few seconds."""
         with self._lock:
             if time.monotonic() - self._asked >= _TRUST_S:
-                self._parts = {"redis": _redis(), "storage": _storage(), "workers": _workers()}
+                self._parts = {"redis": _redis(), "storage": _storage(), "workers": _workers(), "reaper": _reaper()}
                 self._asked = time.monotonic()
             return self._parts
 
@@ -55,6 +57,18 @@ def _workers() -> str:
         return OK if renderers() else "none is alive"
     except FarmError:
         return "unknown"
+
+
+def _reaper() -> str:
+    """Jobs of workers that died, retries and callbacks wait for it."""
+    try:
+        age_s = services().ledger.reaped_s_ago()
+    except FarmError:
+        return "unknown"
+    if age_s is None:
+        return "nobody has reaped yet"
+    late_s = max(_LATE_S, _MISSED * services().settings.scheduling.reap_every_s)
+    return OK if age_s <= late_s else f"nobody has reaped for {age_s:.0f} s"
 
 
 def _health() -> Health:
@@ -80,7 +94,7 @@ def live() -> Response:
 @keyless.get("/v1/health/ready")
 @operation("Whether jobs can be taken and rendered", {200: Health, 503: Health}, keyless=True)
 def ready() -> Response:
-    """503 names the part that is missing: redis, storage, or a worker."""
+    """503 names the part that is missing: redis, storage, a worker, or who reaps."""
     found = _health()
     return answer(Reply(200 if found.status == "ok" else 503, found))
 

@@ -1,7 +1,5 @@
 """/v1/jobs: create, get, list, cancel."""
 
-import time
-
 from flask import Response, request
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -113,7 +111,7 @@ def job_of(job_id: str) -> Job:
 
 def show(job: Job) -> JobView:
     """A job as its owner sees it now."""
-    return view_job(job, eta_s=eta_s(job, int(time.time() * 1000)), links=links(job))
+    return view_job(job, eta_s=eta_s(job), links=links(job))
 
 
 def check_id(job_id: str) -> None:

@@ -20,12 +20,14 @@ from farm.agent.attempt_context import AttemptContext
 from farm.agent.device_health import DeviceHealth
 from farm.agent.engine_room import EngineRoom
 from farm.agent.lora_cache import LoraCache
+from farm.agent.out_of_service import OutOfService, OwnTrouble, disk_trouble
 from farm.agent.quarantine import QuarantineWatch
 from farm.claiming import presence
 from farm.claiming.claims import Claims
 from farm.claiming.leases import LeaseKeeper
 from farm.claiming.metrics_page import serve_metrics
 from farm.claiming.permits import Permits
+from farm.claiming.standby_reap import StandbyReaper
 from farm.config import Settings
 from farm.engine.slots import Slot
 from farm.jobs.errors import JobFault, Unavailable
@@ -72,6 +74,8 @@ class Agent:
         self._quarantine = QuarantineWatch(self.health, self._ledger, self.worker)
         self.room = EngineRoom(settings, slot)
         store, state = Store(settings.s3), settings.state_dir.absolute()
+        scratch = state / "scratch" / slot.name
+        self._service = OutOfService(scratch)
         self._context = AttemptContext(
             settings=settings,
             worker=self.worker,
@@ -81,11 +85,13 @@ class Agent:
             room=self.room,
             leases=LeaseKeeper(self._ledger, settings.lease.seconds),
             loras=LoraCache(state / "loras", store, int(settings.worker.lora_cache_gb * 1e9)),
-            scratch=state / "scratch" / slot.name,
+            scratch=scratch,
             health=self.health,
             policies=Policies(settings.provenance, Tenants(redis, settings)),
+            troubled=self._troubled,
             blame=self._blame,
         )
+        self._reaper = StandbyReaper(self._ledger, self._context.permits, settings)
         self._held: set[Attempt] = set()
         self._change = threading.Condition()
         self._draining = threading.Event()
@@ -101,6 +107,8 @@ class Agent:
             untold=self._unheard,
             go_on=self._is_of_use,
         )
+        #: a permit is being served: no other is heard
+        self._serving = False
         #: what waits is not for this agent
         self._leaves = False
         self._deaf_since: float | None = None
@@ -114,7 +122,10 @@ class Agent:
         are the reaper's; their files are removed here. Raises UnsafeServer."""
         server.say(self._redis, self._settings.redis)
         shutil.rmtree(self._context.scratch, ignore_errors=True)
-        self._context.scratch.mkdir(parents=True)
+        try:
+            self._context.scratch.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            self._service.report(OwnTrouble(disk_trouble(error)), "")
         worker = self._settings.worker
         port = worker.metrics_port and worker.metrics_port + self.slot.number
         self._metrics = serve_metrics(worker.metrics_host, port)
@@ -167,8 +178,20 @@ class Agent:
 
     def serve(self, permit: str) -> None:
         """One permit: claim a job if there is one, and stay until the engine is about to be free again."""
+        self._serving = True
+        try:
+            self._serve(permit)
+        finally:
+            self._permit_heard = time.monotonic()
+            self._serving = False
+
+    def _serve(self, permit: str) -> None:
         self._permit_heard = time.monotonic()
         if not self.wait_ready():
+            return
+        if self._service.reason():
+            self._presence.news()
+            self._leave_to_others()
             return
         claim = self._claims.claim(permit, loaded=self._lane, memory=Memory.of(self._memory()), models=self._models())
         left, self._leaves = self._leaves, claim is None and self._claims.backlog()
@@ -177,9 +200,7 @@ class Agent:
         if claim is None:
             PERMITS.labels(self.pool, "surplus").inc()
             if self._leaves:
-                # what waits failed here or is too large, and is others': they need this permit, and silence to hear it
-                self._claims.wake()
-                self._draining.wait(STEP_BACK_S)
+                self._leave_to_others()
             return
         PERMITS.labels(self.pool, "used").inc()
         attempt = Attempt(claim, self._context, self._ended)
@@ -188,7 +209,14 @@ class Agent:
         if self._draining.is_set():
             # it was told to while the ledger was asked
             attempt.stand_down()
-        attempt.start()
+        try:
+            attempt.start()
+        except RuntimeError as error:
+            # no thread can be started
+            log.error("an attempt cannot be started: %s", error)
+            attempt.abandon()
+            self._leave_to_others()
+            return
         self._presence.news()
         self._claims.wake()
         attempt.nearly_done.wait()
@@ -199,6 +227,12 @@ class Agent:
         with self._change:
             self._change.wait_for(lambda: self._finishing() < MOST_FINISHING)
         self.wait_ready()
+
+    def _leave_to_others(self) -> None:
+        """Only jobs that this worker must skip are queued: republish the permit and pause, so that another worker
+        gets it."""
+        self._claims.wake()
+        self._draining.wait(STEP_BACK_S)
 
     def _others_idle(self) -> bool:
         """Whether another worker of the pool waits for a job at this moment, as far as it has told, and could take what
@@ -216,8 +250,9 @@ class Agent:
         return self.room.facts.get("device", {}).get("memory")
 
     def _models(self) -> list[str] | None:
-        """Ids of the models that the engine offers; None while it has told nothing."""
-        return self.room.facts.get("models")
+        """Ids of the models that are offered; None while the engine has told nothing."""
+        models = self.room.facts.get("models")
+        return None if models is None else self._service.offered(models)
 
     def _lane(self) -> str | None:
         """What will be loaded when the engine is next free."""
@@ -234,7 +269,13 @@ class Agent:
             self._change.notify_all()
         self._presence.news()
 
-    # --- quarantine
+    # --- trouble and quarantine
+
+    def _troubled(self, job: Job, trouble: OwnTrouble) -> bool:
+        """An attempt met this worker's own trouble; whether the job is free of blame."""
+        innocent = self._service.report(trouble, job.id)
+        self._presence.news()
+        return innocent
 
     def _blame(self, job: Job, fault: JobFault) -> None:
         """A job failed on the device. When a quarantine begins with it, the agent ends."""
@@ -253,7 +294,7 @@ class Agent:
 
     def _slots(self) -> int:
         """Only one that can take a job is to be woken."""
-        return int(self.room.ready and not self._draining.is_set())
+        return int(self.room.ready and not self._draining.is_set() and not self._service.reason())
 
     def _unheard(self) -> None:
         self._deaf_since = None
@@ -266,15 +307,17 @@ class Agent:
 
     def _listen(self) -> None:
         """An idle agent asks for permits while there is work; one that hears none although there is has gone deaf."""
-        idle = self.room.free and not self._held and not self._draining.is_set()
+        self._reaper.look()
+        idle = self.room.ready and not self._serving and not self._draining.is_set() and not self._service.reason()
         now = time.monotonic()
         if not idle or not self._ledger.claimable(self.pool, most=1):
             self._deaf_since, self._leaves = None, False
             return
-        self._claims.wake()
+        overdue_s = self._settings.scheduling.permit_ttl_s
+        self._claims.wake(heard_none=self._deaf_since is not None and now - self._deaf_since > overdue_s)
         if self._deaf_since is None or self._permit_heard > self._deaf_since:
             self._deaf_since = now
-        elif now - self._deaf_since > self._settings.worker.deaf_s:
+        elif not self._held and now - self._deaf_since > self._settings.worker.deaf_s:
             self._useless(f"jobs are waiting, and no permit came in {self._settings.worker.deaf_s:.0f} s")
 
     def _useless(self, why: str) -> None:
@@ -288,7 +331,9 @@ class Agent:
             held = sorted(self._held, key=lambda attempt: (attempt.rendered.is_set(), attempt.claimed))
         device = self.room.facts.get("device", {})
         quarantine = self.health.quarantine()
-        why = quarantine.reason if quarantine else self._parting or self.room.trouble
+        why = quarantine.reason if quarantine else self._parting or self.room.trouble or self._service.reason()
+        # what it could do but for that is told as well
+        why = why or "; ".join(self._service.missing().values())
         return {
             "device": device.get("name") or self.slot.title or self.slot.name,
             "slot": self.slot.name,
@@ -300,7 +345,7 @@ class Agent:
             **({"until": quarantine.until_iso} if quarantine else {}),
             "job": held[0].job.id if held else None,
             "phase": held[0].phase if held else None,
-            "models": self.room.facts.get("models", []),
+            "models": self._models() or [],
             "memory": self._memory(),
             "metrics": self._metrics,
             "pid": os.getpid(),
@@ -315,4 +360,6 @@ class Agent:
             return "draining"
         if busy:
             return "busy"
+        if self._service.reason():
+            return "out_of_service"
         return "idle" if self.room.ready else "starting"

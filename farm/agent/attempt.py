@@ -16,6 +16,7 @@ from farm.agent.attempt_context import AttemptContext
 from farm.agent.clocks import Clocks, Disobeyed
 from farm.agent.engine_room import Loan, NoEngine
 from farm.agent.inbox import Inbox
+from farm.agent.out_of_service import OwnTrouble, disk_trouble
 from farm.claiming import retry
 from farm.engine.process import Engine, EngineDied
 from farm.jobs.errors import FarmError, FaultCode, JobFault, Unavailable
@@ -25,7 +26,15 @@ from farm.jobs.states import Phase
 from farm.ledger import CommitOutcome, Permit, Verdict
 from farm.results.publish import Publication, verify
 from farm.scheduling.work import work_of
-from models.planning.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult, Stage
+from models.planning.request import (
+    WEIGHTS_MISSING,
+    Cancelled,
+    Progress,
+    RenderFault,
+    RenderRequest,
+    RenderResult,
+    Stage,
+)
 from monitoring.metrics import (
     ATTEMPTS,
     CLAIM_TO_RENDER_SECONDS,
@@ -98,11 +107,27 @@ class Attempt(threading.Thread):
         except JobFault as fault:
             ending = str(fault.code)
             self._failed(fault)
+        except OwnTrouble as trouble:
+            ending = self._troubled(trouble)
+        except OSError as error:
+            # what Redis and the store do not answer is Unavailable: this is the machine
+            log.exception("%s: the worker's disk", self.render_id)
+            ending = self._troubled(OwnTrouble(disk_trouble(error)))
         except Exception:
             log.exception("%s: the worker failed", self.render_id)
             self._failed(JobFault(FaultCode.ENGINE_ERROR, "the worker failed"))
         finally:
             self._end(ending)
+
+    def abandon(self) -> None:
+        """End an attempt that was never started; it goes back uncounted. Harmless to nobody else: asks Redis once."""
+        try:
+            _, permits = self._context.ledger.release(self.job.id, self.claim.attempt)
+            self._context.permits.publish(permits)
+        except Unavailable as error:
+            log.warning("%s: its lease runs out: %s", self.render_id, error)
+        finally:
+            self._end("released")
 
     def interrupt(self, why: type[FarmError] | type[Cancelled]) -> None:
         """Make the attempt end with `why` (Cancelled, Lost or HandedBack) as soon as it can. The first word counts,
@@ -175,6 +200,10 @@ class Attempt(threading.Thread):
             raise JobFault(FaultCode.ENGINE_DIED, "the engine died while it rendered this job") from error
         except RenderFault as fault:
             self._check()
+            if fault.code == WEIGHTS_MISSING:
+                raise OwnTrouble(fault.message, self.job.spec.model) from fault
+            if fault.code == FaultCode.STORAGE_FAILED:
+                raise OwnTrouble(fault.message) from fault
             raise JobFault(_code(fault.code), fault.message) from fault
         except Cancelled as error:
             self._check()
@@ -285,6 +314,14 @@ class Attempt(threading.Thread):
         log.info("%s: %s", self.render_id, fault)
         self._settled(lambda: self._context.ledger.fail(self.job.id, self.claim.attempt, fault, gpu_s=self._gpu_s))
 
+    def _troubled(self, trouble: OwnTrouble) -> str:
+        """The worker's own trouble; how the attempt ended."""
+        if not self._context.troubled(self.job, trouble):
+            self._failed(JobFault(FaultCode.STORAGE_FAILED, "the worker's disk did not hold this job"))
+            return str(FaultCode.STORAGE_FAILED)
+        self._settled(lambda: self._context.ledger.release(self.job.id, self.claim.attempt, gpu_s=self._gpu_s))
+        return "released"
+
     def _settled(self, call: Callable[[], tuple[object, list[Permit]]]) -> None:
         """Tell the ledger how it ended, until it answers, and wake whom that concerns."""
         _, permits = retry.redis(call)
@@ -294,12 +331,18 @@ class Attempt(threading.Thread):
         self._lease.drop()
         self.nearly_done.set()
         self.rendered.set()
-        self._publication.discard()
+        try:
+            self._publication.discard()
+            shutil.rmtree(self._folder, ignore_errors=True)
+        except Exception:
+            # nobody must wait for an attempt because of what it leaves behind
+            log.exception("%s: what it leaves is left to others", self.render_id)
+        finally:
+            ATTEMPTS.labels(self.job.pool, ending).inc()
+            log.info("%s ended: %s after %.1f s on the device", self.render_id, ending, self._gpu_s)
+            self.ended.set()
+            self._on_end()
         shutil.rmtree(self._folder, ignore_errors=True)
-        ATTEMPTS.labels(self.job.pool, ending).inc()
-        log.info("%s ended: %s after %.1f s on the device", self.render_id, ending, self._gpu_s)
-        self.ended.set()
-        self._on_end()
 
     def _report(self, phase: Phase, step: int = 0, steps: int = 0) -> None:
         self.phase = phase

@@ -7,6 +7,7 @@ from pathlib import Path
 from farm.agent.device_health import DeviceHealth
 from farm.agent.engine_room import EngineRoom
 from farm.agent.lora_cache import LoraCache
+from farm.agent.out_of_service import OwnTrouble
 from farm.claiming.leases import LeaseKeeper
 from farm.claiming.permits import Permits
 from farm.config import Settings
@@ -34,5 +35,7 @@ class AttemptContext:
     health: DeviceHealth
     #: whose results are signed
     policies: provenance.Policies
+    #: the worker itself could not do what a job asks; whether the job is free of blame
+    troubled: Callable[[Job, OwnTrouble], bool]
     #: a job failed on the device
     blame: Callable[[Job, JobFault], None]

@@ -46,6 +46,8 @@ def make_app(settings: Settings, name: str, *, patience_s: float | None = None) 
         worker_cancel_long_running_tasks_on_connection_loss=False,
         # results would only leak: the ledger has them
         result_backend=None,
+        # or beat would send a daily clean-up of results to a queue that nobody hears
+        result_expires=None,
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
         # pickle is code execution

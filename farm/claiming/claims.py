@@ -58,10 +58,11 @@ class Claims:
                 stop.wait(PAUSE_S)  # Redis says nothing when it is back
         return None
 
-    def wake(self) -> None:
-        """Publish the permits that the ledger wants out: a backlog wakes the next worker, or this one again."""
+    def wake(self, *, heard_none: bool = False) -> None:
+        """Publish the permits that the ledger wants out: a backlog wakes the next worker, or this one again.
+        heard_none: no permit reached this worker for as long as one lives, although jobs wait."""
         try:
-            self._permits.publish(self._ledger.permits_wanted(self.pool))
+            self._permits.publish(self._ledger.permits_wanted(self.pool, heard_none=heard_none))
         except Unavailable as error:
             log.warning("no permits for %s: %s", self.pool, error)
 

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from models.weights.hub import PullProgress
 
 
+#: in place of a commit
+NOT_PINNED = "not pinned: the newest at the first pull, then that one"
+
+
 def list_here(session: Session, folder: Path) -> None:
     """Every folder of weights of the catalog, and every network's: what is in it and where it comes from."""
     from models import catalog
@@ -34,11 +38,12 @@ def list_here(session: Session, folder: Path) -> None:
 
 
 def row_of(folder: Path, entry: "Model | Network") -> dict[str, str]:
-    """`here`: at which commit, or why not. `revision`: what is pulled when none is given."""
+    """`here`: at which commit, or why not. `revision`: the commit that a first pull takes when none is given."""
     from models.weights import hub
 
     repo, revision = hub.source_of(entry)
-    return {"id": entry.id, "here": hub.state_of(folder / hub.folder_of(entry)), "repo": repo, "revision": revision}
+    here = hub.state_of(folder / hub.folder_of(entry))
+    return {"id": entry.id, "here": here, "repo": repo, "revision": revision or NOT_PINNED}
 
 
 @click.command("build-tiny")

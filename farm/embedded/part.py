@@ -19,6 +19,10 @@ log = logging.getLogger(__name__)
 STEADY_S = 30.0
 #: report a part that takes longer to start, and again after twice as long
 SLOW_S = 30.0
+#: how often a part that was ready is asked whether it still is
+LOOK_S = 5.0
+#: questions without an answer after which it may hang
+MISSES = 3
 #: a log is set aside (one old copy is kept) when it has grown to this
 LOG_BYTES = 20 * 1024 * 1024
 
@@ -49,6 +53,7 @@ class Part:
     drains     its first SIGTERM lets running work end, however long that takes; the second hurries
     files      descriptors that it inherits
     patience_s alive but not ready for so long: it is started again. None: as long as it takes (Redis loading)
+    hung_s     was ready, and is not for so long: the same. None: what it waits for (a disk) is not mended by that
     """
 
     name: str
@@ -60,6 +65,7 @@ class Part:
     environment: Mapping[str, str] = field(default_factory=dict)
     files: tuple[int, ...] = ()
     patience_s: float | None = 120.0
+    hung_s: float | None = None
 
 
 class PartProcess:
@@ -82,6 +88,8 @@ class PartProcess:
         self._started_at = 0.0
         self._streak = 0
         self._slow_at = 0.0
+        self._look_at = self._answered_at = 0.0
+        self._missed = 0
 
     @property
     def pid(self) -> int | None:
@@ -121,6 +129,11 @@ class PartProcess:
         self.again_at = now + min(self._backoff_max_s, self._backoff_s * 2 ** max(0, self._streak - 1))
         self.phase = PartPhase.DOWN
 
+    @property
+    def answers(self) -> bool:
+        """It was ready, and was when it was last asked."""
+        return self.phase is PartPhase.READY and self._answered_at + LOOK_S >= self._look_at
+
     def exited(self, now: float) -> int | None:
         """The exit status (negative: a signal) when the process has just ended, else None. Sets the next start."""
         process = self._process
@@ -143,10 +156,32 @@ class PartProcess:
         """Whether it has just become ready. One that is not within its patience is killed, to start again."""
         if self.part.ready():
             self.phase, self.was_ready = PartPhase.READY, True
+            self._answered_at, self._look_at, self._missed = now, now + LOOK_S, 0
             return True
         if self.part.patience_s is not None and now - self._started_at > self.part.patience_s:
             self.kill()
         return False
+
+    def look(self, now: float) -> bool:
+        """Of one that is ready, once in a while: whether it still answers. One that has not for too long is killed, to
+        start again."""
+        if now < self._look_at:
+            return True
+        self._look_at = now + LOOK_S
+        if self.part.ready():
+            self._answered_at, self._missed = now, 0
+            return True
+        self._missed += 1
+        # asked more than once: this process may itself have stood still for so long
+        silent = self.part.hung_s is not None and now - self._answered_at > self.part.hung_s
+        if silent and self._missed >= MISSES:
+            self.kill()
+            return False
+        return True
+
+    def excuse(self, now: float) -> None:
+        """What it rests on is away: it is not asked, and its patience begins anew."""
+        self._answered_at, self._look_at, self._missed = now, now + LOOK_S, 0
 
     def slow(self, now: float) -> float | None:
         """The seconds that it has been starting for, when that is to be told now; else None."""

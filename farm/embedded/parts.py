@@ -1,8 +1,9 @@
 """The parts of a farm on one machine and how each is run. The list is read from top to bottom: that is the farm."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from farm.claiming.alive import silent_s
 from farm.embedded import redis_part, s3_part
 from farm.embedded.folder import StateFolder
 from farm.embedded.part import Part, Rank
@@ -11,6 +12,10 @@ from farm.embedded.readiness import Roll, bucket_there, gateway_answers, redis_a
 
 #: seconds that running requests get to end: less than embedded.stop_s, after which the gateway is killed
 _GATEWAY_GRACE_S = 4
+#: a part that was ready and does not answer for so long is started again, s
+_HUNG_S = 60.0
+#: beat says that it lives every few seconds (beat_max_loop_interval)
+_BEATS_S = 20.0
 _QUIET_CELERY = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
 
@@ -39,6 +44,7 @@ def parts_of(plan: StackPlan, folder: StateFolder, *, gateway_socket: int) -> li
                 environment=s3_part.environment(settings.s3.access_key, settings.s3.secret_key),
                 ready=bucket_there(settings),
                 address=f"{plan.s3_host}:{plan.s3_port}",
+                hung_s=_HUNG_S,
             )
         )
     return [
@@ -50,9 +56,12 @@ def parts_of(plan: StackPlan, folder: StateFolder, *, gateway_socket: int) -> li
             ready=gateway_answers(plan.url),
             address=plan.url,
             files=(gateway_socket,),
+            hung_s=_HUNG_S,
         ),
-        Part(name="io", rank=Rank.SERVICE, command=_io(settings.worker.io_threads), ready=roll.takes_in),
-        Part(name="beat", rank=Rank.SERVICE, command=_beat(folder), ready=_runs),
+        Part(
+            name="io", rank=Rank.SERVICE, command=_io(settings.worker.io_threads), ready=roll.takes_in, hung_s=_HUNG_S
+        ),
+        Part(name="beat", rank=Rank.SERVICE, command=_beat(folder), ready=_beats(folder), hung_s=_HUNG_S),
         Part(
             name="worker",
             rank=Rank.WORKER,
@@ -65,9 +74,9 @@ def parts_of(plan: StackPlan, folder: StateFolder, *, gateway_socket: int) -> li
     ]
 
 
-def _runs() -> bool:
-    """Beat answers no question: it runs, or it has died and says why in its log."""
-    return True
+def _beats(folder: StateFolder) -> Callable[[], bool]:
+    """Beat answers no question: it says by itself that it lives."""
+    return lambda: silent_s(folder.beat) < _BEATS_S
 
 
 def _gateway(socket: int) -> Sequence[str]:

@@ -59,7 +59,7 @@ def decide(given: Settings, folder: StateFolder) -> StackPlan:
             urls["broker_url"] = f"{base}/1"
         updates["redis"] = given.redis.model_copy(update=urls)
     if own_s3:
-        updates["s3"] = given.s3.model_copy(update=_s3(given, kept, s3_host))
+        updates["s3"] = given.s3.model_copy(update={**_s3(given, kept, s3_host), "folder": folder.s3.absolute()})
     if given.worker.models_dir is None:
         updates["worker"] = given.worker.model_copy(update={"models_dir": folder.path / "models"})
     return StackPlan(

@@ -156,10 +156,19 @@ class Stack:
                 self._say(StackEvent("slow", child.part.name, detail))
         elif child.phase is PartPhase.READY:
             child.set_log_aside()
+            if not self._stands(child):
+                child.excuse(now)
+            elif not child.look(now):
+                self._say(StackEvent("hung", child.part.name, f"no answer for {child.part.hung_s:.0f} s: killed"))
         elif (child.phase is PartPhase.DOWN and now >= child.again_at) or (
             child.phase is PartPhase.WAITING and not self._signals and self._founded(child)
         ):
             child.start(now)
+
+    def _stands(self, child: PartProcess) -> bool:
+        if child.part.rank is Rank.FOUNDATION:
+            return True
+        return all(c.answers for c in self._children if c.part.rank is Rank.FOUNDATION)
 
     def _founded(self, child: PartProcess) -> bool:
         if child.part.rank is Rank.FOUNDATION:

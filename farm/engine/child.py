@@ -24,6 +24,7 @@ from farm.jobs.errors import FaultCode
 from models import catalog
 from models.planning.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult
 from models.render import warmup
+from models.render.faults import DISK
 
 log = logging.getLogger("farm.engine")
 
@@ -197,6 +198,8 @@ class EngineChild:
             # the trace goes to the log; what an owner reads names no paths
             log.exception("render %s: unexpected error", render)
             code = FaultCode.OUT_OF_MEMORY if isinstance(error, MemoryError) else FaultCode.ENGINE_ERROR
+            if isinstance(error, OSError) and error.errno in DISK:
+                code = FaultCode.STORAGE_FAILED
             message = f"the renderer failed ({type(error).__name__})"
             self._ended("fault", render, drawing, code=code, message=message, poisoned=False)
 

@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import sys
+import threading
 from typing import Any
 
 from celery import bootsteps
@@ -17,9 +18,11 @@ from farm.claiming.celery_app import BEAT_QUEUE, PERMIT_TASK, make_app
 from farm.claiming.metrics_page import serve_metrics
 from farm.claiming.permits import Permits
 from farm.claiming.presence import Presence
-from farm.config import Settings, load
+from farm.config import load
+from farm.io_worker.duties import Duties
 from farm.io_worker.housekeeping import Housekeeping
 from farm.io_worker.intake_worker import IntakeWorker
+from farm.io_worker.standby import Standby
 from farm.jobs.errors import Unavailable
 from farm.ledger import Ledger, server
 from farm.ledger.connection import connect
@@ -44,25 +47,30 @@ postman = Postman(settings, redis, ledger, store)
 app = make_app(settings, "io")
 
 
-def _schedule(settings: Settings) -> dict[str, dict[str, Any]]:
-    every_s = {
-        "farm.reap": settings.scheduling.reap_every_s,
-        "farm.audit": settings.scheduling.audit_every_s,
-        "farm.forget": settings.scheduling.forget_every_s,
-        "farm.webhooks": settings.webhooks.every_s,
-    }
+#: by the names of their tasks, in seconds
+EVERY_S = {
+    "farm.reap": settings.scheduling.reap_every_s,
+    "farm.audit": settings.scheduling.audit_every_s,
+    "farm.forget": settings.scheduling.forget_every_s,
+    "farm.sweep": settings.scheduling.forget_every_s,
+    "farm.webhooks": settings.webhooks.every_s,
+}
+
+
+def _schedule() -> dict[str, dict[str, Any]]:
     return {
         name: {
             "task": name,
             "schedule": seconds,
             "options": {"queue": BEAT_QUEUE, "expires": max(DUTY_EXPIRES_S, seconds)},
         }
-        for name, seconds in every_s.items()
+        for name, seconds in EVERY_S.items()
     }
 
 
 app.conf.update(
-    beat_schedule=_schedule(settings),
+    beat_schedule=_schedule(),
+    beat_scheduler="farm.io_worker.beat_schedule:BoundedScheduler",
     beat_schedule_filename=str(settings.state_dir / "beat" / "schedule"),
     # never asleep for longer than this, so that a farm that comes back is in order soon
     beat_max_loop_interval=5,
@@ -75,29 +83,29 @@ def permit(_pool: str, permit_id: str) -> None:
     intake_worker.serve(permit_id)
 
 
-@app.task(name="farm.reap")
-def reap() -> None:
-    """Beat's task: end leases that ran out."""
-    housekeeping.reap()
+#: by the names of their tasks
+duties = Duties(
+    {
+        "farm.reap": housekeeping.reap,
+        "farm.audit": housekeeping.audit,
+        "farm.forget": housekeeping.forget,
+        "farm.sweep": housekeeping.sweep,
+        "farm.webhooks": postman.look,
+    }
+)
 
 
-@app.task(name="farm.audit")
-def audit() -> None:
-    """Beat's task: compare counters and indexes with the job records."""
-    housekeeping.audit()
+def _duty(name: str) -> None:
+    @app.task(name=name)
+    def begin() -> None:
+        standby.asked(name)
+        duties.begin(name)
 
 
-@app.task(name="farm.forget")
-def forget() -> None:
-    """Beat's task: remove old job records, and objects that no record names."""
-    housekeeping.forget()
-    housekeeping.sweep()
+standby = Standby(EVERY_S, duties.begin)
 
-
-@app.task(name="farm.webhooks")
-def webhooks() -> None:
-    """Beat's task: send webhooks that are due."""
-    postman.look()
+for _name in EVERY_S:
+    _duty(_name)
 
 
 @beat_init.connect
@@ -112,6 +120,7 @@ class BePresent(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def __init__(self, _worker: Any, **_: Any) -> None:
         self._metrics: str | None = None
+        self._stopped = threading.Event()
         self._presence = Presence(
             ledger,
             worker_name,
@@ -126,11 +135,13 @@ class BePresent(bootsteps.StartStopStep):  # type: ignore[misc]
         """Tell the ledger, every few seconds, that this io worker lives; serve its metrics."""
         server.say(redis, settings.redis)
         self._metrics = serve_metrics(settings.worker.metrics_host, settings.worker.io_metrics_port)
+        standby.start(self._stopped)
         self._presence.start()
 
     def stop(self, _worker: Any) -> None:
         """End intake and take this worker off the ledger's list."""
         intake_worker.close()
+        self._stopped.set()
         try:
             self._presence.leave()
         except Unavailable:

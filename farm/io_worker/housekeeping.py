@@ -1,8 +1,7 @@
-"""Keeping the house in order: what beat asks for. Every duty may run twice at once, or not for a while."""
+"""Keeping the farm in order: what beat asks for. Every duty may run on two io workers at once, or not for a while."""
 
 import logging
 import re
-import threading
 import time
 
 from farm.claiming.permits import Permits
@@ -27,11 +26,11 @@ _RESULT = re.compile(r"results/(?P<tenant>[^/]+)/(?P<job>[^/]+)/(?P<attempt>\d+)
 
 
 class Housekeeping:
-    """One per io worker. The places where audit and sweep went on are kept here; a new process begins anew."""
+    """One per io worker, and one call of each duty at a time (farm.io_worker.duties). The places where audit and sweep
+    went on are kept here; a new process begins anew."""
 
     def __init__(self, settings: Settings, ledger: Ledger, store: Store, permits: Permits) -> None:
         self._settings, self._ledger, self._store, self._permits = settings, ledger, store, permits
-        self._turn = threading.Lock()
         self._audit_cursor: str | None = None
         self._swept_to: str | None = None
         self._input_garbage = InputGarbage(store, settings.scheduling.retention_s)
@@ -49,15 +48,14 @@ class Housekeeping:
 
     def audit(self) -> None:
         """Some more of the records; from the beginning when the end was reached."""
-        with self._turn:
-            for _ in range(AUDIT_CALLS):
-                report = self._ledger.audit(self._audit_cursor, AUDIT_LIMIT)
-                for counter, wrong in report.drift.items():
-                    AUDIT_DRIFT.labels(counter).inc(wrong)
-                    log.warning("the audit mended %d of %s", wrong, counter)
-                self._audit_cursor = report.cursor
-                if report.cursor is None:
-                    return
+        for _ in range(AUDIT_CALLS):
+            report = self._ledger.audit(self._audit_cursor, AUDIT_LIMIT)
+            for counter, wrong in report.drift.items():
+                AUDIT_DRIFT.labels(counter).inc(wrong)
+                log.warning("the audit mended %d of %s", wrong, counter)
+            self._audit_cursor = report.cursor
+            if report.cursor is None:
+                return
 
     def forget(self) -> int:
         """Remove jobs that ended longer ago than the retention, and all that their attempts stored."""
@@ -79,20 +77,19 @@ class Housekeeping:
         """Remove results that no job points to: of attempts that were fenced or died between upload and commit; and,
         not counted, old uploads and inputs, and deleted LoRAs."""
         gone = 0
-        with self._turn:
-            self._input_garbage.sweep()
-            self._loras.sweep()
-            for _ in range(SWEEP_CALLS):
-                found = self._store.list("results/", after=self._swept_to, limit=SWEEP_LIMIT)
-                orphans = self._orphans(found)
-                if orphans:
-                    log.info("sweeping %d objects that no job points to", len(orphans))
-                    self._store.delete(*orphans)
-                    ORPHANS.inc(len(orphans))
-                    gone += len(orphans)
-                self._swept_to = found[-1].key if len(found) == SWEEP_LIMIT else None
-                if self._swept_to is None:
-                    break
+        self._input_garbage.sweep()
+        self._loras.sweep()
+        for _ in range(SWEEP_CALLS):
+            found = self._store.list("results/", after=self._swept_to, limit=SWEEP_LIMIT)
+            orphans = self._orphans(found)
+            if orphans:
+                log.info("sweeping %d objects that no job points to", len(orphans))
+                self._store.delete(*orphans)
+                ORPHANS.inc(len(orphans))
+                gone += len(orphans)
+            self._swept_to = found[-1].key if len(found) == SWEEP_LIMIT else None
+            if self._swept_to is None:
+                break
         return gone
 
     def _orphans(self, found: list[Found]) -> list[str]:

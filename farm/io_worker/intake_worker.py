@@ -10,12 +10,11 @@ from farm.claiming.claims import Claims
 from farm.claiming.leases import LeaseKeeper
 from farm.claiming.permits import Permits
 from farm.config import Settings
-from farm.io_worker import take_in as intake_job
+from farm.io_worker.take_in import TakeIn
 from farm.jobs.errors import FaultCode, JobFault, Unavailable
 from farm.jobs.job import Claim
 from farm.ledger import Ledger, Permit
 from farm.ledger.ledger import INTAKE_POOL
-from farm.scheduling.pools import Pools
 from farm.storage.store import Store
 from monitoring.metrics import ATTEMPTS, PERMITS
 
@@ -28,11 +27,11 @@ PAUSE_S, PATIENCE_S = 0.5, 60.0
 class IntakeWorker:
     def __init__(self, settings: Settings, ledger: Ledger, store: Store, permits: Permits, worker: str) -> None:
         self._settings, self._ledger, self._store, self._permits = settings, ledger, store, permits
-        self._pools = Pools(settings, ledger.workers, speeds=ledger.speeds)
+        self._take_in_job = TakeIn(settings, ledger, store, permits)
         self.claims = Claims(ledger, permits, INTAKE_POOL, worker)
         # an input takes seconds at most: a cancel that comes meanwhile is heard when it ends
         self._leases = LeaseKeeper(ledger, settings.lease.seconds, notice_s=settings.lease.seconds)
-        #: jobs at once: two threads of the worker are left for what beat sends
+        #: jobs at once: two threads of the worker are left for what beat sends, which only begins duties
         self.places = max(1, settings.worker.io_threads - 2)
         self._lock = threading.Lock()
         self._taken = 0
@@ -103,7 +102,7 @@ class IntakeWorker:
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
-                intake_job.run(claim, self._ledger, self._store, self._settings, self._permits, pools=self._pools)
+                self._take_in_job.run(claim)
                 return
             except Unavailable:
                 if self._closing.wait(PAUSE_S) or time.monotonic() > deadline:

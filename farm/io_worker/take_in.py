@@ -12,6 +12,7 @@ from farm.jobs.draft import Source
 from farm.jobs.errors import (
     AddressRefused,
     AddressUnreachable,
+    FarmError,
     FaultCode,
     InvalidRequest,
     JobFault,
@@ -28,59 +29,122 @@ from farm.storage.store import Store
 from farm.submission import shape
 from models.catalog import MODELS
 
+#: pauses between the intakes of a job whose address is in passing trouble: the first, doubled up to the longest
+_PAUSE_S, _PAUSE_MAX_S = 5.0, 60.0
 
-def run(
-    claim: Claim,
-    ledger: Ledger,
-    store: Store,
-    settings: Settings,
-    permits: PermitPublisher | None = None,
-    *,
-    pools: Pools | None = None,
-) -> None:
-    """Bring a claimed `waiting` job to `queued` or `failed`. Raises Unavailable when the ledger or the store is away:
-    nothing was decided then, and the same job may be run again.
 
-    `permits` publishes what the ledger asks for; without it the reaper asks again later. `pools` are those of the
-    process, which remember; without them the workers are asked anew.
+class _Passing(FarmError):
+    """An address did not answer, which may pass."""
+
+    def __init__(self, fault: JobFault) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
+
+
+class TakeIn:
+    """Takes claimed jobs in. One per process; threads may share it.
+
+    `permits` publishes what the ledger asks for; without it the reaper asks again later.
     """
-    job = claim.job
-    intake = Intake(settings, store)
-    try:
-        inputs = {
-            role: ref if ref.stored else _taken_in(intake, job.tenant, role, ref, settings)
-            for role, ref in job.spec.inputs.items()
-        }
-        pools = pools or Pools(settings, ledger.workers, speeds=ledger.speeds)
-        reshaped = _reshaped(job, inputs, pools, settings)
-    except JobFault as fault:
-        _, woken = ledger.fail(job.id, claim.attempt, fault)
-    else:
-        _, woken = ledger.intake_done(job.id, claim.attempt, inputs, reshaped)
-    if permits is not None:
-        permits.publish(woken)
 
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        store: Store,
+        permits: PermitPublisher | None = None,
+    ) -> None:
+        self._settings, self._ledger, self._permits = settings, ledger, permits
+        self._intake = Intake(settings, store)
+        self._pools = Pools(settings, ledger.workers, speeds=ledger.speeds)
+        self._prices = PriceBook(settings.prices)
 
-def _taken_in(intake: Intake, tenant: str, role: str, ref: InputRef, settings: Settings) -> InputRef:
-    """The stored content behind an address. Raises JobFault."""
-    tries, pause_s = settings.intake.fetch_tries, settings.intake.fetch_pause_s
-    while True:
-        tries -= 1
+    def run(self, claim: Claim) -> None:
+        """Bring a claimed `waiting` job to `queued` or `failed`. Raises Unavailable when the ledger or the store is
+        away: nothing was decided then, and the same job may be run again."""
+        job = claim.job
         try:
-            content = intake.look(tenant, role, Source(url=ref.url), field=role)
-        except AddressUnreachable as error:
-            if not error.passing or tries <= 0:
-                raise _fault(error) from None
-            # a server that is busy or starting says nothing when it is ready
-            time.sleep(pause_s)
-            pause_s *= 2
-        except RequestError as error:
-            raise _fault(error) from None
+            inputs = {
+                role: ref if ref.stored else self._taken_in(job.tenant, role, ref)
+                for role, ref in job.spec.inputs.items()
+            }
+            reshaped = self._reshaped(job, inputs)
+        except _Passing as passing:
+            pause_s = outage_pause_s(claim.attempt, self._settings.intake.outage_s)
+            if pause_s is None:
+                _, woken = self._ledger.fail(job.id, claim.attempt, passing.fault)
+            else:
+                _, woken = self._ledger.release(job.id, claim.attempt, delay_s=pause_s)
+        except JobFault as fault:
+            _, woken = self._ledger.fail(job.id, claim.attempt, fault)
         else:
+            _, woken = self._ledger.intake_done(job.id, claim.attempt, inputs, reshaped)
+        if self._permits is not None:
+            self._permits.publish(woken)
+
+    def _taken_in(self, tenant: str, role: str, ref: InputRef) -> InputRef:
+        """The stored content behind an address. Raises JobFault, or _Passing with one."""
+        tries, pause_s = self._settings.intake.fetch_tries, self._settings.intake.fetch_pause_s
+        while True:
+            tries -= 1
             try:
-                return intake.keep(tenant, content)
-            finally:
-                content.close()
+                content = self._intake.look(tenant, role, Source(url=ref.url), field=role)
+            except AddressUnreachable as error:
+                if not error.passing:
+                    raise _fault(error) from None
+                if tries <= 0:
+                    raise _Passing(_fault(error)) from None
+                # a server that is busy or starting says nothing when it is ready
+                time.sleep(pause_s)
+                pause_s *= 2
+            except RequestError as error:
+                raise _fault(error) from None
+            else:
+                try:
+                    return self._intake.keep(tenant, content)
+                finally:
+                    content.close()
+
+    def _reshaped(self, job: Job, inputs: Mapping[str, InputRef]) -> Reshaped | None:
+        """What follows from the inputs: size, length, and with them time, memory and price. Raises JobFault."""
+        if job.spec.model not in MODELS:
+            return None
+        try:
+            settled = shape.finish(job.spec, inputs)
+        except InvalidRequest as error:
+            raise JobFault(FaultCode.INVALID_INPUT, str(error)) from None
+        burden = burden_of(settled, job.spec.options, job.spec.loras)
+        if refusal := self._pools.refusal(burden, job.pool):
+            raise JobFault(FaultCode.DOES_NOT_FIT, refusal)
+        final = replace(
+            job.spec,
+            inputs=inputs,
+            length_of=None,
+            **{name: getattr(settled, name) for name in ("width", "height", "frames", "fps")},
+        )
+        predicted_s = self._pools.predict_s(settled, job.pool)
+        return Reshaped(
+            width=settled.width,
+            height=settled.height,
+            frames=settled.frames,
+            fps=settled.fps,
+            predicted_s=predicted_s,
+            wall_s=self._pools.wall_s(predicted_s),
+            needs=needs_of(burden),
+            hold=self._prices.exact(final, job.dialect_data),
+        )
+
+
+def outage_pause_s(attempt: int, outage_s: float) -> float | None:
+    """How long a job whose address did not answer waits after its `attempt`-th intake; None: it has waited long enough,
+    about `outage_s` in all."""
+    waited_s = 0.0
+    for number in range(1, attempt + 1):
+        if waited_s >= outage_s:
+            return None
+        pause_s = min(_PAUSE_S * 2.0 ** (number - 1), _PAUSE_MAX_S, outage_s - waited_s)
+        waited_s += pause_s
+    return pause_s
 
 
 def _fault(error: RequestError) -> JobFault:
@@ -91,33 +155,3 @@ def _fault(error: RequestError) -> JobFault:
     else:
         code = FaultCode.INVALID_INPUT
     return JobFault(code, str(error))
-
-
-def _reshaped(job: Job, inputs: Mapping[str, InputRef], pools: Pools, settings: Settings) -> Reshaped | None:
-    """What follows from the inputs: size, length, and with them time, memory and price. Raises JobFault."""
-    if job.spec.model not in MODELS:
-        return None
-    try:
-        settled = shape.finish(job.spec, inputs)
-    except InvalidRequest as error:
-        raise JobFault(FaultCode.INVALID_INPUT, str(error)) from None
-    burden = burden_of(settled, job.spec.options, job.spec.loras)
-    if refusal := pools.refusal(burden, job.pool):
-        raise JobFault(FaultCode.DOES_NOT_FIT, refusal)
-    final = replace(
-        job.spec,
-        inputs=inputs,
-        length_of=None,
-        **{name: getattr(settled, name) for name in ("width", "height", "frames", "fps")},
-    )
-    predicted_s = pools.predict_s(settled, job.pool)
-    return Reshaped(
-        width=settled.width,
-        height=settled.height,
-        frames=settled.frames,
-        fps=settled.fps,
-        predicted_s=predicted_s,
-        wall_s=pools.wall_s(predicted_s),
-        needs=needs_of(burden),
-        hold=PriceBook(settings.prices).exact(final, job.dialect_data),
-    )

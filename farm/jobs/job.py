@@ -141,6 +141,8 @@ class Job:
     #: what was told when it was bought (Ledger.buy), and what the provider calls it
     purchase: Mapping[str, Any] | None = None
     purchase_id: str | None = None
+    #: when it was read, by the ledger's clock, which also gave the other times
+    read_ms: int = field(default=0, compare=False)
 
     @property
     def held(self) -> bool:

@@ -23,11 +23,10 @@ def admission(job: NewJob) -> list[str | int | float]:
         raise ValueError(f"hold {job.hold} is negative")
     state = State.WAITING if job.spec.needs_intake else State.QUEUED
     deadline = _deadline(job.deadline_ms)
-    wants_callback = bool(job.webhook_url or job.dialect_data.get("callback"))
     return [
         *(job.id, job.tenant, state, job.pool, job.lane),
         *(job.priority, "" if deadline is None else deadline, _predicted(job.predicted_s), job.max_attempts),
-        *("" if job.hold is None else job.hold, "1" if wants_callback else "", job.label or ""),
+        *("" if job.hold is None else job.hold, "1" if job.webhook_url else "", job.label or ""),
         *(job.idempotency_key or "", job.body_sha256 or "", job.needs, reasons_text(job.held_for)),
         _dumps(_body(job)),
     ]
@@ -151,8 +150,8 @@ def _predicted(predicted_s: float) -> float:
 
 
 def decode(answer: Sequence[Any]) -> Job:
-    """A Job from lib/read.lua's {id, record, body, result, lease_until_ms, position}."""
-    job_id, pairs, body_text, result, lease, position = answer
+    """A Job from lib/read.lua's {id, record, body, result, lease_until_ms, position, now_ms}."""
+    job_id, pairs, body_text, result, lease, position, read_ms = answer
     record = dict(zip(pairs[::2], pairs[1::2], strict=True))
     body = json.loads(body_text)
     state = State(record["state"])
@@ -195,6 +194,7 @@ def decode(answer: Sequence[Any]) -> Job:
         webhook_url=body.get("webhook_url"),
         label=record.get("label"),
         phase_ms=_int(record.get("phase_ms")),
+        read_ms=int(read_ms),
         erased="erased" in record,
         intake_attempt=int(record.get("intake_attempt", 0)),
         failed_on=record.get("failed_on"),

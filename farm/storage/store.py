@@ -221,6 +221,8 @@ class Store:
         stat = self.stat(key)
         if stat is None or stat.size != size:
             raise Unavailable(f"object store did not keep {key} whole")
+        if self._settings.folder is not None:
+            _sync(self._settings.folder / self._bucket, key)
         return stat
 
     def _known(self, key: str, limit: int | None) -> int:
@@ -275,3 +277,17 @@ def _mapped(doing: str) -> Iterator[None]:
     except (MinioException, urllib3.exceptions.HTTPError) as error:
         log.warning("object store could not %s: %s", doing, error)
         raise Unavailable("object store is away or refuses; try again in a moment") from error
+
+
+def _sync(bucket: Path, key: str) -> None:
+    """What the server has written of an object, and the folders that name it, are on disk when this returns."""
+    path = bucket / key
+    try:
+        for part in (path, *itertools.takewhile(lambda parent: parent != bucket.parent, path.parents)):
+            handle = os.open(part, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+    except OSError as error:
+        raise Unavailable(f"{key} cannot be synced to disk in s3.folder: {error.strerror}") from error

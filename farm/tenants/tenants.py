@@ -88,15 +88,20 @@ class Tenants:
     def set(self, tenant_id: str, **changes: Any) -> Tenant:
         """Change name, limits or provenance; None removes one. A first request rate begins within gateway.key_cache_s.
         Raises NotFound, InvalidRequest."""
-        tenant = _checked(replace(self._existing(tenant_id), **_known(changes)))
-        stored = _stored(tenant)
-        gone = [field for field in changes if field not in stored]
+        for field in ("name", "weight"):
+            if field in changes and changes[field] is None:
+                raise InvalidRequest("it can be changed, but not removed", field)
+        stored = _stored(_checked(replace(self._existing(tenant_id), **_known(changes))))
+        # only what changes is written: somebody else may be changing the rest
+        new: dict[Any, Any] = {field: stored[field] for field in changes if field in stored}
+        gone = changes.keys() - new.keys()
         with mapped(), self._redis.pipeline(transaction=True) as pipe:
-            pipe.hset(self._tenant(tenant_id), mapping=stored)
+            if new:
+                pipe.hset(self._tenant(tenant_id), mapping=new)
             if gone:
                 pipe.hdel(self._tenant(tenant_id), *gone)
-            pipe.execute()
-        return tenant
+            pipe.hgetall(self._tenant(tenant_id))
+            return _loaded(pipe.execute()[-1])
 
     def _existing(self, tenant_id: str) -> Tenant:
         tenant = self.get(tenant_id)

@@ -3,10 +3,11 @@ number of io workers may share them. Knows no HTTP and no job record.
 
 Keys: `{p}:hook:{id}` HASH, one delivery; per receiver (tenant and origin) ZSETs `{p}:hooks:due:{r}` id -> due ms and
 `{p}:hooks:flying:{r}` id -> lease end ms; `{p}:hooks:receivers` ZSET receiver -> when to look at it next;
-`{p}:hooks:standing` HASH receiver -> failures in a row; `{p}:hooks:dead:{tenant}` ZSET of dead letters.
+`{p}:hooks:standing` HASH receiver -> failures in a row; `{p}:hooks:dead:{tenant}` ZSET of dead letters;
+`{p}:hooks:looked` STRING, when somebody looked last, ms.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, cast
@@ -43,6 +44,8 @@ class Delivery:
     error: str = ""
     #: its receiver failed last
     suspect: bool = False
+    #: when it was taken, by the clock that also gave the other times
+    taken_ms: int = 0
 
 
 class Deliveries:
@@ -63,7 +66,7 @@ class Deliveries:
         if count <= 0:
             return []
         rows = self._run("take", count, max(suspects, 0), int(lease_s * 1000))
-        return [_delivery(row[0], _pairs(row[1]), suspect=bool(row[2])) for row in rows if row[1]]
+        return [_delivery(row[0], _pairs(row[1]), suspect=bool(row[2]), taken_ms=int(row[3])) for row in rows if row[1]]
 
     def delivered(self, delivery_id: str) -> bool:
         """The receiver has it: forget the delivery. False when its lease was lost."""
@@ -89,28 +92,34 @@ class Deliveries:
 
     def dead(self, tenant: str, *, count: int = 100) -> list[Delivery]:
         """Newest first."""
-        return list(self._known(self._redis.zrevrange(f"{self._prefix}:hooks:dead:{tenant}", 0, count - 1)))
+        with mapped():
+            ids = cast("list[str]", self._redis.zrevrange(f"{self._prefix}:hooks:dead:{tenant}", 0, count - 1))
+        return self._known(ids)
 
     def pending(self, *, count: int = 100) -> list[Delivery]:
         """Due or under way, over all receivers."""
         with mapped():
             receivers = cast("list[str]", self._redis.zrange(f"{self._prefix}:hooks:receivers", 0, -1))
-        found: list[Delivery] = []
-        for receiver in receivers:
-            for kind in ("flying", "due"):
-                key = f"{self._prefix}:hooks:{kind}:{receiver}"
-                found += self._known(self._redis.zrange(key, 0, count - len(found) - 1))
-                if len(found) >= count:
-                    return found
-        return found
+            ids: list[str] = []
+            for receiver in receivers:
+                for kind in ("flying", "due"):
+                    key = f"{self._prefix}:hooks:{kind}:{receiver}"
+                    ids += cast("list[str]", self._redis.zrange(key, 0, count - len(ids) - 1))
+                    if len(ids) >= count:
+                        return self._known(ids)
+        return self._known(ids)
 
     def replay(self, tenant: str, delivery_id: str) -> bool:
         """A dead letter is due again, with all its retries; False when the tenant has no such one."""
         return bool(self._run("replay", tenant, delivery_id))
 
-    def _known(self, ids: Any) -> Iterator[Delivery]:
-        with mapped():
-            return iter([d for one in cast("Sequence[str]", ids) if (d := self.get(one)) is not None])
+    def _known(self, ids: Sequence[str]) -> list[Delivery]:
+        """Those of the ids that there are, in one round trip."""
+        with mapped(), self._redis.pipeline(transaction=False) as pipe:
+            for one in ids:
+                pipe.hgetall(f"{self._prefix}:hook:{one}")
+            raws = pipe.execute()
+        return [_delivery(one, raw) for one, raw in zip(ids, raws, strict=True) if raw]
 
     def _run(self, name: str, *args: str | int) -> Any:
         script = self._scripts.get(name)
@@ -127,7 +136,7 @@ def _pairs(flat: Sequence[str]) -> dict[str, str]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _delivery(delivery_id: str, raw: dict[str, str], *, suspect: bool = False) -> Delivery:
+def _delivery(delivery_id: str, raw: dict[str, str], *, suspect: bool = False, taken_ms: int = 0) -> Delivery:
     return Delivery(
         id=delivery_id,
         job=raw["job"],
@@ -143,4 +152,5 @@ def _delivery(delivery_id: str, raw: dict[str, str], *, suspect: bool = False) -
         status=int(raw.get("status", 0)),
         error=raw.get("error", ""),
         suspect=suspect,
+        taken_ms=taken_ms,
     )

@@ -9,7 +9,6 @@ import os
 import random
 import socket
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
@@ -62,8 +61,14 @@ class Postman:
             with self._lock:
                 free = self._settings.threads - self._busy
                 deliveries = self._take(free)
-            for delivery in deliveries:
-                self._pool.submit(self._work, delivery)
+            for number, delivery in enumerate(deliveries):
+                try:
+                    self._pool.submit(self._work, delivery)
+                except BaseException:
+                    # closed, or no thread can be started: their leases run out, and they are taken again
+                    for unposted in deliveries[number:]:
+                        self._done(unposted)
+                    raise
             started += len(deliveries)
             if not deliveries:
                 return started
@@ -110,22 +115,35 @@ class Postman:
     def _work(self, delivery: Delivery | None) -> None:
         while delivery is not None:
             try:
-                self._deliver(delivery)
-            except Unavailable as error:
+                self._attempt(delivery)
+            except Exception as error:  # noqa: BLE001 - a place that is not given back is lost for good
                 # its lease runs out, and it is taken again
-                log.warning("delivery %s: %s", delivery.id, error)
-            except Exception:
-                log.exception("delivery %s", delivery.id)
-                self._settle(delivery, Outcome.FAILED, 0, "an error inside the farm", None)
+                log.warning("delivery %s: %s: %s", delivery.id, type(error).__name__, error)
+            finally:
+                self._done(delivery)
             with self._lock:
-                self._busy -= 1
-                self._busy_suspects -= delivery.suspect
                 delivery = self._next()
+
+    def _attempt(self, delivery: Delivery) -> None:
+        try:
+            self._deliver(delivery)
+        except Unavailable:
+            raise
+        except Exception:
+            log.exception("delivery %s", delivery.id)
+            self._settle(delivery, Outcome.FAILED, 0, "an error inside the farm", None)
+
+    def _done(self, delivery: Delivery) -> None:
+        """Its place is free again."""
+        with self._lock:
+            self._busy -= 1
+            self._busy_suspects -= delivery.suspect
 
     def _next(self) -> Delivery | None:
         try:
             return next(iter(self._take(1)), None)
-        except Unavailable:
+        except Exception as error:  # noqa: BLE001 - the next look takes it
+            log.warning("no next delivery: %s", error)
             return None
 
     def _deliver(self, delivery: Delivery) -> None:
@@ -158,7 +176,7 @@ class Postman:
             pause_s = next_pause_s(
                 policy_of(delivery.dialect, self._settings),
                 attempts=delivery.attempts + 1,
-                elapsed_s=max(0.0, time.time() - delivery.first_ms / 1000),
+                elapsed_s=(delivery.taken_ms - delivery.first_ms) / 1000,
                 chance=random.random(),  # noqa: S311 - spreads retries, guards nothing
                 retry_after_s=wait_s,
             )

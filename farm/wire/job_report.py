@@ -38,7 +38,7 @@ def report_of(
         step=steps if state is State.SUCCEEDED else job.step,
         steps=steps,
         outputs=_outputs(job, sign),
-        fault=_fault(job),
+        fault=fault_of(job),
         request=data.get("request") or {},
         prompt=job.spec.prompt,
         size=_size(job),
@@ -72,7 +72,9 @@ def _outputs(job: Job, sign: Callable[[str], str]) -> tuple[Output, ...]:
     return (Output(sign(files.video), "video.mp4", "video/mp4", files.size, files.sha256[:32]),)
 
 
-def _fault(job: Job) -> Fault | None:
+def fault_of(job: Job) -> Fault | None:
+    """Why it failed or was cancelled; None otherwise. A code that this version does not know (a newer worker's) is told
+    as the nearest that it does."""
     if job.state not in (State.FAILED, State.CANCELLED):
         return None
     otherwise = FaultCode.CANCELLED if job.state is State.CANCELLED else FaultCode.ENGINE_ERROR

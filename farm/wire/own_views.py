@@ -196,12 +196,12 @@ def view_job(job: Job, *, eta_s: float | None = None, links: Links | None = None
     )
 
 
-def eta_s(job: Job, now_ms: int) -> float | None:
-    """Seconds until a running job is over, from the pace of its own denoising; None before two steps were seen and
-    outside of denoising."""
+def eta_s(job: Job) -> float | None:
+    """Seconds from when it was read until a running job is over, from the pace of its own denoising; None before two
+    steps were seen and outside of denoising."""
     if job.state is not State.RUNNING or job.phase != Phase.DENOISING or job.phase_ms is None:
         return None
-    elapsed_s = (now_ms - job.phase_ms) / 1000
+    elapsed_s = (job.read_ms - job.phase_ms) / 1000
     if elapsed_s <= 0 or not 2 <= job.step <= job.steps or not 0 < job.progress <= 1:
         return None
     left_s = remaining_s(

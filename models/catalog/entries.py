@@ -64,7 +64,8 @@ ANIMATE_14B = Model(
         "replace": ("pose_video", "face_video", "background_video", "mask_video"),
     },
     pipeline={"animate": "WanAnimatePipeline", "replace": "WanAnimatePipeline"},
-    weights=Weights(repo="Wan-AI/Wan2.2-Animate-14B-Diffusers", revision="main"),
+    # its commit is not known here
+    weights=Weights(repo="Wan-AI/Wan2.2-Animate-14B-Diffusers"),
     dit=Dit(5120, 13824, 40, 36, 16, extra=2_986_000_000),
     defaults=Defaults(832, 480, 77, 30, 20, 1.0, None, 5.0),
     limits=Limits(max_frames=3600),
@@ -111,7 +112,7 @@ T2V_FP8, I2V_FP8 = _fp8(T2V_A14B), _fp8(I2V_A14B)
 _FOUR_STEPS = (1.0, 0.75, 0.5, 0.25)
 
 
-def _four_step(model: Model, revision: str, files: tuple[str, str]) -> Model:
+def _four_step(model: Model, revision: str | None, files: tuple[str, str]) -> Model:
     """The model with lightx2v's 4-step LoRAs, (high, low). Euler over timesteps 1000, 937.5, 833.3, 625 at shift 5."""
     repo = "lightx2v/Wan2.2-Distill-Loras"
     return replace(
@@ -131,7 +132,8 @@ def _four_step(model: Model, revision: str, files: tuple[str, str]) -> Model:
 
 T2V_4STEP = _four_step(
     T2V_A14B,
-    "main",
+    # the commit that brought these two files is not known here
+    None,
     (
         "wan2.2_t2v_A14b_high_noise_lora_rank64_lightx2v_4step_1217.safetensors",
         "wan2.2_t2v_A14b_low_noise_lora_rank64_lightx2v_4step_1217.safetensors",

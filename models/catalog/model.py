@@ -22,7 +22,11 @@ class ShapeError(ValueError):
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a model's weights come from: a hub repository at a pinned revision, or `tiny` (built here)."""
+    """Where a model's weights come from: a hub repository at `revision`, or `tiny` (built here).
+
+    revision  a commit of 40 hex digits, never a branch; None where no commit is known to this catalog: the first pull
+              takes the newest one, writes it down, and keeps to it
+    """
 
     repo: str | None = None
     revision: str | None = None
@@ -31,7 +35,8 @@ class Weights:
 
 @dataclass(frozen=True)
 class LoraFile:
-    """A LoRA that belongs to a model: `file` of `repo` at `revision` on the hub, for one expert ("high" or "low").
+    """A LoRA that belongs to a model: `file` of `repo` at `revision` (as Weights has it) on the hub, for one expert
+    ("high" or "low").
 
     Its local name is `{expert}.safetensors` in the model's own folder.
     """

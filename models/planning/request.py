@@ -118,11 +118,16 @@ class RenderResult:
     timings: Mapping[str, float]
 
 
+#: code of a RenderFault: the model's weights are not on this machine, or cannot be read. No job's fault
+WEIGHTS_MISSING = "weights_missing"
+
+
 class RenderFault(Exception):
     """A render that ended without a result.
 
     code        a farm.jobs.errors.FaultCode value (models does not import farm): "invalid_input",
-                "out_of_memory", "bad_output", "device_fault", "does_not_fit", "engine_error", ...
+                "out_of_memory", "bad_output", "device_fault", "does_not_fit", "engine_error", ...; or
+                WEIGHTS_MISSING; "storage_failed" is this machine's disk
     poisoned    the process cannot be trusted any more (CUDA assert): the engine exits after reporting
     """
 

@@ -32,6 +32,9 @@ _FULL = (
     "nvml_success ==",
 )
 
+#: the machine's own disk, whatever is rendered
+DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+
 
 def told_apart(work: Callable[[], T]) -> T:
     """Do `work`; whatever it raises leaves as a RenderFault or as Cancelled."""
@@ -56,8 +59,8 @@ def fault_of(error: Exception) -> RenderFault:
         return RenderFault("out_of_memory", "the device's memory does not hold this render")
     if isinstance(error, RuntimeError) and any(word in text for word in _POISON):
         return RenderFault("device_fault", f"the GPU reported an error: {_first_line(error)}", poisoned=True)
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return RenderFault("storage_failed", "the worker's disk is full")
+    if isinstance(error, OSError) and error.errno in DISK:
+        return RenderFault("storage_failed", f"the worker's disk: {error.strerror}")
     return RenderFault("engine_error", f"{type(error).__name__}: {_first_line(error)}")
 
 

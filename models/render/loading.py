@@ -9,7 +9,7 @@ from models import catalog
 from models.acceleration import memory, tuning
 from models.catalog import Model
 from models.planning.plan import MemoryPlan, Where
-from models.planning.request import RenderFault
+from models.planning.request import WEIGHTS_MISSING, RenderFault
 from models.render import animate2, loras
 from models.weights import weights
 from models.weights.folders import folder_of, loras_of
@@ -77,7 +77,7 @@ def load(
     folder = folder_of(model, models_dir)
     fast = tuning.plan_for(device, model.precision, wishes, resident=plan.where in (Where.RESIDENT, Where.TEXT_VISITS))
     if found := [p.name for p in folder.rglob("*") if p.suffix in weights.PICKLES]:
-        raise RenderFault("engine_error", f"{model.id}: {found[0]} is a pickle; only safetensors are loaded")
+        raise RenderFault(WEIGHTS_MISSING, f"{model.id}: {found[0]} is a pickle; only safetensors are loaded")
     dtype = getattr(torch, _DTYPES[model.precision])
     vae = AutoencoderKLWan.from_pretrained(
         folder, subfolder="vae", dtype=torch.float32, local_files_only=True, use_safetensors=True

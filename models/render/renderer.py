@@ -13,7 +13,7 @@ from models.acceleration import guidance, lossy, memory, runtime, tuning
 from models.catalog import Model, options
 from models.catalog.shape import tokens
 from models.planning.plan import Burden, MemoryPlan, Where, fitting, lora_bytes, needs, refusal, smaller
-from models.planning.request import Progress, RenderFault, RenderRequest, RenderResult, Stage
+from models.planning.request import WEIGHTS_MISSING, Progress, RenderFault, RenderRequest, RenderResult, Stage
 from models.preprocess.guides import Eyes, open_eyes
 from models.preprocess.guides import folder_of as eyes_folder
 from models.preprocess.persons import SURE
@@ -182,9 +182,12 @@ class Renderer:
         loaded = self._loaded
         if loaded is None or loaded.model is not model or order.index(loaded.plan.where) < order.index(plan.where):
             self.unload()
-            loaded = self._loaded = loading.load(
-                model, self.models_dir, self.device, request.task, wishes=self._wishes, plan=plan
-            )
+            try:
+                loaded = self._loaded = loading.load(
+                    model, self.models_dir, self.device, request.task, wishes=self._wishes, plan=plan
+                )
+            except OSError as error:
+                raise RenderFault(WEIGHTS_MISSING, f"the weights of {model.id} cannot be read: {error}") from error
         loaded.plan = replace(loaded.plan, tiled=plan.tiled, batched=plan.batched)
         lane = catalog.lane_of(model, tuple(lora.name for lora in request.loras))
         if loaded.lane != lane:
@@ -211,7 +214,7 @@ class Renderer:
             folder = eyes_folder(self.models_dir, loaded.model)
             if folder is None:
                 raise RenderFault(
-                    "engine_error",
+                    WEIGHTS_MISSING,
                     f"what {loaded.model.id} looks at clips with is not on this machine: "
                     f"wanfarm models pull {loaded.model.id}",
                 )

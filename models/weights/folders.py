@@ -4,19 +4,19 @@ from pathlib import Path
 
 from models import catalog
 from models.catalog import Model
-from models.planning.request import RenderFault
+from models.planning.request import WEIGHTS_MISSING, RenderFault
 from models.weights import tiny
 from models.weights.weights import PULLING
 
 
 def folder_of(model: Model, models_dir: Path) -> Path:
-    """Where the transformer's weights are; tiny ones are built when missing. RenderFault engine_error when they are
+    """Where the transformer's weights are; tiny ones are built when missing. RenderFault WEIGHTS_MISSING when they are
     not here."""
     if model.weights.tiny:
         return tiny.ensure(models_dir, model.weights_id)
     if not _here(model, models_dir):
         missing = f"the weights of {model.id} are not on this machine: wanfarm models pull {model.id}"
-        raise RenderFault("engine_error", missing)
+        raise RenderFault(WEIGHTS_MISSING, missing)
     return models_dir / model.weights_id
 
 

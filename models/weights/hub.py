@@ -23,6 +23,8 @@ from models.weights.weights import Lock, WeightsError
 _PARTS = ".parts"
 #: one connection to the hub's storage does not fill a fast line
 _AT_ONCE = 4
+#: the branch whose newest commit is asked for where the catalog names none
+_NEWEST = "main"
 _WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "LICENSE*", "*.md")
 
 
@@ -44,7 +46,7 @@ class _Source:
 
     what: str
     repo: str
-    revision: str
+    revision: str | None
     patterns: Sequence[str] = _WANTED
     named: Mapping[str, str] = field(default_factory=dict)
 
@@ -85,12 +87,12 @@ def pull_network(network: Network, models_dir: Path, revision: str | None, on_pr
     return _fetch(source, folder, revision, on_progress)
 
 
-def source_of(entry: Model | Network) -> tuple[str, str]:
-    """(repository, revision) of a pull that names no revision."""
+def source_of(entry: Model | Network) -> tuple[str, str | None]:
+    """(repository, commit) of the catalog, which a first pull asks for when it is told no other; None: the newest."""
     if isinstance(entry, Network):
         return entry.repo, entry.revision
     first = entry.loras[0] if entry.loras else entry.weights
-    return first.repo or "", first.revision or "main"
+    return first.repo or "", first.revision
 
 
 def folder_of(entry: Model | Network) -> str:
@@ -111,7 +113,7 @@ def _fetch(source: _Source, folder: Path, explicit: str | None, on_progress: Tel
     """Bring a folder to the state of the hub at that commit; files of an earlier commit are removed."""
     before = weights.lock_of(folder)
     known = before.revision if before is not None and before.repo == source.repo else source.revision
-    commit, listed = _listed(source, explicit or known)
+    commit, listed = _listed(source, explicit or known or _NEWEST)
     _check_room(source, folder, listed)
     folder.mkdir(parents=True, exist_ok=True)
     if before is None or before.revision != commit:

@@ -51,6 +51,8 @@ def hand(parts: Services) -> Hand:
     """A worker that offers the tiny model."""
     hand = Hand(parts.ledger, parts.store)
     hand.offer(TINY)
+    # as an io worker or an agent does
+    parts.ledger.reap()
     return hand
 
 

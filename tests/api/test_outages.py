@@ -1,11 +1,13 @@
 """A gateway whose Redis or object store is away: it starts, says which part is missing, and takes nothing in."""
 
 import base64
+import time
 from collections.abc import Callable
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from redis import Redis
 
 from api.app import create_app
 from farm.config import RedisSettings, S3Settings, Settings
@@ -40,7 +42,7 @@ def test_health_says_which_part_is_missing(
     answer = alone.get("/v1/health/ready")
     assert (answer.status_code, answer.json["parts"]) == (
         503,
-        {"redis": "does not answer", "storage": "ok", "workers": "unknown"},
+        {"redis": "does not answer", "storage": "ok", "workers": "unknown", "reaper": "unknown"},
     )
     assert alone.get("/v1/health").status_code == 200
 
@@ -55,6 +57,16 @@ def test_health_says_which_part_is_missing(
 def test_with_everything_there_it_is_ready(app: Flask, hand: Hand) -> None:
     answer = app.test_client().get("/v1/health/ready")
     assert (answer.status_code, answer.json["status"]) == (200, "ok")
+
+
+def test_a_farm_that_nobody_reaps_is_not_ready(app: Flask, hand: Hand, redis: Redis) -> None:
+    client = app.test_client()
+    redis.decrby("wf:reaped", 93_000)
+    answer = client.get("/v1/health/ready")
+    assert (answer.status_code, answer.json["parts"]["reaper"]) == (503, "nobody has reaped for 93 s")
+    redis.delete("wf:reaped")
+    time.sleep(0.6)  # the parts are not asked more often
+    assert client.get("/v1/health/ready").json["parts"]["reaper"] == "nobody has reaped yet"
 
 
 def test_without_a_store_a_picture_cannot_be_taken_but_words_can(settings: Settings, alice: Caller) -> None:

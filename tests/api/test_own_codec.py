@@ -239,14 +239,15 @@ def test_only_a_success_has_a_result_and_only_a_failure_an_error() -> None:
 def test_the_time_left_is_told_only_when_it_was_measured() -> None:
     at = JOB.phase_ms or 0
     # 20 of 40 steps took 10 s: 10 s for the rest, and the decoding that `progress` knows of
-    assert eta_s(JOB, at + 10_000) == 12.2
-    assert eta_s(replace(JOB, progress=0.9), at + 10_000) == 10.0
+    job = replace(JOB, read_ms=at + 10_000)
+    assert eta_s(job) == 12.2
+    assert eta_s(replace(job, progress=0.9)) == 10.0
     for unknown in (
-        replace(JOB, step=1),
-        replace(JOB, phase="loading"),
-        replace(JOB, phase_ms=None),
-        replace(JOB, state=State.QUEUED),
-        replace(JOB, step=0, steps=0),
+        replace(job, step=1),
+        replace(job, phase="loading"),
+        replace(job, phase_ms=None),
+        replace(job, state=State.QUEUED),
+        replace(job, step=0, steps=0),
     ):
-        assert eta_s(unknown, at + 10_000) is None
-    assert eta_s(JOB, at - 5) is None
+        assert eta_s(unknown) is None
+    assert eta_s(replace(JOB, read_ms=at - 5)) is None

@@ -1,6 +1,7 @@
 """/v1/jobs as a client sees it."""
 
 import base64
+import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -297,3 +298,17 @@ def test_workers_are_for_operators(alice: Caller, caller: Callable[..., Caller])
 def test_an_operators_key_opens_no_other_tenants_jobs(alice: Caller, caller: Callable[..., Caller]) -> None:
     job_id = alice.submit()["id"]
     assert caller("ops", role="admin").get(f"/v1/jobs/{job_id}").status_code == 404
+
+
+def test_the_time_left_is_told_by_the_ledgers_clock(alice: Caller, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway whose clock is an hour ahead said an hour more for every step that was done."""
+    job = alice.submit(steps=4)
+    claim = hand.claim()
+    hand.progress(claim, 0, 4)
+    time.sleep(0.05)  # the pace that is extrapolated
+    hand.progress(claim, 2, 4)
+    ahead = time.time() + 3600
+    monkeypatch.setattr("time.time", lambda: ahead)
+    left = alice.get(f"/v1/jobs/{job['id']}").json["eta_s"]
+    assert left is not None
+    assert 0 < left < 60

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import httpx
 import pytest
+from redis import Redis
 
 from farm.jobs.errors import FaultCode, JobFault
 from farm.jobs.ids import new_job_id
@@ -53,6 +54,17 @@ def test_a_job_walks_to_its_video(alice: Caller, hand: Hand) -> None:
     assert (done["status"], done["error"]) == ("completed", None)
     assert httpx.get(done["video_url"]).content == VIDEO
     assert "X-Amz-Expires=3600" in done["video_url"]
+
+
+def test_a_code_of_a_newer_worker_is_no_error_of_the_gateway(alice: Caller, hand: Hand, redis: Redis) -> None:
+    job_id = generate(alice)
+    claim = hand.claim()
+    hand.ledger.fail(job_id, claim.attempt, JobFault(FaultCode.INVALID_INPUT, "the picture has no head"))
+    redis.hset(f"wf:job:{job_id}", "error_code", "headless")
+    told = alice.get(f"/status/{job_id}")
+    assert told.status_code == 200
+    assert told.json["status"] == "failed"
+    assert "head" in told.json["error"]
 
 
 def test_a_failed_job_says_why(alice: Caller, hand: Hand, ledger: Ledger) -> None:

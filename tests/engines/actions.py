@@ -4,6 +4,7 @@ ok            files at once                   slow:N       N steps of a tenth of
 error         a fault that may be retried     invalid      a fault that is the job's own
 poisoned      a fault, then the process ends  crash        an exception that nobody foresaw
 oom           the device's memory is full     exit         the process ends in silence
+weightless    the model's weights are gone    full         the disk is full
 sigkill       what the kernel's out-of-memory killer does
 hang          no progress, no answer, but cancellable      deaf    neither, and ignores the cancel
 freeze        the whole process stops (SIGSTOP)
@@ -33,7 +34,15 @@ from typing import Any
 
 from farm.engine import child
 from farm.engine.protocol import Launch
-from models.planning.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult, Stage
+from models.planning.request import (
+    WEIGHTS_MISSING,
+    Cancelled,
+    Progress,
+    RenderFault,
+    RenderRequest,
+    RenderResult,
+    Stage,
+)
 
 Tell = Callable[[Progress], None]
 Asked = Callable[[], bool]
@@ -139,6 +148,12 @@ class Actions:
 
     def do_oom(self, rest: str, tell: Tell, asked: Asked) -> None:
         raise RenderFault("out_of_memory", "as asked")
+
+    def do_weightless(self, rest: str, tell: Tell, asked: Asked) -> None:
+        raise RenderFault(WEIGHTS_MISSING, "the weights of actions are not on this machine")
+
+    def do_full(self, rest: str, tell: Tell, asked: Asked) -> None:
+        raise RenderFault("storage_failed", "the worker's disk: No space left on device")
 
     def do_poisoned(self, rest: str, tell: Tell, asked: Asked) -> None:
         raise RenderFault("device_fault", "as asked", poisoned=True)

@@ -1,3 +1,4 @@
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -149,3 +150,28 @@ def test_a_server_that_is_away_or_broken_is_unavailable(
     refused = Store(s3_server.model_copy(update={"secret_key": "wrong"}))
     with pytest.raises(Unavailable):
         refused.put_bytes("x", b"x", "text/plain")
+
+
+def test_what_counts_as_stored_was_synced_to_disk(
+    s3_server: S3Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The embedded server never syncs: the farm does, the object and the folders that name it."""
+    folder = tmp_path / "s3"
+    key = result_key("ada", "job", 1, "video.mp4")
+    where = folder / s3_server.bucket / key
+    where.parent.mkdir(parents=True)
+    where.write_bytes(b"x")
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def noted(handle: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink())
+        fsync(handle)
+
+    monkeypatch.setattr("farm.storage.store.os.fsync", noted)
+    Store(s3_server.model_copy(update={"folder": folder})).put_bytes(key, b"x", "video/mp4")
+    assert synced == [where, *list(where.parents)[: len(Path(key).parts)]]
+    assert synced[-1] == folder / s3_server.bucket
+    where.unlink()
+    with pytest.raises(Unavailable, match="synced"):
+        Store(s3_server.model_copy(update={"folder": folder})).put_bytes(key, b"x", "video/mp4")

@@ -10,7 +10,7 @@ from redis import Redis
 from farm.config import Settings
 from farm.jobs.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from farm.tenants.api_keys import Principal, Role, new_key, well_formed
-from farm.tenants.tenants import Tenants
+from farm.tenants.tenants import Tenant, Tenants
 
 
 class Clock:
@@ -46,6 +46,31 @@ def test_limits_change_and_go(tenants: Tenants) -> None:
     found = tenants.get("a")
     assert found is not None
     assert (found.max_open, found.rate_per_minute, found.rate_burst) == (None, 30, 10)
+
+
+def test_two_changes_at_once_are_both_kept(redis: Redis, tenants: Tenants, settings: Settings, clock: Clock) -> None:
+    """One operator raises the weight while another's change lies between reading and writing."""
+    tenants.create("a", weight=1.0, max_open=5)
+
+    class Slow(Tenants):
+        def get(self, tenant_id: str) -> Tenant | None:
+            found = super().get(tenant_id)
+            if not changed:
+                changed.append(tenants.set("a", weight=3.0))
+            return found
+
+    changed: list[Tenant] = []
+    after = Slow(redis, settings, wall_s=clock, mono_s=clock).set("a", max_open=9)
+    assert (after.weight, after.max_open) == (3.0, 9)
+    assert tenants.get("a") == after
+
+
+@pytest.mark.parametrize("field", ["name", "weight"])
+def test_what_every_tenant_has_cannot_be_removed(tenants: Tenants, field: str) -> None:
+    before = tenants.create("a")
+    with pytest.raises(InvalidRequest, match="not removed"):
+        tenants.set("a", **{field: None})
+    assert tenants.get("a") == before
 
 
 @pytest.mark.parametrize("bad", ["", "A", "a/b", "-a", "a-", "a" * 33, "a b", "ä", "a\n"])

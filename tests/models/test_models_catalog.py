@@ -1,11 +1,13 @@
 """The catalog: every entry settles by itself, sizes follow Wan's rule, work is what torch's own counter says."""
 
+import re
 from typing import Any
 
 import pytest
 
 from models import catalog
-from models.catalog import AREAS, ShapeError
+from models.catalog import AREAS, ShapeError, networks
+from models.weights import hub
 
 A14B, TI2V = catalog.get("wan2.2-t2v-a14b"), catalog.get("wan2.2-ti2v-5b")
 
@@ -121,3 +123,14 @@ def test_an_animate_clip_may_have_any_length() -> None:
     assert catalog.segments_of(model, 77) == 1
     assert catalog.segments_of(model, 78) == 2
     assert catalog.segments_of(A14B, 161) == 1
+
+
+def test_weights_are_named_by_a_commit_or_said_to_be_unpinned() -> None:
+    """A branch moves: two machines that pull on two days would render different frames."""
+    entries = [model.weights for model in catalog.MODELS.values()]
+    entries += [lora for model in catalog.MODELS.values() for lora in model.loras]
+    entries += networks.NETWORKS.values()
+    for entry in entries:
+        assert entry.revision is None or re.fullmatch("[0-9a-f]{40}", entry.revision), entry
+    unpinned = {m.id for m in catalog.MODELS.values() if not m.weights.tiny and hub.source_of(m)[1] is None}
+    assert unpinned == {"wan2.2-animate-14b", "wan2.2-t2v-a14b-4step"}

@@ -11,6 +11,7 @@ from hub_parts import COMMIT, Hub
 from model_parts import T2V
 from onnx_parts import convolution
 
+from farm.cli.weights import row_of
 from models import catalog
 from models.catalog import networks
 from models.planning.request import RenderFault
@@ -183,6 +184,19 @@ def test_the_commit_that_was_pulled_is_pulled_again(hub: Hub, tmp_path: Path) ->
     pull(REAL, tmp_path, "main")
     assert weights.revision_of(folder) == latest
     assert not (folder / "tokenizer/added.txt").exists()
+
+
+def test_where_the_catalog_names_no_commit_the_first_pulls_is_kept(hub: Hub, tmp_path: Path) -> None:
+    assert catalog.get(FOUR_STEP).loras[0].revision is None
+    loras = catalog.get(FOUR_STEP).loras[0].repo or ""
+    hub.history["1" * 40] = hub.history["2" * 40] = {loras: hub.repos[loras]}
+    pull(REAL, tmp_path)
+    hub.main = "1" * 40
+    folder = pull(FOUR_STEP, tmp_path)
+    assert weights.revision_of(folder) == hub.main
+    hub.main = "2" * 40
+    assert weights.revision_of(pull(FOUR_STEP, tmp_path)) == "1" * 40
+    assert "not pinned" in row_of(tmp_path, catalog.get(FOUR_STEP))["revision"]
 
 
 def test_what_is_not_what_the_hub_has_is_not_offered(hub: Hub, tmp_path: Path) -> None:

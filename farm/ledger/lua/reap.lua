@@ -11,8 +11,9 @@ local outcomes = {[Fail.RETRY] = 0, [Fail.FAILED] = 0, [Fail.CANCELLED] = 0}
 
 -- Whoever reaps was away, and so perhaps was Redis, which nobody could reach to renew a lease: every attempt gets one
 -- more lease, once.
-local last = tonumber(redis.call('GET', Key.reaped()) or NOW)
-if within(last, tonumber(ARGV[2])) then return {0, 0, 0, 0, 0, 0, {}} end
+local reaped = redis.call('GET', Key.reaped())
+local last = tonumber(reaped or NOW)
+if reaped and within(last, tonumber(ARGV[2])) then return {0, 0, 0, 0, 0, 0, {}} end
 redis.call('SET', Key.reaped(), NOW)
 if NOW - last > Setting.REAP_GAP_MS then
   for _, pool in ipairs(pools) do

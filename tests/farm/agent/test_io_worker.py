@@ -20,6 +20,7 @@ from farm.jobs.states import State
 from farm.ledger.ledger import INTAKE_POOL
 from farm.storage.object_keys import result_key
 from tests.conftest import wait_until
+from tests.e2e.blackhole import BlackHole
 from tests.farm.agent.agent_farm import TENANT, AgentFarm, changed, farm_on
 
 pytestmark = pytest.mark.xdist_group("io_worker")
@@ -110,6 +111,32 @@ def test_beat_notices_a_lease_that_ran_out(io_yard: AgentFarm) -> None:
     io_yard.wait_state(job, State.QUEUED)
     assert io_yard.job(job).worker_losses == 1
     io_yard.ledger.cancel(TENANT, job)
+
+
+def test_a_silent_store_stops_no_duty_but_the_sweep(farm_settings: Settings, tmp_path: Path) -> None:
+    """A sweep hung on the store, and audits waited for it in every thread: nothing was reaped."""
+    real = int(farm_settings.s3.endpoint.rpartition(":")[2])
+    with BlackHole(real) as hole:
+        settings = changed(
+            farm_settings,
+            tmp_path,
+            s3={"endpoint": f"127.0.0.1:{hole.port}"},
+            redis={"prefix": "silent"},
+            scheduling={"reap_every_s": 0.3, "audit_every_s": 0.1, "forget_every_s": 0.1},
+        )
+        (settings.state_dir / "beat").mkdir(parents=True)
+        with farm_on(settings, tmp_path, reaping=False) as farm:
+            hole.swallow()
+            celery = [sys.executable, "-m", "celery", "-A", "farm.io_worker.app"]
+            farm.start([*celery, "worker", "-P", "threads", "-c", "3", "-Q", "pool.intake,beat", "-l", "INFO"], "io")
+            farm.start([*celery, "beat", "--pidfile", ""], "beat")
+            wait_until(lambda: hole.dialled > 2, what="a sweep to hang on the store")
+            for _ in range(3):
+                job = farm.submit("ok")
+                claim = farm.ledger.claim("default", "nobody")
+                assert claim
+                farm.wait_state(job, State.QUEUED)
+                farm.ledger.cancel(TENANT, job)
 
 
 def test_a_killed_io_worker_loses_nothing(io_yard: AgentFarm, pictures: str) -> None:

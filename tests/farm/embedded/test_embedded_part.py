@@ -129,3 +129,33 @@ def test_one_that_takes_long_is_told_of_with_its_last_words(tmp_path: Path) -> N
     assert child.slow(329.0) is None
     child.kill()
     _end(child, 330.0)
+
+
+def test_one_that_was_ready_and_hangs_is_killed_to_start_again(tmp_path: Path) -> None:
+    child = _child(tmp_path, "import time; time.sleep(600)", hung_s=60.0)
+    answers = [True]
+    object.__setattr__(child.part, "ready", lambda: answers[0])
+    child.start(0.0)
+    assert child.check_ready(1.0)
+    answers[0] = False
+    assert [child.look(now) for now in (30.0, 61.0)] == [True, True]
+    assert not child.answers
+    answers[0] = True
+    assert child.look(70.0)
+    answers[0] = False
+    assert child.look(129.0)
+    child.excuse(130.0)
+    assert [child.look(now) for now in (136.0, 150.0, 191.0)] == [True, True, False]
+    assert _end(child, 191.0) == -signal.SIGKILL
+    assert child.phase is PartPhase.DOWN
+
+
+def test_one_that_waits_for_a_disk_is_left_alone(tmp_path: Path) -> None:
+    child = _child(tmp_path, "import time; time.sleep(600)", hung_s=None)
+    child.start(0.0)
+    assert child.check_ready(1.0)
+    object.__setattr__(child.part, "ready", lambda: False)
+    assert child.look(10_000.0)
+    assert not child.answers
+    child.kill()
+    child.wait()

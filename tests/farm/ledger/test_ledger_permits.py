@@ -68,6 +68,19 @@ def test_with_every_worker_busy_a_permit_waits_in_the_brokers_queue(ledger: Ledg
     assert len(ledger.reap().permits) == 1
 
 
+def test_a_permit_that_was_lost_while_leases_fill_the_slots_is_replaced_for_whoever_hears_none(
+    ledger: Ledger, redis: Redis
+) -> None:
+    """One uploads its last result, could take the next job, and nobody tells it."""
+    workers(ledger, 1)
+    admit(ledger, new_job(), new_job())
+    claimed(ledger)
+    assert ledger.permits_wanted(POOL, heard_none=True) == []  # it may be on its way
+    pass_time(redis, 11)
+    assert ledger.permits_wanted(POOL) == []
+    assert len(ledger.permits_wanted(POOL, heard_none=True)) == 1
+
+
 def test_a_worker_that_is_not_seen_again_is_not_counted(ledger: Ledger, redis: Redis) -> None:
     workers(ledger, 3)
     pass_time(redis, 61)

@@ -11,7 +11,7 @@ from redis import Redis
 from submit_parts import MODEL, Woken, png
 
 from farm.config import Settings
-from farm.io_worker import take_in as intake_job
+from farm.io_worker.take_in import TakeIn, outage_pause_s
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import AddressRefused, AddressUnreachable, InvalidRequest, RequestError, TooLarge
 from farm.jobs.job import Job
@@ -27,7 +27,14 @@ PICTURE = png(96, 64)
 @pytest.fixture
 def home(settings: Settings) -> Settings:
     """A farm that may fetch from this machine, and does not wait for long."""
-    limits = {"read_s": 0.2, "total_s": 0.6, "max_image_bytes": 100_000, "sync_fetches": 2, "fetch_pause_s": 0.01}
+    limits = {
+        "read_s": 0.2,
+        "total_s": 0.6,
+        "max_image_bytes": 100_000,
+        "sync_fetches": 2,
+        "fetch_pause_s": 0.01,
+        "outage_s": 0,
+    }
     intake = settings.intake.model_copy(update={"allow_networks": ("127.0.0.0/8",), **limits})
     return settings.model_copy(update={"intake": intake})
 
@@ -130,7 +137,7 @@ def take_in(ledger: Ledger, store: Store, home: Settings, woken: Woken) -> Calla
     def take_in() -> None:
         claim = ledger.claim(INTAKE_POOL, "io-1")
         assert claim is not None
-        intake_job.run(claim, ledger, store, home, woken)
+        TakeIn(home, ledger, store, woken).run(claim)
 
     return take_in
 
@@ -223,6 +230,57 @@ def test_trouble_that_passes_is_waited_out(
     assert found(ledger, job_id).state is State.QUEUED
 
 
+def test_an_uplink_that_is_away_for_a_moment_fails_nobody(
+    submissions: Submissions, ledger: Ledger, redis: Redis, store: Store, home: Settings, serve: Serve, woken: Woken
+) -> None:
+    answers = [page(b"", "503 Busy")]
+
+    def answer(peer: socket.socket, head: bytes) -> None:
+        answers[-1](peer, head)
+
+    jobs = [waiting(submissions, ledger, serve(answer).url()) for _ in range(3)]
+    settings = home.model_copy(update={"intake": home.intake.model_copy(update={"outage_s": 20.0})})
+
+    def take_all_in() -> None:
+        while claim := ledger.claim(INTAKE_POOL, "io-1"):
+            TakeIn(settings, ledger, store, woken).run(claim)
+
+    take_all_in()
+    for job in (found(ledger, one) for one in jobs):
+        assert (job.state, job.attempts_used) == (State.WAITING, 0)
+        assert job.not_before_ms is not None
+    answers.append(page(PICTURE))
+    make_due(redis)
+    take_all_in()
+    assert {found(ledger, one).state for one in jobs} == {State.QUEUED}
+
+
+def test_an_address_that_never_answers_fails_its_job_in_the_end(
+    submissions: Submissions, ledger: Ledger, redis: Redis, store: Store, home: Settings, serve: Serve, woken: Woken
+) -> None:
+    job_id = waiting(submissions, ledger, serve(page(b"", "503 Busy")).url())
+    settings = home.model_copy(update={"intake": home.intake.model_copy(update={"outage_s": 20.0})})
+    for _ in range(4):  # 5, 10 and 5 s
+        claim = ledger.claim(INTAKE_POOL, "io-1")
+        assert claim is not None
+        TakeIn(settings, ledger, store, woken).run(claim)
+        make_due(redis)
+    job = found(ledger, job_id)
+    assert (job.state, job.error_code, job.attempts_used) == (State.FAILED, "input_unreachable", 1)
+
+
+def test_pauses_grow_and_add_up() -> None:
+    pauses = [outage_pause_s(attempt, 300.0) for attempt in range(1, 11)]
+    assert pauses == [5, 10, 20, 40, 60, 60, 60, 45, None, None]
+    assert outage_pause_s(1, 0.0) is None
+
+
+def make_due(redis: Redis) -> None:
+    """As if the pauses were over."""
+    for job_id in redis.zrange(f"wf:delayed:{INTAKE_POOL}", 0, -1):
+        redis.zadd(f"wf:delayed:{INTAKE_POOL}", {job_id: 0})
+
+
 def test_a_cancel_during_intake_stays_cancelled(
     submissions: Submissions, ledger: Ledger, store: Store, home: Settings, serve: Serve, woken: Woken
 ) -> None:
@@ -230,5 +288,5 @@ def test_a_cancel_during_intake_stays_cancelled(
     claim = ledger.claim(INTAKE_POOL, "io-1")
     assert claim is not None
     assert ledger.cancel("ada", job_id) is CancelOutcome.CANCELLED
-    intake_job.run(claim, ledger, store, home, woken)
+    TakeIn(home, ledger, store, woken).run(claim)
     assert found(ledger, job_id).state is State.CANCELLED

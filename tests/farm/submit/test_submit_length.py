@@ -17,7 +17,7 @@ from submit_parts import Woken, png
 
 from farm.billing.prices import PriceBook
 from farm.config import PriceSettings, Settings
-from farm.io_worker import take_in as intake_job
+from farm.io_worker.take_in import TakeIn
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import InvalidRequest, PaymentRequired
 from farm.jobs.job import Job
@@ -79,7 +79,7 @@ class House:
         assert before.state is State.WAITING
         claim = self.ledger.claim(INTAKE_POOL, "io-1")
         assert claim is not None
-        intake_job.run(claim, self.ledger, self.store, self.settings, Woken())
+        TakeIn(self.settings, self.ledger, self.store, Woken()).run(claim)
         job = self.ledger.find(before.id)
         assert job is not None
         return job

@@ -10,7 +10,7 @@ from redis import Redis
 from submit_parts import MODEL, T2V, Woken, png
 
 from farm.config import PoolSettings, Settings
-from farm.io_worker import take_in as intake_job
+from farm.io_worker.take_in import TakeIn
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import InvalidRequest
 from farm.jobs.job import Job
@@ -166,7 +166,7 @@ def test_a_shape_that_follows_a_picture_is_judged_again(
     (admitted,) = submissions.submit("ada", [asked], wait_inputs=False)
     claim = ledger.claim(INTAKE_POOL, "io-1")
     assert claim is not None
-    intake_job.run(claim, ledger, store, home, woken)
+    TakeIn(home, ledger, store, woken).run(claim)
     job = ledger.find(admitted.id)
     assert isinstance(job, Job)
     assert (job.state, job.error_code) == (State.FAILED, "does_not_fit")

@@ -1,5 +1,6 @@
 -- A job as farm.ledger.records decodes it: {id, fields and values of the record, body, result, lease_until_ms,
--- position in its tenant's queue}.
+-- position in its tenant's queue, NOW}.
+-- uses: clock
 local function job_read(id)
   local record = redis.call('HGETALL', Key.job(id))
   if #record == 0 then return false end
@@ -15,5 +16,5 @@ local function job_read(id)
   if state == State.RUNNING then lease = redis.call('ZSCORE', Key.leases(bought and Setting.BURST_POOL or pool), id) end
   if state == State.WAITING then lease = redis.call('ZSCORE', Key.leases(Setting.INTAKE_POOL), id) end
   if state == State.QUEUED then position = redis.call('ZRANK', Key.queue(pool, tenant), id) end
-  return {id, record, redis.call('GET', Key.body(id)), result, lease, position}
+  return {id, record, redis.call('GET', Key.body(id)), result, lease, position, NOW}
 end

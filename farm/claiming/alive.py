@@ -1,0 +1,26 @@
+"""A process that answers no question says by itself, again and again, that it lives."""
+
+import logging
+import time
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+
+def say_alive(folder: Path) -> None:
+    """Note when this was, by the machine's monotonic clock, which every process of it shares."""
+    draft = folder / "alive.new"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        draft.write_text(repr(time.monotonic()))
+        draft.replace(folder / "alive")
+    except OSError as error:
+        log.warning("nobody can be told that this process lives: %s", error)
+
+
+def silent_s(folder: Path) -> float:
+    """Seconds since somebody last said so; endless when nobody ever did."""
+    try:
+        return time.monotonic() - float((folder / "alive").read_text())
+    except (OSError, ValueError):
+        return float("inf")

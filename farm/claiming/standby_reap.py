@@ -1,0 +1,20 @@
+"""Whoever lives reaps when nobody did: a farm whose io worker or beat is away still ends what is over."""
+
+from farm.claiming.permits import Permits
+from farm.config import Settings
+from farm.ledger import Ledger
+
+#: reaps that may be missed, and the least time, before others step in, s
+_INTERVALS, _LEAST_S = 3, 10.0
+
+
+class StandbyReaper:
+    """Any process may hold one and let it look every few seconds."""
+
+    def __init__(self, ledger: Ledger, permits: Permits, settings: Settings) -> None:
+        self._ledger, self._permits = ledger, permits
+        self._after_s = max(_LEAST_S, _INTERVALS * settings.scheduling.reap_every_s)
+
+    def look(self) -> None:
+        """Costs one read where somebody reaps. Raises Unavailable."""
+        self._permits.publish(self._ledger.reap(unless_s=self._after_s).permits)

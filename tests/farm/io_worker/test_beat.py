@@ -1,0 +1,107 @@
+"""Nobody watches beat: what it sends does not pile up, and what it does not ask for is done all the same."""
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from farm.claiming.alive import say_alive, silent_s
+from farm.claiming.celery_app import BEAT_QUEUE, make_app
+from farm.claiming.permits import Permits
+from farm.claiming.standby_reap import StandbyReaper
+from farm.config import Settings
+from farm.io_worker.beat_schedule import MOST_WAITING, BoundedScheduler
+from farm.io_worker.standby import Standby
+from farm.ledger import Ledger
+
+
+@pytest.fixture
+def scheduler(settings: Settings, tmp_path: Path) -> BoundedScheduler:
+    app = make_app(settings, "beat-under-test")
+    app.conf.update(
+        beat_schedule={"farm.reap": {"task": "farm.reap", "schedule": 0.001, "options": {"queue": BEAT_QUEUE}}},
+        beat_schedule_filename=str(tmp_path / "beat" / "schedule"),
+    )
+    (tmp_path / "beat").mkdir()
+    return BoundedScheduler(app=app, schedule_filename=app.conf.beat_schedule_filename)
+
+
+def waiting(settings: Settings) -> int:
+    with Redis.from_url(settings.redis.broker_url) as broker:
+        return int(broker.llen(f"{settings.redis.prefix}:celery:{BEAT_QUEUE}"))
+
+
+def test_what_beat_sends_does_not_pile_up(scheduler: BoundedScheduler, settings: Settings) -> None:
+    for _ in range(4 * MOST_WAITING):
+        scheduler.tick()
+        time.sleep(0.002)  # the schedule's own interval
+    assert waiting(settings) == MOST_WAITING
+    with Redis.from_url(settings.redis.broker_url) as broker:
+        broker.ltrim(f"{settings.redis.prefix}:celery:{BEAT_QUEUE}", 0, 4)
+    scheduler.tick()
+    time.sleep(0.002)
+    scheduler.tick()
+    assert waiting(settings) > 5
+
+
+def test_beat_goes_on_when_the_clock_goes_back(
+    scheduler: BoundedScheduler, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [entry] = scheduler.schedule.values()
+    scheduler.tick()
+    before = waiting(settings)
+    # as an hour that has still to come
+    entry.last_run_at = entry.default_now().replace(year=entry.default_now().year + 1)
+    scheduler._seen_s = time.time() + 3600
+    scheduler._heap = None
+    scheduler.tick()
+    scheduler.tick()
+    assert waiting(settings) > before
+
+
+def test_it_says_that_it_lives(scheduler: BoundedScheduler, tmp_path: Path) -> None:
+    assert silent_s(tmp_path / "beat") == float("inf")
+    scheduler.tick()
+    assert silent_s(tmp_path / "beat") < 60
+    say_alive(tmp_path / "beat")
+    assert silent_s(tmp_path / "beat") < 60
+
+
+class TestStandby:
+    def test_what_nobody_asked_for_is_done(self) -> None:
+        now, begun = [0.0], []
+        standby = Standby({"reap": 2.0, "audit": 30.0}, begun.append, lambda: now[0])
+        for now[0] in (2.0, 4.0, 6.0):
+            standby.asked("reap")
+            assert standby.look() == []
+        now[0] = 14.5
+        assert standby.look() == ["reap"]
+        assert standby.look() == []
+        now[0] = 93.0
+        assert sorted(standby.look()) == ["audit", "reap"]
+        assert begun == ["reap", *sorted(["audit", "reap"], key=begun[1:].index)]
+
+    def test_it_looks_by_itself(self) -> None:
+        begun, stopped = threading.Event(), threading.Event()
+        standby = Standby({"reap": -2.0}, lambda _name: begun.set(), time.monotonic)
+        standby.start(stopped)
+        assert begun.wait(20)
+        stopped.set()
+
+
+class TestStandbyReaper:
+    def test_whoever_lives_reaps_when_nobody_did(self, settings: Settings, redis: Redis) -> None:
+        ledger = Ledger(redis, settings)
+        reaper = StandbyReaper(ledger, Permits(settings), settings)
+        reaper.look()
+        first = redis.get("wf:reaped")
+        assert first is not None
+        reaper.look()
+        assert redis.get("wf:reaped") == first
+        redis.decrby("wf:reaped", 11_000)
+        reaper.look()
+        age: Any = ledger.reaped_s_ago()
+        assert age < 10

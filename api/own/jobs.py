@@ -13,7 +13,7 @@ from api.own.operations import json_body, operation, query
 from api.results import links
 from api.services import services
 from farm.jobs.errors import Conflict, InvalidRequest, NotFound
-from farm.jobs.ids import is_job_id
+from farm.jobs.ids import JOB_ID, is_job_id
 from farm.jobs.job import Job
 from farm.jobs.states import State
 from farm.ledger import CancelOutcome
@@ -30,7 +30,7 @@ class ListQuery(BaseModel):
     state: list[State] = Field(default_factory=list)
     model: str | None = Field(None, max_length=200)
     label: str | None = Field(None, max_length=100)
-    cursor: str | None = Field(None, max_length=200)
+    cursor: str | None = Field(None, max_length=200, json_schema_extra={"pattern": f"^{JOB_ID}$"})
     limit: int = Field(50, ge=1, le=200)
 
 

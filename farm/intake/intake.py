@@ -25,6 +25,7 @@ from farm.jobs.errors import InvalidRequest, NotFound, RequestError, TooLarge
 from farm.jobs.inputs import Kind, kind_of
 from farm.jobs.spec import InputRef
 from farm.storage.object_keys import input_key, is_upload_id, upload_key
+from farm.storage.quota import Quota
 from farm.storage.store import Store
 
 _DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(;[\w.+-]+=[\w.+-]+)*;base64,", re.IGNORECASE)
@@ -48,10 +49,15 @@ class Content:
 class Intake:
     """Threads may share one.
 
-    Raises InvalidRequest and TooLarge naming the field, Unavailable when the store is away.
+    Raises InvalidRequest and TooLarge naming the field, Forbidden when the tenant's room is full, Unavailable when
+    the store is away or its disk full.
     """
 
-    def __init__(self, settings: Settings, store: Store, guard: Guard | None = None) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, guard: Guard | None = None, *, quota: Quota | None = None
+    ) -> None:
+        """Without a `quota` nobody's bytes are counted."""
+        self._quota = quota
         self._limits = settings.intake
         self._retention_s = settings.scheduling.retention_s
         self._store = store
@@ -96,8 +102,12 @@ class Intake:
         present = self._store.stat(key)
         fresh = present is not None and present.modified_s > time.time() - self._retention_s
         if present is None or present.size != content.size or not fresh:
+            if self._quota is not None:
+                self._quota.check(tenant, content.size)
             content.file.seek(0)
             self._store.put_stream(key, content.file, content.size, content.media.content_type)
+            if self._quota is not None and present is None:
+                self._quota.add(tenant, content.size)
         media = content.media
         return InputRef(
             sha256=content.sha256,

@@ -14,8 +14,10 @@ from farm.io_worker import take_in as intake_job
 from farm.jobs.errors import FaultCode, JobFault, Unavailable
 from farm.jobs.job import Claim
 from farm.ledger import Ledger, Permit
+from farm.ledger.connection import connect
 from farm.ledger.ledger import INTAKE_POOL
 from farm.scheduling.pools import Pools
+from farm.storage.quota import Quota
 from farm.storage.store import Store
 from monitoring.metrics import ATTEMPTS, PERMITS
 
@@ -31,6 +33,7 @@ class IntakeWorker:
     def __init__(self, settings: Settings, ledger: Ledger, store: Store, permits: Permits, worker: str) -> None:
         self._settings, self._ledger, self._store, self._permits = settings, ledger, store, permits
         self._pools = Pools(settings, ledger.workers, speeds=ledger.speeds)
+        self._quota = Quota(connect(settings.redis), settings)
         self._worker = worker
         # an input takes seconds at most: a cancel that comes meanwhile is heard when it ends
         self._leases = LeaseKeeper(ledger, settings.lease.seconds, notice_s=settings.lease.seconds)
@@ -117,7 +120,15 @@ class IntakeWorker:
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
-                intake_job.run(claim, self._ledger, self._store, self._settings, self._permits, pools=self._pools)
+                intake_job.run(
+                    claim,
+                    self._ledger,
+                    self._store,
+                    self._settings,
+                    self._permits,
+                    pools=self._pools,
+                    quota=self._quota,
+                )
                 return
             except Unavailable:
                 if self._closing.wait(PAUSE_S) or time.monotonic() > deadline:

@@ -7,12 +7,14 @@ from dataclasses import replace
 
 from farm.billing.prices import PriceBook
 from farm.config import Settings
+from farm.guard.dial import Deadline
 from farm.intake.intake import Intake
 from farm.jobs.draft import Source
 from farm.jobs.errors import (
     AddressRefused,
     AddressUnreachable,
     FaultCode,
+    Forbidden,
     InvalidRequest,
     JobFault,
     RequestError,
@@ -24,6 +26,7 @@ from farm.ledger.ledger import Ledger
 from farm.ledger.outcomes import PermitPublisher
 from farm.scheduling.memory_fit import burden_of, needs_of
 from farm.scheduling.pools import Pools
+from farm.storage.quota import Quota
 from farm.storage.store import Store
 from farm.submission import shape
 from models.catalog import MODELS
@@ -37,6 +40,7 @@ def run(
     permits: PermitPublisher | None = None,
     *,
     pools: Pools | None = None,
+    quota: Quota | None = None,
 ) -> None:
     """Bring a claimed `waiting` job to `queued` or `failed`. Raises Unavailable when the ledger or the store is away:
     nothing was decided then, and the same job may be run again.
@@ -45,10 +49,11 @@ def run(
     process, which remember; without them the workers are asked anew.
     """
     job = claim.job
-    intake = Intake(settings, store)
+    intake = Intake(settings, store, quota=quota)
+    deadline = Deadline(settings.intake.job_s)
     try:
         inputs = {
-            role: ref if ref.stored else _taken_in(intake, job.tenant, role, ref, settings)
+            role: ref if ref.stored else _taken_in(intake, job.tenant, role, ref, settings, deadline=deadline)
             for role, ref in job.spec.inputs.items()
         }
         pools = pools or Pools(settings, ledger.workers, speeds=ledger.speeds)
@@ -61,15 +66,18 @@ def run(
         permits.publish(woken)
 
 
-def _taken_in(intake: Intake, tenant: str, role: str, ref: InputRef, settings: Settings) -> InputRef:
-    """The stored content behind an address. Raises JobFault."""
+def _taken_in(
+    intake: Intake, tenant: str, role: str, ref: InputRef, settings: Settings, *, deadline: Deadline
+) -> InputRef:
+    """The stored content behind an address; the deadline is that of all inputs together. Raises JobFault."""
     tries, pause_s = settings.intake.fetch_tries, settings.intake.fetch_pause_s
     while True:
         tries -= 1
         try:
-            content = intake.look(tenant, role, Source(url=ref.url), field=role)
+            seconds = max(0.0, min(settings.intake.total_s, deadline.left_s))
+            content = intake.look(tenant, role, Source(url=ref.url), field=role, seconds=seconds)
         except AddressUnreachable as error:
-            if not error.passing or tries <= 0:
+            if not error.passing or tries <= 0 or deadline.left_s <= pause_s:
                 raise _fault(error) from None
             # a server that is busy or starting says nothing when it is ready
             time.sleep(pause_s)
@@ -79,6 +87,8 @@ def _taken_in(intake: Intake, tenant: str, role: str, ref: InputRef, settings: S
         else:
             try:
                 return intake.keep(tenant, content)
+            except RequestError as error:
+                raise _fault(error) from None
             finally:
                 content.close()
 
@@ -86,7 +96,7 @@ def _taken_in(intake: Intake, tenant: str, role: str, ref: InputRef, settings: S
 def _fault(error: RequestError) -> JobFault:
     if isinstance(error, AddressUnreachable):
         code = FaultCode.INPUT_UNREACHABLE
-    elif isinstance(error, (AddressRefused, TooLarge)):
+    elif isinstance(error, (AddressRefused, Forbidden, TooLarge)):
         code = FaultCode.INPUT_REFUSED
     else:
         code = FaultCode.INVALID_INPUT

@@ -28,6 +28,7 @@ from farm.loras.lora import LoraLookup
 from farm.loras.loras import TenantLoras
 from farm.scheduling.memory_fit import burden_of, needs_of
 from farm.scheduling.pools import Pools
+from farm.storage.quota import Quota
 from farm.storage.store import Store
 from farm.submission import limits, lora_choice, shape
 from models.catalog import MODELS, Model, Settled
@@ -72,12 +73,14 @@ class Submissions:
         pools: Pools | None = None,
         price: Callable[[NewJob], int | None] | None = None,
         loras: TenantLoras | None = None,
+        quota: Quota | None = None,
         clock_ms: Callable[[], int] = lambda: int(time.time() * 1000),
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._permits = permits
-        self.intake = intake or Intake(settings, store)
+        self._quota = quota
+        self.intake = intake or Intake(settings, store, quota=quota)
         self.pools = pools or Pools(settings, ledger.workers, speeds=ledger.speeds)
         self._price = price
         self._loras = loras
@@ -95,6 +98,9 @@ class Submissions:
         marks = [_mark(draft) if draft.idempotency_key is not None else None for draft in drafts]
         if (before := self._seen_before(tenant, drafts, marks)) is not None:
             return before
+        if self._quota is not None:
+            # what a job makes cannot be refused once it is rendered
+            self._quota.check(tenant)
         lookup = self._lora_lookup(tenant)
         plans = _each(drafts, lambda draft: self._plan(tenant, draft, lookup))
         self._vet_addresses(drafts)

@@ -103,7 +103,7 @@ def upload_url() -> Response:
     url, intake = given.url("fileUrl", "url"), services().submissions.intake
     if url is None:
         raise InvalidRequest("required", "fileUrl")
-    with tempfile.TemporaryFile() as out, intake.fetch_slot() as free:
+    with tempfile.TemporaryFile() as out, intake.fetch_slot(tenant()) as free:
         if not free:
             raise TooMany("too many files are being fetched at the moment", retry_after_s=2.0)
         fetched = intake.guard.fetch(url, out, limit=services().settings.intake.max_video_bytes)

@@ -156,7 +156,9 @@ class IntakeSettings(Section):
     max_pixels: int = 50_000_000
     max_side: int = 16_384
     max_clip_s: float = 120.0
-    #: synchronous fetches at once in one gateway process; more jobs are accepted as `waiting` instead
+    #: files decoded at once in one gateway process, each in a child; one tenant may have half. More get 429
+    sync_decodes: int = Field(default=8, ge=1)
+    #: synchronous fetches at once in one gateway process, of one tenant half; more jobs become `waiting`
     sync_fetches: int = 8
     #: how often the io worker asks an address whose trouble may pass, and how long it waits after the first time
     fetch_tries: int = 3

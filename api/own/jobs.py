@@ -12,6 +12,7 @@ from api.own.blueprint import own_api
 from api.own.operations import json_body, operation, query
 from api.results import links
 from api.services import services
+from api.streams import client_gone
 from farm.jobs.errors import Conflict, InvalidRequest, NotFound
 from farm.jobs.ids import JOB_ID, is_job_id
 from farm.jobs.job import Job
@@ -59,7 +60,7 @@ def create_job() -> Response:
     draft = own.parse_create(json_body(), idempotency_key=key)
     wait = "respond-async" not in request.headers.get("Prefer", "").lower()
     count_submission()
-    admitted = services().submissions.submit(tenant(), [draft], wait_inputs=wait)[0]
+    admitted = services().submissions.submit(tenant(), [draft], wait_inputs=wait, gone=client_gone())[0]
     view = show(admitted.job or job_of(admitted.id))
     headers = {"Location": f"/v1/jobs/{admitted.id}"}
     if admitted.created:

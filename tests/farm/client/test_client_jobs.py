@@ -41,7 +41,7 @@ def test_pictures_come_as_bytes_files_and_uploads(farm: Client, tmp_path: Path) 
 
 
 def test_a_large_picture_goes_by_an_upload_of_its_own(farm: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("farm.client.INLINE_BYTES", 1000)
+    monkeypatch.setattr("farm.client.client.INLINE_BYTES", 1000)
     assert farm.jobs.create("x", model=TINY, image=samples.picture()).inputs["image"].sha256
 
 
@@ -49,7 +49,7 @@ def test_every_pipeline_is_asked_for_with_its_own_inputs(
     farm: Client, gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Animate, its other mode, and VACE: a clip, which goes by an upload, beside pictures."""
-    monkeypatch.setattr("farm.client.INLINE_BYTES", 1000)
+    monkeypatch.setattr("farm.client.client.INLINE_BYTES", 1000)
     clip, lake = film(tmp_path / "dance.mp4", 12, 25), samples.picture()
     animate, vace = "wan2.2-animate-14b-tiny", "wan2.2-vace-fun-a14b-tiny"
     gateway.hand.offer(animate, vace)

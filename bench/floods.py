@@ -196,12 +196,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         with tempfile.TemporaryDirectory(prefix="wanfarm-floods-") as place, gateway(asked.root, Path(place)) as given:
             calls = measure(*given, flood, asked.seconds)
         took = [one for one in calls if one is not None]
+        print(f"{name}: {len(took)} of {len(calls)}", flush=True)
         rows.append((name, f"{len(took)} of {len(calls)}", p50(took) if took else "-", p99(took) if took else "-"))
     show(
         "Another tenant's GET /v1/jobs beside a flood",
         ("flood", "answered", "p50 ms", "p99 ms"),
         rows,
         f"an answer counts within {_PATIENCE_S:g} s; aim: all of them, p99 under a second",
+        server=f"the gateway of {asked.root.name}",
     )
 
 

@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-#: in the order in which a reader asks: how fast does it wake, what does a job cost, the gateway, what stops it, the ledger
+#: in the order in which a reader asks: how fast does it wake, what does a job cost, the gateway, floods, the ledger
 NAMES = ("wakeup", "overhead", "gateway", "floods", "ledger")
 
 

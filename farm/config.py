@@ -248,6 +248,8 @@ class EmbeddedSettings(Section):
     #: 0 takes a free port at the first start and keeps it
     redis_port: int = Field(default=0, ge=0, le=65535)
     s3_port: int = Field(default=0, ge=0, le=65535)
+    #: MB that the Redis may take before it refuses new jobs; 0: a quarter of this machine's memory
+    redis_max_memory_mb: int = Field(default=0, ge=0)
     #: a part that died is started again after this long, then doubled
     backoff_s: float = 0.2
     backoff_max_s: float = 15.0

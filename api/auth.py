@@ -1,11 +1,17 @@
 """Which tenant a request belongs to. A dialect says where it carries its key; farm.tenants resolves the key."""
 
+from collections.abc import Callable
+
 from flask import g, request
 
 from api.server.marks import TENANT
 from api.services import services
 from farm.jobs.errors import Forbidden, Unauthorized
+from farm.tenants import vault
 from farm.tenants.api_keys import Principal, Role
+
+#: checks a request by the secret of its key; raises Unauthorized
+Signature = Callable[[str], None]
 
 
 def bearer_or_header(name: str = "X-API-Key") -> str | None:
@@ -16,16 +22,31 @@ def bearer_or_header(name: str = "X-API-Key") -> str | None:
     return request.headers.get(name)
 
 
-def authenticate(key: str | None) -> Principal:
-    """From here on `principal()` is whose key it is. Raises Unauthorized."""
-    found = services().tenants.api_keys.authenticate(key)
+def authenticate(key: str | None, signed: Signature | None = None) -> Principal:
+    """From here on `principal()` is whose key it is. Raises Unauthorized. A key that has a secret (wiro's) must sign,
+    so it is of no use where nothing is signed: `signed` looks at the signature."""
+    here = services()
+    found = here.tenants.api_keys.authenticate(key)
     if found is None:
         raise Unauthorized(
             "this is no valid API key" if key else "send an API key: Authorization: Bearer <key>, or X-API-Key: <key>"
         )
-    g.principal = found
+    secret = here.secrets.get(found.tenant, vault.wiro(found.key_id))
+    if secret is not None:
+        (signed or _unsigned)(secret)
+    g.principal, g.key = found, key
     request.environ[TENANT] = found.tenant
     return found
+
+
+def _unsigned(_secret: str) -> None:
+    raise Unauthorized("this key must sign (x-nonce, x-signature), which wiro's addresses understand alone")
+
+
+def key_holds() -> Callable[[], bool]:
+    """Whether the key of the request at hand is still a key, asked later: Redis is asked every gateway.key_cache_s."""
+    keys, key = services().tenants.api_keys, g.key
+    return lambda: keys.authenticate(key) is not None
 
 
 def principal() -> Principal:

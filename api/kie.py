@@ -25,6 +25,8 @@ blueprint = Blueprint("kie", __name__, url_prefix="/api")
 
 #: a link made by download-url lives this long
 _LINK_TTL_S = 20 * 60
+#: characters of a client's own filing that are told back
+_PATH_CHARS = 1024
 
 
 @blueprint.before_request
@@ -101,7 +103,7 @@ def upload_url() -> Response:
     url, intake = given.url("fileUrl", "url"), services().submissions.intake
     if url is None:
         raise InvalidRequest("required", "fileUrl")
-    with tempfile.TemporaryFile() as out, intake.fetch_slot() as free:
+    with tempfile.TemporaryFile() as out, intake.fetch_slot(tenant()) as free:
         if not free:
             raise TooMany("too many files are being fetched at the moment", retry_after_s=2.0)
         fetched = intake.guard.fetch(url, out, limit=services().settings.intake.max_video_bytes)
@@ -116,13 +118,13 @@ def _stored(data: BinaryIO, given: Fields, name: str, content_type: str) -> Resp
     name = PurePosixPath(given.text("fileName", "filename") or name).name or "file"
     kind = content_type or guess_type(name)[0] or "application/octet-stream"
     upload = services().uploads.keep(tenant(), name, data, size, kind)
-    folder = (given.text("uploadPath") or "").strip("/")
+    folder = (given.text("uploadPath") or "").strip("/")[:_PATH_CHARS]
     body = kie.render_uploaded(
-        name=name,
-        path=f"{folder}/{name}" if folder else name,
+        name=upload.name,
+        path=f"{folder}/{upload.name}" if folder else upload.name,
         url=upload.url,
         size=size,
-        content_type=kind,
+        content_type=upload.content_type,
         uploaded_at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     )
     return answer(Reply(200, body))

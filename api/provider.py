@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from api.auth import tenant
 from api.limits import count_submission
 from api.services import services
+from api.streams import client_gone
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import NotFound
 from farm.jobs.job import Job
@@ -28,7 +29,7 @@ def submit(draft: Draft) -> Job:
     here, owner = services(), tenant()
     draft = prepared(draft)
     wait = draft.task in ANIMATE and here.ledger.credit(owner) is not None
-    admitted = here.submissions.submit(owner, [draft], wait_inputs=wait)[0]
+    admitted = here.submissions.submit(owner, [draft], wait_inputs=wait, gone=client_gone())[0]
     job = here.ledger.get(owner, admitted.id)
     if job is None:
         raise NotFound("the job was removed")

@@ -7,6 +7,7 @@ from api.dialect import Dialect, answer
 from api.limits import count_submission
 from api.results import links
 from api.services import renderers, services
+from api.streams import client_gone
 from farm.jobs.errors import NotFound, Unauthorized, Unavailable
 from farm.jobs.ids import is_job_id
 from farm.jobs.job import Job
@@ -49,7 +50,7 @@ def generate() -> Response:
     # a tiny model stands in for the real one on a machine without a GPU: its own shape, or it would take minutes
     if not here.submissions.model_for(draft).weights.tiny:
         draft = selfhosted.in_its_shape(draft)
-    admitted = here.submissions.submit(tenant(), [draft], wait_inputs=True)[0]
+    admitted = here.submissions.submit(tenant(), [draft], wait_inputs=True, gone=client_gone())[0]
     return answer(Reply(200, selfhosted.render_created(admitted.id, _position(_job(admitted.id)))))
 
 

@@ -42,19 +42,21 @@ def make_services(settings: Settings) -> Services:
     """Connects to nothing yet: a gateway starts before its Redis and its store do."""
     redis, store = connect(settings.redis), Store(settings.s3)
     ledger, prices = Ledger(redis, settings), PriceBook(settings.prices)
-    loras = TenantLoras(redis, store, settings)
+    loras, uploads = TenantLoras(redis, store, settings), UploadStore(redis, store, settings)
     return Services(
         settings=settings,
         redis=redis,
         ledger=ledger,
         store=store,
         tenants=Tenants(redis, settings),
-        submissions=Submissions(settings, ledger, store, Permits(settings), price=prices.hold, loras=loras),
+        submissions=Submissions(
+            settings, ledger, store, Permits(settings), price=prices.hold, loras=loras, quota=uploads.quota
+        ),
         streams=Streams(settings.gateway.max_streams),
         downloads=Downloads(settings.gateway.max_downloads),
         secrets=Vault(redis, settings),
         prices=prices,
-        uploads=UploadStore(redis, store, settings),
+        uploads=uploads,
         loras=loras,
     )
 

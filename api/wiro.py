@@ -17,7 +17,6 @@ from farm.jobs.job import Job
 from farm.jobs.states import TERMINAL, State
 from farm.ledger import CancelOutcome
 from farm.submission.provider_drafts import stand_in
-from farm.tenants import vault
 from farm.wire import model_ids, task_ids, wiro, wiro_auth, wiro_catalog, wiro_task
 from farm.wire.report import Reply
 from farm.wire.words import Fields, parse_object
@@ -34,17 +33,24 @@ def _key() -> None:
     """A key alone, or a key whose secret signs the request's nonce: a key that has a secret must sign."""
     key = request.headers.get("x-api-key", "")
     try:
-        who = authenticate(key)
+        authenticate(key, _check_signature)
+    except _Unsigned:
+        raise
     except Unauthorized:
         raise Unauthorized(wiro_auth.UNKNOWN) from None
-    secret = services().secrets.get(who.tenant, vault.wiro(who.key_id))
-    if secret is None:
-        return
+
+
+class _Unsigned(Unauthorized):
+    """A known key without its signature."""
+
+
+def _check_signature(secret: str) -> None:
+    key = request.headers.get("x-api-key", "")
     nonce, signature = request.headers.get("x-nonce", ""), request.headers.get("x-signature", "")
     if not nonce or not signature:
-        raise Unauthorized(wiro_auth.MISSING)
+        raise _Unsigned(wiro_auth.MISSING)
     if not wiro_auth.verify(key, secret, nonce, signature):
-        raise Unauthorized(wiro_auth.WRONG)
+        raise _Unsigned(wiro_auth.WRONG)
 
 
 @blueprint.post("/Run/<path:model>")

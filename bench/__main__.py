@@ -3,8 +3,8 @@
 import importlib
 import sys
 
-#: in the order in which a reader asks: how fast does it wake, what does a job cost, the door, the ledger
-NAMES = ("wakeup", "overhead", "gateway", "ledger")
+#: in the order in which a reader asks: how fast does it wake, what does a job cost, the gateway, floods, the ledger
+NAMES = ("wakeup", "overhead", "gateway", "floods", "ledger")
 
 
 def main() -> None:

@@ -58,6 +58,15 @@ class S3Settings(Section):
     upload_ttl_s: int = 900
 
 
+class StorageSettings(Section):
+    """What may be stored. A tenant over its bytes, and everybody below the floor, gets the reason instead."""
+
+    #: bytes of one tenant's inputs, uploads and results
+    max_bytes_per_tenant: int = Field(default=200 * 1024**3, ge=1)
+    #: bytes that stay free on the disk of state_dir, for what is under way and for Redis
+    min_free_bytes: int = Field(default=1024**3, ge=0)
+
+
 class GatewaySettings(Section):
     host: str = "127.0.0.1"
     #: 0 takes a free port
@@ -125,6 +134,8 @@ class SchedulingSettings(Section):
     audit_every_s: float = 30.0
     #: first guess of a pool's speed until it is measured, TFLOP/s
     assumed_tflops: float = 300.0
+    #: jobs of one tenant that are not over, where the tenant has no limit of its own
+    max_open: int = Field(default=20_000, ge=1)
     #: finished jobs are kept this long
     retention_s: float = 30 * 86400.0
     #: how often beat removes what is older, and objects that no job points to
@@ -139,6 +150,8 @@ class IntakeSettings(Section):
     connect_s: float = 3.0
     read_s: float = 10.0
     total_s: float = 20.0
+    #: all inputs of one job together, tries and pauses included, in the io worker
+    job_s: float = Field(default=60.0, gt=0)
     max_redirects: int = 3
     max_image_bytes: int = 20 * 1024 * 1024
     max_video_bytes: int = 200 * 1024 * 1024
@@ -146,7 +159,9 @@ class IntakeSettings(Section):
     max_pixels: int = 50_000_000
     max_side: int = 16_384
     max_clip_s: float = 120.0
-    #: synchronous fetches at once in one gateway process; more jobs are accepted as `waiting` instead
+    #: files decoded at once in one gateway process, each in a child; one tenant may have half. More get 429
+    sync_decodes: int = Field(default=8, ge=1)
+    #: synchronous fetches at once in one gateway process, of one tenant half; more jobs become `waiting`
     sync_fetches: int = 8
     #: how often the io worker asks an address whose trouble may pass, and how long it waits after the first time
     fetch_tries: int = 3
@@ -239,6 +254,8 @@ class EmbeddedSettings(Section):
     #: 0 takes a free port at the first start and keeps it
     redis_port: int = Field(default=0, ge=0, le=65535)
     s3_port: int = Field(default=0, ge=0, le=65535)
+    #: MB that the Redis may take before it refuses new jobs; 0: a quarter of this machine's memory
+    redis_max_memory_mb: int = Field(default=0, ge=0)
     #: a part that died is started again after this long, then doubled
     backoff_s: float = 0.2
     backoff_max_s: float = 15.0
@@ -344,6 +361,7 @@ class Settings(BaseSettings):
     state_dir: Path = Path(".wanfarm")
     redis: RedisSettings = Field(default_factory=RedisSettings)
     s3: S3Settings = Field(default_factory=S3Settings)
+    storage: StorageSettings = Field(default_factory=StorageSettings)
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
     lease: LeaseSettings = Field(default_factory=LeaseSettings)
     scheduling: SchedulingSettings = Field(default_factory=SchedulingSettings)

@@ -6,7 +6,7 @@ from itertools import chain
 
 from flask import Response, stream_with_context
 
-from api.auth import tenant
+from api.auth import key_holds, tenant
 from api.own.blueprint import own_api
 from api.own.jobs import check_id, job_of, show
 from api.own.operations import operation
@@ -66,9 +66,10 @@ def all_events() -> Response:
 def _follow(ledger: Ledger, owner: str, after: str, job_id: str | None) -> Iterator[bytes]:
     """Frames of what happens after the event `after`: to one job until it is over, or to all of the owner's."""
     gone: Callable[[], bool] = client_gone()
+    holds = key_holds()
     pulse = Pulse()
     try:
-        while not (stopping.is_set() or gone()):
+        while holds() and not (stopping.is_set() or gone()):
             for event in ledger.events(owner, after=after, block_ms=LOOK_MS):
                 after = event.id
                 if job_id not in (None, event.job):

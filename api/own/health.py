@@ -49,7 +49,8 @@ def _redis() -> str:
 
 
 def _storage() -> str:
-    return OK if services().store.ready() else _SILENT
+    here = services()
+    return here.uploads.quota.shortage() or (OK if here.store.ready() else _SILENT)
 
 
 def _workers() -> str:

@@ -10,8 +10,9 @@ from api.own.blueprint import own_api
 from api.own.operations import json_body, operation, query
 from api.results import links
 from api.services import services
+from api.streams import client_gone
 from farm.jobs.errors import Conflict, InvalidRequest, NotFound
-from farm.jobs.ids import is_job_id
+from farm.jobs.ids import JOB_ID, is_job_id
 from farm.jobs.job import Job
 from farm.jobs.states import State
 from farm.ledger import CancelOutcome
@@ -28,7 +29,7 @@ class ListQuery(BaseModel):
     state: list[State] = Field(default_factory=list)
     model: str | None = Field(None, max_length=200)
     label: str | None = Field(None, max_length=100)
-    cursor: str | None = Field(None, max_length=200)
+    cursor: str | None = Field(None, max_length=200, json_schema_extra={"pattern": f"^{JOB_ID}$"})
     limit: int = Field(50, ge=1, le=200)
 
 
@@ -57,7 +58,7 @@ def create_job() -> Response:
     draft = own.parse_create(json_body(), idempotency_key=key)
     wait = "respond-async" not in request.headers.get("Prefer", "").lower()
     count_submission()
-    admitted = services().submissions.submit(tenant(), [draft], wait_inputs=wait)[0]
+    admitted = services().submissions.submit(tenant(), [draft], wait_inputs=wait, gone=client_gone())[0]
     view = show(admitted.job or job_of(admitted.id))
     headers = {"Location": f"/v1/jobs/{admitted.id}"}
     if admitted.created:

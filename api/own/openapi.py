@@ -10,10 +10,14 @@ from flask import Flask, Response, current_app
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from api.dialect import answer
+from api.dialect import answer, dump
 from api.own.blueprint import keyless
 from api.own.operations import OPERATIONS, Operation, operation
 from api.problems import PROBLEM_JSON
+from api.streams import EVENT_ID
+from farm.jobs.ids import JOB_ID
+from farm.loras.lora import NAME
+from farm.wire.own import IDEMPOTENCY_KEY
 from farm.wire.own_views import ProblemView
 from farm.wire.report import Reply
 
@@ -22,6 +26,14 @@ _ABOUT = (
     "stable; 429 and 503 carry Retry-After. Times are ISO 8601 in UTC."
 )
 _PHRASES = {200: "Done", 201: "Created", 202: "Under way", 204: "Nothing more", 503: "Not now"}
+_MADE = "wanfarm-openapi"
+#: the forms of parameters and headers, as they are enforced
+_FORMS: dict[str, str] = {
+    "job_id": JOB_ID,
+    "lora": NAME,
+    "Idempotency-Key": IDEMPOTENCY_KEY,
+    "Last-Event-ID": EVENT_ID,
+}
 _METHODS = ("GET", "POST", "PUT", "DELETE")
 
 
@@ -30,7 +42,11 @@ _METHODS = ("GET", "POST", "PUT", "DELETE")
 def openapi() -> Response:
     """The OpenAPI document."""
     app = current_app._get_current_object()  # type: ignore[attr-defined]
-    return answer(Reply(200, document(app)))
+    # anybody may ask: it is made once
+    made = app.extensions.get(_MADE)
+    if made is None:
+        made = app.extensions[_MADE] = dump(document(app))
+    return answer(Reply(200, made))
 
 
 def document(app: Flask) -> dict[str, Any]:
@@ -120,17 +136,20 @@ def _answer(status: int, kind: type[BaseModel] | str, schemas: _Schemas) -> dict
 
 def _parameters(path: str, op: Operation) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in re.findall(r"{(\w+)}", path)
+        {"name": name, "in": "path", "required": True, "schema": _form(name)} for name in re.findall(r"{(\w+)}", path)
     ]
     for name, text in op.headers.items():
-        made.append({"name": name, "in": "header", "description": text, "schema": {"type": "string"}})
+        made.append({"name": name, "in": "header", "description": text, "schema": _form(name)})
     if op.query is not None:
         schema = op.query.model_json_schema()
         definitions = schema.get("$defs", {})
         for name, one in schema["properties"].items():
             made.append({"name": name, "in": "query", "schema": _inlined(one, definitions)})
     return made
+
+
+def _form(name: str) -> dict[str, Any]:
+    return {"type": "string", "pattern": f"^{_FORMS[name]}$"} if name in _FORMS else {"type": "string"}
 
 
 def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:

@@ -3,17 +3,16 @@
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from flask import Response
+from flask import Response, request
 from pydantic import Field
 
 from api.auth import require_admin, tenant
 from api.dialect import answer
-from api.own.blueprint import own_api
+from api.own.blueprint import keyless, own_api
 from api.own.operations import json_body, operation
 from api.services import offered_models, services
 from farm.config import IntakeSettings
-from farm.jobs.ids import new_job_id
-from farm.storage.object_keys import upload_key
+from farm.jobs.errors import TooLarge
 from farm.wire import own
 from farm.wire.own_views import ModelList, ProblemView, UploadView, WorkerList, view_model
 from farm.wire.report import Reply
@@ -24,24 +23,45 @@ class CreateUpload(own.Strict):
     """Nothing needs to be said of an input."""
 
     purpose: Literal["input", "lora"] = Field("input", alias="for", description="`lora`: a file for POST /v1/loras")
+    size: int | None = Field(
+        None, ge=1, description="bytes of the file: `url` takes exactly so many. Left out: fewer fit (`max_bytes`)"
+    )
 
 
 @own_api.post("/v1/uploads")
-@operation("Make room for an input or a LoRA", {201: UploadView, 422: ProblemView}, body=CreateUpload, bodiless=True)
+@operation(
+    "Make room for an input or a LoRA",
+    {201: UploadView, 403: ProblemView, 413: ProblemView, 422: ProblemView},
+    body=CreateUpload,
+    bodiless=True,
+)
 def create_upload() -> Response:
     """PUT the bytes to `url`, without an API key, before it expires; then submit with `{"image": {"upload": id}}`. They
-    are checked when a job, or `POST /v1/loras`, names them. Uploads that nobody names are removed."""
+    are checked when a job, or `POST /v1/loras`, names them. Uploads that nobody names are removed after three days."""
     asked = own.parse(CreateUpload, json_body() or b"{}")
-    here, upload_id = services(), new_job_id()
+    here = services()
     limits = here.settings
-    life = timedelta(seconds=here.settings.s3.upload_ttl_s)
+    most = limits.loras.max_bytes if asked.purpose == "lora" else _largest_input(limits.intake)
+    if asked.size is None:
+        most = min(most, limits.gateway.max_body)
+    elif asked.size > most:
+        raise TooLarge(f"{asked.size} bytes are more than the {most} allowed", "size")
+    upload_id, url = here.uploads.room(tenant(), most, asked.size)
     upload = UploadView(
         id=upload_id,
-        url=here.store.presign_put(upload_key(tenant(), upload_id)),
-        expires_at=datetime.now(UTC).replace(microsecond=0) + life,
-        max_bytes=limits.loras.max_bytes if asked.purpose == "lora" else _largest_input(limits.intake),
+        url=url or f"{limits.gateway.public_url or request.host_url}".rstrip("/") + f"/v1/uploads/{upload_id}",
+        expires_at=datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=limits.s3.upload_ttl_s),
+        max_bytes=most if asked.size is None else asked.size,
     )
     return answer(Reply(201, upload))
+
+
+@keyless.put("/v1/uploads/<upload_id>")
+@operation("Send an upload whose size was not said", {200: "", 404: ProblemView, 413: ProblemView}, keyless=True)
+def put_upload(upload_id: str) -> Response:
+    """The `url` of `POST /v1/uploads` without a `size`: whoever knows it may send the bytes until it expires."""
+    services().uploads.put(upload_id, request.get_data(cache=False))
+    return Response(status=200)
 
 
 @own_api.get("/v1/models")

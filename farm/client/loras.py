@@ -34,9 +34,7 @@ class Loras:
         """
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            upload = self._transport.ask(UploadView, "POST", "/v1/uploads", json={"for": "lora"})
-            if size > upload.max_bytes:
-                raise errors.TooLarge(f"{size} bytes are more than the {upload.max_bytes} that a LoRA may have")
+            upload = self._transport.ask(UploadView, "POST", "/v1/uploads", json={"for": "lora", "size": size})
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)
             self._transport.store(upload.url, file, size)

@@ -1,5 +1,6 @@
 """The parts of a farm on one machine and how each is run. The list is read from top to bottom: that is the farm."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -29,7 +30,12 @@ def parts_of(plan: StackPlan, folder: StateFolder, *, gateway_socket: int) -> li
             Part(
                 name="redis",
                 rank=Rank.FOUNDATION,
-                command=redis_part.command(folder.redis, plan.redis_port, password=plan.redis_password),
+                command=redis_part.command(
+                    folder.redis,
+                    plan.redis_port,
+                    password=plan.redis_password,
+                    max_memory_mb=settings.embedded.redis_max_memory_mb or _quarter_of_memory_mb(),
+                ),
                 ready=redis_answers(settings.redis),
                 address=f"127.0.0.1:{plan.redis_port}",
                 patience_s=None,
@@ -77,6 +83,10 @@ def parts_of(plan: StackPlan, folder: StateFolder, *, gateway_socket: int) -> li
 def _beats(folder: StateFolder) -> Callable[[], bool]:
     """Beat answers no question: it says by itself that it lives."""
     return lambda: silent_s(folder.beat) < _BEATS_S
+
+
+def _quarter_of_memory_mb() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4 // 2**20
 
 
 def _gateway(socket: int) -> Sequence[str]:

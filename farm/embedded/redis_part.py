@@ -13,7 +13,13 @@ _ANYBODY_MAY = "~* &* +@all"
 
 
 def command(
-    folder: Path, port: int, *, password: str | None, fsync: str = "everysec", server: Path | None = None
+    folder: Path,
+    port: int,
+    *,
+    password: str | None,
+    fsync: str = "everysec",
+    server: Path | None = None,
+    max_memory_mb: int | None = None,
 ) -> list[str]:
     """Arguments to start a server on the loopback `port` that keeps everything in `folder`, where its configuration
     (0600) is written, too.
@@ -22,6 +28,7 @@ def command(
               benches alone
     fsync     "everysec" is right for clients that ask with WAITAOF; "always" for those that do not
     server    the program; by default the one that `redis_server` finds
+    max_memory_mb  above it nothing new is written, and the operating system kills nobody; None: no limit
     """
     folder.mkdir(parents=True, exist_ok=True)
     lines = [
@@ -39,6 +46,8 @@ def command(
         "enable-debug-command no",
         "enable-protected-configs no",
     ]
+    if max_memory_mb is not None:
+        lines.append(f"maxmemory {max_memory_mb}mb")
     if password is None:
         lines.append(f"user default on nopass {_ANYBODY_MAY}")
     else:

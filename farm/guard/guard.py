@@ -22,6 +22,8 @@ FETCH_PORTS = frozenset({80, 443, 8080, 8443})
 POST_PORTS = frozenset({443, 8443})
 #: answers that another try may change
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+#: pieces that may be tiny, and what the average must have after that: taking one apart costs more than it holds
+_CRUMBS, _CRUMB_BYTES = 4096, 128
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _AGENT = b"wanfarm"
 
@@ -80,7 +82,7 @@ class Guard:
             addresses = self._vetted(where, deadline)
             with self._exchange(b"GET", where, addresses, deadline) as response:
                 if response.status not in _REDIRECTS:
-                    return _received(response, where, out, limit)
+                    return _received(response, where, out, limit, deadline)
                 where = _next(where, response)
         raise AddressUnreachable(f"the address redirects more than {self._settings.max_redirects} times")
 
@@ -166,7 +168,7 @@ def _check_public(where: Target, webhook: bool) -> None:
         raise AddressRefused(f"port {where.port} is not dialled; use {', '.join(map(str, sorted(ports)))}")
 
 
-def _received(response: httpcore.Response, where: Target, out: BinaryIO, limit: int) -> Fetched:
+def _received(response: httpcore.Response, where: Target, out: BinaryIO, limit: int, deadline: Deadline) -> Fetched:
     """Write the body of a plain 200 to `out`, counting while reading."""
     if response.status != 200:
         raise AddressUnreachable(f"the address answered {response.status}", passing=response.status in _PASSING)
@@ -178,7 +180,12 @@ def _received(response: httpcore.Response, where: Target, out: BinaryIO, limit: 
     if claimed.isdecimal() and int(claimed) > limit:
         raise too_large
     size, digest = 0, hashlib.sha256()
-    for block in response.iter_stream():
+    for blocks, block in enumerate(response.iter_stream()):
+        # a read of the network may hold thousands of blocks: the deadline counts for each
+        if deadline.left_s <= 0:
+            raise AddressUnreachable("the address did not send everything in time", passing=True)
+        if blocks > _CRUMBS and size < blocks * _CRUMB_BYTES:
+            raise AddressRefused("the address sends its bytes in crumbs; let it send larger pieces")
         size += len(block)
         if size > limit:
             raise too_large

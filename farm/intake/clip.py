@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 from typing import IO, Any, BinaryIO
 
 from farm.config import IntakeSettings
@@ -21,8 +20,6 @@ CPU_S = 40
 MEMORY = 4 << 30
 #: pixels of one frame of a clip
 MAX_FRAME_PIXELS = 4096 * 2304
-#: children at once in one process
-_PROBING = threading.BoundedSemaphore(2)
 
 
 def inspect(file: BinaryIO, kind: Kind, opens: str, content_type: str, limits: IntakeSettings) -> Media:
@@ -36,7 +33,7 @@ def inspect(file: BinaryIO, kind: Kind, opens: str, content_type: str, limits: I
         "wall_s": WALL_S,
         "memory": MEMORY,
     }
-    with _PROBING, tempfile.TemporaryFile(prefix="wanfarm-intake-") as copy:
+    with tempfile.TemporaryFile(prefix="wanfarm-intake-") as copy:
         # the child gets a descriptor of its own: what it does to its position is no matter of ours
         file.seek(0)
         shutil.copyfileobj(file, copy, 1 << 20)

@@ -9,10 +9,9 @@ import hashlib
 import io
 import re
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -21,10 +20,12 @@ from farm.guard import Guard
 from farm.intake.check import check
 from farm.intake.media import Media, byte_limit
 from farm.jobs.draft import Source
-from farm.jobs.errors import InvalidRequest, NotFound, RequestError, TooLarge
+from farm.jobs.errors import InvalidRequest, NotFound, RequestError, TooLarge, TooMany
 from farm.jobs.inputs import Kind, kind_of
 from farm.jobs.spec import InputRef
+from farm.scheduling.places import TenantPlaces
 from farm.storage.object_keys import input_key, is_upload_id, upload_key
+from farm.storage.quota import Quota
 from farm.storage.store import Store
 
 _DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(;[\w.+-]+=[\w.+-]+)*;base64,", re.IGNORECASE)
@@ -48,15 +49,28 @@ class Content:
 class Intake:
     """Threads may share one.
 
-    Raises InvalidRequest and TooLarge naming the field, Unavailable when the store is away.
+    Raises InvalidRequest and TooLarge naming the field, Forbidden when the tenant's room is full, Unavailable when
+    the store is away or its disk full.
     """
 
-    def __init__(self, settings: Settings, store: Store, guard: Guard | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        guard: Guard | None = None,
+        *,
+        quota: Quota | None = None,
+        decodes: TenantPlaces | None = None,
+    ) -> None:
+        """Without a `quota` nobody's bytes are counted. With `decodes`, where somebody waits for the answer, whoever
+        finds no place is told to come again (TooMany); without, one at a time waits for the other."""
+        self._quota = quota
         self._limits = settings.intake
         self._retention_s = settings.scheduling.retention_s
         self._store = store
         self.guard = guard or Guard(settings.intake)
-        self._fetches = threading.BoundedSemaphore(settings.intake.sync_fetches)
+        self._fetches = TenantPlaces(settings.intake.sync_fetches)
+        self._decodes = decodes
 
     def look(self, tenant: str, role: str, source: Source, *, field: str, seconds: float | None = None) -> Content:
         """Read the whole source into memory or a nameless file, and check that it is what the role needs.
@@ -77,17 +91,12 @@ class Intake:
                 file = self._uploaded(tenant, source.upload, limit)
             else:
                 file = io.BytesIO(_plain(source, limit))
-            return self._checked(file, kind)
+            with self._decoding(tenant, file):
+                return self._checked(file, kind)
 
-    @contextmanager
-    def fetch_slot(self) -> Iterator[bool]:
-        """Whether this process may fetch one more URL while somebody waits for the answer."""
-        got = self._fetches.acquire(blocking=False)
-        try:
-            yield got
-        finally:
-            if got:
-                self._fetches.release()
+    def fetch_slot(self, tenant: str) -> AbstractContextManager[bool]:
+        """Whether this process may fetch one more URL for the tenant while somebody waits for the answer."""
+        return self._fetches.one(tenant)
 
     def keep(self, tenant: str, content: Content) -> InputRef:
         """Store the content under its hash; what was stored within the last retention is not sent again. Older bytes
@@ -96,8 +105,12 @@ class Intake:
         present = self._store.stat(key)
         fresh = present is not None and present.modified_s > time.time() - self._retention_s
         if present is None or present.size != content.size or not fresh:
+            if self._quota is not None:
+                self._quota.check(tenant, content.size)
             content.file.seek(0)
             self._store.put_stream(key, content.file, content.size, content.media.content_type)
+            if self._quota is not None and present is None:
+                self._quota.add(tenant, content.size)
         media = content.media
         return InputRef(
             sha256=content.sha256,
@@ -126,6 +139,17 @@ class Intake:
             size += len(block)
             digest.update(block)
         return Content(file, size, digest.hexdigest(), media)
+
+    @contextmanager
+    def _decoding(self, tenant: str, file: BinaryIO) -> Iterator[None]:
+        if self._decodes is None:
+            yield
+            return
+        with self._decodes.one(tenant) as free:
+            if not free:
+                file.close()
+                raise TooMany("too many of your files are being looked at; send this again", retry_after_s=1.0)
+            yield
 
     def _uploaded(self, tenant: str, upload_id: str, limit: int) -> BinaryIO:
         """What was put to a presigned address. It stays there until it expires, so that a repeated request finds it."""

@@ -2,7 +2,6 @@
 never guesses one."""
 
 import io
-import threading
 from typing import BinaryIO
 
 from PIL import Image, ImageOps
@@ -16,8 +15,6 @@ MIN_SIDE = 16
 MAX_ASPECT = 16.0
 #: a progressive JPEG is decoded once per scan; cameras write about ten, an attacker thousands into a few bytes
 MAX_SCANS = 64
-#: pictures decoded at once in one process: each may take 200 MB and a second of a core
-_DECODING = threading.BoundedSemaphore(2)
 _ORIENTATION = 0x0112
 _UNREADABLE = "the picture is broken or cut off; save it again and send the whole file"
 
@@ -27,22 +24,21 @@ def inspect(file: BinaryIO, opens: str, content_type: str, limits: IntakeSetting
     if opens == "JPEG":
         _check_scans(file)
     file.seek(0)
-    with _DECODING:
-        try:
-            with Image.open(file, formats=[opens]) as picture:
-                _check_shape(picture, limits)
-                picture.load()
-                width, height = picture.size
-                if picture.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):
-                    width, height = height, width
-                deep = picture.mode.startswith(("I", "F"))
-                return Media(content_type, width, height, replaced=_eight_bits(picture) if deep else None)
-        except InvalidRequest:
-            raise
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            raise _too_big(limits) from None
-        except Exception as error:
-            raise InvalidRequest(_UNREADABLE) from error
+    try:
+        with Image.open(file, formats=[opens]) as picture:
+            _check_shape(picture, limits)
+            picture.load()
+            width, height = picture.size
+            if picture.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):
+                width, height = height, width
+            deep = picture.mode.startswith(("I", "F"))
+            return Media(content_type, width, height, replaced=_eight_bits(picture) if deep else None)
+    except InvalidRequest:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_big(limits) from None
+    except Exception as error:
+        raise InvalidRequest(_UNREADABLE) from error
 
 
 def _check_scans(file: BinaryIO) -> None:

@@ -6,13 +6,14 @@ import time
 
 from farm.claiming.permits import Permits
 from farm.config import Settings
-from farm.intake.garbage import InputGarbage
+from farm.intake.garbage import InputGarbage, open_inputs
 from farm.jobs.states import TERMINAL, State
 from farm.ledger import Ledger
 from farm.ledger.connection import connect
 from farm.loras.garbage import LoraGarbage
 from farm.loras.records import Records
 from farm.storage.object_keys import result_prefix
+from farm.storage.quota import Quota
 from farm.storage.store import Found, Store
 from monitoring.metrics import AUDIT_DRIFT, FORGOTTEN, ORPHANS, REAPED
 
@@ -33,8 +34,12 @@ class Housekeeping:
         self._settings, self._ledger, self._store, self._permits = settings, ledger, store, permits
         self._audit_cursor: str | None = None
         self._swept_to: str | None = None
-        self._input_garbage = InputGarbage(store, settings.scheduling.retention_s)
-        self._loras = LoraGarbage(Records(connect(settings.redis), settings.redis), store, ledger)
+        self._input_garbage = InputGarbage(
+            store, settings.scheduling.retention_s, used=lambda tenant: open_inputs(ledger, tenant)
+        )
+        redis = connect(settings.redis)
+        self._loras = LoraGarbage(Records(redis, settings.redis), store, ledger)
+        self._quota = Quota(redis, settings)
 
     def reap(self) -> None:
         """Expired leases, due retries, missing permits."""
@@ -90,6 +95,7 @@ class Housekeeping:
             self._swept_to = found[-1].key if len(found) == SWEEP_LIMIT else None
             if self._swept_to is None:
                 break
+        self._quota.measure(self._store)
         return gone
 
     def _orphans(self, found: list[Found]) -> list[str]:

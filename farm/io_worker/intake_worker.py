@@ -14,7 +14,9 @@ from farm.io_worker.take_in import TakeIn
 from farm.jobs.errors import FaultCode, JobFault, Unavailable
 from farm.jobs.job import Claim
 from farm.ledger import Ledger, Permit
+from farm.ledger.connection import connect
 from farm.ledger.ledger import INTAKE_POOL
+from farm.storage.quota import Quota
 from farm.storage.store import Store
 from monitoring.metrics import ATTEMPTS, PERMITS
 
@@ -27,7 +29,7 @@ PAUSE_S, PATIENCE_S = 0.5, 60.0
 class IntakeWorker:
     def __init__(self, settings: Settings, ledger: Ledger, store: Store, permits: Permits, worker: str) -> None:
         self._settings, self._ledger, self._store, self._permits = settings, ledger, store, permits
-        self._take_in_job = TakeIn(settings, ledger, store, permits)
+        self._take_in_job = TakeIn(settings, ledger, store, permits, quota=Quota(connect(settings.redis), settings))
         self.claims = Claims(ledger, permits, INTAKE_POOL, worker)
         # an input takes seconds at most: a cancel that comes meanwhile is heard when it ends
         self._leases = LeaseKeeper(ledger, settings.lease.seconds, notice_s=settings.lease.seconds)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from farm.billing.prices import PriceBook
 from farm.config import Settings
+from farm.guard.dial import Deadline
 from farm.intake.intake import Intake
 from farm.jobs.draft import Source
 from farm.jobs.errors import (
@@ -14,6 +15,7 @@ from farm.jobs.errors import (
     AddressUnreachable,
     FarmError,
     FaultCode,
+    Forbidden,
     InvalidRequest,
     JobFault,
     RequestError,
@@ -25,6 +27,7 @@ from farm.ledger.ledger import Ledger
 from farm.ledger.outcomes import PermitPublisher
 from farm.scheduling.memory_fit import burden_of, needs_of
 from farm.scheduling.pools import Pools
+from farm.storage.quota import Quota
 from farm.storage.store import Store
 from farm.submission import shape
 from models.catalog import MODELS
@@ -53,9 +56,11 @@ class TakeIn:
         ledger: Ledger,
         store: Store,
         permits: PermitPublisher | None = None,
+        *,
+        quota: Quota | None = None,
     ) -> None:
         self._settings, self._ledger, self._permits = settings, ledger, permits
-        self._intake = Intake(settings, store)
+        self._intake = Intake(settings, store, quota=quota)
         self._pools = Pools(settings, ledger.workers, speeds=ledger.speeds)
         self._prices = PriceBook(settings.prices)
 
@@ -63,9 +68,10 @@ class TakeIn:
         """Bring a claimed `waiting` job to `queued` or `failed`. Raises Unavailable when the ledger or the store is
         away: nothing was decided then, and the same job may be run again."""
         job = claim.job
+        deadline = Deadline(self._settings.intake.job_s)
         try:
             inputs = {
-                role: ref if ref.stored else self._taken_in(job.tenant, role, ref)
+                role: ref if ref.stored else self._taken_in(job.tenant, role, ref, deadline)
                 for role, ref in job.spec.inputs.items()
             }
             reshaped = self._reshaped(job, inputs)
@@ -82,17 +88,19 @@ class TakeIn:
         if self._permits is not None:
             self._permits.publish(woken)
 
-    def _taken_in(self, tenant: str, role: str, ref: InputRef) -> InputRef:
-        """The stored content behind an address. Raises JobFault, or _Passing with one."""
+    def _taken_in(self, tenant: str, role: str, ref: InputRef, deadline: Deadline) -> InputRef:
+        """The stored content behind an address; the deadline is that of all inputs together. Raises JobFault, or
+        _Passing with one."""
         tries, pause_s = self._settings.intake.fetch_tries, self._settings.intake.fetch_pause_s
         while True:
             tries -= 1
             try:
-                content = self._intake.look(tenant, role, Source(url=ref.url), field=role)
+                seconds = max(0.0, min(self._settings.intake.total_s, deadline.left_s))
+                content = self._intake.look(tenant, role, Source(url=ref.url), field=role, seconds=seconds)
             except AddressUnreachable as error:
                 if not error.passing:
                     raise _fault(error) from None
-                if tries <= 0:
+                if tries <= 0 or deadline.left_s <= pause_s:
                     raise _Passing(_fault(error)) from None
                 # a server that is busy or starting says nothing when it is ready
                 time.sleep(pause_s)
@@ -102,6 +110,8 @@ class TakeIn:
             else:
                 try:
                     return self._intake.keep(tenant, content)
+                except RequestError as error:
+                    raise _fault(error) from None
                 finally:
                     content.close()
 
@@ -150,7 +160,7 @@ def outage_pause_s(attempt: int, outage_s: float) -> float | None:
 def _fault(error: RequestError) -> JobFault:
     if isinstance(error, AddressUnreachable):
         code = FaultCode.INPUT_UNREACHABLE
-    elif isinstance(error, (AddressRefused, TooLarge)):
+    elif isinstance(error, (AddressRefused, Forbidden, TooLarge)):
         code = FaultCode.INPUT_REFUSED
     else:
         code = FaultCode.INVALID_INPUT

@@ -54,6 +54,9 @@ OTHERS: dict[str, str] = {
     "lora_tenants": "loras",  # SET, tenants that ever had a LoRA (farm.loras)
     "loras": "loras:{tenant}",  # HASH, LoRA id -> JSON
     "upload": "upload:{tenant}:{sha256}",  # STRING, hash of a file's name -> id of its last upload (farm.storage)
+    "upload_ticket": "upload-ticket:{id}",  # STRING "tenant bytes" of an upload whose size was not said (farm.storage)
+    "stored": "stored",  # HASH, tenant -> bytes of its inputs, uploads and results (farm.storage.quota)
+    "rooms": "rooms:{tenant}",  # ZSET, "upload id:bytes" of an address that was given out -> until when it counts, ms
 }
 
 

@@ -85,6 +85,7 @@ def lua_settings(settings: Settings) -> dict[str, int | float | str]:
         "DELAY_MAX_MS": int(lease.backoff_max_s * _DELAY_SPREAD * 1000),
         "UNHEARD_MOST": UNHEARD_MOST,
         "PRESENT_MAX_MS": int(PRESENT_MAX_S * 1000),
+        "MAX_OPEN": scheduling.max_open,
         "AFFINITY_WINDOW": max(1, scheduling.affinity_window),
         "AFFINITY_PASSES": scheduling.affinity_passes,
         "ELSEWHERE_MS": int(scheduling.elsewhere_s * 1000),

@@ -2,7 +2,9 @@
 
 import re
 
-_UPLOAD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+#: the pattern of a whole id
+UPLOAD_ID = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
+_UPLOAD_ID = re.compile(UPLOAD_ID)
 
 
 def input_key(tenant: str, sha256: str) -> str:

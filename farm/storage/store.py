@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +24,7 @@ from minio.error import InvalidResponseError, MinioException, S3Error
 
 from farm.config import S3Settings
 from farm.jobs.errors import NotFound, TooLarge, Unavailable
+from farm.storage.presign import presigned_put
 
 log = logging.getLogger(__name__)
 
@@ -189,16 +190,30 @@ class Store:
         headers: dict[str, Any] = {}
         if kind := mimetypes.guess_type(key)[0]:
             headers["response-content-type"] = kind
+        if filename is None and key.startswith("uploads/"):
+            # a stranger's bytes are saved, never shown: they might be a page
+            filename = "file"
         if filename is not None:
             safe = "".join(c if c.isalnum() or c in "-_. " else "_" for c in filename if c.isascii()) or "file"
             headers["response-content-disposition"] = f'attachment; filename="{safe}"'
         life = timedelta(seconds=ttl_s or self._settings.url_ttl_s)
         return str(self._public.presigned_get_object(self._bucket, key, life, response_headers=headers))
 
-    def presign_put(self, key: str, *, ttl_s: int | None = None) -> str:
-        """A public URL to which one PUT may write the object, as often as it likes until it expires."""
-        life = timedelta(seconds=ttl_s or self._settings.upload_ttl_s)
-        return str(self._public.presigned_put_object(self._bucket, key, life))
+    def presign_put(self, key: str, size: int, *, ttl_s: int | None = None) -> str:
+        """A public URL to which PUTs of exactly `size` bytes may write the object until it expires."""
+        given = self._settings
+        return presigned_put(
+            host=given.public_endpoint or given.endpoint,
+            secure=given.secure if given.public_secure is None else given.public_secure,
+            bucket=self._bucket,
+            key=key,
+            size=size,
+            access=given.access_key,
+            secret=given.secret_key,
+            region=given.region,
+            now=datetime.now(UTC),
+            seconds=ttl_s or given.upload_ttl_s,
+        )
 
     def ready(self) -> bool:
         """Whether the server answers for the bucket now."""

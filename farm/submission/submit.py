@@ -9,7 +9,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -17,7 +17,15 @@ from farm.config import Settings
 from farm.guard.dial import Deadline
 from farm.intake.intake import Content, Intake
 from farm.jobs.draft import Draft, Source
-from farm.jobs.errors import AddressUnreachable, Conflict, InvalidRequest, ModelUnavailable, RequestError
+from farm.jobs.errors import (
+    AddressUnreachable,
+    Conflict,
+    InvalidRequest,
+    ModelUnavailable,
+    RequestError,
+    TooMany,
+    Unavailable,
+)
 from farm.jobs.ids import new_job_id
 from farm.jobs.job import Admitted, NewJob
 from farm.jobs.lanes import lane_with
@@ -27,7 +35,9 @@ from farm.ledger.outcomes import PermitPublisher
 from farm.loras.lora import LoraLookup
 from farm.loras.loras import TenantLoras
 from farm.scheduling.memory_fit import burden_of, needs_of
+from farm.scheduling.places import TenantPlaces
 from farm.scheduling.pools import Pools
+from farm.storage.quota import Quota
 from farm.storage.store import Store
 from farm.submission import limits, lora_choice, shape
 from models.catalog import MODELS, Model, Settled
@@ -72,20 +82,25 @@ class Submissions:
         pools: Pools | None = None,
         price: Callable[[NewJob], int | None] | None = None,
         loras: TenantLoras | None = None,
+        quota: Quota | None = None,
         clock_ms: Callable[[], int] = lambda: int(time.time() * 1000),
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._permits = permits
-        self.intake = intake or Intake(settings, store)
+        self._quota = quota
+        self.intake = intake or Intake(settings, store, quota=quota, decodes=TenantPlaces(settings.intake.sync_decodes))
         self.pools = pools or Pools(settings, ledger.workers, speeds=ledger.speeds)
         self._price = price
         self._loras = loras
         self._clock_ms = clock_ms
 
-    def submit(self, tenant: str, drafts: Sequence[Draft], *, wait_inputs: bool) -> list[Admitted]:
+    def submit(
+        self, tenant: str, drafts: Sequence[Draft], *, wait_inputs: bool, gone: Callable[[], bool] = lambda: False
+    ) -> list[Admitted]:
         """Admit all of the drafts or none. With `wait_inputs` the caller learns here what is wrong with a picture
-        behind a URL; without, and when this process is fetching too many, the job is accepted as `waiting`.
+        behind a URL; without, and when this process is fetching too many, the job is accepted as `waiting`. Nothing
+        more is read for a caller who is `gone`.
 
         Raises InvalidRequest and its kin, TooLarge, Conflict, TooMany, PaymentRequired, Unavailable. Where there are
         several drafts, the field begins with `jobs.<n>.`.
@@ -95,11 +110,14 @@ class Submissions:
         marks = [_mark(draft) if draft.idempotency_key is not None else None for draft in drafts]
         if (before := self._seen_before(tenant, drafts, marks)) is not None:
             return before
+        if self._quota is not None:
+            # what a job makes cannot be refused once it is rendered
+            self._quota.check(tenant)
         lookup = self._lora_lookup(tenant)
         plans = _each(drafts, lambda draft: self._plan(tenant, draft, lookup))
         self._vet_addresses(drafts)
         with ExitStack() as reading:
-            self._read(tenant, plans, wait_inputs, reading)
+            self._read(tenant, plans, wait_inputs, reading, gone)
             _each(plans, self._reshape)
             refs = self._keep(tenant, plans)
         jobs = [self._job(tenant, *each) for each in zip(plans, refs, marks, strict=True)]
@@ -193,7 +211,9 @@ class Submissions:
 
         _each(drafts, vet)
 
-    def _read(self, tenant: str, plans: Sequence[_Plan], wait_inputs: bool, reading: ExitStack) -> None:
+    def _read(
+        self, tenant: str, plans: Sequence[_Plan], wait_inputs: bool, reading: ExitStack, gone: Callable[[], bool]
+    ) -> None:
         """Fill in the plans' contents. The same address or upload in several drafts is read once."""
         deadline = Deadline(self._settings.intake.total_s)
         known: dict[tuple[str, Source], Content] = {}
@@ -202,12 +222,16 @@ class Submissions:
 
         def look(plan: _Plan, role: str, source: Source) -> Content | None:
             name = plan.draft.called(role)
+            if gone():
+                raise Unavailable("whoever asked has hung up")
             if source.url is None:
                 return self.intake.look(tenant, role, source, field=name)
             if not fetch or deadline.left_s <= 0:
                 return None
-            with self.intake.fetch_slot() as free:
-                return self.intake.look(tenant, role, source, field=name, seconds=deadline.left_s) if free else None
+            with self.intake.fetch_slot(tenant) as free, suppress(TooMany):
+                if free:
+                    return self.intake.look(tenant, role, source, field=name, seconds=deadline.left_s)
+            return None
 
         def read(plan: _Plan) -> None:
             for role, source in plan.draft.inputs.items():

@@ -2,7 +2,8 @@
 number of io workers may share them. Knows no HTTP and no job record.
 
 Keys: `{p}:hook:{id}` HASH, one delivery; per receiver (tenant and origin) ZSETs `{p}:hooks:due:{r}` id -> due ms and
-`{p}:hooks:flying:{r}` id -> lease end ms; `{p}:hooks:receivers` ZSET receiver -> when to look at it next;
+`{p}:hooks:flying:{r}` id -> lease end ms; per tenant ZSETs `{p}:hooks:receivers:{t}` receiver -> when to look at it
+next and `{p}:hooks:tenant-flying:{t}` id -> lease end ms; `{p}:hooks:tenants` ZSET tenant -> when to look at it next;
 `{p}:hooks:standing` HASH receiver -> failures in a row; `{p}:hooks:dead:{tenant}` ZSET of dead letters;
 `{p}:hooks:looked` STRING, when somebody looked last, ms.
 """
@@ -99,7 +100,9 @@ class Deliveries:
     def pending(self, *, count: int = 100) -> list[Delivery]:
         """Due or under way, over all receivers."""
         with mapped():
-            receivers = cast("list[str]", self._redis.zrange(f"{self._prefix}:hooks:receivers", 0, -1))
+            tenants = cast("list[str]", self._redis.zrange(f"{self._prefix}:hooks:tenants", 0, -1))
+            keys = [f"{self._prefix}:hooks:receivers:{tenant}" for tenant in tenants]
+            receivers = [one for key in keys for one in cast("list[str]", self._redis.zrange(key, 0, -1))]
             ids: list[str] = []
             for receiver in receivers:
                 for kind in ("flying", "due"):
@@ -125,7 +128,8 @@ class Deliveries:
         script = self._scripts.get(name)
         if script is None:
             folder = resources.files("farm.webhooks") / "lua"
-            settings = f"local PREFIX, PER_RECEIVER = '{self._prefix}', {self._settings.per_receiver}\n"
+            limits = f"{self._settings.per_receiver}, {max(1, self._settings.threads // 2)}"
+            settings = f"local PREFIX, PER_RECEIVER, PER_TENANT = '{self._prefix}', {limits}\n"
             text = settings + folder.joinpath("lib.lua").read_text() + folder.joinpath(f"{name}.lua").read_text()
             script = self._scripts[name] = self._redis.register_script(text)
         with mapped():

@@ -5,6 +5,7 @@ Strict: a wrong type or an unknown field is named, never guessed at.
 """
 
 import base64
+import re
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from fractions import Fraction
@@ -23,6 +24,7 @@ from pydantic_core import ErrorDetails
 
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import InvalidRequest, RequestError
+from farm.storage.object_keys import UPLOAD_ID
 from farm.wire.json_body import check_items
 from models.catalog import MAX_PROMPT_CHARS, MAX_SEED, ROLES
 from models.catalog.options import OPTIONS
@@ -30,6 +32,8 @@ from models.weights.lora_file import MAX_SCALE
 
 DIALECT = "farm"
 MAX_IDEMPOTENCY_KEY = 255
+#: the pattern of a whole Idempotency-Key
+IDEMPOTENCY_KEY = f"[ -~]{{1,{MAX_IDEMPOTENCY_KEY}}}"
 #: our field -> the name in the request, where they differ
 NAMES = {
     "aspect": "aspect_ratio",
@@ -69,7 +73,7 @@ class InputSource(Strict):
 
     url: str | None = Field(None, max_length=8192)
     base64: str | None = None
-    upload: str | None = Field(None, max_length=64)
+    upload: str | None = Field(None, max_length=64, json_schema_extra={"pattern": f"^{UPLOAD_ID}$"})
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -210,7 +214,7 @@ def render_create(draft: Draft) -> dict[str, Any]:
 
 def parse_idempotency_key(text: str | None) -> str | None:
     """The Idempotency-Key header; None when it was not sent. Raises InvalidRequest."""
-    if text is not None and not (1 <= len(text) <= MAX_IDEMPOTENCY_KEY and text.isprintable() and text.isascii()):
+    if text is not None and not re.fullmatch(IDEMPOTENCY_KEY, text):
         raise InvalidRequest(f"1 to {MAX_IDEMPOTENCY_KEY} printable ASCII characters", "Idempotency-Key")
     return text
 
@@ -261,6 +265,8 @@ def _sentence(one: ErrorDetails, kind: type[BaseModel]) -> str:
         "missing": "required",
         "model_type": "the body must be a JSON object",
         "string_too_short": "must not be empty",
-        "string_pattern_mismatch": 'must look like "16:9"',
+        "string_pattern_mismatch": "is not of the form that it must have",
     }
+    if one["loc"] == ("aspect_ratio",) and one["type"] == "string_pattern_mismatch":
+        return 'must look like "16:9"'
     return known.get(one["type"], one["msg"].removeprefix("Value error, ").replace("Input should be", "must be"))

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from farm.loras.lora import NAME, SHA256, StoredLora
+from farm.storage.object_keys import UPLOAD_ID
 from farm.wire.own import Strict
 from farm.wire.own_views import View, moment
 from models.catalog import MODELS
@@ -15,7 +16,11 @@ class AddLora(Strict):
     """An upload that becomes a LoRA of yours."""
 
     name: str = Field(pattern=f"^{NAME}$", description="what jobs call it; no other of yours is called so")
-    upload: str = Field(max_length=128, description='id of an upload: `POST /v1/uploads` with `{"for": "lora"}`')
+    upload: str = Field(
+        max_length=128,
+        json_schema_extra={"pattern": f"^{UPLOAD_ID}$"},
+        description='id of an upload: `POST /v1/uploads` with `{"for": "lora"}`',
+    )
     sha256: str | None = Field(
         None, pattern=f"^{SHA256}$", description="of the file, to be sure that it arrived as it was sent"
     )

@@ -237,7 +237,7 @@ def test_a_bad_idempotency_key_is_named(alice: Caller, key: str) -> None:
 def test_a_picture_comes_in_three_ways(alice: Caller) -> None:
     data = picture()
     text = base64.b64encode(data).decode()
-    upload = alice.post("/v1/uploads").json
+    upload = alice.post("/v1/uploads", json={"size": len(data)}).json
     assert (upload["method"], upload["max_bytes"] > 0) == ("PUT", True)
     assert httpx.put(upload["url"], content=data).status_code == 200
     for given in (text and {"base64": text}, f"data:image/png;base64,{text}", {"upload": upload["id"]}):
@@ -248,7 +248,7 @@ def test_a_picture_comes_in_three_ways(alice: Caller) -> None:
 
 
 def test_a_foreign_upload_is_not_there(alice: Caller, bob: Caller) -> None:
-    upload = alice.post("/v1/uploads", json={}).json
+    upload = alice.post("/v1/uploads", json={"size": len(picture())}).json
     assert httpx.put(upload["url"], content=picture()).status_code == 200
     answer = bob.post("/v1/jobs", json={"prompt": "p", "image": {"upload": upload["id"]}})
     assert answer.status_code in (404, 422)

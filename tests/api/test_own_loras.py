@@ -15,7 +15,7 @@ from tests.lora_files import lora_bytes
 
 
 def uploaded(caller: Caller, data: bytes) -> str:
-    room = caller.post("/v1/uploads", json={"for": "lora"}).json
+    room = caller.post("/v1/uploads", json={"for": "lora", "size": len(data)}).json
     assert room
     assert httpx.put(room["url"], content=data).is_success
     return str(room["id"])
@@ -26,13 +26,15 @@ def added(caller: Caller, name: str, data: bytes, **more: Any) -> Any:
 
 
 def test_a_lora_from_upload_to_job(alice: Caller, settings: Settings, app: Flask) -> None:
-    room = alice.post("/v1/uploads", json={"for": "lora"}).json
+    data = lora_bytes(seed=1)
+    room = alice.post("/v1/uploads", json={"for": "lora", "size": len(data)}).json
     # an input's room is another, and needs no body
     plain = alice.post("/v1/uploads").json
     assert room
     assert plain
-    assert room["max_bytes"] == settings.loras.max_bytes > plain["max_bytes"]
-    assert httpx.put(room["url"], content=lora_bytes(seed=1)).is_success
+    assert room["max_bytes"] == len(data)
+    assert plain["max_bytes"] == settings.gateway.max_body
+    assert httpx.put(room["url"], content=data).is_success
     body = {"name": "fox", "upload": room["id"]}
     made = alice.post("/v1/loras", json=body)
     assert made.status_code == 201, made.text

@@ -48,12 +48,10 @@ for n = 1, count do
 end
 
 for _, tenant in ipairs(tenants) do
-  local limit = tonumber(redis.call('HGET', Key.tenant(tenant), 'max_open') or '')
-  if limit then
-    local open = redis.call('ZCARD', Key.jobs(tenant, State.WAITING))
-      + redis.call('ZCARD', Key.jobs(tenant, State.QUEUED)) + redis.call('ZCARD', Key.jobs(tenant, State.RUNNING))
-    if open + opening[tenant] > limit then return {'too_many', tenant, limit} end
-  end
+  local limit = tonumber(redis.call('HGET', Key.tenant(tenant), 'max_open') or '') or Setting.MAX_OPEN
+  local open = redis.call('ZCARD', Key.jobs(tenant, State.WAITING))
+    + redis.call('ZCARD', Key.jobs(tenant, State.QUEUED)) + redis.call('ZCARD', Key.jobs(tenant, State.RUNNING))
+  if open + opening[tenant] > limit then return {'too_many', tenant, limit} end
   local account = redis.call('HMGET', Key.credit(tenant), 'balance', 'held')
   if account[1] then
     local available = tonumber(account[1]) - tonumber(account[2] or 0)

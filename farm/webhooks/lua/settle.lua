@@ -4,6 +4,7 @@ local id, outcome = ARGV[1], ARGV[2]
 local facts = redis.call('HMGET', hook_key(id), 'receiver', 'tenant')
 local receiver, tenant = facts[1], facts[2]
 if not receiver or redis.call('ZREM', flying_key(receiver), id) == 0 then return 0 end
+redis.call('ZREM', tenant_flying_key(tenant), id)
 if outcome == 'delivered' then
   redis.call('HDEL', STANDING, receiver)
   redis.call('DEL', hook_key(id))

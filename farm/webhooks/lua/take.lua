@@ -1,5 +1,6 @@
 -- take(count, suspects, lease_ms): up to `count` due deliveries, of which at most `suspects` to receivers that failed
--- last, leased for lease_ms. Answers {{id, fields and values of the delivery, suspect, NOW}, ...}.
+-- last, leased for lease_ms. One after the other from the tenant that has the fewest under way, and no more than
+-- PER_TENANT of each. Answers {{id, fields and values of the delivery, suspect, NOW}, ...}.
 local count, suspects, lease_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local taken = {}
 
@@ -7,39 +8,76 @@ local taken = {}
 -- time; those that are left are seen at the next look.
 local LOOKED = PREFIX .. ':hooks:looked'
 local back, left = tonumber(redis.call('GET', LOOKED) or NOW) - NOW, 2000
+
+local function put_back(key)
+  local later = redis.call('ZRANGEBYSCORE', key, '(' .. NOW, '+inf', 'WITHSCORES', 'LIMIT', 0, left)
+  for n = 1, #later, 2 do redis.call('ZADD', key, math.max(NOW, tonumber(later[n + 1]) - back), later[n]) end
+  left = left - #later / 2
+end
+
 if back > 0 then
-  for _, receiver in ipairs(redis.call('ZRANGE', RECEIVERS, 0, -1)) do
-    for _, key in ipairs({due_key(receiver), flying_key(receiver)}) do
-      local later = redis.call('ZRANGEBYSCORE', key, '(' .. NOW, '+inf', 'WITHSCORES', 'LIMIT', 0, left)
-      for n = 1, #later, 2 do redis.call('ZADD', key, math.max(NOW, tonumber(later[n + 1]) - back), later[n]) end
-      left = left - #later / 2
+  for _, tenant in ipairs(redis.call('ZRANGE', TENANTS, 0, -1)) do
+    for _, receiver in ipairs(redis.call('ZRANGE', receivers_key(tenant), 0, -1)) do
+      put_back(due_key(receiver))
+      put_back(flying_key(receiver))
+      refresh(receiver)
+      if left <= 0 then break end
     end
-    refresh(receiver)
+    put_back(tenant_flying_key(tenant))
     if left <= 0 then break end
   end
 end
 if left > 0 then redis.call('SET', LOOKED, NOW) end
 
-for _, receiver in ipairs(redis.call('ZRANGEBYSCORE', RECEIVERS, '-inf', NOW, 'LIMIT', 0, 500)) do
-  -- a lease that ran out: its process died, and the delivery may have happened or not
+-- A lease that ran out: its process died, and the delivery may have happened or not.
+local function give_back(receiver)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', flying_key(receiver), '-inf', NOW)) do
     redis.call('ZREM', flying_key(receiver), id)
     redis.call('ZADD', due_key(receiver), NOW, id)
   end
-  local suspect = failures(receiver) > 0
-  local room = math.min(allowance(receiver), count - #taken)
-  if suspect then room = math.min(room, suspects) end
-  if room > 0 then
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', due_key(receiver), '-inf', NOW, 'LIMIT', 0, room)) do
+end
+
+-- One delivery of the tenant; false when it has none that may go out now.
+local function take_one(tenant)
+  for _, receiver in ipairs(redis.call('ZRANGEBYSCORE', receivers_key(tenant), '-inf', NOW, 'LIMIT', 0, 100)) do
+    give_back(receiver)
+    local suspect = failures(receiver) > 0
+    local id = nil
+    if allowance(receiver) > 0 and (not suspect or suspects > 0) then
+      id = redis.call('ZRANGEBYSCORE', due_key(receiver), '-inf', NOW, 'LIMIT', 0, 1)[1]
+    end
+    if id then
       redis.call('ZREM', due_key(receiver), id)
       redis.call('ZADD', flying_key(receiver), NOW + lease_ms, id)
+      redis.call('ZADD', tenant_flying_key(tenant), NOW + lease_ms, id)
       if suspect then suspects = suspects - 1 end
       taken[#taken + 1] = {id, redis.call('HGETALL', hook_key(id)), suspect and 1 or 0, NOW}
     end
+    refresh(receiver)
+    -- not in the way of others while there is no room for it
+    if suspect and suspects <= 0 then
+      redis.call('ZADD', receivers_key(tenant), 'XX', NOW + 1000, receiver)
+      refresh_tenant(tenant)
+    end
+    if id then return true end
   end
-  refresh(receiver)
-  -- not in the way of others while there is no room for it
-  if suspect and suspects <= 0 then redis.call('ZADD', RECEIVERS, 'XX', NOW + 1000, receiver) end
-  if #taken >= count then break end
+  return false
+end
+
+local waiting = {}
+for _, tenant in ipairs(redis.call('ZRANGEBYSCORE', TENANTS, '-inf', NOW, 'LIMIT', 0, 500)) do
+  redis.call('ZREMRANGEBYSCORE', tenant_flying_key(tenant), '-inf', NOW)
+  waiting[#waiting + 1] = {tenant, redis.call('ZCARD', tenant_flying_key(tenant))}
+end
+while #taken < count and #waiting > 0 do
+  local least = 1
+  for n = 2, #waiting do
+    if waiting[n][2] < waiting[least][2] then least = n end
+  end
+  if waiting[least][2] < PER_TENANT and take_one(waiting[least][1]) then
+    waiting[least][2] = waiting[least][2] + 1
+  else
+    table.remove(waiting, least)
+  end
 end
 return taken

@@ -64,7 +64,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """What `wanfarm up` starts, in a folder whose name must be quoted."""
     tmp_path = tmp_path_factory.mktemp("served")
     folder, port = tmp_path / 'a "state" folder', free_port()
-    command = redis_part.command(folder, port, password=PASSWORD)
+    command = redis_part.command(folder, port, password=PASSWORD, max_memory_mb=300)
     assert PASSWORD not in " ".join(command)
     url = f"redis://:{PASSWORD}@127.0.0.1:{port}"
     with (tmp_path / "log").open("wb") as log:
@@ -87,6 +87,11 @@ def answers(settings: Settings) -> bool:
             return bool(client.ping())
     except ConnectionError:
         return False
+
+
+def test_its_memory_has_an_end(served: Settings) -> None:
+    with connect(served.redis) as client:
+        assert client.config_get("maxmemory") == {"maxmemory": str(300 * 2**20)}
 
 
 def test_another_local_user_gets_nothing(served: Settings) -> None:

@@ -281,3 +281,37 @@ def test_tls_checks_the_name_while_the_vetted_address_is_dialled(
             f"https://farm.example.com:{server.port}/",
             guard=Guard(HOME, resolver=lambda name, seconds: ["127.0.0.1"]),
         )
+
+
+def crumbs(count: int, size: int) -> bytes:
+    """A chunked answer in `count` pieces."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head + (b"%x\r\n" % size + b"x" * size + b"\r\n") * count + b"0\r\n\r\n"
+
+
+def sends(answer: bytes) -> Callable[[socket.socket, bytes], None]:
+    return lambda peer, _: peer.sendall(answer)
+
+
+def test_bytes_in_crumbs_are_refused(serve: Serve) -> None:
+    patient = IntakeSettings(allow_networks=("127.0.0.0/8",), total_s=20.0)
+    with pytest.raises(AddressRefused, match="crumbs"):
+        fetch(serve(sends(crumbs(200_000, 1))).url(), limit=10**6, guard=Guard(patient))
+    _, body = fetch(serve(sends(crumbs(1_000, 1))).url(), limit=10**6, guard=Guard(patient))
+    assert len(body) == 1_000
+    _, body = fetch(serve(sends(crumbs(5_000, 200))).url(), limit=10**7, guard=Guard(patient))
+    assert len(body) == 10**6
+
+
+def test_the_deadline_counts_for_every_piece_of_what_was_read(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One read of the network holds thousands of pieces: the time that they take counts as well."""
+    now = [0.0]
+    monkeypatch.setattr("farm.guard.dial.time.monotonic", lambda: now[0])
+
+    class Slow(io.BytesIO):
+        def write(self, data: object) -> int:
+            now[0] += 0.1
+            return 0
+
+    with pytest.raises(AddressUnreachable, match="in time"):
+        Guard(HOME).fetch(serve(sends(crumbs(200, 100))).url(), Slow(), limit=10**6)

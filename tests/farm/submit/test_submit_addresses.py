@@ -111,7 +111,7 @@ def test_too_many_fetches_at_once_are_left_to_the_io_worker(
     submissions: Submissions, ledger: Ledger, serve: Serve
 ) -> None:
     server = serve(page(PICTURE))
-    with submissions.intake.fetch_slot() as first, submissions.intake.fetch_slot() as second:
+    with submissions.intake.fetch_slot("bob") as first, submissions.intake.fetch_slot("eve") as second:
         assert (first, second) == (True, True)
         (admitted,) = submissions.submit("ada", [draft(server.url())], wait_inputs=True)
         assert found(ledger, admitted.id).state is State.WAITING

@@ -13,10 +13,10 @@ HEAD = 4096
 
 @dataclass(frozen=True)
 class Media:
-    """A file that was checked. width and height are pixels as it is seen, after EXIF orientation. frames of a clip are
-    those that a render reads of it, at the constant rate fps: its own, halved while it is above 60.
+    """A file that was checked, as it is kept. width and height are pixels as it is seen; frames of a clip are those that
+    a render reads of it, at the constant rate fps: its own, halved while it is above 60.
 
-    replaced   the bytes to keep instead of the file's own, where those would not survive the pipeline
+    notes   what of the file was left out or taken otherwise, in sentences for its owner
     """
 
     content_type: str
@@ -25,7 +25,7 @@ class Media:
     seconds: float | None = None
     frames: int | None = None
     fps: float | None = None
-    replaced: bytes | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -197,7 +197,7 @@ class EngineChild:
             # the trace goes to the log; what an owner reads names no paths
             log.exception("render %s: unexpected error", render)
             code = FaultCode.OUT_OF_MEMORY if isinstance(error, MemoryError) else FaultCode.ENGINE_ERROR
-            message = f"the renderer failed ({type(error).__name__})"
+            message = "the renderer failed; the operator's log says why"
             self._ended("fault", render, drawing, code=code, message=message, poisoned=False)
 
     def _ended(self, event: str, render: str, drawing: bool, **values: Any) -> None:

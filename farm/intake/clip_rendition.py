@@ -2,6 +2,7 @@
 in farm.intake.decoder."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, BinaryIO
 
@@ -11,7 +12,7 @@ from av.error import InvalidDataError
 from farm.intake import tracks
 from farm.intake.refusal import Refused, broken, check_length
 from models.media import clips
-from models.media.upright import View, view_of
+from models.media.upright import Track, View, view_of
 from models.planning.request import RenderFault
 
 #: what a clip may be encoded with, as libav calls the codecs (not their decoders), and as people do
@@ -70,59 +71,56 @@ def keep(source: BinaryIO, out: BinaryIO, asked: dict[str, Any]) -> dict[str, An
         raise broken("video") from None
 
 
+@dataclass
 class _Copy:
     """One pass over the file: every frame decoded, brought to its tick and encoded; every track beside it."""
 
-    def __init__(
-        self,
-        source: BinaryIO,
-        out: BinaryIO,
-        asked: dict[str, Any],
-        survey: clips.Survey,
-        plans: list[tracks.Plan],
-        notes: list[str],
-    ) -> None:
-        self._source, self._out, self._asked = source, out, asked
-        self._survey, self._plans, self._notes = survey, plans, notes
-        #: frames that could not be decoded
-        self._bad = 0
-        self._views: set[View] = set()
+    source: BinaryIO
+    out: BinaryIO
+    asked: dict[str, Any]
+    survey: clips.Survey
+    #: sound that can be read, and what is said about the rest
+    plans: list[tracks.Plan]
+    notes: list[str]
+    #: frames that could not be decoded
+    bad: int = 0
+    views: set[View] = field(default_factory=set)
 
     def write(self) -> dict[str, Any]:
-        rate = self._survey.timing.rate
-        zero_s = min([self._survey.timing.start_s, *(plan.start_s for plan in self._plans)])
-        lead_s = self._survey.timing.start_s - zero_s
+        rate = self.survey.timing.rate
+        zero_s = min([self.survey.timing.start_s, *(plan.start_s for plan in self.plans)])
+        lead_s = self.survey.timing.start_s - zero_s
         # a tick of one frame unless the picture begins somewhere between two ticks
         tick_s = 1 / rate if not lead_s else Fraction(1, rate.numerator * 100)
-        first, self._bad = self._first(), 0
-        with tracks.opened(self._source, self._asked["opens"]) as box, av.open(self._out, "w", format="mp4") as made:
+        first, self.bad = self._first(), 0
+        with tracks.opened(self.source, self.asked["opens"]) as box, av.open(self.out, "w", format="mp4") as made:
             stream = _stream(box)
             video = _video(made, first, rate, tick_s)
-            sounds = [tracks.Track(made, plan, zero_s, self._asked["max_s"]) for plan in self._plans]
+            sounds = [tracks.Track(made, plan, zero_s, self.asked["max_s"]) for plan in self.plans]
             count = 0
             for count, picture in enumerate(self._ticks(box, stream, rate, sounds), 1):
                 picture.pts, picture.time_base = round((lead_s + (count - 1) / rate) / tick_s), tick_s
                 for packet in video.encode(picture):
                     made.mux(packet)
-            if self._bad > _TOLERATED * self._survey.packets:
+            if self.bad > _TOLERATED * self.survey.packets:
                 raise broken("video")
             for packet in video.encode():
                 made.mux(packet)
             for sound in sounds:
-                self._notes += sound.finish()
-        odd = sorted({f"of the clip: {view.unknown}" for view in self._views if view.unknown})
+                self.notes += sound.finish()
+        odd = sorted({f"of the clip: {view.unknown}" for view in self.views if view.unknown})
         return {
             "width": first.width,
             "height": first.height,
             "frames": count,
             "fps": round(float(rate), 6),
             "seconds": round(float(count / rate), 3),
-            "notes": [*odd, *self._notes],
+            "notes": [*odd, *self.notes],
         }
 
     def _first(self) -> View:
         """How the first frame that can be decoded is seen: the whole clip takes its size."""
-        with tracks.opened(self._source, self._asked["opens"]) as box:
+        with tracks.opened(self.source, self.asked["opens"]) as box:
             for _, view in self._decoded(box, _stream(box), []):
                 return view
         raise Refused("the video has no picture that can be decoded; encode it again")
@@ -131,11 +129,10 @@ class _Copy:
         """Pictures as they are seen, one for each tick."""
         seen = clips.upright(self._decoded(box, stream, sounds), "yuv420p")
         timed = ((clips.time_of(frame), shown) for frame, shown in seen)
-        for picture in clips.paced(timed, rate, self._survey.timing):
-            # a tick may show the same frame again, and the encoder keeps what it is given
-            yield picture
+        return clips.paced(timed, rate, self.survey.timing)
 
     def _decoded(self, box: Any, stream: Any, sounds: list[tracks.Track]) -> Iterator[tuple[Any, View]]:
+        track = Track.of(stream)
         stream.codec_context.options = {"err_detect": "explode"}
         stream.codec_context.thread_count = _THREADS
         of_sound = {sound.index: sound for sound in sounds}
@@ -145,12 +142,12 @@ class _Copy:
                 continue
             try:
                 for frame in packet.decode():
-                    _check_size(frame.width, frame.height, self._asked)
-                    view = view_of(frame, stream.sample_aspect_ratio)
-                    self._views.add(view)
+                    _check_size(frame.width, frame.height, self.asked)
+                    view = view_of(frame, track)
+                    self.views.add(view)
                     yield frame, view
             except InvalidDataError:
-                self._bad += 1
+                self.bad += 1
 
 
 def _video(made: Any, view: View, rate: Fraction, tick_s: Fraction) -> Any:

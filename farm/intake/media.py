@@ -13,8 +13,8 @@ HEAD = 4096
 
 @dataclass(frozen=True)
 class Media:
-    """A file that was checked, as it is kept. width and height are pixels as it is seen; frames of a clip are those that
-    a render reads of it, at the constant rate fps: its own, halved while it is above 60.
+    """A file that was checked, as it is kept. width and height are pixels as it is seen; frames of a clip are those
+    that a render reads of it, at the constant rate fps: its own, halved while it is above 60.
 
     notes   what of the file was left out or taken otherwise, in sentences for its owner
     """

@@ -1,5 +1,5 @@
-"""A picture as the farm keeps it: PNG, upright, 8-bit sRGB, no larger than is of use. Runs in farm.intake.decoder; Pillow
-is told the form, it never guesses one."""
+"""A picture as the farm keeps it: PNG, upright, 8-bit sRGB, no larger than is of use. Runs in farm.intake.decoder;
+Pillow is told the form, it never guesses one."""
 
 from typing import Any, BinaryIO
 
@@ -29,8 +29,8 @@ def keep(source: BinaryIO, out: BinaryIO, asked: dict[str, Any]) -> dict[str, An
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_big("the picture is", asked) from None
-    except Exception:
-        raise broken("picture") from None
+    except Exception as error:
+        raise broken("picture") from error
     picture = found.picture
     picture.thumbnail((MAX_KEPT_SIDE, MAX_KEPT_SIDE), Image.Resampling.LANCZOS)
     # speed over size: it is read back once or twice, in the same house

@@ -1,4 +1,4 @@
-"""Clips, read in one way by everybody: frames as a viewer sees them, at a constant rate, whatever the file's own timing.
+"""Clips, read in one way by everybody: frames as a viewer sees them, at a constant rate whatever the file's timing.
 
 Intake reads what tenants send with it, in a child process; a render reads what intake made of that.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from models.media.timing import Timing, timing_of
-from models.media.upright import Upright, View, view_of
+from models.media.upright import Track, Upright, View, view_of
 from models.planning.frame_rate import counted, slack_s
 from models.planning.request import RenderFault
 
@@ -47,8 +47,9 @@ def probe(path: str | Path) -> ClipFacts:
     with _opened(path) as (box, stream):
         timing, sound = survey(box, stream).timing, bool(box.streams.audio)
     with _opened(path) as (box, stream):
+        track = Track.of(stream)
         for frame in box.decode(stream):
-            view = view_of(frame, stream.sample_aspect_ratio)
+            view = view_of(frame, track)
             about = counted(timing.long_s, timing.own, timing.rate)
             return ClipFacts(view.width, view.height, timing.rate, timing.start_s, sound, about)
     raise RenderFault("invalid_input", "the clip has no frame")
@@ -65,7 +66,8 @@ def read(path: str | Path, fps: Fraction | float | None = None, most: int | None
     rate = Fraction(fps) if fps is not None else timing.rate
     with _opened(path) as (box, stream):
         stream.thread_type = "AUTO"
-        seen = upright(((frame, view_of(frame, stream.sample_aspect_ratio)) for frame in box.decode(stream)), "rgb24")
+        track = Track.of(stream)
+        seen = upright(((frame, view_of(frame, track)) for frame in box.decode(stream)), "rgb24")
         timed = ((time_of(frame), shown) for frame, shown in seen)
         for number, shown in enumerate(paced(timed, rate, timing)):
             if most is not None and number >= most:
@@ -126,15 +128,17 @@ def upright(frames: Iterable[tuple[Any, View]], form: str) -> Iterator[tuple[Any
 def paced(frames: Iterable[tuple[Fraction, Any]], rate: Fraction, timing: Timing) -> Iterator[Any]:
     """One of the source's frames, (time, frame), for each tick of `rate`: the nearest in time."""
     slack = slack_s(timing.own, rate)
-    tick, first, last, end = 0, None, None, Fraction(0)
+    tick, first, last, before = 0, None, None, Fraction(0)
     for at, frame in frames:
         first = at if first is None else first
         now = at - first
-        while last is not None and tick / rate < now - slack:
+        # of two that are near each other, each has its half
+        until = now - min(slack, (now - before) / 2)
+        while last is not None and tick / rate < until:
             yield last
             tick += 1
-        last, end = frame, now + 1 / timing.own
-    while last is not None and tick / rate < end - slack:
+        last, before = frame, now
+    while last is not None and tick / rate < before + 1 / timing.own - slack:
         yield last
         tick += 1
 

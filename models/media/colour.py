@@ -1,4 +1,4 @@
-"""What the numbers of a clip's frames mean, and how they become BT.709 in standard range. Pure but for the table's file.
+"""What the numbers of a clip's frames mean, and how they become standard BT.709. Pure but for the table's file.
 
 Three questions: the matrix between RGB and Y'CbCr, the range, and (for HDR and wide gamuts) what light the RGB stands
 for. The first two are libswscale's to answer; the third is a table of 3D colours that `table` writes.
@@ -7,7 +7,7 @@ for. The first two are libswscale's to answer; the third is a table of 3D colour
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 #: libav's numbers of a matrix -> the name that the scale filter takes
 _MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
@@ -40,6 +40,21 @@ _POINTS = 41
 
 
 @dataclass(frozen=True)
+class Tags:
+    """What a frame, or its container, says of its colours: libav's numbers."""
+
+    primaries: int
+    transfer: int
+    matrix: int
+    range: int
+
+    @classmethod
+    def of(cls, teller: Any) -> Self:
+        """`teller`: a frame, or a codec's context."""
+        return cls(teller.color_primaries, teller.color_trc, teller.colorspace, teller.color_range)
+
+
+@dataclass(frozen=True)
 class Colours:
     """matrix    as the scale filter calls it
     full      whether numbers use the whole range
@@ -53,19 +68,25 @@ class Colours:
     unknown: str | None = None
 
 
-def of_frame(frame: Any) -> Colours:
-    """The colours of a decoded video frame: as it says, and as players guess where it does not."""
-    name = frame.format.name
-    rgb = frame.colorspace == _RGB and (frame.format.is_rgb or name.startswith("gbr"))
+def of_frame(frame: Any, container: Tags) -> Colours:
+    """The colours of a decoded video frame: as it says, else as its container does, and as players guess where neither
+    does."""
+    name, own = frame.format.name, Tags.of(frame)
+    space = container.matrix if own.matrix == _UNTOLD else own.matrix
+    rgb = space == _RGB and (frame.format.is_rgb or name.startswith("gbr"))
     hd = frame.height >= _HD_HEIGHT or frame.width >= _HD_WIDTH
     guessed = "bt709" if hd else "smpte170m"
-    matrix = guessed if rgb else _MATRICES.get(frame.colorspace, guessed)
-    full = rgb or frame.color_range == 2 or name.startswith("yuvj")
+    matrix = guessed if rgb else _MATRICES.get(space, guessed)
+    full = rgb or (own.range or container.range) == 2 or name.startswith("yuvj")
     unknown = None
-    if not rgb and frame.colorspace not in (*_MATRICES, _RGB, _UNTOLD):
-        unknown = f"its colour matrix (number {frame.colorspace}) is not known here, and was taken as {guessed}"
-    light, odd = _light(frame.color_primaries, frame.color_trc)
+    if not rgb and space not in (*_MATRICES, _RGB, _UNTOLD):
+        unknown = f"its colour matrix (number {space}) is not known here, and was taken as {guessed}"
+    light, odd = _light(_told(own.primaries, container.primaries), _told(own.transfer, container.transfer))
     return Colours(matrix, full, light, unknown or odd)
+
+
+def _told(by_frame: int, by_container: int) -> int:
+    return by_container if by_frame in (0, _UNTOLD) else by_frame
 
 
 def _light(primaries: int, transfer: int) -> tuple[tuple[int, int] | None, str | None]:

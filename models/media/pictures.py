@@ -4,6 +4,7 @@ Intake reads what tenants send with it, in a child process; a render reads what 
 """
 
 import io
+import struct
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,7 @@ def _orientation(picture: Any) -> int:
     """1 to 8, as EXIF counts; 1 where nobody can read it."""
     try:
         told = picture.getexif().get(_ORIENTATION, 1)
-    except Exception:
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, struct.error):
         # a picture is shown whatever its EXIF is worth
         return 1
     return told if isinstance(told, int) and 1 <= told <= 8 else 1

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 from models.planning.frame_rate import steady
 
@@ -17,7 +18,7 @@ _USUAL = tuple(
 #: containers round times: a rate this near to a usual one is that one
 _NEAR = 0.002
 #: part of the intervals that agree in a clip of constant rate, and of its frames that may be missing
-_AGREE, _MISSING = 0.9, 1.1
+_AGREE, _MISSING = 0.8, 1.15
 #: a slower clip is read at this rate, a faster one is no clip; frames per second
 _SLOWEST, _FASTEST = Fraction(1), Fraction(1000)
 #: of a single picture that tells no rate
@@ -55,7 +56,7 @@ def timing_of(times: Sequence[Fraction], tick: Fraction, told: Fraction | None) 
 
 
 def _rate(shown: Sequence[Fraction], span: Fraction, tick: Fraction) -> Fraction:
-    intervals = sorted(after - before for before, after in zip(shown, shown[1:], strict=False))
+    intervals = sorted(after - before for before, after in pairwise(shown))
     usual = intervals[len(intervals) // 2]
     alike = [one for one in intervals if abs(one - usual) <= max(2 * tick, usual / 10)]
     if len(alike) >= _AGREE * len(intervals):

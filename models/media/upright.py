@@ -4,11 +4,12 @@ import struct
 import tempfile
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from models.media import colour
-from models.media.colour import Colours
+from models.media.colour import Colours, Tags
 
 #: the turn of a display matrix, signs of (a, b, c, d) -> libavfilter's name; the matrix moves (x, y) to
 #: (a x + c y, b x + d y), y downwards
@@ -30,6 +31,19 @@ _SCALE = "flags=bicubic+accurate_rnd+full_chroma_int"
 
 
 @dataclass(frozen=True)
+class Track:
+    """What a container says of a picture track. aspect: width of a pixel by its height, None when it does not say."""
+
+    aspect: Fraction | None
+    colours: Tags
+
+    @classmethod
+    def of(cls, stream: Any) -> Self:
+        """Asked before a frame is decoded: some decoders put their own "unknown" in its place."""
+        return cls(stream.sample_aspect_ratio, Tags.of(stream.codec_context))
+
+
+@dataclass(frozen=True)
 class View:
     """How frames of one kind are seen. width, height: even, after turning; turn: a libavfilter name, "" for none.
 
@@ -43,9 +57,10 @@ class View:
     unknown: str | None = None
 
 
-def view_of(frame: Any, aspect: Fraction | None) -> View:
-    """`aspect`: width of a pixel by its height; None when the file does not say."""
+def view_of(frame: Any, track: Track) -> View:
+    """How a decoded frame of that track is seen."""
     turn, odd = _turn(frame)
+    aspect = track.aspect
     wide, high = Fraction(frame.width), Fraction(frame.height)
     if aspect and Fraction(1, _MAX_ASPECT) <= aspect <= _MAX_ASPECT:
         # the side that is too short grows: nothing that was filmed is lost
@@ -54,7 +69,7 @@ def view_of(frame: Any, aspect: Fraction | None) -> View:
     across, down = _even(wide * shrink), _even(high * shrink)
     if "transpose" in turn:
         across, down = down, across
-    colours = colour.of_frame(frame)
+    colours = colour.of_frame(frame, track.colours)
     return View(across, down, turn, colours, odd or colours.unknown)
 
 
@@ -96,7 +111,7 @@ class Upright:
             *(graph.add(name, arguments) for name, arguments in self._steps(view)),
             graph.add("buffersink"),
         ]
-        for before, after in zip(links, links[1:], strict=False):
+        for before, after in pairwise(links):
             before.link_to(after)
         graph.configure()
         return graph

@@ -12,7 +12,7 @@ from av.error import InvalidDataError
 from farm.intake import tracks
 from farm.intake.refusal import Refused, broken, check_length
 from models.media import clips
-from models.media.upright import Track, View, view_of
+from models.media.upright import FrameView, TrackTags, view_of
 from models.planning.request import RenderFault
 
 #: what a clip may be encoded with, as libav calls the codecs (not their decoders), and as people do
@@ -80,11 +80,11 @@ class _Copy:
     asked: dict[str, Any]
     survey: clips.Survey
     #: sound that can be read, and what is said about the rest
-    plans: list[tracks.Plan]
+    plans: list[tracks.TrackPlan]
     notes: list[str]
     #: frames that could not be decoded
     bad: int = 0
-    views: set[View] = field(default_factory=set)
+    views: set[FrameView] = field(default_factory=set)
 
     def write(self) -> dict[str, Any]:
         rate = self.survey.timing.rate
@@ -96,7 +96,7 @@ class _Copy:
         with tracks.opened(self.source, self.asked["opens"]) as box, av.open(self.out, "w", format="mp4") as made:
             stream = _stream(box)
             video = _video(made, first, rate, tick_s)
-            sounds = [tracks.Track(made, plan, zero_s, self.asked["max_s"]) for plan in self.plans]
+            sounds = [tracks.SoundWriter(made, plan, zero_s, self.asked["max_s"]) for plan in self.plans]
             count = 0
             for count, picture in enumerate(self._ticks(box, stream, rate, sounds), 1):
                 picture.pts, picture.time_base = round((lead_s + (count - 1) / rate) / tick_s), tick_s
@@ -118,21 +118,21 @@ class _Copy:
             "notes": [*odd, *self.notes],
         }
 
-    def _first(self) -> View:
+    def _first(self) -> FrameView:
         """How the first frame that can be decoded is seen: the whole clip takes its size."""
         with tracks.opened(self.source, self.asked["opens"]) as box:
             for _, view in self._decoded(box, _stream(box), []):
                 return view
         raise Refused("the video has no picture that can be decoded; encode it again")
 
-    def _ticks(self, box: Any, stream: Any, rate: Fraction, sounds: list[tracks.Track]) -> Iterator[Any]:
+    def _ticks(self, box: Any, stream: Any, rate: Fraction, sounds: list[tracks.SoundWriter]) -> Iterator[Any]:
         """Pictures as they are seen, one for each tick."""
         seen = clips.upright(self._decoded(box, stream, sounds), "yuv420p")
         timed = ((clips.time_of(frame), shown) for frame, shown in seen)
         return clips.paced(timed, rate, self.survey.timing)
 
-    def _decoded(self, box: Any, stream: Any, sounds: list[tracks.Track]) -> Iterator[tuple[Any, View]]:
-        track = Track.of(stream)
+    def _decoded(self, box: Any, stream: Any, sounds: list[tracks.SoundWriter]) -> Iterator[tuple[Any, FrameView]]:
+        track = TrackTags.of(stream)
         stream.codec_context.options = {"err_detect": "explode"}
         stream.codec_context.thread_count = _THREADS
         of_sound = {sound.index: sound for sound in sounds}
@@ -150,7 +150,7 @@ class _Copy:
                 self.bad += 1
 
 
-def _video(made: Any, view: View, rate: Fraction, tick_s: Fraction) -> Any:
+def _video(made: Any, view: FrameView, rate: Fraction, tick_s: Fraction) -> Any:
     stream = made.add_stream("libx264", rate=rate, options=_X264)
     stream.width, stream.height, stream.pix_fmt = view.width, view.height, "yuv420p"
     colour = stream.codec_context

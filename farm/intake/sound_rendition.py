@@ -22,7 +22,7 @@ def keep(source: BinaryIO, out: BinaryIO, asked: dict[str, Any]) -> dict[str, An
         with tracks.opened(source, asked["opens"]) as box, av.open(out, "w", format="flac") as made:
             plan = plans[0]
             # one sample more than is allowed tells a file that is too long from one that fits
-            track = tracks.Track(made, plan, plan.start_s, asked["max_s"] + 1, lossless=True, channels=2)
+            track = tracks.SoundWriter(made, plan, plan.start_s, asked["max_s"] + 1, lossless=True, channels=2)
             for packet in box.demux(box.streams[plan.index]):
                 track.take(packet)
             notes += track.finish()

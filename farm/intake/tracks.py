@@ -30,7 +30,7 @@ _HOLE_S = Fraction(1, 20)
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrackPlan:
     """A track that can be read. start_s: of its first sample, on the file's clock."""
 
     index: int
@@ -61,7 +61,7 @@ def called(stream: Any) -> str:
     return "a codec that is not known here" if context is None else str(context.codec.long_name).split(" / ")[0]
 
 
-def planned(source: BinaryIO, demuxer: str) -> tuple[list[Plan], list[str]]:
+def planned(source: BinaryIO, demuxer: str) -> tuple[list[TrackPlan], list[str]]:
     """(tracks that can be read, what is said about the others). Decodes the beginning of each."""
     with opened(source, demuxer) as box:
         left = {s.index: s for s in box.streams.audio if codec_of(s) in _LOSSY | _LOSSLESS}
@@ -70,7 +70,7 @@ def planned(source: BinaryIO, demuxer: str) -> tuple[list[Plan], list[str]]:
             for s in box.streams.audio
             if s.index not in left
         ]
-        plans: list[Plan] = []
+        plans: list[TrackPlan] = []
         tried = dict.fromkeys(left, 0)
         for packet in box.demux(list(left.values())) if left else ():
             stream = left.get(packet.stream_index)
@@ -91,7 +91,7 @@ def planned(source: BinaryIO, demuxer: str) -> tuple[list[Plan], list[str]]:
     return plans[:_MAX_TRACKS], notes
 
 
-def _plan(packet: Any, stream: Any) -> Plan | None:
+def _plan(packet: Any, stream: Any) -> TrackPlan | None:
     try:
         frame = next(iter(packet.decode()), None)
     except av.FFmpegError:
@@ -100,10 +100,12 @@ def _plan(packet: Any, stream: Any) -> Plan | None:
         return None
     start_s = frame.pts * frame.time_base if frame.pts is not None else Fraction(0)
     lossless = codec_of(stream) in _LOSSLESS
-    return Plan(stream.index, frame.layout.nb_channels, frame.sample_rate, start_s, frame.format.bytes > 2, lossless)
+    return TrackPlan(
+        stream.index, frame.layout.nb_channels, frame.sample_rate, start_s, frame.format.bytes > 2, lossless
+    )
 
 
-class Track:
+class SoundWriter:
     """One track being written. Whoever reads the file hands it its packets, in order, and then finishes it.
 
     zero_s      what becomes time 0 of the result; most_s: seconds after it that are kept
@@ -111,7 +113,7 @@ class Track:
     """
 
     def __init__(
-        self, made: Any, plan: Plan, zero_s: Fraction, most_s: float, *, lossless: bool = False, channels: int = 6
+        self, made: Any, plan: TrackPlan, zero_s: Fraction, most_s: float, *, lossless: bool = False, channels: int = 6
     ) -> None:
         self.index = plan.index
         self._made, self._zero_s = made, zero_s

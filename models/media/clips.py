@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from models.media.timing import Timing, timing_of
-from models.media.upright import Track, Upright, View, view_of
+from models.media.upright import FrameView, TrackTags, Upright, view_of
 from models.planning.frame_rate import counted, slack_s
 from models.planning.request import RenderFault
 
@@ -47,7 +47,7 @@ def probe(path: str | Path) -> ClipFacts:
     with _opened(path) as (box, stream):
         timing, sound = survey(box, stream).timing, bool(box.streams.audio)
     with _opened(path) as (box, stream):
-        track = Track.of(stream)
+        track = TrackTags.of(stream)
         for frame in box.decode(stream):
             view = view_of(frame, track)
             about = counted(timing.long_s, timing.own, timing.rate)
@@ -66,7 +66,7 @@ def read(path: str | Path, fps: Fraction | float | None = None, most: int | None
     rate = Fraction(fps) if fps is not None else timing.rate
     with _opened(path) as (box, stream):
         stream.thread_type = "AUTO"
-        track = Track.of(stream)
+        track = TrackTags.of(stream)
         seen = upright(((frame, view_of(frame, track)) for frame in box.decode(stream)), "rgb24")
         timed = ((time_of(frame), shown) for frame, shown in seen)
         for number, shown in enumerate(paced(timed, rate, timing)):
@@ -110,7 +110,7 @@ def survey(box: Any, stream: Any, most: int | None = None) -> Survey:
     return Survey(timing, float(end - begin), ends_s, packets)
 
 
-def upright(frames: Iterable[tuple[Any, View]], form: str) -> Iterator[tuple[Any, Any]]:
+def upright(frames: Iterable[tuple[Any, FrameView]], form: str) -> Iterator[tuple[Any, Any]]:
     """(frame, the same as it is seen, in `form`) for each; all of the first one's size."""
     convert = None
     try:

@@ -18,7 +18,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenPicture:
     """picture: RGB; unknown: what of the file could not be honoured, in words for its owner."""
 
     picture: Any
@@ -39,7 +39,9 @@ def read(path: str | Path) -> Any:
         raise RenderFault("invalid_input", "the picture is broken or cut off") from error
 
 
-def seen(file: BinaryIO, forms: Collection[str] | None = None, check: Callable[[Any], None] = lambda _: None) -> Seen:
+def seen(
+    file: BinaryIO, forms: Collection[str] | None = None, check: Callable[[Any], None] = lambda _: None
+) -> SeenPicture:
     """Decode a picture of one of Pillow's forms. `check` is shown it before a pixel is decoded, and may raise.
 
     Raises what Pillow raises.
@@ -56,7 +58,7 @@ def seen(file: BinaryIO, forms: Collection[str] | None = None, check: Callable[[
         profile = picture.info.get("icc_profile")
         upright = _upright(picture, _orientation(picture))
     colours, odd = _srgb(_solid(upright), profile)
-    return Seen(colours, (odd,) if odd else ())
+    return SeenPicture(colours, (odd,) if odd else ())
 
 
 def cover(picture: Any, width: int, height: int) -> Any:

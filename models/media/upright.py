@@ -31,7 +31,7 @@ _SCALE = "flags=bicubic+accurate_rnd+full_chroma_int"
 
 
 @dataclass(frozen=True)
-class Track:
+class TrackTags:
     """What a container says of a picture track. aspect: width of a pixel by its height, None when it does not say."""
 
     aspect: Fraction | None
@@ -44,7 +44,7 @@ class Track:
 
 
 @dataclass(frozen=True)
-class View:
+class FrameView:
     """How frames of one kind are seen. width, height: even, after turning; turn: a libavfilter name, "" for none.
 
     unknown     what could not be honoured, in words
@@ -57,7 +57,7 @@ class View:
     unknown: str | None = None
 
 
-def view_of(frame: Any, track: Track) -> View:
+def view_of(frame: Any, track: TrackTags) -> FrameView:
     """How a decoded frame of that track is seen."""
     turn, odd = _turn(frame)
     aspect = track.aspect
@@ -70,7 +70,7 @@ def view_of(frame: Any, track: Track) -> View:
     if "transpose" in turn:
         across, down = down, across
     colours = colour.of_frame(frame, track.colours)
-    return View(across, down, turn, colours, odd or colours.unknown)
+    return FrameView(across, down, turn, colours, odd or colours.unknown)
 
 
 class Upright:
@@ -85,7 +85,7 @@ class Upright:
         self._graphs: dict[Any, Any] = {}
         self._tables: tempfile.TemporaryDirectory[str] | None = None
 
-    def __call__(self, frame: Any, view: View) -> Any:
+    def __call__(self, frame: Any, view: FrameView) -> Any:
         """The frame as it is seen; times are not kept."""
         key = (frame.format.name, frame.width, frame.height, view)
         if key not in self._graphs:
@@ -102,7 +102,7 @@ class Upright:
         if self._tables is not None:
             self._tables.cleanup()
 
-    def _graph(self, frame: Any, view: View) -> Any:
+    def _graph(self, frame: Any, view: FrameView) -> Any:
         from av.filter import Graph
 
         graph = Graph()
@@ -116,7 +116,7 @@ class Upright:
         graph.configure()
         return graph
 
-    def _steps(self, view: View) -> list[tuple[str, str]]:
+    def _steps(self, view: FrameView) -> list[tuple[str, str]]:
         """Filters in order, (name, arguments)."""
         width, height = self._size
         if "transpose" in view.turn:

@@ -10,8 +10,9 @@ import pytest
 
 from farm.config import IntakeSettings
 from farm.intake.check import check
-from farm.intake.media import Kind, Media
+from farm.intake.media import Media
 from farm.jobs.errors import InvalidRequest
+from farm.jobs.inputs import Kind
 from models.media import clips, pictures
 
 CASES = Path(__file__).parents[2] / "data" / "cases"

@@ -28,7 +28,7 @@ from media_matrix import (
 
 from farm.intake import clip_rendition
 from farm.intake.media import HEAD, form_of
-from farm.intake.media import Kind as Wanted
+from farm.jobs.inputs import Kind as Wanted
 from models.media import clips
 
 MATRIX = matrix()

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from dataclasses import dataclass
 from typing import IO, Any, BinaryIO
 
@@ -25,8 +24,6 @@ MEMORY, OUTPUT = {Kind.PICTURE: 2 << 30, Kind.CLIP: 4 << 30, Kind.SOUND: 2 << 30
 MAX_FRAME_PIXELS = 4096 * 2304
 #: what a rendition is
 CONTENT_TYPES = {Kind.PICTURE: "image/png", Kind.CLIP: "video/mp4", Kind.SOUND: "audio/flac"}
-#: children at once in one process
-_PLACES = threading.BoundedSemaphore(2)
 #: how a child ends that took too long; by any other signal it crashed
 _SLOW = frozenset({signal.SIGALRM, signal.SIGXCPU, signal.SIGKILL})
 _LEFT_OUT = "its sound cannot be read here, and was left out"
@@ -54,7 +51,7 @@ def make(file: BinaryIO, kind: Kind, form: Form, limits: IntakeSettings) -> Rend
         "output": OUTPUT,
         "sound": True,
     }
-    with _PLACES, tempfile.TemporaryFile(prefix="wanfarm-intake-") as copy:
+    with tempfile.TemporaryFile(prefix="wanfarm-intake-") as copy:
         # the child gets a descriptor of its own: what it does to its position is no matter of ours
         file.seek(0)
         shutil.copyfileobj(file, copy, 1 << 20)

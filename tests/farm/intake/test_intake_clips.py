@@ -89,6 +89,13 @@ def test_sound_is_measured(form: str, codec: str) -> None:
     assert found.seconds == pytest.approx(1.0, abs=0.1)
 
 
+def test_the_same_clip_is_kept_as_the_same_bytes() -> None:
+    """So that it is stored once, and a second try finds what the first one kept."""
+    data = clip()
+    first, second = (check(io.BytesIO(data), Kind.CLIP, LIMITS).file.read() for _ in range(2))
+    assert first == second
+
+
 def spoiled(data: bytes) -> bytes:
     """The same length, every hundredth byte of the middle wrong."""
     changed = bytearray(data)

@@ -163,22 +163,3 @@ def test_a_codec_that_is_not_taken_is_named(form: str, codec: str, size: tuple[i
     with pytest.raises(InvalidRequest, match="is not taken; encode it again as") as raised:
         taken(out.getvalue())
     assert f"encoded with {called}" in raised.value.detail
-
-
-def test_a_file_that_names_another_opens_none(tmp_path: Path) -> None:
-    """A QuickTime reference movie: its samples are in a file of this machine, by its data reference."""
-    data = clip("mov", "mpeg4")
-    secret = tmp_path / "secret.mov"
-    secret.write_bytes(data)
-    # "this same file" becomes the path of another
-    own = struct.pack(">I", 12) + b"url " + struct.pack(">I", 1)
-    assert own in data
-    path = str(secret).encode()
-    alias = b"alis".join([struct.pack(">I", 12 + len(path)), struct.pack(">I", 0) + path])
-    moved = data.replace(own, alias)
-    # without the pixels: what is shown could only come from elsewhere
-    at = moved.index(b"mdat")
-    length = int.from_bytes(moved[at - 4 : at], "big")
-    blank = moved[: at + 4] + bytes(length - 8) + moved[at - 4 + length :]
-    with pytest.raises(InvalidRequest):
-        taken(blank)

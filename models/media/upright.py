@@ -27,6 +27,8 @@ _TURNS = {
 _MAX_ASPECT = 4
 #: pixels that are kept of a larger frame: twice what any model draws
 MAX_PIXELS = 1920 * 1088
+#: of one graph; as many as there are cores would leave none of a child's memory on a large machine
+_THREADS = 2
 _SCALE = "flags=bicubic+accurate_rnd+full_chroma_int"
 
 
@@ -106,6 +108,7 @@ class Upright:
         from av.filter import Graph
 
         graph = Graph()
+        graph.threads = _THREADS
         links = [
             graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)),
             *(graph.add(name, arguments) for name, arguments in self._steps(view)),

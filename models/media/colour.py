@@ -12,13 +12,13 @@ from typing import Any, Self
 #: libav's numbers of a matrix -> the name that the scale filter takes
 _MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
 #: neither is told, or the frame is RGB itself
-_RGB, _UNTOLD = 0, 2
+_RGB, UNTOLD = 0, 2
 #: pictures at least as high or wide as this are HD: untagged ones are BT.709, smaller ones BT.601
 _HD_HEIGHT, _HD_WIDTH = 720, 1280
 #: transfers whose displays differ too little for anybody to convert them: BT.709, BT.601, sRGB, BT.2020, xvYCC
-_COMMON_TRANSFERS = frozenset({_UNTOLD, 0, 1, 4, 5, 6, 7, 11, 12, 13, 14, 15})
+_COMMON_TRANSFERS = frozenset({UNTOLD, 0, 1, 4, 5, 6, 7, 11, 12, 13, 14, 15})
 _PQ, _HLG, _LINEAR = 16, 18, 8
-_COMMON_PRIMARIES = frozenset({_UNTOLD, 0, 1, 4, 5, 6, 7, 22})
+_COMMON_PRIMARIES = frozenset({UNTOLD, 0, 1, 4, 5, 6, 7, 22})
 #: x, y of red, green, blue of the gamuts that are converted; the white is D65 (DCI's own white is taken as that)
 _GAMUTS = {
     9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),
@@ -60,33 +60,35 @@ class Colours:
     full      whether numbers use the whole range
     light     (primaries, transfer), libav's numbers, when a table has to convert them; None for a standard picture
     unknown   what is not converted, in words for the clip's owner; None when all is
+    rgb       there is no matrix to undo
     """
 
     matrix: str
     full: bool
     light: tuple[int, int] | None = None
     unknown: str | None = None
+    rgb: bool = False
 
 
 def of_frame(frame: Any, container: Tags) -> Colours:
     """The colours of a decoded video frame: as it says, else as its container does, and as players guess where neither
     does."""
     name, own = frame.format.name, Tags.of(frame)
-    space = container.matrix if own.matrix == _UNTOLD else own.matrix
+    space = container.matrix if own.matrix == UNTOLD else own.matrix
     rgb = space == _RGB and (frame.format.is_rgb or name.startswith("gbr"))
     hd = frame.height >= _HD_HEIGHT or frame.width >= _HD_WIDTH
     guessed = "bt709" if hd else "smpte170m"
     matrix = guessed if rgb else _MATRICES.get(space, guessed)
     full = rgb or (own.range or container.range) == 2 or name.startswith("yuvj")
     unknown = None
-    if not rgb and space not in (*_MATRICES, _RGB, _UNTOLD):
+    if not rgb and space not in (*_MATRICES, _RGB, UNTOLD):
         unknown = f"its colour matrix (number {space}) is not known here, and was taken as {guessed}"
     light, odd = _light(_told(own.primaries, container.primaries), _told(own.transfer, container.transfer))
-    return Colours(matrix, full, light, unknown or odd)
+    return Colours(matrix, full, light, unknown or odd, rgb)
 
 
 def _told(by_frame: int, by_container: int) -> int:
-    return by_container if by_frame in (0, _UNTOLD) else by_frame
+    return by_container if by_frame in (0, UNTOLD) else by_frame
 
 
 def _light(primaries: int, transfer: int) -> tuple[tuple[int, int] | None, str | None]:

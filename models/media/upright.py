@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from models.media import colour
-from models.media.colour import Colours, Tags
+from models.media.colour import UNTOLD, Colours, Tags
 
 #: the turn of a display matrix, signs of (a, b, c, d) -> libavfilter's name; the matrix moves (x, y) to
 #: (a x + c y, b x + d y), y downwards
@@ -72,7 +72,7 @@ def view_of(frame: Any, track: TrackTags) -> FrameView:
     if "transpose" in turn:
         across, down = down, across
     colours = colour.of_frame(frame, track.colours)
-    return FrameView(across, down, turn, colours, odd or colours.unknown)
+    return FrameView(across, down, turn, colours, "; ".join(filter(None, (odd, colours.unknown))) or None)
 
 
 class Upright:
@@ -96,6 +96,10 @@ class Upright:
             self._graphs[key] = self._graph(frame, view)
         graph = self._graphs[key]
         frame.pts = None
+        # the filters are told what the numbers mean, and refuse frames that say something they do not know
+        frame.color_primaries = frame.color_trc = UNTOLD
+        if not view.colours.rgb:
+            frame.colorspace = UNTOLD
         graph.push(frame)
         return graph.pull()
 

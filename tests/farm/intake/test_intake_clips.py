@@ -96,6 +96,23 @@ def test_the_same_clip_is_kept_as_the_same_bytes() -> None:
     assert first == second
 
 
+def test_what_cannot_be_honoured_is_said() -> None:
+    """A transfer curve that nobody here converts, and a turn of thirty degrees."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="mp4") as box:
+        stream: Any = box.add_stream("libx264", rate=24)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        # libav's number of a logarithmic curve
+        stream.codec_context.color_trc = 10
+        stream.set_display_rotation(30)
+        for _ in range(8):
+            box.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((64, 96, 3), 90, np.uint8), format="rgb24")))
+        box.mux(stream.encode())
+    (odd,) = look(out.getvalue()).notes
+    assert "turned by less than a quarter, which was left out" in odd
+    assert "its transfer curve (number 10) is not known here, and was taken as BT.709" in odd
+
+
 def spoiled(data: bytes) -> bytes:
     """The same length, every hundredth byte of the middle wrong."""
     changed = bytearray(data)

@@ -174,6 +174,11 @@ def test_spoiled_pictures_are_taken_or_refused_and_nothing_else(make: Callable[[
             keep(io.BytesIO(flip(data, rng)), io.BytesIO(), asked)
 
 
+def test_a_profile_that_cannot_be_used_is_said() -> None:
+    media = look(saved(noise(), "JPEG", icc_profile=b"no profile"))
+    assert media.notes == ("of the picture: its colour profile cannot be used, and was left out",)
+
+
 def test_limits_come_from_the_settings() -> None:
     with pytest.raises(InvalidRequest, match=r"0\.001 million"):
         look(saved(noise(), "PNG"), IntakeSettings(max_pixels=1000))

@@ -141,6 +141,13 @@ def test_the_job_says_what_will_be_rendered(
     assert float(clips.probe(tmp_path / "clip").fps) == pytest.approx(job.spec.fps, rel=1e-6)
 
 
+def test_what_was_left_out_of_a_clip_is_in_the_job(house: House) -> None:
+    torn = (Path(__file__).parents[2] / "data" / "cases" / "03-torn-sound" / "input.mp4").read_bytes()
+    for job in (house.submit(follows(torn)), house.later(follows(torn))):
+        assert view_job(job).inputs["video"].notes == ["3 damaged pieces of the sound became silence"]
+        assert view_job(job).inputs["image"].notes == []
+
+
 def test_what_waits_for_its_inputs_is_told_as_unknown(house: House, serve: Serve) -> None:
     """The model's own length and size are nobody's: they are nowhere said of a job that will be another."""
     inputs = {"image": png(64, 64), "video": clip(9)}

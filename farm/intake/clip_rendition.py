@@ -87,6 +87,7 @@ class _Copy:
     views: set[FrameView] = field(default_factory=set)
 
     def write(self) -> dict[str, Any]:
+        """Write the whole clip; what it is. Raises Refused."""
         rate = self.survey.timing.rate
         zero_s = min([self.survey.timing.start_s, *(plan.start_s for plan in self.plans)])
         lead_s = self.survey.timing.start_s - zero_s

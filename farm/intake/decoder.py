@@ -24,6 +24,7 @@ _MAKERS = {
 
 
 def main() -> None:
+    """Make the rendition that the first argument asks for, as JSON."""
     asked = json.loads(sys.argv[1])
     _limit(asked)
     with os.fdopen(0, "rb") as source, os.fdopen(1, "r+b") as out, os.fdopen(asked["report"], "w") as report:

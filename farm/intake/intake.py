@@ -46,6 +46,7 @@ class Content:
 
     @property
     def hashes(self) -> tuple[str, str]:
+        """Of what was sent and of what will be kept: together they tell one content from another."""
         return self.sha256, self.kept_sha256
 
     def close(self) -> None:

@@ -38,6 +38,7 @@ class InputRef:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Self:
+        """The reference that a job's record holds."""
         return cls(**{**raw, "notes": tuple(raw.get("notes", ()))})
 
 

@@ -144,6 +144,7 @@ def paced(frames: Iterable[tuple[Fraction, Any]], rate: Fraction, timing: Timing
 
 
 def time_of(frame: Any) -> Fraction:
+    """When a decoded frame is shown, in seconds on the file's clock."""
     return frame.pts * frame.time_base if frame.pts is not None else Fraction(0)
 
 

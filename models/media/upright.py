@@ -104,6 +104,7 @@ class Upright:
         return graph.pull()
 
     def close(self) -> None:
+        """Remove the tables that were written."""
         self._graphs.clear()
         if self._tables is not None:
             self._tables.cleanup()

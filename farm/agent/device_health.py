@@ -23,6 +23,9 @@ HARD = frozenset({FaultCode.DEVICE_FAULT, FaultCode.BAD_OUTPUT, FaultCode.ENGINE
 #: and how too large or ill-fated jobs do: believed of the device only when jobs of two tenants agree, so that
 #: failures of one tenant alone do not take the device from the others
 SOFT = frozenset({FaultCode.ENGINE_ERROR, FaultCode.OUT_OF_MEMORY})
+#: how what a tenant brought ends renders: weights make NaN of any numbers, a black picture makes a black clip, and what
+#: nobody foresaw in either kills or stops an engine. A bad device does so to two tenants
+_OF_WHAT_WAS_BROUGHT = frozenset({FaultCode.BAD_OUTPUT, FaultCode.ENGINE_DIED, FaultCode.STUCK})
 #: strikes kept, the last ones
 _KEPT = 100
 
@@ -40,8 +43,7 @@ class Strike:
     @property
     def hard(self) -> bool:
         """Whether this failure speaks against the device itself, whatever the job brought."""
-        # weights can make NaN of any numbers, and a black picture makes a black clip
-        return self.code in HARD and not (self.brought and self.code == FaultCode.BAD_OUTPUT)
+        return self.code in HARD and not (self.brought and self.code in _OF_WHAT_WAS_BROUGHT)
 
 
 @dataclass(frozen=True)

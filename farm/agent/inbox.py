@@ -65,7 +65,8 @@ class Inbox:
             self._fetched(lambda: self._context.store.get_file(key, path))
         except NotFound as error:
             raise JobFault(FaultCode.INPUT_UNREACHABLE, f"the stored {role} is gone") from error
-        if ref.sha256 is not None and sha256_of(path) != ref.sha256:
+        expected = ref.kept_sha256 or ref.sha256
+        if expected is not None and sha256_of(path) != expected:
             raise JobFault(FaultCode.STORAGE_FAILED, f"the stored {role} is not what was taken in")
         return path
 

@@ -63,6 +63,7 @@ def show(session: Session, job_id: str) -> None:
             "prompt": job.prompt,
             "negative prompt": job.negative_prompt or None,
             **{f"input {role}": ref.sha256 or ref.url for role, ref in job.inputs.items()},
+            **{f"about the {role}": "; ".join(ref.notes) for role, ref in job.inputs.items() if ref.notes},
             "LoRAs": ", ".join(f"{one.name}:{one.scale:g}:{one.expert}" for one in job.loras) or None,
             "options": ", ".join(f"{name}={value}" for name, value in job.options.items()) or None,
             "size": _size(job) or "as its input, which is not here yet",

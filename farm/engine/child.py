@@ -200,7 +200,7 @@ class EngineChild:
             code = FaultCode.OUT_OF_MEMORY if isinstance(error, MemoryError) else FaultCode.ENGINE_ERROR
             if isinstance(error, OSError) and error.errno in DISK:
                 code = FaultCode.STORAGE_FAILED
-            message = f"the renderer failed ({type(error).__name__})"
+            message = "the renderer failed; the operator's log says why"
             self._ended("fault", render, drawing, code=code, message=message, poisoned=False)
 
     def _ended(self, event: str, render: str, drawing: bool, **values: Any) -> None:

@@ -1,20 +1,18 @@
-"""The door to the checks of each kind of input: whatever passes can be decoded by the engine."""
+"""The door to the checks of each kind of input: whatever passes is what a render reads, and can hurt no engine."""
 
 from typing import BinaryIO
 
 from farm.config import IntakeSettings
-from farm.intake import clip, picture
-from farm.intake.media import HEAD, Media, form_of
+from farm.intake import rendition
+from farm.intake.media import HEAD, form_of
+from farm.intake.rendition import Rendition
 from farm.jobs.inputs import Kind
 
 
-def check(file: BinaryIO, kind: Kind, limits: IntakeSettings) -> Media:
-    """Check that a whole, seekable file is what `kind` needs. Raises InvalidRequest saying what to do instead.
+def check(file: BinaryIO, kind: Kind, limits: IntakeSettings) -> Rendition:
+    """Make of a whole, seekable file what the farm keeps of it. Raises InvalidRequest saying what to do instead.
 
-    Decodes: it may take seconds of one core, and is bounded.
+    A child process decodes: it may take seconds of a core or two, and is bounded.
     """
     file.seek(0)
-    form = form_of(file.read(HEAD), kind)
-    if kind is Kind.PICTURE:
-        return picture.inspect(file, form.opens, form.content_type, limits)
-    return clip.inspect(file, kind, form.opens, form.content_type, limits)
+    return rendition.make(file, kind, form_of(file.read(HEAD), kind), limits)

@@ -34,12 +34,21 @@ _COPY = 1 << 20
 
 @dataclass
 class Content:
-    """Bytes that were read and checked, and are not stored yet. Close it."""
+    """What will be kept of bytes that were read and checked; it is not stored yet. Close it.
+
+    size, kept_sha256   of what will be kept; sha256 of what was sent
+    """
 
     file: BinaryIO
     size: int
     sha256: str
+    kept_sha256: str
     media: Media
+
+    @property
+    def hashes(self) -> tuple[str, str]:
+        """Of what was sent and of what will be kept: together they tell one content from another."""
+        return self.sha256, self.kept_sha256
 
     def close(self) -> None:
         """Close, and so remove, the temporary file."""
@@ -73,7 +82,7 @@ class Intake:
         self._decodes = decodes
 
     def look(self, tenant: str, role: str, source: Source, *, field: str, seconds: float | None = None) -> Content:
-        """Read the whole source into memory or a nameless file, and check that it is what the role needs.
+        """Read the whole source into memory or a nameless file, and make of it what the role needs.
 
         `seconds` is the deadline of fetching a URL (default: settings.intake.total_s).
         """
@@ -99,9 +108,9 @@ class Intake:
         return self._fetches.one(tenant)
 
     def keep(self, tenant: str, content: Content) -> InputRef:
-        """Store the content under its hash; what was stored within the last retention is not sent again. Older bytes
-        are renewed, so that a new job does not lose them to the sweep (farm.intake.garbage)."""
-        key = input_key(tenant, content.sha256)
+        """Store the content under the hash of what is kept; what was stored within the last retention is not sent
+        again. Older bytes are renewed, so that a new job does not lose them to the sweep (farm.intake.garbage)."""
+        key = input_key(tenant, content.kept_sha256)
         present = self._store.stat(key)
         fresh = present is not None and present.modified_s > time.time() - self._retention_s
         if present is None or present.size != content.size or not fresh:
@@ -114,6 +123,7 @@ class Intake:
         media = content.media
         return InputRef(
             sha256=content.sha256,
+            kept_sha256=content.kept_sha256,
             key=key,
             content_type=media.content_type,
             size=content.size,
@@ -122,23 +132,15 @@ class Intake:
             seconds=media.seconds,
             frames=media.frames,
             fps=media.fps,
+            notes=media.notes,
         )
 
     def _checked(self, file: BinaryIO, kind: Kind) -> Content:
-        try:
-            media = check(file, kind, self._limits)
-        except BaseException:
-            file.close()
-            raise
-        if media.replaced is not None:
-            file.close()
-            file = io.BytesIO(media.replaced)
-        size, digest = 0, hashlib.sha256()
-        file.seek(0)
-        while block := file.read(_COPY):
-            size += len(block)
-            digest.update(block)
-        return Content(file, size, digest.hexdigest(), media)
+        with file:
+            made = check(file, kind, self._limits)
+            _, sent = _measured(file)
+        size, kept = _measured(made.file)
+        return Content(made.file, size, sent, kept, made.media)
 
     @contextmanager
     def _decoding(self, tenant: str, file: BinaryIO) -> Iterator[None]:
@@ -166,6 +168,16 @@ class Intake:
             file.close()
             raise
         return file
+
+
+def _measured(file: BinaryIO) -> tuple[int, str]:
+    """(bytes, hash) of a whole file."""
+    size, digest = 0, hashlib.sha256()
+    file.seek(0)
+    while block := file.read(_COPY):
+        size += len(block)
+        digest.update(block)
+    return size, digest.hexdigest()
 
 
 def _plain(source: Source, limit: int) -> bytes:

@@ -13,10 +13,10 @@ HEAD = 4096
 
 @dataclass(frozen=True)
 class Media:
-    """A file that was checked. width and height are pixels as it is seen, after EXIF orientation. frames of a clip are
-    those that a render reads of it, at the constant rate fps: its own, halved while it is above 60.
+    """A file that was checked, as it is kept. width and height are pixels as it is seen; frames of a clip are those
+    that a render reads of it, at the constant rate fps: its own, halved while it is above 60.
 
-    replaced   the bytes to keep instead of the file's own, where those would not survive the pipeline
+    notes   what of the file was left out or taken otherwise, in sentences for its owner
     """
 
     content_type: str
@@ -25,7 +25,7 @@ class Media:
     seconds: float | None = None
     frames: int | None = None
     fps: float | None = None
-    replaced: bytes | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,25 +33,24 @@ class Form:
     """`opens` is what the decoder is forced to. Without a kind: nothing that is accepted, `name` says what it is."""
 
     name: str
-    content_type: str = ""
     kind: Kind | None = None
     opens: str = ""
 
 
-_PNG = Form("a PNG picture", "image/png", Kind.PICTURE, "PNG")
-_JPEG = Form("a JPEG picture", "image/jpeg", Kind.PICTURE, "JPEG")
-_WEBP = Form("a WebP picture", "image/webp", Kind.PICTURE, "WEBP")
-_MP4 = Form("an MP4 video", "video/mp4", Kind.CLIP, "mov")
-_M4A = Form("M4A audio", "audio/mp4", Kind.SOUND, "mov")
-_MOV = Form("a QuickTime video", "video/quicktime", Kind.CLIP, "mov")
-_MATROSKA = Form("a Matroska video", "video/x-matroska", Kind.CLIP, "matroska")
-_WEBM = Form("a WebM video", "video/webm", Kind.CLIP, "matroska")
-_WAV = Form("WAV audio", "audio/wav", Kind.SOUND, "wav")
-_WEBA = Form("WebM audio", "audio/webm", Kind.SOUND, "matroska")
-_FLAC = Form("FLAC audio", "audio/flac", Kind.SOUND, "flac")
-_OGG = Form("Ogg audio", "audio/ogg", Kind.SOUND, "ogg")
-_MP3 = Form("MP3 audio", "audio/mpeg", Kind.SOUND, "mp3")
-_AAC = Form("AAC audio", "audio/aac", Kind.SOUND, "aac")
+_PNG = Form("a PNG picture", Kind.PICTURE, "PNG")
+_JPEG = Form("a JPEG picture", Kind.PICTURE, "JPEG")
+_WEBP = Form("a WebP picture", Kind.PICTURE, "WEBP")
+_MP4 = Form("an MP4 video", Kind.CLIP, "mov")
+_M4A = Form("M4A audio", Kind.SOUND, "mov")
+_MOV = Form("a QuickTime video", Kind.CLIP, "mov")
+_MATROSKA = Form("a Matroska video", Kind.CLIP, "matroska")
+_WEBM = Form("a WebM video", Kind.CLIP, "matroska")
+_WAV = Form("WAV audio", Kind.SOUND, "wav")
+_WEBA = Form("WebM audio", Kind.SOUND, "matroska")
+_FLAC = Form("FLAC audio", Kind.SOUND, "flac")
+_OGG = Form("Ogg audio", Kind.SOUND, "ogg")
+_MP3 = Form("MP3 audio", Kind.SOUND, "mp3")
+_AAC = Form("AAC audio", Kind.SOUND, "aac")
 
 #: how files begin, the first that fits
 _BEGINNINGS: tuple[tuple[re.Pattern[bytes], Form], ...] = tuple(

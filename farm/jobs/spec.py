@@ -10,9 +10,12 @@ from typing import Any, Self
 class InputRef:
     """An input of a job, by role. Either still an address (`url`, before intake) or stored content.
 
-    key      object key, `inputs/{tenant}/{sha256}`
-    width, height  pixels, of pictures and clips;  seconds  of clips and sound;  frames, fps  of clips, as a render
-                   reads them: at a constant rate
+    sha256   of the bytes that were sent
+    key      object key, `inputs/{tenant}/{kept_sha256}`, of what the farm keeps of them; content_type, size and all
+             below are about that, and so about what is rendered
+    width, height  pixels, of pictures and clips;  seconds  of clips and sound;  frames, fps  of clips, at a constant
+                   rate
+    notes    what of the file was left out or taken otherwise, in sentences for its owner
     """
 
     url: str | None = None
@@ -25,11 +28,18 @@ class InputRef:
     seconds: float | None = None
     frames: int | None = None
     fps: float | None = None
+    kept_sha256: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def stored(self) -> bool:
         """Whether intake has stored the content."""
         return self.key is not None
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Self:
+        """The reference that a job's record holds."""
+        return cls(**{**raw, "notes": tuple(raw.get("notes", ()))})
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,6 @@ class JobSpec:
     def from_json(cls, raw: Mapping[str, Any]) -> Self:
         """The spec back from to_json."""
         values = dict(raw)
-        values["inputs"] = {role: InputRef(**ref) for role, ref in values.get("inputs", {}).items()}
+        values["inputs"] = {role: InputRef.from_json(ref) for role, ref in values.get("inputs", {}).items()}
         values["loras"] = tuple(values.get("loras", ()))
         return cls(**values)

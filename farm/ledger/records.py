@@ -61,7 +61,8 @@ def spec_json(spec: JobSpec) -> dict[str, Any]:
 def inputs_json(inputs: Mapping[str, InputRef]) -> dict[str, Any]:
     """Input references as JSON values, by role, without what is not set."""
     return {
-        role: {name: value for name, value in vars(ref).items() if value is not None} for role, ref in inputs.items()
+        role: {name: value for name, value in vars(ref).items() if value not in (None, ())}
+        for role, ref in inputs.items()
     }
 
 

@@ -253,14 +253,15 @@ class Submissions:
 
     def _keep(self, tenant: str, plans: Sequence[_Plan]) -> list[dict[str, InputRef]]:
         """Every input stored, or still an address."""
-        kept: dict[str, InputRef] = {}
+        # the same file may be kept as a clip for one role and as sound for another
+        kept: dict[tuple[str, str], InputRef] = {}
         for plan in plans:
             for content in plan.contents.values():
-                if content.sha256 not in kept:
-                    kept[content.sha256] = self.intake.keep(tenant, content)
+                if content.hashes not in kept:
+                    kept[content.hashes] = self.intake.keep(tenant, content)
         return [
             {
-                role: kept[plan.contents[role].sha256] if role in plan.contents else InputRef(url=source.url)
+                role: kept[plan.contents[role].hashes] if role in plan.contents else InputRef(url=source.url)
                 for role, source in plan.draft.inputs.items()
             }
             for plan in plans

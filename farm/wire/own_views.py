@@ -44,7 +44,8 @@ class FaultView(View):
 
 
 class InputView(View):
-    """An input as the farm has it: an address until intake has fetched it, then stored content."""
+    """An input as the farm has it: an address until intake has fetched it, then what is kept of it and rendered from.
+    `sha256` is that of the file as it was sent; `notes` say what of it was left out or taken otherwise."""
 
     url: str | None = None
     sha256: str | None = None
@@ -53,6 +54,7 @@ class InputView(View):
     width: int | None = None
     height: int | None = None
     seconds: float | None = None
+    notes: list[str] = Field(default_factory=list)
 
 
 class WornLora(View):
@@ -228,6 +230,7 @@ def _input(ref: InputRef) -> InputView:
         width=ref.width,
         height=ref.height,
         seconds=ref.seconds,
+        notes=list(ref.notes),
     )
 
 

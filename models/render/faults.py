@@ -9,6 +9,9 @@ from models.planning.request import Cancelled, RenderFault
 
 T = TypeVar("T")
 
+#: what an owner reads of an error that nobody foresaw; its words and its trace are in the engine's log
+ENGINE_FAILED = "the render failed in the engine; the operator's log says why"
+
 #: words of a CUDA error after which the context answers nothing any more
 _POISON = (
     "device-side assert",
@@ -61,7 +64,9 @@ def fault_of(error: Exception) -> RenderFault:
         return RenderFault("device_fault", f"the GPU reported an error: {_first_line(error)}", poisoned=True)
     if isinstance(error, OSError) and error.errno in DISK:
         return RenderFault("storage_failed", f"the worker's disk: {error.strerror}")
-    return RenderFault("engine_error", f"{type(error).__name__}: {_first_line(error)}")
+    if _is_unreadable(error):
+        return RenderFault("invalid_input", "an input of the job cannot be read")
+    return RenderFault("engine_error", ENGINE_FAILED)
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -70,6 +75,14 @@ def is_out_of_memory(error: Exception) -> bool:
 
     text = str(error).lower()
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(word in text for word in _FULL)
+
+
+def _is_unreadable(error: Exception) -> bool:
+    """A decoder's refusal: the next try would read the same bytes."""
+    import av
+    from PIL import UnidentifiedImageError
+
+    return isinstance(error, (av.error.InvalidDataError, UnidentifiedImageError))
 
 
 def _first_line(error: Exception) -> str:

@@ -54,18 +54,18 @@ def test_a_clip_that_is_too_long_or_none(tmp_path: Path) -> None:
         list(clips.read(path, most=10))
     (tmp_path / "text.mp4").write_text("no clip")
     for read in (clips.probe, lambda p: next(clips.read(p))):
-        with pytest.raises(RenderFault, match="cannot be read") as caught:
+        with pytest.raises(RenderFault, match="broken or cut off") as caught:
             read(tmp_path / "text.mp4")
         assert caught.value.code == "invalid_input"
 
 
 @pytest.mark.parametrize(
     ("name", "codec"),
-    [("a.mp4", "aac"), ("a.mp4", "mp3"), ("a.mkv", "opus"), ("a.mov", "pcm_s16le"), ("a.mkv", "flac")],
+    # as intake writes them
+    [("a.mp4", "aac"), ("a.mp4", "flac")],
 )
 @pytest.mark.parametrize("late", [False, True])
 def test_sound_is_kept_to_the_sample(tmp_path: Path, name: str, codec: str, late: bool) -> None:
-    codec = {"opus": "libopus", "mp3": "libmp3lame"}.get(codec, codec)
     source = film(tmp_path / name, 25, 25, codec, late)
     facts = clips.probe(source)
     frames = np.stack(list(clips.read(source)))
@@ -74,7 +74,7 @@ def test_sound_is_kept_to_the_sample(tmp_path: Path, name: str, codec: str, late
     before, begins = samples(source)
     after, began = samples(out)
     assert after.shape == before.shape
-    assert np.abs(after - before).max() <= 2**-23  # FLAC holds 24 bits
+    assert np.array_equal(after, before)
     lead = float(clips.probe(out).start_s) - began
     assert lead == pytest.approx(float(facts.start_s) - begins, abs=0.002)
     assert (lead > 0.3) == late
@@ -83,7 +83,7 @@ def test_sound_is_kept_to_the_sample(tmp_path: Path, name: str, codec: str, late
 
 @pytest.mark.parametrize(
     ("name", "codec", "layout", "late_s"),
-    [("a.mp4", "aac", "mono", 0.5), ("a.mov", "pcm_s16le", "5.1", 0.25), ("a.mkv", "libopus", "5.1", 0.5)],
+    [("a.mp4", "aac", "mono", 0.5), ("a.mp4", "flac", "5.1", 0.25), ("a.mp4", "aac", "5.1", 0.5)],
 )
 def test_sound_of_any_layout_that_begins_after_the_picture(
     tmp_path: Path, name: str, codec: str, layout: str, late_s: float
@@ -96,7 +96,7 @@ def test_sound_of_any_layout_that_begins_after_the_picture(
     output.write_video(out, frames, facts.fps, {"model": "m"}, sound=lambda box: Sound(box, source, facts.start_s))
     (before, begins), (after, began) = samples(source, layout), samples(out, layout)
     assert after.shape == before.shape
-    assert np.abs(after - before).max() <= 2**-23
+    assert np.array_equal(after, before)
     assert began - float(clips.probe(out).start_s) == pytest.approx(begins - float(facts.start_s), abs=0.001)
     assert began == pytest.approx(late_s, abs=0.03)
     assert clips.probe(out).fps == Fraction(24000, 1001)

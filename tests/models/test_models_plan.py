@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 import torch
 from model_parts import I2V, T2V, TI2V, Render, film, moving, request_for
@@ -342,6 +343,7 @@ def test_out_of_memory_twice_fails_the_job_not_the_worker(models_dir: Path, rend
         (RuntimeError("NVML_SUCCESS == r INTERNAL ASSERT FAILED at CUDACachingAllocator.cpp"), "out_of_memory", False),
         (ValueError("`height` has to be divisible"), "engine_error", False),
         (OSError(28, "No space left on device"), "storage_failed", False),
+        (av.error.InvalidDataError(1, "Invalid data found", "/scratch/job/in/video.mp4"), "invalid_input", False),
     ],
 )
 def test_errors_are_told_apart(

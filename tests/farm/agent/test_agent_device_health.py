@@ -69,11 +69,18 @@ def test_what_bad_devices_do_counts_whosever_jobs_they_are(health: DeviceHealth,
     assert fail(health, "a/1", "a/2", "a/3", fault=JobFault(code, ""))
 
 
-def test_spoilt_frames_of_what_a_tenant_brought_are_believed_of_two(health: DeviceHealth) -> None:
-    """A LoRA makes NaN, a black picture a black clip; a bad device also makes them."""
-    spoilt = JobFault(FaultCode.BAD_OUTPUT, "every frame is black")
-    assert not any(health.strike(f"a/{n}", "a", spoilt, brought=True) for n in range(9))
-    assert health.strike("b/1", "b", spoilt, brought=True)
+@pytest.mark.parametrize("code", [FaultCode.BAD_OUTPUT, FaultCode.ENGINE_DIED, FaultCode.STUCK])
+def test_what_a_tenant_brought_is_believed_of_two(health: DeviceHealth, code: FaultCode) -> None:
+    """A LoRA makes NaN, a black picture a black clip, and what nobody foresaw in either kills an engine or stops it; a
+    bad device also does so."""
+    crash = JobFault(code, "the engine died while it rendered this job")
+    assert not any(health.strike(f"a/{n}", "a", crash, brought=True) for n in range(9))
+    assert health.strike("b/1", "b", crash, brought=True)
+
+
+def test_what_the_driver_reports_counts_whatever_was_brought(health: DeviceHealth) -> None:
+    assert not any(health.strike(f"a/{n}", "a", HARD, brought=True) for n in range(2))
+    assert health.strike("a/2", "a", HARD, brought=True)
 
 
 @pytest.mark.parametrize("code", [FaultCode.ENGINE_ERROR, FaultCode.OUT_OF_MEMORY])

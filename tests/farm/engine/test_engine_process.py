@@ -69,7 +69,10 @@ def test_a_fault_leaves_the_engine_alive(engine: Engine, request_for: Requests, 
 def test_an_unforeseen_exception_tells_the_owner_no_paths(engine: Engine, request_for: Requests) -> None:
     with pytest.raises(RenderFault) as fault:
         engine.render("a:1", request_for("crash"), ignore)
-    assert (fault.value.code, fault.value.message) == ("engine_error", "the renderer failed (KeyError)")
+    assert (fault.value.code, fault.value.message) == (
+        "engine_error",
+        "the renderer failed; the operator's log says why",
+    )
     assert engine.alive
 
 

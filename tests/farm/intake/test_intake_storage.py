@@ -1,3 +1,4 @@
+import hashlib
 import time
 
 import pytest
@@ -28,21 +29,23 @@ def test_the_same_bytes_are_stored_once_under_their_hash(settings: Settings, sto
     intake = Intake(settings, store)
     content = looked_at(intake)
     ref = intake.keep("ada", content)
-    first = store.stat(input_key("ada", content.sha256))
+    first = store.stat(input_key("ada", content.kept_sha256))
     assert first is not None
-    assert (ref.key, ref.sha256, ref.size) == (first.key, content.sha256, first.size)
+    assert (ref.key, ref.kept_sha256, ref.size) == (first.key, content.kept_sha256, first.size)
+    # and its owner's hash is that of the owner's file
+    assert ref.sha256 == hashlib.sha256(samples.picture()).hexdigest()
     assert intake.keep("ada", looked_at(intake)) == ref
     assert store.stat(first.key) == first
     # another tenant's are another object: nobody learns what others have
-    assert store.stat(input_key("bob", content.sha256)) is None
+    assert store.stat(input_key("bob", content.kept_sha256)) is None
 
 
 def test_a_half_stored_input_is_stored_again(settings: Settings, store: Store) -> None:
     intake = Intake(settings, store)
     content = looked_at(intake)
-    store.put_bytes(input_key("ada", content.sha256), b"half", "image/jpeg")
+    store.put_bytes(input_key("ada", content.kept_sha256), b"half", "image/jpeg")
     ref = intake.keep("ada", content)
-    assert store.get_bytes(ref.key or "", limit=10**6) == samples.picture()
+    assert hashlib.sha256(store.get_bytes(ref.key or "", limit=10**6)).hexdigest() == ref.kept_sha256
 
 
 def test_uploads_have_a_limit_and_wrong_kinds_a_name(settings: Settings, store: Store) -> None:
@@ -72,11 +75,11 @@ def test_old_bytes_go_and_young_ones_stay(settings: Settings, store: Store) -> N
 
 def test_an_input_that_a_new_job_uses_is_written_anew_when_it_is_old(settings: Settings, store: Store) -> None:
     content = looked_at(Intake(settings, store))
-    key = input_key("ada", content.sha256)
+    key = input_key("ada", content.kept_sha256)
     # of the right size, and not the content: so it shows whether anything was written
     store.put_bytes(key, bytes(content.size), "image/jpeg")
     Intake(settings, store).keep("ada", content)
     assert store.get_bytes(key, limit=10**6) == bytes(content.size)
     forgetful = settings.model_copy(update={"scheduling": SchedulingSettings(retention_s=0)})
     Intake(forgetful, store).keep("ada", content)
-    assert store.get_bytes(key, limit=10**6) == samples.picture()
+    assert hashlib.sha256(store.get_bytes(key, limit=10**6)).hexdigest() == content.kept_sha256

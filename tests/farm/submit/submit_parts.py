@@ -31,3 +31,9 @@ def png(width: int, height: int, seed: int = 0) -> bytes:
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG")
     return out.getvalue()
+
+
+def pixels(data: bytes) -> bytes:
+    """What a picture shows, whatever file it is in."""
+    with Image.open(io.BytesIO(data)) as picture:
+        return picture.convert("RGB").tobytes()

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from bad_servers import Script, Serve, page
 from redis import Redis
-from submit_parts import MODEL, Woken, png
+from submit_parts import MODEL, Woken, pixels, png
 
 from farm.config import Settings
 from farm.io_worker.take_in import TakeIn, outage_pause_s
@@ -63,7 +63,7 @@ def test_a_picture_is_fetched_while_the_caller_waits(
     assert [job.state for job in jobs] == [State.QUEUED] * 3
     ref = jobs[0].spec.inputs["image"]
     assert (ref.width, ref.height, ref.url) == (96, 64, None)
-    assert store.get_bytes(ref.key or "", limit=100_000) == PICTURE
+    assert pixels(store.get_bytes(ref.key or "", limit=100_000)) == pixels(PICTURE)
     # the same address is asked once
     assert len(server.requests) == 1
 
@@ -168,7 +168,7 @@ def test_a_waiting_job_gets_its_picture_and_its_size(
     job = found(ledger, job_id)
     ref = job.spec.inputs["image"]
     assert (job.state, ref.url, ref.width, ref.height, ref.content_type) == (State.QUEUED, None, 96, 64, "image/png")
-    assert store.get_bytes(ref.key or "", limit=100_000) == PICTURE
+    assert pixels(store.get_bytes(ref.key or "", limit=100_000)) == pixels(PICTURE)
     assert ((job.spec.width, job.spec.height), job.spec.picture_area) == (size, None)
     assert [permit.pool for permit in woken.permits] == ["default"]
     # what the same request would have become with a caller who waits

@@ -12,7 +12,8 @@ from prometheus_client.registry import Collector
 
 from farm.jobs.errors import FarmError
 from farm.ledger import Ledger
-from monitoring.metrics import HTTP_REQUESTS, HTTP_SECONDS, JOBS, QUARANTINED_WORKERS, WORKERS
+from monitoring.metrics import HTTP_REQUESTS, HTTP_SECONDS, JOBS, QUARANTINED_WORKERS, WORKERS, export
+from monitoring.roles import ProcessRole
 
 #: prometheus_client's own variable: a folder that the processes of one gunicorn share (api/gunicorn_conf.py)
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -21,7 +22,8 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"
 
 
 def count_requests(app: Flask) -> None:
-    """Count every request and its seconds, by route, method and status."""
+    """Export a gateway's metrics, and count every request and its seconds, by route, method and status."""
+    export(ProcessRole.GATEWAY)
 
     @app.before_request
     def _began() -> None:

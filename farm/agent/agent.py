@@ -39,6 +39,7 @@ from farm.scheduling.memory_fit import Memory
 from farm.storage.store import Store
 from farm.tenants.tenants import Tenants
 from monitoring.metrics import PERMITS
+from monitoring.roles import ProcessRole
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ class Agent:
             self._service.report(OwnTrouble(disk_trouble(error)), "")
         worker = self._settings.worker
         port = worker.metrics_port and worker.metrics_port + self.slot.number
-        self._metrics = serve_metrics(worker.metrics_host, port)
+        self._metrics = serve_metrics(ProcessRole.AGENT, worker.metrics_host, port)
         self._presence.start()
         self._quarantine.sit_out(self._draining, presence.EVERY_S)
         self.room.open()

@@ -29,6 +29,7 @@ from farm.ledger.connection import connect
 from farm.ledger.ledger import INTAKE_POOL
 from farm.storage.store import Store
 from farm.webhooks.postman import Postman
+from monitoring.roles import ProcessRole
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +135,9 @@ class BePresent(bootsteps.StartStopStep):  # type: ignore[misc]
     def start(self, _worker: Any) -> None:
         """Tell the ledger, every few seconds, that this io worker lives; serve its metrics."""
         server.say(redis, settings.redis)
-        self._metrics = serve_metrics(settings.worker.metrics_host, settings.worker.io_metrics_port)
+        self._metrics = serve_metrics(
+            ProcessRole.IO_WORKER, settings.worker.metrics_host, settings.worker.io_metrics_port
+        )
         standby.start(self._stopped)
         self._presence.start()
 

@@ -80,7 +80,9 @@ def test_the_io_worker_serves_its_metrics(io_yard: AgentFarm) -> None:
     assert told
     assert told["metrics"] == f"127.0.0.1:{io_yard.settings.worker.io_metrics_port}"
     with urllib.request.urlopen(f"http://{told['metrics']}/metrics") as page:
-        assert b"wanfarm_reaped_total" in page.read()
+        told = page.read()
+    assert b"wanfarm_reaped_total" in told
+    assert b"wanfarm_engine_up" not in told
 
 
 def test_inputs_are_taken_in_before_any_engine_sees_the_job(io_yard: AgentFarm, pictures: str) -> None:

@@ -52,7 +52,7 @@ def make_services(settings: Settings) -> Services:
         submissions=Submissions(
             settings, ledger, store, Permits(settings), price=prices.hold, loras=loras, quota=uploads.quota
         ),
-        streams=Streams(settings.gateway.max_streams),
+        streams=Streams(settings.gateway.max_streams, settings.gateway.max_streams_each),
         downloads=Downloads(settings.gateway.max_downloads),
         secrets=Vault(redis, settings),
         prices=prices,

@@ -28,7 +28,8 @@ class _Defined:
         self, kind: type[Any], name: str, text: str, labels: Sequence[str], roles: Sequence[ProcessRole], **options: Any
     ) -> None:
         self.name, self.roles = name, frozenset(roles)
-        self._make = lambda: kind(name, text, labels, registry=None, **options)
+        self._kind: Any = kind
+        self._options = {"name": name, "documentation": text, "labelnames": labels, "registry": None, **options}
         self._made: Any = None
         self._lock = threading.Lock()
         _defined.append(self)
@@ -37,7 +38,7 @@ class _Defined:
     def metric(self) -> Any:
         with self._lock:
             if self._made is None:
-                self._made = self._make()
+                self._made = self._kind(**self._options)
             return self._made
 
     def __getattr__(self, name: str) -> Any:

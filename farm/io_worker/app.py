@@ -24,6 +24,7 @@ from farm.io_worker.housekeeping import Housekeeping
 from farm.io_worker.intake_worker import IntakeWorker
 from farm.io_worker.standby import Standby
 from farm.jobs.errors import Unavailable
+from farm.jobs.worker_status import WorkerStatus
 from farm.ledger import Ledger, server
 from farm.ledger.connection import connect
 from farm.ledger.ledger import INTAKE_POOL
@@ -126,7 +127,7 @@ class BePresent(bootsteps.StartStopStep):  # type: ignore[misc]
             ledger,
             worker_name,
             INTAKE_POOL,
-            self._facts,
+            self._status,
             lambda: intake_worker.places,
             # what came in while nobody was here
             told=intake_worker.claims.wake,
@@ -152,16 +153,14 @@ class BePresent(bootsteps.StartStopStep):  # type: ignore[misc]
 
     terminate = stop
 
-    def _facts(self) -> dict[str, Any]:
-        return {
-            "device": "io",
-            "state": "idle",
-            "pool": INTAKE_POOL,
-            "metrics": self._metrics,
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "torch_loaded": "torch" in sys.modules,
-        }
+    def _status(self) -> WorkerStatus:
+        return WorkerStatus(
+            device="io",
+            metrics=self._metrics,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            torch_loaded="torch" in sys.modules,
+        )
 
 
 app.steps["worker"].add(BePresent)

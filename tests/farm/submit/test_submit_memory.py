@@ -15,6 +15,7 @@ from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import InvalidRequest
 from farm.jobs.job import Job
 from farm.jobs.states import State
+from farm.jobs.worker_status import WorkerStatus
 from farm.ledger.ledger import INTAKE_POOL, Ledger
 from farm.scheduling.pools import Pools
 from farm.storage.store import Store
@@ -29,7 +30,7 @@ LITTLE = 2.2e9
 
 def telling(ledger: Ledger, worker: str, device_bytes: float | None, pool: str = "default", **more: Any) -> None:
     memory = {"device_bytes": device_bytes, "host_bytes": None, "fp8": False}
-    ledger.worker_seen(worker, pool, {"models": [T2V, MODEL], "memory": memory, **more}, ttl_s=600)
+    ledger.worker_seen(worker, pool, WorkerStatus(models=(T2V, MODEL), memory=memory, **more), ttl_s=600)
 
 
 @pytest.fixture

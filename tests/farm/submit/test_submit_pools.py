@@ -46,7 +46,7 @@ def test_live_workers_say_what_is_offered_and_where() -> None:
 
 def test_the_pool_with_the_most_workers_for_it_gets_the_job() -> None:
     fleet = Fleet(a=[T2V], b=[T2V])
-    fleet.workers.append({"worker": "w9", "pool": "b", "models": [T2V]})
+    fleet.join("w9", "b", [T2V])
     assert fleet.pools().pool_for(T2V) == "b"
 
 

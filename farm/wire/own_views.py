@@ -348,6 +348,7 @@ class WorkerList(View):
 
 
 def view_worker(one: LiveWorker) -> WorkerView:
+    """A live worker as operators see it."""
     return WorkerView(worker=one.worker, pool=one.pool, live_until_ms=one.live_until_ms, **one.status.to_json())
 
 

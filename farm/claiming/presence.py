@@ -80,4 +80,6 @@ class Presence:
     def _tell(self) -> None:
         with self._telling:
             if not self._stopped.is_set():
-                self._ledger.worker_seen(self._worker, self._pool, self._status(), ttl_s=BELIEVED_S, slots=self._slots())
+                self._ledger.worker_seen(
+                    self._worker, self._pool, self._status(), ttl_s=BELIEVED_S, slots=self._slots()
+                )

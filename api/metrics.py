@@ -11,8 +11,10 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from farm.jobs.errors import FarmError
+from farm.jobs.worker_status import WorkerState
 from farm.ledger import Ledger
-from monitoring.metrics import HTTP_REQUESTS, HTTP_SECONDS, JOBS, QUARANTINED_WORKERS, WORKERS
+from monitoring.metrics import HTTP_REQUESTS, HTTP_SECONDS, JOBS, QUARANTINED_WORKERS, WORKERS, export
+from monitoring.roles import ProcessRole
 
 #: prometheus_client's own variable: a folder that the processes of one gunicorn share (api/gunicorn_conf.py)
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -21,7 +23,8 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"
 
 
 def count_requests(app: Flask) -> None:
-    """Count every request and its seconds, by route, method and status."""
+    """Export a gateway's metrics, and count every request and its seconds, by route, method and status."""
+    export(ProcessRole.GATEWAY)
 
     @app.before_request
     def _began() -> None:
@@ -64,11 +67,11 @@ class _Farm(Collector):
         for state, count in states.items():
             jobs.add_metric([state], count)
         yield jobs
-        resting = [worker for worker in workers if worker.get("state") == "quarantined"]
+        resting = [worker for worker in workers if worker.status.state is WorkerState.QUARANTINED]
         for (name, text, label), those in ((WORKERS, workers), (QUARANTINED_WORKERS, resting)):
-            pools = [str(worker.get("pool", "")) for worker in those]
+            pools = [worker.pool for worker in those]
             gauge = GaugeMetricFamily(name, text, labels=[label])
             # a pool whose last worker went well again is 0, not missing
-            for pool in sorted({str(worker.get("pool", "")) for worker in workers}):
+            for pool in sorted({worker.pool for worker in workers}):
                 gauge.add_metric([pool], pools.count(pool))
             yield gauge

@@ -1,7 +1,7 @@
 """What every view works with: one set per process, made with the app, found in the app's extensions."""
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from flask import current_app
 from redis import Redis
@@ -11,6 +11,7 @@ from api.streams import Streams
 from farm.billing.prices import PriceBook
 from farm.claiming.permits import Permits
 from farm.config import Settings
+from farm.jobs.worker_status import LiveWorker
 from farm.ledger import INTAKE_POOL, Ledger, connect
 from farm.loras.loras import TenantLoras
 from farm.storage.store import Store
@@ -52,7 +53,7 @@ def make_services(settings: Settings) -> Services:
         submissions=Submissions(
             settings, ledger, store, Permits(settings), price=prices.hold, loras=loras, quota=uploads.quota
         ),
-        streams=Streams(settings.gateway.max_streams),
+        streams=Streams(settings.gateway.max_streams, settings.gateway.max_streams_each),
         downloads=Downloads(settings.gateway.max_downloads),
         secrets=Vault(redis, settings),
         prices=prices,
@@ -66,9 +67,9 @@ def services() -> Services:
     return cast(Services, current_app.extensions[EXTENSION])
 
 
-def renderers() -> list[dict[str, Any]]:
+def renderers() -> list[LiveWorker]:
     """What the live workers that render last said of themselves; the io worker is none of them."""
-    return [worker for worker in services().ledger.workers() if worker["pool"] != INTAKE_POOL]
+    return [worker for worker in services().ledger.workers() if worker.pool != INTAKE_POOL]
 
 
 def offered_models() -> frozenset[str]:

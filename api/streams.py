@@ -4,15 +4,17 @@ import logging
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from flask import Response, request
 from pydantic_core import to_json
 
 from api.server.marks import GONE, STREAM
-from farm.jobs.errors import InvalidRequest, Unavailable
+from farm.jobs.errors import InvalidRequest, TooMany, Unavailable
 from monitoring.metrics import STREAMS
 
 log = logging.getLogger(__name__)
@@ -34,35 +36,47 @@ stopping = threading.Event()
 class Streams:
     """The event streams of one process. Each holds one of its threads."""
 
-    def __init__(self, most: int) -> None:
-        self._free = threading.BoundedSemaphore(most)
+    def __init__(self, most: int, most_each: int) -> None:
+        """`most` at once, and `most_each` of one tenant."""
+        self._most, self._most_each = most, most_each
+        self._open: Counter[str] = Counter()
+        self._lock = threading.Lock()
 
-    def respond(self, frames: Iterator[bytes]) -> Response:
-        """Raises Unavailable when as many as there may be are open."""
+    def respond(self, tenant: str, frames: Iterator[bytes]) -> Response:
+        """Raises TooMany when the tenant has as many as it may have, Unavailable when all have."""
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         if request.method == "HEAD":
             return Response(headers=headers, mimetype="text/event-stream")
-        if not self._free.acquire(blocking=False):
-            raise Unavailable("as many event streams are open as this farm allows; poll the job instead", _RETRY_S)
-        STREAMS.inc()
+        self._take(tenant)
         response = Response(frames, headers=headers, mimetype="text/event-stream")
-        response.call_on_close(self._release)
+        response.call_on_close(partial(self._release, tenant))
         request.environ[STREAM] = True
         return response
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """A thread of this process for a connection that stays. Raises Unavailable as respond does."""
-        if not self._free.acquire(blocking=False):
-            raise Unavailable("as many event streams are open as this farm allows; poll the job instead", _RETRY_S)
-        STREAMS.inc()
+    def place(self, tenant: str) -> Iterator[None]:
+        """A thread of this process for a connection that stays. Raises as respond does."""
+        self._take(tenant)
         try:
             yield
         finally:
-            self._release()
+            self._release(tenant)
 
-    def _release(self) -> None:
-        self._free.release()
+    def _take(self, tenant: str) -> None:
+        with self._lock:
+            if self._open[tenant] >= self._most_each:
+                why = f"{self._most_each} event streams of yours are open, which is the limit; poll the jobs instead"
+                raise TooMany(why, retry_after_s=_RETRY_S)
+            if self._open.total() >= self._most:
+                raise Unavailable("as many event streams are open as this farm allows; poll the job instead", _RETRY_S)
+            self._open[tenant] += 1
+        STREAMS.inc()
+
+    def _release(self, tenant: str) -> None:
+        with self._lock:
+            self._open[tenant] -= 1
+            if not self._open[tenant]:
+                del self._open[tenant]
         STREAMS.dec()
 
 

@@ -10,7 +10,7 @@ from api.server.sockets import SocketClient, served
 from api.services import services
 from api.streams import stopping
 from api.wiro import holds
-from farm.jobs.errors import Unavailable
+from farm.jobs.errors import TooMany, Unavailable
 from farm.jobs.job import Job
 from farm.wire import task_ids, wiro, wiro_socket, wiro_task
 
@@ -37,9 +37,9 @@ def follow(client: SocketClient, registration: str) -> None:
         if job is None:
             client.send(json.dumps(wiro.failure(1, wiro.NO_TASK)))
             return
-        with services().streams.place():
+        with services().streams.place(job.tenant):
             _tell(client, job)
-    except Unavailable as error:
+    except (TooMany, Unavailable) as error:
         # "try again later"
         client.close(1013, str(error)[:120])
 

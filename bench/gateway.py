@@ -31,6 +31,7 @@ from farm.config import CONFIG_ENV, RedisSettings, Settings
 from farm.embedded import redis_part
 from farm.embedded.ports import free_port
 from farm.embedded.settings_file import render
+from farm.jobs.worker_status import WorkerStatus
 from farm.ledger import Ledger, connect
 from farm.tenants.tenants import Tenants
 
@@ -147,7 +148,7 @@ def prepare(settings: Settings) -> str:
     with connect(settings.redis) as redis:
         tenants = Tenants(redis, settings)
         tenants.create("bench")
-        Ledger(redis, settings).worker_seen("bench", "default", {"models": [SHOT["model"]]}, ttl_s=3600)
+        Ledger(redis, settings).worker_seen("bench", "default", WorkerStatus(models=(str(SHOT["model"]),)), ttl_s=3600)
         return tenants.api_keys.create("bench")[1]
 
 

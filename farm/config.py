@@ -75,6 +75,8 @@ class GatewaySettings(Section):
     threads: int = 24
     #: server-sent-event streams at once in one process; more get 503
     max_streams: int = 16
+    #: of them, for one tenant; more get 429
+    max_streams_each: int = 8
     #: files at once that one process hands through (OpenAI's dialect); one tenant may have half of them
     max_downloads: int = 16
     #: bytes of a request body; more is 413

@@ -1,56 +1,92 @@
-"""Every metric of the farm, defined once. Names say their unit; labels are few and bounded (never a job or a tenant's
-own words). Counting is the callers' business."""
+"""Every metric of the farm, defined once, with the roles whose processes export it. Names say their unit; labels are
+few and bounded (never a job or a tenant's own words). Counting is the callers' business."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from monitoring.roles import ProcessRole, counter, gauge, histogram, register
+
+_CLAIMS = (ProcessRole.AGENT, ProcessRole.IO_WORKER)
+_AGENT, _IO, _GATEWAY = (ProcessRole.AGENT,), (ProcessRole.IO_WORKER,), (ProcessRole.GATEWAY,)
 
 # --- permits
-PERMITS = Counter("wanfarm_permits_total", "Wake-ups by what became of them", ["pool", "outcome"])
+PERMITS = counter(
+    "wanfarm_permits_total", "Wake-ups by what became of them", ["pool", "outcome"], roles=tuple(ProcessRole)
+)
 
 # --- the agent: attempts at jobs
-ATTEMPTS = Counter("wanfarm_attempts_total", "Attempts that this process ended, by ending", ["pool", "ending"])
-HEARTBEAT_FAILURES = Counter("wanfarm_heartbeat_failures_total", "Heartbeats that got no answer")
-LEASES_LOST = Counter("wanfarm_leases_lost_total", "Attempts whose lease had gone to somebody else")
-ENGINE_STARTS = Counter("wanfarm_engine_starts_total", "Engines started, by result", ["result"])
-ENGINE_KILLS = Counter("wanfarm_engine_kills_total", "Engines killed by their agent, by reason", ["reason"])
-ENGINE_UP = Gauge("wanfarm_engine_up", "1 while the engine can take a job")
-STRIKES = Counter("wanfarm_device_strikes_total", "Jobs that failed on the device, by fault", ["code"])
-QUARANTINED = Gauge("wanfarm_device_quarantined", "1 while the device is out of service")
-PREPARE_SECONDS = Histogram(
+ATTEMPTS = counter(
+    "wanfarm_attempts_total", "Attempts that this process ended, by ending", ["pool", "ending"], roles=_CLAIMS
+)
+HEARTBEAT_FAILURES = counter("wanfarm_heartbeat_failures_total", "Heartbeats that got no answer", roles=_CLAIMS)
+LEASES_LOST = counter("wanfarm_leases_lost_total", "Attempts whose lease had gone to somebody else", roles=_AGENT)
+ENGINE_STARTS = counter("wanfarm_engine_starts_total", "Engines started, by result", ["result"], roles=_AGENT)
+ENGINE_KILLS = counter(
+    "wanfarm_engine_kills_total", "Engines killed by their agent, by reason", ["reason"], roles=_AGENT
+)
+ENGINE_UP = gauge("wanfarm_engine_up", "1 while the engine can take a job", roles=_AGENT)
+STRIKES = counter("wanfarm_device_strikes_total", "Jobs that failed on the device, by fault", ["code"], roles=_AGENT)
+QUARANTINED = gauge("wanfarm_device_quarantined", "1 while the device is out of service", roles=_AGENT)
+PREPARE_SECONDS = histogram(
     "wanfarm_prepare_seconds",
     "Claim to inputs and LoRAs on the worker's disk",
     buckets=(0.01, 0.05, 0.2, 0.5, 1, 2, 5, 15, 60),
+    roles=_AGENT,
 )
-CLAIM_TO_RENDER_SECONDS = Histogram(
-    "wanfarm_claim_to_render_seconds", "Claim to the engine at work", buckets=(0.01, 0.05, 0.2, 0.5, 1, 2, 5, 15, 60)
+CLAIM_TO_RENDER_SECONDS = histogram(
+    "wanfarm_claim_to_render_seconds",
+    "Claim to the engine at work",
+    buckets=(0.01, 0.05, 0.2, 0.5, 1, 2, 5, 15, 60),
+    roles=_AGENT,
 )
-RENDER_SECONDS = Histogram(
-    "wanfarm_render_seconds", "Time that an engine took", ["lane"], buckets=(0.5, 1, 5, 15, 30, 60, 120, 300, 600, 1800)
+RENDER_SECONDS = histogram(
+    "wanfarm_render_seconds",
+    "Time that an engine took",
+    ["lane"],
+    buckets=(0.5, 1, 5, 15, 30, 60, 120, 300, 600, 1800),
+    roles=_AGENT,
 )
-UPLOAD_SECONDS = Histogram(
-    "wanfarm_upload_seconds", "Result uploaded and verified", buckets=(0.05, 0.2, 0.5, 1, 2, 5, 15, 60, 300)
+UPLOAD_SECONDS = histogram(
+    "wanfarm_upload_seconds",
+    "Result uploaded and verified",
+    buckets=(0.05, 0.2, 0.5, 1, 2, 5, 15, 60, 300),
+    roles=_AGENT,
 )
 
 # --- keeping house (io worker)
-REAPED = Counter("wanfarm_reaped_total", "What the reaper did", ["action"])
-AUDIT_DRIFT = Counter("wanfarm_audit_drift_total", "Counters that the audit found wrong and mended", ["counter"])
-FORGOTTEN = Counter("wanfarm_forgotten_jobs_total", "Jobs removed after their retention")
-ORPHANS = Counter("wanfarm_orphan_objects_total", "Objects removed that no job pointed to")
+REAPED = counter("wanfarm_reaped_total", "What the reaper did", ["action"], roles=_IO)
+AUDIT_DRIFT = counter(
+    "wanfarm_audit_drift_total", "Counters that the audit found wrong and mended", ["counter"], roles=_IO
+)
+FORGOTTEN = counter("wanfarm_forgotten_jobs_total", "Jobs removed after their retention", roles=_IO)
+ORPHANS = counter("wanfarm_orphan_objects_total", "Objects removed that no job pointed to", roles=_IO)
 
 # --- webhooks (io worker)
-WEBHOOKS = Counter("wanfarm_webhooks_total", "Posts to receivers by what became of them", ["dialect", "outcome"])
+WEBHOOKS = counter(
+    "wanfarm_webhooks_total", "Posts to receivers by what became of them", ["dialect", "outcome"], roles=_IO
+)
 
 # --- the gateway
-HTTP_REQUESTS = Counter("wanfarm_http_requests_total", "Requests answered", ["route", "method", "status"])
-HTTP_SECONDS = Histogram(
+HTTP_REQUESTS = counter(
+    "wanfarm_http_requests_total", "Requests answered", ["route", "method", "status"], roles=_GATEWAY
+)
+HTTP_SECONDS = histogram(
     "wanfarm_http_request_seconds",
     "Request read to answer ready (event streams: to their first byte)",
     ["route"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 30),
+    roles=_GATEWAY,
 )
-HTTP_REFUSED = Counter("wanfarm_http_refused_total", "Requests refused before a thread was spent", ["status"])
-CONNECTIONS_CLOSED = Counter("wanfarm_connections_closed_total", "Connections that the gateway ended", ["reason"])
-STREAMS = Gauge("wanfarm_event_streams", "Event streams open", multiprocess_mode="livesum")
+HTTP_REFUSED = counter(
+    "wanfarm_http_refused_total", "Requests refused before a thread was spent", ["status"], roles=_GATEWAY
+)
+CONNECTIONS_CLOSED = counter(
+    "wanfarm_connections_closed_total", "Connections that the gateway ended", ["reason"], roles=_GATEWAY
+)
+STREAMS = gauge("wanfarm_event_streams", "Event streams open", multiprocess_mode="livesum", roles=_GATEWAY)
 #: read from the ledger whenever somebody scrapes a gateway: name, help, label
 JOBS = ("wanfarm_jobs", "Jobs kept, by state", "state")
 QUARANTINED_WORKERS = ("wanfarm_quarantined_workers", "Live workers that are out of service, by pool", "pool")
 WORKERS = ("wanfarm_workers", "Live workers, by pool", "pool")
+
+
+def export(role: ProcessRole) -> None:
+    """This process is of that role: it exports the role's metrics from here on, and no others."""
+    register(role)

@@ -8,7 +8,7 @@ from flask import Response, stream_with_context
 
 from api.auth import key_holds, tenant
 from api.own.blueprint import own_api
-from api.own.jobs import check_id, job_of, show
+from api.own.jobs import check_id, job_of, open_jobs, show
 from api.own.operations import operation
 from api.services import services
 from api.streams import COMMENT, LOOK_MS, Pulse, client_gone, frame, last_event_id, stopping
@@ -21,13 +21,20 @@ from farm.wire.own_views import ProblemView
 log = logging.getLogger(__name__)
 
 _STREAM = "text/event-stream"
-_RESUME = {"Last-Event-ID": "the id of the last event that was seen: the stream goes on after it"}
+_RESUME = {
+    "Last-Event-ID": "the id of the last event that was seen: the stream goes on after it, with a `snapshot` first "
+    "when events between are no longer kept"
+}
+#: events that are read at once
+_AT_ONCE = 100
+#: open jobs that a snapshot of all shows; the rest by its cursor
+_SHOWN = 100
 
 
 @own_api.get("/v1/jobs/<job_id>/events")
 @operation(
     "Follow a job",
-    {200: _STREAM, 204: "", 404: ProblemView, 503: ProblemView},
+    {200: _STREAM, 204: "", 404: ProblemView, 429: ProblemView, 503: ProblemView},
     headers=_RESUME,
 )
 def job_events(job_id: str) -> Response:
@@ -42,6 +49,8 @@ def job_events(job_id: str) -> Response:
     if seen is None:
         rest: Iterator[bytes] = iter(()) if job.state in TERMINAL else _follow(here.ledger, owner, newest, job_id)
         frames = chain([frame("snapshot", show(job), newest)], rest)
+    elif job.state in TERMINAL and here.ledger.events_missed(owner, seen):
+        frames = iter([frame("snapshot", show(job), newest)])
     elif job.state in TERMINAL:
         missed = [frame(_kind(event), event.data, event.id) for event in _missed(here.ledger, owner, seen, job_id)]
         if not missed:
@@ -49,18 +58,19 @@ def job_events(job_id: str) -> Response:
         frames = iter(missed)
     else:
         frames = _follow(here.ledger, owner, seen, job_id)
-    return here.streams.respond(stream_with_context(frames))
+    return here.streams.respond(owner, stream_with_context(frames))
 
 
 @own_api.get("/v1/events")
-@operation("Follow all jobs", {200: _STREAM, 503: ProblemView}, headers=_RESUME)
+@operation("Follow all jobs", {200: _STREAM, 429: ProblemView, 503: ProblemView}, headers=_RESUME)
 def all_events() -> Response:
     """Everything that happens to the caller's jobs from now on, or after Last-Event-ID. It begins with `ready`, and
-    does not end by itself."""
+    does not end by itself. Where events were lost (they are kept for a while only) it goes on with `snapshot`: the
+    caller's open jobs as GET /v1/jobs lists them; what else was known as open has ended."""
     here, owner = services(), tenant()
     after = last_event_id() or here.ledger.last_event_id(owner)
     frames = chain([frame("ready", {}, after)], _follow(here.ledger, owner, after, None))
-    return here.streams.respond(stream_with_context(frames))
+    return here.streams.respond(owner, stream_with_context(frames))
 
 
 def _follow(ledger: Ledger, owner: str, after: str, job_id: str | None) -> Iterator[bytes]:
@@ -69,8 +79,20 @@ def _follow(ledger: Ledger, owner: str, after: str, job_id: str | None) -> Itera
     holds = key_holds()
     pulse = Pulse()
     try:
+        behind = True
         while holds() and not (stopping.is_set() or gone()):
-            for event in ledger.events(owner, after=after, block_ms=LOOK_MS):
+            if behind and ledger.events_missed(owner, after):
+                # what is read first, so that nothing falls between the snapshot and what follows it
+                after = ledger.last_event_id(owner)
+                job = job_of(job_id) if job_id is not None else None
+                yield frame("snapshot", show(job) if job else open_jobs(_SHOWN), after)
+                pulse.said()
+                if job is not None and job.state in TERMINAL:
+                    return
+            events = ledger.events(owner, after=after, block_ms=LOOK_MS, count=_AT_ONCE)
+            # a full answer: it may have been trimmed where this stream reads
+            behind = len(events) == _AT_ONCE
+            for event in events:
                 after = event.id
                 if job_id not in (None, event.job):
                     continue

@@ -13,8 +13,8 @@ from api.services import services
 from api.streams import client_gone
 from farm.jobs.errors import Conflict, InvalidRequest, NotFound
 from farm.jobs.ids import JOB_ID, is_job_id
-from farm.jobs.job import Job
-from farm.jobs.states import State
+from farm.jobs.job import Job, Page
+from farm.jobs.states import TERMINAL, State
 from farm.ledger import CancelOutcome
 from farm.wire import own
 from farm.wire.own_views import JobList, JobView, ProblemView, eta_s, view_job
@@ -83,7 +83,7 @@ def list_jobs() -> Response:
     page = services().ledger.page(
         tenant(), states=asked.state, model=asked.model, label=asked.label, cursor=asked.cursor, limit=asked.limit
     )
-    return answer(Reply(200, JobList(data=[show(job) for job in page.jobs], next_cursor=page.cursor)))
+    return answer(Reply(200, _listed(page)))
 
 
 @own_api.post("/v1/jobs/<job_id>/cancel")
@@ -113,6 +113,15 @@ def job_of(job_id: str) -> Job:
 def show(job: Job) -> JobView:
     """A job as its owner sees it now."""
     return view_job(job, eta_s=eta_s(job), links=links(job))
+
+
+def open_jobs(limit: int) -> JobList:
+    """The newest of the caller's jobs that are not over."""
+    return _listed(services().ledger.page(tenant(), states=frozenset(State) - TERMINAL, limit=limit))
+
+
+def _listed(page: Page) -> JobList:
+    return JobList(data=[show(job) for job in page.jobs], next_cursor=page.cursor)
 
 
 def check_id(job_id: str) -> None:

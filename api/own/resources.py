@@ -14,7 +14,7 @@ from api.services import offered_models, services
 from farm.config import IntakeSettings
 from farm.jobs.errors import TooLarge
 from farm.wire import own
-from farm.wire.own_views import ModelList, ProblemView, UploadView, WorkerList, view_model
+from farm.wire.own_views import ModelList, ProblemView, UploadView, WorkerList, view_model, view_worker
 from farm.wire.report import Reply
 from models.catalog import MODELS
 
@@ -77,7 +77,7 @@ def list_models() -> Response:
 def list_workers() -> Response:
     """For a key with the role admin."""
     require_admin()
-    return answer(Reply(200, WorkerList(data=services().ledger.workers())))
+    return answer(Reply(200, WorkerList(data=[view_worker(one) for one in services().ledger.workers()])))
 
 
 def _largest_input(limits: IntakeSettings) -> int:

@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from farm.agent.attempt import Attempt, HandedBack
@@ -32,6 +32,7 @@ from farm.config import Settings
 from farm.engine.slots import Slot
 from farm.jobs.errors import JobFault, Unavailable
 from farm.jobs.job import Job
+from farm.jobs.worker_status import WorkerState, WorkerStatus
 from farm.ledger import Ledger, server
 from farm.ledger.connection import connect
 from farm.results.provenance import Policies
@@ -39,6 +40,7 @@ from farm.scheduling.memory_fit import Memory
 from farm.storage.store import Store
 from farm.tenants.tenants import Tenants
 from monitoring.metrics import PERMITS
+from monitoring.roles import ProcessRole
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +103,7 @@ class Agent:
             self._ledger,
             self.worker,
             self.pool,
-            self._facts,
+            self._status,
             self._slots,
             told=self._listen,
             untold=self._unheard,
@@ -128,7 +130,7 @@ class Agent:
             self._service.report(OwnTrouble(disk_trouble(error)), "")
         worker = self._settings.worker
         port = worker.metrics_port and worker.metrics_port + self.slot.number
-        self._metrics = serve_metrics(worker.metrics_host, port)
+        self._metrics = serve_metrics(ProcessRole.AGENT, worker.metrics_host, port)
         self._presence.start()
         self._quarantine.sit_out(self._draining, presence.EVERY_S)
         self.room.open()
@@ -238,16 +240,18 @@ class Agent:
         """Whether another worker of the pool waits for a job at this moment, as far as it has told, and could take what
         there is."""
         try:
-            others = [one for one in self._ledger.workers() if (one["pool"], one["worker"]) != (self.pool, self.worker)]
+            others = [one for one in self._ledger.workers() if (one.pool, one.worker) != (self.pool, self.worker)]
             return any(
-                one["pool"] == self.pool and one.get("state") == "idle" and not one.get("leaves") for one in others
+                one.pool == self.pool and one.status.state is WorkerState.IDLE and not one.status.leaves
+                for one in others
             )
         except Unavailable:
             return False
 
-    def _memory(self) -> object:
+    def _memory(self) -> Mapping[str, Any] | None:
         """What the engine may use, as it told when it started."""
-        return self.room.facts.get("device", {}).get("memory")
+        memory = self.room.facts.get("device", {}).get("memory")
+        return memory if isinstance(memory, Mapping) else None
 
     def _models(self) -> list[str] | None:
         """Ids of the models that are offered; None while the engine has told nothing."""
@@ -324,8 +328,7 @@ class Agent:
         self._parting = why
         self._on_useless(why)
 
-    def _facts(self) -> dict[str, Any]:
-        """What operators see. `torch_loaded` is a promise: always false."""
+    def _status(self) -> WorkerStatus:
         with self._change:
             # the one that is drawn, then the next one, then what is on its way out
             held = sorted(self._held, key=lambda attempt: (attempt.rendered.is_set(), attempt.claimed))
@@ -334,32 +337,31 @@ class Agent:
         why = quarantine.reason if quarantine else self._parting or self.room.trouble or self._service.reason()
         # what it could do but for that is told as well
         why = why or "; ".join(self._service.missing().values())
-        return {
-            "device": device.get("name") or self.slot.title or self.slot.name,
-            "slot": self.slot.name,
-            "pool": self.pool,
-            "lane": self.room.lane,
-            **({"leaves": True} if self._leaves else {}),
-            "state": "quarantined" if quarantine else self._state(bool(held)),
-            **({"reason": why} if why else {}),
-            **({"until": quarantine.until_iso} if quarantine else {}),
-            "job": held[0].job.id if held else None,
-            "phase": held[0].phase if held else None,
-            "models": self._models() or [],
-            "memory": self._memory(),
-            "metrics": self._metrics,
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "torch_loaded": "torch" in sys.modules,
-        }
+        return WorkerStatus(
+            device=device.get("name") or self.slot.title or self.slot.name,
+            slot=self.slot.name,
+            lane=self.room.lane,
+            leaves=self._leaves,
+            state=WorkerState.QUARANTINED if quarantine else self._state(bool(held)),
+            reason=why or None,
+            until=quarantine.until_iso if quarantine else None,
+            job=held[0].job.id if held else None,
+            phase=held[0].phase if held else None,
+            models=tuple(self._models() or ()),
+            memory=self._memory(),
+            metrics=self._metrics,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            torch_loaded="torch" in sys.modules,
+        )
 
-    def _state(self, busy: bool) -> str:
+    def _state(self, busy: bool) -> WorkerState:
         if self.room.broken.is_set():
-            return "broken"
+            return WorkerState.BROKEN
         if self._draining.is_set():
-            return "draining"
+            return WorkerState.DRAINING
         if busy:
-            return "busy"
+            return WorkerState.BUSY
         if self._service.reason():
-            return "out_of_service"
-        return "idle" if self.room.ready else "starting"
+            return WorkerState.OUT_OF_SERVICE
+        return WorkerState.IDLE if self.room.ready else WorkerState.STARTING

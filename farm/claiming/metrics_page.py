@@ -6,13 +6,17 @@ from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import start_http_server
 
+from monitoring.metrics import export
+from monitoring.roles import ProcessRole
+
 log = logging.getLogger(__name__)
 
 
-def serve_metrics(host: str, port: int) -> str | None:
-    """Serve this process' metrics from a thread until it ends; "host:port", or None when `port` is 0. A port that is
-    taken (by another farm, by an agent that has not quite ended) is replaced by a free one: work goes on, and workers
-    tell where they listen. Raises OSError for a host that is not this machine's."""
+def serve_metrics(role: ProcessRole, host: str, port: int) -> str | None:
+    """Export the metrics of `role`, and serve them from a thread until it ends; "host:port", or None when `port` is 0.
+    A port that is taken (by another farm, by an agent that has not quite ended) is replaced by a free one: work goes
+    on, and workers tell where they listen. Raises OSError for a host that is not this machine's."""
+    export(role)
     if not port:
         return None
     server: WSGIServer | None = None

@@ -3,9 +3,9 @@
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from farm.jobs.errors import Unavailable
+from farm.jobs.worker_status import WorkerStatus
 from farm.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -15,14 +15,14 @@ EVERY_S, BELIEVED_S = 2.0, 10.0
 
 
 class Presence:
-    """`facts` are shown to operators; `slots` is how many jobs may be woken at the worker at once, 0 for none."""
+    """`status` is what the worker tells; `slots` is how many jobs may be woken at the worker at once, 0 for none."""
 
     def __init__(
         self,
         ledger: Ledger,
         worker: str,
         pool: str,
-        facts: Callable[[], dict[str, Any]],
+        status: Callable[[], WorkerStatus],
         slots: Callable[[], int],
         *,
         told: Callable[[], None] = lambda: None,
@@ -32,7 +32,7 @@ class Presence:
         """`told` follows every telling that arrived and may ask the ledger more, `untold` every one that did not.
         `go_on` is asked after either; False ends it."""
         self._ledger, self._worker, self._pool = ledger, worker, pool
-        self._facts, self._slots = facts, slots
+        self._status, self._slots = status, slots
         self._told, self._untold, self._go_on = told, untold, go_on
         self._stopped = threading.Event()
         self._news = threading.Event()
@@ -52,12 +52,12 @@ class Presence:
         self._news.set()
 
     def leave(self, *, seen_for_s: float = 0.0) -> None:
-        """Tell nothing more, and be gone; or be seen with the last facts, and not woken, for so long. Raises
+        """Tell nothing more, and be gone; or be seen with the last status, and not woken, for so long. Raises
         Unavailable."""
         self.stop()
         with self._telling:
             if seen_for_s:
-                self._ledger.worker_seen(self._worker, self._pool, self._facts(), ttl_s=seen_for_s, slots=0)
+                self._ledger.worker_seen(self._worker, self._pool, self._status(), ttl_s=seen_for_s, slots=0)
             else:
                 self._ledger.worker_gone(self._worker, self._pool)
 
@@ -80,4 +80,6 @@ class Presence:
     def _tell(self) -> None:
         with self._telling:
             if not self._stopped.is_set():
-                self._ledger.worker_seen(self._worker, self._pool, self._facts(), ttl_s=BELIEVED_S, slots=self._slots())
+                self._ledger.worker_seen(
+                    self._worker, self._pool, self._status(), ttl_s=BELIEVED_S, slots=self._slots()
+                )

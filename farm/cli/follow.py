@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from farm.cli.remaining_time import RemainingTime
-from farm.jobs.errors import FarmError, Unavailable
+from farm.jobs.errors import FarmError, TooMany, Unavailable
 from farm.jobs.states import Phase, State
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Follow:
                         return
                     if event.job in self._jobs:
                         self._merge(event.job, event.data)
-            except Unavailable:
+            except (Unavailable, TooMany):
                 self._stop.wait(LOOK_S)
             except FarmError:
                 return

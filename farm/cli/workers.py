@@ -1,7 +1,5 @@
 """`wanfarm workers`: who renders, for operators; and the device that is given another chance."""
 
-from typing import Any
-
 import click
 
 from farm.cli.ledger_here import farm_here
@@ -19,15 +17,15 @@ def workers(session: Session) -> None:
     with session.client(admin=True) as client:
         found = client.workers()
     if session.out.as_json:
-        session.out.document(found)
+        session.out.document([worker.model_dump(mode="json") for worker in found])
         return
     session.out.table(
-        _COLUMNS, [[_cell(worker.get(name)) for name in _COLUMNS] for worker in found], empty="no worker is alive"
+        _COLUMNS, [[getattr(worker, name) for name in _COLUMNS] for worker in found], empty="no worker is alive"
     )
     for worker in found:
-        if why := worker.get("reason"):
-            until = f" until {worker['until']}" if worker.get("until") else ""
-            session.out.line(f"{worker['worker']} is {worker.get('state')}{until}: {why}")
+        if worker.reason:
+            until = f" until {worker.until}" if worker.until else ""
+            session.out.line(f"{worker.worker} is {worker.state}{until}: {worker.reason}")
 
 
 @workers.command("forgive")
@@ -36,19 +34,16 @@ def workers(session: Session) -> None:
 def forgive(session: Session, worker: str) -> None:
     """Lift the quarantine of a worker (its name as `wanfarm workers` shows it)."""
     from farm.jobs.errors import Conflict, NotFound
+    from farm.jobs.worker_status import WorkerState
 
     with farm_here(session) as here:
-        found: dict[str, dict[str, Any]] = {str(one["worker"]): one for one in here.ledger.workers()}
+        found = {one.worker: one.status for one in here.ledger.workers()}
         if worker not in found:
             raise NotFound(f"no live worker {worker!r}; see wanfarm workers")
-        if found[worker].get("state") != "quarantined":
+        if found[worker].state is not WorkerState.QUARANTINED:
             raise Conflict(f"{worker} is not quarantined")
         here.ledger.forgive(worker)
     if session.out.as_json:
         session.out.document({"forgiven": worker})
     else:
         session.out.say(f"{worker} is told; it works again in a moment")
-
-
-def _cell(value: object) -> object:
-    return value.get("name", value) if isinstance(value, dict) else value

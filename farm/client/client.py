@@ -27,7 +27,7 @@ from farm.client.transport import Transport, UnexpectedAnswer, Unreachable
 from farm.jobs import errors
 from farm.jobs.ids import is_job_id
 from farm.jobs.states import TERMINAL, State
-from farm.wire.own_views import Health, JobList, JobView, ModelList, ModelView, UploadView, WorkerList
+from farm.wire.own_views import Health, JobList, JobView, ModelList, ModelView, UploadView, WorkerList, WorkerView
 from models.catalog import ROLES
 
 __all__ = [
@@ -141,7 +141,7 @@ class Client:
         """Every model of the catalog; `available` says whether a worker renders it now."""
         return self._transport.ask(ModelList, "GET", "/v1/models").data
 
-    def workers(self) -> list[dict[str, Any]]:
+    def workers(self) -> list[WorkerView]:
         """What each live worker last said of itself. For an operator's key; Forbidden with another."""
         return self._transport.ask(WorkerList, "GET", "/v1/workers").data
 

@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 
 from farm.config import RedisSettings, Settings
 from farm.jobs.errors import FarmError
+from farm.jobs.worker_status import WorkerState
 from farm.ledger import Ledger
 from farm.ledger.connection import connect
 from farm.ledger.ledger import INTAKE_POOL
@@ -16,7 +17,7 @@ from farm.storage.store import Store
 
 _ANSWER_S = 1.0
 #: what an agent says of itself before its engine takes work
-_NOT_YET = frozenset({"starting", "broken"})
+_NOT_YET = frozenset({WorkerState.STARTING, WorkerState.BROKEN})
 
 
 def redis_answers(settings: RedisSettings) -> Callable[[], bool]:
@@ -79,16 +80,16 @@ class Roll:
         """The io worker."""
         return any(pool == INTAKE_POOL for pool, _ in self._present())
 
-    def _present(self) -> list[tuple[str, str]]:
+    def _present(self) -> list[tuple[str, WorkerState]]:
         try:
             workers = self._ledger.workers()
         except FarmError:
             return []
-        return [(str(w["pool"]), str(w.get("state"))) for w in workers if _alive(w.get("pid"))]
+        return [(one.pool, one.status.state) for one in workers if _alive(one.status.pid)]
 
 
-def _alive(pid: object) -> bool:
-    if not isinstance(pid, int):
+def _alive(pid: int | None) -> bool:
+    if pid is None:
         return False
     try:
         os.kill(pid, 0)

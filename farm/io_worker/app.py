@@ -24,11 +24,13 @@ from farm.io_worker.housekeeping import Housekeeping
 from farm.io_worker.intake_worker import IntakeWorker
 from farm.io_worker.standby import Standby
 from farm.jobs.errors import Unavailable
+from farm.jobs.worker_status import WorkerStatus
 from farm.ledger import Ledger, server
 from farm.ledger.connection import connect
 from farm.ledger.ledger import INTAKE_POOL
 from farm.storage.store import Store
 from farm.webhooks.postman import Postman
+from monitoring.roles import ProcessRole
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +127,7 @@ class BePresent(bootsteps.StartStopStep):  # type: ignore[misc]
             ledger,
             worker_name,
             INTAKE_POOL,
-            self._facts,
+            self._status,
             lambda: intake_worker.places,
             # what came in while nobody was here
             told=intake_worker.claims.wake,
@@ -134,7 +136,9 @@ class BePresent(bootsteps.StartStopStep):  # type: ignore[misc]
     def start(self, _worker: Any) -> None:
         """Tell the ledger, every few seconds, that this io worker lives; serve its metrics."""
         server.say(redis, settings.redis)
-        self._metrics = serve_metrics(settings.worker.metrics_host, settings.worker.io_metrics_port)
+        self._metrics = serve_metrics(
+            ProcessRole.IO_WORKER, settings.worker.metrics_host, settings.worker.io_metrics_port
+        )
         standby.start(self._stopped)
         self._presence.start()
 
@@ -149,16 +153,14 @@ class BePresent(bootsteps.StartStopStep):  # type: ignore[misc]
 
     terminate = stop
 
-    def _facts(self) -> dict[str, Any]:
-        return {
-            "device": "io",
-            "state": "idle",
-            "pool": INTAKE_POOL,
-            "metrics": self._metrics,
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "torch_loaded": "torch" in sys.modules,
-        }
+    def _status(self) -> WorkerStatus:
+        return WorkerStatus(
+            device="io",
+            metrics=self._metrics,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            torch_loaded="torch" in sys.modules,
+        )
 
 
 app.steps["worker"].add(BePresent)

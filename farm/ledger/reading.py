@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from typing import Any, cast
 
+from redis.exceptions import ResponseError
+
 from farm.jobs.ids import is_job_id
 from farm.jobs.job import Job, JobEvent, Page
 from farm.jobs.states import HoldReason, State
@@ -153,8 +155,29 @@ class Reading(Scripted):
         with mapped():
             return stream_entries(self._redis.xread({key: after}, count=count, block=block_ms or None))
 
+    def events_missed(self, tenant: str, after: str) -> bool:
+        """Whether events after the id `after` are no longer kept, or the id is of a stream that is no more (a ledger
+        that was lost). Sometimes true when the last one before the oldest kept was seen, never false for a gap."""
+        with mapped():
+            try:
+                info = self._redis.xinfo_stream(self._keys("events", tenant))
+            except ResponseError:
+                # no event yet, or none any more
+                return _order(after) > (0, 0)
+        if _order(after) > _order(str(info["last-generated-id"])):
+            return True
+        oldest, length = info.get("first-entry"), int(info["length"])
+        trimmed = int(info.get("entries-added", length + 1)) > length
+        return trimmed and (oldest is None or _order(after) < _order(str(oldest[0])))
+
     def last_event_id(self, tenant: str) -> str:
         """The id of the tenant's newest event; "0-0" before the first."""
         with mapped():
             newest = cast("list[Any]", self._redis.xrevrange(self._keys("events", tenant), count=1))
         return str(newest[0][0]) if newest else "0-0"
+
+
+def _order(event_id: str) -> tuple[int, int]:
+    """Ids of a stream in their order; "ms" alone is "ms-0"."""
+    ms, _, number = event_id.partition("-")
+    return int(ms), int(number or 0)

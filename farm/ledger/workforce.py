@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
+from farm.jobs.worker_status import LiveWorker, WorkerStatus
 from farm.ledger.connection import mapped
 from farm.ledger.outcomes import Permit
 from farm.ledger.scripts import Scripted
@@ -29,29 +30,24 @@ class Workforce(Scripted):
         """Jobs of the pool that could be claimed now, counted no further than `most`."""
         return int(self.run("claimable", pool, most))
 
-    def worker_seen(self, worker: str, pool: str, facts: dict[str, Any], *, ttl_s: float, slots: int = 1) -> None:
-        """Keep `worker` among the pool's live workers for `ttl_s`; `facts` is shown to operators (device, lane,
-        state, job, models). `slots`: jobs that it takes at once; 0 for one that shall be seen and not be woken. The
-        fact `memory` (models.acceleration.memory.may_use) decides which jobs are left to it."""
-        memory = Memory.of(facts.get("memory"))
-        self.run(
-            "worker_seen", worker, pool, json.dumps(facts), int(ttl_s * 1000), slots, memory.text if memory else ""
-        )
+    def worker_seen(self, worker: str, pool: str, status: WorkerStatus, *, ttl_s: float, slots: int = 1) -> None:
+        """Keep `worker` among the pool's live workers for `ttl_s`. `slots`: jobs that it takes at once; 0 for one that
+        shall be seen and not be woken. `status.memory` decides which jobs are left to it."""
+        memory = Memory.of(status.memory)
+        told = json.dumps(status.to_json())
+        self.run("worker_seen", worker, pool, told, int(ttl_s * 1000), slots, memory.text if memory else "")
 
     def worker_gone(self, worker: str, pool: str) -> None:
         """The worker takes no more jobs. Raises Unavailable."""
         self.run("worker_gone", worker, pool)
 
-    def workers(self) -> list[dict[str, Any]]:
-        """The facts of every live worker, with `worker`, `pool` and `live_until_ms`."""
-        answers = self.run("workers")
-        return sorted(
-            (
-                json.loads(facts or "{}") | {"worker": worker, "pool": pool, "live_until_ms": int(float(until))}
-                for worker, pool, until, facts in answers
-            ),
-            key=lambda worker: (worker["pool"], worker["worker"]),
-        )
+    def workers(self) -> list[LiveWorker]:
+        """Every live worker, by pool and name."""
+        found = [
+            LiveWorker(worker, pool, WorkerStatus.from_json(json.loads(told or "{}")), int(float(until)))
+            for worker, pool, until, told in self.run("workers")
+        ]
+        return sorted(found, key=lambda one: (one.pool, one.worker))
 
     # --- quarantine
     def forgive(self, worker: str) -> None:

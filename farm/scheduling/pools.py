@@ -3,10 +3,10 @@ reserves nothing."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from farm.config import Settings
 from farm.jobs.errors import InvalidRequest, ModelUnavailable, Unavailable
+from farm.jobs.worker_status import LiveWorker
 from farm.scheduling.memory_fit import Memory, needs_of
 from farm.scheduling.throughput import Speed, predicted_s
 from models.catalog import MODELS, Settled
@@ -29,7 +29,7 @@ class Pools:
     def __init__(
         self,
         settings: Settings,
-        workers: Callable[[], Sequence[Mapping[str, Any]]],
+        workers: Callable[[], Sequence[LiveWorker]],
         clock: Callable[[], float] = time.monotonic,
         speeds: Callable[[str], Mapping[str, Speed]] = lambda _pool: {},
     ) -> None:
@@ -139,11 +139,9 @@ class Pools:
         live, since = [], now - _REMEMBERED_S
         memory = {worker: told for worker, told in self._memory.items() if told[0] >= since}
         for worker in self._workers():
-            pool, models = str(worker.get("pool") or ""), frozenset(map(str, worker.get("models") or ()))
-            if not pool:
-                continue
+            pool, models = worker.pool, frozenset(worker.status.models)
             live.append((pool, models))
             self._seen.update({(model, pool): now for model in models})
             if models:
-                memory[pool, str(worker.get("worker"))] = now, models, Memory.of(worker.get("memory"))
+                memory[pool, worker.worker] = now, models, Memory.of(worker.status.memory)
         self._live, self._memory, self._asked = live, memory, now

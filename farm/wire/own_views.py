@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from farm.jobs.job import Artifacts, Job
 from farm.jobs.spec import InputRef
 from farm.jobs.states import TERMINAL, HoldReason, Phase, State
+from farm.jobs.worker_status import LiveWorker, WorkerState
 from farm.scheduling.remaining import remaining_s
 from models.catalog import Model
 
@@ -312,11 +313,46 @@ class ModelList(View):
     data: list[ModelView]
 
 
+class WorkerView(View):
+    """What a live worker last said of itself.
+
+    state     starting, idle, busy, draining, broken, quarantined or out_of_service; `reason` says why, `until` for how
+              long
+    leaves    an idle worker for which nothing that waits is
+    memory    bytes that its engine may use, of the device and of the machine
+    metrics   address of its page for Prometheus
+    """
+
+    worker: str
+    pool: str
+    device: str
+    state: WorkerState
+    models: list[str]
+    slot: str | None = None
+    lane: str | None = None
+    memory: dict[str, Any] | None = None
+    job: str | None = None
+    phase: str | None = None
+    leaves: bool = False
+    reason: str | None = None
+    until: str | None = None
+    metrics: str | None = None
+    pid: int | None = None
+    host: str | None = None
+    torch_loaded: bool = False
+    live_until_ms: int
+
+
 class WorkerList(View):
-    """For operators: what each live worker last said of itself."""
+    """For operators: every live worker."""
 
     object: Literal["list"] = "list"
-    data: list[dict[str, Any]]
+    data: list[WorkerView]
+
+
+def view_worker(one: LiveWorker) -> WorkerView:
+    """A live worker as operators see it."""
+    return WorkerView(worker=one.worker, pool=one.pool, live_until_ms=one.live_until_ms, **one.status.to_json())
 
 
 class Health(View):

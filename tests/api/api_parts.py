@@ -9,6 +9,7 @@ from PIL import Image
 from werkzeug.test import TestResponse
 
 from farm.jobs.job import Artifacts, Claim
+from farm.jobs.worker_status import WorkerStatus
 from farm.ledger import CommitOutcome, Ledger
 from farm.storage.object_keys import result_key
 from farm.storage.store import Store
@@ -57,7 +58,7 @@ class Hand:
     name: str = "hand"
 
     def offer(self, *models: str) -> None:
-        self.ledger.worker_seen(self.name, POOL, {"models": list(models), "device": "cpu"}, ttl_s=600)
+        self.ledger.worker_seen(self.name, POOL, WorkerStatus(models=models, device="cpu"), ttl_s=600)
 
     def claim(self) -> Claim:
         claim = self.ledger.claim(POOL, self.name)

@@ -247,6 +247,8 @@ def test_two_processes_count_together_and_end_well(farm: Settings, tmp_path: Pat
         assert count is not None, text
         assert float(count[1]) == 20
         assert "wanfarm_jobs{" in text
+        # what only other processes are (monitoring.roles)
+        assert not re.search("wanfarm_(engine|device|reaped|webhooks|render)", text)
         assert 'wanfarm_workers{pool="default"} 1.0' in text
         with client.stream("GET", "/v1/events") as answer:
             lines = answer.iter_lines()

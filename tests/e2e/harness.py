@@ -273,7 +273,7 @@ class Farm:
         if not parts or not all(p["phase"] == "ready" and e2e_processes.alive(p["pid"]) for p in parts):
             return False
         try:
-            offering = [worker for worker in self.ledger().workers() if worker.get("models")]
+            offering = [worker for worker in self.ledger().workers() if worker.status.models]
         except Unavailable:
             return False
         return len(offering) >= self._workers and len(self.pids("engine")) >= self._workers

@@ -1,5 +1,6 @@
 """A small farm for these tests: real Redis, S3, agents and engines; jobs whose prompts say what the engine does."""
 
+import json
 import os
 import signal
 import subprocess
@@ -155,7 +156,12 @@ class AgentFarm:
         return self.wait_state(job_id, *TERMINAL)
 
     def worker(self, slot: str) -> dict[str, Any] | None:
-        return next((one for one in self.ledger.workers() if one.get("slot") == slot), None)
+        """What the worker of that slot tells, as JSON; what is not so is left out."""
+        for one in self.ledger.workers():
+            if one.status.slot == slot:
+                told = json.loads(json.dumps({"worker": one.worker, "pool": one.pool, **one.status.to_json()}))
+                return {name: value for name, value in told.items() if name != "leaves" or value}
+        return None
 
     def logged(self, name: str, words: str) -> bool:
         return words in (self.folder / f"{name}.log").read_text()

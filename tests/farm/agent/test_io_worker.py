@@ -17,6 +17,7 @@ from farm.embedded.ports import free_port
 from farm.io_worker.housekeeping import Housekeeping
 from farm.jobs.spec import InputRef
 from farm.jobs.states import State
+from farm.jobs.worker_status import LiveWorker
 from farm.ledger.ledger import INTAKE_POOL
 from farm.storage.object_keys import result_key
 from tests.conftest import wait_until
@@ -71,16 +72,18 @@ def io_yard(farm_settings: Settings) -> Iterator[AgentFarm]:
         yield farm
 
 
-def present(farm: AgentFarm) -> dict[str, object] | None:
-    return next((one for one in farm.ledger.workers() if one["pool"] == INTAKE_POOL), None)
+def present(farm: AgentFarm) -> LiveWorker | None:
+    return next((one for one in farm.ledger.workers() if one.pool == INTAKE_POOL), None)
 
 
 def test_the_io_worker_serves_its_metrics(io_yard: AgentFarm) -> None:
     told = present(io_yard)
     assert told
-    assert told["metrics"] == f"127.0.0.1:{io_yard.settings.worker.io_metrics_port}"
-    with urllib.request.urlopen(f"http://{told['metrics']}/metrics") as page:
-        assert b"wanfarm_reaped_total" in page.read()
+    assert told.status.metrics == f"127.0.0.1:{io_yard.settings.worker.io_metrics_port}"
+    with urllib.request.urlopen(f"http://{told.status.metrics}/metrics") as page:
+        text = page.read()
+    assert b"wanfarm_reaped_total" in text
+    assert b"wanfarm_engine_up" not in text
 
 
 def test_inputs_are_taken_in_before_any_engine_sees_the_job(io_yard: AgentFarm, pictures: str) -> None:
@@ -99,7 +102,7 @@ def test_inputs_are_taken_in_before_any_engine_sees_the_job(io_yard: AgentFarm, 
 def test_the_io_worker_has_no_torch(io_yard: AgentFarm) -> None:
     facts = present(io_yard)
     assert facts
-    assert facts["torch_loaded"] is False
+    assert facts.status.torch_loaded is False
 
 
 def test_beat_notices_a_lease_that_ran_out(io_yard: AgentFarm) -> None:

@@ -15,6 +15,7 @@ from farm.config import RedisSettings, Settings
 from farm.jobs.ids import new_job_id
 from farm.jobs.job import Claim, NewJob
 from farm.jobs.spec import JobSpec
+from farm.jobs.worker_status import WorkerState, WorkerStatus
 from farm.ledger import Ledger, connect
 from tests.conftest import free_port, wait_until
 
@@ -93,18 +94,18 @@ def test_a_worker_that_ends_asks_no_more(away: tuple[Ledger, Callable[[], None]]
 
 
 def test_a_worker_is_seen_with_its_news_and_then_gone(ledger: Ledger) -> None:
-    facts = {"state": "idle"}
-    presence = Presence(ledger, "w1", "gpu", lambda: dict(facts), lambda: 1)
+    state = [WorkerState.IDLE]
+    presence = Presence(ledger, "w1", "gpu", lambda: WorkerStatus(state=state[0]), lambda: 1)
 
-    def states() -> list[object]:
-        return [worker["state"] for worker in ledger.workers()]
+    def states() -> list[WorkerState]:
+        return [worker.status.state for worker in ledger.workers()]
 
     presence.start()
     wait_until(lambda: states() == ["idle"], what="the worker")
-    facts["state"] = "busy"
+    state[0] = WorkerState.BUSY
     presence.news()
     wait_until(lambda: states() == ["busy"], what="the news")
-    facts["state"] = "broken"
+    state[0] = WorkerState.BROKEN
     presence.leave(seen_for_s=60)
     assert states() == ["broken"]
     presence.leave()
@@ -122,7 +123,7 @@ def test_presence_asks_after_each_telling_whether_to_go_on(
             ended.set()
         return not told.is_set()
 
-    presence = Presence(there, "w1", "gpu", dict, lambda: 0, told=told.set, untold=untold.set, go_on=go_on)
+    presence = Presence(there, "w1", "gpu", WorkerStatus, lambda: 0, told=told.set, untold=untold.set, go_on=go_on)
     presence.start()
     assert untold.wait(10)
     back()
@@ -130,4 +131,4 @@ def test_presence_asks_after_each_telling_whether_to_go_on(
     while not ended.wait(0.1) and time.monotonic() < deadline:
         presence.news()
     assert ended.is_set()
-    assert [worker["worker"] for worker in ledger.workers()] == ["w1"]
+    assert [worker.worker for worker in ledger.workers()] == ["w1"]

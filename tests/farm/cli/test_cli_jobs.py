@@ -15,6 +15,7 @@ from farm.embedded import samples
 from farm.embedded.ports import free_port
 from farm.jobs.errors import FaultCode, JobFault
 from farm.jobs.job import Claim
+from farm.jobs.worker_status import WorkerState, WorkerStatus
 from farm.tenants.api_keys import Role
 from farm.wire.own import CreateJob
 from farm.wire.own_views import JobView
@@ -205,7 +206,7 @@ def test_models_workers_and_the_environment(wanfarm: Wanfarm, gateway: Gateway) 
     with gateway.client("ops", role=Role.ADMIN) as operator:
         key = operator.key
     assert wanfarm("workers", "--key", key).ok().out.splitlines()[1].startswith("hand")
-    bad = {"state": "quarantined", "reason": "3 jobs failed", "until": "2030-01-01T00:00:00Z"}
+    bad = WorkerStatus(state=WorkerState.QUARANTINED, reason="3 jobs failed", until="2030-01-01T00:00:00Z")
     gateway.parts.ledger.worker_seen("host/gpu-7", "default", bad, ttl_s=60, slots=0)
     shown = wanfarm("workers", "--key", key).ok().out.splitlines()
     assert shown[-1] == "host/gpu-7 is quarantined until 2030-01-01T00:00:00Z: 3 jobs failed"

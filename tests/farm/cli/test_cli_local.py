@@ -16,6 +16,7 @@ from farm.cli.example import example
 from farm.config import Settings
 from farm.embedded import settings_file
 from farm.embedded.folder import StateFolder
+from farm.jobs.worker_status import WorkerState, WorkerStatus
 from farm.ledger import Ledger
 from tests.farm.cli.cli_run import run
 
@@ -220,8 +221,8 @@ def test_a_defect_is_one_line_and_a_trace_for_who_asks(monkeypatch: pytest.Monke
 def test_a_quarantine_is_lifted(settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANFARM_REDIS__LEDGER_URL", settings.redis.ledger_url)
     ledger = Ledger(redis, settings)
-    ledger.worker_seen("host/gpu-0", "default", {"state": "quarantined"}, ttl_s=60, slots=0)
-    ledger.worker_seen("host/gpu-1", "default", {"state": "idle"}, ttl_s=60)
+    ledger.worker_seen("host/gpu-0", "default", WorkerStatus(state=WorkerState.QUARANTINED), ttl_s=60, slots=0)
+    ledger.worker_seen("host/gpu-1", "default", WorkerStatus(), ttl_s=60)
     assert run("workers", "forgive", "host/gpu-0", "--json").document == {"forgiven": "host/gpu-0"}
     assert ledger.forgiven("host/gpu-0")
     assert "not quarantined" in run("workers", "forgive", "host/gpu-1").err

@@ -6,6 +6,7 @@ from redis import Redis
 
 from farm.config import LeaseSettings, Settings
 from farm.jobs.states import State
+from farm.jobs.worker_status import WorkerStatus
 from farm.ledger import Ledger
 
 HOUR = 3600.0
@@ -64,19 +65,19 @@ def test_a_retry_waits_no_longer_than_it_was_told_to(seconds: float, ledger: Led
 
 def test_a_dead_worker_is_seen_to_be_dead(ledger: Ledger, redis: Redis) -> None:
     for worker in ("dead", "alive"):
-        ledger.worker_seen(worker, POOL, {}, ttl_s=10)
+        ledger.worker_seen(worker, POOL, WorkerStatus(), ttl_s=10)
     ledger.reap()
     clock_back(redis)
-    ledger.worker_seen("alive", POOL, {}, ttl_s=10)
+    ledger.worker_seen("alive", POOL, WorkerStatus(), ttl_s=10)
     ledger.reap()
     pass_time(redis, 9.5)
-    ledger.worker_seen("alive", POOL, {}, ttl_s=10)
+    ledger.worker_seen("alive", POOL, WorkerStatus(), ttl_s=10)
     pass_time(redis, 1)
-    assert [one["worker"] for one in ledger.workers()] == ["alive"]
+    assert [one.worker for one in ledger.workers()] == ["alive"]
 
 
 def test_a_permit_of_before_is_replaced(ledger: Ledger, redis: Redis) -> None:
-    ledger.worker_seen("w1", POOL, {}, ttl_s=60)
+    ledger.worker_seen("w1", POOL, WorkerStatus(), ttl_s=60)
     _, permits = ledger.admit([new_job()])
     assert len(permits) == 1
     clock_back(redis)
@@ -92,19 +93,19 @@ def test_a_rate_limit_asks_for_no_more_than_its_own_pause(ledger: Ledger, redis:
 
 def test_a_job_is_not_kept_from_the_worker_it_failed_on_for_an_hour(ledger: Ledger, redis: Redis) -> None:
     for worker in ("w1", "w2"):
-        ledger.worker_seen(worker, POOL, {}, ttl_s=60)
+        ledger.worker_seen(worker, POOL, WorkerStatus(), ttl_s=60)
     [job_id] = admit(ledger, new_job())
     claim = claimed(ledger)
     ledger.fail(claim.job.id, claim.attempt, BROKE)
     pass_time(redis, 15)
     redis.hincrby(f"wf:job:{job_id}", "queued_ms", int(HOUR * 1000))
     for worker in ("w1", "w2"):
-        ledger.worker_seen(worker, POOL, {}, ttl_s=60)
+        ledger.worker_seen(worker, POOL, WorkerStatus(), ttl_s=60)
     assert ledger.claim(POOL, "w1") is not None
 
 
 def test_what_is_known_of_vanished_workers_is_forgotten(ledger: Ledger, redis: Redis) -> None:
-    memory = {"memory": {"device_bytes": 8e9, "host_bytes": None}}
+    memory = WorkerStatus(memory={"device_bytes": 8e9, "host_bytes": None})
     ledger.worker_seen("gone", POOL, memory, ttl_s=10)
     ledger.worker_seen("here", POOL, memory, ttl_s=10)
     ledger.reap()

@@ -3,6 +3,7 @@
 from ledger_parts import ARTIFACTS, BROKE, POOL, admit, claimed, new_job, pass_time
 from redis import Redis
 
+from farm.jobs.worker_status import WorkerStatus
 from farm.ledger import Ledger
 
 BAD, GOOD = "bad", "good"
@@ -10,7 +11,7 @@ BAD, GOOD = "bad", "good"
 
 def live(ledger: Ledger, *workers: str, slots: int = 1) -> None:
     for worker in workers:
-        ledger.worker_seen(worker, POOL, {}, ttl_s=60, slots=slots)
+        ledger.worker_seen(worker, POOL, WorkerStatus(), ttl_s=60, slots=slots)
 
 
 def failed_on_bad(ledger: Ledger, redis: Redis, *jobs: str) -> None:

@@ -12,6 +12,7 @@ from spare_redis import SpareRedis
 from farm.config import RedisSettings, Settings
 from farm.jobs.errors import Unavailable
 from farm.jobs.states import State
+from farm.jobs.worker_status import WorkerStatus
 from farm.ledger import CancelOutcome, CommitOutcome, FailOutcome, Ledger, Verdict, connect
 from farm.tenants.tenants import Tenants
 from farm.webhooks.deliveries import Deliveries
@@ -38,7 +39,7 @@ def fill(server: SpareRedis) -> None:
 def test_what_is_there_goes_on_and_what_is_new_is_refused_in_words(server: SpareRedis, on_server: Settings) -> None:
     ledger = Ledger(connect(on_server.redis), on_server)
     ledger.topup("acme", 1000)
-    ledger.worker_seen("w1", POOL, {}, ttl_s=60)
+    ledger.worker_seen("w1", POOL, WorkerStatus(), ttl_s=60)
     ids = admit(ledger, *[new_job(hold=5, priority=9 - n, webhook_url="https://example.org/h") for n in range(6)])
     running = [claimed(ledger).job.id for _ in range(4)]
     with server.client() as redis:
@@ -50,7 +51,7 @@ def test_what_is_there_goes_on_and_what_is_new_is_refused_in_words(server: Spare
     with pytest.raises(Unavailable, match="memory is full") as refused:
         ledger.admit([new_job(hold=5)])
     assert refused.value.retry_after_s >= 10
-    assert ledger.worker_seen("w1", POOL, {"device": "x"}, ttl_s=60) is None  # type: ignore[func-returns-value]
+    assert ledger.worker_seen("w1", POOL, WorkerStatus(device="x"), ttl_s=60) is None  # type: ignore[func-returns-value]
     claim = ledger.claim(POOL, "w1")
     assert claim is not None
     assert claim.job.id == ids[4]

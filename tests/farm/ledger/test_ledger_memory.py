@@ -10,6 +10,7 @@ from redis import Redis
 
 from farm.jobs.errors import FaultCode, JobFault
 from farm.jobs.states import State
+from farm.jobs.worker_status import WorkerStatus
 from farm.ledger import FailOutcome, Ledger
 from farm.scheduling.memory_fit import Memory
 
@@ -22,7 +23,7 @@ UNFIT = JobFault(FaultCode.DOES_NOT_FIT, "it needs 30 GB")
 def seen(ledger: Ledger, **workers: Memory) -> None:
     for name, memory in workers.items():
         told = {"device_bytes": memory.device_mb * 1e6, "host_bytes": memory.host_mb * 1e6, "fp8": memory.fp8}
-        ledger.worker_seen(name, POOL, {"memory": told}, ttl_s=60)
+        ledger.worker_seen(name, POOL, WorkerStatus(memory=told), ttl_s=60)
 
 
 def unseen(redis: Redis, worker: str, seconds: int) -> None:

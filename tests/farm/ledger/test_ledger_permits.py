@@ -4,12 +4,13 @@ import pytest
 from ledger_parts import ARTIFACTS, BROKE, POOL, admit, claimed, new_job, pass_time
 from redis import Redis
 
+from farm.jobs.worker_status import WorkerStatus
 from farm.ledger import INTAKE_POOL, Ledger
 
 
 def workers(ledger: Ledger, count: int, pool: str = POOL) -> None:
     for n in range(count):
-        ledger.worker_seen(f"w{n}", pool, {"device": n}, ttl_s=60)
+        ledger.worker_seen(f"w{n}", pool, WorkerStatus(device=str(n)), ttl_s=60)
 
 
 def test_without_a_worker_one_permit_wakes_the_one_that_is_about_to_start(ledger: Ledger) -> None:
@@ -90,18 +91,18 @@ def test_a_worker_that_is_not_seen_again_is_not_counted(ledger: Ledger, redis: R
 
 
 def test_workers_are_listed_with_their_facts(ledger: Ledger) -> None:
-    ledger.worker_seen("b", POOL, {"device": "H200", "lane": None}, ttl_s=60)
-    ledger.worker_seen("a", "other", {}, ttl_s=60)
-    ledger.worker_seen("a", POOL, {"device": "L4"}, ttl_s=60)
-    shown = [(w["pool"], w["worker"], w.get("device")) for w in ledger.workers()]
-    assert shown == [(POOL, "a", "L4"), (POOL, "b", "H200"), ("other", "a", None)]
+    ledger.worker_seen("b", POOL, WorkerStatus(device="H200"), ttl_s=60)
+    ledger.worker_seen("a", "other", WorkerStatus(), ttl_s=60)
+    ledger.worker_seen("a", POOL, WorkerStatus(device="L4"), ttl_s=60)
+    shown = [(w.pool, w.worker, w.status.device) for w in ledger.workers()]
+    assert shown == [(POOL, "a", "L4"), (POOL, "b", "H200"), ("other", "a", "")]
     ledger.worker_gone("b", POOL)
-    assert [w["worker"] for w in ledger.workers()] == ["a", "a"]
+    assert [w.worker for w in ledger.workers()] == ["a", "a"]
 
 
 @pytest.mark.parametrize(("slots", "wanted"), [(0, 1), (1, 1), (4, 4), (50, 6)])
 def test_a_worker_with_several_slots_is_woken_for_each(ledger: Ledger, slots: int, wanted: int) -> None:
-    ledger.worker_seen("io", INTAKE_POOL, {}, ttl_s=60, slots=slots)
+    ledger.worker_seen("io", INTAKE_POOL, WorkerStatus(), ttl_s=60, slots=slots)
     _, permits = ledger.admit([new_job(intake=True) for _ in range(6)])
     assert [permit.pool for permit in permits] == [INTAKE_POOL] * wanted
 

@@ -17,6 +17,7 @@ from farm.io_worker.housekeeping import Housekeeping
 from farm.jobs.draft import Draft
 from farm.jobs.errors import Conflict, Forbidden, InvalidRequest, NotFound, RequestError, TooLarge, TooMany
 from farm.jobs.states import State
+from farm.jobs.worker_status import WorkerStatus
 from farm.ledger import Ledger
 from farm.loras.garbage import GRACE_S, ORPHAN_S, LoraGarbage
 from farm.loras.lora import StoredLora
@@ -67,7 +68,7 @@ def loras(redis: Redis, store: Store, settings: Settings, clock: Clock) -> Itera
 @pytest.fixture
 def ledger(redis: Redis, settings: Settings) -> Ledger:
     ledger = Ledger(redis, settings)
-    ledger.worker_seen("w1", "default", {"models": [T2V, TI2V, FP8]}, ttl_s=600)
+    ledger.worker_seen("w1", "default", WorkerStatus(models=(T2V, TI2V, FP8)), ttl_s=600)
     return ledger
 
 
@@ -399,7 +400,7 @@ def test_what_is_worn_counts_where_memory_is_asked_for(
     # a worker that holds the one and not the other, and on whose machine nothing can wait
     least = plan.needs(burden, plan.MemoryPlan(tiled=True)).device_bytes
     memory = {"device_bytes": least / plan.USABLE + 1e6, "host_bytes": 0, "fp8": False}
-    ledger.worker_seen("w1", "default", {"models": [T2V], "memory": memory}, ttl_s=600)
+    ledger.worker_seen("w1", "default", WorkerStatus(models=(T2V,), memory=memory), ttl_s=600)
     submissions.pools = Pools(submissions._settings, ledger.workers)
     assert submissions.submit("ada", [asked], wait_inputs=True)
     with pytest.raises(InvalidRequest, match=r"its LoRAs, .* without them, it fits"):

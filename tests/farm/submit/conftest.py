@@ -5,6 +5,7 @@ from redis import Redis
 from submit_parts import TINY, Woken
 
 from farm.config import Settings
+from farm.jobs.worker_status import WorkerStatus
 from farm.ledger.ledger import Ledger
 from farm.storage.store import Store
 from farm.submission.submit import Submissions
@@ -13,7 +14,7 @@ from farm.submission.submit import Submissions
 @pytest.fixture
 def ledger(redis: Redis, settings: Settings) -> Ledger:
     ledger = Ledger(redis, settings)
-    ledger.worker_seen("w1", "default", {"models": list(TINY)}, ttl_s=600)
+    ledger.worker_seen("w1", "default", WorkerStatus(models=tuple(TINY)), ttl_s=600)
     return ledger
 
 

@@ -22,6 +22,7 @@ from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import InvalidRequest, PaymentRequired
 from farm.jobs.job import Job
 from farm.jobs.states import State
+from farm.jobs.worker_status import WorkerStatus
 from farm.ledger.ledger import INTAKE_POOL, Ledger
 from farm.ledger.outcomes import Account, StatementKind
 from farm.loras.lora import StoredLora
@@ -87,7 +88,7 @@ class House:
 
 @pytest.fixture
 def house(settings: Settings, ledger: Ledger, store: Store, serve: Serve) -> House:
-    ledger.worker_seen("w1", "default", {"models": [ANIMATE, VACE]}, ttl_s=600)
+    ledger.worker_seen("w1", "default", WorkerStatus(models=(ANIMATE, VACE)), ttl_s=600)
     home = settings.model_copy(
         update={
             "intake": settings.intake.model_copy(update={"allow_networks": ("127.0.0.0/8",)}),

@@ -15,6 +15,7 @@ from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import InvalidRequest
 from farm.jobs.job import Job
 from farm.jobs.states import State
+from farm.jobs.worker_status import LiveWorker, WorkerStatus
 from farm.ledger.ledger import INTAKE_POOL, Ledger
 from farm.scheduling.pools import Pools
 from farm.storage.store import Store
@@ -29,7 +30,8 @@ LITTLE = 2.2e9
 
 def telling(ledger: Ledger, worker: str, device_bytes: float | None, pool: str = "default", **more: Any) -> None:
     memory = {"device_bytes": device_bytes, "host_bytes": None, "fp8": False}
-    ledger.worker_seen(worker, pool, {"models": [T2V, MODEL], "memory": memory, **more}, ttl_s=600)
+    status = replace(WorkerStatus(models=(T2V, MODEL), memory=memory), **more)
+    ledger.worker_seen(worker, pool, status, ttl_s=600)
 
 
 @pytest.fixture
@@ -114,23 +116,24 @@ def test_of_two_pools_the_one_that_holds_it_gets_the_job(
 def test_what_a_restarting_worker_holds_is_remembered(settings: Settings) -> None:
     now_s, fleet = 1000.0, []
 
-    def big() -> dict[str, Any]:
-        return {"worker": "big", "pool": "p", "models": [T2V], "memory": {"device_bytes": 140e9, "host_bytes": None}}
+    def holding(worker: str, device_bytes: float) -> LiveWorker:
+        memory = {"device_bytes": device_bytes, "host_bytes": None}
+        return LiveWorker(worker, "p", WorkerStatus(models=(T2V,), memory=memory), 0)
 
-    little = {"worker": "w", "pool": "p", "models": [T2V], "memory": {"device_bytes": LITTLE, "host_bytes": None}}
+    little, big = holding("w", LITTLE), holding("big", 140e9)
     pools = Pools(settings, lambda: fleet, lambda: now_s)
     large = plan.Burden(catalog.get(T2V), 512, 512, 121)
-    fleet[:] = [little, big()]
+    fleet[:] = [little, big]
     assert pools.pool_for(T2V, large) == "p"
     # it starts again: live, and without a word about models
-    fleet[:] = [little, {"worker": "big", "pool": "p", "models": []}]
+    fleet[:] = [little, LiveWorker("big", "p", WorkerStatus(), 0)]
     now_s += 600
     assert pools.pool_for(T2V, large) == "p"
     now_s += 600
     with pytest.raises(InvalidRequest, match="what fits is"):
         pools.pool_for(T2V, large)
     # what one tells last is what counts
-    fleet[:] = [little, big()]
+    fleet[:] = [little, big]
     now_s += 2
     assert pools.pool_for(T2V, large) == "p"
 
@@ -139,7 +142,7 @@ def test_an_approximation_that_keeps_too_much_is_named(ledger: Ledger, settings:
     model = catalog.get("wan2.2-t2v-a14b")
     asked = Draft("x", model=model.id, resolution="720p", guidance=1.0, options={"lossy": "pab"})
     least = plan.needs(plan.Burden(model, 1280, 720, 81), plan.MemoryPlan(plan.Where.STREAMED, tiled=True)).device_bytes
-    telling(ledger, "w1", least / plan.USABLE + 2e6, models=[model.id])
+    telling(ledger, "w1", least / plan.USABLE + 2e6, models=(model.id,))
     submissions = Submissions(settings, ledger, store, Woken())
     with pytest.raises(InvalidRequest, match=r"options\.lossy pab keeps .* without it, it fits"):
         submissions.submit("ada", [asked], wait_inputs=True)

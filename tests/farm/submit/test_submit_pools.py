@@ -1,9 +1,11 @@
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from farm.config import LeaseSettings, PoolSettings, Settings, WorkerSettings
 from farm.jobs.errors import ModelUnavailable, Unavailable
+from farm.jobs.worker_status import LiveWorker, WorkerStatus
 from farm.scheduling.pools import Pools
 from farm.scheduling.throughput import Speed
 from models import catalog
@@ -15,15 +17,18 @@ class Fleet:
     """The ledger's registry of workers and a clock, both in hand."""
 
     def __init__(self, **models: list[str]) -> None:
-        self.workers: list[dict[str, Any]] = []
+        self.workers: list[LiveWorker] = []
         self.now_s = 1000.0
         self.asked = 0
         self.speeds: dict[str, dict[str, Speed]] = {}
         for pool, ids in models.items():
-            self.workers.append({"worker": f"w{len(self.workers)}", "pool": pool, "models": ids})
+            self.join(f"w{len(self.workers)}", pool, ids)
+
+    def join(self, worker: str, pool: str, models: Sequence[str] = ()) -> None:
+        self.workers.append(LiveWorker(worker, pool, WorkerStatus(models=tuple(models)), 0))
 
     def pools(self, **settings: Any) -> Pools:
-        def seen() -> list[dict[str, Any]]:
+        def seen() -> list[LiveWorker]:
             self.asked += 1
             return self.workers
 
@@ -32,7 +37,7 @@ class Fleet:
 
 def test_live_workers_say_what_is_offered_and_where() -> None:
     fleet = Fleet(default=[I2V, T2V], small=["wan2.2-ti2v-5b"], intake=[])
-    fleet.workers.append({"worker": "old", "pool": "odd"})
+    fleet.join("old", "odd")
     pools = fleet.pools()
     assert pools.offered() == (T2V, I2V, "wan2.2-ti2v-5b")
     assert (pools.pool_for(T2V), pools.pool_for("wan2.2-ti2v-5b")) == ("default", "small")
@@ -41,7 +46,7 @@ def test_live_workers_say_what_is_offered_and_where() -> None:
 
 def test_the_pool_with_the_most_workers_for_it_gets_the_job() -> None:
     fleet = Fleet(a=[T2V], b=[T2V])
-    fleet.workers.append({"worker": "w9", "pool": "b", "models": [T2V]})
+    fleet.join("w9", "b", [T2V])
     assert fleet.pools().pool_for(T2V) == "b"
 
 

@@ -59,7 +59,7 @@ class Actions:
         return {"name": "actions", "visible": os.environ.get("CUDA_VISIBLE_DEVICES"), "memory": memory}
 
     def offered(self) -> Sequence[str]:
-        return ["actions"]
+        return ["actions", *filter(None, [os.environ.get("ACTIONS_OFFERS")])]
 
     def note(self, what: str, request: RenderRequest) -> None:
         with (Path(self.launch.lock).parents[1] / "journal").open("a") as journal:

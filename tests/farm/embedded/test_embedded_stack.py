@@ -22,6 +22,7 @@ ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
     "WANFARM_WORKER__ENGINE": "tests.engines.actions",
     "WANFARM_WORKER__DEVICES": "cpu",
+    "ACTIONS_OFFERS": "wan2.2-t2v-a14b-tiny",
     "WANFARM_POOLS": '{"default": {"models": ["wan2.2-t2v-a14b-tiny"]}}',
     "WANFARM_EMBEDDED__BACKOFF_S": "0.1",
     "WANFARM_LEASE__SECONDS": "5",

@@ -15,13 +15,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from farm.agent.attempt import Attempt, HandedBack
+from farm.agent.attempt import Attempt
 from farm.agent.attempt_context import AttemptContext
 from farm.agent.device_health import DeviceHealth
 from farm.agent.engine_room import EngineRoom
 from farm.agent.lora_cache import LoraCache
 from farm.agent.out_of_service import OutOfService, OwnTrouble, disk_trouble
 from farm.agent.quarantine import QuarantineWatch
+from farm.agent.stop_request import HandedBack
 from farm.claiming import presence
 from farm.claiming.claims import Claims
 from farm.claiming.leases import LeaseKeeper
@@ -146,7 +147,7 @@ class Agent:
         with self._change:
             held = list(self._held)
         for attempt in held:
-            attempt.stand_down()
+            attempt.stop_request.ask_if_waiting()
 
     def join(self) -> None:
         """Until nothing is held any more."""
@@ -159,7 +160,7 @@ class Agent:
         with self._change:
             held = list(self._held)
         for attempt in held:
-            attempt.interrupt(HandedBack)
+            attempt.stop_request.ask(HandedBack)
         self.room.close()
         with self._change:
             self._change.wait_for(lambda: not self._held, HAND_BACK_S)
@@ -210,7 +211,7 @@ class Agent:
             self._held.add(attempt)
         if self._draining.is_set():
             # it was told to while the ledger was asked
-            attempt.stand_down()
+            attempt.stop_request.ask_if_waiting()
         try:
             attempt.start()
         except RuntimeError as error:
@@ -290,7 +291,7 @@ class Agent:
         with self._change:
             others = [one for one in self._held if one.job.id != job.id and not one.rendered.is_set()]
         for attempt in others:
-            attempt.interrupt(HandedBack)
+            attempt.stop_request.ask(HandedBack)
         self._parting = quarantine.reason
         self._on_quarantine(quarantine.reason)
 

@@ -1,4 +1,7 @@
-"""The names of the farm's keys in Redis, once. The ledger's Lua scripts get theirs from here (farm.ledger.scripts)."""
+"""The names of the farm's keys in Redis, once. Lua scripts get theirs from here: those of the ledger
+(farm.ledger.scripts) and of webhooks (farm.webhooks.deliveries)."""
+
+import re
 
 #: name -> its parts after the prefix; a part in braces is an argument. The type and the meaning of each:
 TEMPLATES: dict[str, str] = {
@@ -59,6 +62,21 @@ OTHERS: dict[str, str] = {
     "rooms": "rooms:{tenant}",  # ZSET, "upload id:bytes" of an address that was given out -> until when it counts, ms
 }
 
+#: of webhooks, written by the scripts of farm.webhooks alone. A receiver is "tenant|origin"
+WEBHOOKS: dict[str, str] = {
+    "hook": "hook:{id}",  # HASH, one delivery
+    "hook_due": "hooks:due:{receiver}",  # ZSET, delivery id -> when it is due, ms
+    "hook_leased": "hooks:leased:{receiver}",  # ZSET, delivery id that is being posted -> end of its lease, ms
+    "hook_receivers": "hooks:receivers:{tenant}",  # ZSET, receiver -> when to look at it next, ms
+    "hook_tenant_leased": "hooks:tenant-leased:{tenant}",  # ZSET, delivery id -> end of its lease, ms
+    "hook_tenants": "hooks:tenants",  # ZSET, tenant -> when to look at it next, ms
+    "hook_failures": "hooks:failures",  # HASH, receiver -> failures in a row
+    "hook_dead": "hooks:dead:{tenant}",  # ZSET, dead letters: delivery id -> when it was given up, ms
+    "hook_looked": "hooks:looked",  # STRING, when a worker last looked for what is due, ms
+}
+
+_CALL = re.compile(r"\bKey\.([a-z_]+)\(")
+
 
 class Keys:
     """`Keys("wf")("queue", pool, tenant)` is `wf:queue:<pool>:<tenant>`."""
@@ -67,19 +85,25 @@ class Keys:
         self.prefix = prefix
         self._formats = {
             name: f"{prefix}:" + "".join("{}" if part.startswith("{") else part for part in _split(template))
-            for name, template in (TEMPLATES | OTHERS).items()
+            for name, template in (TEMPLATES | OTHERS | WEBHOOKS).items()
         }
 
     def __call__(self, name: str, *parts: str) -> str:
         return self._formats[name].format(*parts)
 
     def lua(self, name: str) -> str:
-        """The Lua function of one key: `Key_queue(a1, a2)`."""
-        parts = _split(TEMPLATES[name])
+        """The Lua function of one key: `Key_queue(a1, a2)`. Raises KeyError for a key that no script may name."""
+        parts = _split((TEMPLATES | WEBHOOKS)[name])
         arguments = [f"a{n}" for n in range(sum(part.startswith("{") for part in parts))]
         pieces, names = [f"'{self.prefix}:'"], iter(arguments)
         pieces += [next(names) if part.startswith("{") else f"'{part}'" for part in parts]
         return f"local function Key_{name}({', '.join(arguments)}) return {' .. '.join(pieces)} end"
+
+    def filled_in(self, script: str) -> str:
+        """A Lua script in which `Key.queue(pool, tenant)` calls the function of that key, with those functions before
+        it."""
+        used = sorted(set(_CALL.findall(script)))
+        return "\n".join([*(self.lua(name) for name in used), _CALL.sub(r"Key_\1(", script)])
 
 
 def _split(template: str) -> list[str]:

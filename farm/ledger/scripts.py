@@ -1,4 +1,4 @@
-"""The Lua scripts: put together from lua/*.lua, with the words of the house filled in, and run.
+"""The Lua scripts: put together from lua/*.lua, with the farm's words filled in, and run.
 
 In a script `State.QUEUED`, `Fault.WORKER_LOST`, `Setting.LEASE_MS` or `Table.RETRYABLE` is replaced by the value that
 Python has for it, `Key.queue(pool, tenant)` by a function made from farm.ledger.keys, and `-- uses: a b` brings in
@@ -64,7 +64,6 @@ _WORDS: Mapping[str, type[StrEnum]] = {
     "Statement": StatementKind,
 }
 _WORD = re.compile(rf"\b({'|'.join([*_WORDS, 'Setting', 'Table'])})\.([A-Z][A-Z0-9_]*)\b")
-_KEY = re.compile(r"\bKey\.([a-z_]+)\(")
 _CLOCK = "lib/clock.lua"
 _USES = re.compile(r"^-- uses: (.+)$", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*--.*\n", re.MULTILINE)
@@ -127,10 +126,7 @@ def source(
             return "{" + ", ".join(f"['{item}'] = true" for item in _TABLES[member]) + "}"
         return f"'{_WORDS[kind][member]}'"
 
-    used = sorted(set(_KEY.findall(body)))
-    keys = Keys(prefix)
-    body = _KEY.sub(lambda match: f"Key_{match.group(1)}(", _WORD.sub(word, body))
-    return "\n".join([*(keys.lua(key) for key in used), body])
+    return Keys(prefix).filled_in(_WORD.sub(word, body))
 
 
 def _with_libraries(name: str, clock: str | None = None) -> list[str]:
@@ -153,7 +149,7 @@ def _with_libraries(name: str, clock: str | None = None) -> list[str]:
 
 
 class Scripted:
-    """What every part of the Ledger stands on: a client, the keys, and `run`."""
+    """The base of every part of the Ledger: a client, the keys, and `run`."""
 
     def __init__(self, redis: Redis, settings: Settings, *, clock: str | None = None) -> None:
         """`redis` decodes responses (farm.ledger.connection.connect). `clock`: for a simulation, as in `source`."""

@@ -1,12 +1,6 @@
 """Deliveries in Redis: what is due to whom, what is under way, what was given up. Each step is one Lua script, so any
-number of io workers may share them. Knows no HTTP and no job record.
-
-Keys: `{p}:hook:{id}` HASH, one delivery; per receiver (tenant and origin) ZSETs `{p}:hooks:due:{r}` id -> due ms and
-`{p}:hooks:flying:{r}` id -> lease end ms; per tenant ZSETs `{p}:hooks:receivers:{t}` receiver -> when to look at it
-next and `{p}:hooks:tenant-flying:{t}` id -> lease end ms; `{p}:hooks:tenants` ZSET tenant -> when to look at it next;
-`{p}:hooks:standing` HASH receiver -> failures in a row; `{p}:hooks:dead:{tenant}` ZSET of dead letters;
-`{p}:hooks:looked` STRING, when somebody looked last, ms.
-"""
+number of io workers may share them. Knows no HTTP and no job record. Its
+keys are farm.ledger.keys.WEBHOOKS."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +12,7 @@ from redis.commands.core import Script
 
 from farm.config import Settings
 from farm.ledger.connection import mapped
+from farm.ledger.keys import Keys
 
 
 def message_id(job_id: str) -> str:
@@ -54,7 +49,7 @@ class Deliveries:
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
-        self._prefix = settings.redis.prefix
+        self._keys = Keys(settings.redis.prefix)
         self._settings = settings.webhooks
         self._scripts: dict[str, Script] = {}
 
@@ -88,25 +83,25 @@ class Deliveries:
     def get(self, delivery_id: str) -> Delivery | None:
         """One delivery; None when it is not known (any more)."""
         with mapped():
-            raw = cast("dict[str, str]", self._redis.hgetall(f"{self._prefix}:hook:{delivery_id}"))
+            raw = cast("dict[str, str]", self._redis.hgetall(self._keys("hook", delivery_id)))
         return _delivery(delivery_id, raw) if raw else None
 
     def dead(self, tenant: str, *, count: int = 100) -> list[Delivery]:
         """Newest first."""
         with mapped():
-            ids = cast("list[str]", self._redis.zrevrange(f"{self._prefix}:hooks:dead:{tenant}", 0, count - 1))
+            ids = cast("list[str]", self._redis.zrevrange(self._keys("hook_dead", tenant), 0, count - 1))
         return self._known(ids)
 
     def pending(self, *, count: int = 100) -> list[Delivery]:
         """Due or under way, over all receivers."""
         with mapped():
-            tenants = cast("list[str]", self._redis.zrange(f"{self._prefix}:hooks:tenants", 0, -1))
-            keys = [f"{self._prefix}:hooks:receivers:{tenant}" for tenant in tenants]
+            tenants = cast("list[str]", self._redis.zrange(self._keys("hook_tenants"), 0, -1))
+            keys = [self._keys("hook_receivers", tenant) for tenant in tenants]
             receivers = [one for key in keys for one in cast("list[str]", self._redis.zrange(key, 0, -1))]
             ids: list[str] = []
             for receiver in receivers:
-                for kind in ("flying", "due"):
-                    key = f"{self._prefix}:hooks:{kind}:{receiver}"
+                for kind in ("hook_leased", "hook_due"):
+                    key = self._keys(kind, receiver)
                     ids += cast("list[str]", self._redis.zrange(key, 0, count - len(ids) - 1))
                     if len(ids) >= count:
                         return self._known(ids)
@@ -120,7 +115,7 @@ class Deliveries:
         """Those of the ids that there are, in one round trip."""
         with mapped(), self._redis.pipeline(transaction=False) as pipe:
             for one in ids:
-                pipe.hgetall(f"{self._prefix}:hook:{one}")
+                pipe.hgetall(self._keys("hook", one))
             raws = pipe.execute()
         return [_delivery(one, raw) for one, raw in zip(ids, raws, strict=True) if raw]
 
@@ -129,9 +124,9 @@ class Deliveries:
         if script is None:
             folder = resources.files("farm.webhooks") / "lua"
             limits = f"{self._settings.per_receiver}, {max(1, self._settings.threads // 2)}"
-            settings = f"local PREFIX, PER_RECEIVER, PER_TENANT = '{self._prefix}', {limits}\n"
+            settings = f"local PER_RECEIVER, PER_TENANT = {limits}\n"
             text = settings + folder.joinpath("lib.lua").read_text() + folder.joinpath(f"{name}.lua").read_text()
-            script = self._scripts[name] = self._redis.register_script(text)
+            script = self._scripts[name] = self._redis.register_script(self._keys.filled_in(text))
         with mapped():
             return script(args=args)
 

@@ -6,7 +6,7 @@ local taken = {}
 
 -- The clock went back since somebody looked: what is due then comes when it was promised, not so much later. Some at a
 -- time; those that are left are seen at the next look.
-local LOOKED = PREFIX .. ':hooks:looked'
+local LOOKED = Key.hook_looked()
 local back, left = tonumber(redis.call('GET', LOOKED) or NOW) - NOW, 2000
 
 local function put_back(key)
@@ -17,13 +17,13 @@ end
 
 if back > 0 then
   for _, tenant in ipairs(redis.call('ZRANGE', TENANTS, 0, -1)) do
-    for _, receiver in ipairs(redis.call('ZRANGE', receivers_key(tenant), 0, -1)) do
-      put_back(due_key(receiver))
-      put_back(flying_key(receiver))
+    for _, receiver in ipairs(redis.call('ZRANGE', Key.hook_receivers(tenant), 0, -1)) do
+      put_back(Key.hook_due(receiver))
+      put_back(Key.hook_leased(receiver))
       refresh(receiver)
       if left <= 0 then break end
     end
-    put_back(tenant_flying_key(tenant))
+    put_back(Key.hook_tenant_leased(tenant))
     if left <= 0 then break end
   end
 end
@@ -31,32 +31,32 @@ if left > 0 then redis.call('SET', LOOKED, NOW) end
 
 -- A lease that ran out: its process died, and the delivery may have happened or not.
 local function give_back(receiver)
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', flying_key(receiver), '-inf', NOW)) do
-    redis.call('ZREM', flying_key(receiver), id)
-    redis.call('ZADD', due_key(receiver), NOW, id)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', Key.hook_leased(receiver), '-inf', NOW)) do
+    redis.call('ZREM', Key.hook_leased(receiver), id)
+    redis.call('ZADD', Key.hook_due(receiver), NOW, id)
   end
 end
 
 -- One delivery of the tenant; false when it has none that may go out now.
 local function take_one(tenant)
-  for _, receiver in ipairs(redis.call('ZRANGEBYSCORE', receivers_key(tenant), '-inf', NOW, 'LIMIT', 0, 100)) do
+  for _, receiver in ipairs(redis.call('ZRANGEBYSCORE', Key.hook_receivers(tenant), '-inf', NOW, 'LIMIT', 0, 100)) do
     give_back(receiver)
     local suspect = failures(receiver) > 0
     local id = nil
     if allowance(receiver) > 0 and (not suspect or suspects > 0) then
-      id = redis.call('ZRANGEBYSCORE', due_key(receiver), '-inf', NOW, 'LIMIT', 0, 1)[1]
+      id = redis.call('ZRANGEBYSCORE', Key.hook_due(receiver), '-inf', NOW, 'LIMIT', 0, 1)[1]
     end
     if id then
-      redis.call('ZREM', due_key(receiver), id)
-      redis.call('ZADD', flying_key(receiver), NOW + lease_ms, id)
-      redis.call('ZADD', tenant_flying_key(tenant), NOW + lease_ms, id)
+      redis.call('ZREM', Key.hook_due(receiver), id)
+      redis.call('ZADD', Key.hook_leased(receiver), NOW + lease_ms, id)
+      redis.call('ZADD', Key.hook_tenant_leased(tenant), NOW + lease_ms, id)
       if suspect then suspects = suspects - 1 end
-      taken[#taken + 1] = {id, redis.call('HGETALL', hook_key(id)), suspect and 1 or 0, NOW}
+      taken[#taken + 1] = {id, redis.call('HGETALL', Key.hook(id)), suspect and 1 or 0, NOW}
     end
     refresh(receiver)
     -- not in the way of others while there is no room for it
     if suspect and suspects <= 0 then
-      redis.call('ZADD', receivers_key(tenant), 'XX', NOW + 1000, receiver)
+      redis.call('ZADD', Key.hook_receivers(tenant), 'XX', NOW + 1000, receiver)
       refresh_tenant(tenant)
     end
     if id then return true end
@@ -66,8 +66,8 @@ end
 
 local waiting = {}
 for _, tenant in ipairs(redis.call('ZRANGEBYSCORE', TENANTS, '-inf', NOW, 'LIMIT', 0, 500)) do
-  redis.call('ZREMRANGEBYSCORE', tenant_flying_key(tenant), '-inf', NOW)
-  waiting[#waiting + 1] = {tenant, redis.call('ZCARD', tenant_flying_key(tenant))}
+  redis.call('ZREMRANGEBYSCORE', Key.hook_tenant_leased(tenant), '-inf', NOW)
+  waiting[#waiting + 1] = {tenant, redis.call('ZCARD', Key.hook_tenant_leased(tenant))}
 end
 while #taken < count and #waiting > 0 do
   local least = 1

@@ -9,7 +9,7 @@ from farm.config import Settings
 from farm.jobs.errors import FaultCode
 from farm.jobs.states import TRANSITIONS, HoldReason, Phase, State
 from farm.ledger import CancelOutcome, CommitOutcome, FailOutcome, HoldOutcome, StatementKind, Verdict
-from farm.ledger.keys import TEMPLATES, Keys
+from farm.ledger.keys import TEMPLATES, WEBHOOKS, Keys
 from farm.ledger.scripts import lua_settings, source
 
 LUA = resources.files("farm.ledger") / "lua"
@@ -56,10 +56,12 @@ def test_every_transition_of_the_table_is_in_the_scripts() -> None:
 
 def test_every_key_is_used_and_no_two_can_collide() -> None:
     python = "".join(file.read_text() for file in (LUA / "..").iterdir() if file.name.endswith(".py"))
+    webhooks = "".join(file.read_text() for file in (resources.files("farm.webhooks") / "lua").iterdir())
     used = set(re.findall(r"Key\.([a-z_]+)\(", "".join(TEXTS.values()))) | set(re.findall(r'_keys\("(\w+)"', python))
     assert used == set(TEMPLATES)
+    assert set(re.findall(r"Key\.(hook\w*)\(", webhooks)) == set(WEBHOOKS)
     keys = Keys("wf")
     assert keys("queue", "gpu", "acme") == "wf:queue:gpu:acme"
     assert keys("label", "acme", "queued", "a:{b}") == "wf:label:acme:queued:a:{b}"
-    heads = [template.partition("{")[0] for template in TEMPLATES.values()]
+    heads = [template.partition("{")[0] for template in (TEMPLATES | WEBHOOKS).values()]
     assert len(set(heads)) == len(heads)

@@ -62,7 +62,7 @@ def test_a_clock_that_goes_back_puts_no_delivery_off(redis: Redis, settings: Set
         if delivery.id == "due":
             made.retry("due", status=500, error="no", pause_s=0)
     # everything that is stored is an hour in the future now
-    for key in [*redis.scan_iter("wf:hooks:due:*"), *redis.scan_iter("wf:hooks:flying:*"), "wf:hooks:receivers"]:
+    for key in [*redis.scan_iter("wf:hooks:due:*"), *redis.scan_iter("wf:hooks:leased:*"), "wf:hooks:receivers"]:
         for member, score in redis.zrange(key, 0, -1, withscores=True):
             redis.zadd(key, {member: score + 3_600_000})
     redis.incrby("wf:hooks:looked", 3_600_000)
@@ -76,7 +76,7 @@ def test_a_clock_that_goes_back_puts_no_delivery_off(redis: Redis, settings: Set
     assert taken == ["due"]
     now_ms = redis.time()[0] * 1000
     assert 50_000 < redis.zscore("wf:hooks:due:acme|later", "later") - now_ms <= 61_000
-    assert 20_000 < redis.zscore("wf:hooks:flying:acme|flying", "flying") - now_ms <= 31_000
+    assert 20_000 < redis.zscore("wf:hooks:leased:acme|flying", "flying") - now_ms <= 31_000
     assert int(redis.get("wf:hooks:looked") or 0) <= now_ms + 1000
 
 

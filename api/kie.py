@@ -25,7 +25,7 @@ blueprint = Blueprint("kie", __name__, url_prefix="/api")
 
 #: a link made by download-url lives this long
 _LINK_TTL_S = 20 * 60
-#: characters of a client's own filing that are told back
+#: characters of a client's own labels that are sent back
 _PATH_CHARS = 1024
 
 

@@ -1,4 +1,4 @@
-"""The request rate of a tenant: counted where a job is submitted, told in the headers of that answer."""
+"""The request rate of a tenant: counted where a job is submitted, and shown in the headers of the answer."""
 
 import math
 
@@ -11,7 +11,7 @@ from farm.ledger.outcomes import RateVerdict
 
 
 def count_submission() -> None:
-    """Raises TooMany when the tenant submits faster than it may. The answer tells the rate either way."""
+    """Raises TooMany when the tenant submits faster than it may. The answer's headers show the rate either way."""
     if not principal().paced:
         # known with the key: no question to Redis for most tenants
         return

@@ -1,4 +1,4 @@
-"""Where every exception of a request becomes an error of the farm, and how the farm's own API tells one (RFC 9457)."""
+"""Maps every exception of a request to an error of the farm, and renders it for the farm's own API (RFC 9457)."""
 
 import logging
 import secrets
@@ -33,7 +33,7 @@ class HttpRefusal(RequestError):
 
 
 class Bug(Exception):
-    """Ours, and no FarmError: every dialect tells it as a 500. `id` finds it in the log, which says what happened."""
+    """A bug of the farm, and no FarmError: every dialect answers 500. `id` finds it in the log."""
 
     def __init__(self) -> None:
         self.id = secrets.token_hex(4)
@@ -54,7 +54,7 @@ def farm_error(error: Exception) -> FarmError | Bug:
 
 
 def _shorten(error: RequestError) -> None:
-    """What a client is told of its own words has an end."""
+    """Shorten what is quoted of a client's own text."""
     error.detail = error.detail[:MAX_ECHO]
     if error.field is not None:
         error.field = error.field[:MAX_FIELD]

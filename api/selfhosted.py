@@ -33,7 +33,7 @@ def _key() -> None:
 
 @blueprint.get("/health")
 def health() -> Response:
-    """`current_job` is told to the tenant whose job it is; to everybody else the farm is as good as idle."""
+    """Only the tenant whose job it is sees `current_job`; for every other tenant the farm looks idle."""
     try:
         loaded, current = bool(renderers()), _running_job()
     except Unavailable:

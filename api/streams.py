@@ -29,7 +29,7 @@ _MAX_PART = 2**64
 #: the pattern of a whole Last-Event-ID
 EVENT_ID = r"[0-9]{1,20}(?:-[0-9]{1,20})?"
 
-#: set when this process has been told to end: streams never end by themselves
+#: set when this process is to end: streams never end by themselves
 stopping = threading.Event()
 
 

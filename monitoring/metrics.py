@@ -50,7 +50,7 @@ UPLOAD_SECONDS = histogram(
     roles=_AGENT,
 )
 
-# --- keeping house (io worker)
+# --- housekeeping (io worker)
 REAPED = counter("wanfarm_reaped_total", "What the reaper did", ["action"], roles=_IO)
 AUDIT_DRIFT = counter(
     "wanfarm_audit_drift_total", "Counters that the audit found wrong and mended", ["counter"], roles=_IO

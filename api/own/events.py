@@ -39,7 +39,7 @@ _SHOWN = 100
 )
 def job_events(job_id: str) -> Response:
     """Begins with the job as it stands (`snapshot`), goes on with `state` and `progress`, ends when the job is over.
-    Resumed after that end it answers 204, which tells an EventSource to stop."""
+    Resumed after that end it answers 204, which makes an EventSource stop."""
     check_id(job_id)
     here, owner, seen = services(), tenant(), last_event_id()
     # before the job is read, so that nothing falls between the snapshot and what follows it

@@ -19,7 +19,7 @@ from farm.wire.report import Reply
 OK, _SILENT = "ok", "does not answer"
 #: anybody may ask, so the parts are not asked more often than this
 _TRUST_S = 0.5
-#: reaps that may be missed, and the least time, before that is told, s
+#: reaps that may be missed, and the least time, before that is reported, s
 _MISSED, _LATE_S = 5, 30.0
 
 

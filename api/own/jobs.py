@@ -53,7 +53,7 @@ class ListQuery(BaseModel):
     },
 )
 def create_job() -> Response:
-    """Inputs are fetched and checked before the answer, so that a bad one is told at once."""
+    """Inputs are fetched and checked before the answer, so that a bad one is refused at once."""
     key = own.parse_idempotency_key(request.headers.get("Idempotency-Key"))
     draft = own.parse_create(json_body(), idempotency_key=key)
     wait = "respond-async" not in request.headers.get("Prefer", "").lower()
@@ -90,7 +90,8 @@ def list_jobs() -> Response:
 @own_api.delete("/v1/jobs/<job_id>")
 @operation("Cancel a job", {200: JobView, 202: JobView, 404: ProblemView, 409: ProblemView})
 def cancel_job(job_id: str) -> Response:
-    """200: it is cancelled. 202: a worker was told, and the job can no longer succeed. 409: it had ended otherwise."""
+    """200: it is cancelled. 202: its worker is being stopped, and the job can no longer succeed. 409: it had ended
+    otherwise."""
     check_id(job_id)
     outcome = services().ledger.cancel(tenant(), job_id)
     if outcome is CancelOutcome.NOT_FOUND:

@@ -1,4 +1,4 @@
-"""What a view of the farm's own API takes and answers, told once: the view is called by it, OpenAPI is made from it."""
+"""What a view of the farm's own API takes and answers, in one place: it calls the view, and OpenAPI is made from it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ OPERATIONS: dict[Callable[..., Any], Operation] = {}
 
 
 def operation(summary: str, answers: Mapping[int, type[BaseModel] | str], **more: Any) -> Callable[[_View], _View]:
-    """Decorates a view with what OpenAPI tells of it: `answers` are status -> body type or sentence."""
+    """Decorates a view with what OpenAPI says of it: `answers` are status -> body type or sentence."""
 
     def note(view: _View) -> _View:
         OPERATIONS[view] = Operation(summary, answers, **more)

@@ -38,7 +38,7 @@ def _useless(why: str) -> None:
 
 def _quarantined(why: str) -> None:
     log.critical("this device is quarantined: %s", why)
-    # Celery stops listening, so that no permit is lost on this agent; its successor sits the quarantine out
+    # Celery stops consuming, so that this agent takes no permit; its successor waits for the quarantine's end
     state.should_stop = EX_QUARANTINED
     threading.Thread(target=_drain, args=(EX_QUARANTINED,), name="leave", daemon=True).start()
 

@@ -9,7 +9,7 @@ from models.planning.request import Progress, Stage
 
 
 class Disobeyed(FarmError):
-    """The engine did not stop when it was told to."""
+    """The engine did not stop after a cancel."""
 
 
 class Clocks:
@@ -22,14 +22,14 @@ class Clocks:
         self._tail = False
 
     def progressed(self, at: Progress, now: float) -> None:
-        """The engine told where it is."""
+        """The engine reported its progress."""
         self._progressed = now
         # Animate decodes after each segment, with steps to come
         self._tail = at.stage is Stage.ENCODING or (at.stage is Stage.DECODING and at.step >= at.steps)
         if at.step < 1 or (self._last and at.step == self._last[0]):
             return
         if self._last is None or at.step < self._last[0]:
-            # the first one does not count: it is slower, and began before anybody looked. A render may start over
+            # the first step does not count: it is slower, and it began before this clock. A render may start over
             self._first = (at.step, now)
         self._steps, self._last = at.steps, (at.step, now)
 
@@ -48,8 +48,8 @@ class Clocks:
         return self._tail or (prefetch_s > 0 and self.left_s(now) <= prefetch_s)
 
     def check(self, now: float, asked_at: float | None) -> None:
-        """Raise when the engine must be killed: Disobeyed, or JobFault stuck or too_long. asked_at: when it was told to
-        stop."""
+        """Raise when the engine must be killed: Disobeyed, or JobFault stuck or too_long. asked_at: when it was asked
+        to stop."""
         limits = self._limits
         if asked_at is not None and now - asked_at > limits.cancel_grace_s:
             raise Disobeyed

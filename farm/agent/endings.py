@@ -1,4 +1,4 @@
-"""What the ledger is told when an attempt ends without a result, and who is woken by it."""
+"""Reports to the ledger how an attempt ended without a result, and publishes the permits that follow."""
 
 import logging
 from collections.abc import Callable

@@ -1,5 +1,5 @@
-"""Keeps one engine alive on one slot and lends it: to one attempt that uses the device, beside one whose last frames
-are encoded. Knows nothing of jobs."""
+"""Keeps one engine alive on one slot and lends it: to one attempt that uses the device, while it may still
+encode another one's last frames. Knows nothing of jobs."""
 
 import logging
 import threading
@@ -19,16 +19,16 @@ log = logging.getLogger(__name__)
 
 #: pauses between failed starts; after as many failures in a row the agent gives up and says so by ending
 _PAUSES_S = (0.5, 2.0, 8.0)
-#: how often somebody who waits for the engine looks whether waiting still makes sense
+#: how often a waiting attempt checks whether it should still wait
 _LOOK_S = 0.25
-#: renders that an engine holds the frames of at once, drawing or encoding
+#: renders whose frames an engine holds at once, rendering or encoding
 _MOST_IN_HAND = 2
 #: a prefetch takes seconds; one whose job was cancelled may delay the engine for others this long
 _READY_S = 30.0
 
 
 class NoEngine(FarmError):
-    """There will be no engine any more: the room closed, or none would start."""
+    """No engine will come: the room closed, or none would start."""
 
 
 @dataclass(eq=False)
@@ -108,8 +108,8 @@ class EngineRoom:
         """Lend the engine to `render`. After `Loan.rendered` another render may use the device while this is encoded;
         `alone` keeps everyone else out until it ends. `look` is called while waiting and may raise to give up.
 
-        One that is making another render ready, whose attempt is over, is lent when it is done, and replaced when it
-        does not come to an end. Raises NoEngine.
+        An engine that still prefetches for a cancelled job is lent when that is done, and replaced when it takes longer
+        than 30 s. Raises NoEngine.
         """
         most_beside = 0 if alone else _MOST_IN_HAND - 1
         while True:
@@ -128,7 +128,7 @@ class EngineRoom:
                 hung = self._engine
             # without the lock: a driver may keep a dying process for long
             if hung is not None:
-                self.replace(hung, "stuck in making ready what nobody waits for")
+                self.replace(hung, "stuck in a prefetch for a cancelled job")
         try:
             yield loan
         finally:

@@ -65,7 +65,7 @@ class OutOfService:
         with self._lock:
             if self._disk is not None and trouble is None:
                 log.warning("back in service; it was out because of this: %s", self._disk)
-            # what was reported says more than what is seen now
+            # the reported reason says more than the probe
             self._disk = trouble and (self._disk or trouble)
             return self._disk
 

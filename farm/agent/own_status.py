@@ -1,4 +1,4 @@
-"""What one agent tells of itself: its WorkerStatus, and how many jobs it may be woken for."""
+"""The status of one agent: its WorkerStatus, and how many jobs it may be woken for."""
 
 import os
 import socket
@@ -40,7 +40,7 @@ class OwnStatus:
         self.metrics: str | None = None
 
     def status(self) -> WorkerStatus:
-        """What operators, admission and other workers are told now."""
+        """For operators, admission and other workers."""
         held = self._held.in_order()
         quarantine = self._health.quarantine()
         return WorkerStatus(

@@ -1,5 +1,5 @@
-"""Whose fault the failures on a slot are, and waiting until its quarantine is over. The record is that of
-farm.agent.device_health; what became of the jobs elsewhere is asked of the ledger."""
+"""Decides whether a slot's failures are its device's fault, and waits until a quarantine is over. The record is
+farm.agent.device_health; the ledger knows how the same jobs ended on other workers."""
 
 import logging
 import threading
@@ -21,8 +21,8 @@ class QuarantineWatch:
         self._health, self._ledger, self._worker = health, ledger, worker
 
     def strike(self, job: Job, fault: JobFault) -> Quarantine | None:
-        """A job failed on the device; the quarantine, if one begins with it. One that had failed elsewhere says nothing
-        about this device."""
+        """A job failed on the device; the quarantine, if one begins with it. A job that had failed elsewhere says
+        nothing about this device."""
         if job.failed_on not in (None, self._worker):
             return None
         self._review()
@@ -30,7 +30,7 @@ class QuarantineWatch:
         return self._health.strike(job.id, job.tenant, fault, brought=brought)
 
     def sit_out(self, ending: threading.Event, look_s: float) -> None:
-        """Until no quarantine lasts, or the agent is to end. look_s: how often somebody looks."""
+        """Until no quarantine lasts, or the agent is to end. look_s: seconds between checks."""
         while (quarantine := self._health.quarantine()) and not ending.is_set():
             QUARANTINED.set(1)
             log.warning("quarantined until %s: %s", quarantine.until_iso, quarantine.reason)

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 #: pause before an agent that died is started again, doubled each time; forgotten once one has lived for a while
 PAUSE_S, PAUSE_MAX_S, LIVED_S = 0.5, 30.0, 60.0
-#: agents that were told to hand back are killed after this long
+#: agents that were asked to hand back are killed after this long
 PATIENCE_S = 20.0
 #: exit statuses of agents: one that cannot work (its own log and `wanfarm workers` say why), one whose device was
 #: quarantined, whose successor sits that out
@@ -35,7 +35,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 
 def main(settings: Settings) -> int:
-    """Run the agents of this machine until told to end. The exit status: 0, or 2 for a device that is not here."""
+    """Run the agents of this machine until a signal ends it. The exit status: 0, or 2 for a device that is not here."""
     try:
         slots = find_slots(settings.worker.devices)
     except NoSuchDevice as error:

@@ -1,4 +1,4 @@
-"""A process that answers no question says by itself, again and again, that it lives."""
+"""A process that serves no request writes a sign of life to a file at intervals."""
 
 import logging
 import time
@@ -15,7 +15,7 @@ def say_alive(folder: Path) -> None:
         draft.write_text(repr(time.monotonic()))
         draft.replace(folder / "alive")
     except OSError as error:
-        log.warning("nobody can be told that this process lives: %s", error)
+        log.warning("cannot write this process's sign of life: %s", error)
 
 
 def silent_s(folder: Path) -> float:

@@ -1,5 +1,6 @@
 """Celery as the farm uses it: it wakes processes and carries nothing but permits. Every setting here was chosen by
-measurement; what it protects from stands beside it. The ledger is the queue: a message may be lost or doubled."""
+measurement; the comment beside it says what it protects from. The ledger is the queue: a message may be lost or
+doubled."""
 
 import logging
 from typing import Any

@@ -1,4 +1,4 @@
-"""Claiming as every process does it: claims repeated under their own name, and permits that wake the next worker."""
+"""Claiming, shared by every process: claims repeated under one nonce, and permits that wake the next worker."""
 
 import logging
 import threading
@@ -14,7 +14,7 @@ from farm.scheduling.memory_fit import Memory
 
 log = logging.getLogger(__name__)
 
-#: a claim that got no answer may have happened: it is repeated under its own name for this long
+#: a claim that got no answer may have happened: it is repeated under its nonce for this long
 PATIENCE_S, PAUSE_S = 15.0, 0.25
 
 
@@ -48,7 +48,7 @@ class Claims:
                     nonce=nonce,
                     memory=memory,
                     models=models,
-                    # in whatever buffer one of these is held: when this worker has gone on, none of them runs
+                    # a try that is held in some buffer does not run after this worker has gone on
                     patience_s=max(0.0, deadline - time.monotonic()),
                 )
             except Unavailable as error:
@@ -59,7 +59,7 @@ class Claims:
         return None
 
     def wake(self, *, heard_none: bool = False) -> None:
-        """Publish the permits that the ledger wants out: a backlog wakes the next worker, or this one again.
+        """Publish the permits that the ledger asks for: a backlog wakes the next worker, or this one again.
         heard_none: no permit reached this worker for as long as one lives, although jobs wait."""
         try:
             self._permits.publish(self._ledger.permits_wanted(self.pool, heard_none=heard_none))
@@ -67,7 +67,7 @@ class Claims:
             log.warning("no permits for %s: %s", self.pool, error)
 
     def backlog(self) -> bool:
-        """Whether a job could be claimed now. With Redis away nobody knows: False."""
+        """Whether a job could be claimed now. False while Redis is away."""
         try:
             return self._ledger.claimable(self.pool, most=1) > 0
         except Unavailable:

@@ -1,5 +1,5 @@
-"""Keeping leases: heartbeats for every attempt that this process holds, from a thread that does nothing else. What a
-verdict means for the work is the holder's business. All that are due are renewed in one round trip, so that
+"""Keeping leases: heartbeats for every attempt that this process holds, from a thread that does nothing else. The
+holder decides what a verdict means for its work. All that are due are renewed in one round trip, so that
 one slow answer delays nobody else's heartbeat."""
 
 import logging
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 #: a cancel is noticed within this time also while nothing progresses
 NOTICE_S = 1.0
-#: progress is told at most this often, a new phase at once
+#: progress is reported at most this often, a new phase at once
 REPORT_S = 0.5
 #: pause after a heartbeat that got no answer
 RETRY_S = 1.0
@@ -52,12 +52,12 @@ class Lease:
         self._keeper.reported(self, _Report(phase, progress, step, steps))
 
     def said(self) -> _Report | None:
-        """What is to be told, once. The keeper's lock is held."""
+        """Take the report that is due. The keeper's lock is held."""
         report, self._report = self._report, None
         return report
 
     def drop(self) -> None:
-        """Stop renewing. A verdict that is on its way is no longer told."""
+        """Stop renewing. A verdict that arrives after this is dropped."""
         self._keeper.drop(self)
 
 

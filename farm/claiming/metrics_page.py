@@ -1,4 +1,4 @@
-"""The page of a worker process that Prometheus reads. Knows nothing of what is counted."""
+"""Serves a worker process's metrics to Prometheus. Knows no metric."""
 
 import logging
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Publishing permits: the wake-ups that agents claim work after. Never decides how many; the ledger does.
+"""Publishes permits: messages that wake workers to claim. The ledger decides how many.
 
 A permit may be lost (the reaper asks for another) or published twice (the second finds nothing), so a failure is
 counted and forgotten: by then the ledger has the job.

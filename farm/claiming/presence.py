@@ -1,4 +1,4 @@
-"""Telling the farm that a worker is there: every few seconds from a thread of its own, at once when there is news."""
+"""Announces a worker to the ledger: every few seconds from a thread of its own, at once when its status changes."""
 
 import logging
 import threading
@@ -10,12 +10,12 @@ from farm.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
-#: how often a worker tells that it is there, and how long that is believed
+#: how often a worker announces itself, and for how long it then counts as live
 EVERY_S, BELIEVED_S = 2.0, 10.0
 
 
 class Presence:
-    """`status` is what the worker tells; `slots` is how many jobs may be woken at the worker at once, 0 for none."""
+    """`status` makes the worker's status; `slots` is how many jobs may be woken at the worker at once, 0 for none."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Presence:
         threading.Thread(target=self._run, name="presence", daemon=True).start()
 
     def news(self) -> None:
-        """Something that it tells has changed."""
+        """The status has changed: announce it at once."""
         self._news.set()
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Asking Redis and the object store until they answer: neither says when it is back."""
+"""Repeats calls to Redis and the object store until they answer: neither signals its return."""
 
 import time
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def store(call: Callable[[], Answer], check: Callable[[], None], limit_s: float)
 
 def redis(call: Callable[[], Answer], check: Callable[[], None] = lambda: None) -> Answer:
     """Ask Redis until it answers: calls that may be repeated. `check` is called in between and may raise. An agent that
-    has to go does not wait for the thread of an attempt that ends; then the lease runs out, and the reaper decides."""
+    must end does not wait for an attempt's thread; then the lease runs out, and the reaper decides."""
     pause_s = _PAUSE_S
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Whoever lives reaps when nobody did: a farm whose io worker or beat is away still ends what is over."""
+"""Any worker reaps when no reap ran lately: leases also expire while the io worker or beat is away."""
 
 from farm.claiming.permits import Permits
 from farm.config import Settings

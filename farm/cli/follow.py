@@ -44,7 +44,7 @@ class Follow:
             return list(self._jobs.values())
 
     def left_s(self, job_id: str) -> float | None:
-        """Seconds until the job's render ends; None while that cannot be told."""
+        """Seconds until the job's render ends; None while that is unknown."""
         return self._remaining[job_id].left_s(time.monotonic())
 
     def until_over(self, show: Callable[[], None], *, timeout_s: float | None = None) -> "list[JobView]":

@@ -1,4 +1,4 @@
-"""How long a render will still take, told only when it can be told honestly. Pure; it is given the time."""
+"""How long a render will still take; None while an estimate would be a guess. Pure; the time is an argument."""
 
 from collections import deque
 

@@ -41,7 +41,7 @@ def redis_server() -> Path:
 
 
 def server_version(server: Path) -> tuple[int, ...]:
-    """(major, minor, patch) that `server --version` tells; () when it tells none."""
+    """(major, minor, patch) that `server --version` prints; () when it prints none."""
     try:
         told = subprocess.run([server, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):

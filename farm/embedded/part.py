@@ -180,11 +180,11 @@ class PartProcess:
         return True
 
     def excuse(self, now: float) -> None:
-        """What it rests on is away: it is not asked, and its patience begins anew."""
+        """A part that it needs is away: it is not asked, and its time-out starts again."""
         self._answered_at, self._look_at, self._missed = now, now + LOOK_S, 0
 
     def slow(self, now: float) -> float | None:
-        """The seconds that it has been starting for, when that is to be told now; else None."""
+        """The seconds that it has been starting for, when that is to be reported now; else None."""
         if now < self._slow_at:
             return None
         started_s = now - self._started_at

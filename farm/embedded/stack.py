@@ -218,7 +218,7 @@ class Stack:
         try:
             self._hear(report)
         except OSError as error:
-            # nobody can be told (a full disk, a terminal that is gone); the farm goes on
+            # the message cannot be written (a full disk, a closed terminal); the farm goes on
             log.warning("could not report %s: %s", report, error)
 
     # --- around the loop

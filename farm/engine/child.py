@@ -50,7 +50,7 @@ class Renders(Protocol):
 
 
 def main(make: Callable[[Launch], Renders]) -> None:
-    """Run as the engine that the command line's Launch describes, until told to end. `make` imports what is heavy."""
+    """Run as the engine that the command line's Launch describes, until asked to end. `make` imports what is heavy."""
     launch = Launch.from_text(sys.argv[1])
     lifeline.bind(parent=launch.parent)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -110,7 +110,7 @@ class EngineChild:
     def serve(self) -> None:
         """Render what is asked until the agent says exit or is gone. Blocks."""
         threading.Thread(target=self._listen, name="listen", daemon=True).start()
-        threading.Thread(target=self._prepare_ahead, name="ahead", daemon=True).start()
+        threading.Thread(target=self._run_prefetch, name="prefetch", daemon=True).start()
         self._say("ready", device=self._renderer.device_facts(), models=self._offered())
         while (message := self._todo.get()) is not None:
             self._render(message["render"], message["request"])
@@ -146,7 +146,7 @@ class EngineChild:
 
     # --- the next render
 
-    def _prepare_ahead(self) -> None:
+    def _run_prefetch(self) -> None:
         while True:
             message = self._ahead.get()
             render = str(message["render"])
@@ -172,7 +172,7 @@ class EngineChild:
             request = RenderRequest.from_json(raw)
             unfinished = self._renderer.render_frames(request, progress, lambda: render in self._cancelled)
             self._say("rendered", render=render, lane=self._renderer.lane)
-            # not a daemon: told to end when idle, the process ends when this has
+            # not a daemon: asked to end when idle, the process ends when this thread has
             threading.Thread(target=self._finish, args=(render, unfinished), name=f"finish-{render}").start()
 
     def _finish(self, render: str, unfinished: Unfinished) -> None:

@@ -27,7 +27,7 @@ from typing import IO, Any, Self
 
 @dataclass(frozen=True)
 class Launch:
-    """What an engine is told at its start.
+    """What an engine gets at its start.
 
     commands, answers  file descriptors that it inherits: to read, to write
     parent      pid of the agent; an engine whose parent is another one has been orphaned and ends

@@ -1,1 +1,1 @@
-"""What becomes of a job's inputs before any GPU sees it: fetched, sniffed, checked, stored by content hash."""
+"""A job's inputs before any GPU reads them: fetched, recognised, checked, stored by content hash."""

@@ -1,4 +1,4 @@
-"""The door to the checks of each kind of input: whatever passes is what a render reads, and can hurt no engine."""
+"""Checks an input by its kind. What passes is what a render reads, and can crash no engine."""
 
 from typing import BinaryIO
 

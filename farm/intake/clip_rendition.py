@@ -36,7 +36,7 @@ _MISSING, _MISSING_S = 0.1, 0.25
 #: frames per second on average; faster is no film
 _MAX_FPS = 1000
 _MIN_SIDE = 16
-#: nearly lossless, and quick: it is decoded once or twice, in the same house
+#: nearly lossless, and quick: it is decoded once or twice, over the local network
 _X264 = {
     "preset": "ultrafast",
     "crf": "10",

@@ -1,5 +1,5 @@
 """The child of farm.intake.rendition: reads one picture, clip or sound file from its standard input, writes what the
-farm keeps of it to its standard output (a file), and reports as JSON on the descriptor that it is told.
+farm keeps of it to its standard output (a file), and reports as JSON on the descriptor that its arguments name.
 
 It opens nothing else: the demuxer is given, no protocol is allowed (a playlist inside a file would be a second
 fetcher), and the kernel limits its time, memory and files.

@@ -1,5 +1,5 @@
-"""Input bytes that nobody needs any more: uploads that were looked at or never named, and inputs whose last job was
-forgotten long ago. Judged by age; `Intake.keep` renews what a new job uses, and what an open job uses stays."""
+"""Garbage collection of inputs: uploads that were checked or never named, and inputs whose last job was
+forgotten long ago. Age decides; `Intake.keep` renews what a new job uses, and what an open job uses stays."""
 
 import logging
 import time

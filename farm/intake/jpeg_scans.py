@@ -1,4 +1,4 @@
-"""How often a JPEG is decoded over: its scans, counted up to its end. Pure."""
+"""Counts the scans of a JPEG: a decoder decodes the picture once per scan. Pure."""
 
 import re
 from typing import BinaryIO

@@ -1,4 +1,4 @@
-"""What a file is, told by its first bytes and never by its name or by what a server claims. Decodes nothing."""
+"""What a file is, recognised by its first bytes and never by its name or by what a server claims. Decodes nothing."""
 
 import re
 from dataclasses import dataclass

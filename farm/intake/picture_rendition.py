@@ -1,5 +1,5 @@
 """A picture as the farm keeps it: PNG, upright, 8-bit sRGB, no larger than is of use. Runs in farm.intake.decoder;
-Pillow is told the form, it never guesses one."""
+Pillow gets the format as an argument and guesses none."""
 
 from typing import Any, BinaryIO
 
@@ -14,7 +14,7 @@ MIN_SIDE = 16
 MAX_ASPECT = 16.0
 #: a progressive JPEG is decoded once per scan; cameras write about ten, an attacker thousands into a few bytes
 MAX_SCANS = 64
-#: pixels of the longer side that is kept: twice what any model draws
+#: pixels of the longer side that is kept: twice what any model renders
 MAX_KEPT_SIDE = 2560
 
 
@@ -33,7 +33,7 @@ def keep(source: BinaryIO, out: BinaryIO, asked: dict[str, Any]) -> dict[str, An
         raise broken("picture") from error
     picture = found.picture
     picture.thumbnail((MAX_KEPT_SIDE, MAX_KEPT_SIDE), Image.Resampling.LANCZOS)
-    # speed over size: it is read back once or twice, in the same house
+    # speed over size: it is read once or twice, over the local network
     picture.save(out, "PNG", compress_level=1)
     return {
         "width": picture.width,
@@ -43,7 +43,7 @@ def keep(source: BinaryIO, out: BinaryIO, asked: dict[str, Any]) -> dict[str, An
 
 
 def _check_shape(picture: Image.Image, asked: dict[str, Any]) -> None:
-    """What the header tells, before a single pixel is decoded."""
+    """What the header says, before a single pixel is decoded."""
     width, height = picture.size
     # a phone's JPEG may carry a second picture (depth, gain map): that is no animation
     if picture.format != "MPO" and getattr(picture, "is_animated", False):

@@ -1,4 +1,4 @@
-"""Why a file is not taken, as its owner reads it. Used where nothing of the farm but this is loaded."""
+"""Why a file is not taken, as its owner reads it. Imports nothing of the farm: the decoder's process uses it."""
 
 
 class Refused(Exception):

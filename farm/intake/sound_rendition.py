@@ -21,7 +21,7 @@ def keep(source: BinaryIO, out: BinaryIO, asked: dict[str, Any]) -> dict[str, An
             raise Refused("the audio is empty") if not notes else broken("audio")
         with tracks.opened(source, asked["opens"]) as box, av.open(out, "w", format="flac") as made:
             plan = plans[0]
-            # one sample more than is allowed tells a file that is too long from one that fits
+            # one sample more than is allowed shows that a file is too long
             track = tracks.SoundWriter(made, plan, plan.start_s, asked["max_s"] + 1, lossless=True, channels=2)
             for packet in box.demux(box.streams[plan.index]):
                 track.take(packet)

@@ -1,8 +1,8 @@
-"""Sound on its way into what the farm keeps: decoded, laid on the picture's clock, and encoded anew. Runs in
+"""The sound of an input: decoded, aligned with the picture's clock, and encoded again. Runs in
 farm.intake.decoder.
 
-What was lossless becomes FLAC, to the sample; what was not becomes AAC, which every player takes. Mono, stereo and 5.1
-stay; any other arrangement becomes stereo.
+Lossless sound becomes FLAC, exact to the sample; lossy sound becomes AAC, which every player takes. Mono, stereo and
+5.1 stay; any other arrangement becomes stereo.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The Celery app of the io worker and of beat: intake, and keeping the house.
+"""The Celery app of the io worker and of beat: intake, webhooks and housekeeping.
 
 celery -A farm.io_worker.app worker -P threads -c 8 -Q pool.intake,beat
 celery -A farm.io_worker.app beat

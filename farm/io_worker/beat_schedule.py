@@ -1,4 +1,4 @@
-"""Beat, for a farm whose workers may be away and whose clock may be set."""
+"""Beat's schedule. Workers may be away, and the clock may be set."""
 
 import logging
 import time

@@ -1,5 +1,5 @@
-"""What beat asks for runs in threads of its own, one for each duty, so that none waits for another, for intake, or for
-itself: a duty that still runs when it is due again is not begun a second time."""
+"""Runs each of beat's duties in a thread of its own, so that none waits for another or for intake. A duty that still
+runs when it is due again is not started a second time."""
 
 import logging
 import threading

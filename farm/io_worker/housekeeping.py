@@ -1,4 +1,4 @@
-"""Keeping the farm in order: what beat asks for. Every duty may run on two io workers at once, or not for a while."""
+"""Housekeeping: the duties that beat asks for. Each may run on two io workers at once, or not for a while."""
 
 import logging
 import re

@@ -1,5 +1,5 @@
-"""The intake desk: claims waiting jobs and has their inputs fetched, a few at a time. What intake does to a job is
-farm.intake's; here are its permits and leases."""
+"""Claims waiting jobs and has their inputs fetched, a few at a time: permits, leases and endings. What intake does to a
+job is farm.io_worker.take_in."""
 
 import logging
 import threading
@@ -46,7 +46,7 @@ class IntakeWorker:
 
     def serve(self, permit: str) -> int:
         """One permit: work until nothing is claimable. Returns how many jobs were taken in; 0 also when every place
-        is taken, because those who sit there go on until nothing is left."""
+        is taken: the threads in those places go on until nothing is left."""
         if not self._enter():
             return 0
         done = 0
@@ -67,14 +67,14 @@ class IntakeWorker:
     def _enter(self) -> bool:
         with self._lock:
             if self._taken >= self.places:
-                # whoever is about to find nothing must look again: this permit may be for a newer job
+                # a thread that is about to find nothing must look again: this permit may be for a newer job
                 self._again = True
                 return False
             self._taken += 1
             return True
 
     def _leave(self) -> bool:
-        """Give the place up, unless somebody was turned away meanwhile."""
+        """Give up the place, unless a permit was turned away meanwhile."""
         with self._lock:
             again, self._again = self._again, False
             if not again:

@@ -1,4 +1,4 @@
-"""What beat asks for is done also when nobody asks: beat may hang, its broker be away, or its clock be set."""
+"""Runs beat's duties also when beat does not ask: it may hang, its broker be away, or its clock be set."""
 
 import logging
 import threading

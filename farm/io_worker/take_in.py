@@ -1,5 +1,5 @@
-"""The intake of one claimed job: fetch what is still an address, check it, store it, and let the job be queued; or say
-why it cannot be. The lease is kept, and permits are asked for, by whoever claimed."""
+"""The intake of one claimed job: fetch what is still an address, check it, store it, and let the job be queued; or fail
+it with the reason. The caller keeps the lease and asks for permits."""
 
 import time
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """The Ledger: one method per transition, each one Lua script.
 
 `redis` is a redis-py client with decode_responses=True. Every call may raise farm.jobs.errors.Unavailable when
-Redis is away: the transition then *may* have happened, and saying it again is safe.
+Redis is away: the transition then *may* have happened, and repeating the call is safe.
 """
 
 from collections.abc import Collection, Sequence
@@ -28,7 +28,7 @@ __all__ = ["BURST_POOL", "INTAKE_POOL", "Ledger"]
 
 #: as `models` of claim: a word that is no model's
 NOTHING_OFFERED = "-"
-#: what a tenant at its open-job limit is told to wait: about as long as a short render takes to end
+#: retry_after_s for a tenant at its open-job limit: about as long as a short render takes to end
 OPEN_RETRY_AFTER_S = 10.0
 #: characters of a fault's message that are kept
 _MESSAGE_CHARS = 1000
@@ -155,7 +155,7 @@ class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox, Purchases):
         return FailOutcome(outcome), permits(wanted)
 
     def cancel(self, tenant: str, job_id: str) -> CancelOutcome:
-        """Over at once unless it is being rendered; then its worker is told at the next heartbeat."""
+        """End the job at once, unless a worker renders it: that worker learns it at its next heartbeat."""
         return CancelOutcome(self.run("cancel", tenant, job_id, durable=True))
 
     def hold(self, job_ids: Sequence[str], reason: HoldReason) -> list[HoldOutcome]:

@@ -50,7 +50,8 @@ class FailOutcome(StrEnum):
 
 
 class CancelOutcome(StrEnum):
-    """CANCELLED: over now. CANCELLING: a worker was told and the job can no longer succeed. OVER: it had ended."""
+    """CANCELLED: over now. CANCELLING: its worker learns it at the next heartbeat, and the job can no longer succeed.
+    OVER: it had ended."""
 
     CANCELLED = "cancelled"
     CANCELLING = "cancelling"
@@ -158,7 +159,7 @@ class RateVerdict:
 
 @dataclass(frozen=True)
 class OutboxEntry:
-    """A terminal job whose owner wants to be told. Read again until it is acknowledged."""
+    """A terminal job whose owner wants a callback. Read again until it is acknowledged."""
 
     id: str
     job: str

@@ -1,5 +1,5 @@
-"""Jobs that are bought from a provider: what was intended before anything is sent, what it is called there, and whose
-turn it is to look after it. Prices, caps and the choice of a provider are not here."""
+"""Jobs that are bought from a provider: the intent, stored before anything is sent; the provider's id; and which
+process follows the job. Prices, caps and the choice of a provider are not here."""
 
 import json
 from collections.abc import Mapping

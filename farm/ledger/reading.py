@@ -1,4 +1,4 @@
-"""What the ledger can be asked. Nothing here writes."""
+"""Reading the ledger. Nothing here writes."""
 
 import heapq
 import json
@@ -72,7 +72,7 @@ class Reading(Scripted):
         jobs: list[Job] = []
         read = 0
         while read < _READ_PER_PAGE:
-            # one more than asked for tells whether there is a next page
+            # one more than asked for shows whether there is a next page
             ids = self._ids(tenant, wanted, label, after, limit + 1)
             for job in self.find_many(ids):
                 # a job can move on or be forgotten between the two reads

@@ -40,10 +40,10 @@ IDEMPOTENCY_S = 24 * 3600
 STALE_PER_CLAIM = 256
 #: delayed retries that one claim may queue
 PROMOTED_PER_CLAIM = 8
-#: leases in a row that a job may lose uncounted because nobody ever renewed one: a job that ends its worker before the
-#: first heartbeat must not come back for ever
+#: leases in a row that a job may lose uncounted because nobody ever renewed one: a job that kills its worker before
+#: the first heartbeat must not be retried for ever
 UNHEARD_MOST = 5
-#: a worker tells for how long it counts as live; never for longer than this, s
+#: a worker says for how long it counts as live; at most this, s
 PRESENT_MAX_S = 60.0
 #: a delay is at most this many times lease.backoff_max_s (lib/verdict.lua spreads them)
 _DELAY_SPREAD = 1.25

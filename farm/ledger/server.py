@@ -1,4 +1,4 @@
-"""Which server the ledger stands on, and what that means for an answer that was given."""
+"""The server that the ledger runs on, and how durable an answer from it is."""
 
 import logging
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class UnsafeServer(FarmError):
 
 @dataclass(frozen=True)
 class Server:
-    """What a server tells of itself. None: it does not say (CONFIG GET is refused).
+    """What a server reports. None: it does not say (CONFIG GET is refused).
 
     waits       it has WAITAOF and an append-only file
     appendonly  it keeps an append-only file

@@ -1,5 +1,5 @@
-"""What the time is on the ledger's server, without asking it at every call: calls that must not run late say until when
-their caller waits."""
+"""An estimate of the ledger's clock that needs no round trip. A call that must not run late carries its deadline in
+that clock."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Keeping the house in order: what beat calls. Any number of these may run at once."""
+"""Housekeeping of the ledger: reap, audit, forget. Beat calls them; any number may run at once."""
 
 from typing import cast
 

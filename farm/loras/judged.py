@@ -16,7 +16,7 @@ class Judged(io.RawIOBase):
     """A file that is read block by block. Its last bytes are returned only when the whole file is good.
 
     blocks     its bytes, in order; size: how many they must be
-    expected   the sha256 that its sender told, if any
+    expected   the sha256 that its sender gave, if any
     anatomy, sha256   what was found, once it was read to its end
 
     read raises LoraError for a file that is no LoRA for Wan or differs from what was sent; Unavailable when the blocks

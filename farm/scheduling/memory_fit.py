@@ -26,7 +26,7 @@ class Memory:
 
     @classmethod
     def of(cls, told: object) -> Self | None:
-        """From an engine's device facts (models.acceleration.memory.may_use); None from one that tells nothing."""
+        """From an engine's device facts (models.acceleration.memory.may_use); None from one that reports nothing."""
         if not isinstance(told, Mapping):
             return None
         device, host = (_mb(told.get(name)) for name in ("device_bytes", "host_bytes"))

@@ -1,4 +1,4 @@
-"""Deliveries in Redis: what is due to whom, what is under way, what was given up. Each step is one Lua script, so any
+"""Deliveries in Redis: due, being posted, or given up (dead letters). Each step is one Lua script, so any
 number of io workers may share them. Knows no HTTP and no job record. Its
 keys are farm.ledger.keys.WEBHOOKS."""
 
@@ -23,7 +23,7 @@ def message_id(job_id: str) -> str:
 @dataclass(frozen=True)
 class Delivery:
     """One terminal event on its way to one address. `id` is also the webhook-id that receivers see: the same at every
-    attempt and replay. `attempts` failed so far; `status` is the last answer's (0: none), `error` its story."""
+    attempt and replay. `attempts` failed so far; `status` is the last answer's (0: none), `error` what went wrong."""
 
     id: str
     job: str
@@ -58,14 +58,14 @@ class Deliveries:
         return bool(self._run("schedule", delivery_id, job, tenant, url, dialect, receiver))
 
     def take(self, count: int, *, suspects: int, lease_s: float) -> list[Delivery]:
-        """Due deliveries, leased: whoever does not settle one in lease_s loses it to the next."""
+        """Due deliveries, leased: one that is not settled in lease_s may be taken again."""
         if count <= 0:
             return []
         rows = self._run("take", count, max(suspects, 0), int(lease_s * 1000))
         return [_delivery(row[0], _pairs(row[1]), suspect=bool(row[2]), taken_ms=int(row[3])) for row in rows if row[1]]
 
     def delivered(self, delivery_id: str) -> bool:
-        """The receiver has it: forget the delivery. False when its lease was lost."""
+        """The receiver has accepted it: remove the delivery. False when its lease was lost."""
         return self._settle(delivery_id, "delivered", 0, "", 0.0)
 
     def retry(self, delivery_id: str, *, status: int, error: str, pause_s: float) -> bool:

@@ -1,4 +1,4 @@
-"""What a receiver is told: the body in the words of the dialect that the job came in, and the headers that sign it.
+"""A callback's body, in the dialect that the job came in, and the headers that sign it.
 
 Built at every attempt, so that the addresses of the result are fresh whenever it arrives.
 """

@@ -101,7 +101,7 @@ class Postman:
         try:
             origin = target(job.webhook_url).authority
         except AddressRefused:
-            # it was looked at when the job came in; whatever this is now, nobody can be told
+            # the URL was checked when the job came in; one that cannot be parsed now reaches no receiver
             origin = "unreadable"
         self.deliveries.schedule(
             message_id(job.id),

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 #: libav's numbers of a matrix -> the name that the scale filter takes
 _MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
-#: neither is told, or the frame is RGB itself
+#: neither is stated, or the frame is RGB itself
 _RGB, UNTOLD = 0, 2
 #: pictures at least as high or wide as this are HD: untagged ones are BT.709, smaller ones BT.601
 _HD_HEIGHT, _HD_WIDTH = 720, 1280

@@ -1,4 +1,4 @@
-"""At which constant rate a clip is best told, from the times of its frames. Pure."""
+"""The constant frame rate that fits a clip best, from the times of its frames. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _NEAR = 0.002
 _AGREE, _MISSING = 0.8, 1.15
 #: a slower clip is read at this rate, a faster one is no clip; frames per second
 _SLOWEST, _FASTEST = Fraction(1), Fraction(1000)
-#: of a single picture that tells no rate
+#: of a single picture without a rate
 _STILL = Fraction(25)
 
 

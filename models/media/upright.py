@@ -25,7 +25,7 @@ _TURNS = {
 }
 #: pixel aspects beyond this are mistakes of a file, not shapes
 _MAX_ASPECT = 4
-#: pixels that are kept of a larger frame: twice what any model draws
+#: pixels that are kept of a larger frame: twice what any model renders
 MAX_PIXELS = 1920 * 1088
 #: of one graph; as many as there are cores would leave none of a child's memory on a large machine
 _THREADS = 2
@@ -96,7 +96,7 @@ class Upright:
             self._graphs[key] = self._graph(frame, view)
         graph = self._graphs[key]
         frame.pts = None
-        # the filters are told what the numbers mean, and refuse frames that say something they do not know
+        # the filters need to know what the numbers mean, and refuse frames with values that they do not know
         frame.color_primaries = frame.color_trc = UNTOLD
         if not view.colours.rgb:
             frame.colorspace = UNTOLD

@@ -1,4 +1,4 @@
-"""Wan-Animate-2: a character moves as a clip's person does, straight from the clip, with no skeleton drawn first.
+"""Wan-Animate-2: a character moves as a clip's person does, straight from the clip, without a skeleton in between.
 
 diffusers has it as modular blocks only. Some of them are left out here and done by hand: the text, so that its encoder
 may live elsewhere; the fitting of picture and clip, which would choose another size and fails on clips shorter than
@@ -24,7 +24,7 @@ from models.progress.render_monitor import RenderMonitor
 from models.render.animate import reflected, segments
 from models.render.generate import noise, remembered
 
-#: what the model was told of every driving clip in training
+#: the prompt of every driving clip in training
 _ABOUT_THE_CLIP = "人物动作的参考视频"
 
 
@@ -65,7 +65,7 @@ class Animate2:
             getattr(self, name).to(device)
 
     def set_progress_bar_config(self, **_: Any) -> None:
-        """The blocks draw their own bar, and _quiet has seen to it."""
+        """The blocks print their own progress bar, which _quiet silences."""
 
     def maybe_free_model_hooks(self) -> None:
         """Masks are kept for every shape that was ever asked: let go of them when there are many."""
@@ -221,11 +221,11 @@ def _pixels(frames: list[Any]) -> Any:
 
 
 def _quiet() -> None:
-    """The blocks draw bars on standard error, and torch explains at length that a CPU compiles nothing."""
+    """The blocks print progress bars on standard error, and torch warns at length that a CPU compiles nothing."""
     from diffusers.modular_pipelines.wan_animate_2 import denoise
 
     denoise.tqdm = partial(denoise.tqdm, disable=True)
-    # a cancelled render would leave three traces of itself there; errors leave by exception and are told once
+    # a cancelled render would print three traces there; errors leave by exception and are reported once
     logging.getLogger("diffusers.modular_pipelines.modular_pipeline").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", "flex_attention called without torch.compile")
     warnings.filterwarnings("ignore", "_compile flag on create_block_mask")

@@ -24,7 +24,7 @@ _RESIDENT = MemoryPlan()
 class Loaded:
     """One model in memory. All tasks of the model share its parts; `pipes` is class name -> pipeline over them.
 
-    lane        with the LoRAs that the last job wore
+    lane        with the LoRAs of the last job
     scheduler   the one that came with the weights: each render makes its own from it
     eyes        what looks at clips (models.preprocess.guides.Eyes), once a job has needed it
     fast        how its parts were made fast

@@ -1,7 +1,7 @@
 """LoRAs: checked before use, fused into the weights of a lane that consists of them, put on and taken off for a job's
 own.
 
-Files in the forms that trainers write (Wan's own names, musubi, peft) are told apart by diffusers.
+Files in the forms that trainers write (Wan's own names, musubi, peft) are recognised by diffusers.
 """
 
 import warnings

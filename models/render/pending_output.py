@@ -16,12 +16,12 @@ from models.render.generate import RenderedFrames
 
 @dataclass
 class PendingOutput:
-    """told: the recipe's fields so far; weights: the folder of weights that made the frames."""
+    """fields: the recipe's fields so far; weights: the folder of weights that made the frames."""
 
     request: RenderRequest
     model: Model
     made: RenderedFrames
-    told: dict[str, Any]
+    fields: dict[str, Any]
     weights: Path
     models_dir: Path
     monitor: RenderMonitor
@@ -37,9 +37,9 @@ class PendingOutput:
         out, frames, monitor = Path(self.request.out_dir), self.made.frames, self.monitor
         monitor.enter(Stage.ENCODING)
         output.check_visible(frames)
-        told = {
+        fields = {
             **recipe.of_request(self.request),
-            **self.told,
+            **self.fields,
             "weights": recipe.of_weights(self.weights),
             "fused": recipe.of_loras(self.model, self.models_dir),
             "frames_sha256": output.frames_sha256(frames),
@@ -50,16 +50,16 @@ class PendingOutput:
             monitor.check()
             monitor.within(done / len(frames))
 
-        output.write_video(out / "video.mp4", frames, self.made.fps, told, each, sound=self.made.sound)
-        told["poster_frame"] = output.write_poster(out / "poster.jpg", frames)
+        output.write_video(out / "video.mp4", frames, self.made.fps, fields, each, sound=self.made.sound)
+        fields["poster_frame"] = output.write_poster(out / "poster.jpg", frames)
         monitor.finish()
-        told["timings_s"] = {stage: round(seconds, 3) for stage, seconds in monitor.timings.items()}
-        recipe.write(out / "recipe.json", told)
+        fields["timings_s"] = {stage: round(seconds, 3) for stage, seconds in monitor.timings.items()}
+        recipe.write(out / "recipe.json", fields)
         return RenderResult(
             video=str(out / "video.mp4"),
             poster=str(out / "poster.jpg"),
             recipe_path=str(out / "recipe.json"),
-            recipe=told,
+            recipe=fields,
             width=frames.shape[2],
             height=frames.shape[1],
             frames=frames.shape[0],

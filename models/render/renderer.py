@@ -172,7 +172,9 @@ class Renderer:
         finally:
             # frees offloaded parts and the caches' state, also after an exception from a callback
             pipe.maybe_free_model_hooks()
-        return PendingOutput(request, model, made, self._told(loaded, pipe), loaded.folder, self.models_dir, monitor)
+        return PendingOutput(
+            request, model, made, self._recipe_fields(loaded, pipe), loaded.folder, self.models_dir, monitor
+        )
 
     def _ready(self, model: Model, request: RenderRequest) -> Loaded:
         """The model with the request's LoRAs on, its parts where there is room for them. Another model is freed first;
@@ -222,7 +224,7 @@ class Renderer:
             loaded.eyes = open_eyes(folder, self.device, task, sure)
         return loaded.eyes
 
-    def _told(self, loaded: Loaded, pipe: Any) -> dict[str, Any]:
+    def _recipe_fields(self, loaded: Loaded, pipe: Any) -> dict[str, Any]:
         """What only the renderer knows of how frames were made."""
         return {
             "boundary": pipe.config.get("boundary_ratio"),

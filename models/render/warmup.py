@@ -18,7 +18,7 @@ _STEPS = 4
 
 
 def request_of(shape: str, folder: Path) -> RenderRequest:
-    """The render that warms `shape`, "MODEL WIDTHxHEIGHTxFRAMES"; blank pictures are drawn into the folder.
+    """The render that warms `shape`, "MODEL WIDTHxHEIGHTxFRAMES"; blank pictures are written into the folder.
 
     ShapeError when the model is unknown, does not render that, or starts from a clip.
     """

@@ -1,4 +1,4 @@
--- audit_jobs(id, ...): put every trace of these jobs where their records say that it belongs.
+-- audit_jobs(id, ...): correct the indexes, queues, leases and holds of these jobs to what their records say.
 -- Answers {name of the drift, count, ...}.
 -- uses: full clock job event money fair queue verdict
 local drift, names = {}, {}
@@ -71,7 +71,7 @@ local function check_not_waiting(job, pool)
   return leased
 end
 
--- A job stands nowhere in a pool that it is not in now.
+-- A job is listed in no pool that it is not in now.
 local function check_absent(job, pool)
   if check_not_waiting(job, pool) then
     redis.call('ZREM', Key.leases(pool), job.id)

@@ -39,7 +39,7 @@ end
 
 local last = ''
 if #ids > limit then last = ids[limit][1] end
--- Whoever ended was taken off the lists of reasons, so what is listed there has an open record.
+-- A job that ended was removed from the lists of reasons, so each one listed has an open record.
 for _, reason in ipairs({HoldReason.PAUSED, HoldReason.APPROVAL, HoldReason.DEPENDENCY, HoldReason.PARKED}) do
   local key = Key.holds(tenant, reason)
   for _, id in ipairs(redis.call('ZRANGEBYLEX', key, from, last == '' and '+' or '[' .. last, 'LIMIT', 0, limit)) do

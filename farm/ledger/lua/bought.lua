@@ -1,6 +1,6 @@
--- bought(id, nonce, the provider's id): the submission that `nonce` names arrived, and this is what it is called there.
--- Needs no lease: whoever learns it may tell it, also after another has resumed the job. Answers 1, also when it was
--- told before; 0 where the job is not bought by that submission (any more), or has another id.
+-- bought(id, nonce, the provider's id): the submission that `nonce` names arrived and got this id.
+-- Needs no lease: a process may record it also after another has resumed the job. Answers 1, also when it was
+-- recorded before; 0 where the job is not bought by that submission (any more), or has another id.
 -- uses: full clock job event
 local id, nonce, purchase_id = unpack(ARGV)
 

@@ -1,6 +1,6 @@
 -- buy(id, worker, nonce, purchase JSON, deadline ms): lease this queued job to a worker that buys it, and store what it is about to
--- submit: from now on the job is bought, whatever becomes of the worker. It stands in the burst pool, and costs its
--- tenant no share of the GPUs. Answers {attempt, job as lib/read.lua}; false where the job is not there to be bought.
+-- submit: from now on the job is bought, also if the worker dies. It moves to the burst pool, and costs its
+-- tenant no share of the GPUs. Answers {attempt, job as lib/read.lua}; false where the job cannot be bought.
 -- uses: late full clock job event queue read
 local id, worker, nonce, purchase = unpack(ARGV)
 

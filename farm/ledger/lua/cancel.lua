@@ -1,5 +1,5 @@
--- cancel(tenant, id): a job that nobody renders is over now; a running one is told at its next heartbeat, and can no
--- longer succeed. Answers a CancelOutcome.
+-- cancel(tenant, id): a job that no worker renders ends now; the worker of a running one learns it at its next heartbeat,
+-- and the job can no longer succeed. Answers a CancelOutcome.
 -- uses: full clock job event verdict
 local tenant, id = ARGV[1], ARGV[2]
 

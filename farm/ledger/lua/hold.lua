@@ -1,5 +1,5 @@
--- hold(HoldReason, id, ...): these jobs are not to start while they have this reason; they leave queue and delay for
--- Key.held. What runs, or is being taken in, goes on; its retry is held. Answers a HoldOutcome for each.
+-- hold(HoldReason, id, ...): these jobs do not start while they have this reason; they move from queue and delay to
+-- Key.held. A running job, or one in intake, goes on; its retry is held. Answers a HoldOutcome for each.
 -- uses: full clock job event queue
 local reason = ARGV[1]
 

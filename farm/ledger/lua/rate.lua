@@ -7,7 +7,7 @@ local per_minute = tonumber(limits[1] or '')
 if not per_minute or per_minute <= 0 then return false end
 local burst = math.max(1, math.floor(tonumber(limits[2] or '') or per_minute))
 local interval_ms = 60000 / per_minute
--- never further ahead than a whole burst, although the clock may have gone back
+-- at most a whole burst in the future, also when the clock has gone back
 local due = math.min(tonumber(redis.call('GET', Key.rate(tenant)) or 0), NOW + interval_ms * burst)
 due = math.max(NOW, due)
 local early_ms = due + interval_ms - interval_ms * burst - NOW

@@ -1,6 +1,6 @@
--- reap(limit, unless ms): where the last reap is older than that: per pool, expired leases become retries or verdicts, delayed
--- retries whose time has come are queued, missing permits are reserved. A lease that runs out at a provider is no lost worker:
--- the job is there for whoever resumes it. Answers {expired, requeued, failed, cancelled, promoted, resumable,
+-- reap(limit, unless ms): does nothing if the last reap is younger than that. Per pool, expired leases become retries or
+-- ends, delayed retries that are due are queued, missing permits are reserved. A lease that runs out at a provider is no
+-- lost worker: another process resumes the job. Answers {expired, requeued, failed, cancelled, promoted, resumable,
 -- {permit, pool, ...}}.
 -- uses: full clock age job queue permit verdict
 local limit = tonumber(ARGV[1])
@@ -9,8 +9,8 @@ local expired, resumable, promoted, permits = 0, 0, 0, {}
 local PROVIDER_PHASES = Table.PROVIDER_PHASES
 local outcomes = {[Fail.RETRY] = 0, [Fail.FAILED] = 0, [Fail.CANCELLED] = 0}
 
--- Whoever reaps was away, and so perhaps was Redis, which nobody could reach to renew a lease: every attempt gets one
--- more lease, once.
+-- No reap ran for a while, so Redis may have been away and no lease could be renewed: every attempt gets one more lease,
+-- once.
 local reaped = redis.call('GET', Key.reaped())
 local last = tonumber(reaped or NOW)
 if reaped and within(last, tonumber(ARGV[2])) then return {0, 0, 0, 0, 0, 0, {}} end
@@ -26,7 +26,7 @@ if NOW - last > Setting.REAP_GAP_MS then
   end
 end
 
--- How far the clock has gone back since the last reap. Nothing that was stored before may last longer than its own term.
+-- How far the clock has gone back since the last reap: stored deadlines are moved back by as much.
 local back = math.max(0, last - NOW)
 
 local function cap(key, term_ms)
@@ -51,7 +51,7 @@ local function cap_delays(pool)
   end
 end
 
--- What was known of workers that have vanished. Once a minute: it reads all of them.
+-- Remove what was known of workers that have vanished. Once a minute, because it reads all of them.
 local function forget_vanished(pool)
   if math.floor(NOW / 60000) == math.floor(last / 60000) then return end
   for _, key in ipairs({Key.facts(pool), Key.slots(pool)}) do
@@ -84,7 +84,7 @@ local function lost(pool, id)
   if job.unheard then redis.call('HSET', Key.job(id), 'unheard', job.unheard) end
   local outcome
   if job.unheard and job.unheard <= Setting.UNHEARD_MOST then
-    -- nobody ever spoke for it: its claim was carried out for a worker that had given it up
+    -- no heartbeat ever came: the claim ran for a worker that had given it up
     outcome = attempt_returned(job, 0)
   else
     outcome = attempt_failed(job, Fault.WORKER_LOST, 'the worker was lost: no heartbeat came in time')

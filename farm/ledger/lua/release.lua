@@ -1,5 +1,5 @@
--- release(id, attempt, gpu_s, delay_ms): hand the attempt back without counting it; the job is queued again after that, or,
--- when it is bought, there for whoever resumes it.
+-- release(id, attempt, gpu_s, delay_ms): hand the attempt back without counting it; the job is queued again after delay_ms,
+-- or, when it is bought, may be resumed by another process.
 -- Answers {FailOutcome, {permit, pool, ...}}.
 -- uses: full clock job event queue permit verdict
 local id, attempt, gpu_s, delay_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])

@@ -1,4 +1,4 @@
--- release_held(HoldReason, id, ...): this reason is gone; a job that has no other waits again. Answers
+-- release_held(HoldReason, id, ...): remove this reason; a job that has no other is queued again. Answers
 -- {{HoldOutcome, ...}, {permit, pool, ...}}.
 -- uses: full clock job event queue permit
 local reason = ARGV[1]

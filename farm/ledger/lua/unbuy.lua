@@ -1,4 +1,4 @@
--- unbuy(id, attempt): nothing was bought, or nothing will come of it: the job is queued in its own pool again,
+-- unbuy(id, attempt): nothing was bought, or the purchase failed: the job is queued in its own pool again,
 -- uncounted. Answers {FailOutcome, {permit, pool, ...}}.
 -- uses: full clock job event queue permit verdict
 local id, attempt = ARGV[1], tonumber(ARGV[2])

@@ -1,5 +1,5 @@
--- settle(id, outcome, status, error, pause_ms, dead_kept): how a leased delivery went. outcome: 'delivered' forgets it,
--- 'retry' makes it due in pause_ms, 'dead' puts it on the tenant's dead-letter list. Answers 0 when somebody else did.
+-- settle(id, outcome, status, error, pause_ms, dead_kept): record how a leased delivery ended. outcome: 'delivered' forgets it,
+-- 'retry' makes it due in pause_ms, 'dead' puts it on the tenant's dead-letter list. Answers 0 when the lease was lost.
 local id, outcome = ARGV[1], ARGV[2]
 local facts = redis.call('HMGET', Key.hook(id), 'receiver', 'tenant')
 local receiver, tenant = facts[1], facts[2]

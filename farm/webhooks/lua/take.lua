@@ -4,8 +4,8 @@
 local count, suspects, lease_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local taken = {}
 
--- The clock went back since somebody looked: what is due then comes when it was promised, not so much later. Some at a
--- time; those that are left are seen at the next look.
+-- The clock went back since the last look: move due times and leases back by as much. Some at a time; the next look
+-- goes on.
 local LOOKED = Key.hook_looked()
 local back, left = tonumber(redis.call('GET', LOOKED) or NOW) - NOW, 2000
 
@@ -29,7 +29,7 @@ if back > 0 then
 end
 if left > 0 then redis.call('SET', LOOKED, NOW) end
 
--- A lease that ran out: its process died, and the delivery may have happened or not.
+-- A lease ran out: its process died, and the delivery may have happened or not.
 local function give_back(receiver)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', Key.hook_leased(receiver), '-inf', NOW)) do
     redis.call('ZREM', Key.hook_leased(receiver), id)
@@ -54,7 +54,7 @@ local function take_one(tenant)
       taken[#taken + 1] = {id, redis.call('HGETALL', Key.hook(id)), suspect and 1 or 0, NOW}
     end
     refresh(receiver)
-    -- not in the way of others while there is no room for it
+    -- look at this receiver later, so that it does not delay others
     if suspect and suspects <= 0 then
       redis.call('ZADD', Key.hook_receivers(tenant), 'XX', NOW + 1000, receiver)
       refresh_tenant(tenant)

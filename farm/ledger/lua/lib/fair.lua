@@ -1,7 +1,7 @@
 -- Fair share: start-time fair queueing over tenants. A tenant's virtual time is the GPU-seconds charged to it per unit
 -- of weight; the least goes first. Key.fair has the tenants with queued jobs, Key.share every tenant's own time. The
--- pool's clock is where those stand whose turn it is, by what they have used: predictions that nobody has used up yet
--- (`open`) do not move it, so that no newcomer pays for them.
+-- pool's clock is the virtual time of the tenants that are next, counted by what they have used: predictions of running
+-- attempts (`open`) do not move it, so that no newcomer pays for them.
 local function fair_weight(tenant)
   local weight = tonumber(redis.call('HGET', Key.tenant(tenant), 'weight') or 1)
   if not weight or weight ~= weight or weight <= 0 then return 1 end
@@ -17,8 +17,7 @@ local function fair_set(pool, tenant, time)
   redis.call('ZADD', Key.fair(pool), 'XX', time, tenant)
 end
 
--- The tenant's weight, as its virtual time counts it from now on: what it is ahead of the clock is counted anew when the
--- weight has changed.
+-- The tenant's weight. When it has changed, the tenant's lead over the pool's clock is converted to the new weight.
 local function fair_reweigh(pool, tenant)
   local weight = fair_weight(tenant)
   local before = tonumber(redis.call('HGET', Key.share(pool), tenant .. '|weight') or '')
@@ -31,7 +30,7 @@ local function fair_reweigh(pool, tenant)
   return weight
 end
 
--- Those far behind in the line would not be looked at for long: a few at each claim, round and round.
+-- Tenants far back in the order would not be looked at for long: a few at each claim, in turn.
 local REWEIGHED = 8
 local function fair_reweigh_some(pool)
   local count, at = redis.call('ZCARD', Key.fair(pool)), 0
@@ -39,8 +38,8 @@ local function fair_reweigh_some(pool)
   for _, tenant in ipairs(redis.call('ZRANGE', Key.fair(pool), at, at + REWEIGHED - 1)) do fair_reweigh(pool, tenant) end
 end
 
--- The tenant has queued jobs. One that comes back from idle starts at the pool's current virtual time: what it did not
--- use is not saved up. `lifted` remembers how far it was moved, for charges that are corrected later.
+-- The tenant has queued jobs. One that comes back from idle starts at the pool's current virtual time: unused share
+-- is not saved up. `lifted` remembers how far it was moved, for charges that are corrected later.
 local function fair_enter(pool, tenant)
   if redis.call('ZSCORE', Key.fair(pool), tenant) then return end
   fair_reweigh(pool, tenant)

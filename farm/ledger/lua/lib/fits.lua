@@ -11,13 +11,13 @@ local function fits(needs, memory)
   return false
 end
 
--- Whether another worker of the pool that holds it was seen lately: it may be busy, or about to come back.
+-- Whether another worker of the pool with enough memory was seen lately: it may be busy, or about to come back.
 local function fits_another(needs, pool, worker)
   if not needs or needs == '' then return false end
   local known = redis.call('HGETALL', Key.memory(pool))
   for n = 1, #known, 2 do
     local seen_ms, memory = string.match(known[n + 1], '^(%d+) (%S+)$')
-    -- of before the clock went back: seen now at the latest
+    -- stored before the clock went back: seen now at the latest
     if tonumber(seen_ms) > NOW then redis.call('HSET', Key.memory(pool), known[n], NOW .. ' ' .. memory) end
     if tonumber(seen_ms) < NOW - Setting.ELSEWHERE_MS then
       redis.call('HDEL', Key.memory(pool), known[n])

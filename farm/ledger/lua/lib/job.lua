@@ -1,4 +1,4 @@
--- A job's record and the indexes that follow its state. The one door for a change of state is job_move.
+-- A job's record and the indexes that follow its state. Only job_move changes a state.
 -- uses: clock
 local TRANSITIONS = Table.TRANSITIONS
 local TERMINAL = Table.TERMINAL
@@ -45,7 +45,7 @@ local function job_move(job, to)
   redis.call('HSET', Key.job(job.id), 'state', to)
 end
 
--- The pool in whose queue, leases and delays the job stands now: what is bought has left its own.
+-- The pool in whose queue, leases and delays the job is now: a bought job has left its own.
 local function job_pool(job)
   if job.state == State.WAITING then return Setting.INTAKE_POOL end
   if job.purchase and job.state == State.RUNNING then return Setting.BURST_POOL end

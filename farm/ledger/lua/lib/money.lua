@@ -11,7 +11,7 @@ local function money_note(tenant, kind, amount, job_id, note)
     'balance', now[1] or 0, 'held', now[2] or 0, 'note', note or '')
 end
 
--- A running audit has summed the holds of the jobs up to audit_pos: what changes among those, changes its sum.
+-- A running audit has summed the holds of the jobs up to audit_pos: a change to one of those changes its sum too.
 local function money_held(job, change)
   local key = Key.credit(job.tenant)
   redis.call('HINCRBY', key, 'held', change)
@@ -38,8 +38,8 @@ local function money_close(job, kind)
   money_note(job.tenant, kind, job.hold, job.id)
 end
 
--- The job costs something else than was thought when it was admitted. Answers what is free when that does not suffice;
--- then nothing is changed.
+-- The job's price differs from the one at admission. Answers the free credit when that does not suffice; then nothing
+-- is changed.
 local function money_rehold(job, hold)
   if job.hold_open and money_has_account(job.tenant) then
     local account = redis.call('HMGET', Key.credit(job.tenant), 'balance', 'held')

@@ -23,15 +23,15 @@ local function permit_claimable(pool, most)
   return count
 end
 
--- Reserve what is missing and append `id, pool` of each to `into`. A permit that nobody took counts as lost only while a
--- slot is free: with all of them busy it waits in the broker's queue as it should. `heard_none`: a worker says that it is
--- free and hears nothing, whatever the leases look like. Where no worker is known, one wakes the worker that is about to
+-- Reserve what is missing and append `id, pool` of each to `into`. A permit that no worker took counts as lost only while a
+-- slot is free: while all are busy, it waits in the broker's queue. `heard_none`: a worker reports that it is free and
+-- hears no permit, whatever the leases look like. Where no worker is known, one permit wakes the worker that is about to
 -- start.
 local function permit_reserve(pool, into, heard_none)
   local capacity = permit_capacity(pool)
   if heard_none or capacity > redis.call('ZCARD', Key.leases(pool)) then
     redis.call('ZREMRANGEBYSCORE', Key.permits(pool), '-inf', NOW - Setting.PERMIT_TTL_MS)
-    -- of before the clock went back
+    -- stored before the clock went back
     redis.call('ZREMRANGEBYSCORE', Key.permits(pool), '(' .. NOW, '+inf')
   end
   local wanted = permit_claimable(pool, math.max(capacity, 1)) - redis.call('ZCARD', Key.permits(pool))

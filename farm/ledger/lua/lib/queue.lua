@@ -1,9 +1,9 @@
--- Where a job that is not running stands: in its tenant's queue of the pool, delayed until it may be tried again, or held
+-- Where a job that is not running is listed: in its tenant's queue of the pool, delayed until its retry, or held
 -- for as long as its record names a reason (held_for: farm.jobs.states.HoldReason, with spaces between).
 -- uses: clock job fair
 local HOLDS_INTAKE = Table.HOLDS_INTAKE
 
--- Whether a reason keeps the job from starting: any keeps a queued one, few keep one from intake. What runs, runs on.
+-- Whether a reason keeps the job from starting: any reason keeps a queued one, few keep one from intake. A running job goes on.
 local function queue_stopped(job)
   if not job.held_for then return false end
   if job.state ~= State.WAITING then return job.state == State.QUEUED end
@@ -42,7 +42,7 @@ local function queue_delay(job, ready_ms)
   redis.call('ZADD', Key.delayed(pool), ready_ms, job.id)
 end
 
--- A job that was held waits again, as long as it still had to when it was held.
+-- A job that was held is queued or delayed again, with the delay that it had left.
 local function queue_again(job)
   local ready_ms = tonumber(redis.call('HGET', Key.job(job.id), 'not_before_ms') or 0)
   if ready_ms > NOW then return queue_delay(job, ready_ms) end
@@ -50,7 +50,7 @@ local function queue_again(job)
   queue_put(job)
 end
 
--- Take the job out of wherever it waits, is held or is leased.
+-- Remove the job from queue, delay, hold and leases.
 local function queue_leave(job)
   local pool = job_pool(job)
   queue_remove(pool, job.tenant, job.id)
@@ -81,7 +81,7 @@ local function queue_reasons(job, reason, added)
   end
 end
 
--- A job that is over is held for nothing.
+-- A job that is over has no reason to be held.
 local function queue_forget_reasons(job)
   for reason in string.gmatch(job.held_for or '', '%S+') do queue_reasons(job, reason, false) end
 end

@@ -1,4 +1,4 @@
--- How an attempt, and how a job ends.
+-- How an attempt ends, and how a job ends.
 -- uses: clock job event money fair fits queue
 local RETRYABLE = Table.RETRYABLE
 local KILLS_WORKER = Table.KILLS_WORKER
@@ -24,22 +24,22 @@ local function job_cancelled(job)
   job_end(job, State.CANCELLED, Fault.CANCELLED, 'cancelled by its owner')
 end
 
--- The lease ends, whoever ended it.
+-- The lease ends.
 local function attempt_end(job, gpu_s)
   redis.call('ZREM', Key.leases(job_pool(job)), job.id)
   redis.call('HDEL', Key.job(job.id), 'phase', 'phase_ms', 'progress', 'step', 'steps', 'graced', 'unheard')
   fair_correct(job, gpu_s)
 end
 
--- A bought job stays bought, and goes on where it was. Whether a submission that was under way has arrived, nobody
--- knows any more.
+-- A bought job stays bought, and goes on where it was. Whether a submission that was under way
+-- has arrived is unknown.
 local function purchase_phase(job)
   if job.phase == Phase.SUBMITTING and not job.purchase_id then job.phase = Phase.SUBMIT_UNKNOWN end
   redis.call('HSET', Key.job(job.id), 'phase', job.phase, 'phase_ms', NOW)
 end
 
--- Nobody keeps the bought job: it is for whoever resumes it, uncounted. Also when it is being cancelled: what was paid is
--- looked at once more before it ends.
+-- No process follows the bought job: the next one resumes it, uncounted. Also when it is being cancelled: the provider
+-- is asked once more before the job ends.
 local function attempt_resumable(job, delay_ms)
   redis.call('ZREM', Key.leases(job_pool(job)), job.id)
   redis.call('HDEL', Key.job(job.id), 'graced', 'unheard')
@@ -48,14 +48,14 @@ local function attempt_resumable(job, delay_ms)
   event(job, {phase = job.phase})
 end
 
--- A little later for one job than for another, always the same for the same job and attempt.
+-- A delay spread over jobs, so that retries do not come at once; the same for the same job and attempt.
 local function attempt_backoff_ms(job, used)
   local delay = math.min(Setting.BACKOFF_MS * 2 ^ math.min(used - 1, 30), Setting.BACKOFF_MAX_MS)
   local spread = tonumber(string.sub(job.id, -4), 16) or 0
   return math.floor(delay * (1 + 0.25 * ((spread + 7919 * used) % 65536) / 65536))
 end
 
--- An attempt went wrong and its lease is over: a retry, or the job's end.
+-- An attempt failed and its lease is over: a retry, or the job's end.
 local function attempt_failed(job, code, message)
   if job.cancelling then
     job_cancelled(job)
@@ -70,7 +70,7 @@ local function attempt_failed(job, code, message)
     return Fail.FAILED
   end
   local again = RETRYABLE[code]
-  -- of memory there may be enough on another worker, although this one should have had it
+  -- another worker may have enough memory, although this one should have had it
   if code == Fault.DOES_NOT_FIT and job.state == State.RUNNING then
     again = fits_another(job.needs, job.pool, job.worker)
   end
@@ -105,7 +105,7 @@ local function attempt_returned(job, delay_ms)
   return Fail.RETRY
 end
 
--- What a fail or a release is told that does not hold the lease: repeated after a lost reply, or fenced.
+-- The answer to a fail or a release that does not hold the lease: a repeat after a lost reply, or fenced.
 local function attempt_over(job, attempt)
   if job.ended_attempt == attempt then return Fail.ALREADY end
   if job.attempt == attempt then

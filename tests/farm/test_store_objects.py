@@ -75,7 +75,8 @@ def test_a_prefix_goes_and_its_neighbour_stays(store: Store) -> None:
 
 def test_presigned_addresses_work_without_a_key_and_say_what_they_hold(store: Store) -> None:
     key = upload_key("ada", "u1")
-    assert httpx.put(store.presign_put(key), content=b"bytes").status_code == 200
+    assert httpx.put(store.presign_put(key, 5), content=b"bytes").status_code == 200
+    assert httpx.put(store.presign_put(key, 5), content=b"other bytes").status_code == 403
     assert store.get_bytes(key, limit=5) == b"bytes"
     poster = result_key("ada", "j", 1, "poster.jpg")
     # stored under a wrong type on purpose: the address carries the right one

@@ -24,23 +24,12 @@ from farm.jobs.errors import (
 )
 from farm.jobs.states import State
 from farm.wire import lora_words, model_ids
+from farm.wire.answers import addresses_of, aspect_word, compact, data_of, dump, plain_number, positive, state_word
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.http import Unreadable
 from farm.wire.json_body import keepable
 from farm.wire.report import UNLIMITED, Fault, Output, Reply, Report, credits_from, credits_number
-from farm.wire.words import (
-    Fields,
-    addresses_of,
-    as_source,
-    aspect_word,
-    compact,
-    data_of,
-    dump,
-    parse_nested,
-    plain_number,
-    positive,
-    state_word,
-)
+from farm.wire.words import Fields, as_source, parse_nested
 from models.catalog import resolution_word
 
 DIALECT = "apixo"

@@ -25,6 +25,7 @@ from farm.jobs.errors import (
 )
 from farm.jobs.states import State
 from farm.wire import lora_words, model_ids
+from farm.wire.answers import address_of, aspect_word, compact, dump, plain_number, positive, share, state_word
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.http import Unreadable
 from farm.wire.json_body import keepable
@@ -39,19 +40,7 @@ from farm.wire.report import (
     fault_number,
     fault_of,
 )
-from farm.wire.words import (
-    Fields,
-    address_of,
-    as_source,
-    aspect_word,
-    compact,
-    dump,
-    parse_nested,
-    plain_number,
-    positive,
-    share,
-    state_word,
-)
+from farm.wire.words import Fields, as_source, parse_nested
 from models.catalog import resolution_word
 
 DIALECT = "kie"

@@ -24,23 +24,13 @@ from farm.jobs.errors import (
 )
 from farm.jobs.states import State
 from farm.wire import lora_words
+from farm.wire.answers import address_of, compact, plain_number, positive, share, state_word
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.http import Unreadable
 from farm.wire.json_body import keepable
 from farm.wire.model_ids import OPENAI_DEFAULTS
 from farm.wire.report import Fault, Output, Reply, Report
-from farm.wire.words import (
-    Fields,
-    address_of,
-    as_number,
-    as_source,
-    compact,
-    parse_nested,
-    plain_number,
-    positive,
-    share,
-    state_word,
-)
+from farm.wire.words import Fields, as_number, as_source, parse_nested
 
 DIALECT = "openai"
 VARIANTS = ("video", "thumbnail")

@@ -12,7 +12,7 @@ from typing import Any
 from farm.jobs.draft import Draft, Source
 from farm.jobs.inputs import Kind, kind_of
 from farm.jobs.spec import JobSpec
-from farm.wire.words import RATIOS
+from farm.wire.answers import RATIOS
 from models.catalog import MODELS, Model, named_aspect, resolution_word, size_of_area
 
 

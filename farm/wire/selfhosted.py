@@ -24,11 +24,12 @@ from farm.jobs.errors import (
 )
 from farm.jobs.states import State
 from farm.wire import lora_words
+from farm.wire.answers import compact, state_word
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.http import Unreadable
 from farm.wire.json_body import keepable
 from farm.wire.report import Fault, Output, Reply, Report
-from farm.wire.words import Fields, compact, state_word
+from farm.wire.words import Fields
 
 DIALECT = "selfhosted"
 #: every job of this dialect: 480p, five seconds

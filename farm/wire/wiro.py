@@ -21,20 +21,12 @@ from farm.jobs.errors import (
     Unavailable,
 )
 from farm.wire import lora_words, model_ids
+from farm.wire.answers import address_of, aspect_word, compact, plain_number
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.http import Unreadable
 from farm.wire.json_body import keepable
 from farm.wire.report import Reply
-from farm.wire.words import (
-    Fields,
-    address_of,
-    as_source,
-    aspect_word,
-    compact,
-    is_address,
-    is_unset,
-    plain_number,
-)
+from farm.wire.words import Fields, as_source, is_address, is_unset
 from models.catalog import resolution_word
 
 DIALECT = "wiro"

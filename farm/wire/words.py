@@ -1,7 +1,6 @@
 """Tolerant reading of what clients send: numbers as strings, "" for "not set", odd case, one URL or a list of them.
 Pure; raises InvalidRequest with the field as the client spelled it. Checks types, not meanings."""
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -10,7 +9,6 @@ from urllib.parse import urlsplit
 
 from farm.jobs.draft import Source
 from farm.jobs.errors import InvalidRequest
-from farm.jobs.states import TERMINAL, State
 from farm.wire.json_body import loads
 
 #: larger integers are no plausible seed, size or count
@@ -45,11 +43,6 @@ def parse_nested(value: Any) -> Any:
 
 def _short(error: Exception) -> str:
     return str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-
-
-def state_word(words: Mapping[State, str], state: State) -> str:
-    """A dialect's word for a state. One that it does not list: queued while it is open, else failed."""
-    return words.get(state) or words[State.FAILED if state in TERMINAL else State.QUEUED]
 
 
 def is_unset(value: Any) -> bool:
@@ -147,23 +140,6 @@ def as_source(address: str) -> Source:
     return Source(base64=address) if address[:5].lower() == "data:" else Source(url=address)
 
 
-def address_of(source: Source | None) -> str | None:
-    """The way back, where there is one."""
-    return None if source is None else source.url or source.base64
-
-
-def addresses_of(source: Source | None) -> list[str]:
-    """The way back for the dialects that list addresses."""
-    address = address_of(source)
-    return [address] if address else []
-
-
-def data_of(body: Any) -> Mapping[str, Any]:
-    """The `data` object of an answer; empty when it has none."""
-    data = body.get("data") if isinstance(body, Mapping) else None
-    return data if isinstance(data, Mapping) else {}
-
-
 def as_callback(value: Any) -> str | None:
     """The address to tell, or None: documents put sentences into callback fields, and those mean "none"."""
     return (
@@ -197,34 +173,6 @@ def as_aspect(value: Any, field: str) -> float | None:
         ):
             return int(wide) / int(high)
     raise InvalidRequest(f"{text[:20]!r} is not an aspect ratio like 16:9", field)
-
-
-#: the ratios that the providers have words for
-RATIOS = {word: int(word.split(":")[0]) / int(word.split(":")[1]) for word in ("16:9", "9:16", "1:1", "4:3", "3:4")}
-
-
-def aspect_word(aspect: float) -> str | None:
-    """The word of an aspect, None when no provider has one."""
-    return next((word for word, ratio in RATIOS.items() if abs(ratio - aspect) < 1e-6), None)
-
-
-def positive(value: Any) -> int | None:
-    """A count or a time in an answer: a number above zero, or None. Never raises."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return int(value) if 0 < value < MAX_INTEGER else None
-
-
-def share(percent: Any) -> float | None:
-    """[0, 1] of a percentage in an answer, or None. Never raises."""
-    if isinstance(percent, bool) or not isinstance(percent, (int, float)) or math.isnan(percent):
-        return None
-    return min(max(percent / 100, 0.0), 1.0)
-
-
-def plain_number(value: float) -> int | float:
-    """5 rather than 5.0, as people write it."""
-    return int(value) if float(value).is_integer() else float(value)
 
 
 class Fields:
@@ -284,13 +232,3 @@ class Fields:
     def callback(self, *names: str) -> str | None:
         """as_callback of the first spelling that is set."""
         return as_callback(self.find(*names)[0])
-
-
-def compact(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries that are set: without None and empty lists."""
-    return {k: v for k, v in values.items() if v is not None and v != []}
-
-
-def dump(value: Any) -> str:
-    """JSON as the providers write it inside strings: no blanks, no escapes for letters."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

@@ -8,8 +8,8 @@ from farm.jobs.draft import Draft
 from farm.jobs.errors import InvalidRequest
 from farm.jobs.spec import InputRef, JobSpec
 from farm.submission import shape
+from farm.wire.answers import RATIOS
 from farm.wire.purchase_order import PurchaseOrder, seconds_word, size_words
-from farm.wire.words import RATIOS
 from models.catalog import MODELS, Model, resolution_word
 
 TEXT = [model for model in MODELS.values() if "t2v" in model.tasks]

@@ -25,8 +25,8 @@ from farm.jobs.errors import FaultCode as F
 from farm.jobs.ids import new_job_id
 from farm.jobs.states import Phase, State
 from farm.wire import apixo, crun, kie, model_ids, openai, task_ids, wiro, wiro_auth, wiro_socket, wiro_task
+from farm.wire.answers import RATIOS
 from farm.wire.report import Fault, Output, Report
-from farm.wire.words import RATIOS
 
 lean = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -105,8 +105,8 @@ class Agent:
             self.pool,
             self._own.status,
             self._own.slots,
-            told=self._listen,
-            untold=self._permits_heard.forget,
+            on_announced=self._listen,
+            on_away=self._permits_heard.forget,
             go_on=self._is_of_use,
         )
 

@@ -25,21 +25,21 @@ class Presence:
         status: Callable[[], WorkerStatus],
         slots: Callable[[], int],
         *,
-        told: Callable[[], None] = lambda: None,
-        untold: Callable[[], None] = lambda: None,
+        on_announced: Callable[[], None] = lambda: None,
+        on_away: Callable[[], None] = lambda: None,
         go_on: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`told` follows every telling that arrived and may ask the ledger more, `untold` every one that did not.
-        `go_on` is asked after either; False ends it."""
+        """`on_announced` is called after each announcement and may ask the ledger more, `on_away` when Redis did not
+        answer. `go_on` is asked after either; False ends the thread."""
         self._ledger, self._worker, self._pool = ledger, worker, pool
         self._status, self._slots = status, slots
-        self._told, self._untold, self._go_on = told, untold, go_on
+        self._on_announced, self._on_away, self._go_on = on_announced, on_away, go_on
         self._stopped = threading.Event()
         self._news = threading.Event()
-        self._telling = threading.Lock()
+        self._announcing = threading.Lock()
 
     def start(self) -> None:
-        """Begin telling, in a thread."""
+        """Begin to announce, in a thread."""
         threading.Thread(target=self._run, name="presence", daemon=True).start()
 
     def news(self) -> None:
@@ -47,15 +47,15 @@ class Presence:
         self._news.set()
 
     def stop(self) -> None:
-        """Tell nothing more."""
+        """Announce nothing more."""
         self._stopped.set()
         self._news.set()
 
     def leave(self, *, seen_for_s: float = 0.0) -> None:
-        """Tell nothing more, and be gone; or be seen with the last status, and not woken, for so long. Raises
-        Unavailable."""
+        """Announce nothing more and leave the ledger; or stay listed with the last status, not woken, for seen_for_s.
+        Raises Unavailable."""
         self.stop()
-        with self._telling:
+        with self._announcing:
             if seen_for_s:
                 self._ledger.worker_seen(self._worker, self._pool, self._status(), ttl_s=seen_for_s, slots=0)
             else:
@@ -65,11 +65,11 @@ class Presence:
         while not self._stopped.is_set():
             self._news.clear()
             try:
-                self._tell()
-                self._told()
+                self._announce()
+                self._on_announced()
             except Unavailable as error:
-                log.warning("could not tell that this worker is there: %s", error)
-                self._untold()
+                log.warning("could not announce this worker: %s", error)
+                self._on_away()
             except Exception:
                 # this thread may also be what notices that the worker is useless
                 log.exception("presence")
@@ -77,8 +77,8 @@ class Presence:
                 return
             self._news.wait(EVERY_S)
 
-    def _tell(self) -> None:
-        with self._telling:
+    def _announce(self) -> None:
+        with self._announcing:
             if not self._stopped.is_set():
                 self._ledger.worker_seen(
                     self._worker, self._pool, self._status(), ttl_s=BELIEVED_S, slots=self._slots()

@@ -130,7 +130,7 @@ class BePresent(bootsteps.StartStopStep):  # type: ignore[misc]
             self._status,
             lambda: intake_worker.places,
             # what came in while nobody was here
-            told=intake_worker.claims.wake,
+            on_announced=intake_worker.claims.wake,
         )
 
     def start(self, _worker: Any) -> None:

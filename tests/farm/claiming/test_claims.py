@@ -123,7 +123,9 @@ def test_presence_asks_after_each_telling_whether_to_go_on(
             ended.set()
         return not told.is_set()
 
-    presence = Presence(there, "w1", "gpu", WorkerStatus, lambda: 0, told=told.set, untold=untold.set, go_on=go_on)
+    presence = Presence(
+        there, "w1", "gpu", WorkerStatus, lambda: 0, on_announced=told.set, on_away=untold.set, go_on=go_on
+    )
     presence.start()
     assert untold.wait(10)
     back()

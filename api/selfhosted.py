@@ -12,6 +12,7 @@ from farm.jobs.errors import NotFound, Unauthorized, Unavailable
 from farm.jobs.ids import is_job_id
 from farm.jobs.job import Job
 from farm.jobs.states import State
+from farm.submission.provider_drafts import keeps_own_shape
 from farm.wire import selfhosted
 from farm.wire.job_report import fault_of
 from farm.wire.report import Output, Reply, Report
@@ -47,8 +48,7 @@ def generate() -> Response:
     draft = selfhosted.parse_create(parse_object(request.get_data(cache=False)))
     count_submission()
     here = services()
-    # a tiny model stands in for the real one on a machine without a GPU: its own shape, or it would take minutes
-    if not here.submissions.model_for(draft).weights.tiny:
+    if not keeps_own_shape(here.submissions.model_for(draft)):
         draft = selfhosted.in_its_shape(draft)
     admitted = here.submissions.submit(tenant(), [draft], wait_inputs=True, gone=client_gone())[0]
     return answer(Reply(200, selfhosted.render_created(admitted.id, _position(_job(admitted.id)))))

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from farm.jobs.draft import Draft
 from models.catalog import tiny_of
+from models.catalog.model import Model
 
 #: tasks that follow a clip
 ANIMATE = ("animate", "replace")
@@ -29,3 +30,9 @@ def stand_in(model: str, offered: Collection[str]) -> str:
     """The model that renders a job for `model`: its tiny twin on a farm that offers only that one, else itself."""
     tiny = tiny_of(model)
     return tiny if model not in offered and tiny in offered else model
+
+
+def keeps_own_shape(model: Model) -> bool:
+    """Whether a job in a dialect with one fixed shape gets the model's own shape instead: a tiny model stands in on a
+    machine without a GPU, where the fixed shape would take minutes."""
+    return model.weights.tiny

@@ -1,0 +1,73 @@
+"""Settings of the servers that a farm uses: Redis, S3, and what `wanfarm up` starts of them."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from farm.config.section import Section
+
+
+class RedisSettings(Section):
+    """Ledger and broker use separate databases (separate instances when they grow)."""
+
+    ledger_url: str = "redis://127.0.0.1:6379/0"
+    broker_url: str = "redis://127.0.0.1:6379/1"
+    #: seconds before a call to a silent Redis fails
+    socket_timeout_s: float = 5.0
+    connect_timeout_s: float = 3.0
+    #: keys of several farms can share a database
+    prefix: str = "wf"
+    #: replicas + local AOF acknowledged before an admission or commit is answered, where the server has WAITAOF
+    waitaof: bool = True
+
+
+class S3Settings(Section):
+    endpoint: str = "127.0.0.1:9000"
+    #: the address that clients reach; signatures cover it. Default: endpoint
+    public_endpoint: str | None = None
+    access_key: str = "wanfarm"
+    secret_key: str = "wanfarm-secret"  # noqa: S105 - the embedded server's, replaced by `wanfarm up`
+    bucket: str = "wanfarm"
+    #: where the server keeps its objects as files, if that is on this machine: each is synced to disk before it counts
+    #: as stored. `wanfarm up` sets it for its own server, which never syncs
+    folder: Path | None = None
+    region: str = "us-east-1"
+    secure: bool = False
+    public_secure: bool | None = None
+    #: life of a presigned result URL
+    url_ttl_s: int = 3600
+    #: the same in the provider dialects and in webhooks, whose readers may come late
+    provider_url_ttl_s: int = 86400
+    #: life of a presigned upload URL
+    upload_ttl_s: int = 900
+
+
+class StorageSettings(Section):
+    """What may be stored. A tenant over its bytes, and everybody below the floor, gets the reason instead."""
+
+    #: bytes of one tenant's inputs, uploads and results
+    max_bytes_per_tenant: int = Field(default=200 * 1024**3, ge=1)
+    #: bytes that stay free on the disk of state_dir, for what is under way and for Redis
+    min_free_bytes: int = Field(default=1024**3, ge=0)
+
+
+class EmbeddedSettings(Section):
+    """`wanfarm up` starts a Redis and an S3 server of its own, unless redis.ledger_url / s3.endpoint are set."""
+
+    #: 0 takes a free port at the first start and keeps it
+    redis_port: int = Field(default=0, ge=0, le=65535)
+    s3_port: int = Field(default=0, ge=0, le=65535)
+    #: MB that the Redis may take before it refuses new jobs; 0: a quarter of this machine's memory
+    redis_max_memory_mb: int = Field(default=0, ge=0)
+    #: a part that died is started again after this long, then doubled
+    backoff_s: float = 0.2
+    backoff_max_s: float = 15.0
+    #: seconds that a part other than the worker has to end by itself
+    stop_s: float = 10.0
+
+
+class SecretSettings(Section):
+    """Secrets of tenants (webhook keys, wiro's API secrets) are encrypted in Redis with this key."""
+
+    #: a Fernet key, the same on every machine of the farm; None: made once, in state_dir/secrets.key
+    key: str | None = None

@@ -1,18 +1,16 @@
 """OpenAI's /v1/videos: a shell around farm.wire.openai. The file is served here, behind the same key."""
 
-from typing import Any
-
 from flask import Blueprint, Response, request
 
 from api.auth import authenticate, bearer_or_header, tenant
 from api.dialect import Dialect, answer
-from api.provider import erase, history, job_of, report, submit
+from api.forms import FORMS, form
+from api.provider import erase, job_of, report, submit
 from api.services import services
-from farm.jobs.draft import Source
 from farm.jobs.errors import InvalidRequest, NotFound
 from farm.jobs.job import Job
 from farm.jobs.states import TERMINAL, State
-from farm.wire import openai
+from farm.wire import openai, task_ids
 from farm.wire.report import Reply
 from farm.wire.words import as_integer, parse_object
 
@@ -29,17 +27,11 @@ def _key() -> None:
 @blueprint.post("")
 def create() -> Response:
     """Submit a job, from JSON or a form with a picture."""
-    if request.mimetype in ("multipart/form-data", "application/x-www-form-urlencoded"):
-        body: dict[str, Any] = request.form.to_dict()
-        # the SDK writes a nested object of a form as input_reference[image_url]
-        if url := body.pop("input_reference[image_url]", None):
-            body["input_reference"] = {"image_url": url}
-        file = request.files.get("input_reference")
-        picture = Source(data=file.read()) if file is not None else None
+    if request.mimetype in FORMS:
+        draft = openai.parse_create(*form())
     else:
-        body, picture = parse_object(request.get_data(cache=False)), None
-    job = submit(openai.parse_create(body, picture))
-    return answer(Reply(200, openai.render_created(report(job))))
+        draft = openai.parse_create(parse_object(request.get_data(cache=False)))
+    return answer(Reply(200, openai.render_created(report(submit(draft)))))
 
 
 @blueprint.get("")
@@ -51,14 +43,24 @@ def videos() -> Response:
     order = (request.args.get("order") or "desc").lower()
     if order not in ("asc", "desc"):
         raise InvalidRequest("must be asc or desc", "order")
-    jobs = [job for job in history(openai.DIALECT) if not job.erased]
-    if order == "asc":
-        jobs.reverse()
-    if after := request.args.get("after"):
-        last = _job(after).id
-        jobs = jobs[next((n for n, job in enumerate(jobs) if job.id == last), len(jobs)) + 1 :]
-    shown = jobs[: limit or _LISTED]
-    return answer(Reply(200, openai.render_list([report(job) for job in shown], more=len(jobs) > len(shown))))
+    page = services().ledger.page(
+        tenant(),
+        dialect=openai.DIALECT,
+        cursor=_place(request.args.get("after")),
+        limit=limit or _LISTED,
+        oldest_first=order == "asc",
+    )
+    return answer(Reply(200, openai.render_list([report(job) for job in page.jobs], more=page.cursor is not None)))
+
+
+def _place(after: str | None) -> str | None:
+    """A cursor says where to go on; its video may have been deleted meanwhile."""
+    if not after:
+        return None
+    place = task_ids.job_id(openai.DIALECT, after)
+    if place is None:
+        raise InvalidRequest("is no id of a video", "after")
+    return place
 
 
 @blueprint.get("/<video_id>")
@@ -73,7 +75,7 @@ def delete(video_id: str) -> Response:
     job = _job(video_id)
     if job.state not in TERMINAL:
         services().ledger.cancel(tenant(), job.id)
-    erase(job)
+    erase(job, unlist=True)
     return answer(Reply(200, openai.render_deleted(video_id)))
 
 

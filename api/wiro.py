@@ -9,9 +9,10 @@ from flask import Blueprint, Response, request
 
 from api.auth import authenticate, tenant
 from api.dialect import Dialect, answer
-from api.provider import erase, history, job_of, report, size_of, submit, with_data
+from api.forms import form
+from api.provider import erase, every, job_of, listed, report, size_of, submit, with_data
 from api.services import offered_models, services
-from farm.jobs.draft import Draft, Source
+from farm.jobs.draft import TOKEN_TAIL, Draft, Source
 from farm.jobs.errors import Conflict, InvalidRequest, NotFound, Unauthorized
 from farm.jobs.job import Job
 from farm.jobs.states import TERMINAL, State
@@ -57,9 +58,9 @@ def _check_signature(secret: str) -> None:
 def run(model: str) -> Response:
     """Submit a job; the answer holds its id and its secret token."""
     body, files = _body()
-    tail = task_ids.new_token_tail()
-    draft = with_data(_found(wiro.parse_create(model, body, files)), {wiro_task.TOKEN_TAIL: tail})
-    job = submit(draft)
+    job = submit(with_data(_found(wiro.parse_create(model, body, files)), {TOKEN_TAIL: task_ids.new_token_tail()}))
+    # of a repeated request it is the first one's
+    tail = str(job.dialect_data[TOKEN_TAIL])
     return answer(Reply(200, wiro.render_created(task_ids.task_id(wiro.DIALECT, job.id), task_ids.token(job.id, tail))))
 
 
@@ -73,14 +74,20 @@ def detail() -> Response:
 def tasks() -> Response:
     """A page of the caller's jobs of this dialect."""
     given = Fields(_body()[0])
-    jobs = history(wiro.DIALECT)
-    if (name := given.text("modelName", "modelname")) is not None:
-        jobs = [job for job in jobs if name.lower() in str(job.dialect_data.get("model", "")).lower()]
-    if (given.text("order") or "DESC").strip().upper() == "ASC":
-        jobs.reverse()
-    first, count = max(given.integer("start") or 0, 0), given.integer("limit")
-    shown = jobs[first : first + min(20 if count is None else max(count, 0), _LISTED)]
-    return answer(Reply(200, wiro_task.render_list([report(job) for job in shown], len(jobs))))
+    name, ascending = given.text("modelName", "modelname"), (given.text("order") or "DESC").strip().upper() == "ASC"
+    first, asked = max(given.integer("start") or 0, 0), given.integer("limit")
+    count = min(20 if asked is None else max(asked, 0), _LISTED)
+    if name is None:
+        shown = listed(wiro.DIALECT, first=first, count=count, oldest_first=ascending) if count else []
+        total = sum(services().ledger.counts(tenant(), dialect=wiro.DIALECT).values())
+    else:
+        shown, total = [], 0
+        for job in every(wiro.DIALECT, oldest_first=ascending):
+            if name.lower() in str(job.dialect_data.get("model", "")).lower():
+                if first <= total < first + count:
+                    shown.append(job)
+                total += 1
+    return answer(Reply(200, wiro_task.render_list([report(job) for job in shown], total)))
 
 
 @blueprint.post("/Task/Cancel")
@@ -176,10 +183,9 @@ def _body() -> tuple[dict[str, Any], dict[str, Source]]:
     raw = request.get_data(cache=True)
     if wiro_auth.is_json(request.headers.get("Content-Type", ""), raw):
         return (parse_object(raw) if raw.strip() else {}), {}
-    fields = {name: values[0] if len(values) == 1 else values for name, values in request.form.lists()}
-    # of a file and its companion XUrl one is empty
-    files = {name: file.read() for name, file in request.files.items() if file.filename}
-    return fields, {name: Source(data=data) for name, data in files.items() if data}
+    fields, files = form()
+    # of a file and its companion XUrl one is empty; PHP calls a part inputImage[]
+    return fields, {name.removesuffix("[]"): source for name, source in files if source.data}
 
 
 def _found(draft: Draft) -> Draft:
@@ -220,7 +226,7 @@ def job_of_token(text: str) -> Job | None:
 
 def holds(job: Job, tail: str) -> bool:
     """Whether `tail` is the secret part of the job's token; takes the same time whatever differs."""
-    return hmac.compare_digest(str(job.dialect_data.get(wiro_task.TOKEN_TAIL, "")).encode(), tail.encode())
+    return hmac.compare_digest(str(job.dialect_data.get(TOKEN_TAIL, "")).encode(), tail.encode())
 
 
 def _stopped(job: Job) -> Response:

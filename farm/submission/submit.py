@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from farm.config import Settings
 from farm.guard.dial import Deadline
 from farm.intake.intake import Content, Intake
-from farm.jobs.draft import Draft, Source
+from farm.jobs.draft import TOKEN_TAIL, Draft, Source
 from farm.jobs.errors import (
     AddressUnreachable,
     Conflict,
@@ -328,5 +328,6 @@ def _each(many: Sequence[_A], step: Callable[[_A], _B]) -> list[_B]:
 def _mark(draft: Draft) -> str:
     """A hash of all that was asked, so that the same key with another request is noticed."""
     asked = {name: value for name, value in asdict(draft).items() if name not in ("field_names", "idempotency_key")}
+    asked["dialect_data"] = {name: value for name, value in draft.dialect_data.items() if name != TOKEN_TAIL}
     text = json.dumps(asked, sort_keys=True, default=lambda other: hashlib.sha256(other).hexdigest())
     return hashlib.sha256(text.encode()).hexdigest()

@@ -34,7 +34,10 @@ from farm.wire.words import (
     address_of,
     as_number,
     as_source,
+    as_text,
+    as_url,
     compact,
+    is_unset,
     parse_nested,
     plain_number,
     positive,
@@ -62,17 +65,17 @@ _STATES = {
 _NAMES = {"image": "input_reference", "width": "size", "height": "size", "frames": "seconds"}
 
 
-def parse_create(raw: Mapping[str, Any], picture: Source | None = None) -> Draft:
-    """A create body; `picture` is the file of a multipart body's input_reference. Beyond OpenAI's five fields, the
-    farm's names for the usual knobs are read too. Raises InvalidRequest."""
+def parse_create(raw: Mapping[str, Any], files: Sequence[tuple[str, Source]] = ()) -> Draft:
+    """A create body; `files` are those of a multipart body, by the names of their parts. Beyond OpenAI's five fields,
+    the farm's names for the usual knobs are read too; what is not read is refused. Raises InvalidRequest."""
     given = Fields(raw)
     prompt = given.text("prompt")
     if prompt is None:
         raise InvalidRequest("required", "prompt")
     model = given.text("model")
     width, height = _size(given.text("size"))
-    inputs = {"image": source} if (source := picture or _reference(given)) else {}
-    return Draft(
+    source = _reference(given, files)
+    draft = Draft(
         prompt=prompt,
         model=None if model is None or model.strip().lower() in OPENAI_DEFAULTS else model.strip(),
         negative_prompt=given.text("negative_prompt"),
@@ -83,33 +86,70 @@ def parse_create(raw: Mapping[str, Any], picture: Source | None = None) -> Draft
         fps=given.integer("fps"),
         steps=given.integer("steps", "num_inference_steps"),
         guidance=given.number("guidance", "guidance_scale"),
-        seed=given.integer("seed"),
-        inputs=inputs,
+        seed=given.seed("seed"),
+        inputs={} if source is None else {"image": source},
         loras=lora_words.parse(given),
+        metadata=_metadata(given),
         dialect=DIALECT,
-        dialect_data=compact({"model": model, "request": keepable(raw)}),
+        dialect_data=compact({"model": model, "seconds": given.number("seconds"), "request": keepable(raw)}),
         field_names=_NAMES,
     )
+    _check_inert(given)
+    given.refuse_rest("is no field of a video; leave it out")
+    return draft
+
+
+def _metadata(given: Fields) -> dict[str, str]:
+    value = parse_nested(given.find("metadata")[0])
+    if is_unset(value):
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidRequest("must be an object of strings", "metadata")
+    return {str(name): as_text(text, f"metadata.{name}") or "" for name, text in value.items()}
+
+
+def _check_inert(given: Fields) -> None:
+    """What clients send along and what asks for nothing: who the end user is, and one video."""
+    given.text("user", "safety_identifier")
+    if given.integer("n") not in (None, 1):
+        raise InvalidRequest("one request makes one video; send it again for another", "n")
 
 
 def _size(text: str | None) -> tuple[int | None, int | None]:
     if text is None:
         return None, None
-    wide, mark, high = text.strip().lower().partition("x")
+    # some clients write 1280*720
+    wide, mark, high = text.strip().lower().replace("*", "x").partition("x")
     if not (mark and wide.isdecimal() and high.isdecimal() and len(text) < 16):
         raise InvalidRequest("must be WIDTHxHEIGHT in pixels, like 1280x720", "size")
     return int(wide), int(high)
 
 
-def _reference(given: Fields) -> Source | None:
-    value = parse_nested(given.raw.get("input_reference"))
-    if isinstance(value, Mapping):
-        url = Fields(value, "input_reference.").url("image_url")
-        if url is None:
-            raise InvalidRequest("give an image_url, or send the picture as a file", "input_reference")
+def _reference(given: Fields, files: Sequence[tuple[str, Source]]) -> Source | None:
+    """The picture, whichever way it comes. More than one, or a file under another name, is refused."""
+    for name, _ in files:
+        if name.partition("[")[0] != "input_reference":
+            raise InvalidRequest("no file is read under this name; send the picture as input_reference", name[:80])
+    value, field = parse_nested(given.find("input_reference")[0]), "input_reference"
+    values = [one for one in (value if isinstance(value, list) else [value]) if not is_unset(one)]
+    if len(values) + len(files) > 1:
+        raise InvalidRequest("give one picture", field)
+    if files:
+        return files[0][1]
+    if not values:
+        return None
+    if not isinstance(values[0], Mapping):
+        address = as_url(values[0], field)
+        return None if address is None else as_source(address)
+    reference = Fields(values[0], f"{field}.")
+    url, file_id = reference.url("image_url"), reference.text("file_id")
+    reference.refuse_rest("is not known here; give an image_url, or send the picture as a file")
+    if (url is None) == (file_id is None):
+        raise InvalidRequest("give an image_url, or send the picture as a file", field)
+    if url is not None:
         return as_source(url)
-    url = given.url("input_reference")
-    return as_source(url) if url else None
+    # ids of POST /v1/uploads; intake refuses every other
+    return Source(upload=file_id)
 
 
 def render_create(draft: Draft) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Strict: a wrong type or an unknown field is named, never guessed at.
 """
 
 import base64
+import codecs
 import re
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -135,7 +136,7 @@ class CreateJob(Strict):
     guidance: float | None = Field(None, ge=0, le=100)
     guidance_2: float | None = Field(None, ge=0, le=100, description="of the second (low-noise) expert")
     shift: float | None = Field(None, ge=0, le=100)
-    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="left out: a random one, told in the answer")
+    seed: int | None = Field(None, ge=-1, le=MAX_SEED, description="left out or -1: a random one, told in the answer")
     loras: list[AskLora] = Field(default_factory=list, max_length=64)
     options: dict[Annotated[str, Field(max_length=64)], str | float | bool | list[int] | None] = Field(
         default_factory=dict, max_length=16, description=_OPTIONS
@@ -170,7 +171,7 @@ def parse_create(body: bytes, *, idempotency_key: str | None = None) -> Draft:
         guidance=asked.guidance,
         guidance_2=asked.guidance_2,
         shift=asked.shift,
-        seed=asked.seed,
+        seed=None if asked.seed == -1 else asked.seed,
         inputs={
             role: Source(url=given.url, base64=given.base64, upload=given.upload)
             for role in ROLES
@@ -237,6 +238,7 @@ def _time(ms: int) -> datetime:
 
 def parse(kind: type[_M], body: bytes) -> _M:
     """`body` as a `kind`, read strictly. Raises BrokenJson or InvalidBody."""
+    body = body.removeprefix(codecs.BOM_UTF8)
     try:
         check_items(body)
     except ValueError as error:

@@ -268,7 +268,8 @@ class UploadView(View):
 
 
 class ModelLimits(View):
-    """width and height are multiples of `multiple`; frames is 4n+1."""
+    """width and height are even: a clip whose sides are no multiples of `multiple` is cut out of the next larger one
+    that is rendered. frames is 4n+1."""
 
     multiple: int
     min_side: int

@@ -13,8 +13,6 @@ from farm.wire.http import Unreadable
 from farm.wire.report import Fault, Output, Report, credits_from
 from farm.wire.wiro import DIALECT, NO_TASK, parse_error
 
-#: key in dialect_data of the secret part of a token
-TOKEN_TAIL = "tail"  # noqa: S105 - a name
 #: the life of a task, in wiro's order; or task_cancel instead of the rest
 ORDER = (
     "task_queue",

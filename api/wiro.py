@@ -10,6 +10,7 @@ from flask import Blueprint, Response, request
 from api.auth import authenticate, tenant
 from api.dialect import Dialect, answer
 from api.forms import form
+from api.problems import NoAddress
 from api.provider import erase, every, job_of, listed, report, size_of, submit, with_data
 from api.services import offered_models, services
 from farm.jobs.draft import TOKEN_TAIL, Draft, Source
@@ -235,7 +236,7 @@ def _stopped(job: Job) -> Response:
 
 
 def _render_error(error: Exception) -> Reply:
-    if isinstance(error, NotFound) and request.url_rule is None:
+    if isinstance(error, NoAddress):
         return Reply(404, wiro.failure(0, wiro.NO_ADDRESS))
     return wiro.render_error(error)
 

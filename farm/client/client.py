@@ -149,8 +149,8 @@ class Client:
         self._transport.close()
 
     def models(self) -> list[ModelView]:
-        """Every model of the catalog, without OpenAI's names for one of them; `available` says whether a worker renders it
-        now."""
+        """Every model of the catalog; `available` says whether a worker renders it now. OpenAI's names for one of them
+        are left out."""
         return [model for model in self._transport.ask(ModelList, "GET", "/v1/models").data if model.alias_of is None]
 
     def workers(self) -> list[WorkerView]:

@@ -1,5 +1,5 @@
-"""Drafts that are made from a finished job: the same again with another prompt, its clip redrawn, or gone on with. Pure;
-whoever calls brings the bytes."""
+"""Drafts that are made from a finished job: the same again with another prompt, its clip redrawn, or gone on with.
+Pure; whoever calls brings the bytes."""
 
 from collections.abc import Mapping
 

@@ -219,12 +219,8 @@ def view_job(job: Job, *, eta_s: float | None = None, links: Links | None = None
     )
 
 
-<<<<<<< HEAD
-def eta_s(job: Job) -> float | None:
-    """Seconds from when it was read until a running job is over, from the pace of its own denoising; None before two
-    steps were seen and outside of denoising."""
-=======
 def view_estimate(job: NewJob, cost_micro: int | None) -> EstimateView:
+    """A job that was not made, and what it would cost."""
     spec = job.spec
     known = spec.sides_known and spec.length_known
     return EstimateView(
@@ -240,10 +236,9 @@ def view_estimate(job: NewJob, cost_micro: int | None) -> EstimateView:
     )
 
 
-def eta_s(job: Job, now_ms: int) -> float | None:
-    """Seconds until a running job is over, from the pace of its own denoising; None before two steps were seen and
-    outside of denoising."""
->>>>>>> 786d393 (clients: files of shots, plain speech, models and request ids as clients look for them)
+def eta_s(job: Job) -> float | None:
+    """Seconds from when it was read until a running job is over, from the pace of its own denoising; None before two
+    steps were seen and outside of denoising."""
     if job.state is not State.RUNNING or job.phase != Phase.DENOISING or job.phase_ms is None:
         return None
     elapsed_s = (job.read_ms - job.phase_ms) / 1000
@@ -425,13 +420,9 @@ class ProblemView(View):
     errors: list[FieldFault] | None = None
 
 
-<<<<<<< HEAD
-def view_model(model: Model, *, available: bool) -> ModelView:
-    """A catalog entry as the API shows it; `available`: a worker renders it now."""
-=======
 def view_model(model: Model, *, available: bool, alias: str | None = None) -> ModelView:
-    """`alias`: the name under which it is listed, when that is not its own."""
->>>>>>> 786d393 (clients: files of shots, plain speech, models and request ids as clients look for them)
+    """A catalog entry as the API shows it; `available`: a worker renders it now; `alias`: the name under which it is
+    listed, when that is not its own."""
     return ModelView(
         id=alias or model.id,
         owned_by=(model.weights.repo or "wanfarm").partition("/")[0],

@@ -1,15 +1,21 @@
 """OpenAI's /v1/videos: a shell around farm.wire.openai. The file is served here, behind the same key."""
 
+import tempfile
+from pathlib import Path
+
 from flask import Blueprint, Response, request
 
 from api.auth import authenticate, bearer_or_header, tenant
 from api.dialect import Dialect, answer
 from api.forms import FORMS, form
-from api.provider import erase, job_of, report, submit
+from api.provider import MAX_REUSED, erase, job_of, report, stored_source, submit
 from api.services import services
+from farm.jobs.draft import Source
 from farm.jobs.errors import InvalidRequest, NotFound
 from farm.jobs.job import Job
 from farm.jobs.states import TERMINAL, State
+from farm.results.last_frame import last_frame
+from farm.submission import derived
 from farm.wire import openai, task_ids
 from farm.wire.report import Reply
 from farm.wire.words import as_integer, parse_object
@@ -32,6 +38,67 @@ def create() -> Response:
     else:
         draft = openai.parse_create(parse_object(request.get_data(cache=False)))
     return answer(Reply(200, openai.render_created(report(submit(draft)))))
+
+
+@blueprint.post("/<video_id>/remix")
+def remix(video_id: str) -> Response:
+    """The same again with another prompt: model, seed, size, length and inputs stay."""
+    prompt = openai.parse_remix(form()[0] if request.mimetype in FORMS else parse_object(request.get_data(cache=False)))
+    job = derived.finished(_job(video_id))
+    inputs = {role: stored_source(ref) for role, ref in job.spec.inputs.items()}
+    draft = derived.remix(job, prompt, inputs)
+    seconds = job.dialect_data.get("seconds")
+    made = submit(openai.derived(draft, of=video_id, kind="remixed", seconds=seconds))
+    return answer(Reply(200, openai.render_created(report(made))))
+
+
+@blueprint.post("/edits")
+def edit() -> Response:
+    """A clip redrawn as the prompt says, by VACE."""
+    asked = _derived(longer=False)
+    if asked.file is not None:
+        draft = derived.edit(asked.prompt, asked.file)
+    else:
+        job = derived.finished(_job(asked.video_id or ""))
+        draft = derived.edit(asked.prompt, _result(job), job)
+    made = submit(openai.derived(draft, of=asked.video_id, kind="edited"))
+    return answer(Reply(200, openai.render_created(report(made))))
+
+
+@blueprint.post("/extensions")
+def extend() -> Response:
+    """The next shot: it begins with the last frame of a finished one."""
+    asked = _derived(longer=True)
+    if asked.video_id is None:
+        raise InvalidRequest("give the id of a video that this farm completed; a file is not gone on with", "video")
+    job = derived.finished(_job(asked.video_id))
+    with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
+        services().store.get_file(_video_key(job), Path(file.name), MAX_REUSED)
+        picture = last_frame(Path(file.name))
+    draft = derived.extend(job, asked.prompt, asked.seconds, Source(data=picture))
+    made = submit(openai.derived(draft, of=asked.video_id, kind="extended", seconds=asked.seconds))
+    return answer(Reply(200, openai.render_created(report(made))))
+
+
+@blueprint.post("/characters")
+@blueprint.get("/characters/<character_id>")
+def characters(character_id: str = "") -> Response:
+    """OpenAI kept characters; here a picture goes with each video."""
+    raise NotFound("this farm keeps no characters; send a picture as input_reference with each video")
+
+
+def _derived(*, longer: bool) -> openai.Derived:
+    fields, files = form() if request.mimetype in FORMS else (parse_object(request.get_data(cache=False)), [])
+    return openai.parse_derived(fields, files, longer=longer)
+
+
+def _result(job: Job) -> Source:
+    return Source(data=services().store.get_bytes(_video_key(job), MAX_REUSED))
+
+
+def _video_key(job: Job) -> str:
+    assert job.artifacts is not None
+    return job.artifacts.video
 
 
 @blueprint.get("")

@@ -15,6 +15,7 @@ from api.streams import client_gone
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import NotFound
 from farm.jobs.job import Job
+from farm.jobs.spec import InputRef
 from farm.storage.object_keys import is_upload_id, result_prefix, upload_key
 from farm.submission.provider_drafts import ANIMATE, completed
 from farm.wire import own, task_ids
@@ -22,6 +23,8 @@ from farm.wire.job_report import report_of
 from farm.wire.report import Report
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
+#: bytes of an earlier job's file that a new one may be made from in the gateway
+MAX_REUSED = 64 * 1024 * 1024
 #: jobs that are read at a time, and ids
 _PAGE, _SKIPPED = 200, 1000
 
@@ -63,6 +66,13 @@ def _own_upload(source: Source) -> Source:
     path = unquote(parts.path)
     upload = path.removeprefix(prefix)
     return Source(upload=upload) if path.startswith(prefix) and is_upload_id(upload) else source
+
+
+def stored_source(ref: InputRef) -> Source:
+    """An input of an earlier job, to be used again. Raises NotFound when it is gone, TooLarge."""
+    if ref.key is None or services().store.stat(ref.key) is None:
+        raise NotFound("an input of that job is gone; submit it again as a new one")
+    return Source(data=services().store.get_bytes(ref.key, MAX_REUSED))
 
 
 def job_of(dialect: str, task_id: str | None) -> Job:

@@ -16,10 +16,13 @@ _current: ContextVar[str] = ContextVar("request_id", default="-")
 
 
 def new_id() -> str:
+    """A name that no other request has."""
     return f"req_{secrets.token_hex(12)}"
 
 
 def name_requests(app: Flask) -> None:
+    """Take the client's name for a request, or give it one, and answer with it."""
+
     @app.before_request
     def _begin() -> None:
         given = request.headers.get(HEADER, "")
@@ -35,5 +38,6 @@ class WithRequestId(logging.Filter):
     """Gives every record its `request_id`; "-" outside of requests."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Always true."""
         record.request_id = _current.get()
         return True

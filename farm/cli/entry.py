@@ -51,6 +51,7 @@ class LazyGroup(click.Group):
     """Imports a command's module when somebody asks for that command."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        """As click does; ReaderLeft when nobody reads the answer any more."""
         try:
             answer = super().invoke(ctx)
             sys.stdout.flush()

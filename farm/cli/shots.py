@@ -25,7 +25,7 @@ _MARKS = (
 
 
 @dataclass(frozen=True)
-class Shot:
+class ShotLine:
     """`where`: file and line; `key`: an idempotency key that follows from what is asked, so that the same file read
     again makes nothing twice."""
 
@@ -34,6 +34,7 @@ class Shot:
     key: str
 
     def fault(self, field: str | None, detail: str) -> str:
+        """A fault of the shot, as a person is told it."""
         return f"{self.where}: {field}: {detail}" if field else f"{self.where}: {detail}"
 
 
@@ -45,12 +46,14 @@ class ShotFaults(click.ClickException):
         self.exit_code = exit_code
 
 
-def read(data: bytes, name: str, defaults: Mapping[str, Any], known: frozenset[str]) -> tuple[list[Shot], list[str]]:
+def read(
+    data: bytes, name: str, defaults: Mapping[str, Any], known: frozenset[str]
+) -> tuple[list[ShotLine], list[str]]:
     """(shots, faults). `name` is the file's, for the faults; `known` are the fields that a shot may have.
 
     UsageError for a file that is no text, or has no shots.
     """
-    shots: list[Shot] = []
+    shots: list[ShotLine] = []
     faults: list[str] = []
     seen: dict[str, int] = {}
     keys: dict[str, str] = {}
@@ -71,7 +74,7 @@ def read(data: bytes, name: str, defaults: Mapping[str, Any], known: frozenset[s
         if key in keys:
             faults.append(f"{where}: idempotency_key: {keys[key]} has the same; give each shot its own, or none")
         keys[key] = where
-        shots.append(Shot(where, fields, key))
+        shots.append(ShotLine(where, fields, key))
     if not shots and not faults:
         raise click.UsageError(f"{name} has no shots")
     return shots, faults

@@ -14,7 +14,7 @@ from farm.cli import shots
 from farm.cli.exit_codes import REFUSED, USAGE
 from farm.cli.loras import parse_wear
 from farm.cli.session import Session, asks_the_farm
-from farm.cli.shots import Shot, ShotFaults
+from farm.cli.shots import ShotFaults, ShotLine
 
 if TYPE_CHECKING:
     from farm.client import Client
@@ -180,11 +180,11 @@ def _submit_file(
     return code
 
 
-def _checked(client: "Client", found: "Sequence[Shot]") -> "dict[str, JobView]":
+def _checked(client: "Client", found: "Sequence[ShotLine]") -> "dict[str, JobView]":
     """Key -> job of the shots that were made before. ShotFaults when the farm would refuse any of the others."""
     from farm.jobs.errors import RequestError, Unauthorized
 
-    def look(shot: Shot) -> "tuple[Shot, JobView | None, list[str]]":
+    def look(shot: ShotLine) -> "tuple[ShotLine, JobView | None, list[str]]":
         try:
             if (job := client.jobs.made_with(shot.key)) is not None:
                 return shot, job, []
@@ -203,7 +203,7 @@ def _checked(client: "Client", found: "Sequence[Shot]") -> "dict[str, JobView]":
 
 
 def _create(
-    session: Session, client: "Client", found: "Sequence[Shot]", before: "Mapping[str, JobView]", *, quiet: bool
+    session: Session, client: "Client", found: "Sequence[ShotLine]", before: "Mapping[str, JobView]", *, quiet: bool
 ) -> "tuple[list[JobView], list[str]]":
     """(jobs in the order of the file, faults of what the farm found in the inputs). An id is printed as soon as its job
     is made."""

@@ -7,6 +7,7 @@ from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import Conflict
 from farm.jobs.job import Job
 from farm.jobs.states import State
+from models.catalog import MODELS
 
 
 def remix(job: Job, prompt: str, inputs: Mapping[str, Source]) -> Draft:
@@ -43,8 +44,10 @@ def edit(prompt: str, video: Source, job: Job | None = None) -> Draft:
 def extend(job: Job, prompt: str, seconds: float | None, last_frame: Source) -> Draft:
     """A clip that begins with the last frame of `job`, of its size; by its own model where that takes a picture."""
     spec = job.spec
+    own = MODELS.get(spec.model)
     return Draft(
         prompt=prompt,
+        model=own.id if own is not None and "i2v" in own.tasks else None,
         task="i2v",
         width=spec.width,
         height=spec.height,

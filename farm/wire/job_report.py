@@ -53,6 +53,7 @@ def report_of(
         finished_ms=job.finished_ms,
         credits_micro=money,
         credits_left_micro=credits_left_micro,
+        notes=tuple(data.get("notes", ())),
     )
 
 

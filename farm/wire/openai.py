@@ -5,6 +5,7 @@ model names mean whatever the farm renders by default, any other name is a catal
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from farm.jobs.draft import Draft, Source
@@ -47,6 +48,9 @@ from farm.wire.words import (
 
 DIALECT = "openai"
 VARIANTS = ("video", "thumbnail")
+#: what OpenAI's own API takes
+SIZES = ("720x1280", "1280x720", "1024x1792", "1792x1024")
+SECONDS = ("4", "8", "12", "16", "20")
 
 _WORDS = {
     State.WAITING: "queued",
@@ -93,10 +97,63 @@ def parse_create(raw: Mapping[str, Any], files: Sequence[tuple[str, Source]] = (
         dialect=DIALECT,
         dialect_data=compact({"model": model, "seconds": given.number("seconds"), "request": keepable(raw)}),
         field_names=_NAMES,
+        # clients that know OpenAI's own values know no others
+        nearest=given.text("size") in (None, *SIZES) and given.text("seconds") in (None, *SECONDS),
     )
     _check_inert(given)
     given.refuse_rest("is no field of a video; leave it out")
     return draft
+
+
+def parse_remix(raw: Mapping[str, Any]) -> str:
+    """The prompt of POST /v1/videos/{id}/remix. Raises InvalidRequest."""
+    given = Fields(raw)
+    prompt = given.text("prompt")
+    given.refuse_rest("a remix takes a prompt; everything else is the video's own")
+    if prompt is None:
+        raise InvalidRequest("required", "prompt")
+    return prompt
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A video that is made from another one: the id of one that is completed, or a file."""
+
+    prompt: str
+    video_id: str | None
+    file: Source | None
+    seconds: float | None = None
+
+
+def parse_derived(raw: Mapping[str, Any], files: Sequence[tuple[str, Source]] = (), *, longer: bool) -> Derived:
+    """The body of POST /v1/videos/edits, or with `longer` of /v1/videos/extensions. Raises InvalidRequest."""
+    given = Fields(raw)
+    prompt, value = given.text("prompt"), parse_nested(given.find("video")[0])
+    seconds = given.number("seconds") if longer else None
+    given.refuse_rest("is not read here; leave it out")
+    if prompt is None:
+        raise InvalidRequest("required", "prompt")
+    strangers = [name for name, _ in files if name.partition("[")[0] != "video"]
+    if strangers:
+        raise InvalidRequest("no file is read under this name; send the clip as video", strangers[0][:80])
+    named = Fields(value, "video.") if isinstance(value, Mapping) else Fields({"id": value}, "video.")
+    video_id = named.text("id")
+    named.refuse_rest("is not known here; give the id of a completed video")
+    if (video_id is not None) + len(files) != 1:
+        raise InvalidRequest("give one video: the id of a completed one, or a file", "video")
+    return Derived(prompt, video_id, files[0][1] if files else None, seconds)
+
+
+def derived(draft: Draft, *, of: str | None, kind: str, seconds: float | None = None) -> Draft:
+    """A draft made from another video, as this dialect remembers it. `of`: that video's id."""
+    model = draft.model
+    asked = compact({"prompt": draft.prompt, f"{kind}_from_video_id": of})
+    return replace(
+        draft,
+        dialect=DIALECT,
+        dialect_data=compact({"model": model, "seconds": seconds, "request": asked}),
+        field_names={**_NAMES, "video": "video", "image": "video"},
+    )
 
 
 def _metadata(given: Fields) -> dict[str, str]:
@@ -176,6 +233,7 @@ def render_create(draft: Draft) -> dict[str, Any]:
 def render_status(report: Report) -> dict[str, Any]:
     """The video object. size and seconds are null while an input that decides them is not here."""
     share = 1.0 if report.state is State.SUCCEEDED else report.progress or 0.0
+    asked = report.request if isinstance(report.request, Mapping) else {}
     return {
         "id": report.id,
         "object": "video",
@@ -188,7 +246,8 @@ def render_status(report: Report) -> dict[str, Any]:
         "prompt": report.prompt,
         "size": None if report.size is None else "{}x{}".format(*report.size),
         "seconds": None if report.seconds is None else str(plain_number(round(report.seconds, 3))),
-        "remixed_from_video_id": None,
+        "remixed_from_video_id": asked.get("remixed_from_video_id"),
+        **({"warnings": list(report.notes)} if report.notes else {}),
         "error": {"code": str(report.fault.code), "message": report.fault.message} if report.fault else None,
     }
 

@@ -141,6 +141,8 @@ def _task(report: Report) -> dict[str, Any]:
     return {
         "id": report.id,
         "uuid": uuid,
+        "modelslugowner": report.model.partition("/")[0],
+        "modelslugproject": report.model.partition("/")[2],
         "name": "",
         "socketaccesstoken": report.handle,
         "parameters": report.request if isinstance(report.request, Mapping) else {},

@@ -110,7 +110,7 @@ class Limits:
     min_side: int = 256
     max_side: int = 1920
     max_pixels: int = 1920 * 1088
-    max_frames: int = 289
+    max_frames: int = 481
     min_steps: int = 1
     max_steps: int = 100
     max_guidance: float = 20.0

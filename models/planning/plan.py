@@ -198,6 +198,14 @@ def refusal(burden: Burden, room: Room) -> str:
     return text + (f"; what fits is {' or '.join(offers)}" if offers else f"; {model.id} does not run on this device")
 
 
+def nearest(burden: Burden, room: Room) -> Burden | None:
+    """The largest part of a render that fits: of the same size and at least half as long, else as long and smaller."""
+    shorter = _longest(burden, room)
+    if shorter is not None and shorter.frames * 2 >= burden.frames:
+        return shorter
+    return _largest(burden, room) or shorter
+
+
 def _largest(burden: Burden, room: Room) -> Burden | None:
     """The largest clip of that aspect and length that fits."""
     limits, aspect = burden.model.limits, burden.width / burden.height

@@ -130,7 +130,7 @@ def test_sizes_that_people_name_are_rendered_on_the_next_larger_canvas(
 
 
 @pytest.mark.parametrize(("model", "fps"), [(A14B, 16), (TI2V, 24)])
-@pytest.mark.parametrize("seconds", [4, 8, 12])
+@pytest.mark.parametrize("seconds", [4, 8, 12, 16, 20])
 def test_lengths_that_people_name_are_rendered(model: catalog.Model, fps: int, seconds: int) -> None:
     assert catalog.settle(model, "t2v", {"frames": seconds * fps + 1, "fps": fps}).frames == seconds * fps + 1
 

@@ -6,11 +6,13 @@ from typing import Any
 
 import openai
 import pytest
-from dialect_parts import ANIMATE, I2V, T2V, Worker
+from dialect_parts import ANIMATE, I2V, T2V, Worker, clip
+from PIL import Image
 
 from farm.jobs.job import Job
 from farm.wire import task_ids
 from tests.api.api_parts import TINY, Caller, picture
+from tests.conftest import wait_until
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ def test_what_a_form_asks_and_nobody_reads_is_refused(alice: Caller, part: tuple
 
 def test_an_upload_stands_in_for_a_file_id(alice: Caller, worker: Worker) -> None:
     upload = alice.post("/v1/uploads").json
-    worker.store.put_bytes(f"uploads/alice/{upload['id']}", picture(), "image/png")
+    assert alice.client.put(upload["url"], data=picture()).status_code == 200
     made = alice.post("/v1/videos", **form(*BASE, ("input_reference[file_id]", upload["id"])))
     assert made.status_code == 200, made.text
     assert job_of(worker, made.json["id"]).spec.inputs["image"].stored
@@ -111,3 +113,81 @@ def test_a_length_that_nobody_asked_for_is_whole(alice: Caller) -> None:
     assert int(made["seconds"]) == 1, "17 frames at 16 fps"
     asked = alice.post("/v1/videos", json={"model": TINY, "prompt": "a fox", "seconds": 1.5}).json
     assert asked["seconds"] == "1.5"
+
+
+def finished(alice: Caller, worker: Worker, **asked: Any) -> str:
+    made = alice.post("/v1/videos", json={"model": TINY, "prompt": "a fox", **asked})
+    assert made.status_code == 200, made.text
+    claim = worker.claim()
+    worker.finish(claim)
+    done = worker.ledger.get("alice", claim.job.id)
+    assert done is not None
+    assert done.artifacts is not None
+    worker.store.put_bytes(done.artifacts.video, clip(1), "video/mp4")
+    return str(made.json["id"])
+
+
+def test_a_remix_is_the_same_with_another_prompt(alice: Caller, worker: Worker) -> None:
+    first = finished(alice, worker, size="98x74", seconds="1", seed=7, negative_prompt="rain", steps=3)
+    made = alice.post(f"/v1/videos/{first}/remix", json={"prompt": "a cat"})
+    assert made.status_code == 200, made.text
+    assert (made.json["remixed_from_video_id"], made.json["prompt"]) == (first, "a cat")
+    assert (made.json["size"], made.json["seconds"]) == ("98x74", "1")
+    before, after = job_of(worker, first).spec, job_of(worker, made.json["id"]).spec
+    assert after.prompt == "a cat"
+    assert {**before.to_json(), "prompt": ""} == {**after.to_json(), "prompt": ""}
+    assert alice.get(f"/v1/videos/{made.json['id']}").json["remixed_from_video_id"] == first
+    for body, status in (({}, 400), ({"prompt": "x", "size": "64x64"}, 400)):
+        assert alice.post(f"/v1/videos/{first}/remix", json=body).status_code == status
+    running = alice.post("/v1/videos", json={"model": TINY, "prompt": "x"}).json["id"]
+    assert alice.post(f"/v1/videos/{running}/remix", json={"prompt": "x"}).status_code == 409
+    assert alice.post("/v1/videos/video_1/remix", json={"prompt": "x"}).status_code == 404
+
+
+def test_an_extension_begins_with_the_last_frame(alice: Caller, worker: Worker) -> None:
+    first = finished(alice, worker, size="64x64")
+    made = alice.post("/v1/videos/extensions", json={"prompt": "on", "seconds": "4", "video": {"id": first}})
+    assert made.status_code == 200, made.text
+    job = job_of(worker, made.json["id"])
+    assert (job.spec.task, job.spec.width, job.spec.height, made.json["seconds"]) == ("i2v", 64, 64, "4")
+    key = job.spec.inputs["image"].key
+    assert key is not None
+    shown = Image.open(io.BytesIO(worker.store.get_bytes(key, 10**6))).convert("L")
+    assert abs(shown.getpixel((32, 32)) - 15 * 8) < 12, "the 16th frame of the clip"
+    refused = alice.post(
+        "/v1/videos/extensions", **form(("prompt", "on"), ("seconds", "4"), ("video", ("a.mp4", b"x")))
+    )
+    assert (refused.status_code, refused.json["error"]["param"]) == (400, "video")
+
+
+def test_an_edit_goes_to_vace_or_is_refused(alice: Caller, worker: Worker) -> None:
+    first = finished(alice, worker, size="64x64")
+    asked = {"prompt": "in snow", "video": {"id": first}}
+    refused = alice.post("/v1/videos/edits", json=asked)
+    assert (refused.status_code, "vace" in refused.json["error"]["message"]) == (400, True)
+    worker.offer(T2V, I2V, ANIMATE, TINY, "wan2.2-vace-fun-a14b-tiny")
+    wait_until(lambda: alice.post("/v1/videos/edits", json=asked).status_code == 200, what="VACE to be offered")
+    made = alice.post("/v1/videos/edits", **form(("prompt", "in snow"), ("video[id]", first)))
+    assert made.status_code == 200, made.text
+    assert job_of(worker, made.json["id"]).spec.task == "vace"
+    by_file = alice.post("/v1/videos/edits", **form(("prompt", "in snow"), ("video", ("a.mp4", clip(1)))))
+    assert by_file.status_code == 200, by_file.text
+    assert job_of(worker, by_file.json["id"]).spec.inputs["video"].stored
+
+
+def test_characters_are_refused_clearly(alice: Caller) -> None:
+    for told in (alice.post("/v1/videos/characters", json={}), alice.get("/v1/videos/characters/char_1")):
+        assert told.status_code == 404
+        assert "input_reference" in told.json["error"]["message"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_models_are_listed_as_openais_clients_look_for_them(door: str, alice: Caller) -> None:
+    with openai.OpenAI(base_url=f"{door}/v1", api_key=alice.key, max_retries=0) as sdk:
+        models = {model.id: model for model in sdk.models.list()}
+        assert {"sora-2", "sora-2-pro", TINY} <= set(models)
+        assert all(model.object == "model" and model.created > 10**9 and model.owned_by for model in models.values())
+        assert sdk.models.retrieve("sora-2").id == "sora-2"
+        assert sdk.models.retrieve(TINY).model_dump()["tasks"]
+        with pytest.raises(openai.NotFoundError):
+            sdk.models.retrieve("sora-9")

@@ -107,7 +107,7 @@ def test_two_jobs_without_a_seed_differ(submissions: Submissions, ledger: Ledger
         ("image", {"inputs": {"image": Source(data=b"x")}}, "takes no image"),
         ("image", {"inputs": {"image": Source(data=b"x")}, "task": "t2v", "model": MODEL}, "takes no image"),
         ("frames", {"frames": 80}, "nearest: 77 or 81"),
-        ("frames", {"frames": 1}, "between 5 and 289"),
+        ("frames", {"frames": 1}, "between 5 and 481"),
         ("frames", {"frames": 1025}, "between"),
         ("frames", {"frames": 17.0}, "whole number"),
         ("frames", {"frames": True}, "whole number"),

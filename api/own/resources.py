@@ -81,7 +81,7 @@ def list_models() -> Response:
     return answer(Reply(200, ModelList(data=_models())))
 
 
-@own_api.get("/v1/models/<path:model_id>")
+@own_api.get("/v1/models/<model_id>")
 @operation("Get a model", {200: ModelView, 404: ProblemView})
 def get_model(model_id: str) -> Response:
     """By its id, or by OpenAI's name for what the farm renders by default."""

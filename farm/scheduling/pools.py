@@ -98,8 +98,8 @@ class Pools:
         return plan.refusal(burden, roomiest.room)
 
     def nearest(self, burden: plan.Burden) -> plan.Burden | None:
-        """The nearest that some pool for the model holds of what none does: shorter, or else smaller. None when there is
-        nothing like it."""
+        """The nearest that some pool for the model holds of what none does: shorter, or else smaller. None when there
+        is nothing like it."""
         known = [
             memory for _, models, memory in self._memory.values() if memory is not None and burden.model.id in models
         ]

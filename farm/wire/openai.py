@@ -97,8 +97,7 @@ def parse_create(raw: Mapping[str, Any], files: Sequence[tuple[str, Source]] = (
         dialect=DIALECT,
         dialect_data=compact({"model": model, "seconds": given.number("seconds"), "request": keepable(raw)}),
         field_names=_NAMES,
-        # clients that know OpenAI's own values know no others
-        nearest=given.text("size") in (None, *SIZES) and given.text("seconds") in (None, *SECONDS),
+        nearest=_is_of_fixed_values(given),
     )
     _check_inert(given)
     given.refuse_rest("is no field of a video; leave it out")
@@ -154,6 +153,12 @@ def derived(draft: Draft, *, of: str | None, kind: str, seconds: float | None = 
         dialect_data=compact({"model": model, "seconds": seconds, "request": asked}),
         field_names={**_NAMES, "video": "video", "image": "video"},
     )
+
+
+def _is_of_fixed_values(given: Fields) -> bool:
+    """Whether a client asks for nothing but what OpenAI's own API takes: such a one can ask for nothing else."""
+    others = given.integer("frames", "num_frames"), given.integer("fps")
+    return given.text("size") in (None, *SIZES) and given.text("seconds") in (None, *SECONDS) and others == (None, None)
 
 
 def _metadata(given: Fields) -> dict[str, str]:

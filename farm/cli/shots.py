@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from farm.cli.exit_codes import REFUSED, USAGE
 from farm.cli.loras import parse_wear
 from models.catalog import ROLES
 
@@ -39,11 +40,18 @@ class ShotLine:
 
 
 class ShotFaults(click.ClickException):
-    """Everything that is wrong with a file of shots, a line for each."""
+    """Everything that the farm finds wrong with a file of shots, a line for each."""
 
-    def __init__(self, faults: Sequence[str], exit_code: int) -> None:
+    exit_code = REFUSED
+
+    def __init__(self, faults: Sequence[str]) -> None:
         super().__init__("\n".join(faults))
-        self.exit_code = exit_code
+
+
+class UnreadableShots(ShotFaults):
+    """The same of what is wrong with the file itself."""
+
+    exit_code = USAGE
 
 
 def read(

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from farm.cli import shots
-from farm.cli.exit_codes import REFUSED, USAGE
+from farm.cli.exit_codes import REFUSED
 from farm.cli.loras import parse_wear
 from farm.cli.session import Session, asks_the_farm
-from farm.cli.shots import ShotFaults, ShotLine
+from farm.cli.shots import ShotFaults, ShotLine, UnreadableShots
 
 if TYPE_CHECKING:
     from farm.client import Client
@@ -155,14 +155,14 @@ def _submit_file(
     name = getattr(source, "name", "shots")
     found, faults = shots.read(source.read(), name if isinstance(name, str) else "shots", given, _KNOWN)
     if faults:
-        raise ShotFaults([*faults, "nothing was submitted"], USAGE)
+        raise UnreadableShots([*faults, "nothing was submitted"])
     if again:
         found = [replace(shot, key=f"{shot.key[:200]}-{uuid.uuid4().hex[:12]}") for shot in found]
     with session.client() as client:
         before = _checked(client, found)
         made, faults = _create(session, client, found, before, quiet=watching or download is not None)
         if not made:
-            raise ShotFaults(faults, REFUSED)
+            raise ShotFaults(faults)
         code = REFUSED if faults else 0
         for fault in faults:
             session.out.say(f"wanfarm: {fault}")
@@ -198,7 +198,7 @@ def _checked(client: "Client", found: "Sequence[ShotLine]") -> "dict[str, JobVie
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         looked = list(pool.map(look, found))
     if faults := [fault for _, _, wrong in looked for fault in wrong]:
-        raise ShotFaults([*faults, "nothing was submitted"], REFUSED)
+        raise ShotFaults([*faults, "nothing was submitted"])
     return {shot.key: job for shot, job, _ in looked if job is not None}
 
 

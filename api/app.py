@@ -1,12 +1,16 @@
 """The gateway: `gunicorn "api.app:create_app()"`. It puts the dialects, the limits and the counting together."""
 
+from dataclasses import replace
+
 from flask import Flask, Response, request
 
 from api import apixo, crun, kie, openai, own, selfhosted, wiro
+from api.cors import answer_browsers
 from api.dialect import answer, dialect_of
 from api.limits import tell_rate
 from api.metrics import count_requests
-from api.problems import farm_error
+from api.problems import HttpRefusal, NoAddress, farm_error
+from api.request_ids import name_requests
 from api.services import EXTENSION, make_services
 from farm.config import Settings, load
 from farm.wire.report import Reply
@@ -33,6 +37,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.url_map.merge_slashes = False
     app.extensions[EXTENSION] = make_services(settings)
     count_requests(app)
+    name_requests(app)
+    answer_browsers(app)
     for dialect in DIALECTS:
         app.register_blueprint(dialect.blueprint)
     app.register_blueprint(own.keyless)
@@ -43,7 +49,13 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 def refusal(path: str, error: Exception) -> Reply:
     """The one place where a request ends badly: in the dialect of the address that was asked."""
-    return dialect_of(path, DIALECTS).render_error(farm_error(error))
+    found = farm_error(error)
+    reply = dialect_of(path, DIALECTS).render_error(found)
+    if isinstance(found, HttpRefusal | NoAddress):
+        # HTTP's own words mean the same in every dialect, also in those that answer 200 to everything
+        headers = {**reply.headers, **getattr(found, "headers", {})}
+        reply = replace(reply, status=found.http_status, headers=headers)
+    return reply
 
 
 def _failed(error: Exception) -> Response:

@@ -38,7 +38,11 @@ def post_fork(_server: Any, worker: Any) -> None:
     """A worker that is new ends with its master and logs like the rest of the farm."""
     # gunicorn's own check that its master lives takes a second or more, and only between requests
     lifeline.bind(parent=worker.ppid)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    from api.request_ids import FORMAT, WithRequestId
+
+    handler = logging.StreamHandler()
+    handler.addFilter(WithRequestId())
+    logging.basicConfig(level=logging.INFO, format=FORMAT, handlers=[handler])
 
 
 def post_worker_init(_worker: Any) -> None:

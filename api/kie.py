@@ -68,7 +68,9 @@ def download_url() -> Response:
     owned = any(key.startswith(f"{folder}/{tenant()}/") for folder in ("results", "uploads"))
     if not owned or ".." in key or here.store.stat(key) is None:
         raise NotFound("no such file")
-    return answer(Reply(200, kie.envelope(here.store.presign_get(key, ttl_s=_LINK_TTL_S))))
+    # what was uploaded may be a page: it is saved, not shown
+    saved = PurePosixPath(key).name if key.startswith("uploads/") else None
+    return answer(Reply(200, kie.envelope(here.store.presign_get(key, ttl_s=_LINK_TTL_S, filename=saved))))
 
 
 @blueprint.post("/file-stream-upload")

@@ -1,18 +1,22 @@
 """OpenAI's /v1/videos: a shell around farm.wire.openai. The file is served here, behind the same key."""
 
-from typing import Any
+import tempfile
+from pathlib import Path
 
 from flask import Blueprint, Response, request
 
 from api.auth import authenticate, bearer_or_header, tenant
 from api.dialect import Dialect, answer
-from api.provider import erase, history, job_of, report, submit
+from api.forms import FORMS, form
+from api.provider import MAX_REUSED, erase, job_of, report, stored_source, submit
 from api.services import services
 from farm.jobs.draft import Source
 from farm.jobs.errors import InvalidRequest, NotFound
 from farm.jobs.job import Job
 from farm.jobs.states import TERMINAL, State
-from farm.wire import openai
+from farm.results.last_frame import last_frame
+from farm.submission import derived
+from farm.wire import openai, task_ids
 from farm.wire.report import Reply
 from farm.wire.words import as_integer, parse_object
 
@@ -29,17 +33,72 @@ def _key() -> None:
 @blueprint.post("")
 def create() -> Response:
     """Submit a job, from JSON or a form with a picture."""
-    if request.mimetype in ("multipart/form-data", "application/x-www-form-urlencoded"):
-        body: dict[str, Any] = request.form.to_dict()
-        # the SDK writes a nested object of a form as input_reference[image_url]
-        if url := body.pop("input_reference[image_url]", None):
-            body["input_reference"] = {"image_url": url}
-        file = request.files.get("input_reference")
-        picture = Source(data=file.read()) if file is not None else None
+    if request.mimetype in FORMS:
+        draft = openai.parse_create(*form())
     else:
-        body, picture = parse_object(request.get_data(cache=False)), None
-    job = submit(openai.parse_create(body, picture))
-    return answer(Reply(200, openai.render_created(report(job))))
+        draft = openai.parse_create(parse_object(request.get_data(cache=False)))
+    return answer(Reply(200, openai.render_created(report(submit(draft)))))
+
+
+@blueprint.post("/<video_id>/remix")
+def remix(video_id: str) -> Response:
+    """The same again with another prompt: model, seed, size, length and inputs stay."""
+    prompt = openai.parse_remix(form()[0] if request.mimetype in FORMS else parse_object(request.get_data(cache=False)))
+    job = derived.finished(_job(video_id))
+    inputs = {role: stored_source(ref) for role, ref in job.spec.inputs.items()}
+    draft = derived.remix(job, prompt, inputs)
+    seconds = job.dialect_data.get("seconds")
+    made = submit(openai.derived(draft, of=video_id, kind="remixed", seconds=seconds))
+    return answer(Reply(200, openai.render_created(report(made))))
+
+
+@blueprint.post("/edits")
+def edit() -> Response:
+    """A clip redrawn as the prompt says, by VACE."""
+    asked = _derived(longer=False)
+    if asked.file is not None:
+        draft = derived.edit(asked.prompt, asked.file)
+    else:
+        job = derived.finished(_job(asked.video_id or ""))
+        draft = derived.edit(asked.prompt, _result(job), job)
+    made = submit(openai.derived(draft, of=asked.video_id, kind="edited"))
+    return answer(Reply(200, openai.render_created(report(made))))
+
+
+@blueprint.post("/extensions")
+def extend() -> Response:
+    """The next shot: it begins with the last frame of a finished one."""
+    asked = _derived(longer=True)
+    if asked.video_id is None:
+        raise InvalidRequest("give the id of a video that this farm completed; a file is not gone on with", "video")
+    job = derived.finished(_job(asked.video_id))
+    with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
+        services().store.get_file(_video_key(job), Path(file.name), MAX_REUSED)
+        picture = last_frame(Path(file.name))
+    draft = derived.extend(job, asked.prompt, asked.seconds, Source(data=picture))
+    made = submit(openai.derived(draft, of=asked.video_id, kind="extended", seconds=asked.seconds))
+    return answer(Reply(200, openai.render_created(report(made))))
+
+
+@blueprint.post("/characters")
+@blueprint.get("/characters/<character_id>")
+def characters(character_id: str = "") -> Response:
+    """OpenAI kept characters; here a picture goes with each video."""
+    raise NotFound("this farm keeps no characters; send a picture as input_reference with each video")
+
+
+def _derived(*, longer: bool) -> openai.Derived:
+    fields, files = form() if request.mimetype in FORMS else (parse_object(request.get_data(cache=False)), [])
+    return openai.parse_derived(fields, files, longer=longer)
+
+
+def _result(job: Job) -> Source:
+    return Source(data=services().store.get_bytes(_video_key(job), MAX_REUSED))
+
+
+def _video_key(job: Job) -> str:
+    assert job.artifacts is not None
+    return job.artifacts.video
 
 
 @blueprint.get("")
@@ -51,14 +110,24 @@ def videos() -> Response:
     order = (request.args.get("order") or "desc").lower()
     if order not in ("asc", "desc"):
         raise InvalidRequest("must be asc or desc", "order")
-    jobs = [job for job in history(openai.DIALECT) if not job.erased]
-    if order == "asc":
-        jobs.reverse()
-    if after := request.args.get("after"):
-        last = _job(after).id
-        jobs = jobs[next((n for n, job in enumerate(jobs) if job.id == last), len(jobs)) + 1 :]
-    shown = jobs[: limit or _LISTED]
-    return answer(Reply(200, openai.render_list([report(job) for job in shown], more=len(jobs) > len(shown))))
+    page = services().ledger.page(
+        tenant(),
+        dialect=openai.DIALECT,
+        cursor=_place(request.args.get("after")),
+        limit=limit or _LISTED,
+        oldest_first=order == "asc",
+    )
+    return answer(Reply(200, openai.render_list([report(job) for job in page.jobs], more=page.cursor is not None)))
+
+
+def _place(after: str | None) -> str | None:
+    """A cursor says where to go on; its video may have been deleted meanwhile."""
+    if not after:
+        return None
+    place = task_ids.job_id(openai.DIALECT, after)
+    if place is None:
+        raise InvalidRequest("is no id of a video", "after")
+    return place
 
 
 @blueprint.get("/<video_id>")
@@ -73,7 +142,7 @@ def delete(video_id: str) -> Response:
     job = _job(video_id)
     if job.state not in TERMINAL:
         services().ledger.cancel(tenant(), job.id)
-    erase(job)
+    erase(job, unlist=True)
     return answer(Reply(200, openai.render_deleted(video_id)))
 
 

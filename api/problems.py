@@ -32,6 +32,10 @@ class HttpRefusal(RequestError):
         self.headers = dict(headers or {})
 
 
+class NoAddress(NotFound):
+    """No dialect has such an address; of what a dialect does not find, NotFound tells."""
+
+
 class Bug(Exception):
     """A bug of the farm, and no FarmError: every dialect answers 500. `id` finds it in the log."""
 
@@ -66,7 +70,7 @@ def _refusal(error: HTTPException, status: HTTPStatus) -> FarmError:
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return TooLarge("the body is larger than this farm takes; send pictures by POST /v1/uploads")
     if status == HTTPStatus.NOT_FOUND:
-        return NotFound("no such address")
+        return NoAddress("no such address")
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(set(error.valid_methods or ()) - {"HEAD", "OPTIONS"}))
         return HttpRefusal(405, "method-not-allowed", f"this address takes {allowed}", {"Allow": allowed})

@@ -5,6 +5,7 @@ from flask import Blueprint, Response, request
 from api.auth import authenticate, bearer_or_header, tenant
 from api.dialect import Dialect, answer
 from api.limits import count_submission
+from api.provider import keyed
 from api.results import links
 from api.services import renderers, services
 from api.streams import client_gone
@@ -21,7 +22,7 @@ from farm.wire.words import parse_object
 blueprint = Blueprint("selfhosted", __name__)
 
 #: jobs that one answer lists at most, and how many are read at a time
-MAX_LISTED = 1000
+MAX_LISTED = 10_000
 _PAGE = 200
 
 
@@ -50,7 +51,7 @@ def generate() -> Response:
     here = services()
     if not keeps_own_shape(here.submissions.model_for(draft)):
         draft = selfhosted.in_its_shape(draft)
-    admitted = here.submissions.submit(tenant(), [draft], wait_inputs=True, gone=client_gone())[0]
+    admitted = here.submissions.submit(tenant(), [keyed(draft)], wait_inputs=True, gone=client_gone())[0]
     return answer(Reply(200, selfhosted.render_created(admitted.id, _position(_job(admitted.id)))))
 
 

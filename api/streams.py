@@ -28,6 +28,8 @@ _RETRY_S = 5.0
 _MAX_PART = 2**64
 #: the pattern of a whole Last-Event-ID
 EVENT_ID = r"[0-9]{1,20}(?:-[0-9]{1,20})?"
+#: what clients send that have seen no event yet
+_NO_ID = frozenset({"", "undefined", "null", "None"})
 
 #: set when this process is to end: streams never end by themselves
 stopping = threading.Event()
@@ -92,7 +94,7 @@ COMMENT = b": alive\n\n"
 def last_event_id() -> str | None:
     """The Last-Event-ID of the request. Raises InvalidRequest for one that no stream of ours gave."""
     text = request.headers.get("Last-Event-ID")
-    if text is None:
+    if text is None or text.strip() in _NO_ID:
         return None
     if not re.fullmatch(EVENT_ID, text) or not all(int(part) < _MAX_PART for part in text.split("-")):
         raise InvalidRequest("not an id that an event stream of this farm gave", "Last-Event-ID")

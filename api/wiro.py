@@ -9,10 +9,12 @@ from flask import Blueprint, Response, request
 
 from api.auth import authenticate, tenant
 from api.dialect import Dialect, answer
-from api.provider import erase, history, job_of, report, size_of, submit, with_data
+from api.forms import form
+from api.problems import NoAddress
+from api.provider import erase, every, job_of, listed, report, size_of, submit, with_data
 from api.services import offered_models, services
-from farm.jobs.draft import Draft, Source
-from farm.jobs.errors import Conflict, InvalidRequest, NotFound, Unauthorized
+from farm.jobs.draft import TOKEN_TAIL, Draft, Source
+from farm.jobs.errors import Conflict, InvalidRequest, ModelUnavailable, NotFound, Unauthorized
 from farm.jobs.job import Job
 from farm.jobs.states import TERMINAL, State
 from farm.ledger import CancelOutcome
@@ -26,6 +28,8 @@ blueprint = Blueprint("wiro", __name__, url_prefix="/v1")
 
 #: tasks or tools that one answer lists at most
 _LISTED = 100
+#: views that tell nothing of a tenant's
+_DISCOVERY = frozenset({"wiro.tools", "wiro.tool", "wiro.explore"})
 
 
 @blueprint.before_request
@@ -33,7 +37,8 @@ def _key() -> None:
     """A key alone, or a key whose secret signs the request's nonce: a key that has a secret must sign."""
     key = request.headers.get("x-api-key", "")
     try:
-        authenticate(key, _check_signature)
+        # clients of signed projects list models with the key alone
+        authenticate(key, _needs_none if request.endpoint in _DISCOVERY else _check_signature)
     except _Unsigned:
         raise
     except Unauthorized:
@@ -42,6 +47,10 @@ def _key() -> None:
 
 class _Unsigned(Unauthorized):
     """A known key without its signature."""
+
+
+def _needs_none(_secret: str) -> None:
+    """No signature."""
 
 
 def _check_signature(secret: str) -> None:
@@ -57,10 +66,19 @@ def _check_signature(secret: str) -> None:
 def run(model: str) -> Response:
     """Submit a job; the answer holds its id and its secret token."""
     body, files = _body()
-    tail = task_ids.new_token_tail()
-    draft = with_data(_found(wiro.parse_create(model, body, files)), {wiro_task.TOKEN_TAIL: tail})
-    job = submit(draft)
+    _check_offered(model)
+    job = submit(with_data(_found(wiro.parse_create(model, body, files)), {TOKEN_TAIL: task_ids.new_token_tail()}))
+    # of a repeated request it is the first one's
+    tail = str(job.dialect_data[TOKEN_TAIL])
     return answer(Reply(200, wiro.render_created(task_ids.task_id(wiro.DIALECT, job.id), task_ids.token(job.id, tail))))
+
+
+def _check_offered(model: str) -> None:
+    """A model that nobody renders is told before what its request lacks. Raises ModelUnavailable."""
+    meaning = model_ids.meaning(wiro.DIALECT, model)
+    pools = services().submissions.pools
+    if meaning is not None and stand_in(meaning.model, pools.offered()) not in pools.offered_or_unavailable():
+        raise ModelUnavailable(wiro.NOT_OFFERED, "model")
 
 
 @blueprint.post("/Task/Detail")
@@ -73,14 +91,20 @@ def detail() -> Response:
 def tasks() -> Response:
     """A page of the caller's jobs of this dialect."""
     given = Fields(_body()[0])
-    jobs = history(wiro.DIALECT)
-    if (name := given.text("modelName", "modelname")) is not None:
-        jobs = [job for job in jobs if name.lower() in str(job.dialect_data.get("model", "")).lower()]
-    if (given.text("order") or "DESC").strip().upper() == "ASC":
-        jobs.reverse()
-    first, count = max(given.integer("start") or 0, 0), given.integer("limit")
-    shown = jobs[first : first + min(20 if count is None else max(count, 0), _LISTED)]
-    return answer(Reply(200, wiro_task.render_list([report(job) for job in shown], len(jobs))))
+    name, ascending = given.text("modelName", "modelname"), (given.text("order") or "DESC").strip().upper() == "ASC"
+    first, asked = max(given.integer("start") or 0, 0), given.integer("limit")
+    count = min(20 if asked is None else max(asked, 0), _LISTED)
+    if name is None:
+        shown = listed(wiro.DIALECT, first=first, count=count, oldest_first=ascending) if count else []
+        total = sum(services().ledger.counts(tenant(), dialect=wiro.DIALECT).values())
+    else:
+        shown, total = [], 0
+        for job in every(wiro.DIALECT, oldest_first=ascending):
+            if name.lower() in str(job.dialect_data.get("model", "")).lower():
+                if first <= total < first + count:
+                    shown.append(job)
+                total += 1
+    return answer(Reply(200, wiro_task.render_list([report(job) for job in shown], total)))
 
 
 @blueprint.post("/Task/Cancel")
@@ -139,8 +163,8 @@ def upload() -> Response:
 def tools() -> Response:
     """A page of wiro's models that this farm renders now."""
     given = Fields(_body()[0])
-    word = (given.text("search") or "").lower()
-    known = [tool for tool in _tools() if word in tool.slug.lower()]
+    asked = ((given.text("search") or "").lower(), given.texts("categories"), given.texts("tags"))
+    known = [tool for tool in _tools() if tool.is_wanted(*asked, given.text("slugowner", "slugOwner"))]
     first, count = max(given.integer("start") or 0, 0), given.integer("limit")
     shown = known[first : first + min(20 if count is None else max(count, 0), _LISTED)]
     return answer(Reply(200, wiro_catalog.render_tools(shown, total=len(known))))
@@ -155,7 +179,13 @@ def tool() -> Response:
     found = [tool for tool in _tools() if tool.slug == wanted]
     if not found:
         raise NotFound(wiro.NO_MODEL)
-    return answer(Reply(200, wiro_catalog.render_tools(found)))
+    return answer(Reply(200, wiro_catalog.render_tool(found[0])))
+
+
+@blueprint.post("/Tool/Explore")
+def explore() -> Response:
+    """All of them by category."""
+    return answer(Reply(200, wiro_catalog.render_explore(_tools())))
 
 
 def _tools() -> list[wiro_catalog.Tool]:
@@ -167,7 +197,7 @@ def _tools() -> list[wiro_catalog.Tool]:
         if name not in offered or name not in MODELS:
             continue
         rates = {word: rate for word in AREAS if (rate := here.prices.rate_of_word(name, word)) is not None}
-        tools.append(wiro_catalog.Tool(slug, MODELS[name].title, rates, here.settings.prices.credit_usd))
+        tools.append(wiro_catalog.Tool(slug, MODELS[name].title, meaning.task, rates, here.settings.prices.credit_usd))
     return tools
 
 
@@ -176,10 +206,9 @@ def _body() -> tuple[dict[str, Any], dict[str, Source]]:
     raw = request.get_data(cache=True)
     if wiro_auth.is_json(request.headers.get("Content-Type", ""), raw):
         return (parse_object(raw) if raw.strip() else {}), {}
-    fields = {name: values[0] if len(values) == 1 else values for name, values in request.form.lists()}
-    # of a file and its companion XUrl one is empty
-    files = {name: file.read() for name, file in request.files.items() if file.filename}
-    return fields, {name: Source(data=data) for name, data in files.items() if data}
+    fields, files = form()
+    # of a file and its companion XUrl one is empty; PHP calls a part inputImage[]
+    return fields, {name.removesuffix("[]"): source for name, source in files if source.data}
 
 
 def _found(draft: Draft) -> Draft:
@@ -220,7 +249,7 @@ def job_of_token(text: str) -> Job | None:
 
 def holds(job: Job, tail: str) -> bool:
     """Whether `tail` is the secret part of the job's token; takes the same time whatever differs."""
-    return hmac.compare_digest(str(job.dialect_data.get(wiro_task.TOKEN_TAIL, "")).encode(), tail.encode())
+    return hmac.compare_digest(str(job.dialect_data.get(TOKEN_TAIL, "")).encode(), tail.encode())
 
 
 def _stopped(job: Job) -> Response:
@@ -229,7 +258,7 @@ def _stopped(job: Job) -> Response:
 
 
 def _render_error(error: Exception) -> Reply:
-    if isinstance(error, NotFound) and request.url_rule is None:
+    if isinstance(error, NoAddress):
         return Reply(404, wiro.failure(0, wiro.NO_ADDRESS))
     return wiro.render_error(error)
 

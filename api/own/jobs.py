@@ -17,18 +17,20 @@ from farm.jobs.job import Job, Page
 from farm.jobs.states import TERMINAL, State
 from farm.ledger import CancelOutcome
 from farm.wire import own
-from farm.wire.own_views import JobList, JobView, ProblemView, eta_s, view_job
+from farm.wire.own_views import EstimateView, JobList, JobView, ProblemView, eta_s, view_estimate, view_job
 from farm.wire.report import Reply
 
 
 class ListQuery(BaseModel):
-    """`state` may be given several times; `cursor` is the `next_cursor` of the page before."""
+    """`state` may be given several times; `cursor` is the `next_cursor` of the page before. `idempotency_key`: the job
+    that was made with it in the last 24 hours, if one was."""
 
     model_config = ConfigDict(extra="forbid")
 
     state: list[State] = Field(default_factory=list)
     model: str | None = Field(None, max_length=200)
     label: str | None = Field(None, max_length=100)
+    idempotency_key: str | None = Field(None, max_length=own.MAX_IDEMPOTENCY_KEY)
     cursor: str | None = Field(None, max_length=200, json_schema_extra={"pattern": f"^{JOB_ID}$"})
     limit: int = Field(50, ge=1, le=200)
 
@@ -66,6 +68,15 @@ def create_job() -> Response:
     return answer(Reply(200, view, {**headers, "Idempotent-Replayed": "true"}))
 
 
+@own_api.post("/v1/jobs/estimate")
+@operation("Try a job without making it", {200: EstimateView, 415: ProblemView, 422: ProblemView}, body=own.CreateJob)
+def estimate_job() -> Response:
+    """Everything about the request is checked, but its inputs are not read and nothing is kept."""
+    here = services()
+    job = here.submissions.would_be(tenant(), own.parse_create(json_body()))
+    return answer(Reply(200, view_estimate(job, here.prices.exact(job.spec, job.dialect_data))))
+
+
 @own_api.get("/v1/jobs/<job_id>")
 @operation("Get a job", {200: JobView, 404: ProblemView})
 def get_job(job_id: str) -> Response:
@@ -80,6 +91,10 @@ def list_jobs() -> Response:
     asked = query(ListQuery)
     if asked.cursor is not None and not is_job_id(asked.cursor):
         raise InvalidRequest("not the next_cursor of any page", "cursor")
+    if asked.idempotency_key is not None:
+        known = services().ledger.known_key(tenant(), asked.idempotency_key)
+        job = None if known is None else services().ledger.get(tenant(), known[0])
+        return answer(Reply(200, JobList(data=[] if job is None else [show(job)])))
     page = services().ledger.page(
         tenant(), states=asked.state, model=asked.model, label=asked.label, cursor=asked.cursor, limit=asked.limit
     )

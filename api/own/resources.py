@@ -12,9 +12,19 @@ from api.own.blueprint import keyless, own_api
 from api.own.operations import json_body, operation
 from api.services import offered_models, services
 from farm.config import IntakeSettings
-from farm.jobs.errors import TooLarge
+from farm.jobs.draft import Draft
+from farm.jobs.errors import NotFound, RequestError, TooLarge, Unavailable
 from farm.wire import own
-from farm.wire.own_views import ModelList, ProblemView, UploadView, WorkerList, view_model, view_worker
+from farm.wire.model_ids import OPENAI_DEFAULTS
+from farm.wire.own_views import (
+    ModelList,
+    ModelView,
+    ProblemView,
+    UploadView,
+    WorkerList,
+    view_model,
+    view_worker,
+)
 from farm.wire.report import Reply
 from models.catalog import MODELS
 
@@ -68,8 +78,29 @@ def put_upload(upload_id: str) -> Response:
 @operation("List models", {200: ModelList})
 def list_models() -> Response:
     """What each accepts and does by default, and whether a worker that is alive offers it."""
+    return answer(Reply(200, ModelList(data=_models())))
+
+
+@own_api.get("/v1/models/<model_id>")
+@operation("Get a model", {200: ModelView, 404: ProblemView})
+def get_model(model_id: str) -> Response:
+    """By its id, or by OpenAI's name for what the farm renders by default."""
+    found = next((model for model in _models() if model.id == model_id), None)
+    if found is None:
+        raise NotFound(f"no model {model_id[:100]}")
+    return answer(Reply(200, found))
+
+
+def _models() -> list[ModelView]:
+    """The catalog, and OpenAI's names while there is a default model behind them."""
     offered = offered_models()
-    return answer(Reply(200, ModelList(data=[view_model(m, available=m.id in offered) for m in MODELS.values()])))
+    models = [view_model(model, available=model.id in offered) for model in MODELS.values()]
+    try:
+        default = services().submissions.model_for(Draft(prompt=None))
+    except (RequestError, Unavailable):
+        return models
+    available = default.id in offered
+    return models + [view_model(default, available=available, alias=name) for name in OPENAI_DEFAULTS]
 
 
 @own_api.get("/v1/workers")

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from api.dialect import dump
+from api.request_ids import HEADER, new_id
 from api.server.body import Bodies, Body, Gone, Receive, Scope
 from api.server.connections import CONNECTION, Http
 from api.server.marks import GONE, STREAM, TENANT
@@ -200,7 +201,7 @@ async def _send(
 def _rendered(reply: Reply) -> tuple[int, Headers, bytes]:
     body = reply.body if isinstance(reply.body, (bytes, str)) else dump(reply.body)
     data = body.encode() if isinstance(body, str) else body
-    headers = {"Content-Type": "application/json", **reply.headers, "Content-Length": str(len(data))}
+    headers = {"Content-Type": "application/json", **reply.headers, HEADER: new_id(), "Content-Length": str(len(data))}
     return reply.status, [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in headers.items()], data
 
 

@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 
 from api.problems import HttpRefusal, render_error
+from api.request_ids import HEADER, new_id
 from farm.config import GatewaySettings
 from farm.jobs.errors import TooMany
 from farm.wire.report import Reply
@@ -252,6 +253,6 @@ def http_with(limits: GatewaySettings) -> type[Http]:
 
 def _raw(reply: Reply) -> bytes:
     body = reply.body.encode() if isinstance(reply.body, str) else bytes(reply.body or b"")
-    headers = {**reply.headers, "Content-Length": str(len(body)), "Connection": "close"}
+    headers = {**reply.headers, HEADER: new_id(), "Content-Length": str(len(body)), "Connection": "close"}
     lines = b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in headers.items())
     return STATUS_LINE[reply.status] + lines + b"\r\n" + body

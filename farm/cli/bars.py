@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from farm.cli.output import clean
 from farm.jobs.states import Phase, State
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _ORDER = [State.RUNNING, State.WAITING, State.QUEUED, State.FAILED, State.CANCEL
 
 def title(job: "JobView", wide: int = 32) -> str:
     """A job's name or prompt on one line of at most `wide` characters."""
-    text = " ".join((job.name or job.prompt).split())
+    text = " ".join(clean(job.name or job.prompt).split())
     return text if len(text) <= wide else text[: wide - 1] + "…"
 
 
@@ -40,7 +41,7 @@ def words(job: "JobView") -> str:
         steps = f", step {job.step}/{job.steps}" if job.phase is Phase.DENOISING and job.steps else ""
         return f"{job.phase or 'starting'}{steps}"
     if job.state is State.FAILED:
-        return f"failed: {job.error.message if job.error else 'no reason was given'}"
+        return f"failed: {clean(job.error.message) if job.error else 'no reason was given'}"
     return _WORDS[job.state]
 
 

@@ -3,12 +3,16 @@
 import importlib
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+
+from farm.cli.exit_codes import DEFECT, FAILED, INTERRUPTED, REFUSED, UNREACHABLE, USAGE
+from farm.cli.output import clean
 
 #: command -> where it is. The order is that of the help
 COMMANDS = {
@@ -33,13 +37,28 @@ COMMANDS = {
     "completion": "farm.cli.completion:completion",
 }
 
-FAILED, USAGE, UNREACHABLE, REFUSED, DEFECT, INTERRUPTED = 1, 2, 3, 4, 70, 130
+#: a key of the farm (farm.tenants.api_keys), as far as it goes
+_KEY = re.compile(r"\b(?:wf_|ak_)[A-Za-z0-9_-]{12,}")
 #: set, a defect shows its trace
 DEBUG_ENV = "WANFARM_DEBUG"
 
 
+class ReaderLeft(Exception):
+    """Whoever reads our output has seen enough (`| head`)."""
+
+
 class LazyGroup(click.Group):
     """Imports a command's module when somebody asks for that command."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click does; ReaderLeft when nobody reads the answer any more."""
+        try:
+            answer = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # click would make an exit code of it
+            raise ReaderLeft from None
+        return answer
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all commands, without importing them."""
@@ -77,7 +96,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = wanfarm.main(given, prog_name="wanfarm", standalone_mode=False)
-        sys.stdout.flush()
     except Exception as error:  # noqa: BLE001 - a person reads this, not a trace
         sys.exit(_explain(error, as_json="--json" in given))
     except KeyboardInterrupt:
@@ -91,8 +109,8 @@ def _explain(error: Exception, *, as_json: bool) -> int:
     if isinstance(error, click.exceptions.Abort):
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    if isinstance(error, BrokenPipeError):
-        # the reader has seen enough (`| head`); keep Python from complaining about it once more at exit
+    if isinstance(error, ReaderLeft | BrokenPipeError):
+        # keep Python from complaining about it once more at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     if isinstance(error, click.UsageError) and not as_json:
@@ -101,12 +119,22 @@ def _explain(error: Exception, *, as_json: bool) -> int:
     code, words = _verdict(error)
     if code == DEFECT and os.environ.get(DEBUG_ENV):
         raise error
+    words = {name: _without_key(value) if isinstance(value, str) else value for name, value in words.items()}
     if as_json:
         print(json.dumps({"error": {"exit_code": code, **words}}), file=sys.stderr)
     else:
         field = f"{words['field']}: " if words.get("field") else ""
-        print(f"wanfarm: {field}{words['message']}", file=sys.stderr)
+        for line in f"{field}{words['message']}".split("\n"):
+            print(f"wanfarm: {clean(line)}", file=sys.stderr)
     return code
+
+
+def _without_key(text: str) -> str:
+    """No error tells a key, whoever wrote its words."""
+    from farm.cli.session import KEY_ENV
+
+    given = os.environ.get(KEY_ENV, "").strip()
+    return _KEY.sub("<key>", text.replace(given, "<key>") if given else text)
 
 
 def _verdict(error: Exception) -> tuple[int, dict[str, Any]]:
@@ -145,9 +173,11 @@ def _settings_words(error: Exception) -> str:
     """Every wrong setting by its dotted name."""
     from pydantic import ValidationError
 
+    from farm.jobs.validation_words import sentence
+
     if not isinstance(error, ValidationError):
         return str(error)
     return "; ".join(
-        f"{'.'.join(map(str, one['loc'])) or 'settings'}: {one['msg'].removeprefix('Value error, ')}"
-        for one in error.errors(include_url=False, include_context=False, include_input=False)
+        f"{'.'.join(map(str, one['loc'])) or 'settings'}: {sentence(one)}"
+        for one in error.errors(include_url=False, include_input=False)
     )

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 def jobs(session: Session, state: str | None, model: str | None, label: str | None, limit: int) -> None:
     """List your jobs, newest first."""
     with session.client() as client:
-        listed = list(islice(client.jobs.list(state=state, model=model, label=label, page=min(limit, 100)), limit))
+        page = min(limit + 1, 100)
+        listed = list(islice(client.jobs.list(state=state, model=model, label=label, page=page), limit + 1))
+    more = len(listed) > limit
+    del listed[limit:]
     if session.out.as_json:
         session.out.document(listed)
         return
@@ -35,6 +38,8 @@ def jobs(session: Session, state: str | None, model: str | None, label: str | No
         [[job.id, title(job, 28), job.model, _size(job), job.frames, _age(job), words(job)] for job in listed],
         empty='no jobs; wanfarm submit --prompt "..."',
     )
+    if more:
+        session.out.say(f"there are more: wanfarm jobs -n {limit * 4}")
 
 
 @click.command()
@@ -115,7 +120,7 @@ def download(session: Session, ids: Sequence[str], folder: Path) -> None:
 
     with session.client() as client:
         found = [client.jobs.get(job_id) for job_id in dict.fromkeys(ids)]
-        stems = stems_of(found)
+        stems = stems_of(found, folder)
         files = {job.id: client.jobs.download(job, folder, stem=stems[job.id]) for job in found}
     if session.out.as_json:
         session.out.document(files)

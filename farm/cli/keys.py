@@ -44,11 +44,12 @@ def list_keys(session: Session, tenant: str) -> None:
 @click.argument("tenant")
 @click.option("--role", type=click.Choice(["tenant", "admin"]), default="tenant", show_default=True)
 @click.option("--name", default="", help="What it is for.")
+@click.option("--ak", is_flag=True, help="`ak_` and 32 characters: crun's clients take no other form.")
 @runs_here
-def create_key(session: Session, tenant: str, role: str, name: str) -> None:
+def create_key(session: Session, tenant: str, *, role: str, name: str, ak: bool) -> None:
     """Make a key. It is shown once: only its hash is kept."""
     with farm_tenants(session) as known:
-        key, text = known.api_keys.create(tenant, role=role, name=name)
+        key, text = known.api_keys.create(tenant, role=role, name=name, ak=ak)
     if session.out.as_json:
         session.out.document({"key": key, "api_key": text})
         return

@@ -2,6 +2,7 @@
 output; everything said along the way goes to standard error."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
@@ -11,6 +12,19 @@ if TYPE_CHECKING:
 
 #: a table that is not written to a terminal is not cut to its width
 _PIPE_WIDTH = 400
+#: blanks between columns
+_GAP = 2
+#: a column that is no id and no state may be cut to so many
+_CUT = 12
+
+
+#: control codes, and marks that turn the order of what follows: a prompt must not write over what stands on a screen
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def clean(text: str) -> str:
+    """Text of strangers as it may be shown; line ends and tabs stay."""
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 class Terminal:
@@ -29,35 +43,42 @@ class Terminal:
         """The one JSON document of this run. Pydantic models and dataclasses are fine inside."""
         from pydantic_core import to_jsonable_python
 
-        sys.stdout.write(json.dumps(to_jsonable_python(value), indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(to_jsonable_python(value), indent=2, ensure_ascii=False)
+        # all of them stand within strings, where JSON has an escape for each; line ends are its own
+        sys.stdout.write(_CONTROLS.sub(lambda mark: f"\\u{ord(mark[0]):04x}", text) + "\n")
 
     def line(self, text: str = "") -> None:
         """A result, for people."""
         if not self.as_json:
-            sys.stdout.write(text + "\n")
+            sys.stdout.write(clean(text) + "\n")
 
     def say(self, text: str) -> None:
         """What happens meanwhile: standard error, also with --json."""
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(clean(text) + "\n")
         sys.stderr.flush()
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
-        """Columns whose name begins with > are numbers (aligned right)."""
+        """Columns whose name begins with > are numbers (aligned right). On a terminal that is too narrow columns go,
+        the last one first, but never the first one, which names the row, nor the one called state."""
         from rich.table import Table
         from rich.text import Text
 
-        listed = [[Text("" if cell is None else str(cell)) for cell in row] for row in rows]
-        if not listed:
+        cells = [["" if cell is None else " ".join(clean(str(cell)).split("\n")) for cell in row] for row in rows]
+        if not cells:
             self.say(empty)
             return
         console = self.console()
+        shown = _fitting(columns, cells, console.width) if console.is_terminal else list(range(len(columns)))
+        listed = [[Text(row[n]) for n in shown] for row in cells]
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in columns:
+        for name in (columns[n] for n in shown):
             right = name.startswith(">")
             table.add_column(
                 name.removeprefix(">"),
                 justify="right" if right else "left",
                 no_wrap=True,
+                # the id is worth its place
+                min_width=max(len(row[0]) for row in cells) if name == columns[0] else None,
                 overflow="ellipsis" if console.is_terminal else "ignore",
             )
         for row in listed:
@@ -70,6 +91,20 @@ class Terminal:
         for name, value in facts.items():
             if value is not None:
                 self.line(f"{name.ljust(wide)}  {value}")
+
+
+def _fitting(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> list[int]:
+    """The columns, by number, that stand beside each other in `width`."""
+    from rich.cells import cell_len
+
+    heads = tuple(name.removeprefix(">") for name in columns)
+    needed = [max(map(cell_len, column)) for column in zip(heads, *cells, strict=True)]
+    needed = [min(need, _CUT) if n and columns[n] != "state" else need for n, need in enumerate(needed)]
+    shown = list(range(len(columns)))
+    droppable = [n for n in shown if n and columns[n] != "state"]
+    while droppable and sum(needed[n] + _GAP for n in shown) - _GAP > width:
+        shown.remove(droppable.pop())
+    return shown
 
 
 def _print_trimmed(console: "Console", table: Any) -> None:

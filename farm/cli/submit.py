@@ -1,14 +1,20 @@
 """`wanfarm submit`: one shot from options, or many from a file of JSON lines."""
 
 import json
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from farm.cli import shots
+from farm.cli.exit_codes import REFUSED
 from farm.cli.loras import parse_wear
 from farm.cli.session import Session, asks_the_farm
+from farm.cli.shots import ShotFaults, ShotLine, UnreadableShots
 
 if TYPE_CHECKING:
     from farm.client import Client
@@ -50,6 +56,14 @@ _INPUTS = {
     "background_video": "With --pose-video, to replace: the clip without the person.",
 }
 
+#: fields of a shot in a file
+_KNOWN = frozenset(
+    {"prompt", "loras", "options", "idempotency_key", "metadata", "deadline", "max_attempts", *_INPUTS}
+    | {name.removeprefix("--").replace("-", "_") for name, _, _ in _FIELDS}
+)
+#: shots that the farm is asked about at once
+_AT_ONCE = 8
+
 
 def _shot_options(command: Any) -> Any:
     for name, kind, text in reversed(_FIELDS):
@@ -75,9 +89,11 @@ def _shot_options(command: Any) -> Any:
 @click.option(
     "--from",
     "source",
-    type=click.File("r", encoding="utf-8"),
-    help="JSON lines, one shot each, with the names of these options (- is standard input). Options are defaults.",
+    type=click.File("rb"),
+    help="JSON lines, one shot each, with the names of these options (- is standard input). Options are defaults. "
+    "The file again within a day makes no shot twice.",
 )
+@click.option("--again", is_flag=True, help="With --from: make the shots anew that were made before.")
 @_shot_options
 @click.option("--idempotency-key", help="The same key and shot again give the same job.")
 @click.option("--watch", "watching", is_flag=True, help="Show progress until it is over.")
@@ -85,7 +101,9 @@ def _shot_options(command: Any) -> Any:
 @asks_the_farm
 def submit(
     session: Session,
+    *,
     source: Any,
+    again: bool,
     idempotency_key: str | None,
     watching: bool,
     download: Path | None,
@@ -106,29 +124,106 @@ def submit(
         given["loras"] = [parse_wear(text) for text in given["loras"]]
     if "options" in given:
         given["options"] = dict(_option(text) for text in given["options"])
-    if source is None:
-        if "prompt" not in given:
-            raise click.UsageError("give --prompt, or a file of shots with --from")
-        shots: list[tuple[dict[str, Any], str | None]] = [(given, None)]
-    else:
-        shots = [({**given, **shot}, where) for shot, where in _read(source)]
-    if idempotency_key is not None and len(shots) != 1:
+    if source is None and "prompt" not in given:
+        raise click.UsageError("give --prompt, or a file of shots with --from")
+    if source is not None and idempotency_key is not None:
         raise click.UsageError(
             "--idempotency-key names one shot; a file of shots has keys of its own (idempotency_key)"
         )
+    if source is not None:
+        return _submit_file(session, source, given, again=again, watching=watching, download=download)
+    for role in _INPUTS:
+        if isinstance(given.get(role), str) and not shots.is_there(given[role]):
+            raise click.BadParameter(f"there is no file {given[role]!r}", param_hint=f"--{role.replace('_', '-')}")
     with session.client() as client:
-        jobs = [_create(client, shot, where, idempotency_key) for shot, where in shots]
+        job = client.jobs.create(**{"idempotency_key": idempotency_key, **given})
         if watching or download is not None:
             from farm.cli.watch import watch_and_tell
 
-            return watch_and_tell(session, client, jobs, download=download)
+            return watch_and_tell(session, client, [job], download=download)
     if session.out.as_json:
-        session.out.document(jobs[0] if source is None else jobs)
-        return 0
-    for job in jobs:
-        session.out.line(job.id)
-    session.out.say(f"watch: wanfarm watch {jobs[0].id}" if len(jobs) == 1 else "watch: wanfarm watch")
+        session.out.document(job)
+    session.out.line(job.id)
+    session.out.say(f"watch: wanfarm watch {job.id}")
     return 0
+
+
+def _submit_file(
+    session: Session, source: Any, given: dict[str, Any], *, again: bool, watching: bool, download: Path | None
+) -> int:
+    """Read and check all of it, then submit; tell of every shot what became of it."""
+    name = getattr(source, "name", "shots")
+    found, faults = shots.read(source.read(), name if isinstance(name, str) else "shots", given, _KNOWN)
+    if faults:
+        raise UnreadableShots([*faults, "nothing was submitted"])
+    if again:
+        found = [replace(shot, key=f"{shot.key[:200]}-{uuid.uuid4().hex[:12]}") for shot in found]
+    with session.client() as client:
+        before = _checked(client, found)
+        made, faults = _create(session, client, found, before, quiet=watching or download is not None)
+        if not made:
+            raise ShotFaults(faults)
+        code = REFUSED if faults else 0
+        for fault in faults:
+            session.out.say(f"wanfarm: {fault}")
+        if faults:
+            session.out.say(f"{len(made)} of {len(found)} shots are there; mend the others and submit the file again")
+        if watching or download is not None:
+            from farm.cli.watch import watch_and_tell
+
+            return watch_and_tell(session, client, made, download=download) or code
+    if session.out.as_json:
+        session.out.document(made)
+    if before:
+        session.out.say(f"{len(before)} of these were made before; --again makes them anew")
+    session.out.say("watch: wanfarm watch")
+    return code
+
+
+def _checked(client: "Client", found: "Sequence[ShotLine]") -> "dict[str, JobView]":
+    """Key -> job of the shots that were made before. ShotFaults when the farm would refuse any of the others."""
+    from farm.jobs.errors import RequestError, Unauthorized
+
+    def look(shot: ShotLine) -> "tuple[ShotLine, JobView | None, list[str]]":
+        try:
+            if (job := client.jobs.made_with(shot.key)) is not None:
+                return shot, job, []
+            client.jobs.estimate(**shot.fields)
+        except Unauthorized:
+            raise
+        except RequestError as error:
+            return shot, None, [shot.fault(error.field, error.detail)]
+        return shot, None, []
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        looked = list(pool.map(look, found))
+    if faults := [fault for _, _, wrong in looked for fault in wrong]:
+        raise ShotFaults([*faults, "nothing was submitted"])
+    return {shot.key: job for shot, job, _ in looked if job is not None}
+
+
+def _create(
+    session: Session, client: "Client", found: "Sequence[ShotLine]", before: "Mapping[str, JobView]", *, quiet: bool
+) -> "tuple[list[JobView], list[str]]":
+    """(jobs in the order of the file, faults of what the farm found in the inputs). An id is printed as soon as its job
+    is made."""
+    from farm.jobs.errors import FarmError, RequestError
+
+    made: list[JobView] = []
+    faults: list[str] = []
+    for shot in found:
+        try:
+            job = before.get(shot.key) or client.jobs.create(idempotency_key=shot.key, **shot.fields)
+        except RequestError as error:
+            faults.append(shot.fault(error.field, error.detail))
+            continue
+        except FarmError:
+            session.out.say(f"{len(made)} of {len(found)} shots are there; the same command again makes none twice")
+            raise
+        made.append(job)
+        if not quiet:
+            session.out.line(job.id)
+    return made, faults
 
 
 def _option(text: str) -> tuple[str, Any]:
@@ -140,57 +235,3 @@ def _option(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
-
-
-def _read(source: Any) -> list[tuple[dict[str, Any], str]]:
-    """(shot, where it stands) for every line that is not empty. All lines are read before any shot is submitted."""
-    known = {"prompt", "loras", "options", "idempotency_key", "metadata", "deadline", "max_attempts", *_INPUTS}
-    known |= {name.removeprefix("--").replace("-", "_") for name, _, _ in _FIELDS}
-    shots = []
-    for number, line in enumerate(source, 1):
-        where = f"{getattr(source, 'name', 'shots')}:{number}"
-        if not line.strip():
-            continue
-        try:
-            shot = json.loads(line)
-        except ValueError as error:
-            raise click.UsageError(f"{where}: not JSON: {error}") from None
-        if not isinstance(shot, dict):
-            raise click.UsageError(f"{where}: a shot is a JSON object")
-        if "batch" in shot:
-            raise click.UsageError(f"{where}: unknown batch; your own word to list jobs by goes into label")
-        if unknown := sorted(set(shot) - known):
-            raise click.UsageError(f"{where}: unknown {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-        if not shot.get("prompt"):
-            raise click.UsageError(f"{where}: no prompt")
-        if isinstance(shot.get("loras"), list):
-            # as the option says it, or as the farm's API does
-            shot["loras"] = [parse_wear(one) if isinstance(one, str) else one for one in shot["loras"]]
-        shots.append((shot, where))
-    if not shots:
-        raise click.UsageError("the file has no shots")
-    return shots
-
-
-def _create(client: "Client", shot: Mapping[str, Any], where: str | None, key: str | None) -> "JobView":
-    from farm.jobs.errors import RequestError
-
-    fields = dict(shot)
-    for role in _INPUTS:
-        if isinstance(fields.get(role), str):
-            fields[role] = _input(fields[role], role)
-    try:
-        return client.jobs.create(**{"idempotency_key": key, **fields})
-    except RequestError as error:
-        if where is not None:
-            error.detail = f"{where}: {error.detail}"
-        raise
-
-
-def _input(text: str, role: str) -> str | Path:
-    if text.partition("://")[0].lower() in ("http", "https") or text[:5].lower() == "data:":
-        return text
-    path = Path(text).expanduser()
-    if not path.is_file():
-        raise click.BadParameter(f"there is no file {text!r}", param_hint=f"--{role.replace('_', '-')}")
-    return path

@@ -1,17 +1,24 @@
 """`wanfarm watch`: progress of jobs until they are over, then what became of them."""
 
+import json
 import re
+import unicodedata
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from farm.cli.exit_codes import INTERRUPTED
 from farm.cli.session import Session, asks_the_farm
 
 if TYPE_CHECKING:
     from farm.client import Client
     from farm.wire.own_views import JobView
+
+#: of a file's name without its ending; file systems hold 255
+_MOST_BYTES = 160
 
 
 @click.command()
@@ -56,7 +63,7 @@ def watch_and_tell(
     ended = follow_to_the_end(session, client, jobs, timeout_s=timeout_s)
     files: dict[str, Any] = {}
     if download is not None:
-        stems = stems_of(ended)
+        stems = stems_of(ended, download)
         for job in ended:
             if job.result is not None:
                 files[job.id] = client.jobs.download(job, download, stem=stems[job.id])
@@ -85,14 +92,42 @@ def follow_to_the_end(
         raise click.ClickException(f"{error}; the jobs go on: wanfarm watch") from None
     except KeyboardInterrupt:
         session.out.say("no longer watching; the jobs go on (wanfarm watch, wanfarm cancel)")
-        raise
+        # said once is enough
+        raise click.exceptions.Exit(INTERRUPTED) from None
 
 
-def stems_of(jobs: "Sequence[JobView]") -> dict[str, str]:
-    """Job id -> name of its files: the job's own name where it has one and nobody else has it, else its id."""
-    wanted = {job.id: re.sub(r"[^0-9A-Za-z._-]+", "-", job.name or "").strip("-.")[:80] for job in jobs}
-    names = list(wanted.values())
-    return {job_id: stem if stem and names.count(stem) == 1 else job_id for job_id, stem in wanted.items()}
+def stems_of(jobs: "Sequence[JobView]", folder: Path) -> dict[str, str]:
+    """Job id -> name of its files in the folder: the job's own name, or else its id. A name that another job's files
+    have already gets a number behind it: take two does not replace take one."""
+    taken: dict[str, str] = {}
+    stems = {}
+    for job in jobs:
+        name = _file_name(job.name or "") or job.id
+        for number in count(1):
+            stem = name if number == 1 else f"{name}-{number}"
+            # some file systems do not tell FOX from fox
+            if taken.setdefault(stem.casefold(), job.id) == job.id and _is_free(folder, stem, job.id):
+                stems[job.id] = stem
+                break
+    return stems
+
+
+def _file_name(name: str) -> str:
+    """Letters and digits of any alphabet stay; what file systems may not have becomes a hyphen."""
+    stem = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", name)).strip("-.")
+    return stem.encode()[:_MOST_BYTES].decode(errors="ignore")
+
+
+def _is_free(folder: Path, stem: str, job_id: str) -> bool:
+    """Whether nothing is called that, or it is the same job's, by its recipe."""
+    if not any((folder / f"{stem}{ending}").exists() for ending in (".mp4", ".jpg", ".json")):
+        return True
+    try:
+        recipe = json.loads((folder / f"{stem}.json").read_bytes())
+        return bool(recipe["provenance"]["job"] == job_id)
+    except (OSError, ValueError, TypeError, KeyError):
+        # no recipe of ours: files named by an id are that job's all the same
+        return stem == job_id
 
 
 def _tell(session: Session, job: "JobView", files: Any) -> None:

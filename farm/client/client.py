@@ -27,7 +27,17 @@ from farm.client.transport import Transport, UnexpectedAnswer, Unreachable
 from farm.jobs import errors
 from farm.jobs.ids import is_job_id
 from farm.jobs.states import TERMINAL, State
-from farm.wire.own_views import Health, JobList, JobView, ModelList, ModelView, UploadView, WorkerList, WorkerView
+from farm.wire.own_views import (
+    EstimateView,
+    Health,
+    JobList,
+    JobView,
+    ModelList,
+    ModelView,
+    UploadView,
+    WorkerList,
+    WorkerView,
+)
 from models.catalog import ROLES
 
 __all__ = [
@@ -89,7 +99,8 @@ class Shot(TypedDict, total=False):
     label: str
 
 
-#: a picture or a clip: a file, its bytes, an http(s) or data: address, or an upload that was made before
+#: a picture or a clip: a file, its bytes, an http(s) or data: address, or an upload that was made before. Text that is
+#: no address is a file's path
 Input = Path | bytes | str | UploadView
 
 
@@ -138,8 +149,9 @@ class Client:
         self._transport.close()
 
     def models(self) -> list[ModelView]:
-        """Every model of the catalog; `available` says whether a worker renders it now."""
-        return self._transport.ask(ModelList, "GET", "/v1/models").data
+        """Every model of the catalog; `available` says whether a worker renders it now. OpenAI's names for one of them
+        are left out."""
+        return [model for model in self._transport.ask(ModelList, "GET", "/v1/models").data if model.alias_of is None]
 
     def workers(self) -> list[WorkerView]:
         """What each live worker last said of itself. For an operator's key; Forbidden with another."""
@@ -169,16 +181,27 @@ class Jobs:
 
         Raises InvalidRequest with the field that is wrong, Conflict when `idempotency_key` was used for another job.
         """
-        body: dict[str, Any] = {"prompt": prompt, **shot}
-        if isinstance(deadline := shot.get("deadline"), datetime):
-            body["deadline"] = deadline.isoformat()
-        if loras := shot.get("loras"):
-            body["loras"] = asked(loras)
-        for role in ROLES:
-            if body.get(role) is not None:
-                body[role] = self._input(body[role])
+        if idempotency_key is not None and not (idempotency_key.isascii() and idempotency_key.isprintable()):
+            raise errors.InvalidRequest(
+                "travels in a header, which holds printable ASCII only: leave out accents, emoji and line ends",
+                "idempotency_key",
+            )
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
-        return self._transport.ask(JobView, "POST", "/v1/jobs", json=body, headers=headers)
+        return self._transport.ask(JobView, "POST", "/v1/jobs", json=_body(prompt, shot, self._input), headers=headers)
+
+    def estimate(self, prompt: str, **shot: Unpack[Shot]) -> EstimateView:
+        """What the job would be and take; nothing is made. Inputs are not sent: whether they can be used, create says.
+
+        Raises as create does.
+        """
+        # any id will do for a file that is not looked at
+        body = _body(prompt, shot, lambda _: {"upload": uuid.UUID(int=0).hex})
+        return self._transport.ask(EstimateView, "POST", "/v1/jobs/estimate", json=body)
+
+    def made_with(self, idempotency_key: str) -> JobView | None:
+        """The job that was made with this key in the last 24 hours."""
+        found = self._transport.ask(JobList, "GET", "/v1/jobs", params={"idempotency_key": idempotency_key}).data
+        return found[0] if found else None
 
     def get(self, job_id: str) -> JobView:
         """NotFound also for a job of somebody else."""
@@ -244,7 +267,7 @@ class Jobs:
             time.sleep(pause_s)
             pause_s = min(pause_s * 1.3, 2.0)
 
-    def download(self, job: JobView | str, folder: Path, *, stem: str | None = None) -> Files:
+    def download(self, job: JobView | str, folder: Path | str, *, stem: str | None = None) -> Files:
         """Fetch video, poster and recipe into `folder` as STEM.mp4, STEM.jpg and STEM.json (default: the job's id).
 
         The video is checked against the size and sha256 that the farm committed. Conflict when there is no result.
@@ -253,6 +276,7 @@ class Jobs:
         job = self.get(job if isinstance(job, str) else job.id)
         if job.result is None:
             raise errors.Conflict(f"job {job.id} is {job.state}: there is nothing to download")
+        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         name = stem or job.id
         files = Files(folder / f"{name}.mp4", folder / f"{name}.jpg", folder / f"{name}.json")
@@ -261,15 +285,11 @@ class Jobs:
         self._transport.fetch(job.result.video_url, files.video, sha256=job.result.sha256)
         return files
 
-    def _input(self, given: Input) -> Any:
-        if isinstance(given, str):
-            return given
-        if isinstance(given, UploadView):
-            return {"upload": given.id}
-        size = len(given) if isinstance(given, bytes) else given.stat().st_size
+    def _input(self, content: Path | bytes) -> Any:
+        size = len(content) if isinstance(content, bytes) else content.stat().st_size
         if size > INLINE_BYTES:
-            return {"upload": Uploads(self._transport).put(given).id}
-        data = given if isinstance(given, bytes) else given.read_bytes()
+            return {"upload": Uploads(self._transport).put(content).id}
+        data = content if isinstance(content, bytes) else content.read_bytes()
         return {"base64": base64.b64encode(data).decode()}
 
 
@@ -279,12 +299,39 @@ class Uploads:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def put(self, content: Path | bytes) -> UploadView:
+    def put(self, content: Path | str | bytes) -> UploadView:
         """Store a file's content and return what names it: `farm.jobs.create(..., image=upload)`."""
-        data = content if isinstance(content, bytes) else content.read_bytes()
+        data = content if isinstance(content, bytes) else Path(content).read_bytes()
         upload = self._transport.ask(UploadView, "POST", "/v1/uploads", json={"size": len(data)})
         self._transport.store(upload.url, data)
         return upload
+
+
+def _body(prompt: str, shot: Shot, send: Callable[[Path | bytes], Any]) -> dict[str, Any]:
+    """The JSON of a create request. `send` makes what names a file's content."""
+    body: dict[str, Any] = {"prompt": prompt, **shot}
+    if isinstance(deadline := shot.get("deadline"), datetime):
+        body["deadline"] = deadline.isoformat()
+    if isinstance(loras := shot.get("loras"), Sequence) and not isinstance(loras, str):
+        body["loras"] = asked(loras)
+    for role in ROLES:
+        if body.get(role) is not None:
+            given = _given(body[role], role)
+            body[role] = send(given) if isinstance(given, Path | bytes) else given
+    return body
+
+
+def _given(given: Any, role: str) -> Any:
+    """A Path or bytes where the content has to be sent; else what the farm is told as it is."""
+    if isinstance(given, UploadView):
+        return {"upload": given.id}
+    if isinstance(given, str):
+        if given.partition("://")[0].lower() in ("http", "https") or given[:5].lower() == "data:":
+            return given
+        given = Path(given).expanduser()
+    if isinstance(given, Path) and not given.is_file():
+        raise errors.InvalidRequest(f"there is no file {str(given)!r}, and it is no http(s) address", role)
+    return given
 
 
 def _event(message: ServerSentEvent) -> Event:

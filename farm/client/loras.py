@@ -23,7 +23,7 @@ class Loras:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def add(self, path: Path, name: str | None = None) -> LoraView:
+    def add(self, path: Path | str, name: str | None = None) -> LoraView:
         """Send a .safetensors file and name it (default: the file's name without its ending). It is read from disk as
         it goes, and the farm compares its hash.
 
@@ -32,6 +32,7 @@ class Loras:
 
         Raises InvalidRequest with what is wrong with the file, Conflict when the name or the file is there already.
         """
+        path = Path(path)
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             upload = self._transport.ask(UploadView, "POST", "/v1/uploads", json={"for": "lora", "size": size})
@@ -55,7 +56,7 @@ class Loras:
 
 
 def asked(loras: Sequence[JobLora]) -> list[Mapping[str, Any]]:
-    """As a create request says it."""
+    """As a create request says it; what is no LoRA goes as it is, for the farm to name."""
     return [_one(lora) for lora in loras]
 
 

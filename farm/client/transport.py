@@ -60,12 +60,13 @@ class Transport:
     """`timeout_s` is for one answer, `patience_s` for all tries of one call."""
 
     def __init__(self, url: str, key: str, *, timeout_s: float, patience_s: float) -> None:
-        self.url = url.rstrip("/")
+        self.url = full_address(url)
+        self._key = clean_key(key)
         self._patience_s = patience_s
         timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, 5.0))
         self._http = httpx.Client(
             base_url=self.url,
-            headers={"Authorization": f"Bearer {key}", "User-Agent": "wanfarm-client"},
+            headers={"Authorization": f"Bearer {self._key}", "User-Agent": "wanfarm-client"},
             timeout=timeout,
             limits=httpx.Limits(max_connections=32),
         )
@@ -181,6 +182,21 @@ class Transport:
             raise Unreachable(_words(url, error)) from error
         if not answer.is_success:
             raise Unavailable(f"the object store answered {answer.status_code}")
+
+
+def full_address(url: str) -> str:
+    """`localhost:8000` is meant as http://localhost:8000."""
+    url = url.strip().rstrip("/")
+    return url if "://" in url else f"http://{url}"
+
+
+def clean_key(key: str) -> str:
+    """Without blanks and line ends around it, which files and shells leave. InvalidRequest, which does not tell the
+    key, for one that no header could carry."""
+    key = key.strip()
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise errors.InvalidRequest("the API key has characters that no key has; copy it again, alone on its line")
+    return key
 
 
 def problem(answer: httpx.Response) -> FarmError:

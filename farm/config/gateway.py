@@ -34,6 +34,8 @@ class GatewaySettings(Section):
     linger_s: float = Field(default=3.0, gt=0)
     #: the address in links, when it is not the one bound (a proxy in front)
     public_url: str | None = None
+    #: origins (https://app.example.com) whose pages may ask this farm from a browser; "*" is everybody's
+    cors_origins: tuple[str, ...] = ()
     #: seconds that a key, once seen valid, is trusted without asking Redis
     key_cache_s: float = 10.0
     #: whether /metrics answers without an admin key (a Prometheus on a network that tenants do not reach)

@@ -36,6 +36,7 @@ class Remembered:
 
     redis_port: int = 0
     s3_port: int = 0
+    s3_inner_port: int = 0
     gateway_port: int = 0
     s3_access_key: str = field(default_factory=lambda: "wf" + secrets.token_hex(9))
     s3_secret_key: str = field(default_factory=lambda: secrets.token_urlsafe(30))

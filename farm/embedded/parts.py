@@ -9,7 +9,7 @@ from farm.embedded import redis_part, s3_part
 from farm.embedded.folder import StateFolder
 from farm.embedded.part import Part, Rank
 from farm.embedded.plan import StackPlan
-from farm.embedded.readiness import Roll, bucket_there, gateway_answers, redis_answers
+from farm.embedded.readiness import Roll, bucket_there, front_answers, gateway_answers, redis_answers
 
 #: seconds that running requests get to end: less than embedded.stop_s, after which the gateway is killed
 _GATEWAY_GRACE_S = 4
@@ -42,13 +42,24 @@ def parts_of(plan: StackPlan, folder: StateFolder, *, gateway_socket: int) -> li
             )
         )
     if plan.own_s3:
+        inner = f"127.0.0.1:{plan.s3_inner_port}"
         parts.append(
             Part(
                 name="s3",
                 rank=Rank.FOUNDATION,
-                command=s3_part.command(folder.s3, plan.s3_port, host=plan.s3_host),
+                command=s3_part.command(folder.s3, plan.s3_inner_port),
                 environment=s3_part.environment(settings.s3.access_key, settings.s3.secret_key),
-                ready=bucket_there(settings),
+                ready=bucket_there(settings.s3.model_copy(update={"endpoint": inner})),
+                address=inner,
+                hung_s=_HUNG_S,
+            )
+        )
+        parts.append(
+            Part(
+                name="s3-front",
+                rank=Rank.FOUNDATION,
+                command=_s3_front(plan),
+                ready=front_answers(settings.s3.endpoint),
                 address=f"{plan.s3_host}:{plan.s3_port}",
                 hung_s=_HUNG_S,
             )
@@ -87,6 +98,11 @@ def _beats(folder: StateFolder) -> Callable[[], bool]:
 
 def _quarter_of_memory_mb() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4 // 2**20
+
+
+def _s3_front(plan: StackPlan) -> Sequence[str]:
+    ports = (plan.s3_host, str(plan.s3_port), str(plan.s3_inner_port))
+    return [sys.executable, "-m", "farm.embedded.s3_front", *ports]
 
 
 def _gateway(socket: int) -> Sequence[str]:

@@ -19,7 +19,8 @@ class BadPlan(FarmError):
 
 @dataclass(frozen=True)
 class StackPlan:
-    """`settings` are complete: the parts read them. `url` is the gateway's for a client on this machine."""
+    """`settings` are complete: the parts read them. `url` is the gateway's for a client on this machine. The S3 server
+    itself listens at s3_inner_port of this machine, what stands before it at s3_port of s3_host."""
 
     settings: Settings
     url: str
@@ -29,6 +30,7 @@ class StackPlan:
     redis_password: str
     s3_port: int
     s3_host: str
+    s3_inner_port: int
 
 
 def decide(given: Settings, folder: StateFolder) -> StackPlan:
@@ -45,6 +47,7 @@ def decide(given: Settings, folder: StateFolder) -> StackPlan:
     s3_host = host if own_s3 and not _loopback(host) else LOOPBACK
     kept.redis_port = given.embedded.redis_port or free_port(kept.redis_port)
     kept.s3_port = given.embedded.s3_port or free_port(kept.s3_port, s3_host)
+    kept.s3_inner_port = free_port(kept.s3_inner_port)
     kept.gateway_port = given.gateway.port or free_port(kept.gateway_port, host)
     folder.remember(kept)
 
@@ -71,6 +74,7 @@ def decide(given: Settings, folder: StateFolder) -> StackPlan:
         redis_password=kept.redis_password,
         s3_port=kept.s3_port,
         s3_host=s3_host,
+        s3_inner_port=kept.s3_inner_port,
     )
 
 

@@ -7,7 +7,7 @@ import httpx
 from redis import Redis
 from redis.exceptions import RedisError
 
-from farm.config import RedisSettings, Settings
+from farm.config import RedisSettings, S3Settings, Settings
 from farm.jobs.errors import FarmError
 from farm.jobs.worker_status import WorkerState
 from farm.ledger import Ledger
@@ -36,9 +36,9 @@ def redis_answers(settings: RedisSettings) -> Callable[[], bool]:
     return ready
 
 
-def bucket_there(settings: Settings) -> Callable[[], bool]:
+def bucket_there(settings: S3Settings) -> Callable[[], bool]:
     """The S3 server answers with our keys, and the bucket exists (it is made when it does not)."""
-    store = Store(settings.s3)
+    store = Store(settings)
 
     def ready() -> bool:
         if store.ready():
@@ -48,6 +48,20 @@ def bucket_there(settings: Settings) -> Callable[[], bool]:
         except FarmError:
             return False
         return store.ready()
+
+    return ready
+
+
+def front_answers(endpoint: str) -> Callable[[], bool]:
+    """What stands before the S3 server answers a browser's preflight, for which it asks nobody."""
+    asked = {"Origin": "http://localhost", "Access-Control-Request-Method": "GET"}
+
+    def ready() -> bool:
+        try:
+            answer = httpx.options(f"http://{endpoint}/", headers=asked, timeout=_ANSWER_S, trust_env=False)
+        except httpx.HTTPError:
+            return False
+        return answer.status_code == 204
 
     return ready
 

@@ -9,6 +9,9 @@ from typing import Any
 
 from farm.jobs.errors import InvalidRequest
 
+#: the one entry of dialect_data that the farm makes up and nobody asked for: the secret part of wiro's token
+TOKEN_TAIL = "tail"  # noqa: S105 - a name
+
 
 @dataclass(frozen=True)
 class Source:
@@ -62,6 +65,8 @@ class Draft:
     dialect: str = "farm"
     dialect_data: Mapping[str, Any] = field(default_factory=dict)
     field_names: Mapping[str, str] = field(default_factory=dict)
+    #: whether the dialect knows no other values for size and length: then the nearest that memory holds will do
+    nearest: bool = False
 
     def called(self, field: str) -> str:
         """The asker's name for one of our fields."""

@@ -12,6 +12,7 @@ TEMPLATES: dict[str, str] = {
     # --- indexes: ZSETs of job ids, all scores 0, so the order is that of the ids and a size is a count
     "jobs": "jobs:{tenant}:{state}",
     "label": "label:{tenant}:{state}:{label}",
+    "dialect": "dialect:{tenant}:{state}:{dialect}",  # jobs of a provider's dialect, as its lists show them
     "holds": "holds:{tenant}:{reason}",  # open jobs that have this reason (farm.jobs.states.HoldReason)
     "ended": "ended",  # ZSET, terminal job id -> finished_ms
     # --- who waits for what, per pool

@@ -170,10 +170,11 @@ class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox, Purchases):
         answers, wanted = self.run("release_held", reason, *job_ids, durable=True)
         return [HoldOutcome(answer) for answer in answers], permits(wanted)
 
-    def erase(self, tenant: str, job_id: str) -> bool | None:
+    def erase(self, tenant: str, job_id: str, *, unlist: bool = False) -> bool | None:
         """The owner wants the files of a job gone: it has none from now on, and the caller removes the objects. False
-        while the job is open, None when there is no such job."""
-        answer = self.run("erase", tenant, job_id, durable=True)
+        while the job is open, None when there is no such job. unlist: the lists of its dialect do not show it either.
+        """
+        answer = self.run("erase", tenant, job_id, "1" if unlist else "", durable=True)
         return None if answer is None else bool(answer)
 
 

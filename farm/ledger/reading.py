@@ -3,7 +3,7 @@
 import heapq
 import json
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
 from typing import Any, cast
 
@@ -64,21 +64,29 @@ class Reading(Scripted):
         dialect: str | None = None,
         cursor: str | None = None,
         limit: int = 50,
+        oldest_first: bool = False,
     ) -> Page:
-        """Newest first. With `model` or `dialect` a page can have fewer jobs than `limit` and still a cursor. A cursor
-        that is no job id starts at the newest."""
+        """Newest first, unless told otherwise; of a label or of a dialect (not the farm's own), not both. With `model`
+        a page can have fewer jobs than `limit` and still a cursor. The cursor is a place: its job may be gone. One that
+        is no job id is the beginning."""
         wanted = frozenset(states or State)
         after = cursor if cursor is not None and is_job_id(cursor) else None
         jobs: list[Job] = []
         read = 0
         while read < _READ_PER_PAGE:
             # one more than asked for shows whether there is a next page
-            ids = self._ids(tenant, wanted, label, after, limit + 1)
+            ids = self.ids(
+                tenant,
+                states=wanted,
+                label=label,
+                dialect=dialect,
+                after=after,
+                limit=limit + 1,
+                oldest_first=oldest_first,
+            )
             for job in self.find_many(ids):
                 # a job can move on or be forgotten between the two reads
-                if job is None or job.state not in wanted:
-                    continue
-                if (model is None or job.spec.model == model) and (dialect is None or job.dialect == dialect):
+                if job is not None and job.state in wanted and (model is None or job.spec.model == model):
                     jobs.append(job)
             if len(jobs) > limit:
                 return Page(tuple(jobs[:limit]), jobs[limit - 1].id)
@@ -87,10 +95,22 @@ class Reading(Scripted):
             after, read = ids[-1], read + len(ids)
         return Page(tuple(jobs), after)
 
-    def _ids(self, tenant: str, states: Iterable[State], label: str | None, after: str | None, limit: int) -> list[str]:
-        """The `limit` newest ids before `after` over the indexes of the states, as of one moment."""
-        newest_first = self.run("newest", tenant, label or "", after or "", limit, *states)
-        return list(islice(heapq.merge(*newest_first, reverse=True), limit))
+    def ids(
+        self,
+        tenant: str,
+        *,
+        states: Collection[State] = (),
+        label: str | None = None,
+        dialect: str | None = None,
+        after: str | None = None,
+        limit: int,
+        oldest_first: bool = False,
+    ) -> list[str]:
+        """The next ids behind `after`, as of one moment. Arguments as of page."""
+        order = "asc" if oldest_first else "desc"
+        shelf = _shelf(label, dialect)
+        each = self.run("newest", tenant, *shelf, after or "", order, limit, *(frozenset(states) or State))
+        return list(islice(heapq.merge(*each, reverse=not oldest_first), limit))
 
     def position(self, job: Job) -> int | None:
         """How many jobs of its own tenant stand before a queued job (0: next); None when it is not queued, or delayed
@@ -100,13 +120,15 @@ class Reading(Scripted):
         with mapped():
             return cast("int | None", self._redis.zrank(self._keys("queue", job.pool, job.tenant), job.id))
 
-    def counts(self, tenant: str | None = None, *, label: str | None = None) -> dict[State, int]:
-        """Jobs per state: the tenant's, those of one label, or everybody's."""
+    def counts(
+        self, tenant: str | None = None, *, label: str | None = None, dialect: str | None = None
+    ) -> dict[State, int]:
+        """Jobs per state: the tenant's, those of one label or of one dialect's lists, or everybody's."""
         with mapped():
             owners = [tenant] if tenant else sorted(cast("set[str]", self._redis.smembers(self._keys("owners"))))
         sizes: list[int] = []
         for at in range(0, len(owners), _COUNTED_AT_ONCE):
-            sizes += self.run("counts", label or "", *owners[at : at + _COUNTED_AT_ONCE])
+            sizes += self.run("counts", *_shelf(label, dialect), *owners[at : at + _COUNTED_AT_ONCE])
         states = list(State)
         return {state: sum(sizes[n :: len(states)]) for n, state in enumerate(states)}
 
@@ -181,3 +203,10 @@ def _order(event_id: str) -> tuple[int, int]:
     """Ids of a stream in their order; "ms" alone is "ms-0"."""
     ms, _, number = event_id.partition("-")
     return int(ms), int(number or 0)
+
+
+def _shelf(label: str | None, dialect: str | None) -> tuple[str, str]:
+    """(kind, name) of the index (lib/shelf.lua)."""
+    if label is not None:
+        return "label", label
+    return ("dialect", dialect) if dialect is not None else ("", "")

@@ -9,6 +9,8 @@ from farm.jobs.job import Artifacts, Job, NewJob, Reshaped
 from farm.jobs.spec import InputRef, JobSpec
 from farm.jobs.states import HoldReason, State
 
+#: the dialect of the farm's own API
+OWN = "farm"
 #: deadlines are part of a queue's score, below the priority (lib/queue.lua)
 _MAX_DEADLINE_MS = 2**42 - 2
 #: a job is charged at least this to its tenant's share, so that nobody claims for nothing
@@ -16,7 +18,7 @@ _MIN_PREDICTED_S = 0.001
 
 
 def admission(job: NewJob) -> list[str | int | float]:
-    """The seventeen arguments of one job for admit.lua. Raises ValueError on values that no ledger could keep."""
+    """The eighteen arguments of one job for admit.lua. Raises ValueError on values that no ledger could keep."""
     if not 0 <= job.priority <= 9:
         raise ValueError(f"priority {job.priority} is not in 0..9")
     if job.hold is not None and job.hold < 0:
@@ -28,6 +30,8 @@ def admission(job: NewJob) -> list[str | int | float]:
         *(job.priority, "" if deadline is None else deadline, _predicted(job.predicted_s), job.max_attempts),
         *("" if job.hold is None else job.hold, "1" if job.webhook_url else "", job.label or ""),
         *(job.idempotency_key or "", job.body_sha256 or "", job.needs, reasons_text(job.held_for)),
+        # the farm's own lists show every job
+        "" if job.dialect == OWN else job.dialect,
         _dumps(_body(job)),
     ]
 

@@ -97,6 +97,17 @@ class Pools:
         roomiest = max(known, key=lambda memory: (memory.device_mb, memory.host_mb))
         return plan.refusal(burden, roomiest.room)
 
+    def nearest(self, burden: plan.Burden) -> plan.Burden | None:
+        """The nearest that some pool for the model holds of what none does: shorter, or else smaller. None when there
+        is nothing like it."""
+        known = [
+            memory for _, models, memory in self._memory.values() if memory is not None and burden.model.id in models
+        ]
+        if not known:
+            return None
+        roomiest = max(known, key=lambda memory: (memory.device_mb, memory.host_mb))
+        return plan.nearest(burden, roomiest.room)
+
     def predict_s(self, shape: Settled, pool: str) -> float:
         """Predicted seconds on one GPU of the pool, from the measured speed of the lane."""
         speed = self._measured_of(pool).get(shape.model.lane)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from farm.config import Settings
 from farm.guard.dial import Deadline
 from farm.intake.intake import Content, Intake
-from farm.jobs.draft import Draft, Source
+from farm.jobs.draft import TOKEN_TAIL, Draft, Source
 from farm.jobs.errors import (
     AddressUnreachable,
     Conflict,
@@ -160,7 +160,15 @@ class Submissions:
         loras = lora_choice.chosen_loras(draft, model, tenant, self._settings.loras.max_per_job, lookup)
         settled = shape.settle(draft, model, task, {})
         options = shape.options_of(draft, settled.settled)
-        return _Plan(draft, model, task, self._pool(draft, settled.settled, options, loras), settled, options, loras)
+        try:
+            pool = self._pool(draft, settled.settled, options, loras)
+        except InvalidRequest as error:
+            nearest = self._nearest(draft, settled.settled, options, loras)
+            if isinstance(error, ModelUnavailable) or nearest is None:
+                raise
+            draft, settled = nearest, shape.settle(nearest, model, task, {})
+            pool = self._pool(draft, settled.settled, options, loras)
+        return _Plan(draft, model, task, pool, settled, options, loras)
 
     def model_for(self, draft: Draft) -> Model:
         """The model named, or the default one for what was given. Raises as submit does."""
@@ -188,6 +196,26 @@ class Submissions:
         except InvalidRequest as error:
             raise draft.refused(shape.size_field(draft), error.detail) from None
 
+    def _nearest(
+        self, draft: Draft, settled: Settled, options: Mapping[str, Any], loras: lora_choice.JobLoras
+    ) -> Draft | None:
+        """What memory holds of a draft whose dialect knows no other values, with a note of it; None where the draft is
+        to be refused."""
+        burden = burden_of(settled, options, loras)
+        near = self.pools.nearest(burden) if draft.nearest and settled.model.follows is None else None
+        if near is None:
+            return None
+        note = f"{burden.called} does not fit the memory of this farm's GPUs; the nearest that does is rendered"
+        return replace(
+            draft,
+            width=near.width,
+            height=near.height,
+            # whole, as clients read it
+            seconds=float(max(1, int(near.frames / settled.fps))),
+            frames=None,
+            dialect_data={**draft.dialect_data, "notes": [note]},
+        )
+
     def _vet_addresses(self, drafts: Sequence[Draft]) -> None:
         """Refuse at once what the guard would refuse later. A name server that does not answer is no reason to
         refuse."""
@@ -204,7 +232,8 @@ class Submissions:
                 try:
                     self.intake.guard.vet(url, webhook=webhook, resolve=resolve, seconds=deadline.left_s)
                 except RequestError as error:
-                    if isinstance(error, AddressUnreachable) and error.passing:
+                    # a receiver that is not there yet is tried again when there is something to tell it
+                    if isinstance(error, AddressUnreachable) and (error.passing or webhook):
                         continue
                     error.field = draft.called(name)
                     raise
@@ -328,5 +357,6 @@ def _each(many: Sequence[_A], step: Callable[[_A], _B]) -> list[_B]:
 def _mark(draft: Draft) -> str:
     """A hash of all that was asked, so that the same key with another request is noticed."""
     asked = {name: value for name, value in asdict(draft).items() if name not in ("field_names", "idempotency_key")}
+    asked["dialect_data"] = {name: value for name, value in draft.dialect_data.items() if name != TOKEN_TAIL}
     text = json.dumps(asked, sort_keys=True, default=lambda other: hashlib.sha256(other).hexdigest())
     return hashlib.sha256(text.encode()).hexdigest()

@@ -30,6 +30,9 @@ _ID_CHARS, _SECRET_CHARS, _CRC_CHARS = 8, 28, 6
 _KEY = re.compile(
     rf"wf_[a-z]{{1,8}}_([0-9A-Za-z]{{{_ID_CHARS}}})[0-9A-Za-z]{{{_SECRET_CHARS}}}_[0-9A-Za-z]{{{_CRC_CHARS}}}"
 )
+#: crun's clients take no other key than `ak_` and 32 letters or digits: a secret of 18 characters, 107 bits
+_AK_SECRET_CHARS = 32 - _ID_CHARS - _CRC_CHARS
+_AK_KEY = re.compile(rf"ak_([0-9A-Za-z]{{{_ID_CHARS}}})[0-9A-Za-z]{{{_AK_SECRET_CHARS}}}[0-9A-Za-z]{{{_CRC_CHARS}}}")
 #: verdicts remembered per process, apart for good and bad keys, so that guesses cannot push out what is in use
 _REMEMBERED = 4096
 
@@ -85,9 +88,10 @@ class ApiKeys:
         self._good, self._bad = _Memory(), _Memory()
 
     def create(
-        self, tenant_id: str, *, role: Role | str = Role.TENANT, name: str = "", env: str = "live"
+        self, tenant_id: str, *, role: Role | str = Role.TENANT, name: str = "", env: str = "live", ak: bool = False
     ) -> tuple[ApiKey, str]:
-        """A new key and its text, which is shown here and never again. A tenant may have any number of live keys."""
+        """A new key and its text, which is shown here and never again. A tenant may have any number of live keys. `ak`:
+        of the form that crun's clients check for; it is good in every dialect."""
         self._existing(tenant_id)
         try:
             role = Role(role)
@@ -95,8 +99,9 @@ class ApiKeys:
             raise InvalidRequest(f"one of {', '.join(Role)}", "role") from None
         if not re.fullmatch(r"[a-z]{1,8}", env):
             raise InvalidRequest("1 to 8 of a-z", "env")
-        text = new_key(env)
-        key_id, shown = _key_id(text), text[: len(f"wf_{env}_") + _ID_CHARS]
+        text = new_ak_key() if ak else new_key(env)
+        key_id = _key_id(text)
+        shown = text[: text.index(key_id) + _ID_CHARS]
         key = ApiKey(key_id, tenant_id, role, shown, name, int(self._wall_s() * 1000))
         record: dict[Any, Any] = {field: value for field, value in asdict(key).items() if field != "last_used"}
         with mapped(), self._redis.pipeline(transaction=True) as pipe:
@@ -178,13 +183,21 @@ def new_key(env: str = "live") -> str:
     return f"{body}_{_checksum(body)}"
 
 
+def new_ak_key() -> str:
+    """`ak_<id><secret><crc>`, 35 characters."""
+    body = "ak_" + "".join(secrets.choice(_BASE62) for _ in range(_ID_CHARS + _AK_SECRET_CHARS))
+    return body + _checksum(body)
+
+
 def well_formed(text: str) -> bool:
     """Whether `text` could be a key of ours."""
+    if _AK_KEY.fullmatch(text):
+        return text[-_CRC_CHARS:] == _checksum(text[:-_CRC_CHARS])
     return _KEY.fullmatch(text) is not None and text[-_CRC_CHARS:] == _checksum(text[: -_CRC_CHARS - 1])
 
 
 def _key_id(text: str) -> str:
-    match = _KEY.fullmatch(text)
+    match = _KEY.fullmatch(text) or _AK_KEY.fullmatch(text)
     assert match is not None
     return match[1]
 

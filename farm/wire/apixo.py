@@ -112,7 +112,6 @@ def parse_create(model: str, raw: Mapping[str, Any]) -> Draft:
     resolution = given.resolution("resolution")
     if task in _ANIMATE and resolution not in (None, "480p", "720p"):
         raise InvalidRequest("must be 480p or 720p", "input.resolution")
-    seed = given.integer("seed")
     sources = {role: given.urls(f"{role}_urls", f"{role}_url") for role in ("image", "video", "audio")}
     for role, urls in sources.items():
         needed = task in _ANIMATE and role != "audio"
@@ -127,7 +126,7 @@ def parse_create(model: str, raw: Mapping[str, Any]) -> Draft:
         resolution=resolution,
         aspect=given.aspect("aspect_ratio", "ratio"),
         seconds=given.number("duration"),
-        seed=None if seed == -1 else seed,
+        seed=given.seed("seed"),
         inputs={role: as_source(urls[0]) for role, urls in sources.items() if urls},
         webhook_url=callback,
         dialect=DIALECT,

@@ -98,7 +98,7 @@ def parse_create(raw: Mapping[str, Any]) -> Draft:
         resolution=given.resolution("resolution"),
         aspect=given.aspect("aspect_ratio", "ratio"),
         seconds=given.number("duration"),
-        seed=given.integer("seed"),
+        seed=given.seed("seed"),
         inputs={role: as_source(urls[0]) for role, urls in sources.items() if urls},
         webhook_url=top.callback("callback_url", "callbackUrl"),
         dialect=DIALECT,

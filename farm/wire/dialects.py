@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from farm.jobs.draft import TOKEN_TAIL
 from farm.wire import apixo, crun, kie, task_ids, wiro, wiro_task
 from farm.wire.report import Report
 
@@ -49,7 +50,7 @@ RULES: dict[str, DialectRules] = {
     crun.DIALECT: DialectRules(crun.render_callback),
     wiro.DIALECT: DialectRules(
         wiro_task.render_callback,
-        handle=lambda job_id, data: task_ids.token(job_id, str(data.get(wiro_task.TOKEN_TAIL, ""))),
+        handle=lambda job_id, data: task_ids.token(job_id, str(data.get(TOKEN_TAIL, ""))),
         in_dollars=True,
         cancels_at_once=True,
     ),

@@ -12,6 +12,9 @@ from farm.wire import task_ids
 from farm.wire.dialects import rules_of
 from farm.wire.report import Fault, Output, Report
 
+#: frames that the nearest clip of 4n+1 frames may be longer or shorter than a length in seconds
+_NEAREST_FRAMES = 2.001
+
 
 def report_of(
     job: Job,
@@ -50,6 +53,7 @@ def report_of(
         finished_ms=job.finished_ms,
         credits_micro=money,
         credits_left_micro=credits_left_micro,
+        notes=tuple(data.get("notes", ())),
     )
 
 
@@ -60,9 +64,19 @@ def _size(job: Job) -> tuple[int, int] | None:
 
 
 def _seconds(job: Job) -> float | None:
+    """The length as it was asked for, since a clip has 4n+1 frames and one of 4 s is a little longer; or else whole
+    where the clip is as near to a whole number as it can be."""
     if job.artifacts is not None:
-        return job.artifacts.seconds
-    return job.spec.frames / job.spec.fps if job.spec.length_known else None
+        exact, fps = job.artifacts.seconds, job.artifacts.fps
+    elif job.spec.length_known:
+        exact, fps = job.spec.frames / job.spec.fps, job.spec.fps
+    else:
+        return None
+    asked = job.dialect_data.get("seconds")
+    for told in (asked, round(exact)):
+        if told and abs(told - exact) * fps <= _NEAREST_FRAMES:
+            return float(told)
+    return exact
 
 
 def _outputs(job: Job, sign: Callable[[str], str]) -> tuple[Output, ...]:

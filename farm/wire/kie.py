@@ -117,7 +117,8 @@ def parse_create(raw: Mapping[str, Any]) -> Draft:
         steps=given.integer("num_inference_steps"),
         guidance=given.number("guidance_scale"),
         shift=given.number("shift"),
-        seed=given.integer("seed"),
+        # kie documents 0 as its default: nobody chose it
+        seed=given.seed("seed", no_seed=(-1, 0)),
         inputs={role: as_source(url) for role, url in sources.items() if url},
         webhook_url=top.callback("callBackUrl", "callbackUrl", "callback_url"),
         dialect=DIALECT,
@@ -129,6 +130,8 @@ def parse_create(raw: Mapping[str, Any]) -> Draft:
 def render_create(draft: Draft) -> dict[str, Any]:
     """The createTask body for a draft. Raises ModelUnavailable when kie has no model for it."""
     lora_words.refuse_draft(draft)
+    if draft.seed == 0:
+        raise InvalidRequest("to kie, 0 is no seed at all", "seed")
     model = model_ids.dialect_model(DIALECT, draft.model or "", draft.task)
     if model is None:
         raise ModelUnavailable(f"kie renders no {draft.model}", "model")

@@ -34,7 +34,7 @@ def refuse_draft(draft: Draft) -> None:
 
 def parse(given: Fields, name: str = "loras") -> tuple[Mapping[str, Any], ...]:
     """A list of names, or of objects with lora, scale and expert."""
-    value = parse_nested(given.raw.get(name))
+    value = parse_nested(given.find(name)[0])
     if is_unset(value):
         return ()
     listed = value if isinstance(value, list) else [value]

@@ -5,6 +5,7 @@ model names mean whatever the farm renders by default, any other name is a catal
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from farm.jobs.draft import Draft, Source
@@ -30,10 +31,13 @@ from farm.wire.http import Unreadable
 from farm.wire.json_body import keepable
 from farm.wire.model_ids import OPENAI_DEFAULTS
 from farm.wire.report import Fault, Output, Reply, Report
-from farm.wire.words import Fields, as_number, as_source, parse_nested
+from farm.wire.words import Fields, as_number, as_source, as_text, as_url, is_unset, parse_nested
 
 DIALECT = "openai"
 VARIANTS = ("video", "thumbnail")
+#: what OpenAI's own API takes
+SIZES = ("720x1280", "1280x720", "1024x1792", "1792x1024")
+SECONDS = ("4", "8", "12", "16", "20")
 
 _WORDS = {
     State.WAITING: "queued",
@@ -52,17 +56,17 @@ _STATES = {
 _NAMES = {"image": "input_reference", "width": "size", "height": "size", "frames": "seconds"}
 
 
-def parse_create(raw: Mapping[str, Any], picture: Source | None = None) -> Draft:
-    """A create body; `picture` is the file of a multipart body's input_reference. Beyond OpenAI's five fields, the
-    farm's names for the usual knobs are read too. Raises InvalidRequest."""
+def parse_create(raw: Mapping[str, Any], files: Sequence[tuple[str, Source]] = ()) -> Draft:
+    """A create body; `files` are those of a multipart body, by the names of their parts. Beyond OpenAI's five fields,
+    the farm's names for the usual knobs are read too; what is not read is refused. Raises InvalidRequest."""
     given = Fields(raw)
     prompt = given.text("prompt")
     if prompt is None:
         raise InvalidRequest("required", "prompt")
     model = given.text("model")
     width, height = _size(given.text("size"))
-    inputs = {"image": source} if (source := picture or _reference(given)) else {}
-    return Draft(
+    source = _reference(given, files)
+    draft = Draft(
         prompt=prompt,
         model=None if model is None or model.strip().lower() in OPENAI_DEFAULTS else model.strip(),
         negative_prompt=given.text("negative_prompt"),
@@ -73,33 +77,128 @@ def parse_create(raw: Mapping[str, Any], picture: Source | None = None) -> Draft
         fps=given.integer("fps"),
         steps=given.integer("steps", "num_inference_steps"),
         guidance=given.number("guidance", "guidance_scale"),
-        seed=given.integer("seed"),
-        inputs=inputs,
+        seed=given.seed("seed"),
+        inputs={} if source is None else {"image": source},
         loras=lora_words.parse(given),
+        metadata=_metadata(given),
         dialect=DIALECT,
-        dialect_data=compact({"model": model, "request": keepable(raw)}),
+        dialect_data=compact({"model": model, "seconds": given.number("seconds"), "request": keepable(raw)}),
         field_names=_NAMES,
+        nearest=_is_of_fixed_values(given),
     )
+    _check_inert(given)
+    given.refuse_rest("is no field of a video; leave it out")
+    return draft
+
+
+def parse_remix(raw: Mapping[str, Any]) -> str:
+    """The prompt of POST /v1/videos/{id}/remix. Raises InvalidRequest."""
+    given = Fields(raw)
+    prompt = given.text("prompt")
+    given.refuse_rest("a remix takes a prompt; everything else is the video's own")
+    if prompt is None:
+        raise InvalidRequest("required", "prompt")
+    return prompt
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A video that is made from another one: the id of one that is completed, or a file."""
+
+    prompt: str
+    video_id: str | None
+    file: Source | None
+    seconds: float | None = None
+
+
+def parse_derived(raw: Mapping[str, Any], files: Sequence[tuple[str, Source]] = (), *, longer: bool) -> Derived:
+    """The body of POST /v1/videos/edits, or with `longer` of /v1/videos/extensions. Raises InvalidRequest."""
+    given = Fields(raw)
+    prompt, value = given.text("prompt"), parse_nested(given.find("video")[0])
+    seconds = given.number("seconds") if longer else None
+    given.refuse_rest("is not read here; leave it out")
+    if prompt is None:
+        raise InvalidRequest("required", "prompt")
+    strangers = [name for name, _ in files if name.partition("[")[0] != "video"]
+    if strangers:
+        raise InvalidRequest("no file is read under this name; send the clip as video", strangers[0][:80])
+    named = Fields(value, "video.") if isinstance(value, Mapping) else Fields({"id": value}, "video.")
+    video_id = named.text("id")
+    named.refuse_rest("is not known here; give the id of a completed video")
+    if (video_id is not None) + len(files) != 1:
+        raise InvalidRequest("give one video: the id of a completed one, or a file", "video")
+    return Derived(prompt, video_id, files[0][1] if files else None, seconds)
+
+
+def derived(draft: Draft, *, of: str | None, kind: str, seconds: float | None = None) -> Draft:
+    """A draft made from another video, as this dialect remembers it. `of`: that video's id."""
+    model = draft.model
+    asked = compact({"prompt": draft.prompt, f"{kind}_from_video_id": of})
+    return replace(
+        draft,
+        dialect=DIALECT,
+        dialect_data=compact({"model": model, "seconds": seconds, "request": asked}),
+        field_names={**_NAMES, "video": "video", "image": "video"},
+    )
+
+
+def _is_of_fixed_values(given: Fields) -> bool:
+    """Whether a client asks for nothing but what OpenAI's own API takes: such a one can ask for nothing else."""
+    others = given.integer("frames", "num_frames"), given.integer("fps")
+    return given.text("size") in (None, *SIZES) and given.text("seconds") in (None, *SECONDS) and others == (None, None)
+
+
+def _metadata(given: Fields) -> dict[str, str]:
+    value = parse_nested(given.find("metadata")[0])
+    if is_unset(value):
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidRequest("must be an object of strings", "metadata")
+    return {str(name): as_text(text, f"metadata.{name}") or "" for name, text in value.items()}
+
+
+def _check_inert(given: Fields) -> None:
+    """What clients send along and what asks for nothing: who the end user is, and one video."""
+    given.text("user", "safety_identifier")
+    if given.integer("n") not in (None, 1):
+        raise InvalidRequest("one request makes one video; send it again for another", "n")
 
 
 def _size(text: str | None) -> tuple[int | None, int | None]:
     if text is None:
         return None, None
-    wide, mark, high = text.strip().lower().partition("x")
+    # some clients write 1280*720
+    wide, mark, high = text.strip().lower().replace("*", "x").partition("x")
     if not (mark and wide.isdecimal() and high.isdecimal() and len(text) < 16):
         raise InvalidRequest("must be WIDTHxHEIGHT in pixels, like 1280x720", "size")
     return int(wide), int(high)
 
 
-def _reference(given: Fields) -> Source | None:
-    value = parse_nested(given.raw.get("input_reference"))
-    if isinstance(value, Mapping):
-        url = Fields(value, "input_reference.").url("image_url")
-        if url is None:
-            raise InvalidRequest("give an image_url, or send the picture as a file", "input_reference")
+def _reference(given: Fields, files: Sequence[tuple[str, Source]]) -> Source | None:
+    """The picture, whichever way it comes. More than one, or a file under another name, is refused."""
+    for name, _ in files:
+        if name.partition("[")[0] != "input_reference":
+            raise InvalidRequest("no file is read under this name; send the picture as input_reference", name[:80])
+    value, field = parse_nested(given.find("input_reference")[0]), "input_reference"
+    values = [one for one in (value if isinstance(value, list) else [value]) if not is_unset(one)]
+    if len(values) + len(files) > 1:
+        raise InvalidRequest("give one picture", field)
+    if files:
+        return files[0][1]
+    if not values:
+        return None
+    if not isinstance(values[0], Mapping):
+        address = as_url(values[0], field)
+        return None if address is None else as_source(address)
+    reference = Fields(values[0], f"{field}.")
+    url, file_id = reference.url("image_url"), reference.text("file_id")
+    reference.refuse_rest("is not known here; give an image_url, or send the picture as a file")
+    if (url is None) == (file_id is None):
+        raise InvalidRequest("give an image_url, or send the picture as a file", field)
+    if url is not None:
         return as_source(url)
-    url = given.url("input_reference")
-    return as_source(url) if url else None
+    # ids of POST /v1/uploads; intake refuses every other
+    return Source(upload=file_id)
 
 
 def render_create(draft: Draft) -> dict[str, Any]:
@@ -126,6 +225,7 @@ def render_create(draft: Draft) -> dict[str, Any]:
 def render_status(report: Report) -> dict[str, Any]:
     """The video object. size and seconds are null while an input that decides them is not here."""
     share = 1.0 if report.state is State.SUCCEEDED else report.progress or 0.0
+    asked = report.request if isinstance(report.request, Mapping) else {}
     return {
         "id": report.id,
         "object": "video",
@@ -138,7 +238,8 @@ def render_status(report: Report) -> dict[str, Any]:
         "prompt": report.prompt,
         "size": None if report.size is None else "{}x{}".format(*report.size),
         "seconds": None if report.seconds is None else str(plain_number(round(report.seconds, 3))),
-        "remixed_from_video_id": None,
+        "remixed_from_video_id": asked.get("remixed_from_video_id"),
+        **({"warnings": list(report.notes)} if report.notes else {}),
         "error": {"code": str(report.fault.code), "message": report.fault.message} if report.fault else None,
     }
 

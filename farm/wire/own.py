@@ -5,6 +5,7 @@ Strict: a wrong type or an unknown field is named, never guessed at.
 """
 
 import base64
+import codecs
 import re
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -24,6 +25,7 @@ from pydantic_core import ErrorDetails
 
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import InvalidRequest, RequestError
+from farm.jobs.validation_words import sentence
 from farm.storage.object_keys import UPLOAD_ID
 from farm.wire.json_body import check_items
 from models.catalog import MAX_PROMPT_CHARS, MAX_SEED, ROLES
@@ -135,7 +137,7 @@ class CreateJob(Strict):
     guidance: float | None = Field(None, ge=0, le=100)
     guidance_2: float | None = Field(None, ge=0, le=100, description="of the second (low-noise) expert")
     shift: float | None = Field(None, ge=0, le=100)
-    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="left out: a random one, told in the answer")
+    seed: int | None = Field(None, ge=-1, le=MAX_SEED, description="left out or -1: a random one, told in the answer")
     loras: list[AskLora] = Field(default_factory=list, max_length=64)
     options: dict[Annotated[str, Field(max_length=64)], str | float | bool | list[int] | None] = Field(
         default_factory=dict, max_length=16, description=_OPTIONS
@@ -170,7 +172,7 @@ def parse_create(body: bytes, *, idempotency_key: str | None = None) -> Draft:
         guidance=asked.guidance,
         guidance_2=asked.guidance_2,
         shift=asked.shift,
-        seed=asked.seed,
+        seed=None if asked.seed == -1 else asked.seed,
         inputs={
             role: Source(url=given.url, base64=given.base64, upload=given.upload)
             for role in ROLES
@@ -237,6 +239,7 @@ def _time(ms: int) -> datetime:
 
 def parse(kind: type[_M], body: bytes) -> _M:
     """`body` as a `kind`, read strictly. Raises BrokenJson or InvalidBody."""
+    body = body.removeprefix(codecs.BOM_UTF8)
     try:
         check_items(body)
     except ValueError as error:
@@ -249,7 +252,7 @@ def parse(kind: type[_M], body: bytes) -> _M:
 
 def refusal(error: ValidationError, kind: type[BaseModel]) -> RequestError:
     """What pydantic found, in the words of this API."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
+    found = error.errors(include_url=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         return BrokenJson(f"the body is not JSON: {found[0]['msg'].removeprefix('Invalid JSON: ')}")
     return InvalidBody(tuple((".".join(map(str, one["loc"])), _sentence(one, kind)) for one in found[:_MAX_ERRORS]))
@@ -261,12 +264,8 @@ def _sentence(one: ErrorDetails, kind: type[BaseModel]) -> str:
             return "unknown field; a label of your own goes into `label`"
         near = get_close_matches(str(one["loc"][-1])[:64], kind.model_fields, n=1) if len(one["loc"]) == 1 else []
         return f"unknown field; did you mean {near[0]}?" if near else "unknown field"
-    known = {
-        "missing": "required",
-        "model_type": "the body must be a JSON object",
-        "string_too_short": "must not be empty",
-        "string_pattern_mismatch": "is not of the form that it must have",
-    }
-    if one["loc"] == ("aspect_ratio",) and one["type"] == "string_pattern_mismatch":
-        return 'must look like "16:9"'
-    return known.get(one["type"], one["msg"].removeprefix("Value error, ").replace("Input should be", "must be"))
+    if one["type"] == "model_type" and not one["loc"]:
+        return "the body must be a JSON object"
+    if one["type"] == "string_pattern_mismatch":
+        return 'must look like "16:9"' if one["loc"] == ("aspect_ratio",) else "is not of the form that it must have"
+    return sentence(one)

@@ -9,12 +9,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from farm.jobs.job import Artifacts, Job
+from farm.jobs.job import Artifacts, Job, NewJob
+from farm.jobs.money import MICRO
 from farm.jobs.spec import InputRef
 from farm.jobs.states import TERMINAL, HoldReason, Phase, State
 from farm.jobs.worker_status import LiveWorker, WorkerState
 from farm.scheduling.remaining import remaining_s
 from models.catalog import Model
+
+#: 2025-07-28, when Wan 2.2 was released
+_RELEASED_S = 1_753_660_800
 
 
 class View(BaseModel):
@@ -131,6 +135,22 @@ class JobView(View):
         return self.state in TERMINAL
 
 
+class EstimateView(View):
+    """What a job would be, without making it. Its inputs are not read: null is what they decide. `cost` in credits,
+    null where nobody pays or the length is not known yet."""
+
+    object: Literal["estimate"] = "estimate"
+    model: str
+    task: str
+    width: int | None
+    height: int | None
+    frames: int | None
+    fps: int | float | None
+    steps: int
+    predicted_s: float | None
+    cost: float | None
+
+
 class JobList(View):
     """Newest first. `next_cursor` continues after the last one, null at the end."""
 
@@ -160,7 +180,7 @@ def view_job(job: Job, *, eta_s: float | None = None, links: Links | None = None
         state=job.state,
         phase=Phase(job.phase) if running and job.phase else None,
         progress=1.0 if job.state is State.SUCCEEDED else job.progress,
-        step=job.step,
+        step=(job.steps or spec.steps) if job.state is State.SUCCEEDED else job.step,
         steps=job.steps or spec.steps,
         position=job.position,
         held_for=[] if over else list(job.held_for),
@@ -196,6 +216,23 @@ def view_job(job: Job, *, eta_s: float | None = None, links: Links | None = None
         finished_at=_time(job.finished_ms),
         result=_result(job.artifacts, links) if links and job.artifacts and over else None,
         error=_fault(job),
+    )
+
+
+def view_estimate(job: NewJob, cost_micro: int | None) -> EstimateView:
+    """A job that was not made, and what it would cost."""
+    spec = job.spec
+    known = spec.sides_known and spec.length_known
+    return EstimateView(
+        model=spec.model,
+        task=spec.task,
+        width=spec.width if spec.sides_known else None,
+        height=spec.height if spec.sides_known else None,
+        frames=spec.frames if spec.length_known else None,
+        fps=round(spec.fps, 3) if spec.length_known else None,
+        steps=spec.steps,
+        predicted_s=round(job.predicted_s, 1) if known else None,
+        cost=None if cost_micro is None else cost_micro / MICRO,
     )
 
 
@@ -268,7 +305,8 @@ class UploadView(View):
 
 
 class ModelLimits(View):
-    """width and height are multiples of `multiple`; frames is 4n+1."""
+    """width and height are even: a clip whose sides are no multiples of `multiple` is cut out of the next larger one
+    that is rendered. frames is 4n+1."""
 
     multiple: int
     min_side: int
@@ -293,10 +331,14 @@ class ModelDefaultsView(View):
 
 class ModelView(View):
     """tasks: task -> inputs that it needs. `available`: a worker that is alive offers it. `follows`: the input whose
-    length and rate the result has, if one does; the defaults' are then not used."""
+    length and rate the result has, if one does; the defaults' are then not used. `alias_of`: what the farm renders for
+    a name of OpenAI's. `created` (seconds since 1970) and `owned_by` are what OpenAI's clients look for."""
 
     id: str
     object: Literal["model"] = "model"
+    created: int = _RELEASED_S
+    owned_by: str = "wanfarm"
+    alias_of: str | None = None
     title: str
     tasks: dict[str, list[str]]
     resolutions: dict[str, int]
@@ -378,10 +420,13 @@ class ProblemView(View):
     errors: list[FieldFault] | None = None
 
 
-def view_model(model: Model, *, available: bool) -> ModelView:
-    """A catalog entry as the API shows it; `available`: a worker renders it now."""
+def view_model(model: Model, *, available: bool, alias: str | None = None) -> ModelView:
+    """A catalog entry as the API shows it; `available`: a worker renders it now; `alias`: the name under which it is
+    listed, when that is not its own."""
     return ModelView(
-        id=model.id,
+        id=alias or model.id,
+        owned_by=(model.weights.repo or "wanfarm").partition("/")[0],
+        alias_of=None if alias is None else model.id,
         title=model.title,
         tasks={task: list(needs) for task, needs in model.tasks.items()},
         resolutions=model.resolutions,

@@ -66,6 +66,8 @@ class Report:
     finished_ms: int | None = None
     credits_micro: int | None = None
     credits_left_micro: int | None = None
+    #: what was done otherwise than asked, in sentences for the owner
+    notes: tuple[str, ...] = ()
 
     @property
     def urls(self) -> tuple[str, ...]:

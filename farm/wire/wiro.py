@@ -90,7 +90,7 @@ def parse_create(model: str, raw: Mapping[str, Any], files: Mapping[str, Source]
         steps=given.integer("steps"),
         guidance=given.number("scale"),
         shift=given.number("shift"),
-        seed=given.integer("seed"),
+        seed=given.seed("seed"),
         inputs=inputs,
         webhook_url=given.callback("callbackUrl"),
         dialect=DIALECT,

@@ -13,8 +13,6 @@ from farm.wire.http import Unreadable
 from farm.wire.report import Fault, Output, Report, credits_from
 from farm.wire.wiro import DIALECT, NO_TASK, parse_error
 
-#: key in dialect_data of the secret part of a token
-TOKEN_TAIL = "tail"  # noqa: S105 - a name
 #: the life of a task, in wiro's order; or task_cancel instead of the rest
 ORDER = (
     "task_queue",
@@ -143,6 +141,8 @@ def _task(report: Report) -> dict[str, Any]:
     return {
         "id": report.id,
         "uuid": uuid,
+        "modelslugowner": report.model.partition("/")[0],
+        "modelslugproject": report.model.partition("/")[2],
         "name": "",
         "socketaccesstoken": report.handle,
         "parameters": report.request if isinstance(report.request, Mapping) else {},

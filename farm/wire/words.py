@@ -184,13 +184,21 @@ class Fields:
             raise InvalidRequest("must be an object", prefix.rstrip(".") or None)
         self.raw: Mapping[str, Any] = raw or {}
         self.prefix = prefix
+        self._known: set[str] = set()
 
     def find(self, *names: str) -> tuple[Any, str]:
         """(value, the name that was used with its prefix)."""
+        self._known.update(names)
         for name in names:
             if not is_unset(self.raw.get(name)):
                 return self.raw[name], self.prefix + name
         return None, self.prefix + names[0]
+
+    def refuse_rest(self, detail: str) -> None:
+        """InvalidRequest for the first field that is set and that nobody asked for so far."""
+        for name, value in self.raw.items():
+            if name not in self._known and not is_unset(value) and value not in ([], {}):
+                raise InvalidRequest(detail, f"{self.prefix}{name}"[:80])
 
     def text(self, *names: str) -> str | None:
         """as_text of the first spelling that is set."""
@@ -203,6 +211,11 @@ class Fields:
     def integer(self, *names: str) -> int | None:
         """as_integer of the first spelling that is set."""
         return as_integer(*self.find(*names))
+
+    def seed(self, *names: str, no_seed: tuple[int, ...] = (-1,)) -> int | None:
+        """None also for the numbers by which clients ask for a random one."""
+        seed = self.integer(*names)
+        return None if seed in no_seed else seed
 
     def number(self, *names: str) -> float | None:
         """as_number of the first spelling that is set."""

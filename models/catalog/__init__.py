@@ -32,6 +32,7 @@ from models.catalog.model import (
 )
 from models.catalog.shape import (
     Settled,
+    canvas,
     forward_tflop,
     named_aspect,
     resolution_word,
@@ -65,6 +66,7 @@ __all__ = [
     "Settled",
     "ShapeError",
     "Weights",
+    "canvas",
     "forward_tflop",
     "get",
     "lane_of",

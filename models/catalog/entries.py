@@ -168,7 +168,7 @@ def _tiny(model: Model, dit: Dit) -> Model:
         segment=(9, 1) if model.segment else None,
         looks_with=(),
         defaults=replace(model.defaults, width=128, height=128, frames=17, fps=16, steps=min(4, model.defaults.steps)),
-        limits=replace(model.limits, min_side=model.limits.multiple * 2, max_frames=121),
+        limits=replace(model.limits, min_side=model.limits.multiple * 2, max_frames=481),
     )
 
 

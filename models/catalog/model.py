@@ -101,15 +101,16 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Limits:
-    """`multiple`: width and height are multiples of it, in pixels. max_pixels: width x height. fills_area: of the two
-    ways to round a size to the multiple, the one nearer to the aspect is taken, and uses up the area."""
+    """`multiple`: what is rendered has sides that are multiples of it, in pixels; a clip of any even size is cut out of
+    the next larger one. max_pixels: width x height; memory mostly ends earlier. fills_area: of the two ways to round a
+    size to the multiple, the one nearer to the aspect is taken, and uses up the area."""
 
     multiple: int = 16
     fills_area: bool = False
     min_side: int = 256
     max_side: int = 1920
-    max_pixels: int = 1280 * 768
-    max_frames: int = 161
+    max_pixels: int = 1920 * 1088
+    max_frames: int = 481
     min_steps: int = 1
     max_steps: int = 100
     max_guidance: float = 20.0

@@ -10,9 +10,17 @@ from typing import Any
 from models.catalog.model import AREAS, TEXT_TOKENS, Limits, Model, ShapeError, segments_of
 
 
+def canvas(model: Model, width: int, height: int) -> tuple[int, int]:
+    """(width, height) that is rendered for a clip of that size: the next multiples of the model's step. The middle of
+    it becomes the clip."""
+    step = model.limits.multiple
+    return -(-width // step) * step, -(-height // step) * step
+
+
 def tokens(model: Model, width: int, height: int, frames: int) -> int:
     """The number of the transformer's tokens for a clip: patches of 2 x 2 latents."""
     time, high, wide = model.vae_stride
+    width, height = canvas(model, width, height)
     return (1 + (frames - 1) // time) * (height // (high * 2)) * (width // (wide * 2))
 
 
@@ -165,10 +173,9 @@ def _between(field: str, value: float, low: float, high: float) -> None:
 
 def _side(field: str, value: int, lim: Limits) -> None:
     _between(field, value, lim.min_side, lim.max_side)
-    if value % lim.multiple:
-        below = value // lim.multiple * lim.multiple
-        near = [v for v in (below, below + lim.multiple) if lim.min_side <= v <= lim.max_side]
-        raise ShapeError(field, f"{value} is not a multiple of {lim.multiple}; nearest: {' or '.join(map(str, near))}")
+    if value % 2:
+        near = [v for v in (value - 1, value + 1) if lim.min_side <= v <= lim.max_side]
+        raise ShapeError(field, f"{value} is odd, and a video's sides are even; nearest: {' or '.join(map(str, near))}")
 
 
 def _frames(value: int, lim: Limits) -> None:

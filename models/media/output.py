@@ -66,6 +66,7 @@ def write_video(
     sound       makes the Sound for the opened container
     """
     import av
+    import numpy as np
 
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as box:
         box.metadata["comment"] = json.dumps(recipe, sort_keys=True, separators=(",", ":"))
@@ -82,7 +83,7 @@ def write_video(
         tick_s = 1 / Fraction(fps) if not lead_s else 1 / Fraction(Fraction(fps).numerator * 100)
         stream.codec_context.time_base = tick_s
         for done, pixels in enumerate(frames):
-            picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
             # without this the conversion takes BT.601 and every player shows other colours than were rendered
             picture = picture.reformat(format="yuv420p", dst_colorspace="ITU709")
             now_s = lead_s + Fraction(done) / fps

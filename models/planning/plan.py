@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from models.catalog.model import Model
-from models.catalog.shape import size_of_area, tokens
+from models.catalog.shape import canvas, size_of_area, tokens
 
 #: parameters of the parts that all models share
 _TEXT, _TEXT_TABLE, _CLIP = 5.68e9, 256_384 * 4096, 0.63e9
@@ -156,7 +156,8 @@ def needs(burden: Burden, plan: MemoryPlan) -> Room:
     work: float = hidden * (_COPIES_TIMED if timed else _COPIES) * (2 if plan.batched else 1)
     work += hidden * 2 * model.dit.layers if model.keeps_kv else 0
     work += _kept_by(burden.lossy, model, hidden)
-    pixels = burden.width * burden.height
+    width, height = canvas(model, burden.width, burden.height)
+    pixels = width * height
     # the frames of a piece, as they are joined, scaled and rounded
     film = piece * pixels * 3 * 4 * 4
     decode = (min(pixels, _TILE) if plan.tiled else pixels) * _DECODE * 4 + film
@@ -195,6 +196,14 @@ def refusal(burden: Burden, room: Room) -> str:
     plain = replace(burden, lossy=None)
     offers = [offer.called for offer in (_largest(plain, room), _longest(plain, room)) if offer is not None]
     return text + (f"; what fits is {' or '.join(offers)}" if offers else f"; {model.id} does not run on this device")
+
+
+def nearest(burden: Burden, room: Room) -> Burden | None:
+    """The largest part of a render that fits: of the same size and at least half as long, else as long and smaller."""
+    shorter = _longest(burden, room)
+    if shorter is not None and shorter.frames * 2 >= burden.frames:
+        return shorter
+    return _largest(burden, room) or shorter
 
 
 def _largest(burden: Burden, room: Room) -> Burden | None:

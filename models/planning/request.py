@@ -44,8 +44,8 @@ class RenderRequest:
 
     model       catalog id
     task        "t2v", "i2v", "flf2v", "animate", "replace", "vace"
-    width, height in pixels (multiples of the model's step), frames is 4n+1, fps frames per second; both only foretell
-                the result of a model that follows a clip
+    width, height in pixels, even; frames is 4n+1, fps frames per second; both only foretell the result of a model that
+                follows a clip
     guidance    classifier-free guidance of the (high-noise) expert; guidance_2 of the low-noise one, or None
     shift       flow shift of the scheduler
     seed        0 .. 2**63-1
@@ -75,6 +75,8 @@ class RenderRequest:
     options: Mapping[str, Any] = field(default_factory=dict)
     #: written into the recipe: who renders (worker id) and for which job and attempt
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    #: (width, height) of what becomes the clip, once width and height are those of the canvas around it
+    shown: tuple[int, int] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The request as JSON values."""

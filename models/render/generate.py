@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from models import catalog
 from models.acceleration import guidance, memory
-from models.media import clips, output, pictures
+from models.media import canvas, clips, output, pictures
 from models.media.sound import Sound
 from models.planning.request import RenderFault, RenderRequest
 from models.progress.render_monitor import RenderMonitor
@@ -137,7 +137,7 @@ def on_step(monitor: RenderMonitor) -> Callable[..., dict[str, Any]]:
 
 def _pictures(request: RenderRequest) -> dict[str, Any]:
     return {
-        role: pictures.cover(pictures.read(request.inputs[role]), request.width, request.height)
+        role: canvas.placed(pictures.read(request.inputs[role]), request)
         for role in ("image", "last_image")
         if role in request.inputs
     }
@@ -154,7 +154,7 @@ def _vace(request: RenderRequest) -> dict[str, Any]:
     if "mask_video" in request.inputs:
         arguments["mask"] = _cut(request, "mask_video")
     elif "mask" in request.inputs:
-        mask = pictures.cover(pictures.read(request.inputs["mask"]), request.width, request.height)
+        mask = canvas.placed(pictures.read(request.inputs["mask"]), request)
         arguments["mask"] = [mask] * request.frames
     return arguments
 
@@ -171,7 +171,7 @@ def _cut(request: RenderRequest, role: str) -> list[Any]:
 
     cut = []
     for frame in clips.read(Path(request.inputs[role]), request.fps):
-        cut.append(pictures.cover(Image.fromarray(frame), request.width, request.height))
+        cut.append(canvas.placed(Image.fromarray(frame), request))
         if len(cut) == request.frames:
             return cut
     raise RenderFault(

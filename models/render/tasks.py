@@ -1,12 +1,13 @@
 """Runs each task: reads its inputs, calls its pipeline, and returns frames that are ready to encode."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from models.catalog import MODULAR
 from models.catalog.model import Model
-from models.media import clips, pictures
+from models.media import canvas, clips, pictures
 from models.media.clips import ClipFacts
 from models.media.film import Film
 from models.media.sound import Sound
@@ -36,6 +37,20 @@ def make(
     batched     both passes of a step at once (models.acceleration.guidance)
     """
     monitor.enter(Stage.PREPROCESSING)
+    made = _made(pipe, model, canvas.on_canvas(model, request), monitor, eyes, inputs=inputs, batched=batched)
+    return replace(made, frames=canvas.cut_out(made.frames, request.width, request.height))
+
+
+def _made(
+    pipe: Any,
+    model: Model,
+    request: RenderRequest,
+    monitor: RenderMonitor,
+    eyes: Callable[[], Eyes],
+    *,
+    inputs: Any,
+    batched: bool,
+) -> RenderedFrames:
     if model.follows is None:
         monitor.follow(progress_plan_of(request, model, len(pipe.transformer.blocks), request.frames, batched=batched))
         return generate.generate(pipe, request, monitor, inputs=inputs, batched=batched)
@@ -53,6 +68,7 @@ def encode_words(pipe: Any, model: Model, request: RenderRequest) -> None:
 def read_inputs(model: Model, request: RenderRequest) -> Any:
     """The request's inputs, as far as they can be read without the device: what `make` takes, None when there is
     nothing to read. Raises RenderFault for what cannot be used."""
+    request = canvas.on_canvas(model, request)
     if model.follows is None:
         return generate.read_inputs(request)
     if model.modular or "pose_video" not in request.inputs:

@@ -1,12 +1,14 @@
 """The catalog: every entry settles by itself, sizes follow Wan's rule, work is what torch's own counter says."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from models import catalog
 from models.catalog import AREAS, ShapeError, networks
+from models.planning import plan
 from models.weights import hub
 
 A14B, TI2V = catalog.get("wan2.2-t2v-a14b"), catalog.get("wan2.2-ti2v-5b")
@@ -96,11 +98,11 @@ def test_a_picture_gives_its_own_aspect_not_the_name_of_one() -> None:
     ("model", "asked", "field", "says"),
     [
         (A14B, {"frames": 80}, "frames", "nearest: 77 or 81"),
-        (A14B, {"width": 830}, "width", "nearest: 816 or 832"),
-        (A14B, {"width": 1920, "height": 1088}, "width", "pixels"),
+        (A14B, {"width": 831}, "width", "nearest: 830 or 832"),
+        (A14B, {"width": 1920, "height": 1090}, "width", "pixels"),
         (A14B, {"guidance": 1.0, "guidance_2": 3.0}, "guidance_2", "no effect"),
         (TI2V, {"guidance_2": 3.0}, "guidance_2", "one expert"),
-        (TI2V, {"height": 720}, "height", "multiple of 32"),
+        (TI2V, {"height": 719}, "height", "nearest: 718 or 720"),
         (catalog.get("wan2.2-t2v-a14b-4step"), {"steps": 8}, "steps", "not 4"),
         (catalog.get("wan2.2-t2v-a14b-4step"), {"guidance": 3.0}, "guidance", "between 0 and 1"),
         (catalog.get("wan2.2-animate-14b"), {"frames": 1}, "frames", "between 2"),
@@ -110,6 +112,32 @@ def test_what_is_refused_says_what_would_do(model: catalog.Model, asked: dict[st
     with pytest.raises(ShapeError, match=says) as caught:
         catalog.settle(model, next(iter(model.tasks)), asked)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize("model", [A14B, TI2V, catalog.get("wan2.2-vace-fun-a14b"), catalog.get("wan2.2-animate-14b")])
+@pytest.mark.parametrize("size", [(1280, 720), (720, 1280), (1024, 1792), (1792, 1024), (1920, 1080), (998, 562)])
+def test_sizes_that_people_name_are_rendered_on_the_next_larger_canvas(
+    model: catalog.Model, size: tuple[int, int]
+) -> None:
+    settled = catalog.settle(model, next(iter(model.tasks)), dict(zip(("width", "height"), size, strict=True)))
+    assert (settled.width, settled.height) == size
+    drawn = catalog.canvas(model, *size)
+    assert all(0 <= there - asked < model.limits.multiple for there, asked in zip(drawn, size, strict=True))
+    assert all(there % model.limits.multiple == 0 for there in drawn)
+    on_it = replace(settled, width=drawn[0], height=drawn[1])
+    assert settled.work_tflop == on_it.work_tflop, "what is drawn is what is charged"
+    assert needs(settled) == needs(on_it), "and what memory has to hold"
+
+
+@pytest.mark.parametrize(("model", "fps"), [(A14B, 16), (TI2V, 24)])
+@pytest.mark.parametrize("seconds", [4, 8, 12, 16, 20])
+def test_lengths_that_people_name_are_rendered(model: catalog.Model, fps: int, seconds: int) -> None:
+    assert catalog.settle(model, "t2v", {"frames": seconds * fps + 1, "fps": fps}).frames == seconds * fps + 1
+
+
+def needs(shape: catalog.Settled) -> plan.Room:
+    burden = plan.Burden(shape.model, shape.width, shape.height, shape.frames)
+    return plan.needs(burden, plan.MemoryPlan(plan.Where.STREAMED))
 
 
 def test_without_guidance_the_second_is_none_either() -> None:

@@ -1,10 +1,10 @@
 -- admit(count, job 1, job 2, ..., deadline ms): all of them or none. Of each job, in this order: id, tenant, state, pool, lane,
 -- priority, deadline_ms, predicted_s, max_attempts, hold, hook, label, idempotency key, body sha256, needs, held_for,
--- body JSON; '' for what it has not. Writes Key.job, Key.body, Key.jobs, Key.label, Key.queue, Key.held, Key.idem, Key.credit, Key.owners.
+-- dialect, body JSON; '' for what it has not. Writes Key.job, Key.body, Key.jobs, Key.label, Key.dialect, Key.queue, Key.held, Key.idem, Key.credit, Key.owners.
 -- Answers {'ok', {{id, created, position of one that was not there before}, ...}, {permit, pool, ...}, now}, or why not:
 -- {'conflict' | 'taken' | 'unpriced', n}, {'too_many', tenant, limit}, {'payment', tenant, needed, available}.
 -- uses: late clock job event money queue permit
-local WIDTH = 17
+local WIDTH = 18
 local count = tonumber(ARGV[1])
 local answers, fresh, seen = {}, {}, {}
 local opening, needed, tenants = {}, {}, {}
@@ -64,7 +64,7 @@ for _, at in ipairs(fresh) do
   local job = {
     id = ARGV[at], tenant = ARGV[at + 1], state = ARGV[at + 2], pool = ARGV[at + 3], attempt = 0,
     priority = tonumber(ARGV[at + 5]), deadline_ms = tonumber(ARGV[at + 6]), hold = tonumber(ARGV[at + 9]),
-    label = ARGV[at + 11] ~= '' and ARGV[at + 11] or nil,
+    label = ARGV[at + 11] ~= '' and ARGV[at + 11] or nil, dialect = ARGV[at + 16] ~= '' and ARGV[at + 16] or nil,
   }
   local record = {'tenant', job.tenant, 'state', job.state, 'pool', job.pool, 'lane', ARGV[at + 4],
     'priority', ARGV[at + 5], 'predicted_s', ARGV[at + 7], 'max_attempts', ARGV[at + 8], 'created_ms', NOW}
@@ -79,9 +79,10 @@ for _, at in ipairs(fresh) do
   also('hook', ARGV[at + 10])
   also('label', ARGV[at + 11])
   also('needs', ARGV[at + 14])
+  also('dialect', ARGV[at + 16])
   if job.state == State.QUEUED then also('queued_ms', NOW) end
   redis.call('HSET', Key.job(job.id), unpack(record))
-  redis.call('SET', Key.body(job.id), ARGV[at + 16])
+  redis.call('SET', Key.body(job.id), ARGV[at + 17])
   redis.call('SADD', Key.owners(), job.tenant)
   if ARGV[at + 12] ~= '' then
     redis.call('SET', Key.idem(job.tenant, ARGV[at + 12]), job.id .. ' ' .. ARGV[at + 13], 'EX', Setting.IDEMPOTENCY_S)

@@ -16,7 +16,8 @@ local STATES = {State.WAITING, State.QUEUED, State.RUNNING, State.SUCCEEDED, Sta
 local function check_index(job)
   for _, state in ipairs(STATES) do
     local keys = {Key.jobs(job.tenant, state)}
-    if job.label then keys[2] = Key.label(job.tenant, state, job.label) end
+    if job.label then keys[#keys + 1] = Key.label(job.tenant, state, job.label) end
+    if job.dialect then keys[#keys + 1] = Key.dialect(job.tenant, state, job.dialect) end
     for _, key in ipairs(keys) do
       local there = redis.call('ZSCORE', key, job.id)
       if state == job.state and not there then

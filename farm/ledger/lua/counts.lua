@@ -1,10 +1,10 @@
--- counts(label or '', tenant, ...): how many jobs they have in each state, in the order of farm.jobs.states.State, tenant
--- by tenant. A script, because Redis refuses even reads in a transaction when it is full.
-local label, counts = ARGV[1], {}
-for n = 2, #ARGV do
+-- counts('' or 'label' or 'dialect', its name, tenant, ...): how many jobs they have in each state, in the order of
+-- farm.jobs.states.State, tenant by tenant. A script, because Redis refuses even reads in a transaction when it is full.
+-- uses: shelf
+local kind, name, counts = ARGV[1], ARGV[2], {}
+for n = 3, #ARGV do
   for _, state in ipairs({State.WAITING, State.QUEUED, State.RUNNING, State.SUCCEEDED, State.FAILED, State.CANCELLED}) do
-    local key = label ~= '' and Key.label(ARGV[n], state, label) or Key.jobs(ARGV[n], state)
-    counts[#counts + 1] = redis.call('ZCARD', key)
+    counts[#counts + 1] = redis.call('ZCARD', shelf(ARGV[n], state, kind, name))
   end
 end
 return counts

@@ -1,10 +1,15 @@
--- erase(tenant, id): the owner wants the files of a job gone: from now on it has none. Answers 1 (also when it was done
+-- erase(tenant, id, '1' or ''): the owner wants the files of a job gone: from now on it has none; and with 1 it is in no
+-- list of its dialect. Answers 1 (also when it was done
 -- before), 0 while the job could still get some, false when there is no such job of the tenant's.
 -- uses: full clock job
-local tenant, id = ARGV[1], ARGV[2]
+local tenant, id, unlist = ARGV[1], ARGV[2], ARGV[3]
 local job = job_load(id)
 if not job or job.tenant ~= tenant then return false end
 if not TERMINAL[job.state] and not job.cancelling then return 0 end
 redis.call('HSET', Key.job(id), 'erased', 1)
 redis.call('DEL', Key.result(id))
+if unlist == '1' and job.dialect then
+  redis.call('ZREM', Key.dialect(job.tenant, job.state, job.dialect), id)
+  redis.call('HDEL', Key.job(id), 'dialect')
+end
 return 1

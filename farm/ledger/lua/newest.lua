@@ -1,10 +1,15 @@
--- newest(tenant, label or '', before id or '', limit, state, ...): per state the newest ids before that one, as of one
--- moment. A script, because Redis refuses even reads in a transaction when it is full.
-local tenant, label, before, limit = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local from = before ~= '' and '(' .. before or '+'
+-- newest(tenant, '' or 'label' or 'dialect', its name, id that was read last or '', 'desc' or 'asc', limit, state, ...): per
+-- state the next ids, newest or oldest first, as of one moment. A script, because Redis refuses even reads in a transaction
+-- when it is full.
+-- uses: shelf
+local tenant, kind, name, last, order, limit = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local found = {}
-for n = 5, #ARGV do
-  local key = label ~= '' and Key.label(tenant, ARGV[n], label) or Key.jobs(tenant, ARGV[n])
-  found[n - 4] = redis.call('ZREVRANGEBYLEX', key, from, '-', 'LIMIT', 0, limit)
+for n = 7, #ARGV do
+  local key = shelf(tenant, ARGV[n], kind, name)
+  if order == 'asc' then
+    found[n - 6] = redis.call('ZRANGEBYLEX', key, last ~= '' and '(' .. last or '-', '+', 'LIMIT', 0, limit)
+  else
+    found[n - 6] = redis.call('ZREVRANGEBYLEX', key, last ~= '' and '(' .. last or '+', '-', 'LIMIT', 0, limit)
+  end
 end
 return found

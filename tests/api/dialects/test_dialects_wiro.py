@@ -174,3 +174,62 @@ def test_the_socket_and_strangers(alice: Caller, worker: Worker, door: str) -> N
     heard = watch.rest()
     assert heard[-1]["type"] == "task_cancel"
     assert WIRO.told(alice, made["taskid"]).state is State.CANCELLED
+
+
+def test_discovery_by_tag_category_and_owner(alice: Caller) -> None:
+    def found(**asked: Any) -> list[str]:
+        return [tool["slugproject"] for tool in post(alice, "/v1/Tool/List", json=asked)["tool"]]
+
+    project = SLUG.partition("/")[2]
+    for asked in (
+        {"categories": ["image-to-video"]},
+        {"categories": ["audio", "video"]},
+        {"tags": ["wan"]},
+        {"slugowner": "wan-ai"},
+        {"slugowner": "Wan-AI", "search": "i2v", "hideworkflows": True, "summary": True},
+    ):
+        assert found(**asked) == [project], asked
+    for asked in ({"categories": ["audio"]}, {"tags": ["flux"]}, {"slugowner": "google"}, {"search": "nothing"}):
+        assert found(**asked) == [], asked
+
+
+def test_a_generic_client_can_draw_a_form(alice: Caller) -> None:
+    tool = post(alice, "/v1/Tool/Detail", json={"slugowner": "Wan-AI", "slugproject": "Wan2.2-I2V-A14B"})["tool"][0]
+    items = {item["id"]: item for group in tool["parameters"] for item in group["items"]}
+    assert {name for name, item in items.items() if item["required"]} == {"inputImage", "prompt"}
+    assert {"fileinput", "textarea", "select", "range", "number"} == {item["type"] for item in items.values()}
+    assert all(set(option) == {"label", "value"} for option in items["resolution"]["options"])
+    # what the form asks for, Run takes
+    body = {"inputImageUrl": PICTURE, "prompt": "x", "resolution": items["resolution"]["options"][0]["value"]}
+    given = {name: items[name].get("min", 16) for name in items if items[name]["type"] in ("range", "number")}
+    made = post(alice, f"/v1/Run/{SLUG}", json={**body, **given, "numFrames": 17, "shift": 5})
+    assert made["taskid"]
+
+
+def test_explore_shows_what_is_rendered_here(alice: Caller) -> None:
+    groups = post(alice, "/v1/Tool/Explore", json={})["explore"]
+    assert [(group["id"], [tool["cleanslugproject"] for tool in group["tools"]]) for group in groups] == [
+        ("image-to-video", ["wan2-2-i2v-a14b"])
+    ]
+
+
+def test_tasks_tell_the_names_of_their_model(alice: Caller) -> None:
+    task = WIRO.made(alice)
+    told = post(alice, "/v1/Task/Detail", json={"taskid": task})["tasklist"][0]
+    assert f"{told['modelslugowner']}/{told['modelslugproject']}" == SLUG
+
+
+def test_a_signed_project_lists_models_with_its_key_alone(alice: Caller, parts: Services) -> None:
+    who = parts.tenants.api_keys.authenticate(alice.key)
+    assert who is not None
+    parts.secrets.set("alice", vault.wiro(who.key_id), "s3cret")
+    for path, status in (("/v1/Tool/List", 200), ("/v1/Tool/Explore", 200), ("/v1/Task/List", 401)):
+        answer = alice.client.post(path, json={}, headers={"x-api-key": alice.key})
+        assert answer.status_code == status, path
+    assert alice.client.post("/v1/Tool/List", json={}, headers={"x-api-key": "x"}).status_code == 401
+
+
+def test_a_model_that_nobody_renders_is_told_before_what_is_missing(alice: Caller, worker: Worker) -> None:
+    for body in ({}, {"prompt": "x"}):
+        answer = alice.client.post("/v1/Run/alibaba/wan 2.6", json=body, headers={"x-api-key": alice.key})
+        assert answer.json["errors"][0]["message"] == "tool-not-accessible", body

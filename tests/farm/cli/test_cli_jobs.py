@@ -3,9 +3,8 @@
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,53 +12,17 @@ from farm.cli.jobs import _length, _size
 from farm.cli.submit import _INPUTS
 from farm.embedded import samples
 from farm.embedded.ports import free_port
-from farm.jobs.errors import FaultCode, JobFault
-from farm.jobs.job import Claim
 from farm.jobs.worker_status import WorkerState, WorkerStatus
 from farm.tenants.api_keys import Role
 from farm.wire.own import CreateJob
 from farm.wire.own_views import JobView
 from models.catalog import ROLES
 from tests.api.api_parts import TINY
-from tests.farm.cli.cli_run import Ran, run
+from tests.farm.cli.cli_run import Ran
 from tests.farm.client.conftest import VIDEO, Gateway
 from tests.models.model_parts import film
 
 Wanfarm = Callable[..., Ran]
-
-
-@pytest.fixture
-def wanfarm(gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wanfarm:
-    """The command in an empty folder, with the tenant's address and key in its environment."""
-    with gateway.client() as client:
-        monkeypatch.setenv("WANFARM_URL", client.url)
-        monkeypatch.setenv("WANFARM_API_KEY", client.key)
-    monkeypatch.chdir(tmp_path)
-    return run
-
-
-@pytest.fixture
-def worker(gateway: Gateway, claimed: Callable[[], Claim]) -> Iterator[threading.Event]:
-    """Renders whatever is queued, two steps each, until told to stop."""
-    stop = threading.Event()
-
-    def work() -> None:
-        while not stop.wait(0.02):
-            if (claim := gateway.parts.ledger.claim("default", "hand")) is None:
-                continue
-            for step in (1, 2):
-                gateway.hand.progress(claim, step, 2)
-            if claim.job.spec.prompt == "fail":
-                fault = JobFault(FaultCode.INVALID_INPUT, "the picture shows nothing")
-                gateway.parts.ledger.fail(claim.job.id, claim.attempt, fault)
-            else:
-                gateway.commit(claim)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield stop
-    stop.set()
-    thread.join()
 
 
 def test_submit_show_list_cancel(wanfarm: Wanfarm) -> None:
@@ -128,40 +91,6 @@ def test_watching_can_give_up_while_the_job_goes_on(wanfarm: Wanfarm) -> None:
     assert gave_up.code == 1
     assert "the jobs go on" in gave_up.err
     assert wanfarm("jobs", "--json").document[0]["state"] == "queued"
-
-
-def test_a_file_of_shots_is_read_whole_before_any_is_submitted(wanfarm: Wanfarm, tmp_path: Path) -> None:
-    (tmp_path / "lake.jpg").write_bytes(samples.picture())
-    shots: list[Any] = [
-        {"prompt": "one", "seed": 1},
-        {"prompt": "two", "image": "lake.jpg", "name": "two", "idempotency_key": "two"},
-    ]
-    source = tmp_path / "shots.jsonl"
-    source.write_text("\n".join(json.dumps(shot) for shot in shots) + "\n\n")
-    made = wanfarm("submit", "--from", source, "--model", TINY, "--label", "scene", "--json").document
-    assert [(job["prompt"], job["task"], job["label"]) for job in made] == [
-        ("one", "t2v", "scene"),
-        ("two", "i2v", "scene"),
-    ]
-    for line, words in (
-        ('{"prompt": "x", "stepz": 1}', "shots.jsonl:2: unknown stepz"),
-        (
-            '{"prompt": "x", "batch": "scene"}',
-            "shots.jsonl:2: unknown batch; your own word to list jobs by goes into label",
-        ),
-        ('{"seed": 1}', "shots.jsonl:2: no prompt"),
-        ("[]", "shots.jsonl:2: a shot is a JSON object"),
-        ("{", "shots.jsonl:2: not JSON"),
-    ):
-        source.write_text('{"prompt": "fine"}\n' + line)
-        refused = wanfarm("submit", "--from", source, "--model", TINY)
-        assert refused.code == 2
-        assert words in refused.err
-    # what the farm refuses is named by its line too
-    source.write_text('{"prompt": "x", "frames": 18}')
-    refused = wanfarm("submit", "--from", source, "--model", TINY)
-    assert (refused.code, "shots.jsonl:1: " in refused.err, "frames" in refused.err) == (4, True, True)
-    assert len(wanfarm("jobs", "--json").document) == 2
 
 
 def test_errors_are_a_line_and_a_code(wanfarm: Wanfarm, monkeypatch: pytest.MonkeyPatch) -> None:

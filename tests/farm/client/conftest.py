@@ -1,6 +1,7 @@
 """A gateway that listens, a tenant's client for it, and a hand that makes a worker's moves."""
 
 import hashlib
+import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,9 +38,9 @@ class Gateway:
         """The claimed job succeeds with VIDEO as its result."""
         job = claim.job
         keys = [result_key(job.tenant, job.id, claim.attempt, n) for n in ("video.mp4", "poster.jpg", "recipe.json")]
-        for key, data, kind in zip(
-            keys, (VIDEO, b"poster", b"{}"), ("video/mp4", "image/jpeg", "application/json"), strict=True
-        ):
+        recipe = json.dumps({"provenance": {"job": job.id}}).encode()
+        kinds = ("video/mp4", "image/jpeg", "application/json")
+        for key, data, kind in zip(keys, (VIDEO, b"poster", recipe), kinds, strict=True):
             self.parts.store.put_bytes(key, data, kind)
         digest = sha256 or hashlib.sha256(VIDEO).hexdigest()
         spec = job.spec

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from ledger_parts import ARTIFACTS, admit, claimed, new_job, spec
+from ledger_parts import ARTIFACTS, BROKE, admit, audit, claimed, new_job, spec
 from redis import Redis
 
 from farm.jobs.ids import new_job_id
@@ -21,6 +21,12 @@ def ids_of_all_pages(ledger: Ledger, limit: int, **filters: object) -> list[str]
         cursor = page.cursor
         if cursor is None:
             return ids
+
+
+def calls(redis: Redis, command: str) -> int:
+    """How often the server ran a command, also within scripts."""
+    stats = redis.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})
+    return int(stats["calls"])
 
 
 class TestOwnership:
@@ -73,6 +79,39 @@ class TestPage:
         assert ids_of_all_pages(ledger, 1, model="wan2.2-ti2v-5b") == [made[3], made[0]]
         assert ids_of_all_pages(ledger, 1, dialect="kie", model="wan2.2-ti2v-5b") == [made[3]]
         assert ledger.counts("acme", label="reel: 1") == dict.fromkeys(State, 0) | {State.QUEUED: 1, State.RUNNING: 1}
+
+    @pytest.mark.parametrize("limit", [1, 2, 3, 50])
+    def test_oldest_first(self, ledger: Ledger, limit: int) -> None:
+        made = admit(ledger, *[new_job(dialect="kie") for _ in range(5)])
+        admit(ledger, new_job())
+        claimed(ledger)
+        ledger.cancel("acme", made[3])
+        assert ids_of_all_pages(ledger, limit, dialect="kie", oldest_first=True) == made
+        assert ledger.ids("acme", dialect="kie", after=made[1], limit=2) == [made[0]]
+        assert ledger.ids("acme", dialect="kie", after=made[1], limit=2, oldest_first=True) == made[2:4]
+        assert sum(ledger.counts("acme", dialect="kie").values()) == 5
+
+    def test_a_page_of_a_dialect_reads_its_own_length(self, ledger: Ledger, redis: Redis) -> None:
+        kie = admit(ledger, *[new_job(dialect="kie") for _ in range(3)])
+        admit(ledger, *[new_job() for _ in range(300)])
+        before = calls(redis, "hgetall")
+        assert [job.id for job in ledger.page("acme", dialect="kie", limit=2).jobs] == kie[:0:-1]
+        assert calls(redis, "hgetall") - before <= 3
+
+    def test_what_is_unlisted_is_in_no_list_of_its_dialect(self, ledger: Ledger) -> None:
+        made = admit(ledger, *[new_job(dialect="openai") for _ in range(3)])
+        claim = claimed(ledger)
+        ledger.cancel("acme", claim.job.id)
+        assert ledger.erase("acme", claim.job.id, unlist=True)
+        assert ids_of_all_pages(ledger, 1, dialect="openai") == [one for one in made[::-1] if one != claim.job.id]
+        assert ids_of_all_pages(ledger, 10) == made[::-1], "it is still among the tenant's jobs"
+        assert audit(ledger) == {}
+        ledger.fail(claim.job.id, claim.attempt, BROKE)
+        assert len(ids_of_all_pages(ledger, 1, dialect="openai")) == 2
+        found = ledger.get("acme", claim.job.id)
+        assert found is not None
+        assert (found.dialect, found.erased) == ("openai", True)
+        assert audit(ledger) == {}
 
     def test_a_cursor_survives_what_happens_in_between(self, ledger: Ledger) -> None:
         made = admit(ledger, *[new_job() for _ in range(6)])

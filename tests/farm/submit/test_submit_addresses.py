@@ -11,6 +11,8 @@ from redis import Redis
 from submit_parts import MODEL, Woken, pixels, png
 
 from farm.config import Settings
+from farm.guard import Guard
+from farm.intake.intake import Intake
 from farm.io_worker.take_in import TakeIn, outage_pause_s
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import AddressRefused, AddressUnreachable, InvalidRequest, RequestError, TooLarge
@@ -290,3 +292,27 @@ def test_a_cancel_during_intake_stays_cancelled(
     assert ledger.cancel("ada", job_id) is CancelOutcome.CANCELLED
     TakeIn(home, ledger, store, woken).run(claim)
     assert found(ledger, job_id).state is State.CANCELLED
+
+
+def test_a_receiver_that_does_not_resolve_now_is_no_reason_to_refuse(
+    home: Settings, ledger: Ledger, store: Store, woken: Woken
+) -> None:
+    """What is for ever forbidden is refused; who is not there yet may be when the job is over."""
+
+    def resolver(name: str, _timeout_s: float) -> list[str]:
+        if name == "inside.example":
+            return ["10.0.0.1"]
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    intake = Intake(home, store, Guard(home.intake, resolver=resolver))
+    submissions = Submissions(home, ledger, store, woken, intake=intake)
+    url = "https://later.example/hook"
+    made = submissions.submit("ada", [Draft("x", model=MODEL, webhook_url=url)], wait_inputs=True)
+    assert found(ledger, made[0].id).webhook_url == url
+    bad = ("https://inside.example/hook", "https://10.0.0.1/hook", "ftp://later.example/", "https://u:p@x.example/")
+    for forbidden in bad:
+        with pytest.raises(InvalidRequest) as refused:
+            submissions.submit("ada", [Draft("x", model=MODEL, webhook_url=forbidden)], wait_inputs=True)
+        assert refused.value.field == "webhook_url"
+    with pytest.raises(InvalidRequest):
+        submissions.submit("ada", [draft("https://later.example/a.png")], wait_inputs=True)

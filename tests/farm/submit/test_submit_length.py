@@ -210,9 +210,9 @@ def test_a_length_of_ones_own_is_refused_where_the_clip_decides(house: House, fi
 
 
 def test_a_clip_of_the_wrong_length_is_named(house: House) -> None:
-    long, one, second, moment = (clip(frames) for frames in (122, 1, 24, 4))
+    long, one, second, moment = (clip(frames) for frames in (482, 1, 24, 4))
     cases = [
-        (follows(long), r"the clip has 122 frames \(5.083 s at 24 fps\); .* at most 121 \(5.042 s\). Cut it"),
+        (follows(long), r"the clip has 482 frames \(20.08 s at 24 fps\); .* at most 481 \(20.04 s\). Cut it"),
         (follows(one), "one frame, and so no motion"),
         (redraws(moment), r"the clip has 3 frames \(0.1875 s\) at 16 fps; .* renders 5 at the least"),
         (redraws(second, frames=33), "has 16 frames .* and 33 are asked for; ask for 13, or send a longer one"),

@@ -21,6 +21,7 @@ from farm.scheduling.pools import Pools
 from farm.storage.store import Store
 from farm.submission.submit import Submissions
 from farm.wire import kie, openai
+from farm.wire.job_report import report_of
 from models import catalog
 from models.planning import plan
 
@@ -174,3 +175,26 @@ def test_a_shape_that_follows_a_picture_is_judged_again(
     assert isinstance(job, Job)
     assert (job.state, job.error_code) == (State.FAILED, "does_not_fit")
     assert "what fits is" in (job.error_message or "")
+
+
+@pytest.mark.parametrize(("size", "seconds"), [("1792x1024", "12"), ("720x1280", "4"), (None, "20")])
+def test_a_dialect_of_fixed_values_gets_the_nearest_and_is_told(
+    little: Submissions, ledger: Ledger, size: str | None, seconds: str
+) -> None:
+    """OpenAI's clients can ask for nothing else: a refusal would leave them without a video."""
+    asked = openai.parse_create({"prompt": "x", "model": T2V, "size": size, "seconds": seconds})
+    if size is None:
+        asked = replace(asked, width=512, height=512)
+    made = little.submit("ada", [asked], wait_inputs=True)[0]
+    job = ledger.find(made.id)
+    assert job is not None
+    spec = job.spec
+    burden = plan.Burden(catalog.get(T2V), spec.width, spec.height, spec.frames)
+    assert plan.choose(burden, plan.Room(LITTLE)) is not None
+    told = openai.render_status(report_of(job, str))
+    assert "nearest" in told["warnings"][0]
+    assert (told["size"], str(int(told["seconds"]))) == (f"{spec.width}x{spec.height}", told["seconds"])
+    assert little.submit("ada", [replace(asked, idempotency_key="k")], wait_inputs=True)
+    assert not little.submit("ada", [replace(asked, idempotency_key="k")], wait_inputs=True)[0].created
+    with pytest.raises(InvalidRequest):
+        little.submit("ada", [replace(asked, nearest=False)], wait_inputs=True)

@@ -17,7 +17,7 @@ _MOVE = {"prompt": "p", "img_urls": [PAGE], "video_urls": [PAGE]}
 #: dialect -> (an honest body, how it is parsed)
 PARSERS: Mapping[str, tuple[dict[str, Any], Callable[[dict[str, Any]], Draft]]] = {
     "kie": ({"model": "wan/2-2-a14b-text-to-video-turbo", "input": {"prompt": "p"}}, kie.parse_create),
-    "openai": ({"prompt": "p"}, lambda body: openai.parse_create(body, None)),
+    "openai": ({"prompt": "p"}, openai.parse_create),
     "selfhosted": ({"prompt": "p"}, selfhosted.parse_create),
     "crun": ({"model": "wan/2-2-animate-move", "input": _MOVE}, crun.parse_create),
     "wiro": (
@@ -53,7 +53,8 @@ def test_depth_is_refused_wherever_a_stack_would_end(dialect: str, depth: int, k
         parsed(dialect, nested(depth, kind))
 
 
-@pytest.mark.parametrize("dialect", PARSERS)
+# OpenAI's takes no field that it does not read
+@pytest.mark.parametrize("dialect", [name for name in PARSERS if name != "openai"])
 def test_what_a_job_keeps_has_an_end(dialect: str) -> None:
     with pytest.raises(RequestError):
         parsed(dialect, json.dumps(list(range(40_000))))

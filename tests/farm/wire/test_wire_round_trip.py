@@ -79,7 +79,9 @@ shape = {
 }
 
 
-@given(drafts("kie", **shape, negative_prompt=st.none() | words, seed=seeds, frames=counts, fps=counts, steps=counts,
+# to kie, seed 0 is no seed
+@given(drafts("kie", **shape, negative_prompt=st.none() | words, seed=seeds.filter(lambda seed: seed != 0),
+              frames=counts, fps=counts, steps=counts,
               guidance=numbers, shift=numbers, seconds=numbers,
               inputs=sources("image", "video", "audio", "last_image")))  # fmt: skip
 @lean

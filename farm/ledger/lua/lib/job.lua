@@ -2,7 +2,7 @@
 -- uses: clock
 local TRANSITIONS = Table.TRANSITIONS
 local TERMINAL = Table.TERMINAL
-local TEXTS = {'tenant', 'state', 'pool', 'lane', 'label', 'hook', 'cancelling', 'hold_open', 'worker', 'phase',
+local TEXTS = {'tenant', 'state', 'pool', 'lane', 'label', 'dialect', 'hook', 'cancelling', 'hold_open', 'worker', 'phase',
   'failed_on', 'needs', 'held_for',
   'purchase', 'purchase_id'}
 local NUMBERS = {'priority', 'deadline_ms', 'predicted_s', 'max_attempts', 'attempt', 'attempts_used', 'worker_losses',
@@ -32,6 +32,7 @@ end
 local function job_index(job, command, ...)
   redis.call(command, Key.jobs(job.tenant, job.state), ...)
   if job.label then redis.call(command, Key.label(job.tenant, job.state, job.label), ...) end
+  if job.dialect then redis.call(command, Key.dialect(job.tenant, job.state, job.dialect), ...) end
 end
 
 local function job_move(job, to)

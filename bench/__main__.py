@@ -1,10 +1,11 @@
-"""`make bench`: every measurement of the house in turn. `python -m bench wakeup ledger` runs some."""
+"""`make bench`: every measurement in turn. `python -m bench wakeup ledger` runs some."""
 
 import importlib
 import sys
 
-#: in the order in which a reader asks: how fast does it wake, what does a job cost, the gateway, floods, the ledger
-NAMES = ("wakeup", "overhead", "gateway", "floods", "ledger")
+#: in the order in which a reader asks: how fast does it wake, what does a job cost, the gateway, floods, the ledger,
+#: a durable answer
+NAMES = ("wakeup", "overhead", "gateway", "floods", "ledger", "durability")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The addresses of a result's files, signed anew whenever somebody asks."""
+"""The addresses of a result's files, signed again for every answer."""
 
 from datetime import UTC, datetime, timedelta
 

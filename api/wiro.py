@@ -74,7 +74,7 @@ def run(model: str) -> Response:
 
 
 def _check_offered(model: str) -> None:
-    """A model that nobody renders is told before what its request lacks. Raises ModelUnavailable."""
+    """An unknown model is refused before its request is checked. Raises ModelUnavailable."""
     meaning = model_ids.meaning(wiro.DIALECT, model)
     pools = services().submissions.pools
     if meaning is not None and stand_in(meaning.model, pools.offered()) not in pools.offered_or_unavailable():

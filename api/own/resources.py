@@ -47,7 +47,8 @@ class CreateUpload(own.Strict):
 )
 def create_upload() -> Response:
     """PUT the bytes to `url`, without an API key, before it expires; then submit with `{"image": {"upload": id}}`. They
-    are checked when a job, or `POST /v1/loras`, names them. Uploads that nobody names are removed after three days."""
+    are checked when a job, or `POST /v1/loras`, names them. Uploads that no request names are removed after three
+    days."""
     asked = own.parse(CreateUpload, json_body() or b"{}")
     here = services()
     limits = here.settings
@@ -69,7 +70,7 @@ def create_upload() -> Response:
 @keyless.put("/v1/uploads/<upload_id>")
 @operation("Send an upload whose size was not said", {200: "", 404: ProblemView, 413: ProblemView}, keyless=True)
 def put_upload(upload_id: str) -> Response:
-    """The `url` of `POST /v1/uploads` without a `size`: whoever knows it may send the bytes until it expires."""
+    """The `url` of `POST /v1/uploads` without a `size`: a client that has it may send the bytes until it expires."""
     services().uploads.put(upload_id, request.get_data(cache=False))
     return Response(status=200)
 
@@ -112,5 +113,5 @@ def list_workers() -> Response:
 
 
 def _largest_input(limits: IntakeSettings) -> int:
-    """Bytes that an upload may have as long as nobody knows which role it will have."""
+    """Bytes that an upload may have while its role is not known yet."""
     return max(limits.max_image_bytes, limits.max_video_bytes, limits.max_audio_bytes)

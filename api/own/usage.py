@@ -48,7 +48,7 @@ class Line(View):
 
 
 class Usage(View):
-    """`credit` is null for a tenant whose spending nobody counts."""
+    """`credit` is null for a tenant without an account."""
 
     object: Literal["usage"] = "usage"
     credit: Credit | None

@@ -120,7 +120,7 @@ class _Exchange:
 
     def run(self) -> None:
         try:
-            # one that nobody waits for any more is not begun
+            # a request whose client has left is not begun
             if not self._connection.lost:
                 self._context.run(self._call)
         except Exception as error:  # noqa: BLE001 - becomes an answer
@@ -167,7 +167,7 @@ class _Exchange:
             self._tell(done)
 
     def _tell(self, future: "asyncio.Future[None]") -> None:
-        # a loop that is closed has nobody left to tell
+        # a closed loop has no waiting coroutine
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(settle, future)
 

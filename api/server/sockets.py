@@ -85,7 +85,7 @@ async def _serve(
             log.exception("a socket ended badly")
         finally:
             with contextlib.suppress(RuntimeError):
-                # a loop that is closed has nobody left to tell
+                # a closed loop has no waiting coroutine
                 loop.call_soon_threadsafe(settle, done)
 
     threading.Thread(target=run, name="socket", daemon=True).start()

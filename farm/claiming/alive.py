@@ -19,7 +19,7 @@ def say_alive(folder: Path) -> None:
 
 
 def silent_s(folder: Path) -> float:
-    """Seconds since somebody last said so; endless when nobody ever did."""
+    """Seconds since the last sign of life; infinite when there was none."""
     try:
         return time.monotonic() - float((folder / "alive").read_text())
     except (OSError, ValueError):

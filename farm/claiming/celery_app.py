@@ -47,7 +47,7 @@ def make_app(settings: Settings, name: str, *, patience_s: float | None = None) 
         worker_cancel_long_running_tasks_on_connection_loss=False,
         # results would only leak: the ledger has them
         result_backend=None,
-        # or beat would send a daily clean-up of results to a queue that nobody hears
+        # or beat would send a daily clean-up of results to a queue that no worker consumes
         result_expires=None,
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
@@ -56,7 +56,7 @@ def make_app(settings: Settings, name: str, *, patience_s: float | None = None) 
         result_serializer="json",
         accept_content=["json"],
         task_publish_retry=False,
-        # nobody sends commands or reads events; both are N x N chatter
+        # the farm sends no commands and reads no events; both are N x N chatter
         worker_enable_remote_control=False,
         worker_send_task_events=False,
         task_send_sent_event=False,

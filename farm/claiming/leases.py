@@ -1,6 +1,6 @@
 """Keeping leases: heartbeats for every attempt that this process holds, from a thread that does nothing else. The
 holder decides what a verdict means for its work. All that are due are renewed in one round trip, so that
-one slow answer delays nobody else's heartbeat."""
+one slow answer delays no other heartbeat."""
 
 import logging
 import threading
@@ -76,7 +76,7 @@ class LeaseKeeper:
         return at once. After LOST nothing is renewed."""
         lease = Lease(claim, on_verdict, self)
         with self._change:
-            # at once: a lease that nobody ever renewed was taken for nobody
+            # at once: a lease that was never renewed counts as a lost claim
             lease._due = time.monotonic()
             self._leases.add(lease)
             if self._thread is None:

@@ -16,5 +16,5 @@ class StandbyReaper:
         self._after_s = max(_LEAST_S, _INTERVALS * settings.scheduling.reap_every_s)
 
     def look(self) -> None:
-        """Costs one read where somebody reaps. Raises Unavailable."""
+        """Costs one read while reaps run. Raises Unavailable."""
         self._permits.publish(self._ledger.reap(unless_s=self._after_s).permits)

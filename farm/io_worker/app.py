@@ -129,7 +129,7 @@ class BePresent(bootsteps.StartStopStep):  # type: ignore[misc]
             INTAKE_POOL,
             self._status,
             lambda: intake_worker.places,
-            # what came in while nobody was here
+            # jobs that came in while no io worker was up
             on_announced=intake_worker.claims.wake,
         )
 

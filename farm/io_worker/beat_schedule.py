@@ -11,7 +11,7 @@ from farm.claiming.alive import say_alive
 
 log = logging.getLogger(__name__)
 
-#: messages of beat's that may wait in one queue; with more, nobody is there to hear another
+#: beat's messages that may wait in one queue; with more, no worker consumes them
 MOST_WAITING = 20
 #: a clock that is behind itself by more than this was set back
 _SET_BACK_S = 5.0
@@ -19,8 +19,8 @@ _FULL, _HEARD = "nobody hears them, so none is sent", "somebody hears them again
 
 
 class BoundedScheduler(PersistentScheduler):  # type: ignore[misc]
-    """Sends nothing to a queue that nobody empties, goes on at once when the clock was set back, and says that it lives
-    in the file `alive` beside its schedule."""
+    """Sends nothing to a queue that no worker empties, goes on at once when the clock was set back, and says that it
+    lives in the file `alive` beside its schedule."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         self._seen_s, self._full = time.time(), False

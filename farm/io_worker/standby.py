@@ -25,7 +25,7 @@ class Standby:
         self._asked = dict.fromkeys(every_s, clock())
 
     def asked(self, name: str) -> None:
-        """Somebody asked for it just now."""
+        """Beat asked for the duty just now."""
         self._asked[name] = self._clock()
 
     def look(self) -> list[str]:
@@ -37,7 +37,7 @@ class Standby:
             if now - self._asked[name] > _INTERVALS * every_s + _MOMENT_S
         ]
         for name in overdue:
-            log.warning("nobody asked for %s for %.0f s: it is done without", name, now - self._asked[name])
+            log.warning("beat did not ask for %s for %.0f s: it runs without beat", name, now - self._asked[name])
             self._asked[name] = now
             self._begin(name)
         return overdue

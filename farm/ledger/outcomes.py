@@ -79,7 +79,7 @@ class Permit:
 
 
 class PermitPublisher(Protocol):
-    """Whoever hands permits to the workers' queues (farm.claiming.permits.Permits); it never raises."""
+    """Publishes permits to the workers' queues (farm.claiming.permits.Permits); it never raises."""
 
     def publish(self, permits: Sequence[Permit]) -> object: ...
 
@@ -93,7 +93,7 @@ class ReapReport:
     failed: int = 0
     cancelled: int = 0
     promoted: int = 0
-    #: bought jobs that nobody looked after any more, there to be resumed
+    #: bought jobs that no process follows any more, to be resumed
     resumable: int = 0
     permits: tuple[Permit, ...] = ()
 

@@ -26,7 +26,7 @@ class Purchases(Scripted):
         `nonce` names the one submission that may follow: a repeated call finds the lease of the first, and buys nothing
         again after `unbuy`."""
         text = json.dumps(dict(purchase), separators=(",", ":"))
-        # one that ran late would leave a submission that nobody made
+        # a late call would record a submission that was never made
         answer = self.run_in_time("buy", job_id, worker, nonce, text, patience_s=self._in_time_s, durable=True)
         if not answer:
             return None

@@ -31,7 +31,7 @@ class Reading(Scripted):
         return job if job is not None and job.tenant == tenant else None
 
     def find(self, job_id: str) -> Job | None:
-        """For the farm itself: whoever's it is."""
+        """For the farm itself: a job of any tenant."""
         return self.find_many([job_id])[0]
 
     def find_many(self, job_ids: Sequence[str]) -> list[Job | None]:
@@ -108,8 +108,8 @@ class Reading(Scripted):
     ) -> list[str]:
         """The next ids behind `after`, as of one moment. Arguments as of page."""
         order = "asc" if oldest_first else "desc"
-        shelf = _shelf(label, dialect)
-        each = self.run("newest", tenant, *shelf, after or "", order, limit, *(frozenset(states) or State))
+        listing = _listing(label, dialect)
+        each = self.run("newest", tenant, *listing, after or "", order, limit, *(frozenset(states) or State))
         return list(islice(heapq.merge(*each, reverse=not oldest_first), limit))
 
     def position(self, job: Job) -> int | None:
@@ -128,7 +128,7 @@ class Reading(Scripted):
             owners = [tenant] if tenant else sorted(cast("set[str]", self._redis.smembers(self._keys("owners"))))
         sizes: list[int] = []
         for at in range(0, len(owners), _COUNTED_AT_ONCE):
-            sizes += self.run("counts", *_shelf(label, dialect), *owners[at : at + _COUNTED_AT_ONCE])
+            sizes += self.run("counts", *_listing(label, dialect), *owners[at : at + _COUNTED_AT_ONCE])
         states = list(State)
         return {state: sum(sizes[n :: len(states)]) for n, state in enumerate(states)}
 
@@ -205,8 +205,8 @@ def _order(event_id: str) -> tuple[int, int]:
     return int(ms), int(number or 0)
 
 
-def _shelf(label: str | None, dialect: str | None) -> tuple[str, str]:
-    """(kind, name) of the index (lib/shelf.lua)."""
+def _listing(label: str | None, dialect: str | None) -> tuple[str, str]:
+    """(kind, name) of the index (lib/listing.lua)."""
     if label is not None:
         return "label", label
     return ("dialect", dialect) if dialect is not None else ("", "")

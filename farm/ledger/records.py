@@ -13,7 +13,7 @@ from farm.jobs.states import HoldReason, State
 OWN = "farm"
 #: deadlines are part of a queue's score, below the priority (lib/queue.lua)
 _MAX_DEADLINE_MS = 2**42 - 2
-#: a job is charged at least this to its tenant's share, so that nobody claims for nothing
+#: a job charges at least this to its tenant's share, so that no claim is free
 _MIN_PREDICTED_S = 0.001
 
 

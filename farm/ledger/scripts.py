@@ -30,7 +30,7 @@ from farm.ledger.server_clock import ServerClock
 
 #: the pool of the io worker: jobs in state `waiting` are queued there for intake
 INTAKE_POOL = "intake"
-#: the pool of bought jobs: those that nobody looks after are queued there to be resumed
+#: the pool of bought jobs: those that no process follows are queued there to be resumed
 BURST_POOL = "burst"
 #: events kept per tenant, about; a client that was away for longer reads the jobs instead
 EVENTS_KEPT = 10_000
@@ -40,7 +40,7 @@ IDEMPOTENCY_S = 24 * 3600
 STALE_PER_CLAIM = 256
 #: delayed retries that one claim may queue
 PROMOTED_PER_CLAIM = 8
-#: leases in a row that a job may lose uncounted because nobody ever renewed one: a job that kills its worker before
+#: leases in a row that a job may lose uncounted because no heartbeat ever came: a job that kills its worker before
 #: the first heartbeat must not be retried for ever
 UNHEARD_MOST = 5
 #: a worker says for how long it counts as live; at most this, s

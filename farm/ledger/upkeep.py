@@ -17,7 +17,7 @@ class Upkeep(Scripted):
     def reap(self, limit: int = 200, *, unless_s: float = 0.0) -> ReapReport:
         """Expired leases become retries or verdicts; delayed retries whose time has come are queued; missing permits
         are asked for. Every action checks again what it acts on, so several reapers are harmless. `limit` is per pool.
-        `unless_s`: nothing is done where somebody reaped no longer ago.
+        `unless_s`: does nothing if the last reap is younger than this.
         """
         answer = self.run("reap", limit, int(1000 * unless_s))
         expired, requeued, failed, cancelled, promoted, resumable, wanted = answer

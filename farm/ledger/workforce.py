@@ -56,7 +56,7 @@ class Workforce(Scripted):
             self._redis.set(self._keys("forgiven", worker), 1, ex=FORGIVEN_S)
 
     def forgiven(self, worker: str) -> bool:
-        """Whether somebody called forgive since this was last asked."""
+        """Whether forgive was called since this was last asked."""
         with mapped():
             return bool(self._redis.delete(self._keys("forgiven", worker)))
 

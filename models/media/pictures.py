@@ -71,7 +71,7 @@ def cover(picture: Any, width: int, height: int) -> Any:
 
 
 def _orientation(picture: Any) -> int:
-    """1 to 8, as EXIF counts; 1 where nobody can read it."""
+    """1 to 8, as EXIF counts; 1 where it cannot be read."""
     try:
         told = picture.getexif().get(_ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, struct.error):

@@ -23,7 +23,7 @@ def essentials(data: bytes) -> bytes:
         if name in _CRITICAL or (name in _USEFUL and length <= _LONGEST and _usable(name, chunk)):
             kept.append(chunk)
         elif not name[0] & 0x20:
-            # a critical chunk that nobody knows: a decoder has to say so
+            # an unknown critical chunk: a decoder must refuse it
             kept.append(chunk)
         at += 12 + length
         if name == b"IEND":

@@ -9,7 +9,7 @@ from models.planning.request import Cancelled, RenderFault
 
 T = TypeVar("T")
 
-#: what an owner reads of an error that nobody foresaw; its words and its trace are in the engine's log
+#: what an owner reads of an unexpected error; its text and its trace are in the engine's log
 ENGINE_FAILED = "the render failed in the engine; the operator's log says why"
 
 #: words of a CUDA error after which the context answers nothing any more

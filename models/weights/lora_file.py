@@ -170,9 +170,9 @@ def worn_parts(keys: Iterable[str]) -> Iterator[tuple[str, LoraTensor]]:
 def why_not(model: Model) -> str | None:
     """Why no job of this model may bring LoRAs; None when it may."""
     if model.precision == "fp8":
-        return f"{model.id} wears no LoRAs: its weights are in 8 bits; {model.base} does"
+        return f"{model.id} takes no LoRAs: its weights are in 8 bits; {model.base} does"
     if model.modular:
-        return f"{model.id} wears no LoRAs: its layers are not named as those of the models that they are trained for"
+        return f"{model.id} takes no LoRAs: its layers are not named as those of the models that they are trained for"
     if model.external:
         return f"{model.id} is rendered by a provider, which takes no LoRAs"
     return None
@@ -215,7 +215,7 @@ def _anatomy(tensors: Mapping[str, Tensor]) -> tuple[Anatomy, dict[str, int]]:
     if not modules:
         raise LoraError("there are no LoRA weights (lora_down/lora_up or lora_A/lora_B) in this file")
     if not any(module.startswith("blocks.") for module in modules):
-        raise LoraError("it changes no block of the transformer, only its ends; diffusers cannot wear such a file")
+        raise LoraError("it changes no block of the transformer, only its ends; diffusers cannot load such a file")
     fits = fitting(modules)
     if not fits:
         raise LoraError(_misfit(modules))
@@ -226,7 +226,7 @@ def _known(key: str) -> LoraTensor:
     """The part that a key names. LoraError for one of another kind of adapter or of another model."""
     for word, what in _OTHER_KINDS.items():
         if word in key:
-            raise LoraError(f"this file is {what} ({key[:100]}); only LoRAs of the video model are worn")
+            raise LoraError(f"this file is {what} ({key[:100]}); only LoRAs of the video model are used")
     part = part_of(key)
     if part is None:
         raise LoraError(

@@ -103,7 +103,7 @@ def test_the_8_bit_lane(render: Render, tmp_path: Path) -> None:
     assert result.recipe["weights"] == plain.recipe["weights"]
     assert result.recipe["frames_sha256"] == render(FP8).recipe["frames_sha256"] != plain.recipe["frames_sha256"]
     tiny.lora_file(tmp_path / "lora.safetensors", seed=3)
-    with pytest.raises(RenderFault, match="wears no LoRAs"):
+    with pytest.raises(RenderFault, match="takes no LoRAs"):
         render(FP8, loras=(Lora(path=str(tmp_path / "lora.safetensors"), sha256="0" * 64),))
 
 

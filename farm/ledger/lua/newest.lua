@@ -1,11 +1,11 @@
 -- newest(tenant, '' or 'label' or 'dialect', its name, id that was read last or '', 'desc' or 'asc', limit, state, ...): per
 -- state the next ids, newest or oldest first, as of one moment. A script, because Redis refuses even reads in a transaction
 -- when it is full.
--- uses: shelf
+-- uses: listing
 local tenant, kind, name, last, order, limit = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local found = {}
 for n = 7, #ARGV do
-  local key = shelf(tenant, ARGV[n], kind, name)
+  local key = listing_key(tenant, ARGV[n], kind, name)
   if order == 'asc' then
     found[n - 6] = redis.call('ZRANGEBYLEX', key, last ~= '' and '(' .. last or '-', '+', 'LIMIT', 0, limit)
   else

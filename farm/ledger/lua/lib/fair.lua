@@ -61,7 +61,7 @@ local function fair_open(pool, tenant, seconds)
   redis.call('HSET', Key.share(pool), tenant .. '|open', math.max(0, fair_number(pool, tenant .. '|open') + seconds))
 end
 
--- Charge a claim with its predicted seconds; intake costs a second of nobody's GPU, what is bought none.
+-- Charge a claim with its predicted seconds; intake is charged a second, a bought job nothing.
 local function fair_charge(job, pool)
   if job.purchase then return end
   local weight, own = fair_reweigh(pool, job.tenant), fair_number(pool, job.tenant)

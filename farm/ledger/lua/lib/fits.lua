@@ -1,5 +1,5 @@
 -- Whether a worker holds a job: `needs` and `memory` are texts of farm.scheduling.memory_fit, which keeps the same rule. '' or nil, on
--- either side: nobody knows, so it does.
+-- either side: unknown, so it does.
 -- uses: clock
 local function fits(needs, memory)
   if not needs or needs == '' or not memory or memory == '' then return true end

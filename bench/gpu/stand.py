@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from bench.gpu import build
+from bench.gpu import build, decoder
 from bench.gpu.clock import Clock
 from bench.gpu.measure import Case, Setting, error_of, measure
 from models.acceleration import lossy, tuning
@@ -64,6 +64,19 @@ class Stand:
             yield
         finally:
             self._plain()
+
+    @contextmanager
+    def lean_vae(self) -> Iterator[None]:
+        """Inside as_farm: its VAE as bench.gpu.decoder makes it."""
+        before, mine = self.pipe.vae, copy.deepcopy(self._fast_vae)
+        speed.set_vae(mine, "bf16")
+        decoder.make_lean(mine)
+        self.pipe.vae = self._fast_vae = mine
+        try:
+            yield
+        finally:
+            self._fast_vae = before
+            self.pipe.vae = before
 
     def close(self) -> None:
         """Give the memory back, whoever still knows the pipeline."""

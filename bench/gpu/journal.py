@@ -33,9 +33,7 @@ class Journal:
     """One object, written whole: facts, and `rows` in the order in which they were tried. A row's `state` is
     "measured", "failed" (with `error`), "left out" (with `why`) or, while it runs, "begun"."""
 
-    def __init__(
-        self, path: Path | None, clock: Clock, rows: list[dict[str, Any]] | None = None, **facts: Any
-    ) -> None:
+    def __init__(self, path: Path | None, clock: Clock, rows: list[dict[str, Any]] | None = None, **facts: Any) -> None:
         """rows: of a bench that this one goes on with."""
         self._path, self.clock = path, clock
         self.told: dict[str, Any] = {**facts, "rows": rows or []}

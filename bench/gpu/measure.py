@@ -166,7 +166,14 @@ def _text(pipe: Any) -> tuple[Any, Any]:
 
 
 def two_jobs(
-    pipe: Any, model: Model, device: Any, *, plan: Any, sizes: tuple[int, int, int], folder: Path, steps: int | None = None
+    pipe: Any,
+    model: Model,
+    device: Any,
+    *,
+    plan: Any,
+    sizes: tuple[int, int, int],
+    folder: Path,
+    steps: int | None = None,
 ) -> dict[str, Any]:
     """Two jobs of `model` through the farm's renderer with this pipeline in it, as an engine does them: the second
     one's text is encoded while the first is drawn, and the first is written while the second is drawn.

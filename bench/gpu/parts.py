@@ -90,7 +90,9 @@ def approximations(clock: Clock, setting: Setting) -> dict[str, Any]:
     q, k, v = (torch.randn(1, 4096, d // wide, wide, device=clock.device, dtype=torch.bfloat16) for _ in range(3))
     exact = lean.ATTENTIONS["flash 2" if clock.device.type == "cuda" else "math"](q, k, v)
     return {
-        "attention_tflops": {name: _tried(lambda n=name: _lean(clock, setting.model, count, count, n)) for name in _ROUGH},
+        "attention_tflops": {
+            name: _tried(lambda n=name: _lean(clock, setting.model, count, count, n)) for name in _ROUGH
+        },
         "attention_error_percent": {
             name: _tried(lambda n=name: error_of(lean.ATTENTIONS[n](q, k, v), exact)) for name in _ROUGH
         },
@@ -288,7 +290,8 @@ def _product(clock: Clock, rows: int, wide: int, deep: int, gelu: str = "") -> f
     import torch
 
     x, weight, bias = (
-        torch.randn(*shape, device=clock.device, dtype=torch.bfloat16) for shape in ((rows, deep), (wide, deep), (wide,))
+        torch.randn(*shape, device=clock.device, dtype=torch.bfloat16)
+        for shape in ((rows, deep), (wide, deep), (wide,))
     )
 
     def work() -> Any:

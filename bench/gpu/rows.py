@@ -29,7 +29,16 @@ _BOTH_GB = 125.0
 ROUNDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     catalog.T2V_A14B.id: (
         ("kernels", "480p stock", "blocks", "480p lean", "480p farm", "two jobs", "vae"),
-        ("720p lean", "autotune", "approximations", "480p batched", "720p stock", "480p fp8", "720p farm"),
+        (
+            "720p lean",
+            "autotune",
+            "approximations",
+            "compiled vae",
+            "480p batched",
+            "720p stock",
+            "480p fp8",
+            "720p farm",
+        ),
     ),
     catalog.TI2V_5B.id: (
         ("three steps", "vae", "preview farm", "preview batched"),
@@ -59,7 +68,11 @@ class Rows:
             for word, size in sizes.items()
         }
         self._done = {row["row"] for row in journal.told["rows"]}
-        self._rounds = ROUNDS[model.id.removesuffix("-tiny")]
+        # a CPU compiles for minutes
+        left_out = set() if self._clock.device.type == "cuda" else {"autotune", "compiled vae"}
+        self._rounds = [
+            tuple(name for name in names if name not in left_out) for names in ROUNDS[model.id.removesuffix("-tiny")]
+        ]
         self._stand: Stand | None = None
         #: the way of two_jobs that is tried: "" for the one that was the faster
         self._way = ""
@@ -143,18 +156,22 @@ class Rows:
                 return parts.approximations(self._clock, setting)
             case "blocks" | "autotune":
                 return self._blocks(stand, setting, kind, lambda told: tell({"ways": told}))
-            case "vae":
-                return self._vae(stand, setting, tell)
+            case "vae" | "compiled vae":
+                return self._vae(stand, setting, kind, tell)
             case "lean":
                 with self._lean(stand):
                     return stand.measure(setting, self._plan("lean"), kind).told()
         plan = None if kind == "stock" else self._plan("fp8" if kind == "fp8" else "bf16")
         return stand.measure(setting, plan, kind, batched=kind == "batched").told()
 
-    def _vae(self, stand: Stand, setting: Setting, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        forms = parts.FORMS if self._model.experts == 2 else ("bf16, channels last", "lean", "lean, kernels tried out")
-        if self._clock.device.type != "cuda":
-            forms = forms[:-1]  # compiling for a CPU takes minutes
+    def _vae(self, stand: Stand, setting: Setting, kind: str, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        # compiling takes a minute, and on a CPU several
+        if kind == "compiled vae":
+            forms: tuple[str, ...] = ("bf16, channels last", "compiled")
+        elif self._model.experts == 2:
+            forms = tuple(form for form in parts.FORMS if form != "compiled")
+        else:
+            forms = ("bf16, channels last", "lean", "lean, kernels tried out")
         encode = self._model.experts == 2
         return parts.vae_forms(
             self._clock, stand.vae, setting, tell, forms=forms, encode=encode, profile=self._asked.profile
@@ -201,7 +218,7 @@ class Rows:
                 return setting.tflop_per_step / 2 * 8 / self._matmul / _FARM_SHARE + _DECODE_S + _BESIDES_S
             case "kernels" | "approximations":
                 return _BESIDES_S
-            case "vae" | "blocks" | "autotune":
+            case "vae" | "blocks" | "autotune" | "compiled vae":
                 return 2 * _DECODE_S
         return work_s / _FARM_SHARE + _DECODE_S / 2 + _COMPILE_S
 

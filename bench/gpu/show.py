@@ -59,7 +59,7 @@ def table(told: dict[str, Any]) -> None:
                 )
     for row in rows:
         if row["state"] != "measured":
-            print(f"{row['state']}: {row['row']}: {(row.get('why') or row.get('error', '')).splitlines()[0][:200]}")
+            print(f"{row['state']}: {row['row']}: {(row.get('why') or row.get('error') or '-').splitlines()[0][:200]}")
 
 
 def _number(value: Any) -> str:

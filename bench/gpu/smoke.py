@@ -131,6 +131,8 @@ def main(arguments: list[str] | None = None) -> int:
         told.append({"check": "the farm", "state": "FAILED", "told": f"{type(error).__name__}: {error}"[-6000:]})
         print(told[-1]["told"], flush=True)
     check("memory is given back at the end", lambda: _given_back(memory, before))
+    if asked.defaults:
+        check("the defaults: compiled, with the device's own attention", lambda: _defaults(asked))
     if asked.out:
         asked.out.write_text(json.dumps(told, indent=1))
     failed = [line["check"] for line in told if line["state"] != "ok"]
@@ -250,6 +252,16 @@ def _given_back(memory: Memory, before: int) -> str:
     return f"{before / 1e9:.2f} GB before, {after / 1e9:.2f} GB after"
 
 
+def _defaults(asked: argparse.Namespace) -> str:
+    """Another farm, as it comes: a tiny head is narrower than what fast attention takes."""
+    asked.compile, asked.attention, logs = "auto", "auto", asked.logs
+    asked.logs = logs and logs.with_name(f"defaults-{logs.name}")
+    with _up(asked) as farm:
+        job = farm.good("a red fox")
+        recipe = farm.recipe(job.id, farm.state.parent / "files")
+        return f"{_seconds(job)} s; {recipe['speed']}"
+
+
 def _seconds(job: Any) -> float:
     return round((job.finished_at - job.started_at).total_seconds(), 2)
 
@@ -299,6 +311,7 @@ def _asked(arguments: list[str] | None) -> argparse.Namespace:
     # tiny heads are narrower than what fast kernels take
     parser.add_argument("--attention", default="native")
     parser.add_argument("--compile", default="off", choices=("auto", "on", "off"))
+    parser.add_argument("--defaults", action="store_true", help="and one job of a farm as it comes")
     parser.add_argument("--out", type=Path, default=None, help="write the checks here, after each")
     parser.add_argument("--logs", type=Path, default=None, help="write every part's log here in the end")
     return parser.parse_args(arguments)

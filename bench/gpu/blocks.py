@@ -5,15 +5,16 @@ import copy
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench.gpu import lean
 from bench.gpu.clock import Clock
 from bench.gpu.measure import Setting, error_of
-from models import speed
-from models.shape import tokens
+from models.acceleration import fused_blocks, tuning
+from models.acceleration.attention import FLASH_3
+from models.acceleration.fused_blocks import Form
+from models.catalog.shape import tokens
 
 #: blocks that are gone through, so that no weight is in a cache
 _BLOCKS, _ROUNDS = 8, 2
@@ -21,37 +22,35 @@ _BLOCKS, _ROUNDS = 8, 2
 
 @dataclass(frozen=True)
 class Way:
-    """plan: as models.speed makes it; form: as bench.gpu.lean does. mode: of the compiler."""
+    """plan: as models.acceleration.tuning makes it; form: of fused blocks. mode: of the compiler."""
 
     name: str
-    plan: speed.Plan = speed.Plan()
-    form: lean.Form | None = None
+    plan: tuning.Tuning = field(default_factory=tuning.Tuning)
+    form: Form | None = None
     mode: str | None = None
 
 
-def ways(auto: speed.Plan, gpu: bool) -> list[Way]:
-    """In the order of their worth. auto: the farm's own plan."""
-    fused, plain = replace(auto, compile=False, fuse_qkv=True), speed.Plan()
+def ways(auto: tuning.Tuning, gpu: bool) -> list[Way]:
+    """In the order of their worth. auto: the farm's own plan; Way.form is who computes the blocks, not its own."""
+    fused, plain = replace(auto, compile=False, fuse_qkv=True), tuning.Tuning()
+    compiled = replace(auto, compile=True, fuse_qkv=True)
     if not gpu:
         return [
             Way("plain", plain),
-            Way("farm", fused),
-            Way("lean, math", fused, lean.Form("math")),
-            Way("lean, no epilogue", fused, lean.Form("math", gelu=False, text=False)),
+            Way("fused", fused, Form("native")),
+            Way("fused, nothing kept", replace(fused, fuse_qkv=False), Form("native", gelu=False, text=False)),
         ]
     return [
         Way("plain", plain),
-        Way("lean, flash 3", fused, lean.Form("flash 3")),
-        Way("lean, cudnn", fused, lean.Form("cudnn")),
-        Way("farm", replace(auto, compile=True, fuse_qkv=True)),
-        Way("lean, flash 3, gelu apart", fused, lean.Form("flash 3", gelu=False)),
-        Way("lean, flash 3, projections apart", replace(fused, fuse_qkv=False), lean.Form("flash 3")),
-        Way("compiled, cudnn", speed.Plan("_native_cudnn", fuse_qkv=True, compile=True)),
-        Way("compiled, projections apart", replace(auto, compile=True, fuse_qkv=False)),
-        Way("not compiled, flash 3", speed.Plan("_flash_3", fuse_qkv=True)),
-        Way("lean, flash 2", fused, lean.Form("flash 2")),
-        Way("compiled, fp8", replace(auto, compile=True, fuse_qkv=False, linears="fp8 dynamic")),
-        Way("compiled, max-autotune", replace(auto, compile=True, fuse_qkv=True), None, "max-autotune-no-cudagraphs"),
+        Way("fused, flash 3", fused, Form(FLASH_3)),
+        Way("fused, cudnn", fused, Form("_native_cudnn")),
+        Way("compiled", compiled),
+        Way("fused, flash 3, gelu apart", fused, Form(FLASH_3, gelu=False)),
+        Way("fused, flash 3, projections apart", replace(fused, fuse_qkv=False), Form(FLASH_3)),
+        Way("compiled, projections apart", replace(compiled, fuse_qkv=False)),
+        Way("fused, flash 2", fused, Form("_native_flash")),
+        Way("compiled, fp8", replace(compiled, fuse_qkv=False, linears="fp8 dynamic")),
+        Way("compiled, max-autotune", compiled, None, "max-autotune-no-cudagraphs"),
     ]
 
 
@@ -137,29 +136,29 @@ class Blocks:
     def _made(self, way: Way) -> Iterator[Callable[[Any, int], Any]]:
         import torch
 
-        speed.set_attention(self.expert, way.plan.attention)
+        tuning.set_attention(self.expert, way.plan.attention)
         blocks = self.blocks
         if way.plan.linears != "plain":
             # what is rounded stays so: a few copies
             blocks = [copy.deepcopy(block) for block in blocks[:4]]
-            speed.quantise(torch.nn.ModuleDict({"blocks": torch.nn.ModuleList(blocks)}), way.plan.linears)
+            tuning.quantise(torch.nn.ModuleDict({"blocks": torch.nn.ModuleList(blocks)}), way.plan.linears)
         if way.plan.fuse_qkv:
-            speed.fuse_qkv(self.expert)
+            tuning.fuse_qkv(self.expert)
         else:
-            speed.unfuse_qkv(self.expert)
+            tuning.unfuse_qkv(self.expert)
         try:
             if way.form is not None:
-                table = lean.half(self.rotary)
-                leans = [lean.Lean(block, way.form) for block in self.blocks]
-                yield lambda hidden, n: leans[n](hidden, self.text, self.temb, table)
+                table = fused_blocks.half(self.rotary)
+                fused = [fused_blocks.FusedBlock(block, way.form) for block in self.blocks]
+                yield lambda hidden, n: fused[n](hidden, self.text, self.temb, table)
             else:
                 calls = [block.forward for block in blocks]
                 if way.plan.compile:
                     calls = [torch.compile(call, fullgraph=True, dynamic=False, mode=way.mode) for call in calls]
                 yield lambda hidden, n: calls[n % len(calls)](hidden, self.text, self.temb, self.rotary)
         finally:
-            speed.unfuse_qkv(self.expert)
-            speed.set_attention(self.expert, "native")
+            tuning.unfuse_qkv(self.expert)
+            tuning.set_attention(self.expert, "native")
 
     def _profile(self, name: str, run: Callable[[Any, int], Any], path: Path) -> None:
         import torch
@@ -181,7 +180,5 @@ def write_profile(title: str, seen: Any, path: Path) -> None:
     with path.open("a") as file:
         file.write(f"\n== {title}: {total / 1e3:.2f} ms on the device\n")
         for event in found[:28]:
-            share = event.self_device_time_total / total
-            file.write(
-                f"{event.self_device_time_total / 1e3:9.3f} ms {100 * share:5.1f} %  x{event.count:<4d} {event.key[:150]}\n"
-            )
+            ms, percent = event.self_device_time_total / 1e3, 100 * event.self_device_time_total / total
+            file.write(f"{ms:9.3f} ms {percent:5.1f} %  x{event.count:<4d} {event.key[:150]}\n")

@@ -96,7 +96,7 @@ class Journal:
     @staticmethod
     def _gone(error: Exception) -> bool:
         """Nothing will work in this process any more."""
-        from models import faults
+        from models.render import faults
 
         return not faults.is_out_of_memory(error) and faults.fault_of(error).poisoned and _context_lost()
 

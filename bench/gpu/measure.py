@@ -225,7 +225,7 @@ def _encode_s(folder: Path, sizes: tuple[int, int, int], fps: int) -> float:
     """Seconds that a moving gradient takes to become a file: random weights draw noise, which takes the longest."""
     import numpy as np
 
-    from models.output import write_video
+    from models.media.output import write_video
 
     width, height, frames = sizes
     across = np.linspace(0, 255, width, dtype=np.float32)[None, :, None] * np.ones((height, 1, 3), np.float32)

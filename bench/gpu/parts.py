@@ -7,16 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.gpu import decoder, lean
 from bench.gpu.clock import Clock
 from bench.gpu.measure import Setting, decode, error_of
-from models.acceleration import tuning
+from models.acceleration import fused_vae, tuning
+from models.acceleration import kernels as own
+from models.acceleration.attention import FLASH_3, Attend, attend_with
 from models.catalog.model import Model
 from models.catalog.shape import tokens
 
-_ATTENTIONS = ("native", "_native_cudnn", "_native_flash", "_flash_3", "sage")
-_LEAN = ("flash 3", "cudnn", "flash 2")
-_ROUGH = ("flash 3 in 8 bits",)
+_ATTENTIONS = ("native", "_native_cudnn", "_native_flash", "_flash_3", "sage", FLASH_3)
+#: of a text: its 512 keys
+_TEXT_ATTENTIONS = ("_native_cudnn", "_native_flash", FLASH_3)
 
 
 def matmul_tflops(clock: Clock) -> float:
@@ -61,11 +62,10 @@ def kernels(clock: Clock, setting: Setting) -> dict[str, Any]:
     shapes = {"qkv": (3 * d, d), "out": (d, d), "up": (f, d), "down": (d, f)}
     return {
         "attention_tflops": {
-            **{name: _tried(lambda n=name: _attention(clock, model, count, n)) for name in _ATTENTIONS},
-            **{f"lean: {name}": _tried(lambda n=name: _lean(clock, model, count, count, n)) for name in _LEAN},
+            name: _tried(lambda n=name: _attention(clock, model, count, count, n)) for name in _ATTENTIONS
         },
         "text_attention_tflops": {
-            name: _tried(lambda n=name: _lean(clock, model, count, 512, n)) for name in ("flash 3", "cudnn", "flash 2")
+            name: _tried(lambda n=name: _attention(clock, model, count, 512, n)) for name in _TEXT_ATTENTIONS
         },
         "linear_tflops": {
             **{
@@ -85,25 +85,36 @@ def approximations(clock: Clock, setting: Setting) -> dict[str, Any]:
     """TFLOP/s and error in percent of attentions that compute in 8 bits, beside the exact one."""
     import torch
 
-    count, d = tokens(setting.model, setting.width, setting.height, setting.frames), setting.model.dit.dim
+    model = setting.model
+    count, d = tokens(model, setting.width, setting.height, setting.frames), model.dit.dim
     wide = 128 if d >= 1024 else 8
     q, k, v = (torch.randn(1, 4096, d // wide, wide, device=clock.device, dtype=torch.bfloat16) for _ in range(3))
-    exact = lean.ATTENTIONS["flash 2" if clock.device.type == "cuda" else "math"](q, k, v)
     return {
-        "attention_tflops": {
-            name: _tried(lambda n=name: _lean(clock, setting.model, count, count, n)) for name in _ROUGH
-        },
+        "attention_tflops": {"fa3-fwd, 8 bits": _tried(lambda: _rate(clock, model, count, count, _flash_3_8bit))},
         "attention_error_percent": {
-            name: _tried(lambda n=name: error_of(lean.ATTENTIONS[n](q, k, v), exact)) for name in _ROUGH
+            "fa3-fwd, 8 bits": _tried(lambda: error_of(_flash_3_8bit(q, k, v), attend_with("native")(q, k, v)))
         },
     }
 
 
-def _between(clock: Clock, count: int, d: int) -> Any:
-    """The pieces of bench.gpu.kernels, and the bytes per second that each reaches."""
+def _flash_3_8bit(q: Any, k: Any, v: Any) -> Any:
+    """8-bit numbers, one scale for each head."""
+    import fa3_fwd_interface
     import torch
 
-    from bench.gpu import kernels as k
+    def rounded(x: Any) -> tuple[Any, Any]:
+        most = x.abs().amax(dim=(1, 3)).float().clamp(min=1e-6) / 448
+        return (x / most[:, None, :, None].to(x.dtype)).to(torch.float8_e4m3fn), most
+
+    (q8, qs), (k8, ks), (v8, vs) = rounded(q), rounded(k), rounded(v)
+    return fa3_fwd_interface._flash_attn_forward(
+        q8, k8, v8, softmax_scale=q.shape[-1] ** -0.5, q_descale=qs, k_descale=ks, v_descale=vs
+    )[0]
+
+
+def _between(clock: Clock, count: int, d: int) -> Any:
+    """The pieces of models.acceleration.kernels, and the bytes per second that each reaches."""
+    import torch
 
     x, a = (torch.randn(count, d, device=clock.device, dtype=torch.bfloat16) for _ in range(2))
     qkv = torch.randn(count, 3 * d, device=clock.device, dtype=torch.bfloat16)
@@ -111,11 +122,11 @@ def _between(clock: Clock, count: int, d: int) -> Any:
     w = torch.randn(2, d, device=clock.device, dtype=torch.bfloat16)
     cos, sin = (torch.randn(count, 64 if d % 128 == 0 else 4, device=clock.device) for _ in range(2))
     passes = {
-        "norm": (2, lambda: k.norm(x, one, two, 1e-6)),
-        "sum and norm": (4, lambda: k.norm(x, one, two, 1e-6, a, one)),
-        "sum": (3, lambda: k.add(x, a, one)),
-        "norms and rope": (4, lambda: k.rms_rope(qkv, w, 1e-6, 2, cos, sin)),
-        "norm of the query": (2, lambda: k.rms_rope(x, w[:1], 1e-6, 1)),
+        "norm": (2, lambda: own.norm(x, one, two, eps=1e-6)),
+        "sum and norm": (4, lambda: own.norm(x, one, two, eps=1e-6, a=a, gate=one)),
+        "sum": (3, lambda: own.add(x, a, one)),
+        "norms and rope": (4, lambda: own.rms_rope(qkv, w, eps=1e-6, rotary=(cos, sin))),
+        "norm of the query": (2, lambda: own.rms_rope(x, w[:1], eps=1e-6)),
     }
     found = {}
     for name, (times, work) in passes.items():
@@ -164,7 +175,7 @@ def vae_forms(
                 begun = clock.now()
                 _encode(mine, frames)
                 told["encode_s"][name] = clock.now() - begun
-            if profile is not None and name in ("bf16, channels last", "lean"):
+            if profile is not None and name in ("bf16, channels last", "fused"):
                 _profile(clock, name, mine, latents[:, :, :3], profile)
         print(f"         {name}: {told['decode'][name]}", flush=True)
         tell(told)
@@ -194,9 +205,9 @@ def _half(vae: Any) -> None:
     vae.to(torch.bfloat16)
 
 
-def _lean_decoder(vae: Any) -> None:
+def _fused(vae: Any) -> None:
     _layout(vae)
-    decoder.make_lean(vae)
+    fused_vae.fuse(vae)
 
 
 def _compiled(vae: Any) -> None:
@@ -211,8 +222,8 @@ _FORMS: dict[str, Callable[[Any], None]] = {
     "fp32, tf32": lambda vae: None,
     "bf16": _half,
     "bf16, channels last": _layout,
-    "lean": _lean_decoder,
-    "lean, kernels tried out": _lean_decoder,
+    "fused": _fused,
+    "fused, kernels tried out": _fused,
     "compiled": _compiled,
 }
 FORMS = tuple(_FORMS)
@@ -260,21 +271,13 @@ class _tf32:
         torch.backends.cudnn.allow_tf32 = self._before
 
 
-def _attention(clock: Clock, model: Model, count: int, backend: str) -> float:
-    import torch
-    from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
-
-    tuning.require_attention(backend)
-    wide = 128 if model.dit.dim >= 1024 else 8
-    q, k, v = (
-        torch.randn(1, count, model.dit.dim // wide, wide, device=clock.device, dtype=torch.bfloat16) for _ in range(3)
-    )
-    name = AttentionBackendName(backend)
-    seconds = _mean_s(clock, lambda: dispatch_attention_fn(q, k, v, backend=name), 5)
-    return 4 * count**2 * model.dit.dim / seconds / 1e12
+def _attention(clock: Clock, model: Model, count: int, keys: int, name: str) -> float:
+    if name != FLASH_3:
+        tuning.require_attention(name)
+    return _rate(clock, model, count, keys, attend_with(name))
 
 
-def _lean(clock: Clock, model: Model, count: int, keys: int, name: str) -> float:
+def _rate(clock: Clock, model: Model, count: int, keys: int, attend: Attend) -> float:
     import torch
 
     wide = 128 if model.dit.dim >= 1024 else 8
@@ -282,8 +285,7 @@ def _lean(clock: Clock, model: Model, count: int, keys: int, name: str) -> float
         torch.randn(1, n, model.dit.dim // wide, wide, device=clock.device, dtype=torch.bfloat16)
         for n in (count, keys, keys)
     )
-    seconds = _mean_s(clock, lambda: lean.ATTENTIONS[name](q, k, v), 8)
-    return 4 * count * keys * model.dit.dim / seconds / 1e12
+    return 4 * count * keys * model.dit.dim / _mean_s(clock, lambda: attend(q, k, v), 8) / 1e12
 
 
 def _product(clock: Clock, rows: int, wide: int, deep: int, gelu: str = "") -> float:

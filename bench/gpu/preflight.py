@@ -1,11 +1,12 @@
 """`python -m bench.gpu.preflight`: whether what the bench relies on computes rightly here, in a process of its own, so
 that what breaks the device's context breaks nothing else. Prints a line for each; exits with 1 if FlashAttention 3 is
-of no use, with 2 if the kernels of bench.gpu.kernels are not."""
+of no use, with 2 if the kernels of models.acceleration.kernels are not."""
 
 import sys
 from typing import Any
 
-from bench.gpu import kernels, lean
+from models.acceleration import kernels
+from models.acceleration.attention import FLASH_3, attend_with
 
 
 def main() -> int:
@@ -22,12 +23,15 @@ def main() -> int:
     clip, gamma = torch.randn(1, 96, 2, 9, 11).bfloat16(), torch.randn(96).bfloat16()
     clip = clip.contiguous(memory_format=torch.channels_last_3d)
     tried = {
-        "norm": (lambda *t: kernels.norm(t[0], t[1], t[2], 1e-6)[1], (x, mul, add)),
-        "sum": (lambda *t: kernels.norm(t[0], t[1], t[2], 1e-6, t[3], t[4])[0], (x, mul, add, a, gate)),
-        "sum and norm": (lambda *t: kernels.norm(t[0], t[1], t[2], 1e-6, t[3], t[4])[1], (x, mul, add, a, gate)),
+        "norm": (lambda *t: kernels.norm(t[0], t[1], t[2], eps=1e-6)[1], (x, mul, add)),
+        "sum": (lambda *t: kernels.norm(t[0], t[1], t[2], eps=1e-6, a=t[3], gate=t[4])[0], (x, mul, add, a, gate)),
+        "sum and norm": (
+            lambda *t: kernels.norm(t[0], t[1], t[2], eps=1e-6, a=t[3], gate=t[4])[1],
+            (x, mul, add, a, gate),
+        ),
         "add": (kernels.add, (x, a, gate)),
-        "rope": (lambda *t: kernels.rms_rope(t[0], t[1], 1e-6, 2, t[2], t[3]), (qkv, w, cos, sin)),
-        "rms": (lambda *t: kernels.rms_rope(t[0], t[1][:1], 1e-6, 1), (x, w)),
+        "rope": (lambda *t: kernels.rms_rope(t[0], t[1], eps=1e-6, rotary=t[2:]), (qkv, w, cos, sin)),
+        "rms": (lambda *t: kernels.rms_rope(t[0], t[1][:1], eps=1e-6), (x, w)),
         "silu": (lambda *t: kernels.rms_silu(t[0], t[1], 96**0.5, silu=True), (clip, gamma)),
     }
     for name, (work, given) in tried.items():
@@ -39,16 +43,16 @@ def main() -> int:
             print(f"{name}: {type(found).__name__}: {str(found)[:300]}", flush=True)
             status = 2
     q, k, v = (torch.randn(1, 1111, 5, 128, device=gpu, dtype=torch.bfloat16) for _ in range(3))
-    exact = lean.ATTENTIONS["math"](q.float(), k.float(), v.float())
-    for name in ("flash 2", "cudnn", "flash 3"):
+    exact = attend_with("_native_math")(q.float(), k.float(), v.float())
+    for name in ("_native_flash", "_native_cudnn", FLASH_3):
         try:
-            off = error(lean.ATTENTIONS[name](q, k, v), exact)
+            off = error(attend_with(name)(q, k, v), exact)
             print(f"{name}: {off:.5f} off", flush=True)
             bad = not off < 0.01
         except Exception as found:
             print(f"{name}: {type(found).__name__}: {str(found)[:300]}", flush=True)
             bad = True
-        if bad and name == "flash 3":
+        if bad and name == FLASH_3:
             status = status or 1
     return status
 

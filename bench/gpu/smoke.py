@@ -1,5 +1,6 @@
-"""`python -m bench.gpu.smoke`: the whole farm with its real worker on this machine's GPU (tiny weights), through its bad
-days: discovery, pinning, a cancel inside a step, full memory, a poisoned context, a killed engine, two jobs that overlap.
+"""`python -m bench.gpu.smoke`: the whole farm with its real worker on this machine's GPU (tiny weights), through its
+bad days: discovery, pinning, a cancel inside a step, full memory, a poisoned context, a killed engine, two jobs that
+overlap.
 
 Each check says "ok" or "FAILED" in a sentence; the whole is written to --out. Without a GPU it runs on the CPU.
 """
@@ -126,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
     check("discovery", lambda: _discovery(slots, gpu))
     try:
         with _up(asked) as farm:
-            _checks(farm, check, memory, before, gpu, asked)
+            _checks(farm, check, memory, before, asked)
     except Exception as error:
         told.append({"check": "the farm", "state": "FAILED", "told": f"{type(error).__name__}: {error}"[-6000:]})
         print(told[-1]["told"], flush=True)
@@ -136,15 +137,21 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.out:
         asked.out.write_text(json.dumps(told, indent=1))
     failed = [line["check"] for line in told if line["state"] != "ok"]
-    print(f"{len(told) - len(failed)} of {len(told)} checks are ok" + (f"; failed: {', '.join(failed)}" if failed else ""))
+    print(
+        f"{len(told) - len(failed)} of {len(told)} checks are ok" + (f"; failed: {', '.join(failed)}" if failed else "")
+    )
     return bool(failed)
 
 
 def _checks(
-    farm: Farm, check: Callable[[str, Callable[[], str]], None], memory: Memory, before: int, gpu: bool, asked: Any
+    farm: Farm, check: Callable[[str, Callable[[], str]], None], memory: Memory, before: int, asked: Any
 ) -> None:
     folder = farm.state.parent / "files"
-    check("a first job", lambda: f"{_seconds(farm.good('a red fox'))} s; the context holds {(memory.used() - before) / 1e9:.2f} GB")
+    check(
+        "a first job",
+        lambda: f"{_seconds(farm.good('a red fox'))} s; the context holds {(memory.used() - before) / 1e9:.2f} GB",
+    )
+    gpu = memory.used() > 0 and asked.devices != "cpu"
     check("pinning", lambda: _pinning(farm, gpu))
     check("a cancel inside a step", lambda: _cancel(farm))
     check("the next job is right", lambda: _same(farm, folder))
@@ -230,7 +237,8 @@ def _overlap(farm: Farm) -> str:
     )
     first, second = farm.over(one), farm.over(two)
     need(first.state == second.state == "succeeded", f"{first.state}, {second.state}")
-    return f"the second was {both[0].phase} while the first was drawn; ended {(second.finished_at - first.finished_at).total_seconds():.2f} s apart"
+    apart_s = (second.finished_at - first.finished_at).total_seconds()
+    return f"the second was {both[0].phase} while the first was drawn; ended {apart_s:.2f} s apart"
 
 
 def _row_of(farm: Farm) -> str:

@@ -18,12 +18,12 @@ _CYCLES = 1_700_000
 
 
 def troubled(launch: Launch) -> child.Renders:
-    from models import renderer
-    from models.drawn import Drawn
-    from models.plan import Where
+    from models.planning.plan import Where
+    from models.render import renderer
+    from models.render.pending_output import PendingOutput
 
     class Troubled(renderer.Renderer):
-        def draw(self, request: Any, *rest: Any) -> Drawn:
+        def render_frames(self, request: Any, *rest: Any) -> PendingOutput:
             word, _, number = request.prompt.partition(" ")
             trouble: dict[str, Callable[[Any], None]] = {
                 "slow": lambda block: self._wait(int(number.split()[0])) if block.endswith("Block") else None,
@@ -31,7 +31,7 @@ def troubled(launch: Launch) -> child.Renders:
                 "full": self._fill,
             }
             with _everywhere(trouble[word]) if word in trouble else nullcontext():
-                return super().draw(request, *rest)
+                return super().render_frames(request, *rest)
 
         def _wait(self, ms: int) -> None:
             import time

@@ -45,6 +45,12 @@ class Clock:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.device)
 
+    def total_gb(self) -> float:
+        """Of a GPU."""
+        import torch
+
+        return float(torch.cuda.get_device_properties(self.device).total_memory) / 1e9
+
     def peak_gb(self) -> float:
         """The most that was allocated at once since forget_peak, GB; 0 where nobody counts."""
         if self.device.type != "cuda":

@@ -3,7 +3,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -166,12 +166,20 @@ def _text(pipe: Any) -> tuple[Any, Any]:
 
 
 def two_jobs(
-    pipe: Any, model: Model, device: Any, *, plan: Any, sizes: tuple[int, int, int], folder: Path
+    pipe: Any,
+    model: Model,
+    device: Any,
+    *,
+    plan: Any,
+    sizes: tuple[int, int, int],
+    folder: Path,
+    steps: int | None = None,
 ) -> dict[str, Any]:
     """Two jobs of `model` through the farm's renderer with this pipeline in it, as an engine does them: the second
     one's text is encoded while the first is drawn, and the first is written while the second is drawn.
 
     job_s: end-to-end seconds of each; idle_s: of the device between them, idle_percent: of what a job takes of it.
+    steps: the model's own number, or this and no guidance, as its distilled sisters do it.
     """
     from models.render import loading
     from models.render.renderer import Renderer
@@ -181,7 +189,7 @@ def two_jobs(
     renderer._loaded = loading.Loaded(
         model, model.lane, folder / "weights", device, plan.attention, pipe.scheduler, plan, {type(pipe).__name__: pipe}
     )
-    requests = [_request(model, sizes, folder / f"out{number}", number) for number in range(2)]
+    requests = [_request(model, sizes, folder / f"out{number}", number, steps) for number in range(2)]
     parts = [pipe.text_encoder, pipe.transformer, getattr(pipe, "transformer_2", None), pipe.vae.decoder]
     busy, borders, scheduler = Busy(device, parts), [], pipe.scheduler
 
@@ -201,14 +209,30 @@ def two_jobs(
     pipe.scheduler = scheduler
     idle_s, period_s = busy.between(borders[1])
     return {
+        "encode_smooth_s": _encode_s(folder, sizes, model.defaults.fps),
         "model": model.id,
         "size": "x".join(map(str, sizes)),
         "job_s": [end for end, _ in ends],
         "stages_s": [stages for _, stages in ends],
         "prepared": prepared,
+        "files_kb": [round(one.stat().st_size / 1e3) for one in sorted(folder.glob("out*/video.mp4"))],
         "idle_s": idle_s,
         "idle_percent": 100 * idle_s / period_s,
     }
+
+
+def _encode_s(folder: Path, sizes: tuple[int, int, int], fps: int) -> float:
+    """Seconds that a moving gradient takes to become a file: random weights draw noise, which takes the longest."""
+    import numpy as np
+
+    from models.media.output import write_video
+
+    width, height, frames = sizes
+    across = np.linspace(0, 255, width, dtype=np.float32)[None, :, None] * np.ones((height, 1, 3), np.float32)
+    film = np.stack([np.roll(across, 4 * number, 1).astype(np.uint8) for number in range(frames)])
+    begun = time.perf_counter()
+    write_video(folder / "smooth.mp4", film, fps, {})
+    return time.perf_counter() - begun
 
 
 def _stand_in(model: Model, folder: Path) -> None:
@@ -220,11 +244,13 @@ def _stand_in(model: Model, folder: Path) -> None:
             (folder / "models" / model.id / f"{lora.expert}.safetensors").write_bytes(b"")
 
 
-def _request(model: Model, sizes: tuple[int, int, int], out: Path, number: int) -> Any:
+def _request(model: Model, sizes: tuple[int, int, int], out: Path, number: int, steps: int | None) -> Any:
     from models.planning.request import RenderRequest
 
     out.mkdir()
     d = model.defaults
+    if steps is not None:
+        d = replace(d, steps=steps, guidance=1.0, guidance_2=None if d.guidance_2 is None else 1.0)
     return RenderRequest(
         model=model.id,
         task="t2v",

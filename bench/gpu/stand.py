@@ -4,13 +4,14 @@ and the same noise, so that outputs compare."""
 import copy
 import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 from bench.gpu import build
 from bench.gpu.clock import Clock
 from bench.gpu.measure import Case, Setting, error_of, measure
-from models.acceleration import lossy, tuning
+from models.acceleration import fused_blocks, lossy, tuning
+from models.acceleration.fused_blocks import Form
 from models.catalog.model import Model
 
 
@@ -20,13 +21,24 @@ class Stand:
     def __init__(self, model: Model, clock: Clock, matmul: float) -> None:
         self.model, self._clock, self._matmul = model, clock, matmul
         self.pipe = build.pipeline(model, clock.device)
-        #: rounding a VAE to bf16 cannot be taken back
-        self.vae, self._fast_vae = self.pipe.vae, copy.deepcopy(self.pipe.vae)
+        #: diffusers' own, in fp32
+        self.vae = self.pipe.vae
         self.stock: dict[str, tuple[Any, Any]] = {}
 
-    def measure(self, setting: Setting, plan: tuning.Tuning | None, name: str, *, batched: bool = False) -> Case:
+    def measure(
+        self,
+        setting: Setting,
+        plan: tuning.Tuning | None,
+        name: str,
+        *,
+        batched: bool = False,
+        one_time: bool = False,
+    ) -> Case:
         """A few steps and a decode. plan: None for diffusers as it comes."""
-        with self.as_stock() if plan is None else self.as_farm(plan):
+        with ExitStack() as way:
+            way.enter_context(self.as_stock() if plan is None else self.as_farm(plan))
+            if plan is not None and one_time:
+                way.enter_context(self.one_time(plan))
             case, latents, frames = measure(self.pipe, setting, self._clock, name, self._matmul, batched=batched)
         latents = latents.cpu()
         if plan is None:
@@ -46,7 +58,6 @@ class Stand:
         strict = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction
         torch.backends.cudnn.allow_tf32 = True
         torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = True
-        self.pipe.vae = self.vae
         try:
             yield
         finally:
@@ -57,19 +68,46 @@ class Stand:
 
     @contextmanager
     def as_farm(self, plan: tuning.Tuning) -> Iterator[None]:
-        """As `models.acceleration.tuning` makes it; 8-bit linears stay so."""
-        self.pipe.vae = self._fast_vae
+        """As the renderer makes it of a plan, fused blocks included."""
+        with self.as_loaded(plan):
+            blocks, _ = tuning.blocks_of(self.pipe, plan)
+            with fused_blocks.on(self.pipe, Form(plan.fused_blocks)) if blocks == "fused" else nullcontext():
+                yield
+
+    @contextmanager
+    def as_loaded(self, plan: tuning.Tuning) -> Iterator[None]:
+        """As it is loaded; the renderer puts fused blocks on for each render. 8-bit linears stay so. The VAE is a copy:
+        rounding cannot be taken back."""
+        self.pipe.vae = copy.deepcopy(self.vae)
         tuning.apply(self.pipe, plan)
         try:
             yield
         finally:
+            self.pipe.vae = self.vae
             self._plain()
+
+    @contextmanager
+    def one_time(self, plan: tuning.Tuning) -> Iterator[None]:
+        """Inside as_farm: TI2V-5B gets one time for a clip that has one everywhere (text to video), not one per token,
+        so that fused blocks know it: the same numbers, without six tables of the hidden state's size in every block."""
+        expert = self.pipe.transformer
+        forward = expert.forward
+
+        def once(*, timestep: Any, **more: Any) -> Any:
+            return forward(timestep=timestep[:, 0] if timestep.ndim == 2 else timestep, **more)
+
+        expert.forward = once
+        try:
+            with fused_blocks.on(self.pipe, Form(plan.fused_blocks)) if plan.fused_blocks else nullcontext():
+                yield
+        finally:
+            vars(expert).pop("forward", None)
 
     def close(self) -> None:
         """Give the memory back, whoever still knows the pipeline."""
         import torch
 
-        for part in (*self.pipe.components.values(), self.vae, self._fast_vae):
+        for part in self.pipe.components.values():
             if isinstance(part, torch.nn.Module):
                 for module in part.modules():
                     module._parameters.clear()

@@ -13,7 +13,9 @@ class SpeedSettings(Section):
 
     #: "auto", or one of diffusers' attention backends that is installed on the worker
     attention: str = "auto"
-    #: compile the transformers' blocks: seconds at the first job of each shape, kept on disk after that
+    #: kernels of our own for transformer blocks and VAE: "auto" on Hopper GPUs (H100, H200), if they prove right there
+    fused: Literal["auto", "on", "off"] = "auto"
+    #: compile blocks that are not fused: seconds at the first job of each shape, kept on disk after that
     compile: Literal["auto", "on", "off"] = "auto"
     fuse_qkv: Literal["auto", "on", "off"] = "auto"
     #: the VAE's numbers: "auto" is bf16 on a GPU that computes in it

@@ -183,7 +183,7 @@ class Engine:
             models=worker.models,
             speed={
                 **self._settings.speed.model_dump(
-                    include={"attention", "compile", "fuse_qkv", "vae", "batched_guidance"}
+                    include={"attention", "fused", "compile", "fuse_qkv", "vae", "batched_guidance"}
                 ),
                 "cache_dir": str(state / "kernels"),
             },

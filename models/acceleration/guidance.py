@@ -11,7 +11,7 @@ from typing import Any
 from models.catalog.model import Model
 from models.catalog.options import kind_of
 
-#: with more tokens than these one pass alone fills a GPU, and two at once only take memory; not measured yet
+#: with more tokens than these one pass alone fills a GPU, and two at once only take memory. Not measured
 MOST_TOKENS = 4096
 #: the kinds of pipeline whose two calls differ in nothing but the text
 _KINDS = frozenset({"t2v", "i2v", "ti2v-t2v", "ti2v-i2v"})

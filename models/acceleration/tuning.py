@@ -1,20 +1,29 @@
 """Makes a loaded pipeline fast without approximations, chosen per device and recorded in the recipe.
 
-Attention kernels, fused projections, compiled blocks, the VAE's number format, 8-bit linears (a lane of their own).
+Attention kernels, fused projections, fused or compiled blocks, the VAE's number format, 8-bit linears (a lane of their
+own).
 Approximations that a job asks for are models.acceleration.lossy.
 """
 
+import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from models.acceleration import fused_blocks, fused_vae, kernels
+from models.acceleration.attention import FLASH_3, has_flash_3
+
 #: shapes, dtypes and LoRA sets of one kind of block that are compiled before torch gives up on compiling it
 _MAX_GRAPHS = 64
+#: what is fused and is further off in bf16 than diffusers' own way is not used: a block differed by 0.2 % on an H200
+_MOST_ERROR = 0.02
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -22,6 +31,8 @@ class Wishes:
     """What an operator wants; "auto" is what Tuning finds right for the device.
 
     attention   "auto" or a diffusers backend name. Sage's attention computes in 8 bits and is never chosen by itself
+    fused       kernels of our own for transformer blocks and the VAE in bf16: "auto" (on Hopper GPUs, when they prove
+                right there), "on" or "off". A render that fused blocks do not know has those that `compile` says
     compile     "auto" (on a GPU, when the weights stay on it), "on" or "off"
     fuse_qkv    "auto" (on a GPU), "on" or "off"
     vae         "auto" (bf16 on a GPU that computes in it), "fp32" or "bf16"
@@ -30,6 +41,7 @@ class Wishes:
     """
 
     attention: str = "auto"
+    fused: str = "auto"
     compile: str = "auto"
     fuse_qkv: str = "auto"
     vae: str = "auto"
@@ -39,13 +51,20 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Tuning:
-    """The chosen settings. `linears`: "plain", "fp8 dynamic" (both sides in 8 bits) or "fp8 weights" (a CPU has no
-    more)."""
+    """The chosen settings.
+
+    fused_blocks  the attention of the blocks that models.acceleration.fused_blocks computes; "" when it computes none
+    attention   of all other blocks
+    fused_vae   whether models.acceleration.fused_vae computes a VAE that it knows
+    linears     "plain", "fp8 dynamic" (both sides in 8 bits) or "fp8 weights" (a CPU has no more)
+    """
 
     attention: str = "native"
+    fused_blocks: str = ""
     fuse_qkv: bool = False
     compile: bool = False
     vae: str = "fp32"
+    fused_vae: bool = False
     linears: str = "plain"
 
     def told(self) -> dict[str, Any]:
@@ -66,14 +85,25 @@ def plan_for(device: Any, precision: str = "bf16", wishes: Wishes | None = None,
         raise RuntimeError("8-bit lanes need torchao (pip install 'wanfarm[fp8]') and a GPU of compute capability 8.9")
     attention = _attention_for(device) if wishes.attention == "auto" else wishes.attention
     require_attention(attention)
+    vae = vae_for(device, wishes)
+    fused = _chosen(wishes.fused, gpu and _capability(device)[0] == 9) and (not gpu or kernels.available())
     return Tuning(
         attention=attention,
+        fused_blocks=_fused_attention(device, attention, wishes) if fused and resident and not fp8 else "",
         # 8-bit linears are quantised one by one
         fuse_qkv=resident and not fp8 and _chosen(wishes.fuse_qkv, gpu),
         compile=resident and _chosen(wishes.compile, gpu),
-        vae=("bf16" if gpu and _capability(device) >= (8, 0) else "fp32") if wishes.vae == "auto" else wishes.vae,
+        vae=vae,
+        fused_vae=fused and vae == "bf16" and _proves("the VAE", device, fused_vae.error_on),
         linears="plain" if not fp8 else "fp8 dynamic" if gpu else "fp8 weights",
     )
+
+
+def vae_for(device: Any, wishes: Wishes) -> str:
+    """The VAE's number format, "bf16" or "fp32"."""
+    if wishes.vae != "auto":
+        return wishes.vae
+    return "bf16" if device.type == "cuda" and _capability(device) >= (8, 0) else "fp32"
 
 
 def can_fp8(device: Any) -> bool:
@@ -112,6 +142,20 @@ def apply(pipe: Any, plan: Tuning) -> None:
         if plan.compile:
             compile_blocks(expert)
     set_vae(pipe.vae, plan.vae)
+    if plan.fused_vae and fused_vae.knows(pipe.vae):
+        fused_vae.fuse(pipe.vae)
+
+
+def blocks_of(pipe: Any, plan: Tuning, *, lossy: str | None = None, batched: bool = False) -> tuple[str, str | None]:
+    """(who computes a render's blocks: "fused", "compiled" or "plain"; why not fused, if the plan has fused ones).
+
+    lossy, batched   of the render
+    """
+    under = "compiled" if plan.compile else "plain"
+    if not plan.fused_blocks:
+        return under, None
+    reason = fused_blocks.why_not(pipe, lossy=lossy, batched=batched)
+    return ("fused", None) if reason is None else (under, reason)
 
 
 def set_attention(expert: Any, backend: str) -> None:
@@ -258,6 +302,27 @@ def _attention_for(device: Any) -> str:
         if right and _installed(backend) and attends(backend, device):
             return backend
     return "native"
+
+
+def _fused_attention(device: Any, attention: str, wishes: Wishes) -> str:
+    """The attention that fused blocks are right with on this device, "" for none: FlashAttention 3 where it is
+    installed and nothing else was wished for, or what diffusers' blocks have."""
+    hopper = device.type == "cuda" and _capability(device)[0] == 9
+    names = [FLASH_3] if hopper and has_flash_3() and wishes.attention == "auto" else []
+    right = (n for n in (*names, attention) if _proves(f"blocks, {n}", device, fused_blocks.error_on, n))
+    return next(right, "")
+
+
+def _proves(what: str, device: Any, error_on: Callable[..., float], *more: str) -> bool:
+    """Whether something fused computes on this device what diffusers does."""
+    try:
+        error = error_on(device, *more)
+    except Exception as failed:  # noqa: BLE001 - no Triton, no C compiler, no such kernel: diffusers' own way runs
+        _log.warning("fused %s does not run on %s: %s", what, device, failed)
+        return False
+    if not error <= _MOST_ERROR:
+        _log.warning("fused %s is %.1f %% off on %s, and not used", what, 100 * error, device)
+    return error <= _MOST_ERROR
 
 
 def _installed(backend: str) -> bool:

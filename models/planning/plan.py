@@ -2,14 +2,15 @@
 loaded. Pure arithmetic; models.acceleration.memory carries it out.
 
 Weights are counted from the models' sizes. What a forward and the VAE need besides was counted on the real classes at
-full size without memory (a test does it again) and is generous.
+full size without memory (a test does it again) and is generous. On an H200 at 832x480x81 the peak over A14B's weights
+was about 9.6 GB with the VAE in fp32 and 5.5 GB with it in bf16 and compiled blocks; 9.5 and 7.5 GB are planned.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from models.catalog.model import Model
+from models.catalog.model import TEXT_TOKENS, Model
 from models.catalog.shape import canvas, size_of_area, tokens
 
 #: parameters of the parts that all models share
@@ -20,6 +21,8 @@ _VAE = {8: 0.127e9, 16: 0.705e9}
 _COPIES = 20
 #: the same where every token has a time of its own, as TI2V-5B's (33 were counted)
 _COPIES_TIMED = 40
+#: texts whose keys and values fused blocks keep during a render (models.acceleration.fused_blocks)
+_TEXTS = 2
 #: bytes that the VAE's decoder holds per pixel of a frame, for each byte of its number format
 _DECODE = 5_000
 #: pixels of a tile when the VAE works in tiles
@@ -75,6 +78,7 @@ class Burden:
     width, height, frames    of the clip, in pixels
     lossy    the approximation (models.catalog.options) that the job asked for
     lora_bytes  what its LoRAs add to each expert; () without LoRAs
+    vae_bytes   of a number of the VAE: 4 (fp32) or 2 (bf16)
     """
 
     # a model has tables and cannot be hashed; equal ones still are equal
@@ -84,6 +88,7 @@ class Burden:
     frames: int
     lossy: str | None = None
     lora_bytes: tuple[float, ...] = ()
+    vae_bytes: int = 4
 
     @property
     def called(self) -> str:
@@ -155,12 +160,15 @@ def needs(burden: Burden, plan: MemoryPlan) -> Room:
     timed = model.experts == 1 and model.vae_stride[1] == 16
     work: float = hidden * (_COPIES_TIMED if timed else _COPIES) * (2 if plan.batched else 1)
     work += hidden * 2 * model.dit.layers if model.keeps_kv else 0
+    # keys and values of the texts; nothing fuses blocks that come and go
+    stays = plan.where in (Where.RESIDENT, Where.TEXT_VISITS)
+    work += _TEXTS * TEXT_TOKENS * 2 * model.dit.dim * number * model.dit.layers if stays else 0
     work += _kept_by(burden.lossy, model, hidden)
     width, height = canvas(model, burden.width, burden.height)
     pixels = width * height
     # the frames of a piece, as they are joined, scaled and rounded
     film = piece * pixels * 3 * 4 * 4
-    decode = (min(pixels, _TILE) if plan.tiled else pixels) * _DECODE * 4 + film
+    decode = (min(pixels, _TILE) if plan.tiled else pixels) * _DECODE * burden.vae_bytes + film
     all_loras, most_loras = sum(burden.lora_bytes), max(burden.lora_bytes, default=0)
     experts, rest = size.expert * model.experts + all_loras, size.vae + size.eyes
     if plan.where is Where.RESIDENT:

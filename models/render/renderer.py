@@ -4,12 +4,13 @@ It is the only door into torch. A render ends in a result, a RenderFault or Canc
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from models import catalog
-from models.acceleration import guidance, lossy, memory, runtime, tuning
+from models.acceleration import fused_blocks, guidance, lossy, memory, runtime, tuning
 from models.catalog import Model, options
 from models.catalog.shape import tokens
 from models.planning.plan import Burden, MemoryPlan, Where, fitting, lora_bytes, needs, refusal, smaller
@@ -131,7 +132,8 @@ class Renderer:
         """Where the parts are to lie for this request; RenderFault does_not_fit with what would."""
         added = lora_bytes(model, [(lora.expert, Path(lora.path).stat().st_size) for lora in request.loras])
         lossy_name = request.options.get("lossy")
-        burden = Burden(model, request.width, request.height, request.frames, lossy_name, added)
+        vae_bytes = 2 if tuning.vae_for(self.device, self._wishes) == "bf16" else 4
+        burden = Burden(model, request.width, request.height, request.frames, lossy_name, added, vae_bytes)
         # the host memory of the loaded model is free again when it is unloaded
         loaded = self._loaded
         held = 0.0
@@ -157,8 +159,11 @@ class Renderer:
         pipe.scheduler = noise_schedule.scheduler_for(loaded.scheduler, request.shift, model.sigmas)
         try:
             ratios = lossy.ratios_file(self.models_dir, model)
-            approximation = lossy.on(pipe, request.options.get("lossy"), request.steps, ratios)
-            with approximation as told, monitor.inside(pipe):
+            lossy_name = request.options.get("lossy")
+            blocks, why = tuning.blocks_of(pipe, loaded.fast, lossy=lossy_name, batched=loaded.plan.batched)
+            fused = fused_blocks.Form(loaded.fast.fused_blocks) if blocks == "fused" else None
+            approximation = lossy.on(pipe, lossy_name, request.steps, ratios)
+            with approximation as told, monitor.inside(pipe), fused_blocks.on(pipe, fused) if fused else nullcontext():
                 made = tasks.make(
                     pipe,
                     model,
@@ -172,9 +177,8 @@ class Renderer:
         finally:
             # frees offloaded parts and the caches' state, also after an exception from a callback
             pipe.maybe_free_model_hooks()
-        return PendingOutput(
-            request, model, made, self._recipe_fields(loaded, pipe), loaded.folder, self.models_dir, monitor
-        )
+        facts = self._recipe_fields(loaded, pipe, {"blocks": blocks, **({"not_fused": why} if why else {})})
+        return PendingOutput(request, model, made, facts, loaded.folder, self.models_dir, monitor)
 
     def _ready(self, model: Model, request: RenderRequest) -> Loaded:
         """The model with the request's LoRAs on, its parts where there is room for them. Another model is freed first;
@@ -224,8 +228,9 @@ class Renderer:
             loaded.eyes = open_eyes(folder, self.device, task, sure)
         return loaded.eyes
 
-    def _recipe_fields(self, loaded: Loaded, pipe: Any) -> dict[str, Any]:
-        """What only the renderer knows of how frames were made."""
+    def _recipe_fields(self, loaded: Loaded, pipe: Any, blocks: dict[str, str]) -> dict[str, Any]:
+        """What only the renderer knows of how frames were made. blocks: who computed them, and why not fused ones."""
+        fused = blocks["blocks"] == "fused"
         return {
             "boundary": pipe.config.get("boundary_ratio"),
             "lane": loaded.lane,
@@ -235,8 +240,8 @@ class Renderer:
                 part: str(getattr(pipe, part).dtype).removeprefix("torch.")
                 for part in ("transformer", "text_encoder", "vae")
             },
-            "attention": loaded.attention,
-            "speed": loaded.fast.told(),
+            "attention": loaded.fast.fused_blocks if fused else loaded.attention,
+            "speed": {**loaded.fast.told(), **blocks},
             "plan": loaded.plan.name,
             "peak_bytes": memory.peak_bytes(self.device),
             "libraries": runtime.versions(),

@@ -92,6 +92,8 @@ class Shot(TypedDict, total=False):
     options: Mapping[str, str | float | bool | list[int]]
     priority: int
     deadline: datetime | str
+    tier: str
+    start_by: datetime | str
     max_attempts: int
     name: str
     metadata: Mapping[str, str]
@@ -310,8 +312,9 @@ class Uploads:
 def _body(prompt: str, shot: Shot, send: Callable[[Path | bytes], Any]) -> dict[str, Any]:
     """The JSON of a create request. `send` makes what names a file's content."""
     body: dict[str, Any] = {"prompt": prompt, **shot}
-    if isinstance(deadline := shot.get("deadline"), datetime):
-        body["deadline"] = deadline.isoformat()
+    for name in ("deadline", "start_by"):
+        if isinstance(time := shot.get(name), datetime):
+            body[name] = time.isoformat()
     if isinstance(loras := shot.get("loras"), Sequence) and not isinstance(loras, str):
         body["loras"] = asked(loras)
     for role in ROLES:

@@ -48,7 +48,7 @@ TEMPLATES: dict[str, str] = {
     "events": "events:{tenant}",  # STREAM {job, data}
     "outbox": "outbox",  # STREAM {job, tenant, state} of terminal jobs whose owner wants a callback
     # --- limits and money
-    "tenant": "tenant:{tenant}",  # HASH, written by farm.tenants.tenants: weight, max_open, rate_per_minute, rate_burst
+    "tenant": "tenant:{tenant}",  # HASH, written by farm.tenants.tenants: weight, max_open, max_running, rate_*
     "idem": "idem:{tenant}:{key}",  # STRING "job sha256" for 24 h
     "rate": "rate:{tenant}",  # STRING, theoretical arrival time of the next request, ms
     "credit": "credit:{tenant}",  # HASH {balance, held} in micro-credits; audit_pos, audit_sum while one runs

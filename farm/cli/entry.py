@@ -22,6 +22,7 @@ COMMANDS = {
     "watch": "farm.cli.watch:watch",
     "jobs": "farm.cli.jobs:jobs",
     "show": "farm.cli.jobs:show",
+    "explain": "farm.cli.jobs:explain",
     "cancel": "farm.cli.jobs:cancel",
     "download": "farm.cli.jobs:download",
     "rerender": "farm.cli.rerender:rerender",

@@ -27,6 +27,7 @@ from farm.client.transport import Transport, UnexpectedAnswer, Unreachable
 from farm.jobs import errors
 from farm.jobs.ids import is_job_id
 from farm.jobs.states import TERMINAL, State
+from farm.wire.own_explain import ExplainView
 from farm.wire.own_views import (
     EstimateView,
     Health,
@@ -208,6 +209,10 @@ class Jobs:
     def get(self, job_id: str) -> JobView:
         """NotFound also for a job of somebody else."""
         return self._transport.ask(JobView, "GET", _job_path(job_id))
+
+    def explain(self, job_id: str) -> ExplainView:
+        """Why a job does not run yet: what is before it, which limit binds, what would change it."""
+        return self._transport.ask(ExplainView, "GET", f"{_job_path(job_id)}/explain")
 
     def list(
         self,

@@ -70,14 +70,6 @@ class HoldOutcome(StrEnum):
     NOT_FOUND = "not_found"
 
 
-class Limit(StrEnum):
-    """What keeps a tenant from starting more in a pool."""
-
-    PAUSED = "tenant_paused"
-    POOL_CAP = "pool_cap"
-    CAP = "cap"
-
-
 class SwitchKind(StrEnum):
     """What an operator can pause. A lane may also be a model's id: all of its lanes."""
 

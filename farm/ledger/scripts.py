@@ -21,6 +21,7 @@ from redis.commands.core import Script
 
 from farm.config import Settings
 from farm.jobs.errors import KILLS_WORKER, RETRYABLE, FaultCode, Unavailable
+from farm.jobs.standing import Limit
 from farm.jobs.states import HOLDS_INTAKE, PROVIDER_PHASES, TERMINAL, TRANSITIONS, HoldReason, Phase, State, Tier
 from farm.ledger.connection import mapped
 from farm.ledger.keys import Keys
@@ -29,7 +30,6 @@ from farm.ledger.outcomes import (
     CommitOutcome,
     FailOutcome,
     HoldOutcome,
-    Limit,
     OperationOutcome,
     StatementKind,
     Verdict,

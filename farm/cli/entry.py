@@ -29,6 +29,7 @@ COMMANDS = {
     "models": "farm.cli.models:models",
     "loras": "farm.cli.loras:loras",
     "workers": "farm.cli.workers:workers",
+    "admin": "farm.cli.admin:admin",
     "worker": "farm.cli.worker:worker",
     "tenants": "farm.cli.tenants:tenants",
     "keys": "farm.cli.keys:keys",

@@ -21,6 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, TypedDict, Unpack
 
+from farm.client.admin import Admin
 from farm.client.event_stream import ServerSentEvent
 from farm.client.loras import JobLora, Loras, asked
 from farm.client.transport import Transport, UnexpectedAnswer, Unreachable
@@ -140,6 +141,7 @@ class Client:
         self.jobs = Jobs(self._transport)
         self.uploads = Uploads(self._transport)
         self.loras = Loras(self._transport)
+        self.admin = Admin(self._transport)
 
     def __enter__(self) -> Self:
         return self

@@ -14,10 +14,13 @@ class Limit(StrEnum):
 
 @dataclass(frozen=True)
 class Standing:
-    """own_s, others_s: predicted GPU-seconds before the job, of its own tenant and of all others together. own_exact:
-    False where more of its own stand before it than are added up. above_s: what is queued in the tiers above, of anybody.
-    limit: what keeps its tenant from starting more. running: attempts at work in its pool; capacity: jobs that the pool's
-    live workers take at once. fits: a worker of the pool that was seen lately holds it."""
+    """own_s, others_s   predicted GPU-seconds before the job, of its own tenant and of all others together
+    own_exact         False where more of its own stand before it than are added up
+    above_s           what is queued in the tiers above, of anybody
+    limit             what keeps its tenant from starting more
+    running           attempts at work in its pool;  capacity  jobs that the pool's live workers take at once
+    fits              a worker of the pool that was seen lately holds it
+    """
 
     own_s: float
     own_exact: bool

@@ -28,6 +28,7 @@ class Services:
     settings: Settings
     redis: Redis
     ledger: Ledger
+    permits: Permits
     store: Store
     tenants: Tenants
     submissions: Submissions
@@ -42,17 +43,16 @@ class Services:
 def make_services(settings: Settings) -> Services:
     """Connects to nothing yet: a gateway starts before its Redis and its store do."""
     redis, store = connect(settings.redis), Store(settings.s3)
-    ledger, prices = Ledger(redis, settings), PriceBook(settings.prices)
+    ledger, permits, prices = Ledger(redis, settings), Permits(settings), PriceBook(settings.prices)
     loras, uploads = TenantLoras(redis, store, settings), UploadStore(redis, store, settings)
     return Services(
         settings=settings,
         redis=redis,
         ledger=ledger,
+        permits=permits,
         store=store,
         tenants=Tenants(redis, settings),
-        submissions=Submissions(
-            settings, ledger, store, Permits(settings), price=prices.hold, loras=loras, quota=uploads.quota
-        ),
+        submissions=Submissions(settings, ledger, store, permits, price=prices.hold, loras=loras, quota=uploads.quota),
         streams=Streams(settings.gateway.max_streams, settings.gateway.max_streams_each),
         downloads=Downloads(settings.gateway.max_downloads),
         secrets=Vault(redis, settings),

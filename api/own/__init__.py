@@ -1,10 +1,22 @@
 """The farm's own API, /v1: the full one. Its JSON is farm.wire.own and own_views."""
 
 from api.dialect import Dialect
-from api.own import events, health, jobs, loras, openapi, resources, usage, webhooks
+from api.own import admin, events, health, jobs, loras, openapi, resources, usage, webhooks
 from api.own.blueprint import keyless, own_api
 from api.problems import render_error
 
-__all__ = ["DIALECT", "events", "health", "jobs", "keyless", "loras", "openapi", "resources", "usage", "webhooks"]
+__all__ = [
+    "DIALECT",
+    "admin",
+    "events",
+    "health",
+    "jobs",
+    "keyless",
+    "loras",
+    "openapi",
+    "resources",
+    "usage",
+    "webhooks",
+]
 
 DIALECT = Dialect(blueprint=own_api, paths=("/v1/",), render_error=render_error)

@@ -17,6 +17,7 @@ from farm.jobs.job import Job, Page
 from farm.jobs.states import TERMINAL, State
 from farm.ledger import CancelOutcome
 from farm.wire import own
+from farm.wire.own_explain import ExplainView, explain
 from farm.wire.own_views import EstimateView, JobList, JobView, ProblemView, eta_s, view_estimate, view_job
 from farm.wire.report import Reply
 
@@ -82,6 +83,19 @@ def estimate_job() -> Response:
 def get_job(job_id: str) -> Response:
     """The addresses of a result are signed anew at each call and last an hour."""
     return answer(Reply(200, show(job_of(job_id))))
+
+
+@own_api.get("/v1/jobs/<job_id>/explain")
+@operation("Why a job waits", {200: ExplainView, 404: ProblemView})
+def explain_job(job_id: str) -> Response:
+    """What is served before it, in GPU-seconds, which limit keeps it back, and what would change that. Of other tenants
+    it tells totals alone."""
+    job = job_of(job_id)
+    standing = services().ledger.standing(job_id)
+    if standing is None:
+        raise NotFound(f"no job {job_id}")
+    offered = any(one.pool == job.pool and job.spec.model in one.status.models for one in services().ledger.workers())
+    return answer(Reply(200, explain(job, standing, offered=offered)))
 
 
 @own_api.get("/v1/jobs")

@@ -45,6 +45,35 @@ def jobs(session: Session, state: str | None, model: str | None, label: str | No
 @click.command()
 @click.argument("job_id", metavar="JOB")
 @asks_the_farm
+def explain(session: Session, job_id: str) -> None:
+    """Why a job waits, and what would change that."""
+    with session.client() as client:
+        told = client.jobs.explain(job_id)
+    if session.out.as_json:
+        session.out.document(told)
+        return
+    ahead = told.ahead_gpu_s
+    session.out.facts(
+        {
+            "job": told.job,
+            "state": told.state,
+            "tier": told.tier,
+            "what binds": told.binds,
+            "rule": told.rule,
+            "would change": told.would_change or None,
+            "held for": ", ".join(told.held_for) or None,
+            "not before": told.not_before,
+            "jobs of yours before": told.position,
+            "your GPU-seconds before": ahead and f"{'' if ahead.own_exact else 'at least '}{ahead.own:g}",
+            "others' GPU-seconds before": ahead and f"{ahead.others:g}",
+            "pool": f"{told.pool}: {told.running} at work, {told.capacity} at most",
+        }
+    )
+
+
+@click.command()
+@click.argument("job_id", metavar="JOB")
+@asks_the_farm
 def show(session: Session, job_id: str) -> None:
     """Everything about one job."""
     with session.client() as client:

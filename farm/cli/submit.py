@@ -38,6 +38,9 @@ _FIELDS: list[tuple[str, Any, str]] = [
     ("--shift", float, "Flow shift of the scheduler."),
     ("--seed", int, "Default: a random one, which the recipe names."),
     ("--priority", int, "0 to 9 (first) among your own jobs."),
+    ("--deadline", str, "Breaks ties of priority; ends an economy job's window: 2026-12-01T18:00:00+01:00"),
+    ("--tier", click.Choice(["normal", "economy"]), "economy: where nothing normal can run, until its deadline."),
+    ("--start-by", str, "Cancelled, at no cost, unless it has started by then: 2026-12-01T18:00:00+01:00"),
     ("--name", str, "Your name for the shot; downloads are called that."),
     ("--label", str, "Your own word to list jobs by."),
     ("--webhook-url", str, "Told when the job is over."),
@@ -58,7 +61,7 @@ _INPUTS = {
 
 #: fields of a shot in a file
 _KNOWN = frozenset(
-    {"prompt", "loras", "options", "idempotency_key", "metadata", "deadline", "max_attempts", *_INPUTS}
+    {"prompt", "loras", "options", "idempotency_key", "metadata", "max_attempts", *_INPUTS}
     | {name.removeprefix("--").replace("-", "_") for name, _, _ in _FIELDS}
 )
 #: shots that the farm is asked about at once

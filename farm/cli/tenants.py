@@ -18,6 +18,7 @@ def _limits(command: Any) -> Any:
     for name, kind, text in (
         ("--rate-burst", int, "How many of those at once."),
         ("--rate-per-minute", float, "Jobs that may be submitted in a minute. Default: any number."),
+        ("--max-running", int, "Jobs that may be at work at once. Default: any number."),
         ("--max-open", int, "Jobs that may be open at once. Default: any number."),
         ("--weight", float, "Share of GPU time against other tenants. Default: 1."),
         ("--name", str, "A name for people."),
@@ -47,6 +48,13 @@ def list_tenants(session: Session) -> None:
     )
 
 
+def _pool_cap(text: str) -> tuple[str, int | None]:
+    pool, given, most = text.partition("=")
+    if not given or not (most.isdigit() or most == "any"):
+        raise click.BadParameter(f"{text!r}: write POOL=N or POOL=any", param_hint="--max-running-in")
+    return pool, None if most == "any" else int(most)
+
+
 def _row(tenant: "Tenant") -> list[object]:
     limits = (tenant.max_open or "any", tenant.rate_per_minute or "any")
     return [tenant.id, tenant.name, f"{tenant.weight:g}", *limits, tenant.provenance or "as the settings say"]
@@ -72,6 +80,9 @@ def show_tenant(session: Session, tenant: str) -> None:
     session.out.line(f"{found.id}: {found.name}")
     session.out.line(f"weight {found.weight:g}")
     session.out.line(f"open at most: {found.max_open or 'any number'}")
+    session.out.line(f"at work at most: {found.max_running or 'any number'}")
+    for pool, most in found.max_running_in.items():
+        session.out.line(f"at work in {pool} at most: {most}")
     session.out.line(f"per minute: {found.rate_per_minute or 'any number'}{burst}")
     session.out.line(f"provenance {signed}{'' if found.provenance else ', as the settings say'}")
 
@@ -99,22 +110,34 @@ def create_tenant(session: Session, tenant: str, name: str | None, **limits: Any
 @_limits
 @click.option("--no-limits", is_flag=True, help="Remove every limit that is not given here.")
 @click.option(
+    "--max-running-in",
+    "pool_caps",
+    metavar="POOL=N|any",
+    multiple=True,
+    help="Jobs that may be at work in one pool at once.",
+)
+@click.option(
     "--provenance",
     type=click.Choice([*_POLICIES, "default"]),
     help="Whether its results are signed: off, on, required (an unsigned result is a failure), or as the settings say.",
 )
 @runs_here
-def set_tenant(session: Session, tenant: str, no_limits: bool, provenance: str | None, **limits: Any) -> None:
+def set_tenant(
+    session: Session, tenant: str, no_limits: bool, provenance: str | None, pool_caps: tuple[str, ...], **limits: Any
+) -> None:
     """Change a tenant's name, share, limits or provenance."""
     given = {field: value for field, value in limits.items() if value is not None}
     if provenance is not None:
         given["provenance"] = None if provenance == "default" else provenance
     if no_limits:
-        given = {"max_open": None, "rate_per_minute": None, "rate_burst": None, **given}
-    if not given:
+        given = {"max_open": None, "max_running": None, "rate_per_minute": None, "rate_burst": None, **given}
+    caps = dict(_pool_cap(text) for text in pool_caps)
+    if not given and not caps:
         raise click.UsageError("nothing to change; see wanfarm tenants set --help")
     with farm_tenants(session) as known:
         changed = known.set(tenant, **given)
+        for pool, most in caps.items():
+            changed = known.cap_in_pool(tenant, pool, most)
     if session.out.as_json:
         session.out.document(changed)
     else:

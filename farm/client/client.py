@@ -21,12 +21,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, TypedDict, Unpack
 
+from farm.client.admin import Admin
 from farm.client.event_stream import ServerSentEvent
 from farm.client.loras import JobLora, Loras, asked
 from farm.client.transport import Transport, UnexpectedAnswer, Unreachable
 from farm.jobs import errors
 from farm.jobs.ids import is_job_id
 from farm.jobs.states import TERMINAL, State
+from farm.wire.own_explain import ExplainView
 from farm.wire.own_views import (
     EstimateView,
     Health,
@@ -92,6 +94,8 @@ class Shot(TypedDict, total=False):
     options: Mapping[str, str | float | bool | list[int]]
     priority: int
     deadline: datetime | str
+    tier: str
+    start_by: datetime | str
     max_attempts: int
     name: str
     metadata: Mapping[str, str]
@@ -137,6 +141,7 @@ class Client:
         self.jobs = Jobs(self._transport)
         self.uploads = Uploads(self._transport)
         self.loras = Loras(self._transport)
+        self.admin = Admin(self._transport)
 
     def __enter__(self) -> Self:
         return self
@@ -206,6 +211,10 @@ class Jobs:
     def get(self, job_id: str) -> JobView:
         """NotFound also for a job of somebody else."""
         return self._transport.ask(JobView, "GET", _job_path(job_id))
+
+    def explain(self, job_id: str) -> ExplainView:
+        """Why a job does not run yet: what is before it, which limit binds, what would change it."""
+        return self._transport.ask(ExplainView, "GET", f"{_job_path(job_id)}/explain")
 
     def list(
         self,
@@ -310,8 +319,9 @@ class Uploads:
 def _body(prompt: str, shot: Shot, send: Callable[[Path | bytes], Any]) -> dict[str, Any]:
     """The JSON of a create request. `send` makes what names a file's content."""
     body: dict[str, Any] = {"prompt": prompt, **shot}
-    if isinstance(deadline := shot.get("deadline"), datetime):
-        body["deadline"] = deadline.isoformat()
+    for name in ("deadline", "start_by"):
+        if isinstance(time := shot.get(name), datetime):
+            body[name] = time.isoformat()
     if isinstance(loras := shot.get("loras"), Sequence) and not isinstance(loras, str):
         body["loras"] = asked(loras)
     for role in ROLES:

@@ -30,6 +30,10 @@ class SchedulingSettings(Section):
     affinity_window: int = 16
     #: and a job may be passed over this many times
     affinity_passes: int = 4
+    #: an economy job that names no deadline is to be finished in this time
+    economy_window_s: float = Field(default=86_400.0, gt=0)
+    #: it becomes a normal one so long (at most a quarter of its window), and its own render, before its window ends
+    economy_rise_s: float = Field(default=3600.0, ge=0)
     #: a job that failed on one worker is left to the pool's other live workers for this long
     elsewhere_s: float = 600.0
     #: an unclaimed permit is replaced after this long

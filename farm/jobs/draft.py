@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from farm.jobs.errors import InvalidRequest
+from farm.jobs.states import Tier
 
 #: the one entry of dialect_data that the farm makes up and nobody asked for: the secret part of wiro's token
 TOKEN_TAIL = "tail"  # noqa: S105 - a name
@@ -56,6 +57,8 @@ class Draft:
     options: Mapping[str, Any] = field(default_factory=dict)
     priority: int | None = None
     deadline_ms: int | None = None
+    tier: Tier = Tier.NORMAL
+    start_by_ms: int | None = None
     max_attempts: int | None = None
     idempotency_key: str | None = None
     name: str | None = None

@@ -46,6 +46,8 @@ class FaultCode(StrEnum):
     DEADLINE_PASSED = "deadline_passed"
     # asked for
     CANCELLED = "cancelled"
+    #: it did not start by its start-by time, or was not finished within its completion window
+    EXPIRED = "expired"
     # at a provider
     PROVIDER_FAILED = "provider_failed"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from farm.jobs.spec import JobSpec
-from farm.jobs.states import HOLDS_INTAKE, HoldReason, State
+from farm.jobs.states import HOLDS_INTAKE, HoldReason, State, Tier
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class NewJob:
     dialect, dialect_data   who asked and what that dialect needs to answer (callback address, own ids, raw request)
     wall_s           the longest that one attempt may take
     needs            the memory that it needs, as farm.scheduling.memory_fit tells it; "": any worker holds it
+    tier             whose turn comes first, before any share; deadline_ms is then the end of an economy job's window
+    start_by_ms      a job that has not started by then is cancelled (`expired`); None: never
     held_for         why it is not to start yet (Ledger.release_held); (): it is queued at once
     """
 
@@ -45,6 +47,8 @@ class NewJob:
     label: str | None = None
     needs: str = ""
     held_for: tuple[HoldReason, ...] = ()
+    tier: Tier = Tier.NORMAL
+    start_by_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,11 @@ class Job:
     #: what was told when it was bought (Ledger.buy), and what the provider calls it
     purchase: Mapping[str, Any] | None = None
     purchase_id: str | None = None
+    #: an economy job becomes a normal one when its window comes near
+    tier: Tier = Tier.NORMAL
+    start_by_ms: int | None = None
+    #: when it is cancelled if it is not finished: an economy job's window, also after it has risen
+    expires_ms: int | None = None
     #: when it was read, by the ledger's clock, which also gave the other times
     read_ms: int = field(default=0, compare=False)
 

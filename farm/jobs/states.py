@@ -35,6 +35,16 @@ class Phase(StrEnum):
     DOWNLOADING = "downloading"
 
 
+class Tier(StrEnum):
+    """Which jobs of a pool go first, before any share is looked at."""
+
+    #: an operator granted it
+    URGENT = "urgent"
+    NORMAL = "normal"
+    #: runs where nothing above it can; its deadline is the end of its completion window
+    ECONOMY = "economy"
+
+
 class HoldReason(StrEnum):
     """Why a job is not to start yet. A job may have several; it starts when it has none."""
 

@@ -16,18 +16,26 @@ TEMPLATES: dict[str, str] = {
     "holds": "holds:{tenant}:{reason}",  # open jobs that have this reason (farm.jobs.states.HoldReason)
     "ended": "ended",  # ZSET, terminal job id -> finished_ms
     # --- who waits for what, per pool
-    "queue": "queue:{pool}:{tenant}",  # ZSET, job id -> (9 - priority) * 2^42 + deadline_ms
+    # a line is a tier of a pool: the pool's name, or "<pool>!<tier>" where that is not normal (lua/lib/tier.lua)
+    "queue": "queue:{line}:{tenant}",  # ZSET, job id -> (9 - priority) * 2^42 + deadline_ms
     "delayed": "delayed:{pool}",  # ZSET, job id -> when it may be tried again, ms
     "held": "held:{pool}",  # ZSET, job id that is not to start yet -> since when it stands here, ms
     "leases": "leases:{pool}",  # ZSET, job id -> lease_until_ms
-    "fair": "fair:{pool}",  # ZSET, tenant with queued jobs -> virtual time, GPU-seconds per weight
-    "share": "share:{pool}",  # HASH, tenant -> virtual time; what else is in it, lib/fair.lua says
+    "fair": "fair:{line}",  # ZSET, tenant with queued jobs -> virtual time, GPU-seconds per weight
+    "backlog": "backlog:{line}",  # HASH, tenant -> predicted GPU-milliseconds of its queue
+    "share": "share:{line}",  # HASH, tenant -> virtual time; what else is in it, lib/fair.lua says
+    "busy": "busy:{pool}:{tenant}",  # ZSET, job id at work on a worker of our own -> since when, ms
+    "aside": "aside:{tenant}",  # SET, lines that a limit of the tenant keeps it from (lua/lib/limit.lua)
+    "set_aside": "set-aside",  # SET, tenants that have some
+    "switches": "switches",  # HASH, "<kind> <name>" of what an operator paused -> since when, ms
+    "operations": "operations",  # STREAM, what operators did; never trimmed
+    "due": "due",  # ZSET, open job id -> when its waiting changes it by itself, ms (lua/lib/due.lua)
     "permits": "permits:{pool}",  # ZSET, permit id -> when it was reserved, ms
     "permit_seq": "permit-seq",  # counter
     "workers": "workers:{pool}",  # ZSET, worker -> until when it counts as live, ms
     "facts": "facts:{pool}",  # HASH, worker -> JSON for operators
     "memory": "memory:{pool}",  # HASH, worker -> "when it was seen, ms, and its memory" (farm.scheduling.memory_fit)
-    "bookmark": "bookmark:{pool}:{worker}",  # STRING "offset tenant", how far it looked behind what it leaves to others
+    "bookmark": "bookmark:{line}:{worker}",  # STRING "offset tenant", how far it looked behind what it leaves to others
     "slots": "slots:{pool}",  # HASH, worker -> jobs that it takes at once, where that is not 1
     "speeds": "speeds:{pool}",  # HASH, lane -> "seconds per TFLOP, renders measured"
     "forgiven": "forgiven:{worker}",  # STRING, an operator lifts this worker's quarantine
@@ -40,7 +48,7 @@ TEMPLATES: dict[str, str] = {
     "events": "events:{tenant}",  # STREAM {job, data}
     "outbox": "outbox",  # STREAM {job, tenant, state} of terminal jobs whose owner wants a callback
     # --- limits and money
-    "tenant": "tenant:{tenant}",  # HASH, written by farm.tenants.tenants: weight, max_open, rate_per_minute, rate_burst
+    "tenant": "tenant:{tenant}",  # HASH, written by farm.tenants.tenants: weight, max_open, max_running, rate_*
     "idem": "idem:{tenant}:{key}",  # STRING "job sha256" for 24 h
     "rate": "rate:{tenant}",  # STRING, theoretical arrival time of the next request, ms
     "credit": "credit:{tenant}",  # HASH {balance, held} in micro-credits; audit_pos, audit_sum while one runs

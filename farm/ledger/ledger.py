@@ -14,6 +14,8 @@ from farm.jobs.spec import InputRef
 from farm.jobs.states import HoldReason
 from farm.ledger.accounts import Accounts
 from farm.ledger.connection import mapped
+from farm.ledger.explaining import Explaining
+from farm.ledger.operations import Operations
 from farm.ledger.outbox import Outbox
 from farm.ledger.outcomes import Beat, CancelOutcome, CommitOutcome, FailOutcome, HoldOutcome, Permit, Verdict
 from farm.ledger.purchases import Purchases
@@ -34,9 +36,9 @@ OPEN_RETRY_AFTER_S = 10.0
 _MESSAGE_CHARS = 1000
 
 
-class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox, Purchases):
-    """Threads may share one. Reading, upkeep, workers, credit and outbox are in the modules of the base classes; here
-    is the life of a job, in order."""
+class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox, Purchases, Operations, Explaining):
+    """Threads may share one. Reading, upkeep, workers, credit, outbox and operators' acts are in the modules of the
+    base classes; here is the life of a job, in order."""
 
     def admit(self, jobs: Sequence[NewJob]) -> tuple[list[Admitted], list[Permit]]:
         """All or nothing. A job whose spec needs intake starts `waiting`, any other `queued`.

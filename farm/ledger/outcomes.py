@@ -70,6 +70,40 @@ class HoldOutcome(StrEnum):
     NOT_FOUND = "not_found"
 
 
+class SwitchKind(StrEnum):
+    """What an operator can pause. A lane may also be a model's id: all of its lanes."""
+
+    TENANT = "tenant"
+    LANE = "lane"
+    POOL = "pool"
+
+
+class OperationOutcome(StrEnum):
+    """What became of an operator's act on a job. RUNNING, HELD, BOUGHT, OVER: it stands where that cannot be done."""
+
+    DONE = "done"
+    UNCHANGED = "unchanged"
+    RUNNING = "running"
+    HELD = "held"
+    BOUGHT = "bought"
+    OVER = "over"
+    NOT_FOUND = "not_found"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A line of the log of operators' acts. `target` is "<kind> <name>"; `id` orders the lines and is a cursor."""
+
+    id: str
+    at_ms: int
+    who: str
+    why: str
+    act: str
+    target: str
+    before: str
+    after: str
+
+
 @dataclass(frozen=True)
 class Permit:
     """A wake-up to publish: there is work in `pool`. Reserved in the ledger, so that none is published twice."""

@@ -11,10 +11,10 @@ from redis.exceptions import ResponseError
 
 from farm.jobs.ids import is_job_id
 from farm.jobs.job import Job, JobEvent, Page
-from farm.jobs.states import HoldReason, State
+from farm.jobs.states import HoldReason, State, Tier
 from farm.ledger.connection import mapped, stream_entries
 from farm.ledger.records import decode
-from farm.ledger.scripts import Scripted
+from farm.ledger.scripts import Scripted, tier_line
 
 #: records that one page reads at most while it looks for jobs of a model or a dialect; then it answers with fewer
 _READ_PER_PAGE = 2000
@@ -117,8 +117,14 @@ class Reading(Scripted):
         until a retry."""
         if job.state is not State.QUEUED:
             return None
-        with mapped():
-            return cast("int | None", self._redis.zrank(self._keys("queue", job.pool, job.tenant), job.id))
+        tiers = list(Tier)
+        lines = [tier_line(job.pool, tier) for tier in tiers[: tiers.index(job.tier) + 1]]
+        with mapped(), self._redis.pipeline(transaction=True) as pipe:
+            for line in lines:
+                pipe.zcard(self._keys("queue", line, job.tenant))
+            pipe.zrank(self._keys("queue", lines[-1], job.tenant), job.id)
+            *sizes, rank = pipe.execute()
+        return None if rank is None else sum(sizes[:-1]) + int(rank)
 
     def counts(
         self, tenant: str | None = None, *, label: str | None = None, dialect: str | None = None

@@ -7,7 +7,7 @@ from typing import Any
 
 from farm.jobs.job import Artifacts, Job, NewJob, Reshaped
 from farm.jobs.spec import InputRef, JobSpec
-from farm.jobs.states import HoldReason, State
+from farm.jobs.states import HoldReason, State, Tier
 
 #: the dialect of the farm's own API
 OWN = "farm"
@@ -18,13 +18,15 @@ _MIN_PREDICTED_S = 0.001
 
 
 def admission(job: NewJob) -> list[str | int | float]:
-    """The eighteen arguments of one job for admit.lua. Raises ValueError on values that no ledger could keep."""
+    """The twenty arguments of one job for admit.lua. Raises ValueError on values that no ledger could keep."""
     if not 0 <= job.priority <= 9:
         raise ValueError(f"priority {job.priority} is not in 0..9")
     if job.hold is not None and job.hold < 0:
         raise ValueError(f"hold {job.hold} is negative")
+    if job.tier is Tier.ECONOMY and job.deadline_ms is None:
+        raise ValueError("an economy job without a completion window")
     state = State.WAITING if job.spec.needs_intake else State.QUEUED
-    deadline = _deadline(job.deadline_ms)
+    deadline, start_by = _deadline(job.deadline_ms), _deadline(job.start_by_ms)
     return [
         *(job.id, job.tenant, state, job.pool, job.lane),
         *(job.priority, "" if deadline is None else deadline, _predicted(job.predicted_s), job.max_attempts),
@@ -32,7 +34,7 @@ def admission(job: NewJob) -> list[str | int | float]:
         *(job.idempotency_key or "", job.body_sha256 or "", job.needs, reasons_text(job.held_for)),
         # the farm's own lists show every job
         "" if job.dialect == OWN else job.dialect,
-        _dumps(_body(job)),
+        *(job.tier, "" if start_by is None else start_by, _dumps(_body(job))),
     ]
 
 
@@ -143,6 +145,9 @@ def fresh(job: NewJob, now_ms: int, position: int | None) -> Job:
         position=position if queued else None,
         held_for=tuple(sorted(set(job.held_for))),
         held_ms=now_ms if job.held_for else None,
+        tier=job.tier,
+        start_by_ms=_deadline(job.start_by_ms),
+        expires_ms=_deadline(job.deadline_ms) if job.tier is Tier.ECONOMY else None,
     )
 
 
@@ -208,6 +213,9 @@ def decode(answer: Sequence[Any]) -> Job:
         held_ms=_int(record.get("held_ms")),
         purchase=json.loads(record["purchase"]) if "purchase" in record else None,
         purchase_id=record.get("purchase_id"),
+        tier=Tier(record.get("tier", Tier.NORMAL)),
+        start_by_ms=_int(record.get("start_by_ms")),
+        expires_ms=_int(record.get("expires_ms")),
     )
 
 

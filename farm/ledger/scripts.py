@@ -21,10 +21,19 @@ from redis.commands.core import Script
 
 from farm.config import Settings
 from farm.jobs.errors import KILLS_WORKER, RETRYABLE, FaultCode, Unavailable
-from farm.jobs.states import HOLDS_INTAKE, PROVIDER_PHASES, TERMINAL, TRANSITIONS, HoldReason, Phase, State
+from farm.jobs.standing import Limit
+from farm.jobs.states import HOLDS_INTAKE, PROVIDER_PHASES, TERMINAL, TRANSITIONS, HoldReason, Phase, State, Tier
 from farm.ledger.connection import mapped
 from farm.ledger.keys import Keys
-from farm.ledger.outcomes import CancelOutcome, CommitOutcome, FailOutcome, HoldOutcome, StatementKind, Verdict
+from farm.ledger.outcomes import (
+    CancelOutcome,
+    CommitOutcome,
+    FailOutcome,
+    HoldOutcome,
+    OperationOutcome,
+    StatementKind,
+    Verdict,
+)
 from farm.ledger.server import look
 from farm.ledger.server_clock import ServerClock
 
@@ -61,6 +70,9 @@ _WORDS: Mapping[str, type[StrEnum]] = {
     "Cancel": CancelOutcome,
     "Hold": HoldOutcome,
     "HoldReason": HoldReason,
+    "Tier": Tier,
+    "Limit": Limit,
+    "Operation": OperationOutcome,
     "Statement": StatementKind,
 }
 _WORD = re.compile(rf"\b({'|'.join([*_WORDS, 'Setting', 'Table'])})\.([A-Z][A-Z0-9_]*)\b")
@@ -87,6 +99,7 @@ def lua_settings(settings: Settings) -> dict[str, int | float | str]:
         "MAX_OPEN": scheduling.max_open,
         "AFFINITY_WINDOW": max(1, scheduling.affinity_window),
         "AFFINITY_PASSES": scheduling.affinity_passes,
+        "ECONOMY_RISE_MS": int(scheduling.economy_rise_s * 1000),
         "ELSEWHERE_MS": int(scheduling.elsewhere_s * 1000),
         "PERMIT_TTL_MS": int(scheduling.permit_ttl_s * 1000),
         "EVENTS_KEPT": EVENTS_KEPT,
@@ -146,6 +159,11 @@ def _with_libraries(name: str, clock: str | None = None) -> list[str]:
 
     add(f"{name}.lua")
     return list(done.values())
+
+
+def tier_line(pool: str, tier: Tier) -> str:
+    """The name of a tier's line in a pool, as lua/lib/tier.lua makes it."""
+    return pool if tier is Tier.NORMAL else f"{pool}!{tier}"
 
 
 class Scripted:

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 from farm.jobs.draft import Draft
+from farm.jobs.states import Tier
 from models.catalog import MAX_PROMPT_CHARS, MAX_SEED
 
 MAX_ATTEMPTS = 10
@@ -27,7 +28,7 @@ MAX_CHARS = {
     "task": 200,
     "resolution": 200,
 }
-_WHOLE = ("width", "height", "frames", "fps", "steps", "seed", "priority", "deadline_ms", "max_attempts")
+_WHOLE = ("width", "height", "frames", "fps", "steps", "seed", "priority", "deadline_ms", "start_by_ms", "max_attempts")
 _NUMBERS = ("aspect", "seconds", "guidance", "guidance_2", "shift")
 
 
@@ -40,6 +41,10 @@ def check(draft: Draft, now_ms: int) -> None:
     _check_range(draft, "max_attempts", 1, MAX_ATTEMPTS)
     if draft.deadline_ms is not None and draft.deadline_ms <= now_ms:
         raise draft.refused("deadline_ms", "is in the past")
+    if draft.start_by_ms is not None and draft.start_by_ms <= now_ms:
+        raise draft.refused("start_by_ms", "is in the past")
+    if draft.tier is Tier.URGENT:
+        raise draft.refused("tier", "an operator makes a job urgent; ask for normal or economy")
     for role, source in draft.inputs.items():
         given = (source.url, source.data, source.upload, source.base64)
         if sum(value is not None for value in given) != 1:

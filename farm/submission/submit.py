@@ -30,6 +30,7 @@ from farm.jobs.ids import new_job_id
 from farm.jobs.job import Admitted, NewJob
 from farm.jobs.lanes import lane_with
 from farm.jobs.spec import InputRef, JobSpec
+from farm.jobs.states import Tier
 from farm.ledger.ledger import Ledger
 from farm.ledger.outcomes import PermitPublisher
 from farm.loras.lora import LoraLookup
@@ -296,6 +297,12 @@ class Submissions:
             for plan in plans
         ]
 
+    def _deadline_ms(self, draft: Draft) -> int | None:
+        """An economy job has one, which is the end of its completion window."""
+        if draft.deadline_ms is None and draft.tier is Tier.ECONOMY:
+            return self._clock_ms() + int(1000 * self._settings.scheduling.economy_window_s)
+        return draft.deadline_ms
+
     def _job(self, tenant: str, plan: _Plan, inputs: Mapping[str, InputRef], mark: str | None) -> NewJob:
         draft, settled = plan.draft, plan.shape.settled
         predicted_s = self.pools.predict_s(settled, plan.pool)
@@ -328,7 +335,9 @@ class Submissions:
             wall_s=self.pools.wall_s(predicted_s),
             needs=needs_of(burden_of(settled, plan.options, plan.loras)),
             priority=5 if draft.priority is None else draft.priority,
-            deadline_ms=draft.deadline_ms,
+            deadline_ms=self._deadline_ms(draft),
+            tier=draft.tier,
+            start_by_ms=draft.start_by_ms,
             max_attempts=self._settings.lease.max_attempts if draft.max_attempts is None else draft.max_attempts,
             idempotency_key=draft.idempotency_key,
             body_sha256=mark,

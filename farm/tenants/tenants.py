@@ -1,13 +1,14 @@
 """Tenants: who may ask, and for what share of the farm.
 
-In Redis: `{p}:tenants` the set of ids, `{p}:tenant:{id}` a hash whose `weight`, `max_open` and `rate_*` the ledger's
-scripts read.
+In Redis: `{p}:tenants` the set of ids, `{p}:tenant:{id}` a hash whose `weight`, `max_open`,
+`max_running*` and `rate_*` the ledger's scripts read.
 """
 
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import field as dataclass_field
 from typing import Any, cast
 
 from redis import Redis
@@ -19,12 +20,16 @@ from farm.ledger.keys import Keys
 from farm.tenants.api_keys import ApiKeys
 from models.provenance.signing import SigningPolicy
 
+_POOL = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+#: a field of the hash for each pool, read by the ledger's scripts (lua/lib/limit.lua)
+_POOL_CAP = "max_running|"
 _TENANT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
 class Tenant:
-    """weight: share of GPU-seconds against other tenants. max_open: jobs not yet over at once. rate_per_minute,
+    """weight: share of GPU-seconds against other tenants. max_open: jobs not yet over at once. max_running: jobs
+    at work at once, on all workers of the farm, and max_running_in of one pool. rate_per_minute,
     rate_burst: admissions (a token bucket). None: no limit. provenance: whether its results are signed; None: as the
     settings say."""
 
@@ -32,6 +37,8 @@ class Tenant:
     name: str
     weight: float = 1.0
     max_open: int | None = None
+    max_running: int | None = None
+    max_running_in: Mapping[str, int] = dataclass_field(default_factory=dict)
     rate_per_minute: float | None = None
     rate_burst: int | None = None
     provenance: SigningPolicy | None = None
@@ -103,6 +110,21 @@ class Tenants:
             pipe.hgetall(self._tenant(tenant_id))
             return _loaded(pipe.execute()[-1])
 
+    def cap_in_pool(self, tenant_id: str, pool: str, most: int | None) -> Tenant:
+        """At most so many of its jobs are at work in the pool at once; None: any number. Raises NotFound,
+        InvalidRequest."""
+        self._existing(tenant_id)
+        if not _POOL.fullmatch(pool):
+            raise InvalidRequest("the name of a pool", "max_running_in")
+        if most is not None and not 1 <= most <= 1e9:
+            raise InvalidRequest("at least 1", "max_running_in")
+        with mapped():
+            if most is None:
+                self._redis.hdel(self._tenant(tenant_id), _POOL_CAP + pool)
+            else:
+                self._redis.hset(self._tenant(tenant_id), _POOL_CAP + pool, most)
+        return self._existing(tenant_id)
+
     def _existing(self, tenant_id: str) -> Tenant:
         tenant = self.get(tenant_id)
         if tenant is None:
@@ -118,7 +140,7 @@ class Tenants:
 
 
 def _known(limits: Mapping[str, Any]) -> Mapping[str, Any]:
-    allowed = {"name", "weight", "max_open", "rate_per_minute", "rate_burst", "provenance"}
+    allowed = {"name", "weight", "max_open", "max_running", "rate_per_minute", "rate_burst", "provenance"}
     if unknown := sorted(set(limits) - allowed):
         raise InvalidRequest(f"no such setting of a tenant; there are {', '.join(sorted(allowed))}", unknown[0])
     return limits
@@ -127,7 +149,7 @@ def _known(limits: Mapping[str, Any]) -> Mapping[str, Any]:
 def _checked(tenant: Tenant) -> Tenant:
     if not 0.001 <= tenant.weight <= 1000:
         raise InvalidRequest("between 0.001 and 1000", "weight")
-    for field in ("max_open", "rate_per_minute", "rate_burst"):
+    for field in ("max_open", "max_running", "rate_per_minute", "rate_burst"):
         value = getattr(tenant, field)
         if value is not None and not 1 <= value <= 1e9:
             raise InvalidRequest("at least 1", field)
@@ -139,13 +161,16 @@ def _checked(tenant: Tenant) -> Tenant:
 
 
 def _stored(tenant: Tenant) -> dict[Any, Any]:
-    return {field: str(value) for field, value in asdict(tenant).items() if value is not None}
+    plain = asdict(tenant)
+    del plain["max_running_in"]
+    return {field: str(value) for field, value in plain.items() if value is not None}
 
 
 def _loaded(raw: Mapping[str, str]) -> Tenant:
     convert: dict[str, Callable[[str], Any]] = {
         "weight": float,
         "max_open": int,
+        "max_running": int,
         "rate_per_minute": float,
         "rate_burst": int,
         "provenance": SigningPolicy,
@@ -153,4 +178,6 @@ def _loaded(raw: Mapping[str, str]) -> Tenant:
     }
     # the ledger may keep fields of its own in the same hash
     ours = {field.name for field in fields(Tenant)}
-    return Tenant(**{name: convert.get(name, str)(value) for name, value in raw.items() if name in ours})
+    caps = {name.partition("|")[2]: int(most) for name, most in sorted(raw.items()) if name.startswith(_POOL_CAP)}
+    given = {name: convert.get(name, str)(value) for name, value in raw.items() if name in ours}
+    return Tenant(**given, max_running_in=caps)

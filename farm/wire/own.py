@@ -25,6 +25,7 @@ from pydantic_core import ErrorDetails
 
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import InvalidRequest, RequestError
+from farm.jobs.states import Tier
 from farm.jobs.validation_words import sentence
 from farm.storage.object_keys import UPLOAD_ID
 from farm.wire.json_body import check_items
@@ -41,6 +42,7 @@ NAMES = {
     "aspect": "aspect_ratio",
     "seconds": "duration_s",
     "deadline_ms": "deadline",
+    "start_by_ms": "start_by",
     "idempotency_key": "Idempotency-Key",
 }
 #: told of one body at once; the rest would only repeat itself
@@ -144,6 +146,14 @@ class CreateJob(Strict):
     )
     priority: int | None = Field(None, ge=0, le=9, description="among your own jobs: 9 first, default 5")
     deadline: AwareDatetime | None = Field(None, description="breaks ties of priority; ISO 8601 with a time zone")
+    tier: Literal["normal", "economy"] = Field(
+        "normal",
+        description="economy: runs where nothing normal can, and is cancelled (`expired`) unless it is finished by its "
+        "deadline (default: a day); near that it becomes normal",
+    )
+    start_by: AwareDatetime | None = Field(
+        None, description="a job that has not started by then is cancelled (`expired`) and costs nothing"
+    )
     max_attempts: int | None = Field(None, ge=1, le=10)
     name: str | None = Field(None, max_length=200)
     metadata: dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] = Field(
@@ -181,7 +191,9 @@ def parse_create(body: bytes, *, idempotency_key: str | None = None) -> Draft:
         loras=tuple(lora.model_dump() for lora in asked.loras),
         options=asked.options,
         priority=asked.priority,
-        deadline_ms=None if asked.deadline is None else round(asked.deadline.timestamp() * 1000),
+        deadline_ms=_ms(asked.deadline),
+        tier=Tier(asked.tier),
+        start_by_ms=_ms(asked.start_by),
         max_attempts=asked.max_attempts,
         idempotency_key=idempotency_key,
         name=asked.name,
@@ -204,8 +216,9 @@ def render_create(draft: Draft) -> dict[str, Any]:
         body["aspect_ratio"] = _ratio_word(draft.aspect)
     if draft.seconds is not None:
         body["duration_s"] = draft.seconds
-    if draft.deadline_ms is not None:
-        body["deadline"] = _time(draft.deadline_ms).isoformat().replace("+00:00", "Z")
+    for name, at_ms in (("deadline", draft.deadline_ms), ("start_by", draft.start_by_ms)):
+        if at_ms is not None:
+            body[name] = _time(at_ms).isoformat().replace("+00:00", "Z")
     for role, source in draft.inputs.items():
         given = {"url": source.url, "base64": source.base64, "upload": source.upload}
         if source.data is not None:
@@ -231,6 +244,10 @@ def _ratio(text: str | None) -> float | None:
 def _ratio_word(aspect: float) -> str:
     ratio = Fraction(aspect).limit_denominator(99_999)
     return f"{ratio.numerator}:{ratio.denominator}"
+
+
+def _ms(time: datetime | None) -> int | None:
+    return None if time is None else round(time.timestamp() * 1000)
 
 
 def _time(ms: int) -> datetime:

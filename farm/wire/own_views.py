@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from farm.jobs.errors import FaultCode
 from farm.jobs.job import Artifacts, Job, NewJob
 from farm.jobs.money import MICRO
 from farm.jobs.spec import InputRef
-from farm.jobs.states import TERMINAL, HoldReason, Phase, State
+from farm.jobs.states import TERMINAL, HoldReason, Phase, State, Tier
 from farm.jobs.worker_status import LiveWorker, WorkerState
 from farm.scheduling.remaining import remaining_s
 from models.catalog import Model
@@ -81,6 +82,7 @@ class JobView(View):
     width, height  null until the input is here whose shape they follow;  frames, fps, duration_s  the same of a clip
                that decides the length;  predicted_s  null while any of them is
     held_for   why it is not to start yet (paused, approval, dependency, parked); [] when it may
+    tier       an economy job becomes normal when its window comes near;  expires_at  when that window ends
     attempt    number of the current or last attempt, 0 before the first
     cancelling a cancel was acknowledged; the job can no longer succeed
     """
@@ -118,6 +120,9 @@ class JobView(View):
     options: dict[str, Any] = Field(default_factory=dict)
     priority: int = 5
     deadline: datetime | None = None
+    tier: Tier = Tier.NORMAL
+    start_by: datetime | None = None
+    expires_at: datetime | None = None
     predicted_s: float | None = None
     metadata: dict[str, str] = Field(default_factory=dict)
     webhook_url: str | None = None
@@ -206,6 +211,9 @@ def view_job(job: Job, *, eta_s: float | None = None, links: Links | None = None
         options=dict(spec.options),
         priority=job.priority,
         deadline=_time(job.deadline_ms),
+        tier=job.tier,
+        start_by=_time(job.start_by_ms),
+        expires_at=None if over else _time(job.expires_ms),
         predicted_s=round(job.predicted_s, 3) if sides and length else None,
         metadata=dict(job.metadata),
         webhook_url=job.webhook_url,
@@ -286,7 +294,7 @@ def _result(files: Artifacts, links: Links) -> Result:
 
 
 def _fault(job: Job) -> FaultView | None:
-    if job.state is not State.FAILED:
+    if job.state is not State.FAILED and job.error_code != FaultCode.EXPIRED:
         return None
     return FaultView(code=job.error_code or "engine_error", message=job.error_message or "the job failed")
 

@@ -108,6 +108,7 @@ FAULT_NUMBERS = {
     FaultCode.TOO_LONG: 408,
     FaultCode.STUCK: 408,
     FaultCode.DEADLINE_PASSED: 410,
+    FaultCode.EXPIRED: 410,
     FaultCode.CANCELLED: 499,
 }
 

@@ -1,10 +1,11 @@
 -- admit(count, job 1, job 2, ..., deadline ms): all of them or none. Of each job, in this order: id, tenant, state, pool, lane,
 -- priority, deadline_ms, predicted_s, max_attempts, hold, hook, label, idempotency key, body sha256, needs, held_for,
--- dialect, body JSON; '' for what it has not. Writes Key.job, Key.body, Key.jobs, Key.label, Key.dialect, Key.queue, Key.held, Key.idem, Key.credit, Key.owners.
+-- dialect, tier, start_by_ms, body JSON; '' for what it has not. Writes Key.job, Key.body, Key.jobs, Key.label, Key.dialect, Key.queue, Key.held, Key.idem, Key.credit, Key.owners,
+-- Key.due. An economy job's deadline is the end of its window.
 -- Answers {'ok', {{id, created, position of one that was not there before}, ...}, {permit, pool, ...}, now}, or why not:
 -- {'conflict' | 'taken' | 'unpriced', n}, {'too_many', tenant, limit}, {'payment', tenant, needed, available}.
--- uses: late clock job event money queue permit
-local WIDTH = 18
+-- uses: late clock job event money queue due permit read
+local WIDTH = 20
 local count = tonumber(ARGV[1])
 local answers, fresh, seen = {}, {}, {}
 local opening, needed, tenants = {}, {}, {}
@@ -65,6 +66,7 @@ for _, at in ipairs(fresh) do
     id = ARGV[at], tenant = ARGV[at + 1], state = ARGV[at + 2], pool = ARGV[at + 3], attempt = 0,
     priority = tonumber(ARGV[at + 5]), deadline_ms = tonumber(ARGV[at + 6]), hold = tonumber(ARGV[at + 9]),
     label = ARGV[at + 11] ~= '' and ARGV[at + 11] or nil, dialect = ARGV[at + 16] ~= '' and ARGV[at + 16] or nil,
+    tier = ARGV[at + 17], start_by_ms = tonumber(ARGV[at + 18]),
   }
   local record = {'tenant', job.tenant, 'state', job.state, 'pool', job.pool, 'lane', ARGV[at + 4],
     'priority', ARGV[at + 5], 'predicted_s', ARGV[at + 7], 'max_attempts', ARGV[at + 8], 'created_ms', NOW}
@@ -80,9 +82,18 @@ for _, at in ipairs(fresh) do
   also('label', ARGV[at + 11])
   also('needs', ARGV[at + 14])
   also('dialect', ARGV[at + 16])
+  also('start_by_ms', ARGV[at + 18])
+  if job.tier ~= Tier.NORMAL then also('tier', job.tier) end
+  if job.tier == Tier.ECONOMY then
+    local lead_ms = math.min(Setting.ECONOMY_RISE_MS, math.max(0, job.deadline_ms - NOW) / 4)
+    job.expires_ms = job.deadline_ms
+    job.rises_ms = math.floor(job.deadline_ms - lead_ms - 1000 * tonumber(ARGV[at + 7]))
+    also('expires_ms', job.expires_ms)
+    also('rises_ms', job.rises_ms)
+  end
   if job.state == State.QUEUED then also('queued_ms', NOW) end
   redis.call('HSET', Key.job(job.id), unpack(record))
-  redis.call('SET', Key.body(job.id), ARGV[at + 17])
+  redis.call('SET', Key.body(job.id), ARGV[at + 19])
   redis.call('SADD', Key.owners(), job.tenant)
   if ARGV[at + 12] ~= '' then
     redis.call('SET', Key.idem(job.tenant, ARGV[at + 12]), job.id .. ' ' .. ARGV[at + 13], 'EX', Setting.IDEMPOTENCY_S)
@@ -91,9 +102,11 @@ for _, at in ipairs(fresh) do
   money_hold(job)
   for reason in string.gmatch(ARGV[at + 15], '%S+') do queue_reasons(job, reason, true) end
   queue_put(job)
+  due_note(job, 0)
   event(job)
   pools[job_pool(job)] = true
-  answers[(at - 2) / WIDTH + 1][3] = redis.call('ZRANK', Key.queue(job_pool(job), job.tenant), job.id)
+  answers[(at - 2) / WIDTH + 1][3] = job.state == State.QUEUED and
+    job_position(job.pool, job.tier, job.tenant, job.id)
 end
 
 local permits = {}

@@ -1,6 +1,6 @@
 -- audit_jobs(id, ...): correct the indexes, queues, leases and holds of these jobs to what their records say.
 -- Answers {name of the drift, count, ...}.
--- uses: full clock job event money fair queue verdict
+-- uses: full clock job event money fair limit queue due verdict
 local drift, names = {}, {}
 local function note(name)
   if not drift[name] then
@@ -52,8 +52,20 @@ local function check_reasons(job)
   end
 end
 
+-- In a pool a job stands in no line but its own.
+local function check_lines(job, pool, own)
+  for _, tier in ipairs(TIERS) do
+    local line = tier_line(pool, tier)
+    if line ~= own and redis.call('ZSCORE', Key.queue(line, job.tenant), job.id) then
+      queue_remove(line, job.tenant, job.id)
+      note('queue')
+    end
+  end
+end
+
 local function places(job, pool)
-  return redis.call('ZSCORE', Key.queue(pool, job.tenant), job.id), redis.call('ZSCORE', Key.delayed(pool), job.id),
+  check_lines(job, pool, tier_line(pool, job.tier))
+  return redis.call('ZSCORE', Key.queue(tier_line(pool, job.tier), job.tenant), job.id), redis.call('ZSCORE', Key.delayed(pool), job.id),
     redis.call('ZSCORE', Key.leases(pool), job.id)
 end
 
@@ -61,7 +73,7 @@ end
 local function check_not_waiting(job, pool)
   local queued, delayed, leased = places(job, pool)
   if queued then
-    queue_remove(pool, job.tenant, job.id)
+    queue_remove(tier_line(pool, job.tier), job.tenant, job.id)
     note('queue')
   end
   if delayed then
@@ -95,7 +107,7 @@ local function check_waiting(job, pool)
       note('on_hold')
     end
     if queued then
-      queue_remove(pool, job.tenant, job.id)
+      queue_remove(tier_line(pool, job.tier), job.tenant, job.id)
       note('queue')
     end
     if delayed then
@@ -107,7 +119,7 @@ local function check_waiting(job, pool)
   local held = redis.call('ZREM', Key.held(pool), job.id) == 1
   if held then note('on_hold') end
   if queued and leased then
-    queue_remove(pool, job.tenant, job.id)
+    queue_remove(tier_line(pool, job.tier), job.tenant, job.id)
     note('queue')
   end
   if delayed and (queued or leased) then
@@ -122,8 +134,10 @@ local function check_waiting(job, pool)
       note('queue')
     end
   end
-  if queued and not leased and not redis.call('ZSCORE', Key.fair(pool), job.tenant) then
-    fair_enter(pool, job.tenant)
+  local line = tier_line(pool, job.tier)
+  if queued and not leased and not redis.call('ZSCORE', Key.fair(line), job.tenant)
+    and redis.call('SISMEMBER', Key.aside(job.tenant), line) == 0 then
+    limit_enter(line, job.tenant)
     note('fair')
   end
 end
@@ -132,6 +146,29 @@ local function check_running(job, pool)
   if not check_not_waiting(job, pool) then
     redis.call('ZADD', Key.leases(pool), NOW + Setting.LEASE_MS, job.id)
     note('lease')
+  end
+end
+
+-- What counts towards the caps of its tenant is at work on a worker of our own.
+local function check_busy(job)
+  local own = job.state == State.RUNNING and not job.purchase
+  local key = Key.busy(job.pool, job.tenant)
+  local there = redis.call('ZSCORE', key, job.id)
+  if own and not there then
+    redis.call('ZADD', key, NOW, job.id)
+    note('busy')
+  elseif there and not own then
+    limit_freed(job.pool, job.tenant, job.id)
+    note('busy')
+  end
+end
+
+-- Somebody looks when its time has come.
+local function check_due(job)
+  local overdue = job.state ~= State.RUNNING and due_over(job)
+  if (overdue or due_next(job, NOW)) and not redis.call('ZSCORE', Key.due(), job.id) then
+    due_note(job, overdue and 0 or NOW)
+    note('due')
   end
 end
 
@@ -153,6 +190,8 @@ for _, id in ipairs(ARGV) do
     local pool = job_pool(job)
     check_index(job)
     check_reasons(job)
+    check_busy(job)
+    if not TERMINAL[job.state] then check_due(job) end
     if TERMINAL[job.state] then
       check_absent(job, pool)
       check_ended(job)

@@ -1,7 +1,7 @@
 -- buy(id, worker, nonce, purchase JSON, deadline ms): lease this queued job to a worker that buys it, and store what it is about to
 -- submit: from now on the job is bought, also if the worker dies. It moves to the burst pool, and costs its
 -- tenant no share of the GPUs. Answers {attempt, job as lib/read.lua}; false where the job cannot be bought.
--- uses: late full clock job event queue read
+-- uses: late full clock job event queue due limit read
 local id, worker, nonce, purchase = unpack(ARGV)
 
 local job = job_load(id)
@@ -13,8 +13,9 @@ if before[1] == nonce then
   local attempt = tonumber(before[2])
   return job.purchase and job_held(job, attempt) and {attempt, job_read(id)}
 end
-if job.state ~= State.QUEUED or not redis.call('ZSCORE', Key.queue(job.pool, job.tenant), id) then return false end
-queue_remove(job.pool, job.tenant, id)
+if job.state ~= State.QUEUED or not redis.call('ZSCORE', Key.queue(job_line(job), job.tenant), id) then return false end
+if due_over(job) or limit_switched('tenant', job.tenant) then return false end
+queue_remove(job_line(job), job.tenant, id)
 job.attempt, job.purchase = job.attempt + 1, purchase
 job_move(job, State.RUNNING)
 redis.call('HSET', key, 'attempt', job.attempt, 'worker', worker, 'started_ms', NOW, 'phase', Phase.SUBMITTING,

@@ -1,14 +1,18 @@
 -- claim(pool, worker, loaded lane or '', permit or '', nonce, memory or '', models offered or '', deadline ms):
--- lease the best job of the pool to the worker. Fairness picks the tenant (Key.fair), the order of its queue the job (Key.queue); the loaded lane may be preferred
+-- lease the best job of the pool to the worker. A higher tier goes first (lib/tier.lua), then fairness picks the tenant (Key.fair), the order of its queue the job (Key.queue); the loaded lane may be preferred
 -- among the first few of the same priority. A job that failed on this worker is left to the others of the pool for a
 -- while, one that its memory does not hold to those that do, and one of a model that it does not offer to whoever does
 -- ('': it offers all). Answers {attempt, job as lib/read.lua} or false.
 -- O(log n) in queued jobs.
--- uses: late full clock age job event fair fits queue permit read
+-- uses: late full clock age tier job event fair fits limit queue due permit read verdict
 local pool, worker, loaded, permit, nonce, memory, models = unpack(ARGV)
 
+-- The line that is looked at: a tier of the pool.
+local line, line_tier
+
 local function belongs(job)
-  if not job or job_pool(job) ~= pool then return false end
+  if not job or job_line(job) ~= line then return false end
+  if job.state ~= State.RUNNING and due_over(job) then return false end
   if job.state == State.RUNNING then return job.purchase ~= nil end
   return (job.state == State.QUEUED or job.state == State.WAITING) and not queue_stopped(job)
 end
@@ -44,9 +48,24 @@ for model in string.gmatch(models, '%S+') do
   offered[model] = true
 end
 
+local RENDERS = pool ~= Setting.INTAKE_POOL and pool ~= Setting.BURST_POOL
+
+-- An operator paused the lane, or the model of all its lanes. Most of the time nothing is paused.
+local switched = RENDERS and redis.call('EXISTS', Key.switches()) == 1
+local paused_lanes = {}
+local function lane_paused(lane, model)
+  if not switched then return false end
+  if paused_lanes[lane] == nil then
+    paused_lanes[lane] = limit_switched('lane', lane) or limit_switched('lane', model)
+  end
+  return paused_lanes[lane]
+end
+
 -- A lane begins with its model's id (models.catalog.lane_of).
 local function not_offered(lane)
-  if not offered or not lane or offered[string.match(lane, '^[^@+]*')] then return false end
+  if not lane then return false end
+  local model = string.match(lane, '^[^@+]*')
+  if (not offered or offered[model]) and not lane_paused(lane, model) then return false end
   any_left = true
   return true
 end
@@ -67,7 +86,7 @@ end
 local function first_of(tenant)
   local looked = 0
   for at = 0, 4 * Setting.AFFINITY_WINDOW - 1, Setting.AFFINITY_WINDOW do
-    local ids = redis.call('ZRANGE', Key.queue(pool, tenant), at, at + Setting.AFFINITY_WINDOW - 1)
+    local ids = redis.call('ZRANGE', Key.queue(line, tenant), at, at + Setting.AFFINITY_WINDOW - 1)
     for _, id in ipairs(ids) do
       if not not_for_here(unpack(redis.call('HMGET', Key.job(id), 'needs', 'lane'))) then
         local job = job_load(id)
@@ -97,7 +116,7 @@ local function preferred(first)
     for n = 1, passes do redis.call('HINCRBY', Key.job(passed[n]), 'passes', 1) end
     return job
   end
-  for _, id in ipairs(redis.call('ZRANGE', Key.queue(pool, first.tenant), 0, Setting.AFFINITY_WINDOW - 1)) do
+  for _, id in ipairs(redis.call('ZRANGE', Key.queue(line, first.tenant), 0, Setting.AFFINITY_WINDOW - 1)) do
     local lane, priority, passes, needs = unpack(
       redis.call('HMGET', Key.job(id), 'lane', 'priority', 'passes', 'needs'))
     -- what is not for this worker is not passed over by it
@@ -114,8 +133,8 @@ end
 
 local function take(job)
   local key = Key.job(job.id)
-  queue_remove(pool, job.tenant, job.id)
-  fair_charge(job, pool)
+  queue_remove(line, job.tenant, job.id)
+  fair_charge(job, line)
   job.attempt = job.attempt + 1
   redis.call('ZADD', Key.leases(pool), NOW + Setting.LEASE_MS, job.id)
   redis.call('HSET', key, 'attempt', job.attempt, 'worker', worker)
@@ -125,6 +144,13 @@ local function take(job)
   if job.state == State.QUEUED then
     redis.call('HSET', key, 'started_ms', NOW, 'phase', Phase.ASSIGNED, 'phase_ms', NOW)
     job_move(job, State.RUNNING)
+    redis.call('ZADD', Key.busy(pool, job.tenant), NOW, job.id)
+    for _, tier in ipairs(TIERS) do
+      local left = tier_line(pool, tier)
+      if redis.call('ZSCORE', Key.fair(left), job.tenant) and limit_binds(pool, tier, job.tenant) then
+        limit_aside(left, job.tenant)
+      end
+    end
     event(job, {phase = Phase.ASSIGNED, progress = 0})
   end
   return {job.attempt, job_read(job.id)}
@@ -143,19 +169,34 @@ redis.call('SADD', Key.pools(), pool)
 if permit ~= '' then redis.call('ZREM', Key.permits(pool), permit) end
 queue_promote(pool, Setting.PROMOTED_PER_CLAIM)
 
+-- What is not to be claimed stands no longer in the queue.
+local function drop(tenant, id)
+  queue_remove(line, tenant, id)
+  local job = job_load(id)
+  if not job or TERMINAL[job.state] or job_line(job) ~= line then return end
+  local why = job.state ~= State.RUNNING and due_over(job)
+  if why then job_expired(job, why) end
+end
+
+local looks = Setting.STALE_PER_CLAIM
 local function nearest()
   local left = 0  -- tenants of which everything in reach is left to others
-  for _ = 1, Setting.STALE_PER_CLAIM do
-    local tenant = redis.call('ZRANGE', Key.fair(pool), left, left)[1]
+  while looks > 0 do
+    looks = looks - 1
+    local tenant = redis.call('ZRANGE', Key.fair(line), left, left)[1]
     if not tenant or left > Setting.AFFINITY_WINDOW then return end
-    local id, job = first_of(tenant)
-    if job then return preferred(job) end
-    if id then
-      queue_remove(pool, tenant, id)
-    elseif redis.call('EXISTS', Key.queue(pool, tenant)) == 1 then
-      left = left + 1
+    if limit_binds(pool, line_tier, tenant) then
+      limit_aside(line, tenant)
     else
-      fair_leave(pool, tenant)
+      local id, job = first_of(tenant)
+      if job then return preferred(job) end
+      if id then
+        drop(tenant, id)
+      elseif redis.call('EXISTS', Key.queue(line, tenant)) == 1 then
+        left = left + 1
+      else
+        fair_leave(line, tenant)
+      end
     end
   end
 end
@@ -163,16 +204,17 @@ end
 -- What stands further behind: a stretch at each claim, from where the last one came to, tenant by tenant in the order of
 -- their names and round again. So a worker idles behind any number of them for a few claims and no longer.
 local function farther()
-  local tenants = redis.call('ZRANGE', Key.fair(pool), 0, -1)
+  local tenants = redis.call('ZRANGE', Key.fair(line), 0, -1)
+  if not tenants[1] then return end
   table.sort(tenants)
-  local offset, marked = string.match(redis.call('GET', Key.bookmark(pool, worker)) or '0 ', '^(%d+) (.*)$')
+  local offset, marked = string.match(redis.call('GET', Key.bookmark(line, worker)) or '0 ', '^(%d+) (.*)$')
   local at, found = 1, nil
   while at < #tenants and tenants[at] < marked do at = at + 1 end
   if tenants[at] ~= marked then offset = 0 end
   offset = tonumber(offset)
   local budget, ends = Setting.STALE_PER_CLAIM, 0
   while budget > 0 and ends <= #tenants and not found do
-    local ids = redis.call('ZRANGE', Key.queue(pool, tenants[at]), offset, offset + budget - 1)
+    local ids = redis.call('ZRANGE', Key.queue(line, tenants[at]), offset, offset + budget - 1)
     for n, id in ipairs(ids) do
       local job = not not_for_here(unpack(redis.call('HMGET', Key.job(id), 'needs', 'lane'))) and job_load(id)
       if job and belongs(job) and not left_to_others(job) then
@@ -183,11 +225,18 @@ local function farther()
     offset, budget = offset + #ids, budget - #ids
     if budget > 0 and not found then at, offset, ends = at % #tenants + 1, 0, ends + 1 end
   end
-  redis.call('SET', Key.bookmark(pool, worker), offset .. ' ' .. tenants[at], 'PX', Setting.ELSEWHERE_MS + 1)
+  redis.call('SET', Key.bookmark(line, worker), offset .. ' ' .. tenants[at], 'PX', Setting.ELSEWHERE_MS + 1)
   return found
 end
 
-fair_reweigh_some(pool)
-local job = nearest()
-if not job and any_left then job = farther() end
-return job and take(job)
+if limit_switched('pool', pool) then return false end
+for _, tier in ipairs(TIERS) do
+  line, line_tier, any_left = tier_line(pool, tier), tier, false
+  if redis.call('EXISTS', Key.fair(line)) == 1 then
+    fair_reweigh_some(line)
+    local job = nearest()
+    if not job and any_left then job = farther() end
+    if job then return take(job) end
+  end
+end
+return false

@@ -10,6 +10,6 @@ local pool = job_pool(job)
 attempt_end(job, gpu_s)
 redis.call('HSET', Key.job(id), 'ended_attempt', attempt)
 if job.state == State.RUNNING and job.worker then redis.call('HSET', Key.job(id), 'failed_on', job.worker) end
-if code == Fault.CANCELLED then job.cancelling = '1' end
+if code == Fault.CANCELLED then job.cancelling = job.cancelling or '1' end
 local outcome = attempt_failed(job, code, message)
 return {outcome, permit_reserve(pool, {})}

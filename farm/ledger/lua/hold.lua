@@ -12,7 +12,7 @@ local function hold(job)
   if queue_stopped(job) then
     redis.call('SADD', Key.pools(), job_pool(job))
     queue_hold(job)
-    queue_remove(job_pool(job), job.tenant, job.id)
+    queue_remove(job_line(job), job.tenant, job.id)
     redis.call('ZREM', Key.delayed(job_pool(job)), job.id)
   end
   if not known then event(job) end

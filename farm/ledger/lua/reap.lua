@@ -1,8 +1,9 @@
 -- reap(limit, unless ms): does nothing if the last reap is younger than that. Per pool, expired leases become retries or
--- ends, delayed retries that are due are queued, missing permits are reserved. A lease that runs out at a provider is no
+-- ends, delayed retries that are due are queued, missing permits are reserved; jobs that
+-- waited too long are over, and economy jobs whose window is near are normal. A lease that runs out at a provider is no
 -- lost worker: another process resumes the job. Answers {expired, requeued, failed, cancelled, promoted, resumable,
 -- {permit, pool, ...}}.
--- uses: full clock age job queue permit verdict
+-- uses: full clock age job event fair limit queue due permit verdict
 local limit = tonumber(ARGV[1])
 local pools = redis.call('SMEMBERS', Key.pools())
 local expired, resumable, promoted, permits = 0, 0, 0, {}
@@ -92,6 +93,34 @@ local function lost(pool, id)
   outcomes[outcome] = outcomes[outcome] + 1
   expired = expired + 1
 end
+
+local function see_to(id)
+  local job = job_load(id)
+  if not job or TERMINAL[job.state] then
+    redis.call('ZREM', Key.due(), id)
+    return
+  end
+  local why = due_over(job)
+  if why and job.state ~= State.RUNNING then return job_expired(job, why) end
+  if why and not job.cancelling then
+    -- its worker hears it at the next heartbeat
+    job.cancelling = Fault.EXPIRED
+    redis.call('HSET', Key.job(id), 'cancelling', job.cancelling)
+    event(job, {cancelling = true})
+  end
+  -- one at work rises when it is queued again
+  if redis.call('ZSCORE', Key.queue(job_line(job), job.tenant), id) and NOW >= (job.rises_ms or math.huge)
+    and job.tier == Tier.ECONOMY then
+    queue_remove(job_line(job), job.tenant, id)
+    queue_put(job)
+    event(job)
+  end
+  due_note(job, NOW)
+end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', Key.due(), '-inf', NOW, 'LIMIT', 0, limit)) do see_to(id) end
+-- a cap may have been raised
+for _, tenant in ipairs(redis.call('SRANDMEMBER', Key.set_aside(), 16)) do limit_review(tenant) end
 
 for _, pool in ipairs(pools) do
   cap(Key.leases(pool), Setting.LEASE_MS)

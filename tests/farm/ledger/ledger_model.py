@@ -1,79 +1,26 @@
 """The laws of the ledger as a small Python program: what every call has to answer, and where every job then stands.
 Time is in seconds since the model began; it moves only when the test moves it."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+
+from ledger_model_lines import Lines, ModelJob, Share, line_of
 
 from farm.jobs.errors import KILLS_WORKER, RETRYABLE, FaultCode
 from farm.jobs.job import NewJob
-from farm.jobs.states import TERMINAL, HoldReason, State
-from farm.ledger import BURST_POOL, INTAKE_POOL, CancelOutcome, CommitOutcome, FailOutcome, HoldOutcome, Verdict
+from farm.jobs.states import TERMINAL, HoldReason, State, Tier
+from farm.ledger import (
+    CancelOutcome,
+    CommitOutcome,
+    FailOutcome,
+    HoldOutcome,
+    OperationOutcome,
+    Verdict,
+)
 
 LEASE_S = 90.0
 REAP_GAP_S = 45.0
 POISON_LOSSES = 2
 UNHEARD_MOST = 5
-AFFINITY_WINDOW, AFFINITY_PASSES = 4, 2
-
-
-@dataclass
-class ModelJob:
-    """`at`: "queue", "delayed", "held", "lease", or None when it is over."""
-
-    new: NewJob
-    state: State
-    at: str | None = "queue"
-    ready_at: float = 0.0
-    lease_until: float = 0.0
-    graced: bool = False
-    attempt: int = 0
-    used: int = 0
-    losses: int = 0
-    passes: int = 0
-    cancelling: bool = False
-    ended: int | None = None
-    intake_done: int | None = None
-    charged_s: float | None = None
-    unheard: int = 0
-    lifted: float = 0.0
-    error: str | None = None
-    held_for: set[HoldReason] = field(default_factory=set)
-    bought: bool = False
-    nonce: str | None = None
-    buy_attempt: int = 0
-    provider_id: str | None = None
-    #: its phase is one of a provider's
-    at_provider: bool = False
-
-    @property
-    def pool(self) -> str:
-        if self.bought and self.state is State.RUNNING:
-            return BURST_POOL
-        return INTAKE_POOL if self.state is State.WAITING else self.new.pool
-
-    @property
-    def key(self) -> tuple[int, float, str]:
-        """Its place in the queue of its tenant."""
-        return (-self.new.priority, float("inf") if self.new.deadline_ms is None else self.new.deadline_ms, self.new.id)
-
-    @property
-    def stopped(self) -> bool:
-        """Whether a reason keeps it from starting."""
-        if self.state is State.WAITING:
-            return HoldReason.DEPENDENCY in self.held_for
-        return self.state is State.QUEUED and bool(self.held_for)
-
-    def holds(self, attempt: int) -> bool:
-        return self.at == "lease" and self.attempt == attempt
-
-
-@dataclass
-class Share:
-    """Virtual times of one pool."""
-
-    own: dict[str, float] = field(default_factory=dict)
-    lifted: dict[str, float] = field(default_factory=dict)
-    open: dict[str, float] = field(default_factory=dict)
-    clock: float = 0.0
 
 
 @dataclass
@@ -86,8 +33,9 @@ class Refused(Exception):
     """The name of the error that admit has to raise."""
 
 
-class Model:
+class Model(Lines):
     def __init__(self, weights: dict[str, float], max_open: dict[str, int], money: dict[str, Money]) -> None:
+        super().__init__()
         self.weights, self.max_open, self.money = weights, max_open, money
         self.now = 0.0
         self.last_reap: float | None = None
@@ -124,23 +72,21 @@ class Model:
         self.keys = keys
         for job in fresh:
             state = State.WAITING if job.spec.needs_intake else State.QUEUED
-            self.jobs[job.id] = record = ModelJob(job, state, held_for=set(job.held_for))
+            self.jobs[job.id] = record = ModelJob(job, state, held_for=set(job.held_for), tier=job.tier)
+            record.admitted(self.now)
             if job.tenant in self.money:
                 self.money[job.tenant].held += job.hold or 0
-            self._queue(record, was_idle=self._idle(record))
+            self._queue(record)
         return answers
 
     def claim(self, pool: str, loaded: str | None) -> ModelJob | None:
         self._promote(pool, 8)
-        share = self.shares.setdefault(pool, Share())
-        queues: dict[str, list[ModelJob]] = {}
-        for job in sorted(self.jobs.values(), key=lambda job: job.key):
-            if job.at == "queue" and job.pool == pool:
-                queues.setdefault(job.new.tenant, []).append(job)
-        if not queues:
+        if ("pool", pool) in self.paused:
             return None
-        tenant = min(queues, key=lambda tenant: (share.own[tenant], tenant))
-        job = self._preferred(queues[tenant], loaded)
+        job = next(filter(None, (self._first(pool, tier, loaded) for tier in Tier)), None)
+        if job is None:
+            return None
+        share, tenant = self.shares[job.line], job.new.tenant
         if not job.bought:
             # what was charged and not used yet moves nobody's clock
             share.clock = max(share.clock, share.own[tenant] - share.open.get(tenant, 0.0) / self.weights[tenant])
@@ -153,15 +99,23 @@ class Model:
         job.attempt += 1
         job.unheard += 1
         if job.state is State.QUEUED:
-            job.state = State.RUNNING
+            job.state, job.started = State.RUNNING, True
+            for tier in Tier:
+                share = self.shares.get(line_of(pool, tier), Share())
+                if self._stands(line_of(pool, tier), tenant) and self._limited(pool, tier, tenant):
+                    share.members.discard(tenant)
+                    share.aside.add(tenant)
         return job
 
     def buy(self, job: ModelJob, nonce: str) -> int | None:
         """The attempt, or None where there is nothing to buy."""
         if job.nonce == nonce:
             return job.buy_attempt if job.bought and job.holds(job.buy_attempt) else None
-        if job.state is not State.QUEUED or job.at != "queue":
+        if job.state is not State.QUEUED or job.at != "queue" or self._overdue(job):
             return None
+        if ("tenant", job.new.tenant) in self.paused:
+            return None
+        job.started = True
         job.state, job.at, job.lease_until, job.graced, job.passes = (
             State.RUNNING,
             "lease",
@@ -188,7 +142,7 @@ class Model:
             self._end(job, State.CANCELLED)
             return FailOutcome.CANCELLED
         job.state, job.at = State.QUEUED, None
-        self._queue(job, was_idle=self._idle(job))
+        self._queue(job)
         return FailOutcome.RETRY
 
     def heartbeat(self, job: ModelJob, attempt: int, phase: str | None = None) -> Verdict:
@@ -218,7 +172,7 @@ class Model:
             job.new = replace(job.new, hold=costs)
         job.state = State.QUEUED
         job.at = None
-        self._queue(job, was_idle=self._idle(job))
+        self._queue(job)
         return CommitOutcome.COMMITTED
 
     def commit(self, job: ModelJob, attempt: int, gpu_s: float) -> CommitOutcome:
@@ -227,7 +181,7 @@ class Model:
                 return CommitOutcome.ALREADY
             over = job.state is State.CANCELLED and job.attempt == attempt
             return CommitOutcome.CANCELLED if over else CommitOutcome.FENCED
-        self._correct(job, gpu_s)
+        self._attempt_end(job, gpu_s)
         self._end(job, State.CANCELLED if job.cancelling else State.SUCCEEDED)
         return CommitOutcome.CANCELLED if job.cancelling else CommitOutcome.COMMITTED
 
@@ -242,7 +196,7 @@ class Model:
     def release(self, job: ModelJob, attempt: int, gpu_s: float) -> FailOutcome:
         if not job.holds(attempt):
             return self._over(job, attempt)
-        self._correct(job, gpu_s)
+        self._attempt_end(job, gpu_s)
         job.ended, job.unheard = attempt, 0
         return self._returned(job)
 
@@ -275,8 +229,55 @@ class Model:
             if job.ready_at > self.now:
                 job.at = "delayed"
             else:
-                self._queue(job, was_idle=self._idle(job))
+                self._queue(job)
         return HoldOutcome.HELD if job.held_for else HoldOutcome.FREE
+
+    def pause(self, kind: str, name: str) -> bool:
+        changed = (kind, name) not in self.paused
+        self.paused.add((kind, name))
+        for line, share in self.shares.items():
+            pool, _, tier = line.partition("!")
+            if self._stands(line, name) and self._limited(pool, Tier(tier or "normal"), name):
+                share.members.discard(name)
+                share.aside.add(name)
+        return changed
+
+    def resume(self, kind: str, name: str) -> bool:
+        changed = (kind, name) in self.paused
+        self.paused.discard((kind, name))
+        if changed and kind == "tenant":
+            self._review(name)
+        return changed
+
+    def set_tier(self, job: ModelJob, tier: Tier) -> OperationOutcome:
+        if job.state in TERMINAL:
+            return OperationOutcome.OVER
+        if job.state is State.RUNNING:
+            return OperationOutcome.RUNNING
+        if job.tier is tier:
+            return OperationOutcome.UNCHANGED
+        queued, job.at = job.at == "queue", None if job.at == "queue" else job.at
+        job.tier = tier
+        if queued:
+            self._queue(job)
+        return OperationOutcome.DONE
+
+    def requeue(self, job: ModelJob) -> OperationOutcome:
+        if job.state in TERMINAL:
+            return OperationOutcome.OVER
+        if job.bought:
+            return OperationOutcome.BOUGHT
+        if job.at == "lease":
+            self._attempt_end(job, 0.0)
+            job.unheard = 0
+            self._returned(job)
+            return OperationOutcome.DONE
+        if job.at == "queue":
+            return OperationOutcome.UNCHANGED
+        if job.at == "held":
+            return OperationOutcome.HELD
+        self._queue(job)
+        return OperationOutcome.DONE
 
     def reap(self) -> int:
         """How many leases had expired."""
@@ -286,7 +287,10 @@ class Model:
                 if not job.graced:
                     job.graced, job.lease_until = True, self.now + LEASE_S
         self.last_reap = self.now
-        lost = [job for job in leased if job.lease_until <= self.now]
+        self._see_to_what_is_due()
+        for tenant in self.weights:
+            self._review(tenant)
+        lost = [job for job in leased if job.at == "lease" and job.lease_until <= self.now]
         resumable = [job for job in lost if job.bought and job.at_provider]
         # in the order of the leases: who enters a queue first is lifted
         for job in sorted(lost, key=lambda job: (job.lease_until, job.new.id)):
@@ -294,7 +298,7 @@ class Model:
                 job.unheard = 0
                 self._returned(job)
             elif 0 < job.unheard <= UNHEARD_MOST:
-                self._correct(job, job.new.predicted_s)
+                self._attempt_end(job, job.new.predicted_s)
                 self._returned(job)
             else:
                 self._failed(job, FaultCode.WORKER_LOST, job.new.predicted_s)
@@ -315,7 +319,7 @@ class Model:
     def _returned(self, job: ModelJob) -> FailOutcome:
         if job.bought:
             job.at = None
-            self._queue(job, was_idle=self._idle(job))
+            self._queue(job)
             return FailOutcome.RETRY
         if job.cancelling:
             self._end(job, State.CANCELLED)
@@ -323,11 +327,11 @@ class Model:
         if job.state is State.RUNNING:
             job.state = State.QUEUED
         job.at = None
-        self._queue(job, was_idle=self._idle(job))
+        self._queue(job)
         return FailOutcome.RETRY
 
     def _failed(self, job: ModelJob, code: FaultCode, gpu_s: float) -> FailOutcome:
-        self._correct(job, gpu_s)
+        self._attempt_end(job, gpu_s)
         if job.cancelling:
             self._end(job, State.CANCELLED)
             return FailOutcome.CANCELLED
@@ -346,57 +350,11 @@ class Model:
         return FailOutcome.RETRY
 
     def _end(self, job: ModelJob, state: State, error: FaultCode | None = None) -> None:
-        job.state, job.at, job.error = state, None, error
+        job.state, job.at = state, None
+        job.error = FaultCode.EXPIRED if job.late and state is State.CANCELLED else error
         job.held_for.clear()
         money = self.money.get(job.new.tenant)
         if money:
             money.held -= job.new.hold or 0
             if state is State.SUCCEEDED:
                 money.balance -= job.new.hold or 0
-
-    def _idle(self, job: ModelJob) -> bool:
-        """Whether nothing else of its tenant is queued in its pool."""
-        return not any(
-            other is not job and other.at == "queue" and (other.pool, other.new.tenant) == (job.pool, job.new.tenant)
-            for other in self.jobs.values()
-        )
-
-    def _queue(self, job: ModelJob, was_idle: bool) -> None:
-        job.at, job.ready_at = ("held" if job.stopped else "queue"), 0.0
-        if job.at == "held":
-            return
-        share, tenant = self.shares.setdefault(job.pool, Share()), job.new.tenant
-        own = share.own.setdefault(tenant, 0.0)
-        if was_idle and own < share.clock:
-            share.lifted[tenant] = share.lifted.get(tenant, 0.0) + share.clock - own
-            share.own[tenant] = share.clock
-
-    def _promote(self, pool: str, limit: int) -> None:
-        due = [j for j in self.jobs.values() if j.at == "delayed" and j.pool == pool and j.ready_at <= self.now]
-        for job in sorted(due, key=lambda job: (job.ready_at, job.new.id))[:limit]:
-            self._queue(job, was_idle=self._idle(job))
-
-    def _preferred(self, queue: list[ModelJob], loaded: str | None) -> ModelJob:
-        first, passed = queue[0], []
-        if loaded is None or first.new.lane == loaded:
-            return first
-        for job in queue[:AFFINITY_WINDOW]:
-            if job.new.priority != first.new.priority:
-                return first
-            if job.new.lane == loaded:
-                for other in passed:
-                    other.passes += 1
-                return job
-            if job.passes >= AFFINITY_PASSES:
-                return first
-            passed.append(job)
-        return first
-
-    def _correct(self, job: ModelJob, gpu_s: float) -> None:
-        if job.state is State.WAITING or job.charged_s is None:
-            return
-        share, tenant = self.shares[job.pool], job.new.tenant
-        correction = (gpu_s - job.charged_s) / self.weights[tenant]
-        share.open[tenant], job.charged_s = share.open[tenant] - job.charged_s, None
-        lifted = share.lifted.get(tenant, 0.0) - job.lifted
-        share.own[tenant] += max(0.0, correction - lifted) if lifted > 1e-9 else correction

@@ -68,6 +68,7 @@ def pass_time(redis: Redis, seconds: float, prefix: str = "wf") -> None:
     """As if the server's clock had jumped while the reaper was at its post: everything that the ledger has stored as a
     time moves into the past. (The scripts read TIME and nothing else, so this needs no door in them.)"""
     ms = int(seconds * 1000)
+    _pass_windows(redis, ms, prefix)
     for kind in ("leases", "delayed", "permits", "workers"):
         for key in redis.scan_iter(f"{prefix}:{kind}:*"):
             for member, score in redis.zrange(key, 0, -1, withscores=True):
@@ -80,6 +81,15 @@ def pass_time(redis: Redis, seconds: float, prefix: str = "wf") -> None:
                 redis.hincrby(f"{prefix}:job:{job_id}", "not_before_ms", -ms)
     for key in redis.scan_iter(f"{prefix}:rate:*"):
         redis.set(key, float(redis.get(key)) - ms)
+
+
+def _pass_windows(redis: Redis, ms: int, prefix: str) -> None:
+    for key in redis.scan_iter(f"{prefix}:job:*"):
+        for name in ("start_by_ms", "rises_ms", "expires_ms"):
+            if redis.hexists(key, name):
+                redis.hincrby(key, name, -ms)
+    if due := redis.zrange(f"{prefix}:due", 0, -1, withscores=True):
+        redis.zadd(f"{prefix}:due", {member: score - ms for member, score in due})
 
 
 def outage(redis: Redis, seconds: float, prefix: str = "wf") -> None:

@@ -2,6 +2,7 @@
 them; after every step both must stand in the same place."""
 
 import os
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from ledger_model import AFFINITY_PASSES, AFFINITY_WINDOW, LEASE_S, Model, ModelJob, Money, Refused
+from ledger_model import LEASE_S, Model, Money, Refused
+from ledger_model_lines import AFFINITY_PASSES, AFFINITY_WINDOW, START_BY_S, WINDOW_S, ModelJob, Share
 from ledger_parts import ARTIFACTS, audit, new_job, outage, pass_time
 from redis import Redis
 
@@ -17,8 +19,8 @@ from farm.config import LeaseSettings, RedisSettings, SchedulingSettings, Settin
 from farm.jobs.errors import FaultCode, JobFault, RequestError
 from farm.jobs.job import NewJob, Reshaped
 from farm.jobs.spec import InputRef
-from farm.jobs.states import TERMINAL, HoldReason, State
-from farm.ledger import BURST_POOL, INTAKE_POOL, Ledger, StatementKind
+from farm.jobs.states import TERMINAL, HoldReason, State, Tier
+from farm.ledger import BURST_POOL, INTAKE_POOL, Ledger, StatementKind, SwitchKind
 
 POOLS = ("gpu", "fast")
 LANES = ("warm", "cold")
@@ -41,13 +43,17 @@ class LedgerMachine(RuleBasedStateMachine):
             Settings(
                 redis=redis_settings,
                 lease=LeaseSettings(seconds=LEASE_S, backoff_s=BACKOFF_S),
-                scheduling=SchedulingSettings(affinity_window=AFFINITY_WINDOW, affinity_passes=AFFINITY_PASSES),
+                scheduling=SchedulingSettings(
+                    affinity_window=AFFINITY_WINDOW, affinity_passes=AFFINITY_PASSES, economy_rise_s=26.0
+                ),
             ),
         )
         redis.hset(f"wf:tenant:{RICH}", "weight", 1)
-        redis.hset(f"wf:tenant:{FREE}", mapping={"weight": 2.5, "max_open": 6})
+        redis.hset(f"wf:tenant:{FREE}", mapping={"weight": 2.5, "max_open": 6, "max_running": 3})
+        redis.hset(f"wf:tenant:{RICH}", "max_running|gpu", 2)
         self.ledger.topup(RICH, 1000)
         self.model = Model({RICH: 1.0, FREE: 2.5}, {FREE: 6}, {RICH: Money(1000)})
+        self.model.caps, self.model.pool_caps = {FREE: 3}, {(RICH, "gpu"): 2}
         self.ended: dict[str, State] = {}
         self.again: Any = None
 
@@ -71,11 +77,18 @@ class LedgerMachine(RuleBasedStateMachine):
         intake=st.booleans(),
         hook=st.booleans(),
         deadline_ms=st.sampled_from([None, None, 1_900_000_000_000]),
+        tier=st.sampled_from([Tier.NORMAL, Tier.NORMAL, Tier.ECONOMY, Tier.URGENT]),
+        starts_by=seldom,
         held_for=st.sampled_from([(), (), (), (HoldReason.APPROVAL,), (HoldReason.PAUSED, HoldReason.DEPENDENCY)]),
     )
     def admit(
         self, tenant: str, pool: str, lanes: list[str], key: str | None, body: str, intake: bool, **more: Any
     ) -> None:
+        now_ms = int(time.time() * 1000)
+        if more["tier"] is Tier.ECONOMY:
+            more["deadline_ms"] = now_ms + int(WINDOW_S * 1000)
+        if more.pop("starts_by"):
+            more["start_by_ms"] = now_ms + int(START_BY_S * 1000)
         more["webhook_url"] = "https://example.org/hook" if more.pop("hook") else None
         jobs = [new_job(tenant, pool=pool, lane=lane, intake=intake, **more) for lane in lanes]
         if key:
@@ -216,6 +229,28 @@ class LedgerMachine(RuleBasedStateMachine):
         expected = [self.model.release_held(job, reason) for job in jobs]
         assert self.ledger.release_held([job.new.id for job in jobs], reason)[0] == expected
 
+    @rule(
+        kind_name=st.sampled_from([("tenant", RICH), ("tenant", FREE), ("pool", "gpu"), ("pool", "fast")]),
+        resume=st.booleans(),
+    )
+    def operator_pauses(self, kind_name: tuple[str, str], resume: bool) -> None:
+        kind, name = kind_name
+        if resume:
+            changed, _ = self.ledger.resume(SwitchKind(kind), name, who="op", why="test")
+            assert changed is self.model.resume(kind, name)
+        else:
+            assert self.ledger.pause(SwitchKind(kind), name, who="op", why="test") is self.model.pause(kind, name)
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(n=an_id, tier=st.sampled_from([Tier.URGENT, Tier.NORMAL, None]))
+    def operator_moves(self, n: int, tier: Tier | None) -> None:
+        """A job becomes urgent, or normal; or it is queued anew."""
+        job = self.pick(n)
+        if tier is None:
+            assert self.ledger.requeue(job.new.id, who="op", why="test")[0] is self.model.requeue(job)
+        else:
+            assert self.ledger.set_tier(job.new.id, tier, who="op", why="test")[0] is self.model.set_tier(job, tier)
+
     @precondition(lambda self: self.again)
     @rule()
     def say_it_again(self) -> None:
@@ -266,9 +301,10 @@ class LedgerMachine(RuleBasedStateMachine):
         jobs = self.model.jobs
         for model_job, job in zip(jobs.values(), self.ledger.find_many(list(jobs)), strict=True):
             assert job is not None
-            got = (job.state, job.attempt, job.attempts_used, job.worker_losses, job.error_code == "poisonous")
-            poisonous = model_job.error is FaultCode.POISONOUS
-            assert got == (model_job.state, model_job.attempt, model_job.used, model_job.losses, poisonous)
+            got = (job.state, job.attempt, job.attempts_used, job.worker_losses, job.tier)
+            assert got == (model_job.state, model_job.attempt, model_job.used, model_job.losses, model_job.tier)
+            for code in (FaultCode.POISONOUS, FaultCode.EXPIRED):
+                assert (job.error_code == code) == (model_job.error is code)
             assert (job.lease_until_ms is not None) == (model_job.at == "lease")
             assert (job.artifacts is not None) == (job.state is State.SUCCEEDED)
             assert job.purchase_id == model_job.provider_id
@@ -283,7 +319,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def queues_delays_leases_and_indexes_are_those_of_the_model(self) -> None:
         found: dict[tuple[str, ...], set[str]] = {}
-        for kind in ("queue", "delayed", "held", "holds", "leases", "jobs"):
+        for kind in ("queue", "delayed", "held", "holds", "leases", "busy", "jobs"):
             for key in self.redis.scan_iter(f"wf:{kind}:*", count=1000):
                 found[tuple(key.split(":")[1:])] = set(self.redis.zrange(key, 0, -1))
         expected: dict[tuple[str, ...], set[str]] = {}
@@ -293,13 +329,15 @@ class LedgerMachine(RuleBasedStateMachine):
                 expected.setdefault(("holds", job.new.tenant, reason), set()).add(job_id)
             match job.at:
                 case "queue":
-                    expected.setdefault(("queue", job.pool, job.new.tenant), set()).add(job_id)
+                    expected.setdefault(("queue", job.line, job.new.tenant), set()).add(job_id)
                 case "delayed":
                     expected.setdefault(("delayed", job.pool), set()).add(job_id)
                 case "held":
                     expected.setdefault(("held", job.pool), set()).add(job_id)
                 case "lease":
                     expected.setdefault(("leases", job.pool), set()).add(job_id)
+            if job.busy:
+                expected.setdefault(("busy", job.pool, job.new.tenant), set()).add(job_id)
         assert found == expected
 
     @invariant()
@@ -312,15 +350,26 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def virtual_times_are_those_of_the_model(self) -> None:
-        for pool, share in self.model.shares.items():
-            queued = {job.new.tenant for job in self.model.jobs.values() if job.at == "queue" and job.pool == pool}
-            times = dict(self.redis.zrange(f"wf:fair:{pool}", 0, -1, withscores=True))
-            assert times == pytest.approx({tenant: share.own[tenant] for tenant in queued})
+        for line in {*self.model.shares, *(job.line for job in self.model.jobs.values())}:
+            share = self.model.shares.get(line, Share())
+            standing = {tenant for tenant in share.members if self.model._stands(line, tenant)}
+            times = dict(self.redis.zrange(f"wf:fair:{line}", 0, -1, withscores=True))
+            assert times == pytest.approx({tenant: share.own[tenant] for tenant in standing})
+            aside = {tenant for tenant in (RICH, FREE) if self.redis.sismember(f"wf:aside:{tenant}", line)}
+            assert aside == share.aside
+            # law 7: whoever has queued jobs has its turn, or a limit that holds
+            for tenant in (RICH, FREE):
+                if queue := self.model._queued(line, tenant):
+                    assert (tenant in standing) != (tenant in aside)
+                    predicted_ms = sum(round(1000 * job.new.predicted_s) for job in queue)
+                    assert int(self.redis.hget(f"wf:backlog:{line}", tenant)) == predicted_ms
 
     def teardown(self) -> None:
         """Whatever happened: with one patient worker everything that nobody holds ends, once, and is told once."""
         for reason in HoldReason:
             self.ledger.release_held(list(self.model.jobs), reason)
+        for kind, name in self.ledger.paused():
+            self.ledger.resume(kind, name, who="op", why="the end")
         for _ in range(40):
             if not self.redis.exists(*[f"wf:jobs:{t}:{s}" for t in (RICH, FREE) for s in State if s not in TERMINAL]):
                 break

@@ -1,7 +1,9 @@
--- Fair share: start-time fair queueing over tenants. A tenant's virtual time is the GPU-seconds charged to it per unit
+-- Fair share: start-time fair queueing over tenants, in each line of a pool (lib/tier.lua; `pool` is the line's name
+-- here). So what ran in a tier above or below costs no share in this one. A tenant's virtual time is the GPU-seconds charged to it per unit
 -- of weight; the least goes first. Key.fair has the tenants with queued jobs, Key.share every tenant's own time. The
 -- pool's clock is the virtual time of the tenants that are next, counted by what they have used: predictions of running
 -- attempts (`open`) do not move it, so that no newcomer pays for them.
+-- uses: tier
 local function fair_weight(tenant)
   local weight = tonumber(redis.call('HGET', Key.tenant(tenant), 'weight') or 1)
   if not weight or weight ~= weight or weight <= 0 then return 1 end
@@ -80,10 +82,11 @@ end
 -- made up for a charge that was too high, and takes in what was too low.
 local function fair_correct(job, gpu_s)
   if job.state == State.WAITING or not job.charged_s then return end
-  local correction = (gpu_s - job.charged_s) / fair_reweigh(job.pool, job.tenant)
-  local lifted = fair_number(job.pool, job.tenant .. '|lifted') - (job.vlifted or 0)
+  local line = tier_line(job.pool, job.tier)
+  local correction = (gpu_s - job.charged_s) / fair_reweigh(line, job.tenant)
+  local lifted = fair_number(line, job.tenant .. '|lifted') - (job.vlifted or 0)
   if lifted > 0 then correction = math.max(0, correction - lifted) end
   redis.call('HDEL', Key.job(job.id), 'charged_s', 'vlifted')
-  fair_open(job.pool, job.tenant, 0 - job.charged_s)
-  fair_set(job.pool, job.tenant, fair_number(job.pool, job.tenant) + correction)
+  fair_open(line, job.tenant, 0 - job.charged_s)
+  fair_set(line, job.tenant, fair_number(line, job.tenant) + correction)
 end

@@ -1,12 +1,13 @@
 -- A job's record and the indexes that follow its state. Only job_move changes a state.
--- uses: clock
+-- uses: clock tier
 local TRANSITIONS = Table.TRANSITIONS
 local TERMINAL = Table.TERMINAL
 local TEXTS = {'tenant', 'state', 'pool', 'lane', 'label', 'dialect', 'hook', 'cancelling', 'hold_open', 'worker', 'phase',
-  'failed_on', 'needs', 'held_for',
+  'failed_on', 'needs', 'held_for', 'tier',
   'purchase', 'purchase_id'}
 local NUMBERS = {'priority', 'deadline_ms', 'predicted_s', 'max_attempts', 'attempt', 'attempts_used', 'worker_losses',
-  'hold', 'charged_s', 'vlifted', 'started_ms', 'ended_attempt', 'intake_attempt', 'queued_ms', 'unheard'}
+  'hold', 'charged_s', 'vlifted', 'started_ms', 'ended_attempt', 'intake_attempt', 'queued_ms', 'unheard',
+  'start_by_ms', 'rises_ms', 'expires_ms'}
 local FIELDS = {}
 for _, name in ipairs(TEXTS) do FIELDS[#FIELDS + 1] = name end
 for _, name in ipairs(NUMBERS) do FIELDS[#FIELDS + 1] = name end
@@ -51,6 +52,11 @@ local function job_pool(job)
   if job.state == State.WAITING then return Setting.INTAKE_POOL end
   if job.purchase and job.state == State.RUNNING then return Setting.BURST_POOL end
   return job.pool
+end
+
+-- The line of that pool in which it is queued.
+local function job_line(job)
+  return tier_line(job_pool(job), job.tier)
 end
 
 -- Whether `attempt` holds the job's lease: the fence that every write of a worker passes.

@@ -1,5 +1,5 @@
 -- Permits: wake-ups reserved for the workers of a pool, never more at once than there are jobs to claim or slots.
--- uses: clock
+-- uses: clock limit
 -- Slots of the live workers; those that were not seen in time are forgotten.
 local function permit_capacity(pool)
   local gone = redis.call('ZRANGEBYSCORE', Key.workers(pool), '-inf', NOW)
@@ -16,9 +16,13 @@ end
 -- Jobs that could be claimed now, counted no further than `most`.
 local function permit_claimable(pool, most)
   local count = 0
-  for _, tenant in ipairs(redis.call('ZRANGE', Key.fair(pool), 0, most - 1)) do
-    count = count + redis.call('ZCARD', Key.queue(pool, tenant))
-    if count >= most then return most end
+  if limit_switched('pool', pool) then return count end
+  for _, tier in ipairs(TIERS) do
+    local line = tier_line(pool, tier)
+    for _, tenant in ipairs(redis.call('ZRANGE', Key.fair(line), 0, most - 1)) do
+      count = count + redis.call('ZCARD', Key.queue(line, tenant))
+      if count >= most then return most end
+    end
   end
   return count
 end

@@ -1,6 +1,6 @@
 -- Where a job that is not running is listed: in its tenant's queue of the pool, delayed until its retry, or held
 -- for as long as its record names a reason (held_for: farm.jobs.states.HoldReason, with spaces between).
--- uses: clock job fair
+-- uses: clock job fair limit
 local HOLDS_INTAKE = Table.HOLDS_INTAKE
 
 -- Whether a reason keeps the job from starting: any reason keeps a queued one, few keep one from intake. A running job goes on.
@@ -21,17 +21,37 @@ local function queue_score(job)
   return (9 - job.priority) * 4398046511104 + (job.deadline_ms or 4398046511103)
 end
 
+-- Key.backlog: the GPU-milliseconds that the tenant's queue is predicted to take. For explanations: no rule reads it.
+local function queue_count(line, tenant, id, sign)
+  local predicted_s = tonumber(redis.call('HGET', Key.job(id), 'predicted_s') or 0)
+  redis.call('HINCRBY', Key.backlog(line), tenant, sign * math.floor(1000 * predicted_s + 0.5))
+end
+
+-- An economy job whose window is near goes on as a normal one. Only where it is in no queue.
+local function queue_rise(job)
+  if job.tier ~= Tier.ECONOMY or not job.rises_ms or NOW < job.rises_ms then return end
+  job.tier = Tier.NORMAL
+  redis.call('HSET', Key.job(job.id), 'tier', job.tier)
+end
+
 local function queue_put(job)
   local pool = job_pool(job)
   redis.call('SADD', Key.pools(), pool)
   if queue_stopped(job) then return queue_hold(job) end
-  redis.call('ZADD', Key.queue(pool, job.tenant), queue_score(job), job.id)
-  fair_enter(pool, job.tenant)
+  queue_rise(job)
+  local line = job_line(job)
+  if redis.call('ZADD', Key.queue(line, job.tenant), queue_score(job), job.id) == 1 then
+    queue_count(line, job.tenant, job.id, 1)
+  end
+  limit_enter(line, job.tenant)
 end
 
-local function queue_remove(pool, tenant, id)
-  redis.call('ZREM', Key.queue(pool, tenant), id)
-  if redis.call('EXISTS', Key.queue(pool, tenant)) == 0 then fair_leave(pool, tenant) end
+local function queue_remove(line, tenant, id)
+  if redis.call('ZREM', Key.queue(line, tenant), id) == 1 then queue_count(line, tenant, id, -1) end
+  if redis.call('EXISTS', Key.queue(line, tenant)) == 0 then
+    redis.call('HDEL', Key.backlog(line), tenant)
+    fair_leave(line, tenant)
+  end
 end
 
 local function queue_delay(job, ready_ms)
@@ -53,7 +73,7 @@ end
 -- Remove the job from queue, delay, hold and leases.
 local function queue_leave(job)
   local pool = job_pool(job)
-  queue_remove(pool, job.tenant, job.id)
+  queue_remove(job_line(job), job.tenant, job.id)
   redis.call('ZREM', Key.delayed(pool), job.id)
   redis.call('ZREM', Key.leases(pool), job.id)
   redis.call('ZREM', Key.held(pool), job.id)

@@ -1,5 +1,5 @@
 -- How an attempt ends, and how a job ends.
--- uses: clock job event money fair fits queue
+-- uses: clock job event money fair fits queue due limit
 local RETRYABLE = Table.RETRYABLE
 local KILLS_WORKER = Table.KILLS_WORKER
 
@@ -14,13 +14,19 @@ local function job_end(job, state, code, message)
   redis.call('HSET', key, 'finished_ms', NOW)
   if code then redis.call('HSET', key, 'error_code', code, 'error_message', message) end
   redis.call('ZADD', Key.ended(), NOW, job.id)
+  redis.call('ZREM', Key.due(), job.id)
   event(job, {error_code = code, error_message = message})
   if job.hook then
     redis.call('XADD', Key.outbox(), '*', 'job', job.id, 'tenant', job.tenant, 'state', state)
   end
 end
 
+local function job_expired(job, why)
+  job_end(job, State.CANCELLED, Fault.EXPIRED, why)
+end
+
 local function job_cancelled(job)
+  if job.cancelling == Fault.EXPIRED then return job_expired(job, 'it was not finished within its completion window') end
   job_end(job, State.CANCELLED, Fault.CANCELLED, 'cancelled by its owner')
 end
 
@@ -29,6 +35,7 @@ local function attempt_end(job, gpu_s)
   redis.call('ZREM', Key.leases(job_pool(job)), job.id)
   redis.call('HDEL', Key.job(job.id), 'phase', 'phase_ms', 'progress', 'step', 'steps', 'graced', 'unheard')
   fair_correct(job, gpu_s)
+  limit_freed(job.pool, job.tenant, job.id)
 end
 
 -- A bought job stays bought, and goes on where it was. Whether a submission that was under way

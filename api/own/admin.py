@@ -1,0 +1,140 @@
+"""/v1/admin: the operator's hands. For keys with the role admin; every act is a line of a log that only grows."""
+
+from flask import Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.auth import principal, require_admin
+from api.dialect import answer
+from api.own.blueprint import own_api
+from api.own.jobs import check_id
+from api.own.operations import json_body, operation, query
+from api.services import services
+from farm.jobs.errors import Conflict, NotFound
+from farm.jobs.states import Tier
+from farm.ledger import OperationOutcome, Permit, SwitchKind
+from farm.wire import own
+from farm.wire.own_admin import (
+    ActView,
+    AskPause,
+    AskTier,
+    AskWhy,
+    OperationList,
+    OperationView,
+    PauseList,
+    PauseView,
+)
+from farm.wire.own_views import ProblemView, moment
+from farm.wire.report import Reply
+
+_REFUSED = {
+    OperationOutcome.OVER: "the job is over",
+    OperationOutcome.RUNNING: "the job is at work already; it is not interrupted",
+    OperationOutcome.BOUGHT: "the job is bought from a provider",
+    OperationOutcome.HELD: "the job is held; release it first",
+}
+
+
+class LogQuery(BaseModel):
+    """`cursor` is the `next_cursor` of the page before."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cursor: str | None = Field(None, pattern=r"^\d{1,20}-\d{1,20}$")
+    limit: int = Field(50, ge=1, le=200)
+
+
+def _who() -> str:
+    """The operator, as the log names them. Raises Forbidden."""
+    require_admin()
+    key = principal()
+    return f"key {key.key_id} of {key.tenant}"
+
+
+def _done(outcome: OperationOutcome, wanted: list[Permit], job_id: str) -> Response:
+    if outcome is OperationOutcome.NOT_FOUND:
+        raise NotFound(f"no job {job_id}")
+    if outcome in _REFUSED:
+        raise Conflict(_REFUSED[outcome])
+    services().permits.publish(wanted)
+    return answer(Reply(200, ActView(changed=outcome is OperationOutcome.DONE)))
+
+
+@own_api.get("/v1/admin/pauses")
+@operation("What operators paused", {200: PauseList, 403: ProblemView})
+def list_pauses() -> Response:
+    """For a key with the role admin."""
+    require_admin()
+    found = services().ledger.paused()
+    return answer(
+        Reply(
+            200,
+            PauseList(
+                data=[PauseView(kind=kind.value, name=name, since=moment(ms)) for (kind, name), ms in found.items()]
+            ),
+        )
+    )
+
+
+@own_api.post("/v1/admin/pause")
+@operation("Pause a tenant, lane or pool", {200: ActView, 403: ProblemView, 422: ProblemView}, body=AskPause)
+def pause() -> Response:
+    """Nothing of it starts any more; what runs goes on."""
+    who, asked = _who(), own.parse(AskPause, json_body())
+    kind = SwitchKind(asked.kind)
+    if kind is SwitchKind.TENANT and services().tenants.get(asked.name) is None:
+        raise NotFound(f"no tenant {asked.name!r}")
+    return answer(Reply(200, ActView(changed=services().ledger.pause(kind, asked.name, who=who, why=asked.why))))
+
+
+@own_api.post("/v1/admin/resume")
+@operation("Resume a tenant, lane or pool", {200: ActView, 403: ProblemView, 422: ProblemView}, body=AskPause)
+def resume() -> Response:
+    """The end of a pause."""
+    who, asked = _who(), own.parse(AskPause, json_body())
+    changed, wanted = services().ledger.resume(SwitchKind(asked.kind), asked.name, who=who, why=asked.why)
+    services().permits.publish(wanted)
+    return answer(Reply(200, ActView(changed=changed)))
+
+
+@own_api.post("/v1/admin/jobs/<job_id>/tier")
+@operation(
+    "Make a job urgent, or normal",
+    {200: ActView, 403: ProblemView, 404: ProblemView, 409: ProblemView, 422: ProblemView},
+    body=AskTier,
+)
+def set_tier(job_id: str) -> Response:
+    """An urgent job goes before every other of its pool, whosever turn it is, and no cap keeps it back."""
+    who, asked = _who(), own.parse(AskTier, json_body())
+    check_id(job_id)
+    return _done(*services().ledger.set_tier(job_id, Tier(asked.tier), who=who, why=asked.why), job_id)
+
+
+@own_api.post("/v1/admin/jobs/<job_id>/requeue")
+@operation(
+    "Queue a job again now",
+    {200: ActView, 403: ProblemView, 404: ProblemView, 409: ProblemView, 422: ProblemView},
+    body=AskWhy,
+)
+def requeue(job_id: str) -> Response:
+    """Taken back from its worker, uncounted, or out of its backoff."""
+    who, asked = _who(), own.parse(AskWhy, json_body())
+    check_id(job_id)
+    return _done(*services().ledger.requeue(job_id, who=who, why=asked.why), job_id)
+
+
+@own_api.get("/v1/admin/operations")
+@operation("What operators did, newest first", {200: OperationList, 403: ProblemView}, query=LogQuery)
+def list_operations() -> Response:
+    """For a key with the role admin."""
+    require_admin()
+    asked = query(LogQuery)
+    found = services().ledger.operations(before=asked.cursor, limit=asked.limit + 1)
+    data = [
+        OperationView(
+            id=one.id,
+            at=moment(one.at_ms),
+            **{name: getattr(one, name) for name in ("who", "why", "act", "target", "before", "after")},
+        )
+        for one in found[: asked.limit]
+    ]
+    return answer(Reply(200, OperationList(data=data, next_cursor=data[-1].id if len(found) > asked.limit else None)))

@@ -1,0 +1,99 @@
+"""`wanfarm admin`: the operator's hands. Over HTTP, with an operator's key."""
+
+from collections.abc import Callable
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from farm.cli.session import Session, asks_the_farm
+
+if TYPE_CHECKING:
+    from farm.client.admin import Admin
+
+_why = click.option("--why", required=True, help="Kept in the log of what operators did.")
+_kind = click.argument("kind", type=click.Choice(["tenant", "lane", "pool"]))
+
+
+@click.group()
+def admin() -> None:
+    """Pause and resume, make a job urgent, queue it again; and the log of all that. Needs an operator's key."""
+
+
+def _act(session: Session, done: str, act: "Callable[[Admin], bool]") -> None:
+    with session.client(admin=True) as client:
+        changed = act(client.admin)
+    if session.out.as_json:
+        session.out.document({"changed": changed})
+    else:
+        session.out.say(done if changed else "it was so already")
+
+
+@admin.command()
+@_kind
+@click.argument("name")
+@_why
+@asks_the_farm
+def pause(session: Session, kind: Any, name: str, why: str) -> None:
+    """Nothing of a tenant, lane (or model) or pool starts any more; what runs goes on."""
+    _act(session, f"{kind} {name} is paused", lambda hands: hands.pause(kind, name, why=why))
+
+
+@admin.command()
+@_kind
+@click.argument("name")
+@_why
+@asks_the_farm
+def resume(session: Session, kind: Any, name: str, why: str) -> None:
+    """The end of a pause."""
+    _act(session, f"{kind} {name} goes on", lambda hands: hands.resume(kind, name, why=why))
+
+
+@admin.command()
+@asks_the_farm
+def paused(session: Session) -> None:
+    """What is paused now."""
+    with session.client(admin=True) as client:
+        found = client.admin.pauses()
+    if session.out.as_json:
+        session.out.document(found)
+        return
+    session.out.table(
+        ["what", "name", "since"], [[one.kind, one.name, one.since] for one in found], empty="nothing is paused"
+    )
+
+
+@admin.command()
+@click.argument("job_id", metavar="JOB")
+@click.option("--off", is_flag=True, help="Normal again.")
+@_why
+@asks_the_farm
+def urgent(session: Session, job_id: str, off: bool, why: str) -> None:
+    """A job goes before every other of its pool."""
+    if off:
+        _act(session, f"{job_id} is normal", lambda hands: hands.normal(job_id, why=why))
+    else:
+        _act(session, f"{job_id} is urgent", lambda hands: hands.urgent(job_id, why=why))
+
+
+@admin.command()
+@click.argument("job_id", metavar="JOB")
+@_why
+@asks_the_farm
+def requeue(session: Session, job_id: str, why: str) -> None:
+    """Take a job back from its worker, uncounted, or out of its backoff."""
+    _act(session, f"{job_id} is queued", lambda hands: hands.requeue(job_id, why=why))
+
+
+@admin.command()
+@click.option("--limit", "-n", type=click.IntRange(min=1), default=25, show_default=True, help="How many at most.")
+@asks_the_farm
+def log(session: Session, limit: int) -> None:
+    """What operators did, newest first."""
+    with session.client(admin=True) as client:
+        found = list(islice(client.admin.operations(), limit))
+    if session.out.as_json:
+        session.out.document(found)
+        return
+    columns = ("at", "who", "act", "target", "before", "after", "why")
+    session.out.table(columns, [[getattr(one, name) for name in columns] for one in found], empty="nothing was done")

@@ -1,0 +1,52 @@
+"""`farm.admin` of the client: what an operator's key may do. Forbidden with another. `why` is kept in the log."""
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+from farm.client.transport import Transport
+from farm.wire.own_admin import ActView, Kind, OperationList, OperationView, PauseList, PauseView
+
+
+class Admin:
+    """Each act answers whether it changed anything."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def pauses(self) -> list[PauseView]:
+        """What is paused now."""
+        return self._transport.ask(PauseList, "GET", "/v1/admin/pauses").data
+
+    def pause(self, kind: Kind, name: str, *, why: str) -> bool:
+        """Nothing of the tenant, lane or pool starts any more; what runs goes on."""
+        return self._act("pause", {"kind": kind, "name": name, "why": why})
+
+    def resume(self, kind: Kind, name: str, *, why: str) -> bool:
+        """The end of a pause."""
+        return self._act("resume", {"kind": kind, "name": name, "why": why})
+
+    def urgent(self, job_id: str, *, why: str) -> bool:
+        """The job goes before every other of its pool."""
+        return self._act(f"jobs/{quote(job_id, safe='')}/tier", {"tier": "urgent", "why": why})
+
+    def normal(self, job_id: str, *, why: str) -> bool:
+        """The job is no longer urgent."""
+        return self._act(f"jobs/{quote(job_id, safe='')}/tier", {"tier": "normal", "why": why})
+
+    def requeue(self, job_id: str, *, why: str) -> bool:
+        """Taken back from its worker, uncounted, or out of its backoff."""
+        return self._act(f"jobs/{quote(job_id, safe='')}/requeue", {"why": why})
+
+    def operations(self) -> Iterator[OperationView]:
+        """What operators did, newest first."""
+        query: dict[str, Any] = {}
+        while True:
+            answer = self._transport.ask(OperationList, "GET", "/v1/admin/operations", params=query)
+            yield from answer.data
+            if answer.next_cursor is None:
+                return
+            query["cursor"] = answer.next_cursor
+
+    def _act(self, path: str, body: dict[str, Any]) -> bool:
+        return self._transport.ask(ActView, "POST", f"/v1/admin/{path}", json=body).changed

@@ -1,0 +1,67 @@
+-- explain(id): what stands before a queued job, by the rule of claim.lua as things are now; changes no job. Answers
+-- false where there is no such job, else names and values: own_ms, own_exact (predicted GPU-milliseconds of its tenant's jobs before it, exact
+-- unless only the first SUMMED were added up), others_ms (of all other tenants together), above_ms (what is queued in the tiers above,
+-- whosever it is), limit (a Limit or ''), pool_paused,
+-- lane_paused, running (attempts at work in the pool), capacity (slots of live workers), fits (whether a worker that
+-- was seen lately holds it).
+-- uses: full clock tier job fair fits limit permit
+local SUMMED = 4000
+local job = job_load(ARGV[1])
+if not job then return false end
+local pool, line = job_pool(job), job_line(job)
+
+local function summed(first, last)
+  local total = 0
+  for _, id in ipairs(redis.call('ZRANGE', Key.queue(line, job.tenant), first, last)) do
+    total = total + math.floor(1000 * tonumber(redis.call('HGET', Key.job(id), 'predicted_s') or 0) + 0.5)
+  end
+  return total
+end
+
+local function backlog(of, tenant)
+  return tonumber(redis.call('HGET', Key.backlog(of), tenant) or 0)
+end
+
+-- Of its own line: the shorter of the two sides is added up.
+local rank = redis.call('ZRANK', Key.queue(line, job.tenant), job.id)
+local own, exact = 0, 1
+if rank then
+  local behind = redis.call('ZCARD', Key.queue(line, job.tenant)) - rank
+  if rank <= SUMMED then
+    if rank > 0 then own = summed(0, rank - 1) end
+  elseif behind <= SUMMED then
+    own = backlog(line, job.tenant) - summed(rank, -1)
+  else
+    own, exact = summed(0, SUMMED - 1), 0
+  end
+end
+
+-- Of others: all of the tiers above, and of its own tier what is served until its tenant's virtual time has come to it.
+local others, higher = 0, 0
+local weight = fair_weight(job.tenant)
+local time = math.max(fair_number(line, job.tenant), fair_number(line, '|clock')) + own / 1000 / weight
+for _, tier in ipairs(TIERS) do
+  local above = tier_line(pool, tier)
+  if above == line then break end
+  own = own + backlog(above, job.tenant)
+  for _, ms in ipairs(redis.call('HVALS', Key.backlog(above))) do higher = higher + tonumber(ms) end
+  others = others - backlog(above, job.tenant)
+end
+others = others + higher
+local standing = redis.call('ZRANGE', Key.fair(line), 0, -1, 'WITHSCORES')
+for n = 1, #standing, 2 do
+  local tenant, ahead_s = standing[n], time - tonumber(standing[n + 1])
+  if tenant ~= job.tenant and ahead_s > 0 then
+    others = others + math.min(backlog(line, tenant), math.floor(1000 * ahead_s * fair_weight(tenant)))
+  end
+end
+
+local lane = job.lane or ''
+return {
+  'own_ms', own, 'own_exact', exact, 'others_ms', others, 'above_ms', higher,
+  'limit', limit_binds(pool, job.tier, job.tenant) or '',
+  'pool_paused', limit_switched('pool', pool) and 1 or 0,
+  'lane_paused', (limit_switched('lane', lane) or limit_switched('lane', string.match(lane, '^[^@+]*'))) and 1 or 0,
+  'running', redis.call('ZCARD', Key.leases(pool)), 'capacity', permit_capacity(pool),
+  'fits', (not job.needs or fits_another(job.needs, pool, '')) and 1 or 0,
+}

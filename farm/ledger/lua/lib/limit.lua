@@ -1,0 +1,69 @@
+-- What keeps a tenant from starting more in a pool: an operator's pause, or a cap on its running jobs. Such a tenant
+-- stands in no line; Key.aside has the lines that it is to come back to, where it starts at their clock.
+-- uses: tier fair
+local function limit_switched(kind, name)
+  return redis.call('HEXISTS', Key.switches(), kind .. ' ' .. name) == 1
+end
+
+-- Its attempts at renders of our own, in every pool.
+local function limit_busy(tenant)
+  local count = 0
+  for _, pool in ipairs(redis.call('SMEMBERS', Key.pools())) do
+    count = count + redis.call('ZCARD', Key.busy(pool, tenant))
+  end
+  return count
+end
+
+-- Limit.PAUSED, Limit.POOL_CAP, Limit.CAP or nil. Inputs are fetched and bought jobs looked after in any case; what is
+-- urgent has no cap.
+local function limit_binds(pool, tier, tenant)
+  if pool == Setting.INTAKE_POOL or pool == Setting.BURST_POOL then return nil end
+  if limit_switched('tenant', tenant) then return Limit.PAUSED end
+  if tier == Tier.URGENT then return nil end
+  local caps = redis.call('HMGET', Key.tenant(tenant), 'max_running', 'max_running|' .. pool)
+  local most, most_here = tonumber(caps[1] or ''), tonumber(caps[2] or '')
+  if most_here and redis.call('ZCARD', Key.busy(pool, tenant)) >= most_here then return Limit.POOL_CAP end
+  if most and limit_busy(tenant) >= most then return Limit.CAP end
+  return nil
+end
+
+local function limit_aside(line, tenant)
+  fair_leave(line, tenant)
+  redis.call('SADD', Key.aside(tenant), line)
+  redis.call('SADD', Key.set_aside(), tenant)
+end
+
+-- The tenant has jobs in the queue of this line: its turn comes, or it stands aside.
+local function limit_enter(line, tenant)
+  local pool, tier = tier_of_line(line)
+  if limit_binds(pool, tier, tenant) then return limit_aside(line, tenant) end
+  redis.call('SREM', Key.aside(tenant), line)
+  fair_enter(line, tenant)
+end
+
+-- Whether nothing keeps the tenant any more is asked again for each line that it left. Answers {pool = true, ...} of
+-- those that it came back to.
+local function limit_review(tenant)
+  local pools = {}
+  local lines = redis.call('SMEMBERS', Key.aside(tenant))
+  table.sort(lines)
+  for _, line in ipairs(lines) do
+    local pool, tier = tier_of_line(line)
+    if not limit_binds(pool, tier, tenant) then
+      redis.call('SREM', Key.aside(tenant), line)
+      if redis.call('EXISTS', Key.queue(line, tenant)) == 1 then
+        fair_enter(line, tenant)
+        pools[pool] = true
+      end
+    end
+  end
+  if redis.call('EXISTS', Key.aside(tenant)) == 0 then redis.call('SREM', Key.set_aside(), tenant) end
+  return pools
+end
+
+-- An attempt of the tenant ended.
+local function limit_freed(pool, tenant, id)
+  if redis.call('ZREM', Key.busy(pool, tenant), id) == 1 and redis.call('SISMEMBER', Key.set_aside(), tenant) == 1 then
+    limit_review(tenant)
+  end
+end

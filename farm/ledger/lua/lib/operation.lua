@@ -1,0 +1,6 @@
+-- What operators did: one line for each act, in the write that does it.
+-- uses: clock
+local function operation_note(who, why, act, target, before, after)
+  redis.call('XADD', Key.operations(), '*', 'at_ms', NOW, 'who', who, 'why', why, 'act', act, 'target', target,
+    'before', before, 'after', after)
+end

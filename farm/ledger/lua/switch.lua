@@ -1,0 +1,36 @@
+-- switch(kind, name, pause: 1 or 0, who, why): an operator pauses a tenant, a lane (or a model: all its lanes) or a pool: nothing of it
+-- starts any more; what runs, runs on. Or resumes it. Answers {1 if that changed anything, {permit, pool, ...}}.
+-- uses: full clock tier fair limit permit operation
+local kind, name, pause, who, why = ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[4], ARGV[5]
+local field = kind .. ' ' .. name
+local was = limit_switched(kind, name)
+operation_note(who, why, pause and 'pause' or 'resume', field, was and 'paused' or 'running',
+  pause and 'paused' or 'running')
+if was == pause then return {0, {}} end
+
+local permits = {}
+local function wake(pools)
+  for pool in pairs(pools) do permit_reserve(pool, permits) end
+end
+
+local pools = redis.call('SMEMBERS', Key.pools())
+if pause then
+  redis.call('HSET', Key.switches(), field, NOW)
+  if kind ~= 'tenant' then return {1, permits} end
+  for _, pool in ipairs(pools) do
+    for _, tier in ipairs(TIERS) do
+      local line = tier_line(pool, tier)
+      if redis.call('ZSCORE', Key.fair(line), name) and limit_binds(pool, tier, name) then limit_aside(line, name) end
+    end
+  end
+else
+  redis.call('HDEL', Key.switches(), field)
+  if kind == 'tenant' then
+    wake(limit_review(name))
+  elseif kind == 'pool' then
+    wake({[name] = true})
+  else
+    for _, pool in ipairs(pools) do permit_reserve(pool, permits) end
+  end
+end
+return {1, permits}

@@ -1,0 +1,57 @@
+"""What an operator may do to the queues. Every act is a line of a log that only grows, in the write that does it."""
+
+from collections.abc import Sequence
+from typing import cast
+
+from farm.jobs.states import Tier
+from farm.ledger.connection import mapped
+from farm.ledger.outcomes import Operation, OperationOutcome, Permit, SwitchKind
+from farm.ledger.scripts import Scripted
+from farm.ledger.workforce import permits
+
+
+class Operations(Scripted):
+    """`who` did it, and `why`: both are kept as they are told."""
+
+    def pause(self, kind: SwitchKind, name: str, *, who: str, why: str) -> bool:
+        """Nothing of the tenant, pool or lane (or model: all its lanes) starts any more, and what runs goes on. False
+        where it was paused already."""
+        return bool(self.run("switch", kind, name, 1, who, why, durable=True)[0])
+
+    def resume(self, kind: SwitchKind, name: str, *, who: str, why: str) -> tuple[bool, list[Permit]]:
+        """The end of a pause. False where there was none."""
+        changed, wanted = self.run("switch", kind, name, 0, who, why, durable=True)
+        return bool(changed), permits(wanted)
+
+    def paused(self) -> dict[tuple[SwitchKind, str], int]:
+        """What is paused, since when (ms)."""
+        with mapped():
+            found = cast("dict[str, str]", self._redis.hgetall(self._keys("switches")))
+        pairs = ((field.partition(" "), since) for field, since in sorted(found.items()))
+        return {(SwitchKind(kind), name): int(since) for (kind, _, name), since in pairs}
+
+    def set_tier(self, job_id: str, tier: Tier, *, who: str, why: str) -> tuple[OperationOutcome, list[Permit]]:
+        """Urgent, or normal again. What is at work is left alone (RUNNING)."""
+        if tier is Tier.ECONOMY:
+            raise ValueError("a job is not moved to economy: it has no completion window")
+        outcome, wanted = self.run("set_tier", job_id, tier, who, why, durable=True)
+        return OperationOutcome(outcome), permits(wanted)
+
+    def requeue(self, job_id: str, *, who: str, why: str) -> tuple[OperationOutcome, list[Permit]]:
+        """Taken back from its worker, uncounted, or out of its backoff: it is queued now. What was bought is left alone
+        (BOUGHT), and so is what is held (HELD)."""
+        outcome, wanted = self.run("requeue", job_id, who, why, durable=True)
+        return OperationOutcome(outcome), permits(wanted)
+
+    def operations(self, *, before: str | None = None, limit: int = 50) -> Sequence[Operation]:
+        """What was done, the newest first; before the line `before`."""
+        with mapped():
+            entries = self._redis.xrevrange(self._keys("operations"), max=f"({before}" if before else "+", count=limit)
+        return [
+            Operation(
+                line,
+                int(fields["at_ms"]),
+                *(fields[name] for name in ("who", "why", "act", "target", "before", "after")),
+            )
+            for line, fields in cast("list[tuple[str, dict[str, str]]]", entries)
+        ]

@@ -1,0 +1,68 @@
+"""What an operator asks and is answered, in the farm's own JSON. Pure."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from farm.wire.own import Strict
+from farm.wire.own_views import View
+
+Kind = Literal["tenant", "lane", "pool"]
+#: kept in the log of operators' acts
+_WHY = Field(min_length=1, max_length=500, description="kept in the log of what operators did")
+
+
+class AskPause(Strict):
+    """What is paused or resumed. A lane may also be a model's id: all of its lanes."""
+
+    kind: Kind
+    name: str = Field(min_length=1, max_length=200, pattern=r"^\S+$")
+    why: str = _WHY
+
+
+class AskTier(Strict):
+    tier: Literal["urgent", "normal"]
+    why: str = _WHY
+
+
+class AskWhy(Strict):
+    why: str = _WHY
+
+
+class PauseView(View):
+    kind: Kind
+    name: str
+    since: datetime
+
+
+class PauseList(View):
+    object: Literal["list"] = "list"
+    data: list[PauseView]
+
+
+class ActView(View):
+    """`changed` is false where it was so already."""
+
+    changed: bool
+
+
+class OperationView(View):
+    """A line of the log, which only grows."""
+
+    id: str
+    at: datetime
+    who: str
+    why: str
+    act: str
+    target: str
+    before: str
+    after: str
+
+
+class OperationList(View):
+    """Newest first. `next_cursor` continues after the last one, null at the end."""
+
+    object: Literal["list"] = "list"
+    data: list[OperationView]
+    next_cursor: str | None = None

@@ -1,0 +1,136 @@
+"""Why a job waits, in the farm's own JSON: which limit binds, under which rule, and what would change it. Pure."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from farm.jobs.job import Job
+from farm.jobs.standing import Limit, Standing
+from farm.jobs.states import TERMINAL, HoldReason, State, Tier
+from farm.wire.own_views import View, moment
+
+
+class Binds(StrEnum):
+    """What keeps a job from starting. NOTHING: it runs, or is over, or is next."""
+
+    NOTHING = "nothing"
+    INTAKE = "intake"
+    HELD = "held"
+    BACKOFF = "backoff"
+    TENANT_PAUSED = "tenant_paused"
+    POOL_PAUSED = "pool_paused"
+    LANE_PAUSED = "lane_paused"
+    CAP = "cap"
+    POOL_CAP = "pool_cap"
+    POOL = "pool"
+    LANE = "lane"
+    MEMORY = "memory"
+    TIER = "tier"
+    SHARE = "share"
+    OWN_JOBS = "own_jobs"
+    WORKERS = "workers"
+
+
+#: what binds -> (under which rule, what would change it)
+_WORDS: dict[Binds, tuple[str, str]] = {
+    Binds.NOTHING: ("nothing keeps it back", ""),
+    Binds.INTAKE: ("a job is queued when its inputs were fetched and checked", "the end of its intake"),
+    Binds.HELD: ("a job that is held does not start", "the end of every reason in held_for"),
+    Binds.BACKOFF: ("after a failed attempt a job waits before it is tried again", "the time in not_before"),
+    Binds.TENANT_PAUSED: ("an operator paused all of your jobs", "an operator resumes them"),
+    Binds.POOL_PAUSED: ("an operator paused the pool", "an operator resumes it"),
+    Binds.LANE_PAUSED: ("an operator paused its model or lane", "an operator resumes it"),
+    Binds.CAP: ("so many of your jobs may be at work at once", "one of your running jobs ends, or a higher cap"),
+    Binds.POOL_CAP: ("so many of your jobs may be at work in this pool", "one of them ends, or a higher cap"),
+    Binds.POOL: ("a job runs on a worker of its pool", "a worker of the pool starts"),
+    Binds.LANE: ("a job runs where its model is offered", "a worker that offers the model starts"),
+    Binds.MEMORY: ("a job runs on a worker whose memory holds it", "a worker with more memory, or a smaller shape"),
+    Binds.TIER: ("a higher tier goes first", "the jobs above end, or the job becomes normal near its deadline"),
+    Binds.SHARE: ("tenants take turns by GPU-seconds per weight", "others' jobs before it end, or a larger weight"),
+    Binds.OWN_JOBS: (
+        "among your own: priority, then deadline, then age",
+        "a higher priority, or the end of those before",
+    ),
+    Binds.WORKERS: ("every worker of the pool is busy", "a render ends, or more workers"),
+}
+
+
+class AheadView(View):
+    """Predicted GPU-seconds that are served before the job, if nothing changes: of yours, and of all others together.
+    own_exact: false where there is at least so much."""
+
+    own: float
+    own_exact: bool
+    others: float
+
+
+class ExplainView(View):
+    """Why a job does not run yet. `ahead` and `position` while it is queued; `running` of the pool's `capacity`."""
+
+    object: Literal["explanation"] = "explanation"
+    job: str
+    state: State
+    tier: Tier
+    binds: Binds
+    rule: str
+    would_change: str
+    held_for: list[HoldReason] = Field(default_factory=list)
+    not_before: datetime | None = None
+    position: int | None = None
+    ahead_gpu_s: AheadView | None = None
+    pool: str
+    running: int
+    capacity: int
+
+
+def explain(job: Job, standing: Standing, *, offered: bool) -> ExplainView:
+    """`offered`: a live worker of the job's pool offers its model."""
+    binds = _binds(job, standing, offered)
+    rule, change = _WORDS[binds]
+    queued = job.position is not None
+    return ExplainView(
+        job=job.id,
+        state=job.state,
+        tier=job.tier,
+        binds=binds,
+        rule=rule,
+        would_change=change,
+        held_for=[] if job.state in TERMINAL else list(job.held_for),
+        not_before=None if job.not_before_ms is None else moment(job.not_before_ms),
+        position=job.position,
+        ahead_gpu_s=AheadView(
+            own=round(standing.own_s, 3), own_exact=standing.own_exact, others=round(standing.others_s, 3)
+        )
+        if queued
+        else None,
+        pool=job.pool,
+        running=standing.running,
+        capacity=standing.capacity,
+    )
+
+
+def _binds(job: Job, standing: Standing, offered: bool) -> Binds:
+    if job.held:
+        return Binds.HELD
+    if job.state is State.WAITING:
+        return Binds.INTAKE
+    if job.state is not State.QUEUED:
+        return Binds.NOTHING
+    limits = {Limit.PAUSED: Binds.TENANT_PAUSED, Limit.CAP: Binds.CAP, Limit.POOL_CAP: Binds.POOL_CAP}
+    # the first of these that holds would keep it back although all that follow were gone
+    reasons = {
+        Binds.BACKOFF: job.position is None,
+        Binds.POOL_PAUSED: standing.pool_paused,
+        Binds.LANE_PAUSED: standing.lane_paused,
+        limits.get(standing.limit, Binds.CAP) if standing.limit else Binds.CAP: standing.limit is not None,
+        Binds.POOL: standing.capacity == 0,
+        Binds.LANE: not offered,
+        Binds.MEMORY: not standing.fits,
+        Binds.TIER: standing.above_s > 0,
+        Binds.OWN_JOBS: standing.own_s > standing.others_s,
+        Binds.SHARE: standing.others_s > 0,
+        Binds.WORKERS: standing.running >= standing.capacity,
+    }
+    return next((binds for binds, holds in reasons.items() if holds), Binds.NOTHING)

@@ -1,0 +1,79 @@
+"""The operator's hands over HTTP, by key; what a job's owner is told of tiers and of why it waits."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from api.services import Services
+from tests.api.api_parts import Caller
+
+
+def test_an_operator_pauses_grants_urgent_and_requeues_and_the_log_tells_all(
+    alice: Caller, caller: Callable[..., Caller]
+) -> None:
+    operator = caller("house", role="admin")
+    job_id = alice.submit()["id"]
+    acts = [
+        ("/v1/admin/pause", {"kind": "tenant", "name": alice.tenant, "why": "unpaid"}),
+        ("/v1/admin/resume", {"kind": "tenant", "name": alice.tenant, "why": "paid"}),
+        (f"/v1/admin/jobs/{job_id}/tier", {"tier": "urgent", "why": "the client waits"}),
+        (f"/v1/admin/jobs/{job_id}/requeue", {"why": "a try"}),
+    ]
+    for path, body in acts:
+        assert alice.post(path, json=body).status_code == 403
+        assert operator.post(path, json={**body, "why": ""}).status_code == 422
+    assert operator.get("/v1/admin/operations").json["data"] == []
+    changed = []
+    for path, body in acts:
+        if path.endswith("resume"):
+            assert [one["name"] for one in operator.get("/v1/admin/pauses").json["data"]] == [alice.tenant]
+            assert alice.get(f"/v1/jobs/{job_id}/explain").json["binds"] == "tenant_paused"
+        told = operator.post(path, json=body)
+        assert told.status_code == 200, told.text
+        changed.append(told.json["changed"])
+    assert changed == [True, True, True, False]
+    assert alice.get(f"/v1/jobs/{job_id}").json["tier"] == "urgent"
+    log = operator.get("/v1/admin/operations?limit=2").json
+    assert [(one["act"], one["why"], one["before"], one["after"]) for one in log["data"]] == [
+        ("requeue", "a try", "queued", "queued"),
+        ("tier", "the client waits", "normal", "urgent"),
+    ]
+    assert all(one["who"].endswith("of house") for one in log["data"])
+    rest = operator.get(f"/v1/admin/operations?cursor={log['next_cursor']}").json
+    assert [one["act"] for one in rest["data"]] == ["resume", "pause"]
+    assert rest["next_cursor"] is None
+    assert operator.post("/v1/admin/pause", json={"kind": "tenant", "name": "none", "why": "x"}).status_code == 404
+    assert alice.get("/v1/admin/operations").status_code == alice.get("/v1/admin/pauses").status_code == 403
+
+
+def test_a_tier_and_a_start_by_time_are_asked_for_and_shown(alice: Caller, caller: Callable[..., Caller]) -> None:
+    soon = (datetime.now(UTC) + timedelta(hours=2)).isoformat()
+    job = alice.submit(tier="economy", start_by=soon)
+    assert job["tier"] == "economy"
+    assert datetime.fromisoformat(job["start_by"]) == datetime.fromisoformat(soon).replace(
+        microsecond=datetime.fromisoformat(job["start_by"]).microsecond
+    )
+    assert job["expires_at"] == job["deadline"] is not None
+    refused = alice.post("/v1/jobs", json={"prompt": "a fox", "tier": "urgent"})
+    assert refused.status_code == 422
+    assert "tier" in refused.text
+    past = alice.post("/v1/jobs", json={"prompt": "a fox", "start_by": "2020-01-01T00:00:00Z"})
+    assert (past.status_code, past.json["errors"][0]["field"] if "errors" in past.json else "start_by") == (
+        422,
+        "start_by",
+    )
+    stranger = caller("stranger")
+    assert stranger.get(f"/v1/jobs/{job['id']}/explain").status_code == 404
+
+
+def test_an_explanation_tells_gpu_seconds_and_no_other_tenant(
+    alice: Caller, caller: Callable[..., Caller], parts: Services
+) -> None:
+    neighbour = caller("neighbour-with-a-name")
+    for _ in range(3):
+        neighbour.submit()
+    first, second = alice.submit(), alice.submit()
+    told = alice.get(f"/v1/jobs/{second['id']}/explain")
+    assert "neighbour" not in told.text
+    assert told.json["ahead_gpu_s"]["own"] == round(first["predicted_s"], 3)
+    assert told.json["ahead_gpu_s"]["own_exact"] is True
+    assert told.json["position"] == 1

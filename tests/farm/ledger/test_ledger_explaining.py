@@ -1,0 +1,82 @@
+"""Why a job waits: what is before it, and which limit binds."""
+
+from collections.abc import Callable
+
+import pytest
+from ledger_parts import ARTIFACTS, BROKE, POOL, admit, claimed, new_job
+from redis import Redis
+
+from farm.jobs.job import NewJob
+from farm.jobs.standing import Standing
+from farm.jobs.states import HoldReason, Tier
+from farm.jobs.worker_status import WorkerStatus
+from farm.ledger import Ledger, SwitchKind
+from farm.wire.own_explain import Binds, explain
+
+BY = {"who": "op", "why": "test"}
+
+
+def standing(ledger: Ledger, job_id: str) -> Standing:
+    found = ledger.standing(job_id)
+    assert found is not None
+    return found
+
+
+def binds(ledger: Ledger, job_id: str, *, offered: bool = True) -> Binds:
+    job = ledger.find(job_id)
+    assert job is not None
+    return explain(job, standing(ledger, job_id), offered=offered).binds
+
+
+def test_gpu_seconds_before_a_job_are_those_that_are_served_before_it(ledger: Ledger, redis: Redis) -> None:
+    """Told beforehand, and then counted."""
+    redis.hset("wf:tenant:b", "weight", 2)
+    jobs: list[NewJob] = [new_job(tenant, predicted_s=4.0) for tenant in ("a", "b", "b", "c") for _ in range(12)]
+    ids = admit(ledger, *jobs)
+    ledger.set_tier(ids[40], Tier.URGENT, **BY)
+    mine = ids[7]
+    told = standing(ledger, mine)
+    assert (told.own_s, told.own_exact, told.above_s) == (28.0, True, 4.0)
+    own, others = 0.0, 0.0
+    while (claim := claimed(ledger)).job.id != mine:
+        own += 4.0 if claim.job.tenant == "a" else 0.0
+        others += 4.0 if claim.job.tenant != "a" else 0.0
+        ledger.commit(claim.job.id, claim.attempt, ARTIFACTS, gpu_s=4.0)
+    assert own == told.own_s
+    assert others == pytest.approx(told.others_s, abs=8.0)  # a turn of each of the two others
+
+
+SETUPS: dict[Binds, Callable[[Ledger, Redis, str], object]] = {
+    Binds.HELD: lambda ledger, _, job: ledger.hold([job], HoldReason.APPROVAL),
+    Binds.BACKOFF: lambda ledger, _, job: ledger.fail(job, claimed(ledger).attempt, BROKE),
+    Binds.NOTHING: lambda ledger, _, job: claimed(ledger),
+    Binds.TENANT_PAUSED: lambda ledger, _, job: ledger.pause(SwitchKind.TENANT, "acme", **BY),
+    Binds.POOL_PAUSED: lambda ledger, _, job: ledger.pause(SwitchKind.POOL, POOL, **BY),
+    Binds.LANE_PAUSED: lambda ledger, _, job: ledger.pause(SwitchKind.LANE, "wan-bf16", **BY),
+    Binds.CAP: lambda _, redis, job: redis.hset("wf:tenant:acme", "max_running", 0),
+    Binds.POOL_CAP: lambda _, redis, job: redis.hset("wf:tenant:acme", f"max_running|{POOL}", 0),
+    Binds.POOL: lambda ledger, _, job: ledger.worker_gone("w9", POOL),
+    Binds.TIER: lambda ledger, _, job: ledger.set_tier(admit(ledger, new_job("b"))[0], Tier.URGENT, **BY),
+    Binds.OWN_JOBS: lambda ledger, _, job: admit(ledger, new_job(priority=9)),
+}
+
+
+@pytest.mark.parametrize("expected", SETUPS)
+def test_what_binds_is_told(expected: Binds, ledger: Ledger, redis: Redis) -> None:
+    ledger.worker_seen("w9", POOL, WorkerStatus(), ttl_s=60)
+    (job_id,) = admit(ledger, new_job())
+    SETUPS[expected](ledger, redis, job_id)
+    assert binds(ledger, job_id) is expected
+
+
+def test_shares_memory_models_and_busy_workers_bind(ledger: Ledger) -> None:
+    ledger.worker_seen("w9", POOL, WorkerStatus(), ttl_s=60)
+    admit(ledger, new_job("a", predicted_s=50.0))
+    claimed(ledger)
+    (job_id,) = admit(ledger, new_job("a"))
+    assert binds(ledger, job_id) is Binds.WORKERS
+    assert binds(ledger, job_id, offered=False) is Binds.LANE
+    admit(ledger, *[new_job("b") for _ in range(3)])
+    assert binds(ledger, job_id) is Binds.SHARE
+    (large,) = admit(ledger, new_job("z", needs="999999:1"))
+    assert binds(ledger, large) is Binds.MEMORY

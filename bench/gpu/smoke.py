@@ -177,7 +177,7 @@ def _pinning(farm: Farm, gpu: bool) -> str:
     visible = environment.get(b"CUDA_VISIBLE_DEVICES", b"").decode()
     worker = farm.operator.workers()[0]
     need(not gpu or visible.startswith("GPU-"), f"CUDA_VISIBLE_DEVICES is {visible!r}")
-    return f"the engine sees {visible!r}; the worker says {json.dumps(worker.get('device', worker), default=str)[:300]}"
+    return f"the engine sees {visible!r}; the worker says {worker.device}"
 
 
 def _cancel(farm: Farm) -> str:
@@ -242,7 +242,7 @@ def _overlap(farm: Farm) -> str:
 
 
 def _row_of(farm: Farm) -> str:
-    """Eight jobs in a row: what each adds beside its denoising."""
+    """Six jobs in a row: what each adds beside its denoising."""
     jobs = [farm.submit("slow 50", steps=10, seed=seed) for seed in range(6)]
     views = [farm.over(job) for job in jobs]
     ends = [view.finished_at.timestamp() for view in views]

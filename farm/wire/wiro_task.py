@@ -123,7 +123,8 @@ def render_callback(report: Report) -> dict[str, Any]:
 def _detail(report: Report) -> dict[str, Any]:
     task = _without(_task(report), _EXTRA_KEYS)
     task["outputs"] = [_without(output, _EXTRA_OUTPUT_KEYS) for output in task["outputs"]]
-    return task
+    owner, _, project = report.model.partition("/")
+    return task | {"modelslugowner": owner, "modelslugproject": project}
 
 
 def _without(values: Mapping[str, Any], keys: frozenset[str]) -> dict[str, Any]:
@@ -141,8 +142,6 @@ def _task(report: Report) -> dict[str, Any]:
     return {
         "id": report.id,
         "uuid": uuid,
-        "modelslugowner": report.model.partition("/")[0],
-        "modelslugproject": report.model.partition("/")[2],
         "name": "",
         "socketaccesstoken": report.handle,
         "parameters": report.request if isinstance(report.request, Mapping) else {},

@@ -19,7 +19,7 @@ class Explaining(Scripted):
             limit=Limit(found["limit"]) if found["limit"] else None,
             pool_paused=bool(found["pool_paused"]),
             lane_paused=bool(found["lane_paused"]),
-            running=found["running"],
+            running=found["at_work"],
             capacity=found["capacity"],
             fits=bool(found["fits"]),
         )

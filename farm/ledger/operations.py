@@ -5,7 +5,7 @@ from typing import cast
 
 from farm.jobs.states import Tier
 from farm.ledger.connection import mapped
-from farm.ledger.outcomes import LoggedOperation, OperationOutcome, Permit, SwitchKind
+from farm.ledger.outcomes import OperationOutcome, OperatorAct, Permit, SwitchKind
 from farm.ledger.scripts import Scripted
 from farm.ledger.workforce import permits
 
@@ -43,12 +43,12 @@ class Operations(Scripted):
         outcome, wanted = self.run("requeue", job_id, who, why, durable=True)
         return OperationOutcome(outcome), permits(wanted)
 
-    def operations(self, *, before: str | None = None, limit: int = 50) -> Sequence[LoggedOperation]:
+    def operations(self, *, before: str | None = None, limit: int = 50) -> Sequence[OperatorAct]:
         """What was done, the newest first; before the line `before`."""
         with mapped():
             entries = self._redis.xrevrange(self._keys("operations"), max=f"({before}" if before else "+", count=limit)
         return [
-            LoggedOperation(
+            OperatorAct(
                 line,
                 int(fields["at_ms"]),
                 *(fields[name] for name in ("who", "why", "act", "target", "before", "after")),

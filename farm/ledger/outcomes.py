@@ -91,7 +91,7 @@ class OperationOutcome(StrEnum):
 
 
 @dataclass(frozen=True)
-class LoggedOperation:
+class OperatorAct:
     """A line of the log of operators' acts. `target` is "<kind> <name>"; `id` orders the lines and is a cursor."""
 
     id: str

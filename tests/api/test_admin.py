@@ -46,21 +46,16 @@ def test_an_operator_pauses_grants_urgent_and_requeues_and_the_log_tells_all(
 
 
 def test_a_tier_and_a_start_by_time_are_asked_for_and_shown(alice: Caller, caller: Callable[..., Caller]) -> None:
-    soon = (datetime.now(UTC) + timedelta(hours=2)).isoformat()
-    job = alice.submit(tier="economy", start_by=soon)
-    assert job["tier"] == "economy"
-    assert datetime.fromisoformat(job["start_by"]) == datetime.fromisoformat(soon).replace(
-        microsecond=datetime.fromisoformat(job["start_by"]).microsecond
-    )
+    soon = (datetime.now(UTC) + timedelta(hours=2)).replace(microsecond=0)
+    job = alice.submit(tier="economy", start_by=soon.isoformat())
+    assert (job["tier"], datetime.fromisoformat(job["start_by"])) == ("economy", soon)
     assert job["expires_at"] == job["deadline"] is not None
     refused = alice.post("/v1/jobs", json={"prompt": "a fox", "tier": "urgent"})
     assert refused.status_code == 422
     assert "tier" in refused.text
     past = alice.post("/v1/jobs", json={"prompt": "a fox", "start_by": "2020-01-01T00:00:00Z"})
-    assert (past.status_code, past.json["errors"][0]["field"] if "errors" in past.json else "start_by") == (
-        422,
-        "start_by",
-    )
+    assert past.status_code == 422
+    assert "start_by" in past.text
     stranger = caller("stranger")
     assert stranger.get(f"/v1/jobs/{job['id']}/explain").status_code == 404
 

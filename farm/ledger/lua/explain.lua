@@ -2,7 +2,7 @@
 -- false where there is no such job, else names and values: own_ms, own_exact (predicted GPU-milliseconds of its tenant's jobs before it, exact
 -- unless only the first SUMMED were added up), others_ms (of all other tenants together), above_ms (what is queued in the tiers above,
 -- whosever it is), limit (a Limit or ''), pool_paused,
--- lane_paused, running (attempts at work in the pool), capacity (slots of live workers), fits (whether a worker that
+-- lane_paused, at_work (attempts in the pool), capacity (slots of live workers), fits (whether a worker that
 -- was seen lately holds it).
 -- uses: full clock tier job fair fits limit permit
 local SUMMED = 4000
@@ -62,6 +62,6 @@ return {
   'limit', limit_binds(pool, job.tier, job.tenant) or '',
   'pool_paused', limit_switched('pool', pool) and 1 or 0,
   'lane_paused', (limit_switched('lane', lane) or limit_switched('lane', string.match(lane, '^[^@+]*'))) and 1 or 0,
-  'running', redis.call('ZCARD', Key.leases(pool)), 'capacity', permit_capacity(pool),
+  'at_work', redis.call('ZCARD', Key.leases(pool)), 'capacity', permit_capacity(pool),
   'fits', (not job.needs or fits_another(job.needs, pool, '')) and 1 or 0,
 }

@@ -9,17 +9,17 @@ if job.purchase then return {Operation.BOUGHT, {}} end
 local pool = job_pool(job)
 local leased = redis.call('ZSCORE', Key.leases(pool), id)
 if leased then
-  operation_note(who, why, 'requeue', 'job ' .. id, 'attempt ' .. job.attempt .. ' on ' .. (job.worker or '?'), 'queued')
+  operation_note(who, why, 'requeue', 'job ' .. id, 'attempt ' .. job.attempt .. ' on ' .. (job.worker or '?'), State.QUEUED)
   attempt_end(job, 0)
   attempt_returned(job, 0)
   return {Operation.DONE, permit_reserve(pool, {})}
 end
 if queue_stopped(job) then return {Operation.HELD, {}} end
 if redis.call('ZREM', Key.delayed(pool), id) == 0 then
-  operation_note(who, why, 'requeue', 'job ' .. id, 'queued', 'queued')
+  operation_note(who, why, 'requeue', 'job ' .. id, State.QUEUED, State.QUEUED)
   return {Operation.UNCHANGED, {}}
 end
-operation_note(who, why, 'requeue', 'job ' .. id, 'delayed', 'queued')
+operation_note(who, why, 'requeue', 'job ' .. id, 'delayed', State.QUEUED)
 redis.call('HDEL', Key.job(id), 'not_before_ms')
 queue_put(job)
 event(job)

@@ -4,8 +4,8 @@
 local kind, name, pause, who, why = ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[4], ARGV[5]
 local field = kind .. ' ' .. name
 local was = limit_switched(kind, name)
-operation_note(who, why, pause and 'pause' or 'resume', field, was and 'paused' or 'running',
-  pause and 'paused' or 'running')
+operation_note(who, why, pause and 'pause' or 'resume', field, was and HoldReason.PAUSED or 'on',
+  pause and HoldReason.PAUSED or 'on')
 if was == pause then return {0, {}} end
 
 local permits = {}

@@ -26,7 +26,7 @@ def bound() -> None:
 
 
 def trim() -> None:
-    """Give what is free back at once, also from the middle of a heap. Takes milliseconds; other threads run meanwhile."""
+    """Give back at once what is free, also in the middle of a heap. Takes milliseconds; other threads run meanwhile."""
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError):
             ctypes.CDLL(None).malloc_trim(0)

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from api.server import allocator
 from farm import lifeline
 from farm.config import load
 
@@ -35,9 +36,10 @@ def on_starting(_server: Any) -> None:
 
 
 def post_fork(_server: Any, worker: Any) -> None:
-    """A worker that is new ends with its master and logs like the rest of the farm."""
+    """A worker that is new ends with its master, gives memory back, and logs like the rest of the farm."""
     # gunicorn's own check that its master lives takes a second or more, and only between requests
     lifeline.bind(parent=worker.ppid)
+    allocator.bound()
     from api.request_ids import FORMAT, WithRequestId
 
     handler = logging.StreamHandler()

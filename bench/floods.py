@@ -23,6 +23,7 @@ from bench.local_farm import ROOT, SHOT
 from bench.report import p50, p99, show
 from farm.config import CONFIG_ENV, RedisSettings, Settings
 from farm.embedded.ports import free_port
+from farm.jobs.worker_status import WorkerStatus
 from farm.ledger import Ledger, connect
 from farm.tenants.tenants import Tenants
 
@@ -126,7 +127,8 @@ def gateway(root: Path, folder: Path) -> Iterator[tuple[int, str, str]]:
             for name in ("mallory", "victim"):
                 tenants.create(name)
                 keys.append(tenants.api_keys.create(name)[1])
-            Ledger(redis, settings).worker_seen("bench", "default", {"models": [SHOT["model"]]}, ttl_s=3600)
+            status = WorkerStatus(models=(str(SHOT["model"]),))
+            Ledger(redis, settings).worker_seen("bench", "default", status, ttl_s=3600)
         # by hand, so that a checkout that knows fewer settings reads it
         text = f'state_dir = "{folder}/state"\n[redis]\nledger_url = "{url}/0"\nbroker_url = "{url}/1"\n'
         (folder / "farm.toml").write_text(text, encoding="utf-8")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from api.problems import HttpRefusal
+from api.server import allocator
 from farm.config import GatewaySettings
 from farm.jobs.errors import TooLarge, Unavailable
 
@@ -14,6 +15,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 _RETRY_S = 5.0
+#: bytes of a body after which freed memory is given back at once
+_LARGE = 1 << 20
 
 
 class Gone(Exception):
@@ -63,7 +66,10 @@ class Bodies:
         self._by_address[body.address] -= body.held
         if not self._by_address[body.address]:
             del self._by_address[body.address]
-        body.held = 0
+        large, body.held = body.held >= _LARGE, 0
+        if large:
+            body.chunks.clear()
+            allocator.trim()
 
     async def drain(self, receive: Receive) -> None:
         """Read on for a moment: closed at once, the connection would be reset, and the client, which is still sending,

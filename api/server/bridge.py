@@ -19,6 +19,7 @@ from api.server.connections import CONNECTION, Http
 from api.server.marks import GONE, STREAM, TENANT
 from api.server.places import Places
 from farm.config import GatewaySettings
+from farm.intake import rendition
 from farm.wire.report import Reply
 from monitoring.metrics import HTTP_REFUSED
 
@@ -70,6 +71,8 @@ class Bridge:
         exchange = _Exchange(self._app, connection)
         try:
             await self._bodies.read(scope, receive, body)
+            # uvicorn leaves a large body's connection paused, and would not see its client hang up
+            connection.flow.resume_reading()
             connection.waiting = False
             exchange.environ = _environ(scope, b"".join(body.chunks), connection)
             body.chunks.clear()
@@ -129,6 +132,7 @@ class _Exchange:
             self._tell(self.answered)
 
     def _call(self) -> None:
+        rendition.abandoned.set(lambda: self._connection.lost)
         chunks = self._app(self.environ, self._start)
         if self.environ.get(STREAM):
             self.stream = chunks

@@ -171,6 +171,14 @@ class Agent:
         with self._permits_heard.serving():
             self._serve(permit)
 
+    def _serve_alone(self) -> None:
+        """Work without permits while there are jobs: the broker takes none."""
+        with self._permits_heard.serving_none() as alone:
+            if alone:
+                log.warning("the broker takes no permits: claiming without one")
+                self._serve("")
+        self._presence.news()
+
     def _serve(self, permit: str) -> None:
         if not self.wait_ready():
             return
@@ -273,6 +281,9 @@ class Agent:
         self._reaper.look()
         if not self._permits_heard.look(idle=self._own.slots() > 0):
             self._own.leaves = False
+        elif self._permits_heard.refused:
+            # the presence thread must go on telling
+            threading.Thread(target=self._serve_alone, name="without-permit", daemon=True).start()
         elif not self._held and self._permits_heard.deaf():
             self._useless(f"jobs are waiting, and no permit came in {self._settings.worker.deaf_s:.0f} s")
 

@@ -53,7 +53,7 @@ class Inbox:
             input_sha256={role: ref.sha256 for role, ref in spec.inputs.items() if ref.sha256},
             loras=loras,
             options=spec.options,
-            provenance={"worker": self._context.worker, "job": self._claim.job.id, "attempt": self._claim.attempt},
+            provenance={"worker": self._context.worker, "job": self._claim.job.id, "attempt": int(self._claim.attempt)},
         )
 
     def _input(self, role: str, ref: InputRef) -> Path:

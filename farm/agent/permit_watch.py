@@ -1,5 +1,7 @@
-"""Whether permits reach an agent: an idle one that hears none although jobs wait has lost its broker."""
+"""Whether permits reach an agent: an idle one that hears none although jobs wait has lost its broker, and one whose
+broker takes none (it is full, or away) claims by itself."""
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,18 +18,39 @@ class PermitWatch:
         self._ledger, self._claims = ledger, claims
         self._overdue_s, self._deaf_s = settings.scheduling.permit_ttl_s, settings.worker.deaf_s
         self._heard = time.monotonic()
+        self._turn = threading.Lock()
         self._serving = False
         self._unheard_since: float | None = None
+        self._refused = False
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """A permit came, and the agent serves it: no other is heard meanwhile."""
-        self._serving, self._heard = True, time.monotonic()
+        """A permit came, and the agent serves it: no other is heard meanwhile. One that comes while the agent works
+        without one waits for its turn."""
+        self._heard, self._refused = time.monotonic(), False
         try:
-            yield
+            with self._at_work():
+                yield
         finally:
             self._heard = time.monotonic()
-            self._serving = False
+
+    @contextmanager
+    def serving_none(self) -> Iterator[bool]:
+        """The agent works without a permit; False where one has come after all."""
+        if self._turn.locked():
+            yield False
+            return
+        with self._at_work():
+            yield True
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        with self._turn:
+            self._serving = True
+            try:
+                yield
+            finally:
+                self._serving = False
 
     def look(self, *, idle: bool) -> bool:
         """Ask for permits if jobs wait for this idle agent; whether they do. Raises Unavailable."""
@@ -36,10 +59,18 @@ class PermitWatch:
             self._unheard_since = None
             return False
         since = self._unheard_since
-        self._claims.wake(heard_none=since is not None and now - since > self._overdue_s)
-        if since is None or self._heard > since:
+        taken = self._claims.wake(heard_none=since is not None and now - since > self._overdue_s)
+        if taken is not None:
+            self._refused = not taken
+        if since is None or self._heard > since or self._refused:
+            # what the broker did not take cannot be heard
             self._unheard_since = now
         return True
+
+    @property
+    def refused(self) -> bool:
+        """Whether the broker did not take the last permits that were asked for, and jobs wait."""
+        return self._refused
 
     def forget(self) -> None:
         """Redis is away: silence means nothing."""

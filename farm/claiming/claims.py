@@ -58,13 +58,16 @@ class Claims:
                 stop.wait(PAUSE_S)  # Redis says nothing when it is back
         return None
 
-    def wake(self, *, heard_none: bool = False) -> None:
+    def wake(self, *, heard_none: bool = False) -> bool | None:
         """Publish the permits that the ledger asks for: a backlog wakes the next worker, or this one again.
-        heard_none: no permit reached this worker for as long as one lives, although jobs wait."""
+        heard_none: no permit reached this worker for as long as one lives, although jobs wait. Answers
+        whether the broker took them all; None where none was asked for."""
         try:
-            self._permits.publish(self._ledger.permits_wanted(self.pool, heard_none=heard_none))
+            wanted = self._ledger.permits_wanted(self.pool, heard_none=heard_none)
         except Unavailable as error:
             log.warning("no permits for %s: %s", self.pool, error)
+            return None
+        return self._permits.publish(wanted) == len(wanted) if wanted else None
 
     def backlog(self) -> bool:
         """Whether a job could be claimed now. False while Redis is away."""

@@ -57,6 +57,9 @@ class EmbeddedSettings(Section):
     #: 0 takes a free port at the first start and keeps it
     redis_port: int = Field(default=0, ge=0, le=65535)
     s3_port: int = Field(default=0, ge=0, le=65535)
+    #: where the Redis keeps its append-only file; by default redis/ in the state folder. On a disk of its own, no
+    #: upload or result can take its room
+    redis_dir: Path | None = None
     #: MB that the Redis may take before it refuses new jobs; 0: a quarter of this machine's memory
     redis_max_memory_mb: int = Field(default=0, ge=0)
     #: a part that died is started again after this long, then doubled

@@ -31,7 +31,7 @@ def parts_of(plan: StackPlan, folder: StateFolder, *, gateway_socket: int) -> li
                 name="redis",
                 rank=Rank.FOUNDATION,
                 command=redis_part.command(
-                    folder.redis,
+                    (settings.embedded.redis_dir or folder.redis).absolute(),
                     plan.redis_port,
                     password=plan.redis_password,
                     max_memory_mb=settings.embedded.redis_max_memory_mb or _quarter_of_memory_mb(),

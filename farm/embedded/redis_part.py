@@ -30,7 +30,7 @@ def command(
     server    the program; by default the one that `redis_server` finds
     max_memory_mb  above it nothing new is written, and the operating system kills nobody; None: no limit
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     lines = [
         f"port {port}",
         "bind 127.0.0.1",

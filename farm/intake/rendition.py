@@ -8,6 +8,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import IO, Any, BinaryIO
 
@@ -35,6 +39,12 @@ class Rendition:
 
     media: Media
     file: BinaryIO
+
+
+#: whether nobody waits for the rendition any more; whoever asks for one on a client's behalf sets it in its context
+abandoned: ContextVar[Callable[[], bool]] = ContextVar("abandoned", default=lambda: False)
+#: how soon that is noticed, s
+_NOTICE_S = 0.25
 
 
 def make(file: BinaryIO, kind: Kind, form: Form, limits: IntakeSettings) -> Rendition:
@@ -89,7 +99,7 @@ def _child(copy: IO[bytes], made: IO[bytes], asked: dict[str, Any], kind: Kind) 
     try:
         with os.fdopen(hears, "rb") as report:
             try:
-                done = subprocess.run(
+                child = subprocess.Popen(
                     command,
                     stdin=copy,
                     stdout=made,
@@ -97,23 +107,38 @@ def _child(copy: IO[bytes], made: IO[bytes], asked: dict[str, Any], kind: Kind) 
                     pass_fds=(tells,),
                     # on a machine of many cores, memory for a thread on each would be more than may be mapped
                     env={"OPENBLAS_NUM_THREADS": "1"},
-                    timeout=asked["wall_s"] + 5,
-                    check=False,
                 )
-            except subprocess.TimeoutExpired:
-                return _refused(f"the {kind} takes too long to read; encode it again, plainly and shorter"), False
             finally:
                 os.close(tells)
+            with child:
+                if (why := _watch(child, asked["wall_s"] + 5)) is not None:
+                    return _refused(f"the {kind} {why}"), False
             told = report.read()
     except OSError as error:
         raise InvalidRequest(f"the {kind} cannot be read") from error
-    if done.returncode < 0:
-        crashed = -done.returncode not in _SLOW
+    if child.returncode < 0:
+        crashed = -child.returncode not in _SLOW
         return _refused(f"the {kind} takes too much to read; encode it again, plainly and smaller"), crashed
     try:
         return dict(json.loads(told)), False
     except ValueError:
         return _refused(f"the {kind} is broken or cut off; encode it again and send the whole file"), True
+
+
+def _watch(child: subprocess.Popen[bytes], seconds: float) -> str | None:
+    """Until it ends by itself (None); or kill it, and say why."""
+    end, unwanted = time.monotonic() + seconds, abandoned.get()
+    try:
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(_NOTICE_S)
+                return None
+            if unwanted():
+                return "is not waited for any more"
+            if time.monotonic() > end:
+                return "takes too long to read; encode it again, plainly and shorter"
+    finally:
+        child.kill()
 
 
 def _refused(sentence: str) -> dict[str, Any]:

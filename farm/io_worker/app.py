@@ -130,7 +130,7 @@ class BePresent(bootsteps.StartStopStep):  # type: ignore[misc]
             self._status,
             lambda: intake_worker.places,
             # jobs that came in while no io worker was up
-            on_announced=intake_worker.claims.wake,
+            on_announced=intake_worker.look,
         )
 
     def start(self, _worker: Any) -> None:

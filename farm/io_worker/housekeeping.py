@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 REAP_LIMIT, AUDIT_LIMIT, AUDIT_CALLS = 200, 500, 20
 FORGET_LIMIT, FORGET_CALLS = 200, 50
 SWEEP_LIMIT, SWEEP_CALLS = 500, 10
-_RESULT = re.compile(r"results/(?P<tenant>[^/]+)/(?P<job>[^/]+)/(?P<attempt>\d+)/[^/]+")
+_RESULT = re.compile(r"results/(?P<tenant>[^/]+)/(?P<job>[^/]+)/(?P<attempt>\d+)(-[^/]+)?/[^/]+")
 
 
 class Housekeeping:
@@ -100,13 +100,13 @@ class Housekeeping:
 
     def _orphans(self, found: list[Found]) -> list[str]:
         orphans = []
-        verdicts: dict[tuple[str, str], bool] = {}
+        verdicts: dict[str, bool] = {}
         for one in found:
             if match := _RESULT.fullmatch(one.key):
-                attempt = (match["job"], match["attempt"])
-                if attempt not in verdicts:
-                    verdicts[attempt] = self._is_orphan(match["job"], int(match["attempt"]), one)
-                if verdicts[attempt]:
+                folder = _folder(one.key)
+                if folder not in verdicts:
+                    verdicts[folder] = self._is_orphan(match["job"], int(match["attempt"]), one)
+                if verdicts[folder]:
                     orphans.append(one.key)
         return orphans
 
@@ -116,6 +116,10 @@ class Housekeeping:
             # forgotten, or never known: a ledger that was lost must not cost the results too
             return time.time() - one.modified_s > self._settings.scheduling.retention_s
         if job.state == State.SUCCEEDED and job.artifacts is not None:
-            return not job.artifacts.video.startswith(f"{result_prefix(job.tenant, job.id)}{attempt}/")
+            return _folder(job.artifacts.video) != _folder(one.key)
         # the current attempt of an open job may be writing; older ones are fenced
         return job.state in TERMINAL or attempt < job.attempt
+
+
+def _folder(key: str) -> str:
+    return key.rpartition("/")[0]

@@ -44,6 +44,11 @@ class IntakeWorker:
         """Take in nothing more; what waits for a server that is away goes back."""
         self._closing.set()
 
+    def look(self) -> None:
+        """Ask for permits for what waits. Where the broker takes none, take in without one."""
+        if self.claims.wake() is False and not self._closing.is_set():
+            threading.Thread(target=self.serve, args=("",), name="without-permit", daemon=True).start()
+
     def serve(self, permit: str) -> int:
         """One permit: work until nothing is claimable. Returns how many jobs were taken in; 0 also when every place
         is taken: the threads in those places go on until nothing is left."""

@@ -171,12 +171,34 @@ class Admitted:
     job: Job | None = field(default=None, compare=False)
 
 
+class Fence(int):
+    """The number of an attempt as its holder has it: with the nonce of its claim. A Redis that lost its last second
+    gives one number to two holders; only the one whose nonce it kept may write. A bare number is nobody's."""
+
+    nonce: str
+
+    def __new__(cls, attempt: int, nonce: str) -> "Fence":
+        fence = super().__new__(cls, attempt)
+        fence.nonce = nonce
+        return fence
+
+    def __getnewargs__(self) -> tuple[int, str]:
+        """A copy is the same fence."""
+        return int(self), self.nonce
+
+    @staticmethod
+    def text(attempt: int) -> str:
+        """As the ledger compares it (lib/job.lua)."""
+        return f"{attempt:d}:{attempt.nonce if isinstance(attempt, Fence) else ''}"
+
+
 @dataclass(frozen=True)
 class Claim:
-    """A valid lease: the right to write to `job` under `attempt` until lease_ms from now, renewed by heartbeats."""
+    """A valid lease: the right to write to `job` under `attempt` until lease_ms from now, renewed by heartbeats. Pass
+    `attempt` on as it is: it is the fence."""
 
     job: Job
-    attempt: int
+    attempt: Fence
     lease_ms: int
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from farm.jobs.errors import Conflict, JobFault, PaymentRequired, RequestError, TooMany
-from farm.jobs.job import Admitted, Artifacts, Claim, NewJob, Reshaped
+from farm.jobs.job import Admitted, Artifacts, Claim, Fence, NewJob, Reshaped
 from farm.jobs.spec import InputRef
 from farm.jobs.states import HoldReason
 from farm.ledger.accounts import Accounts
@@ -84,16 +84,17 @@ class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox, Purchases, Operations
         # durable, because an attempt number that a crash of Redis took back would be given out twice
         mine = memory.text if memory else ""
         offered = "" if models is None else " ".join(models) or NOTHING_OFFERED
+        nonce = nonce or uuid4().hex
         answer = self.run_in_time(
             "claim",
-            *(pool, worker, loaded or "", permit or "", nonce or uuid4().hex, mine, offered),
+            *(pool, worker, loaded or "", permit or "", nonce, mine, offered),
             patience_s=self._in_time_s if patience_s is None else patience_s,
             durable=True,
         )
         if not answer:
             return None
         attempt, job = answer
-        return Claim(decode(job), attempt, int(self._settings.lease.seconds * 1000))
+        return Claim(decode(job), Fence(attempt, nonce), int(self._settings.lease.seconds * 1000))
 
     def heartbeat(
         self,
@@ -115,7 +116,7 @@ class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox, Purchases, Operations
         arguments: list[str | int | float] = []
         for beat in beats:
             shown = "" if beat.progress is None else round(beat.progress, 4)
-            arguments += [beat.job, beat.attempt, beat.phase or "", shown, beat.step, beat.steps]
+            arguments += [beat.job, Fence.text(beat.attempt), beat.phase or "", shown, beat.step, beat.steps]
         return [Verdict(verdict) for verdict in self.run("heartbeat", *arguments)]
 
     def intake_done(
@@ -129,13 +130,15 @@ class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox, Purchases, Operations
         if not isinstance(body, str):
             return CommitOutcome.FENCED, []
         changes = (with_inputs(body, inputs, reshaped), *reshaping(reshaped))
-        outcome, wanted = self.run("intake_done", job_id, attempt, *changes, durable=True)
+        outcome, wanted = self.run("intake_done", job_id, Fence.text(attempt), *changes, durable=True)
         return CommitOutcome(outcome), permits(wanted)
 
     def commit(self, job_id: str, attempt: int, artifacts: Artifacts, *, gpu_s: float) -> CommitOutcome:
         """running -> succeeded. State, pointer to the result, charge, event and outbox in one write. `gpu_s` is what
         the attempt really took: it corrects the tenant's fair-share charge."""
-        answer = self.run("commit", job_id, attempt, artifacts_json(artifacts), _seconds(gpu_s), durable=True)
+        answer = self.run(
+            "commit", job_id, Fence.text(attempt), artifacts_json(artifacts), _seconds(gpu_s), durable=True
+        )
         return CommitOutcome(answer)
 
     def fail(
@@ -144,7 +147,9 @@ class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox, Purchases, Operations
         """The attempt ended badly: queued again after a backoff when the fault is retryable and attempts are left,
         else failed. FaultCode.CANCELLED, or a job being cancelled: cancelled."""
         message = fault.message[:_MESSAGE_CHARS]
-        outcome, wanted = self.run("fail", job_id, attempt, fault.code, message, _seconds(gpu_s), durable=True)
+        outcome, wanted = self.run(
+            "fail", job_id, Fence.text(attempt), fault.code, message, _seconds(gpu_s), durable=True
+        )
         return FailOutcome(outcome), permits(wanted)
 
     def release(
@@ -153,7 +158,7 @@ class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox, Purchases, Operations
         """Hand the attempt back, not counted (a drain, a spot notice): queued again at once, or in `delay_s` (at most
         lease.backoff_max_s)."""
         delay_ms = int(1000 * max(0.0, min(delay_s, self._settings.lease.backoff_max_s)))
-        outcome, wanted = self.run("release", job_id, attempt, _seconds(gpu_s), delay_ms)
+        outcome, wanted = self.run("release", job_id, Fence.text(attempt), _seconds(gpu_s), delay_ms)
         return FailOutcome(outcome), permits(wanted)
 
     def cancel(self, tenant: str, job_id: str) -> CancelOutcome:

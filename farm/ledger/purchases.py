@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from farm.jobs.job import Claim
+from farm.jobs.job import Claim, Fence
 from farm.ledger.outcomes import FailOutcome, Permit
 from farm.ledger.records import decode
 from farm.ledger.scripts import Scripted
@@ -31,7 +31,7 @@ class Purchases(Scripted):
         if not answer:
             return None
         attempt, job = answer
-        return Claim(decode(job), attempt, int(self._settings.lease.seconds * 1000))
+        return Claim(decode(job), Fence(attempt, nonce), int(self._settings.lease.seconds * 1000))
 
     def bought(self, job_id: str, nonce: str, purchase_id: str) -> bool:
         """The submission arrived, and the provider calls it `purchase_id`. Said before anything else is done about it,
@@ -41,5 +41,5 @@ class Purchases(Scripted):
     def unbuy(self, job_id: str, attempt: int) -> tuple[FailOutcome, list[Permit]]:
         """Nothing was sent, it was refused, or nothing will come of it: queued again in its own pool, uncounted. Ends
         the lease."""
-        outcome, wanted = self.run("unbuy", job_id, attempt, durable=True)
+        outcome, wanted = self.run("unbuy", job_id, Fence.text(attempt), durable=True)
         return FailOutcome(outcome), permits(wanted)

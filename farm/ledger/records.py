@@ -206,7 +206,7 @@ def decode(answer: Sequence[Any]) -> Job:
         phase_ms=_int(record.get("phase_ms")),
         read_ms=int(read_ms),
         erased="erased" in record,
-        intake_attempt=int(record.get("intake_attempt", 0)),
+        intake_attempt=int(record.get("intake_attempt", "0").partition(":")[0]),
         failed_on=record.get("failed_on"),
         position=_int(position),
         held_for=tuple(HoldReason(reason) for reason in record.get("held_for", "").split()),

@@ -2,6 +2,10 @@
 
 import re
 
+from farm.jobs.job import Fence
+
+#: characters of a claim's nonce in the name of its holder's folder: enough to tell the few holders of one attempt apart
+_NONCE_CHARS = 8
 #: the pattern of a whole id
 UPLOAD_ID = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
 _UPLOAD_ID = re.compile(UPLOAD_ID)
@@ -13,8 +17,10 @@ def input_key(tenant: str, sha256: str) -> str:
 
 
 def result_key(tenant: str, job_id: str, attempt: int, name: str) -> str:
-    """`name` is video.mp4, poster.jpg or recipe.json. The attempt's own prefix: a late writer overwrites nothing."""
-    return f"results/{tenant}/{job_id}/{attempt}/{name}"
+    """`name` is video.mp4, poster.jpg or recipe.json. The holder's own prefix: a late writer, or a second holder of
+    the same attempt, overwrites nothing, and each may remove what is its own."""
+    holder = f"{attempt}-{attempt.nonce[:_NONCE_CHARS]}" if isinstance(attempt, Fence) else f"{attempt}"
+    return f"{result_prefix(tenant, job_id)}{holder}/{name}"
 
 
 def result_prefix(tenant: str, job_id: str) -> str:

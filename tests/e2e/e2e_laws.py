@@ -68,7 +68,7 @@ def result_faults(farm: Farm, job: Job) -> list[str]:
     """What is wrong with a committed result as its owner gets it."""
     if job.artifacts is None:
         return ["succeeded without a result"]
-    prefix = f"{result_prefix(job.tenant, job.id)}{job.attempt}/"
+    prefix = f"{result_prefix(job.tenant, job.id)}{job.attempt}-"
     faults = [f"{key} is not under {prefix}" for key in _keys(job) if not key.startswith(prefix)]
     result = farm.job(job.id).result
     if result is None:

@@ -5,7 +5,7 @@ import pytest
 from harness import Farm
 
 from farm.jobs.states import Phase, State
-from farm.storage.object_keys import result_key
+from farm.storage.object_keys import result_prefix
 
 pytestmark = pytest.mark.xdist_group("e2e-kills")
 
@@ -73,11 +73,11 @@ def test_s3_dies_under_an_upload(farm: Farm) -> None:
 def test_redis_dies_under_a_commit(farm: Farm) -> None:
     job = farm.submit("hold commit")
     farm.wait_render(job)
-    store, video = farm.store(), result_key(farm.notes["tenant"], job, 1, "video.mp4")
+    store, folder = farm.store(), result_prefix(farm.notes["tenant"], job)
 
     farm.freeze("redis")
     farm.pull("commit")
-    farm.wait(lambda: store.stat(video), "the upload")
+    farm.wait(lambda: [one for one in store.list(folder) if one.key.endswith("/video.mp4")], "the upload")
     farm.kill("redis")
 
     [ended] = farm.wait_over(job)
@@ -130,8 +130,8 @@ def test_a_frozen_worker_cannot_write(farm: Farm, parts: tuple[str, ...]) -> Non
     assert now.result is not None
     assert ended.result is not None
     assert now.result.sha256 == ended.result.sha256
-    late = result_key(farm.notes["tenant"], job, 1, "video.mp4")
-    farm.wait(lambda: farm.store().stat(late) is None, "what the late writer uploaded to be removed")
+    late = f"{result_prefix(farm.notes['tenant'], job)}1-"
+    farm.wait(lambda: not farm.store().list(late), "what the late writer uploaded to be removed")
 
 
 def test_a_job_that_kills_its_worker_twice_is_poisonous(farm: Farm) -> None:

@@ -11,14 +11,14 @@ local before = redis.call('HMGET', key, 'purchase_nonce', 'purchase_attempt')
 if before[1] == nonce then
   -- the same call again after a lost reply: the same lease, if it still is one
   local attempt = tonumber(before[2])
-  return job.purchase and job_held(job, attempt) and {attempt, job_read(id)}
+  return job.purchase and job_held(job, fence_of(attempt, nonce)) and {attempt, job_read(id)}
 end
 if job.state ~= State.QUEUED or not redis.call('ZSCORE', Key.queue(job_line(job), job.tenant), id) then return false end
 if due_over(job) or limit_switched('tenant', job.tenant) then return false end
 queue_remove(job_line(job), job.tenant, id)
 job.attempt, job.purchase = job.attempt + 1, purchase
 job_move(job, State.RUNNING)
-redis.call('HSET', key, 'attempt', job.attempt, 'worker', worker, 'started_ms', NOW, 'phase', Phase.SUBMITTING,
+redis.call('HSET', key, 'attempt', job.attempt, 'nonce', nonce, 'worker', worker, 'started_ms', NOW, 'phase', Phase.SUBMITTING,
   'phase_ms', NOW, 'purchase', purchase, 'purchase_nonce', nonce, 'purchase_attempt', job.attempt)
 redis.call('HDEL', key, 'passes', 'purchase_id', 'unheard')
 redis.call('SADD', Key.pools(), job_pool(job))

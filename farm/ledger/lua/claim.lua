@@ -137,7 +137,7 @@ local function take(job)
   fair_charge(job, line)
   job.attempt = job.attempt + 1
   redis.call('ZADD', Key.leases(pool), NOW + Setting.LEASE_MS, job.id)
-  redis.call('HSET', key, 'attempt', job.attempt, 'worker', worker)
+  redis.call('HSET', key, 'attempt', job.attempt, 'nonce', nonce, 'worker', worker)
   redis.call('HDEL', key, 'passes')
   redis.call('HINCRBY', key, 'unheard', 1)
   redis.call('SET', Key.claim(nonce), job.id .. ' ' .. job.attempt, 'PX', Setting.CLAIM_MEMORY_MS)
@@ -161,7 +161,7 @@ if before then
   -- the same call again after a lost reply: the same lease, if it still is one
   local id, attempt = string.match(before, '^(%S+) (%d+)$')
   local job = job_load(id)
-  if job and job_held(job, tonumber(attempt)) then return {job.attempt, job_read(id)} end
+  if job and job_held(job, fence_of(attempt, nonce)) then return {job.attempt, job_read(id)} end
   return false
 end
 

@@ -1,12 +1,12 @@
--- commit(id, attempt, artifacts JSON, gpu_s): running -> succeeded. State, Key.result, charge, fair share, event and
+-- commit(id, fence, artifacts JSON, gpu_s): running -> succeeded. State, Key.result, charge, fair share, event and
 -- outbox in one write. Answers a CommitOutcome.
 -- uses: full clock job verdict
-local id, attempt, artifacts, gpu_s = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local id, fence, artifacts, gpu_s = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 
 local job = job_load(id)
 if not job then return Commit.FENCED end
-if job.state ~= State.RUNNING or not job_held(job, attempt) then
-  if job.attempt == attempt then
+if job.state ~= State.RUNNING or not job_held(job, fence) then
+  if job.fence == fence then
     if job.state == State.SUCCEEDED then return Commit.ALREADY end
     if job.state == State.CANCELLED then return Commit.CANCELLED end
   end

@@ -1,13 +1,13 @@
--- heartbeat(id, attempt, phase or '', progress or '', step, steps, then the next one's six, ...): renew the leases in
+-- heartbeat(id, fence, phase or '', progress or '', step, steps, then the next one's six, ...): renew the leases in
 -- Key.leases; with a phase, record the progress and tell the tenant's stream. Answers a Verdict for each.
 -- uses: full clock job event
 local WIDTH = 6
 
-local function beat(id, attempt, phase, progress, step, steps)
+local function beat(id, fence, phase, progress, step, steps)
   local job = job_load(id)
   if not job then return Verdict.LOST end
-  if not job_held(job, attempt) then
-    if job.state == State.CANCELLED and job.attempt == attempt then return Verdict.CANCEL end
+  if not job_held(job, fence) then
+    if job.state == State.CANCELLED and job.fence == fence then return Verdict.CANCEL end
     return Verdict.LOST
   end
   redis.call('ZADD', Key.leases(job_pool(job)), 'XX', NOW + Setting.LEASE_MS, id)
@@ -24,6 +24,6 @@ end
 
 local verdicts = {}
 for at = 1, #ARGV, WIDTH do
-  verdicts[#verdicts + 1] = beat(ARGV[at], tonumber(ARGV[at + 1]), unpack(ARGV, at + 2, at + WIDTH - 1))
+  verdicts[#verdicts + 1] = beat(unpack(ARGV, at, at + WIDTH - 1))
 end
 return verdicts

@@ -1,21 +1,21 @@
--- intake_done(id, attempt, body JSON, predicted_s, needs, hold): waiting -> queued, with what follows from its inputs
+-- intake_done(id, fence, body JSON, predicted_s, needs, hold): waiting -> queued, with what follows from its inputs
 -- ('' for what stays); the attempts of the intake do not count for the render. Where the account does not cover the new
 -- hold the job fails.
 -- Answers {CommitOutcome, {permit, pool, ...}}.
 -- uses: full clock job event money queue permit verdict
-local id, attempt, body = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local id, fence, body = ARGV[1], ARGV[2], ARGV[3]
 local predicted_s, needs, hold = ARGV[4], ARGV[5], tonumber(ARGV[6])
 
 local job = job_load(id)
 if not job then return {Commit.FENCED, {}} end
-if job.state ~= State.WAITING or not job_held(job, attempt) then
-  if job.intake_attempt == attempt then return {Commit.ALREADY, {}} end
-  if job.state == State.CANCELLED and job.attempt == attempt then return {Commit.CANCELLED, {}} end
+if job.state ~= State.WAITING or not job_held(job, fence) then
+  if job.intake_attempt == fence then return {Commit.ALREADY, {}} end
+  if job.state == State.CANCELLED and job.fence == fence then return {Commit.CANCELLED, {}} end
   return {Commit.FENCED, {}}
 end
 attempt_end(job, 0)
 redis.call('SET', Key.body(id), body)
-redis.call('HSET', Key.job(id), 'intake_attempt', attempt, 'queued_ms', NOW)
+redis.call('HSET', Key.job(id), 'intake_attempt', fence, 'queued_ms', NOW)
 redis.call('HDEL', Key.job(id), 'attempts_used', 'worker_losses', 'worker')
 if predicted_s ~= '' then redis.call('HSET', Key.job(id), 'predicted_s', predicted_s) end
 if needs ~= '' then redis.call('HSET', Key.job(id), 'needs', needs) end

@@ -1,14 +1,14 @@
--- release(id, attempt, gpu_s, delay_ms): hand the attempt back without counting it; the job is queued again after delay_ms,
+-- release(id, fence, gpu_s, delay_ms): hand the attempt back without counting it; the job is queued again after delay_ms,
 -- or, when it is bought, may be resumed by another process.
 -- Answers {FailOutcome, {permit, pool, ...}}.
 -- uses: full clock job event queue permit verdict
-local id, attempt, gpu_s, delay_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local id, fence, gpu_s, delay_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 
 local job = job_load(id)
 if not job then return {Fail.FENCED, {}} end
-if not job_held(job, attempt) then return {attempt_over(job, attempt), {}} end
+if not job_held(job, fence) then return {attempt_over(job, fence), {}} end
 local pool = job_pool(job)
 if not job.purchase then attempt_end(job, gpu_s) end
-redis.call('HSET', Key.job(id), 'ended_attempt', attempt)
+redis.call('HSET', Key.job(id), 'ended_attempt', fence)
 local outcome = attempt_returned(job, delay_ms)
 return {outcome, permit_reserve(pool, {})}

@@ -175,7 +175,8 @@ class AgentFarm:
         assert (job.state, job.error_code) == (State.SUCCEEDED, None), job
         assert job.artifacts
         assert len(self.store.get_bytes(job.artifacts.video, 1000)) == job.artifacts.size
-        prefix = f"results/{TENANT}/{job_id}/{job.attempt}/"
+        prefix = job.artifacts.video.removesuffix("video.mp4")
+        assert prefix.startswith(f"results/{TENANT}/{job_id}/{job.attempt}-")
         assert self.objects(job_id) == [f"{prefix}{name}" for name in ("poster.jpg", "recipe.json", "video.mp4")]
         return job
 

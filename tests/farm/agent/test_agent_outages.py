@@ -3,6 +3,8 @@
 import os
 import signal
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +17,9 @@ from redis.exceptions import RedisError
 from farm.config import Settings
 from farm.embedded import s3_part
 from farm.embedded.ports import free_port
+from farm.jobs.spec import InputRef
 from farm.jobs.states import State
+from farm.ledger.ledger import INTAKE_POOL
 from tests.conftest import wait_until
 from tests.e2e.blackhole import BlackHole
 from tests.farm.agent.agent_farm import changed, farm_on
@@ -144,11 +148,39 @@ def test_a_half_open_broker_connection_heals(farm_settings: Settings, redis_port
             wait_until(lambda: (farm.worker("cpu-0") or {}).get("state") == "idle", what="an agent")
             farm.committed(farm.submit("ok"))
             broker.swallow()
-            job = farm.submit("ok")
-            assert farm.job(job).state == State.QUEUED
+            # it claims by itself what no permit can tell it of
+            farm.committed(farm.submit("ok"))
             broker.heal()
-            farm.committed(job)
+            farm.committed(farm.submit("ok"))
             assert supervisor.poll() is None
+
+
+def test_a_full_broker_stops_neither_renders_nor_intake(farm_settings: Settings, tmp_path: Path) -> None:
+    """It takes no permits any more, and those who have work claim without."""
+    port = free_port()
+    settings = changed(
+        farm_settings,
+        tmp_path,
+        redis={"broker_url": f"redis://127.0.0.1:{port}/0", "prefix": "fullbroker"},
+        scheduling={"permit_ttl_s": 1.0},
+    )
+    (settings.state_dir / "beat").mkdir(parents=True)
+    with running(Server(redis_command(tmp_path / "broker", port), port)), Redis(port=port) as broker:
+        wait_until(lambda: answers(port), what="the broker")
+        with farm_on(settings, tmp_path) as farm:
+            farm.agent()
+            io = [sys.executable, "-m", "celery", "-A", "farm.io_worker.app", "worker", "-P", "threads", "-c", "4"]
+            farm.start([*io, "-Q", "pool.intake,beat", "--without-gossip", "--without-mingle"], "io")
+            wait_until(lambda: any(one.pool == INTAKE_POOL for one in farm.ledger.workers()), what="the io worker")
+            farm.committed(farm.submit("ok"))
+            broker.config_set("maxmemory", 1)
+            for job in [farm.submit("ok") for _ in range(3)]:
+                farm.committed(job)
+            refused = farm.submit("ok", inputs={"image": InputRef(url="http://127.0.0.1:9/x.png")})
+            assert farm.wait_over(refused).error_code == "input_refused", "intake has looked at it"
+            # and when there is room again, permits are heard as before
+            broker.config_set("maxmemory", 0)
+            farm.committed(farm.submit("ok"))
 
 
 def test_an_agent_that_hears_no_permit_ends(farm_settings: Settings, redis_port: int, tmp_path: Path) -> None:
@@ -162,9 +194,14 @@ def test_an_agent_that_hears_no_permit_ends(farm_settings: Settings, redis_port:
         with farm_on(settings, tmp_path) as farm:
             agent = farm.agent()
             engine = agent.engine
+            # the agent's own connection is dead, and nobody told it; new ones work
             broker.swallow()
-            farm.submit("ok")
-            assert agent.process.wait(60) == 75
+            broker.heal()
+            end = time.monotonic() + 60
+            while agent.process.poll() is None and time.monotonic() < end:
+                farm.submit("ok")
+                time.sleep(1)
+            assert agent.process.wait(1) == 75
             assert not Path(f"/proc/{engine}").exists()
 
 

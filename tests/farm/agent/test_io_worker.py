@@ -15,11 +15,13 @@ from PIL import Image
 from farm.config import IntakeSettings, Settings
 from farm.embedded.ports import free_port
 from farm.io_worker.housekeeping import Housekeeping
+from farm.jobs.job import Fence
 from farm.jobs.spec import InputRef
 from farm.jobs.states import State
 from farm.jobs.worker_status import LiveWorker
 from farm.ledger.ledger import INTAKE_POOL
 from farm.storage.object_keys import result_key
+from farm.storage.store import READ_S
 from tests.conftest import wait_until
 from tests.e2e.blackhole import BlackHole
 from tests.farm.agent.agent_farm import TENANT, AgentFarm, changed, farm_on
@@ -133,7 +135,8 @@ def test_a_silent_store_stops_no_duty_but_the_sweep(farm_settings: Settings, tmp
             celery = [sys.executable, "-m", "celery", "-A", "farm.io_worker.app"]
             farm.start([*celery, "worker", "-P", "threads", "-c", "3", "-Q", "pool.intake,beat", "-l", "INFO"], "io")
             farm.start([*celery, "beat", "--pidfile", ""], "beat")
-            wait_until(lambda: hole.dialled > 2, what="a sweep to hang on the store")
+            # the third dial follows two reads that ran out, after two processes have started
+            wait_until(lambda: hole.dialled > 2, 30.0 + 3 * READ_S, what="a sweep to hang on the store")
             for _ in range(3):
                 job = farm.submit("ok")
                 claim = farm.ledger.claim("default", "nobody")
@@ -164,11 +167,14 @@ def test_sweep_and_forget_leave_what_is_pointed_to(farm_settings: Settings, tmp_
         running = farm.wait_state(farm.submit("hang"), State.RUNNING)
         live = result_key(TENANT, running.id, 1, "video.mp4")
         unknown = result_key(TENANT, "0" * 36, 1, "video.mp4")
-        for key in (dead, live, unknown):
+        # a holder of the committed attempt whose claim Redis lost
+        twin = result_key(TENANT, kept.id, Fence(kept.attempt, "lost"), "video.mp4")
+        for key in (dead, live, unknown, twin):
             farm.store.put_bytes(key, b"x", "video/mp4")
 
-        assert farm.house.sweep() == 1
+        assert farm.house.sweep() == 2
         assert farm.store.stat(dead) is None
+        assert farm.store.stat(twin) is None
         assert farm.store.stat(live)
         assert farm.store.stat(unknown), "a lost ledger must not cost the results too"
         farm.committed(kept.id)

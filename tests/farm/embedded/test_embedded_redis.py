@@ -11,9 +11,12 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, ConnectionError, NoPermissionError, ResponseError
 
 from farm.claiming.permits import Permits
-from farm.config import RedisSettings, Settings
+from farm.config import EmbeddedSettings, RedisSettings, Settings
 from farm.embedded import redis_part
 from farm.embedded.binaries import redis_server, server_version
+from farm.embedded.folder import StateFolder
+from farm.embedded.parts import parts_of
+from farm.embedded.plan import decide
 from farm.embedded.ports import free_port
 from farm.ledger import Permit, connect
 from farm.ledger.server import look
@@ -129,3 +132,20 @@ def test_the_farm_works_there(served: Settings) -> None:
         assert client.keys()
     assert Permits(served).publish([Permit("1", "gpu")]) == 1
     assert list((served.state_dir / "appendonlydir").iterdir())
+
+
+def test_the_append_only_file_lies_where_the_operator_says(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "own-disk" / "redis"
+    folder = StateFolder(tmp_path / "state")
+    folder.make()
+    plan = decide(Settings(state_dir=folder.path, embedded=EmbeddedSettings(redis_dir=elsewhere)), folder)
+    part = next(part for part in parts_of(plan, folder, gateway_socket=0) if part.name == "redis")
+    server = subprocess.Popen(part.command, stdout=subprocess.DEVNULL)
+    try:
+        wait_until(part.ready, what="the Redis")
+        assert any((elsewhere / "appendonlydir").iterdir())
+        assert list(folder.redis.iterdir()) == []
+        assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o700
+    finally:
+        server.kill()
+        server.wait()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from ledger_parts import ByNumber
 from own_redis import redis_command
 from redis import Redis
 from spare_redis import SpareRedis, answers
@@ -22,7 +23,7 @@ def ledger_settings(redis_settings: RedisSettings) -> Settings:
 
 @pytest.fixture
 def ledger(redis: Redis, ledger_settings: Settings) -> Ledger:
-    return Ledger(redis, ledger_settings)
+    return ByNumber(redis, ledger_settings)
 
 
 @pytest.fixture

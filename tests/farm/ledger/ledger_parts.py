@@ -1,12 +1,12 @@
 """What the tests of the ledger share: jobs to admit, artifacts to commit, and time that can be moved."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from redis import Redis
 
 from farm.jobs.errors import FaultCode, JobFault
 from farm.jobs.ids import new_job_id
-from farm.jobs.job import Artifacts, Claim, NewJob
+from farm.jobs.job import Artifacts, Claim, Fence, NewJob
 from farm.jobs.spec import InputRef, JobSpec
 from farm.ledger import Ledger
 
@@ -16,6 +16,31 @@ ARTIFACTS = Artifacts("v.mp4", "p.jpg", "r.json", 1234, "ab" * 32, 832, 480, 81,
 BROKE = JobFault(FaultCode.ENGINE_ERROR, "the pipeline raised")
 DIED = JobFault(FaultCode.ENGINE_DIED, "the engine was killed")
 REFUSED = JobFault(FaultCode.INVALID_INPUT, "the picture is not a picture")
+
+
+class ByNumber(Ledger):
+    """A ledger that lets a test name an attempt by its bare number: it remembers the fences that claims gave."""
+
+    _given: ClassVar[dict[str, str]] = {}
+
+    def claim(self, *args: Any, **more: Any) -> Claim | None:
+        return self._remember(super().claim(*args, **more))
+
+    def buy(self, *args: Any, **more: Any) -> Claim | None:
+        return self._remember(super().buy(*args, **more))
+
+    def _remember(self, claim: Claim | None) -> Claim | None:
+        if claim is not None:
+            self._given[f"{claim.job.id} {Fence.text(int(claim.attempt))}"] = Fence.text(claim.attempt)
+        return claim
+
+    def run(self, name: str, *args: str | int | float, durable: bool = False) -> Any:
+        """Heartbeats have six arguments each; every other write begins with the job and the attempt."""
+        named = list(args)
+        if name in ("heartbeat", "commit", "fail", "release", "unbuy", "intake_done"):
+            for at in range(1, len(named), 6 if name == "heartbeat" else len(named)):
+                named[at] = self._given.get(f"{named[at - 1]} {named[at]}", named[at])
+        return super().run(name, *named, durable=durable)
 
 
 def spec(**changes: Any) -> JobSpec:

@@ -1,7 +1,7 @@
 """The clock of the scripts is chosen where they are put together, and a farm's scripts have no door for it."""
 
 import pytest
-from ledger_parts import ARTIFACTS, BROKE, POOL, admit, audit, claimed, new_job
+from ledger_parts import ARTIFACTS, BROKE, POOL, ByNumber, admit, audit, claimed, new_job
 from redis import Redis
 from test_ledger_scripts import SCRIPTS, TEXTS, text
 
@@ -21,7 +21,7 @@ def clock(redis: Redis) -> VirtualClock:
 @pytest.fixture
 def simulated(redis: Redis, redis_settings: RedisSettings, clock: VirtualClock) -> Ledger:
     settings = Settings(redis=redis_settings, lease=LeaseSettings(seconds=60, backoff_s=DAY_S, backoff_max_s=DAY_S))
-    return Ledger(redis, settings, clock=clock.lua)
+    return ByNumber(redis, settings, clock=clock.lua)
 
 
 def test_real_scripts_live_through_days_at_once(simulated: Ledger, clock: VirtualClock) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
-from ledger_parts import ARTIFACTS, admit, audit, claimed, new_job
+from ledger_parts import ARTIFACTS, ByNumber, admit, audit, claimed, new_job
 from redis import Redis
 from waitaof_proxy import WaitAof
 
@@ -19,7 +19,7 @@ def test_a_redis_that_is_not_there(redis_settings: RedisSettings, ledger_setting
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and does not listen
         nowhere = redis_settings.model_copy(update={"ledger_url": f"redis://127.0.0.1:{nobody.getsockname()[1]}/0"})
-        ledger = Ledger(connect(nowhere), ledger_settings)
+        ledger = ByNumber(connect(nowhere), ledger_settings)
         for call in (
             lambda: ledger.admit([new_job()]),
             lambda: ledger.claim("gpu", "w"),
@@ -37,7 +37,7 @@ def test_a_redis_that_is_not_there(redis_settings: RedisSettings, ledger_setting
 def test_a_frozen_redis_is_not_waited_for_for_ever(
     redis: Redis, redis_settings: RedisSettings, ledger_settings: Settings
 ) -> None:
-    ledger = Ledger(connect(redis_settings.model_copy(update={"socket_timeout_s": 0.2})), ledger_settings)
+    ledger = ByNumber(connect(redis_settings.model_copy(update={"socket_timeout_s": 0.2})), ledger_settings)
     admit(ledger, new_job())
     redis.client_pause(2000)
     try:
@@ -80,7 +80,7 @@ def test_scripts_that_the_server_forgot_are_sent_again(ledger: Ledger, redis: Re
 
 def test_a_broken_connection_is_replaced_without_a_word(redis: Redis, redis_settings: RedisSettings) -> None:
     client = connect(redis_settings)
-    ledger = Ledger(client, Settings(redis=redis_settings))
+    ledger = ByNumber(client, Settings(redis=redis_settings))
     admit(ledger, new_job())
     for address in [c["addr"] for c in redis.client_list() if c["name"] == "wanfarm-ledger"]:
         redis.client_kill_filter(addr=address)
@@ -95,7 +95,8 @@ def test_a_mistake_of_ours_is_not_an_outage(ledger: Ledger, redis: Redis) -> Non
 
 def test_several_farms_share_a_database(redis: Redis, redis_settings: RedisSettings) -> None:
     farms = [
-        Ledger(redis, Settings(redis=redis_settings.model_copy(update={"prefix": prefix}))) for prefix in ("one", "two")
+        ByNumber(redis, Settings(redis=redis_settings.model_copy(update={"prefix": prefix})))
+        for prefix in ("one", "two")
     ]
     admit(farms[0], new_job())
     assert farms[1].claim("gpu", "w") is None
@@ -108,7 +109,7 @@ def test_both_protocols_of_redis_are_understood(
     protocol: int, redis_settings: RedisSettings, ledger_settings: Settings, redis: Redis
 ) -> None:
     with Redis.from_url(redis_settings.ledger_url, decode_responses=True, protocol=protocol) as client:
-        ledger = Ledger(client, ledger_settings)
+        ledger = ByNumber(client, ledger_settings)
         ledger.topup("acme", 100)
         done, gone = admit(ledger, new_job(hold=1, webhook_url="https://x"), new_job(hold=1))
         claimed(ledger)
@@ -138,7 +139,7 @@ class TestWaitAof:
         url = f"redis://127.0.0.1:{proxy.port}/0"
         settings = ledger_settings.model_copy(update={"redis": RedisSettings(ledger_url=url)})
         client = connect(settings.redis)
-        yield Ledger(client, settings)
+        yield ByNumber(client, settings)
         client.close()
 
     def test_the_same_connection_waits_for_its_write(self, durable: Ledger, proxy: WaitAof) -> None:

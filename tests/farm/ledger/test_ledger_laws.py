@@ -17,10 +17,10 @@ from redis import Redis
 
 from farm.config import LeaseSettings, RedisSettings, SchedulingSettings, Settings
 from farm.jobs.errors import FaultCode, JobFault, RequestError
-from farm.jobs.job import NewJob, Reshaped
+from farm.jobs.job import Fence, NewJob, Reshaped
 from farm.jobs.spec import InputRef
 from farm.jobs.states import TERMINAL, HoldReason, State, Tier
-from farm.ledger import BURST_POOL, INTAKE_POOL, Ledger, StatementKind, SwitchKind
+from farm.ledger import BURST_POOL, INTAKE_POOL, CommitOutcome, FailOutcome, Ledger, StatementKind, SwitchKind, Verdict
 
 POOLS = ("gpu", "fast")
 LANES = ("warm", "cold")
@@ -56,6 +56,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.model.caps, self.model.pool_caps = {FREE: 3}, {(RICH, "gpu"): 2}
         self.ended: dict[str, State] = {}
         self.again: Any = None
+        #: as the claims gave them: the fences of the attempts
+        self.fences: dict[tuple[str, int], int] = {}
 
     def pick(self, n: int) -> ModelJob:
         return list(self.model.jobs.values())[n % len(self.model.jobs)]
@@ -117,6 +119,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert (claim and claim.job.id) == (expected and expected.new.id)
         if claim and expected:
             assert (claim.attempt, claim.job.state) == (expected.attempt, expected.state)
+            self.fences[claim.job.id, claim.attempt] = claim.attempt
 
     @precondition(lambda self: self.model.jobs)
     @rule(
@@ -125,31 +128,53 @@ class LedgerMachine(RuleBasedStateMachine):
         what=st.sampled_from(["heartbeat", "commit", "commit", "fail", "fail", "release", "intake_done"]),
         code=st.sampled_from(CODES),
         gpu_s=st.sampled_from([0.0, 4.0, 10.0, 25.0]),
+        twin=seldom,
     )
-    def write(self, n: int, late: int, what: str, code: FaultCode, gpu_s: float) -> None:
-        """A worker writes: with the current attempt, or late with an old one, or with one that never was."""
+    def write(self, n: int, late: int, what: str, code: FaultCode, gpu_s: float, twin: bool) -> None:
+        """A worker writes: with the current attempt, or late with an old one, or with one that never was; or a `twin`
+        does, which holds the same number by a claim that Redis lost."""
         leased = [job for job in self.model.jobs.values() if job.at == "lease"]
         job = leased[n % len(leased)] if leased and n % 4 else self.pick(n)
         attempt = max(0, job.attempt - late)
+        if twin:
+            self.said(lambda: self._refused(job, Fence(attempt, "lost"), what))
+            return
         self.said(lambda: getattr(self, f"_{what}")(job, attempt, code, gpu_s))
+
+    def _refused(self, job: ModelJob, twin: Fence, what: str) -> None:
+        calls: dict[str, Any] = {
+            "heartbeat": lambda: self.ledger.heartbeat(job.new.id, twin, phase="denoising"),
+            "commit": lambda: self.ledger.commit(job.new.id, twin, ARTIFACTS, gpu_s=1.0),
+            "fail": lambda: self.ledger.fail(job.new.id, twin, JobFault(FaultCode.ENGINE_DIED, "died"))[0],
+            "release": lambda: self.ledger.release(job.new.id, twin)[0],
+            "intake_done": lambda: self.ledger.intake_done(job.new.id, twin, {})[0],
+        }
+        assert calls[what]() in (Verdict.LOST, CommitOutcome.FENCED, FailOutcome.FENCED)
+
+    def _fence(self, job: ModelJob, attempt: int) -> int:
+        return self.fences.get((job.new.id, attempt), attempt)
 
     def _heartbeat(self, job: ModelJob, attempt: int, _code: FaultCode, gpu_s: float) -> None:
         phase = "denoising" if gpu_s else None
         expected = self.model.heartbeat(job, attempt, phase)
-        assert self.ledger.heartbeat(job.new.id, attempt, phase=phase, progress=0.5) is expected
+        assert self.ledger.heartbeat(job.new.id, self._fence(job, attempt), phase=phase, progress=0.5) is expected
 
     def _commit(self, job: ModelJob, attempt: int, _code: FaultCode, gpu_s: float) -> None:
         expected = self.model.commit(job, attempt, gpu_s)
-        assert self.ledger.commit(job.new.id, attempt, ARTIFACTS, gpu_s=gpu_s) is expected
+        assert self.ledger.commit(job.new.id, self._fence(job, attempt), ARTIFACTS, gpu_s=gpu_s) is expected
 
     def _fail(self, job: ModelJob, attempt: int, code: FaultCode, gpu_s: float) -> None:
         expected = self.model.fail(job, attempt, code, gpu_s)
-        assert self.ledger.fail(job.new.id, attempt, JobFault(code, "went wrong"), gpu_s=gpu_s)[0] is expected
+        assert self._told_failed(job, attempt, code, gpu_s) is expected
         self._delays()
+
+    def _told_failed(self, job: ModelJob, attempt: int, code: FaultCode, gpu_s: float) -> FailOutcome:
+        fault = JobFault(code, "went wrong")
+        return self.ledger.fail(job.new.id, self._fence(job, attempt), fault, gpu_s=gpu_s)[0]
 
     def _release(self, job: ModelJob, attempt: int, _code: FaultCode, gpu_s: float) -> None:
         expected = self.model.release(job, attempt, gpu_s)
-        assert self.ledger.release(job.new.id, attempt, gpu_s=gpu_s)[0] is expected
+        assert self.ledger.release(job.new.id, self._fence(job, attempt), gpu_s=gpu_s)[0] is expected
 
     @precondition(lambda self: self.model.jobs)
     @rule(n=an_id, nonce=st.sampled_from("ab"))
@@ -163,6 +188,8 @@ class LedgerMachine(RuleBasedStateMachine):
         expected = self.model.buy(job, nonce)
         claim = self.ledger.buy(job.new.id, "buyer", nonce, {"provider": "p"})
         assert (claim and claim.attempt) == expected
+        if claim:
+            self.fences[claim.job.id, claim.attempt] = claim.attempt
 
     @precondition(lambda self: any(job.nonce for job in self.model.jobs.values()))
     @rule(
@@ -185,7 +212,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _unbuy(self, job: ModelJob, attempt: int) -> None:
         expected = self.model.unbuy(job, attempt)
-        assert self.ledger.unbuy(job.new.id, attempt)[0] is expected
+        assert self.ledger.unbuy(job.new.id, self._fence(job, attempt))[0] is expected
 
     @precondition(lambda self: any(job.state is State.WAITING for job in self.model.jobs.values()))
     @rule(n=an_id, costs=st.sampled_from([None, 0, 30, 300, 5000]))
@@ -203,7 +230,7 @@ class LedgerMachine(RuleBasedStateMachine):
         expected = self.model.intake_done(job, attempt, costs)
         stored = {"image": InputRef(key="inputs/x", sha256="x")}
         reshaped = None if costs is None else Reshaped(832, 480, 41, 16, job.new.predicted_s, 1800.0, "1:1", costs)
-        assert self.ledger.intake_done(job.new.id, attempt, stored, reshaped)[0] is expected
+        assert self.ledger.intake_done(job.new.id, self._fence(job, attempt), stored, reshaped)[0] is expected
 
     @precondition(lambda self: self.model.jobs)
     @rule(n=an_id, foreign=seldom)

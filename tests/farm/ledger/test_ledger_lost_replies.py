@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import pytest
-from ledger_parts import ARTIFACTS, BROKE, DIED, POOL, admit, audit, claimed, new_job, pass_time
+from ledger_parts import ARTIFACTS, BROKE, DIED, POOL, ByNumber, admit, audit, claimed, new_job, pass_time
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -45,7 +45,7 @@ class Doubled(Redis):
 @pytest.fixture
 def doubled(redis_settings: RedisSettings, ledger_settings: Settings) -> Iterator[Ledger]:
     with Doubled.from_url(redis_settings.ledger_url, decode_responses=True) as client:
-        yield Ledger(client, ledger_settings)
+        yield ByNumber(client, ledger_settings)
 
 
 def insisting(call: Callable[[], T]) -> T:
@@ -152,14 +152,14 @@ def test_a_history_full_of_lost_replies_ends_as_it_should(
     Lossy.chance, Lossy.lost = random.Random(seed), 0
     redis.hset("wf:tenant:acme", "max_open", 20)
     with Lossy.from_url(redis_settings.ledger_url, decode_responses=True) as client:
-        lossy = Ledger(client, ledger_settings)
+        lossy = ByNumber(client, ledger_settings)
         insisting(lambda: lossy.topup("acme", 1000, reference="payment"))
         crowd = Crowd(lossy, redis, random.Random(seed))
         for _ in range(250):
             crowd.step()
         crowd.drain()
     assert Lossy.lost > 100
-    ledger = Ledger(redis, ledger_settings)
+    ledger = ByNumber(redis, ledger_settings)
     assert audit(ledger) == {}
     jobs = [job for page_tenant in ("acme", "other") for job in ledger.page(page_tenant, limit=1000).jobs]
     assert crowd.acknowledged <= {job.id for job in jobs}

@@ -77,6 +77,27 @@ def test_one_that_lost_its_lease_commits_nothing_and_leaves_nothing(
     assert stored(store, claim) == []
 
 
+def test_two_holders_of_one_attempt_share_no_file(
+    redis: Redis, claim: Claim, settings: Settings, ledger: Ledger, store: Store, result: RenderResult
+) -> None:
+    """A Redis that lost its last second gave attempt 1 out twice: the first holder is refused, and what it uploads and
+    removes is its own."""
+    first = Publication(claim, settings, ledger, store)
+    early = first.upload(result, SigningPolicy.OFF)
+    redis.flushdb()
+    ledger.admit([NewJob(claim.job.id, "acme", claim.job.spec, "gpu", "lane", 1.0, 60.0)])
+    again = ledger.claim("gpu", "w2")
+    assert again is not None
+    assert again.attempt == claim.attempt
+    second = Publication(again, settings, ledger, store)
+    artifacts = second.upload(result, SigningPolicy.OFF)
+    assert first.commit(early, gpu_s=1.0) is CommitOutcome.FENCED
+    assert second.commit(artifacts, gpu_s=1.0) is CommitOutcome.COMMITTED
+    assert first.commit(early, gpu_s=1.0) is CommitOutcome.FENCED
+    first.discard()
+    assert stored(store, claim) == sorted([artifacts.video, artifacts.poster, artifacts.recipe])
+
+
 def test_what_is_told_to_stop_between_two_files_stops_there(
     claim: Claim, settings: Settings, ledger: Ledger, store: Store, result: RenderResult
 ) -> None:

@@ -4,13 +4,19 @@ local TRANSITIONS = Table.TRANSITIONS
 local TERMINAL = Table.TERMINAL
 local TEXTS = {'tenant', 'state', 'pool', 'lane', 'label', 'dialect', 'hook', 'cancelling', 'hold_open', 'worker', 'phase',
   'failed_on', 'needs', 'held_for', 'tier',
-  'purchase', 'purchase_id'}
+  'purchase', 'purchase_id', 'nonce', 'ended_attempt', 'intake_attempt'}
 local NUMBERS = {'priority', 'deadline_ms', 'predicted_s', 'max_attempts', 'attempt', 'attempts_used', 'worker_losses',
-  'hold', 'charged_s', 'vlifted', 'started_ms', 'ended_attempt', 'intake_attempt', 'queued_ms', 'unheard',
+  'hold', 'charged_s', 'vlifted', 'started_ms', 'queued_ms', 'unheard',
   'start_by_ms', 'rises_ms', 'expires_ms'}
 local FIELDS = {}
 for _, name in ipairs(TEXTS) do FIELDS[#FIELDS + 1] = name end
 for _, name in ipairs(NUMBERS) do FIELDS[#FIELDS + 1] = name end
+
+-- An attempt as its holder names it (farm.jobs.job.Fence.text): a Redis that lost its last second gives a number out
+-- twice, and a nonce never.
+local function fence_of(attempt, nonce)
+  return string.format('%.0f:%s', attempt, nonce or '')
+end
 
 -- The record as a table, or nil. attempt, attempts_used and worker_losses are numbers, never nil.
 local function job_load(id)
@@ -25,6 +31,7 @@ local function job_load(id)
     if value then job[NUMBERS[i]] = tonumber(value) end
   end
   job.attempt = job.attempt or 0
+  job.fence = fence_of(job.attempt, job.nonce)
   job.attempts_used = job.attempts_used or 0
   job.worker_losses = job.worker_losses or 0
   return job
@@ -59,7 +66,7 @@ local function job_line(job)
   return tier_line(job_pool(job), job.tier)
 end
 
--- Whether `attempt` holds the job's lease: the fence that every write of a worker passes.
-local function job_held(job, attempt)
-  return job.attempt == attempt and redis.call('ZSCORE', Key.leases(job_pool(job)), job.id) ~= false
+-- Whether `fence` holds the job's lease: every write of a worker passes here.
+local function job_held(job, fence)
+  return job.fence == fence and redis.call('ZSCORE', Key.leases(job_pool(job)), job.id) ~= false
 end

@@ -113,9 +113,9 @@ local function attempt_returned(job, delay_ms)
 end
 
 -- The answer to a fail or a release that does not hold the lease: a repeat after a lost reply, or fenced.
-local function attempt_over(job, attempt)
-  if job.ended_attempt == attempt then return Fail.ALREADY end
-  if job.attempt == attempt then
+local function attempt_over(job, fence)
+  if job.ended_attempt == fence then return Fail.ALREADY end
+  if job.fence == fence then
     if job.state == State.SUCCEEDED then return Fail.ALREADY end
     if job.state == State.CANCELLED then return Fail.CANCELLED end
   end

@@ -182,7 +182,7 @@ class Fence(int):
         fence.nonce = nonce
         return fence
 
-    def __getnewargs__(self) -> tuple[int, str]:
+    def __getnewargs__(self) -> tuple[int, str]:  # type: ignore[override]
         """A copy is the same fence."""
         return int(self), self.nonce
 

@@ -5,7 +5,7 @@
 -- lane_paused, at_work (attempts in the pool), capacity (slots of live workers), fits (whether a worker that
 -- was seen lately holds it).
 -- uses: full clock tier job fair fits limit permit
-local SUMMED = 4000
+local SUMMED = 1000
 local job = job_load(ARGV[1])
 if not job then return false end
 local pool, line = job_pool(job), job_line(job)

@@ -46,6 +46,13 @@ def test_gpu_seconds_before_a_job_are_those_that_are_served_before_it(ledger: Le
     assert others == pytest.approx(told.others_s, abs=8.0)  # a turn of each of the two others
 
 
+def test_of_a_long_queue_the_shorter_side_is_added_up_and_its_middle_is_at_least_so_much(ledger: Ledger) -> None:
+    """No call takes Redis long, however many stand before the job."""
+    ids = [job_id for _ in range(22) for job_id in admit(ledger, *[new_job(predicted_s=2.0) for _ in range(100)])]
+    told = [(found.own_s, found.own_exact) for found in (standing(ledger, ids[at]) for at in (900, 1100, 2100))]
+    assert told == [(1800.0, True), (2000.0, False), (4200.0, True)]
+
+
 SETUPS: dict[Binds, Callable[[Ledger, Redis, str], object]] = {
     Binds.HELD: lambda ledger, _, job: ledger.hold([job], HoldReason.APPROVAL),
     Binds.BACKOFF: lambda ledger, _, job: ledger.fail(job, claimed(ledger).attempt, BROKE),

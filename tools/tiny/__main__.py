@@ -1,0 +1,72 @@
+"""`python -m tools.tiny all --out FOLDER --budget-s SECONDS`: train every tiny model, in that time and whatever it has
+come to. Run it again on the same folder and it goes on from there."""
+
+import argparse
+import time
+from pathlib import Path
+
+from tools.tiny import experts, sizes
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tools.tiny", description=__doc__)
+    parser.add_argument("what", help="all, words, sheets, assemble, or the name of one model: " + ", ".join(names()))
+    parser.add_argument("--out", type=Path, required=True, help="folder of the weights, the log and the sheets")
+    parser.add_argument("--budget-s", type=float, default=7200.0)
+    parser.add_argument("--device", default=None, help="cuda or cpu; what there is by default")
+    parser.add_argument("--only", default="", help="with `all`: names of models, with commas")
+    where = "with `all`: leave the results there too, as archives; with `assemble`: the models' folder"
+    parser.add_argument("--pack", type=Path, default=None, help=where)
+    parser.add_argument("--side-by-side", action="store_true", help="with `all`: all at once, as a GPU does by default")
+    parser.add_argument("--small", action="store_true", help="next to nothing at once: to rehearse")
+    parser.add_argument("--mode", default="", help="how a step is run: compiled or plain")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rate", type=float, default=None, help="learning rate at its highest")
+    parser.add_argument("--settle-at", type=float, default=0.0, help="with a VAE: when its latents are final")
+    parser.add_argument("--end", type=float, default=0.0, help="with one model: when to end, in place of --budget-s")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    if given.what == "all":
+        from tools.tiny import together
+
+        return together.run(given)
+    if given.what == "words":
+        from tools.tiny import words
+
+        words.save(given.out / "words")
+        return 0
+    if given.what == "assemble":
+        from tools.tiny import assemble
+
+        assemble.main(given.out, given.pack or given.out / "models")
+        return 0
+    return _one(given)
+
+
+def _one(given: argparse.Namespace) -> int:
+    import torch
+
+    from tools.tiny import lessons
+
+    name = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    mode = given.mode or ("compiled" if name == "cuda" else "plain")
+    device = lessons.prepare(name, mode, given.threads)
+    place = lessons.Place(given.out, device, lessons.EFFORTS["small" if given.small else device.type], mode)
+    end = given.end or time.time() + given.budget_s
+    rate = {"rate": given.rate} if given.rate else {}
+    if given.what == "sheets":
+        lessons.show(place)
+    elif given.what in sizes.VAES:
+        settle_at = given.settle_at or time.time() + 0.6 * (end - time.time())
+        lessons.learn_vae(given.what, place, settle_at, end, **rate)
+    else:
+        lessons.learn_expert(given.what, place, end, **rate)
+    return 0
+
+
+def names() -> list[str]:
+    return [*sizes.VAES, *experts.EXPERTS]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

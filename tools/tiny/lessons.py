@@ -1,0 +1,236 @@
+"""One process each: a VAE, a transformer. They meet in a folder: a VAE leaves its file there, and whoever waits for it
+begins."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tools.tiny import autoencoders, experts, words
+from tools.tiny.loop import Average, Clock, train
+from tools.tiny.sheets import sheet
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is done at once."""
+
+    vae_batch: int
+    decoder_batch: int
+    batch: int
+    bank: int
+    piece: int
+    first_fill: int
+    feeds_every: int
+
+
+EFFORTS = {
+    "cuda": Effort(16, 2, 128, 8192, 16, 1024, 4),
+    "cpu": Effort(4, 1, 16, 2048, 1, 128, 4),
+    # to rehearse
+    "small": Effort(1, 1, 2, 16, 2, 4, 2),
+}
+#: how a transformer's step is run, the fastest first; who fails in one is tried in the next
+MODES = ("compiled", "plain")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a lesson is held."""
+
+    folder: Path
+    device: Any
+    effort: Effort
+    mode: str
+
+    def weights(self, name: str) -> Path:
+        return self.folder / f"{name}.safetensors"
+
+    def settled(self, kind: str) -> Path:
+        """Lies there once the latents of a VAE are final."""
+        return self.folder / f"{kind}.settled"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "progress.jsonl"
+
+
+def prepare(device: str, mode: str, threads: int) -> Any:
+    """Settings of this process. Returns the device."""
+    torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+    torch.manual_seed(int(time.time() * 1000) % 2**31)
+    return torch.device(device)
+
+
+def learn_vae(kind: str, place: Place, settle_at: float, end: float, rate: float = 2e-3) -> None:
+    """Both halves until `settle_at`, then the decoder alone until `end`; the first part is left out when the latents
+    are settled already."""
+    path = place.weights(kind)
+    vae = autoencoders.load(kind, path) if path.is_file() else autoencoders.make(kind)
+    vae = vae.to(place.device)
+    if not place.settled(kind).is_file():
+        both = autoencoders.Both(vae, kind, place.device, batch=place.effort.vae_batch)
+        average = Average(both.parameters)
+        train(both, Clock.until(settle_at), name=kind, rate=rate, log=place.log, average=average)
+        if average.count > 20:
+            average.swap()
+        count = 8 if place.effort.batch == 2 else 256
+        autoencoders.scale(vae, kind, place.device, count=count, batch=min(count, 4 * place.effort.decoder_batch))
+        autoencoders.save(vae, path)
+        place.settled(kind).touch()
+    decoder = autoencoders.Decoder(vae, kind, place.device, batch=place.effort.decoder_batch)
+    average = Average(decoder.parameters)
+
+    def keep() -> None:
+        average.swap()
+        autoencoders.save(vae, path)
+        average.swap()
+
+    name = f"{kind}-decoder"
+    train(
+        decoder,
+        Clock.until(end),
+        name=name,
+        rate=rate / 2,
+        log=place.log,
+        average=average,
+        on_save=keep if place.device.type == "cpu" else None,
+    )
+    if average.count > 20:
+        average.swap()
+    autoencoders.save(vae, path)
+
+
+def learn_expert(name: str, place: Place, end: float, rate: float = 1.5e-3) -> None:
+    """One transformer, in the latents of its VAE, once they are settled."""
+    expert, effort = experts.EXPERTS[name], place.effort
+    dit = experts.make(name)
+    path = place.weights(name)
+    if path.is_file():
+        dit.load_state_dict(_state(path))
+    dit = dit.to(place.device).train()
+    bank = experts.Bank(expert.kind, expert.vae, place.device, size=effort.bank, piece=effort.piece)
+    table = words.load_table(place.folder / "words")
+    lesson = experts.Denoising(dit, expert, bank, table, batch=effort.batch)
+    if place.mode == "compiled":
+        dit.compile_repeated_blocks(fullgraph=True)
+    average = Average(lesson.parameters)
+
+    def begin() -> Clock:
+        (place.folder / f"{name}.ready").touch()
+        while not place.settled(expert.vae).is_file():
+            time.sleep(0.2)
+        bank.serve(autoencoders.load(expert.vae, place.weights(expert.vae)))
+        for _ in range(max(1, effort.first_fill // effort.piece)):
+            bank.refresh()
+        with torch.no_grad():
+            # what the steps before the first clip left in the mean
+            for mean, parameter in zip(average.shadow, average.parameters, strict=True):
+                mean.copy_(parameter)
+        return Clock.until(end)
+
+    def keep() -> None:
+        average.swap()
+        _save(dit, path)
+        average.swap()
+
+    train(
+        lesson,
+        Clock.until(end),
+        name=name,
+        rate=rate,
+        log=place.log,
+        feeds_every=effort.feeds_every,
+        average=average,
+        prepared=begin,
+        on_save=keep,
+        save_every_s=60.0 if place.device.type == "cuda" else 300.0,
+    )
+    if average.count > 20:
+        average.swap()
+    _save(dit, path)
+
+
+def _state(path: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+def _save(model: Any, path: Path) -> None:
+    from safetensors.torch import save_file
+
+    draft = path.with_suffix(".draft")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, draft)
+    os.replace(draft, path)
+
+
+def load_expert(name: str, place: Place) -> Any:
+    """A trained transformer, reading short texts."""
+    dit = experts.make(name)
+    dit.load_state_dict(_state(place.weights(name)))
+    dit.set_attn_processor(experts.ShortText())
+    return dit.to(place.device).eval()
+
+
+def show(place: Place) -> None:
+    """Sheets of what there is by now: the VAEs' clips beside the drawn ones, and each model's answers to some texts."""
+    from tools.tiny import whole, world
+    from tools.tiny.sampling import clips_of
+    from tools.tiny.sizes import FRAMES, SIDES
+
+    count = 2 if place.effort.batch == 2 else 8
+    steps = 2 if place.effort.batch == 2 else 12
+    scenes = world.some(count, generator=torch.Generator().manual_seed(5))
+    for slot, words_ in enumerate(world.SLOTS):
+        scenes.named[:, slot] = (torch.arange(count) * (1 + slot // 3) + slot) % len(words_)
+    scenes = world.Scenes(scenes.named.to(place.device), scenes.chance.to(place.device))
+    table = words.load_table(place.folder / "words").to(place.device)
+    text, nothing = table[words.row(scenes.named)], table[-1:]
+    vaes, drawn = {}, {}
+    for kind, side in SIDES.items():
+        if not place.settled(kind).is_file():
+            continue
+        vaes[kind] = autoencoders.load(kind, place.weights(kind)).to(place.device).eval()
+        drawn[kind] = world.draw(scenes, FRAMES, side, side)
+        with torch.no_grad():
+            again = whole.decode(vaes[kind], whole.encode(vaes[kind], drawn[kind])[0]).clamp(-1, 1)
+        error = (again - drawn[kind]).square().mean()
+        print(f"{kind}: PSNR {10 * torch.log10(4 / error):.1f} dB", flush=True)
+        sheet([clip for pair in zip(drawn[kind][:4], again[:4], strict=False) for clip in pair], _png(place, kind))
+    print("texts:", *(words.caption(tuple(named)) for named in scenes.named.tolist()), sep="\n  ", flush=True)
+    for name, parts, vae, boundary, picture, last in (
+        ("t2v", ("t2v-high", "t2v-low"), "vae21", 0.875, False, False),
+        ("i2v", ("i2v-high", "i2v-low"), "vae21", 0.9, True, False),
+        ("flf2v", ("i2v-high", "i2v-low"), "vae21", 0.9, True, True),
+        ("ti2v", ("ti2v",), "vae22", 0.0, False, False),
+        ("ti2v-picture", ("ti2v",), "vae22", 0.0, True, False),
+    ):
+        if vae not in vaes or not all(place.weights(part).is_file() for part in parts):
+            continue
+        clips = clips_of(
+            [load_expert(part, place) for part in parts],
+            vaes[vae],
+            text,
+            nothing,
+            boundary=boundary,
+            steps=steps,
+            pictures=drawn[vae][:, :, 0] if picture else None,
+            last=drawn[vae][:, :, -1] if last else None,
+        )
+        sheet(clips, _png(place, name))
+        print(f"{name}: first picture PSNR {_psnr(clips[:, :, 0], drawn[vae][:, :, 0]):.1f} dB", flush=True)
+
+
+def _psnr(one: Any, other: Any) -> float:
+    return float(10 * torch.log10(4 / (one - other).square().mean()))
+
+
+def _png(place: Place, name: str) -> Path:
+    return place.folder / "sheets" / f"{name}.png"

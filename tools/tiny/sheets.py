@@ -1,0 +1,19 @@
+"""Contact sheets: rows of clips as PNG, some frames of each side by side."""
+
+from pathlib import Path
+
+from torch import Tensor
+
+
+def sheet(clips: list[Tensor] | Tensor, path: Path, *, frames: int = 5) -> None:
+    """Write clips (3, T, H, W) in [-1, 1] as one picture: a row for each, `frames` of its frames evenly."""
+    import torch
+    from PIL import Image
+
+    rows = []
+    for clip in clips:
+        at = torch.linspace(0, clip.shape[1] - 1, frames).round().long()
+        rows.append(torch.cat([clip[:, int(number)] for number in at], -1))
+    picture = torch.cat(rows, -2).float().cpu().add(1).mul(127.5).clamp(0, 255).byte().permute(1, 2, 0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture.numpy()).save(path)

@@ -1,0 +1,214 @@
+"""All models in one budget of time: side by side on a GPU, in turn on a CPU. One that fails stops no other."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tools.tiny import experts, sizes
+
+_MODES = ("compiled", "plain")
+#: shares of the budget on a GPU: when the latents are final, when training ends
+_SETTLED, _TRAINED = 0.40, 0.88
+#: share of a CPU's time for each
+_SHARES = {"vae21": 3, "vae22": 3, "t2v-high": 2, "t2v-low": 3, "i2v-high": 2, "i2v-low": 3, "ti2v": 3}
+
+
+@dataclass
+class Child:
+    """One model's process, begun again in a plainer mode when it fails."""
+
+    name: str
+    command: list[str]
+    log: Path
+    modes: list[str]
+    begun: float = field(default_factory=time.time)
+    process: "subprocess.Popen[bytes] | None" = None
+    tried: list[str] = field(default_factory=list)
+
+    def start(self) -> None:
+        mode = self.modes.pop(0)
+        self.tried.append(mode)
+        self.begun = time.time()
+        with self.log.open("ab") as log:
+            command = [*self.command, "--mode", mode]
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=_environment())
+
+    @property
+    def status(self) -> int | None:
+        return self.process.poll() if self.process is not None else None
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def run(given: argparse.Namespace) -> int:
+    """Train what `given` names within its budget, show it, and print a table."""
+    begun = time.time()
+    end = begun + given.budget_s
+    device = given.device or _device()
+    out: Path = given.out
+    if not (out / "words" / "table.safetensors").is_file():
+        subprocess.run([sys.executable, "-m", "tools.tiny", "words", "--out", str(out)], check=True)
+    wanted = given.only.split(",") if given.only else [*sizes.VAES, *experts.EXPERTS]
+    (out / "log").mkdir(exist_ok=True)
+    for stale in out.glob("*.ready"):
+        stale.unlink()
+    if device == "cuda" or given.side_by_side:
+        children = _side_by_side(given, wanted, begun, device)
+    else:
+        children = _in_turn(given, wanted, end)
+    if given.pack is not None:
+        _pack(out, given.pack, sheets=False)
+    _sheets(given, device, max(20.0, end - time.time() + 5))
+    if given.pack is not None:
+        _pack(out, given.pack, sheets=True)
+    _table(out, children, begun)
+    return 0 if all(child.status == 0 for child in children) else 1
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _command(given: argparse.Namespace, name: str, end: float, device: str, *more: str) -> list[str]:
+    base = [sys.executable, "-m", "tools.tiny", name, "--out", str(given.out), "--end", str(end), "--device", device]
+    rate = ["--rate", str(given.rate)] if given.rate else []
+    return [*base, "--threads", str(given.threads), *rate, *(["--small"] * given.small), *more]
+
+
+def _environment() -> dict[str, str]:
+    return {"TORCHINDUCTOR_COMPILE_THREADS": "3", "PYTHONUNBUFFERED": "1", **os.environ}
+
+
+def _side_by_side(given: argparse.Namespace, wanted: list[str], begun: float, device: str) -> list[Child]:
+    settle_at, until = (begun + share * given.budget_s for share in (_SETTLED, _TRAINED))
+    modes = [given.mode] if given.mode else list(_MODES)
+    children = []
+    for name in wanted:
+        is_vae = name in sizes.VAES
+        more = ["--settle-at", str(settle_at)] if is_vae else []
+        command = _command(given, name, until, device, *more)
+        own = ["plain"] if is_vae else list(modes)
+        children.append(Child(name, command, given.out / "log" / f"{name}.log", own))
+    try:
+        _watch(given, children, begun, settle_at, until)
+    finally:
+        for child in children:
+            child.stop()
+    return children
+
+
+def _watch(given: argparse.Namespace, children: list[Child], begun: float, settle_at: float, until: float) -> None:
+    """Start them, begin again in a plainer mode who fails or takes too long to get ready, until their time is over."""
+    for child in children:
+        child.start()
+    said = time.time()
+    while any(child.status is None for child in children) and time.time() < until + 12:
+        for child in children:
+            late = (
+                child.tried[-1] == "compiled"
+                and not (given.out / f"{child.name}.ready").is_file()
+                and time.time() > max(settle_at + 10, child.begun + 60)
+            )
+            if child.status is None and late and child.modes:
+                child.stop()
+            if child.status not in (None, 0) and child.modes and time.time() < until - 20:
+                print(f"{child.name}: {child.tried[-1]} ended with {child.status}; goes on plainer", flush=True)
+                print(_last(child.log, 6), flush=True)
+                child.start()
+        if time.time() - said > 20:
+            said = time.time()
+            print(f"{time.time() - begun:5.0f} s  {_progress(given.out)}", flush=True)
+        time.sleep(0.5)
+
+
+def _in_turn(given: argparse.Namespace, wanted: list[str], end: float) -> list[Child]:
+    """A VAE whose latents are settled and that nobody asked for by name is not trained again."""
+    if not given.only:
+        wanted = [name for name in wanted if name not in sizes.VAES or not (given.out / f"{name}.settled").is_file()]
+    children = []
+    for number, name in enumerate(wanted):
+        left = end - time.time()
+        share = _SHARES[name] / sum(_SHARES[other] for other in wanted[number:])
+        until = time.time() + left * share * 0.97
+        child = Child(name, _command(given, name, until, "cpu"), given.out / "log" / f"{name}.log", ["plain"])
+        child.start()
+        children.append(child)
+        while child.status is None:
+            time.sleep(0.5)
+        print(f"{name}: ended with {child.status}  {_progress(given.out, name)}", flush=True)
+    return children
+
+
+def _sheets(given: argparse.Namespace, device: str, most_s: float) -> None:
+    command = [sys.executable, "-m", "tools.tiny", "sheets", "--out", str(given.out), "--device", device]
+    command += ["--threads", str(given.threads), *(["--small"] * given.small)]
+    try:
+        subprocess.run(command, check=False, timeout=most_s if device == "cuda" else None, env=_environment())
+    except subprocess.TimeoutExpired:
+        print("the sheets took too long", flush=True)
+
+
+def _lines(out: Path) -> dict[str, dict[str, object]]:
+    """The last line of progress of every name."""
+    found: dict[str, dict[str, object]] = {}
+    if (out / "progress.jsonl").is_file():
+        for line in (out / "progress.jsonl").read_text().splitlines():
+            try:
+                said = json.loads(line)
+            except ValueError:
+                continue
+            found[said["name"]] = {**found.get(said["name"], {}), **said}
+    return found
+
+
+def _progress(out: Path, only: str = "") -> str:
+    return "  ".join(
+        f"{name} {said['step']}:{said.get('loss', '-')}" for name, said in _lines(out).items() if name.startswith(only)
+    )
+
+
+def _last(path: Path, count: int) -> str:
+    return "\n".join("    " + line for line in path.read_text(errors="replace").splitlines()[-count:])
+
+
+def _pack(out: Path, where: Path, *, sheets: bool) -> None:
+    """Few files, each under 16 MiB: the weights in two archives, the logs in one, and sheets as they are."""
+    where.mkdir(parents=True, exist_ok=True)
+    groups = {
+        "weights-a.tar": [*out.glob("vae*.s*"), *out.glob("t2v-*.safetensors"), *out.glob("words/**/*")],
+        "weights-b.tar": [*out.glob("i2v-*.safetensors"), *out.glob("ti2v*.safetensors")],
+        "logs.tar.gz": [*out.glob("log/*.log"), *out.glob("progress.jsonl")],
+    }
+    if sheets:
+        groups["sheets.tar.gz"] = list(out.glob("sheets/*.png"))
+    for name, files in groups.items():
+        with tarfile.open(where / name, "w:gz" if name.endswith("gz") else "w") as archive:
+            for path in sorted(set(files)):
+                if path.is_file():
+                    archive.add(path, path.relative_to(out).as_posix())
+
+
+def _table(out: Path, children: list[Child], begun: float) -> None:
+    said = _lines(out)
+    print(f"{'model':12} {'mode':9} {'status':>6} {'steps':>7} {'loss':>9} {'MB':>6}", flush=True)
+    for child in children:
+        line = said.get(child.name, {})
+        path = out / f"{child.name}.safetensors"
+        size = f"{path.stat().st_size / 1e6:.2f}" if path.is_file() else "-"
+        print(
+            f"{child.name:12} {child.tried[-1]:9} {child.status!s:>6} {line.get('step', '-')!s:>7}"
+            f" {line.get('loss', '-')!s:>9} {size:>6}",
+            flush=True,
+        )
+    print(f"{time.time() - begun:.0f} s", flush=True)

@@ -105,7 +105,7 @@ def train(
     steps, said, saved, total, counted = 0, 0.0, time.time(), torch.zeros((), device=device), 0
     while not clock.over:
         passed = clock.passed
-        now = rate * min(1.0, (steps + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * passed)) + 1e-6
+        now = rate * min(1.0, (steps + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * passed)) + 1e-6
         optimizer.param_groups[0]["lr"] = now
         if steps % feeds_every == 0:
             lesson.feed()

@@ -67,6 +67,7 @@ def run(given: argparse.Namespace) -> int:
         children = _in_turn(given, wanted, end)
     if given.pack is not None:
         _pack(out, given.pack, sheets=False)
+    _table(out, children, begun)
     _sheets(given, device, max(20.0, end - time.time() + 5))
     if given.pack is not None:
         _pack(out, given.pack, sheets=True)
@@ -129,6 +130,8 @@ def _watch(given: argparse.Namespace, children: list[Child], begun: float, settl
         if time.time() - said > 20:
             said = time.time()
             print(f"{time.time() - begun:5.0f} s  {_progress(given.out)}", flush=True)
+            if given.pack is not None:
+                _pack(given.out, given.pack, sheets=False)
         time.sleep(0.5)
 
 

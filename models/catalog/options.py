@@ -41,9 +41,13 @@ LOSSY: dict[str, Lossy] = {
     "pab": Lossy("uses an attention's output for two steps", _EVERY, guided=False),
 }
 
+#: who spaces the steps of a render; the first one when nothing is said
+TIMESTEPS = ("diffusers", "wan")
+
 #: option -> what it does and what it takes, for people
 OPTIONS: dict[str, str] = {
     "lossy": f"approximate to be faster; one of {', '.join(LOSSY)}. The frames are others than without it",
+    "timesteps": "whose spacing of the steps: diffusers, or wan for Wan's own program; diffusers when left out",
     "conditioning_scale": "VACE: how strongly the clip and the pictures bind, 0 to 2; 1 when left out",
     "several": "Animate: with several people in a clip, refuse it or follow the largest; refuse when left out",
     "retarget": "Animate, move: true gives the skeleton the picture's proportions; false when left out",
@@ -85,6 +89,9 @@ def check(model: Model, task: str, steps: int, guidance: float, options: Mapping
         if name == "lossy":
             checked[name] = _lossy(model, task, steps, guidance, value)
             continue
+        if name == "timesteps":
+            checked[name] = _timesteps(model, task, value)
+            continue
         kind, tasks, take = _TAKE[name]
         if task not in tasks or kind_of(model, task) != kind:
             raise ShapeError(f"options.{name}", f"{task} of {model.id} does not read it")
@@ -107,6 +114,17 @@ def _lossy(model: Model, task: str, steps: int, guidance: float, value: Any) -> 
     if steps < MIN_LOSSY_STEPS:
         raise ShapeError(field, f"gains nothing in {steps} steps; it takes at least {MIN_LOSSY_STEPS}")
     return value
+
+
+def _timesteps(model: Model, task: str, value: Any) -> str:
+    field = "options.timesteps"
+    if value not in TIMESTEPS:
+        raise ShapeError(field, f"{str(value)[:50]!r} is neither {' nor '.join(TIMESTEPS)}")
+    if model.sigmas is not None:
+        raise ShapeError(field, f"{model.id} is distilled to timesteps of its own")
+    if kind_of(model, task) not in _EVERY:
+        raise ShapeError(field, f"{model.id} has another solver, whose timesteps are its own")
+    return str(value)
 
 
 def _scale(field: str, value: Any) -> float:

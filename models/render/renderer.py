@@ -156,7 +156,8 @@ class Renderer:
         loaded = self._ready(model, request)
         pipe = loaded.pipe_for(request.task)
         memory.tile(pipe, loaded.plan)
-        pipe.scheduler = noise_schedule.scheduler_for(loaded.scheduler, request.shift, model.sigmas)
+        timesteps = request.options.get("timesteps", "diffusers")
+        pipe.scheduler = noise_schedule.scheduler_for(loaded.scheduler, request.shift, model.sigmas, timesteps)
         try:
             ratios = lossy.ratios_file(self.models_dir, model)
             lossy_name = request.options.get("lossy")

@@ -13,6 +13,7 @@ def main() -> int:
     parser.add_argument("what", help="all, words, sheets, assemble, or the name of one model: " + ", ".join(names()))
     parser.add_argument("--out", type=Path, required=True, help="folder of the weights, the log and the sheets")
     parser.add_argument("--budget-s", type=float, default=7200.0)
+    parser.add_argument("--steps", type=int, default=0, help="with one model: so many, in place of a time")
     parser.add_argument("--device", default=None, help="cuda or cpu; what there is by default")
     parser.add_argument("--only", default="", help="with `all`: names of models, with commas")
     where = "with `all`: leave the results there too, as archives; with `assemble`: the models' folder"
@@ -47,6 +48,7 @@ def _one(given: argparse.Namespace) -> int:
     import torch
 
     from tools.tiny import lessons
+    from tools.tiny.loop import Budget, Clock, Steps
 
     name = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
     mode = given.mode or ("compiled" if name == "cuda" else "plain")
@@ -58,9 +60,14 @@ def _one(given: argparse.Namespace) -> int:
         lessons.show(place)
     elif given.what in sizes.VAES:
         settle_at = given.settle_at or time.time() + 0.6 * (end - time.time())
-        lessons.learn_vae(given.what, place, settle_at, end, **rate)
+        both: Budget = Clock(time.time(), settle_at)
+        decoder: Budget = Clock(max(settle_at, time.time()), end)
+        if given.steps:
+            both, decoder = Steps(given.steps), Steps(given.steps // 3)
+        lessons.learn_vae(given.what, place, both, decoder, **rate)
     else:
-        lessons.learn_expert(given.what, place, end, **rate)
+        budget = (lambda: Steps(given.steps)) if given.steps else (lambda: Clock.until(end))
+        lessons.learn_expert(given.what, place, budget, **rate)
     return 0
 
 

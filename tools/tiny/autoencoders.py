@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tools.tiny import whole, world
 from tools.tiny.sizes import FRAMES, SIDES, VAES
+from tools.tiny.start import first_weights
 
 #: weight of the latents' distance to a normal distribution
 _KL = 1e-4
@@ -20,7 +21,9 @@ def make(kind: str) -> Any:
     from diffusers import AutoencoderKLWan
 
     channels = VAES[kind]["z_dim"]
-    return AutoencoderKLWan(**VAES[kind], latents_mean=[0.0] * channels, latents_std=[1.0] * channels)
+    vae = AutoencoderKLWan(**VAES[kind], latents_mean=[0.0] * channels, latents_std=[1.0] * channels)
+    first_weights(vae)
+    return vae
 
 
 def save(vae: Any, path: Path) -> None:
@@ -46,28 +49,45 @@ def load(kind: str, path: Path) -> Any:
     return vae
 
 
-class Both:
-    """Encoder and decoder, on windows of random scenes."""
+class Windows:
+    """Windows of random scenes, more than half of them near the shape: there is less of it than of the sky."""
 
-    def __init__(self, vae: Any, kind: str, device: Any, *, batch: int, frames: int = 9) -> None:
-        self._vae, self._side, self._device, self._frames = vae, SIDES[kind], device, frames
-        self._window = self._side // 2
-        self._clips = torch.zeros(batch, 3, frames, self._window, self._window, device=device)
+    def __init__(self, kind: str, device: Any, *, batch: int, frames: int, window: int) -> None:
+        self._side, self._device, self._window = SIDES[kind], device, window
+        self.clips = torch.zeros(batch, 3, frames, window, window, device=device)
+
+    @torch.no_grad()
+    def draw(self) -> None:
+        """Fill `clips`."""
+        (count, _, frames), device = self.clips.shape[:3], self._device
+        room = self._side - self._window
+        scenes = world.some(count, device)
+        # frames / FRAMES of a motion, from anywhere in it
+        time = torch.arange(frames, device=device) / (FRAMES - 1)
+        time = time + torch.rand((), device=device) * (1 - time[-1])
+        anywhere = torch.rand(2, count, device=device) * (room + 1)
+        across, down = (place.flatten() for place in world.path(scenes, time[frames // 2].view(1, 1, 1, 1))[:2])
+        middle = (torch.stack([down, across]) + 0.5) * self._side - 0.5 * self._window
+        near = (middle + (torch.rand(2, count, device=device) - 0.5) * self._window).clamp(0, room)
+        corner = torch.where(torch.rand(count, device=device) < 0.6, near, anywhere).floor()
+        crop = (corner[0], corner[1], self._window, self._window)
+        self.clips.copy_(world.draw(scenes, frames, self._side, self._side, time=time, crop=crop))
+
+
+class Both:
+    """Encoder and decoder."""
+
+    def __init__(self, vae: Any, kind: str, device: Any, *, batch: int, window: int, frames: int = 9) -> None:
+        self._vae, self._device = vae, device
+        self._windows = Windows(kind, device, batch=batch, frames=frames, window=window)
+        self._clips = self._windows.clips
 
     @property
     def parameters(self) -> list[Tensor]:
         return [p for p in self._vae.parameters() if p.requires_grad]
 
-    @torch.no_grad()
     def feed(self) -> None:
-        count, room = self._clips.shape[0], self._side - self._window
-        scenes = world.some(count, self._device)
-        corner = (torch.rand(2, count, device=self._device) * (room + 1)).floor()
-        # the motion of a whole clip in fewer frames, or the first half of it as it is
-        time = torch.arange(self._frames, device=self._device) / (FRAMES - 1)
-        crop = (corner[0], corner[1], self._window, self._window)
-        start = torch.rand((), device=self._device) * (1 - time[-1])
-        self._clips.copy_(world.draw(scenes, self._frames, self._side, self._side, time=time + start, crop=crop))
+        self._windows.draw()
 
     def loss(self) -> Tensor:
         with _precision(self._device):
@@ -79,11 +99,12 @@ class Both:
 
 
 class Decoder:
-    """The decoder alone, on whole clips whose latents are a little off, as a transformer's are."""
+    """The decoder alone, whose latents are a little off, as a transformer's are; on all of a clip's frames."""
 
-    def __init__(self, vae: Any, kind: str, device: Any, *, batch: int) -> None:
-        self._vae, self._side, self._device = vae, SIDES[kind], device
-        self._clips = torch.zeros(batch, 3, FRAMES, self._side, self._side, device=device)
+    def __init__(self, vae: Any, kind: str, device: Any, *, batch: int, window: int) -> None:
+        self._vae, self._device = vae, device
+        self._windows = Windows(kind, device, batch=batch, frames=FRAMES, window=window)
+        self._clips = self._windows.clips
         self._spread = torch.tensor(vae.config.latents_std, device=device).view(1, -1, 1, 1, 1)
         vae.encoder.requires_grad_(False)
         vae.quant_conv.requires_grad_(False)
@@ -92,10 +113,8 @@ class Decoder:
     def parameters(self) -> list[Tensor]:
         return [p for p in self._vae.parameters() if p.requires_grad]
 
-    @torch.no_grad()
     def feed(self) -> None:
-        scenes = world.some(self._clips.shape[0], self._device)
-        self._clips.copy_(world.draw(scenes, FRAMES, self._side, self._side))
+        self._windows.draw()
 
     def loss(self) -> Tensor:
         with _precision(self._device):

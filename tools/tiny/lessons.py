@@ -3,6 +3,7 @@ begins."""
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,20 @@ from typing import Any
 import torch
 
 from tools.tiny import autoencoders, experts, words
-from tools.tiny.loop import Average, Clock, train
+from tools.tiny.average import Average
+from tools.tiny.loop import Budget, train
 from tools.tiny.sheets import sheet
+from tools.tiny.sizes import SIDES
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is done at once."""
+    """How much is done at once. window, decoder_window: of a VAE's clips, as shares of a side."""
 
     vae_batch: int
+    window: float
     decoder_batch: int
+    decoder_window: float
     batch: int
     bank: int
     piece: int
@@ -28,10 +33,10 @@ class Effort:
 
 
 EFFORTS = {
-    "cuda": Effort(16, 2, 128, 8192, 16, 1024, 4),
-    "cpu": Effort(4, 1, 16, 2048, 1, 128, 4),
+    "cuda": Effort(16, 0.5, 2, 1.0, 128, 8192, 16, 1024, 4),
+    "cpu": Effort(4, 0.25, 1, 0.5, 16, 2048, 1, 128, 4),
     # to rehearse
-    "small": Effort(1, 1, 2, 16, 2, 4, 2),
+    "small": Effort(1, 0.25, 1, 0.25, 2, 16, 2, 4, 2),
 }
 #: how a transformer's step is run, the fastest first; who fails in one is tried in the next
 MODES = ("compiled", "plain")
@@ -53,6 +58,10 @@ class Place:
         """Lies there once the latents of a VAE are final."""
         return self.folder / f"{kind}.settled"
 
+    def state(self, name: str) -> Path:
+        """Where a lesson that was broken off goes on from."""
+        return self.folder / f"{name}.state.safetensors"
+
     @property
     def log(self) -> Path:
         return self.folder / "progress.jsonl"
@@ -68,24 +77,16 @@ def prepare(device: str, mode: str, threads: int) -> Any:
     return torch.device(device)
 
 
-def learn_vae(kind: str, place: Place, settle_at: float, end: float, rate: float = 2e-3) -> None:
-    """Both halves until `settle_at`, then the decoder alone until `end`; the first part is left out when the latents
-    are settled already."""
+def learn_vae(kind: str, place: Place, both: Budget, decoder: Budget, rate: float = 2e-3) -> None:
+    """Both halves first, then the decoder alone; the first part is left out when the latents are settled already."""
     path = place.weights(kind)
     vae = autoencoders.load(kind, path) if path.is_file() else autoencoders.make(kind)
     vae = vae.to(place.device)
     if not place.settled(kind).is_file():
-        both = autoencoders.Both(vae, kind, place.device, batch=place.effort.vae_batch)
-        average = Average(both.parameters)
-        train(both, Clock.until(settle_at), name=kind, rate=rate, log=place.log, average=average)
-        if average.count > 20:
-            average.swap()
-        count = 8 if place.effort.batch == 2 else 256
-        autoencoders.scale(vae, kind, place.device, count=count, batch=min(count, 4 * place.effort.decoder_batch))
-        autoencoders.save(vae, path)
-        place.settled(kind).touch()
-    decoder = autoencoders.Decoder(vae, kind, place.device, batch=place.effort.decoder_batch)
-    average = Average(decoder.parameters)
+        _learn_both(vae, kind, place, both, rate)
+    window = round(place.effort.decoder_window * SIDES[kind])
+    lesson = autoencoders.Decoder(vae, kind, place.device, batch=place.effort.decoder_batch, window=window)
+    average = Average(lesson.parameters)
 
     def keep() -> None:
         average.swap()
@@ -94,21 +95,42 @@ def learn_vae(kind: str, place: Place, settle_at: float, end: float, rate: float
 
     name = f"{kind}-decoder"
     train(
+        lesson,
         decoder,
-        Clock.until(end),
         name=name,
         rate=rate / 2,
         log=place.log,
         average=average,
         on_save=keep if place.device.type == "cpu" else None,
+        state=place.state(name),
     )
+    _finish(average)
+    autoencoders.save(vae, path)
+    place.state(name).unlink(missing_ok=True)
+
+
+def _learn_both(vae: Any, kind: str, place: Place, budget: Budget, rate: float) -> None:
+    effort, state = place.effort, place.state(kind)
+    window = round(effort.window * SIDES[kind])
+    lesson = autoencoders.Both(vae, kind, place.device, batch=effort.vae_batch, window=window)
+    average = Average(lesson.parameters)
+    train(lesson, budget, name=kind, rate=rate, log=place.log, average=average, state=state)
+    _finish(average)
+    count = 8 if effort.batch == 2 else 256
+    autoencoders.scale(vae, kind, place.device, count=count, batch=min(count, 4 * effort.decoder_batch))
+    autoencoders.save(vae, place.weights(kind))
+    place.settled(kind).touch()
+    state.unlink(missing_ok=True)
+
+
+def _finish(average: Average) -> None:
+    """The mean becomes the model, if it is one of enough."""
     if average.count > 20:
         average.swap()
-    autoencoders.save(vae, path)
 
 
-def learn_expert(name: str, place: Place, end: float, rate: float = 1.5e-3) -> None:
-    """One transformer, in the latents of its VAE, once they are settled."""
+def learn_expert(name: str, place: Place, budget: Callable[[], Budget], rate: float = 1.5e-3) -> None:
+    """One transformer, in the latents of its VAE, once they are settled; its budget begins then."""
     expert, effort = experts.EXPERTS[name], place.effort
     dit = experts.make(name)
     path = place.weights(name)
@@ -122,7 +144,7 @@ def learn_expert(name: str, place: Place, end: float, rate: float = 1.5e-3) -> N
         dit.compile_repeated_blocks(fullgraph=True)
     average = Average(lesson.parameters)
 
-    def begin() -> Clock:
+    def begin() -> Budget:
         (place.folder / f"{name}.ready").touch()
         while not place.settled(expert.vae).is_file():
             time.sleep(0.2)
@@ -133,7 +155,7 @@ def learn_expert(name: str, place: Place, end: float, rate: float = 1.5e-3) -> N
             # what the steps before the first clip left in the mean
             for mean, parameter in zip(average.shadow, average.parameters, strict=True):
                 mean.copy_(parameter)
-        return Clock.until(end)
+        return budget()
 
     def keep() -> None:
         average.swap()
@@ -142,7 +164,7 @@ def learn_expert(name: str, place: Place, end: float, rate: float = 1.5e-3) -> N
 
     train(
         lesson,
-        Clock.until(end),
+        budget(),
         name=name,
         rate=rate,
         log=place.log,
@@ -151,10 +173,11 @@ def learn_expert(name: str, place: Place, end: float, rate: float = 1.5e-3) -> N
         prepared=begin,
         on_save=keep,
         save_every_s=60.0 if place.device.type == "cuda" else 300.0,
+        state=place.state(name),
     )
-    if average.count > 20:
-        average.swap()
+    _finish(average)
     _save(dit, path)
+    place.state(name).unlink(missing_ok=True)
 
 
 def _state(path: Path) -> dict[str, Any]:
@@ -183,7 +206,7 @@ def show(place: Place) -> None:
     """Sheets of what there is by now: the VAEs' clips beside the drawn ones, and each model's answers to some texts."""
     from tools.tiny import whole, world
     from tools.tiny.sampling import clips_of
-    from tools.tiny.sizes import FRAMES, SIDES
+    from tools.tiny.sizes import FRAMES
 
     count = 2 if place.effort.batch == 2 else 8
     steps = 2 if place.effort.batch == 2 else 12

@@ -1,15 +1,18 @@
-"""A training loop that knows when it has to end: the learning rate falls with the share of the time that has passed."""
+"""A training loop that knows when it has to end: the learning rate falls with the share of its budget that is spent."""
 
 import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from tools.tiny import checkpoint
+from tools.tiny.average import Average
 
 
 class Lesson(Protocol):
@@ -21,9 +24,15 @@ class Lesson(Protocol):
     def loss(self) -> Tensor: ...
 
 
+class Budget(Protocol):
+    """When a training is over, and how far it is."""
+
+    def passed(self, steps: int) -> float: ...
+
+
 @dataclass
 class Clock:
-    """From `begin` to `end`, in seconds since the epoch."""
+    """From `begin` to `end`, in seconds since the epoch. Who goes on later begins a clock anew."""
 
     begin: float
     end: float
@@ -32,59 +41,41 @@ class Clock:
     def until(cls, end: float) -> "Clock":
         return cls(time.time(), end)
 
-    @property
-    def passed(self) -> float:
-        """Share of the time that is gone."""
+    def passed(self, steps: int) -> float:
+        """Share of the time that is gone, 0 to 1, however many steps were done."""
         return min(1.0, (time.time() - self.begin) / max(self.end - self.begin, 1e-6))
-
-    @property
-    def over(self) -> bool:
-        return time.time() >= self.end
 
 
 @dataclass
-class Average:
-    """A running mean of the weights, smoother than the last ones: it is what ships."""
+class Steps:
+    """So many steps, however long they take: for a training in the background, which may be broken off."""
 
-    parameters: list[Tensor]
-    shadow: list[Tensor] = field(default_factory=list)
-    count: int = 0
+    count: int
 
-    def __post_init__(self) -> None:
-        self.shadow = [parameter.detach().clone() for parameter in self.parameters]
-
-    @torch.no_grad()
-    def update(self) -> None:
-        self.count += 1
-        weight = max(0.02, 1 / (self.count + 1))
-        torch._foreach_lerp_(self.shadow, [p.detach() for p in self.parameters], weight)
-
-    @torch.no_grad()
-    def swap(self) -> None:
-        """The mean into the model, the model's own into the mean; again to undo it."""
-        for mean, parameter in zip(self.shadow, self.parameters, strict=True):
-            kept = parameter.detach().clone()
-            parameter.copy_(mean)
-            mean.copy_(kept)
+    def passed(self, steps: int) -> float:
+        """Share of the steps that are done, 0 to 1."""
+        return min(1.0, steps / max(self.count, 1))
 
 
 def train(
     lesson: Lesson,
-    clock: Clock,
+    budget: Budget,
     *,
     name: str,
     rate: float,
     log: Path,
     feeds_every: int = 1,
     average: Average | None = None,
-    prepared: Callable[[], Clock] | None = None,
+    prepared: Callable[[], Budget] | None = None,
     on_save: Callable[[], None] | None = None,
     save_every_s: float = 60.0,
+    state: Path | None = None,
 ) -> int:
-    """Train until the clock is over; returns the steps done. One line of JSON every few seconds goes to `log`.
+    """Train until the budget is spent; returns the steps done. One line of JSON every few seconds goes to `log`.
 
     feeds_every     steps between two calls of `feed`
-    prepared        called once the step is ready to run; what it waits for is not counted, and its clock is then used
+    prepared        called once the step is ready to run; what it waits for is not counted, and its budget is then used
+    state           file to go on from, weights and optimizer: written every `save_every_s` and at the end
     """
     parameters = lesson.parameters
     device = parameters[0].device
@@ -101,32 +92,54 @@ def train(
 
     if prepared is not None:
         step()  # compiles what is compiled; at a rate of 0 it changes nothing
-        clock = prepared()
-    steps, said, saved, total, counted = 0, 0.0, time.time(), torch.zeros((), device=device), 0
-    while not clock.over:
-        passed = clock.passed
+        budget = prepared()
+    steps = 0
+    if state is not None and state.is_file():
+        steps = checkpoint.load(state, parameters, average, optimizer)
+    told, saved = _Told(name, log, device), time.time()
+    while (passed := budget.passed(steps)) < 1:
         now = rate * min(1.0, (steps + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * passed)) + 1e-6
         optimizer.param_groups[0]["lr"] = now
         if steps % feeds_every == 0:
             lesson.feed()
-        total += step()
-        steps, counted = steps + 1, counted + 1
+        loss = step()
+        steps += 1
         if average is not None and steps % 4 == 0 and passed > 0.1:
             average.update()
         if cuda and steps % 8 == 0:
             torch.cuda.synchronize()
-        if time.time() - said > 5:
-            loss = float(total) / counted
-            _say(log, {"name": name, "step": steps, "loss": round(loss, 5), "passed": round(passed, 3)})
-            said, counted = time.time(), 0
-            total.zero_()
-            if not math.isfinite(loss):
-                raise FloatingPointError(f"{name}: the loss is {loss} at step {steps}")
-        if on_save is not None and time.time() - saved > save_every_s:
-            on_save()
+        told.step(steps, loss, passed)
+        if time.time() - saved > save_every_s:
+            if on_save is not None:
+                on_save()
+            if state is not None:
+                checkpoint.save(state, steps, parameters, average, optimizer)
             saved = time.time()
+    if state is not None:
+        # whoever is stopped between this and the next lesson goes on at the end of this one
+        checkpoint.save(state, steps, parameters, average, optimizer)
     _say(log, {"name": name, "step": steps, "passed": 1.0, "done": True})
     return steps
+
+
+class _Told:
+    """Says every five seconds what the loss was since the last time."""
+
+    def __init__(self, name: str, log: Path, device: Any) -> None:
+        self._name, self._log, self._at = name, log, 0.0
+        self._total, self._count = torch.zeros((), device=device), 0
+
+    def step(self, steps: int, loss: Tensor, passed: float) -> None:
+        self._total += loss
+        self._count += 1
+        if time.time() - self._at <= 5:
+            return
+        mean = float(self._total) / self._count
+        _say(self._log, {"name": self._name, "step": steps, "loss": round(mean, 5), "passed": round(passed, 3)})
+        if not math.isfinite(mean):
+            raise FloatingPointError(f"{self._name}: the loss is {mean} at step {steps}")
+        self._at, self._count = time.time(), 0
+        self._total.zero_()
 
 
 def _say(log: Path, what: dict[str, Any]) -> None:

@@ -198,7 +198,7 @@ def _pack(out: Path, where: Path, *, sheets: bool) -> None:
     for name, files in groups.items():
         with tarfile.open(where / name, "w:gz" if name.endswith("gz") else "w") as archive:
             for path in sorted(set(files)):
-                if path.is_file():
+                if path.is_file() and ".state" not in path.suffixes:
                     archive.add(path, path.relative_to(out).as_posix())
 
 

@@ -1,0 +1,70 @@
+"""What training computes in its own way is what diffusers computes."""
+
+import pytest
+import torch
+
+from tools.tiny import autoencoders, experts, sizes, start, whole, words
+
+
+@pytest.mark.parametrize("kind", list(sizes.VAES))
+@pytest.mark.parametrize("frames", [1, 9])
+def test_a_vae_on_a_whole_clip_is_the_vae(kind: str, frames: int) -> None:
+    torch.manual_seed(0)
+    vae = autoencoders.make(kind).eval()
+    with torch.no_grad():
+        for weight in vae.parameters():  # no part may be silent here
+            weight.add_(0.05 * torch.randn_like(weight))
+        clips = torch.rand(1, 3, frames, 32, 32) * 2 - 1
+        mean, spread = whole.encode(vae, clips)
+        stock = vae.encode(clips).latent_dist
+        torch.testing.assert_close(mean, stock.mean, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(spread, stock.logvar, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(whole.decode(vae, mean).clamp(-1, 1), vae.decode(mean).sample, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", list(sizes.VAES))
+def test_first_weights_let_a_picture_pass(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """diffusers' own drown it: the latents' noise is larger than what tells one clip from another."""
+
+    def heard(vae: object) -> float:
+        clips = torch.rand(4, 3, 1, 1, 1).expand(-1, -1, 9, 32, 32) * 2 - 1
+        with torch.no_grad():
+            mean, spread = whole.encode(vae, clips)
+        return float(mean.std(0).mean() / (0.5 * spread).exp().mean())
+
+    torch.manual_seed(0)
+    assert heard(autoencoders.make(kind)) > 2
+    monkeypatch.setattr(autoencoders, "first_weights", lambda vae: None)
+    assert heard(autoencoders.make(kind)) < 0.7
+    assert start.first_weights is not autoencoders.first_weights
+
+
+@pytest.mark.parametrize("name", ["t2v-low", "i2v-high", "ti2v"])
+def test_short_texts_are_read_as_the_pipelines_long_ones(name: str) -> None:
+    """With few latents: the texts are what is compared."""
+    torch.manual_seed(0)
+    dit = experts.make(name).eval()
+    with torch.no_grad():
+        torch.nn.init.normal_(dit.proj_out.weight, std=0.1)
+    config = sizes.DITS[experts.EXPERTS[name].kind]
+    latents = torch.randn(2, config["in_channels"], 2, 4, 4)
+    texts = words.table()[words.row(torch.tensor([[0, 1, 2, 3], [7, 5, 8, 4]]))]
+    padded = torch.nn.functional.pad(texts, (0, 0, 0, words.PADDED - words.TOKENS))
+    time = torch.tensor([500.0, 900.0])
+    with torch.no_grad():
+        stock = dit(latents, time, padded, return_dict=False)[0]
+        dit.set_attn_processor(experts.ShortText())
+        short = dit(latents, time, texts, return_dict=False)[0]
+    torch.testing.assert_close(short, stock, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(short[0], short[1], atol=1e-2)
+
+
+@pytest.mark.parametrize("name", list(experts.EXPERTS))
+def test_an_expert_sees_the_noise_levels_that_it_is_called_for(name: str) -> None:
+    expert = experts.EXPERTS[name]
+    bank = experts.Bank(expert.kind, expert.vae, torch.device("cpu"), size=2, piece=1)
+    lesson = experts.Denoising(experts.make(name), expert, bank, words.table(), batch=4096)
+    levels = lesson._levels()
+    low, high = expert.noise
+    assert low <= levels.min() < low + 0.02
+    assert high - 0.02 < levels.max() <= high

@@ -6,7 +6,7 @@ import numpy as np
 from diffusers import UniPCMultistepScheduler
 
 
-class WanTimestepsScheduler(UniPCMultistepScheduler):
+class WanTimestepsScheduler(UniPCMultistepScheduler):  # type: ignore[misc]
     """diffusers' solver with the noise levels of Wan's `FlowUniPCMultistepScheduler`.
 
     Both shift levels that lie evenly between nearly one and nearly zero, and end with no noise. diffusers begins at 1

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tools.tiny import lessons, words
 from tools.tiny.average import Average
-from tools.tiny.loop import Budget, Clock, Steps, train
+from tools.tiny.loop import Budget, Seconds, Steps, train
 
 
 class Line:
@@ -55,14 +55,14 @@ def test_so_many_steps_are_done_and_it_learns(tmp_path: Path) -> None:
 
 def test_a_clock_that_is_over_does_nothing(tmp_path: Path) -> None:
     line = Line()
-    trained(line, Clock(time.time() - 2, time.time() - 1), tmp_path)
+    trained(line, Seconds(time.time() - 2, time.time() - 1), tmp_path)
     assert line.feeds == 0
 
 
 def test_a_clock_passes_from_none_to_all_of_it() -> None:
     now = time.time()
-    assert Clock(now + 50, now + 60).passed(0) <= 0
-    assert Clock(now - 60, now - 50).passed(0) == 1
+    assert Seconds(now + 50, now + 60).passed(0) <= 0
+    assert Seconds(now - 60, now - 50).passed(0) == 1
 
 
 def test_broken_off_and_gone_on_is_as_never_broken_off(tmp_path: Path) -> None:

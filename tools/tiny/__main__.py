@@ -48,7 +48,7 @@ def _one(given: argparse.Namespace) -> int:
     import torch
 
     from tools.tiny import lessons
-    from tools.tiny.loop import Budget, Clock, Steps
+    from tools.tiny.loop import Budget, Seconds, Steps
 
     name = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
     mode = given.mode or ("compiled" if name == "cuda" else "plain")
@@ -60,13 +60,13 @@ def _one(given: argparse.Namespace) -> int:
         lessons.show(place)
     elif given.what in sizes.VAES:
         settle_at = given.settle_at or time.time() + 0.6 * (end - time.time())
-        both: Budget = Clock(time.time(), settle_at)
-        decoder: Budget = Clock(max(settle_at, time.time()), end)
+        both: Budget = Seconds(time.time(), settle_at)
+        decoder: Budget = Seconds(max(settle_at, time.time()), end)
         if given.steps:
             both, decoder = Steps(given.steps), Steps(given.steps // 3)
         lessons.learn_vae(given.what, place, both, decoder, **rate)
     else:
-        budget = (lambda: Steps(given.steps)) if given.steps else (lambda: Clock.until(end))
+        budget = (lambda: Steps(given.steps)) if given.steps else (lambda: Seconds.until(end))
         lessons.learn_expert(given.what, place, budget, **rate)
     return 0
 

@@ -31,14 +31,14 @@ class Budget(Protocol):
 
 
 @dataclass
-class Clock:
+class Seconds:
     """From `begin` to `end`, in seconds since the epoch. Who goes on later begins a clock anew."""
 
     begin: float
     end: float
 
     @classmethod
-    def until(cls, end: float) -> "Clock":
+    def until(cls, end: float) -> "Seconds":
         return cls(time.time(), end)
 
     def passed(self, steps: int) -> float:

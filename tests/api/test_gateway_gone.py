@@ -76,7 +76,7 @@ def test_a_decoder_ends_when_its_client_is_gone(port: int, told: list[str]) -> N
     stopped()
     connection.close()
     wait_until(lambda: len(told) == 2, what="the request to end")
-    assert told == ["begun", "the clip is not waited for any more"]
+    assert told == ["begun", "the video is not waited for any more"]
     assert decoders() == []
 
 

@@ -4,6 +4,7 @@ the command line goes before what stands here."""
 import logging
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,19 @@ def post_fork(_server: Any, worker: Any) -> None:
     logging.basicConfig(level=logging.INFO, format=FORMAT, handlers=[handler])
 
 
-def post_worker_init(_worker: Any) -> None:
-    """Say what the ledger is on."""
+def post_worker_init(worker: Any) -> None:
+    """Say what the ledger is on, and tell it where this gateway's metrics are."""
+    from farm.claiming.page_address import announce, dialled
+    from farm.ledger import Ledger
     from farm.ledger.connection import connect
     from farm.ledger.server import say
+    from monitoring.roles import ProcessRole
 
-    with connect(_settings.redis) as redis:
-        say(redis, _settings.redis)
+    redis = connect(_settings.redis)
+    say(redis, _settings.redis)
+    host, port = worker.sockets[0].getsockname()[:2]
+    # all processes of this gateway tell the same: one page adds them up
+    announce(Ledger(redis, _settings), ProcessRole.GATEWAY, dialled(host, port), threading.Event())
 
 
 def child_exit(_server: Any, worker: Any) -> None:

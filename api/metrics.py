@@ -1,19 +1,13 @@
-"""Counting requests, and the page that Prometheus reads: this gateway's processes together, and the ledger's counts."""
+"""Counting requests, and the page that Prometheus reads: this gateway's processes together."""
 
 import os
 import time
-from collections.abc import Iterable
 
 from flask import Flask, Response, g, request
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.registry import Collector
 
-from farm.jobs.errors import FarmError
-from farm.jobs.worker_status import WorkerState
-from farm.ledger import Ledger
-from monitoring.metrics import HTTP_REQUESTS, HTTP_SECONDS, JOBS, QUARANTINED_WORKERS, WORKERS, export
+from monitoring.metrics import HTTP_REQUESTS, HTTP_SECONDS, export
 from monitoring.roles import ProcessRole
 
 #: prometheus_client's own variable: a folder that the processes of one gunicorn share (api/gunicorn_conf.py)
@@ -41,37 +35,10 @@ def count_requests(app: Flask) -> None:
         return response
 
 
-def exposition(ledger: Ledger) -> tuple[bytes, int, dict[str, str]]:
-    """Body, status and headers of /metrics."""
+def exposition() -> tuple[bytes, int, dict[str, str]]:
+    """Body, status and headers of /metrics. (The whole farm's numbers are the exporter's: farm.exporter.)"""
     registry: CollectorRegistry = REGISTRY
     if SHARED_FOLDER in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    farm = CollectorRegistry()
-    farm.register(_Farm(ledger))
-    return generate_latest(registry) + generate_latest(farm), 200, {"Content-Type": CONTENT_TYPE_LATEST}
-
-
-class _Farm(Collector):
-    """What the ledger counts; missing while it does not answer, so that an alert on absence sees it."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-
-    def collect(self) -> Iterable[Metric]:
-        try:
-            states, workers = self._ledger.counts(), self._ledger.workers()
-        except FarmError:
-            return
-        jobs = GaugeMetricFamily(JOBS[0], JOBS[1], labels=[JOBS[2]])
-        for state, count in states.items():
-            jobs.add_metric([state], count)
-        yield jobs
-        resting = [worker for worker in workers if worker.status.state is WorkerState.QUARANTINED]
-        for (name, text, label), those in ((WORKERS, workers), (QUARANTINED_WORKERS, resting)):
-            pools = [worker.pool for worker in those]
-            gauge = GaugeMetricFamily(name, text, labels=[label])
-            # a pool whose last worker went well again is 0, not missing
-            for pool in sorted({worker.pool for worker in workers}):
-                gauge.add_metric([pool], pools.count(pool))
-            yield gauge
+    return generate_latest(registry), 200, {"Content-Type": CONTENT_TYPE_LATEST}

@@ -22,6 +22,12 @@ ENGINE_KILLS = counter(
     "wanfarm_engine_kills_total", "Engines killed by their agent, by reason", ["reason"], roles=_AGENT
 )
 ENGINE_UP = gauge("wanfarm_engine_up", "1 while the engine can take a job", roles=_AGENT)
+XIDS = counter(
+    "wanfarm_xids_total",
+    "Errors that the driver reported (Xids), by number and by whose they are: device, program, note",
+    ["xid", "kind"],
+    roles=_AGENT,
+)
 STRIKES = counter("wanfarm_device_strikes_total", "Jobs that failed on the device, by fault", ["code"], roles=_AGENT)
 QUARANTINED = gauge("wanfarm_device_quarantined", "1 while the device is out of service", roles=_AGENT)
 PREPARE_SECONDS = histogram(
@@ -52,9 +58,6 @@ UPLOAD_SECONDS = histogram(
 
 # --- housekeeping (io worker)
 REAPED = counter("wanfarm_reaped_total", "What the reaper did", ["action"], roles=_IO)
-AUDIT_DRIFT = counter(
-    "wanfarm_audit_drift_total", "Counters that the audit found wrong and mended", ["counter"], roles=_IO
-)
 FORGOTTEN = counter("wanfarm_forgotten_jobs_total", "Jobs removed after their retention", roles=_IO)
 ORPHANS = counter("wanfarm_orphan_objects_total", "Objects removed that no job pointed to", roles=_IO)
 
@@ -81,10 +84,6 @@ CONNECTIONS_CLOSED = counter(
     "wanfarm_connections_closed_total", "Connections that the gateway ended", ["reason"], roles=_GATEWAY
 )
 STREAMS = gauge("wanfarm_event_streams", "Event streams open", multiprocess_mode="livesum", roles=_GATEWAY)
-#: read from the ledger whenever somebody scrapes a gateway: name, help, label
-JOBS = ("wanfarm_jobs", "Jobs kept, by state", "state")
-QUARANTINED_WORKERS = ("wanfarm_quarantined_workers", "Live workers that are out of service, by pool", "pool")
-WORKERS = ("wanfarm_workers", "Live workers, by pool", "pool")
 
 
 def export(role: ProcessRole) -> None:

@@ -18,6 +18,7 @@ class ProcessRole(StrEnum):
     GATEWAY = "gateway"
     AGENT = "agent"
     IO_WORKER = "io worker"
+    EXPORTER = "exporter"
 
 
 class _Defined:

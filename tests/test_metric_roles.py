@@ -7,6 +7,7 @@ import pytest
 
 GATEWAY = {"wanfarm_http_requests", "wanfarm_http_request_seconds", "wanfarm_event_streams", "wanfarm_permits"}
 AGENT = {"wanfarm_engine_up", "wanfarm_device_quarantined", "wanfarm_render_seconds", "wanfarm_attempts"}
+EXPORTER = {"wanfarm_permits"}
 IO_WORKER = {"wanfarm_reaped", "wanfarm_webhooks", "wanfarm_forgotten_jobs", "wanfarm_attempts"}
 
 EVERYTHING = """
@@ -35,6 +36,7 @@ def test_importing_registers_nothing() -> None:
     [
         ("GATEWAY", GATEWAY, (AGENT | IO_WORKER) - GATEWAY),
         ("AGENT", AGENT, (GATEWAY | IO_WORKER) - AGENT - {"wanfarm_permits"}),
+        ("EXPORTER", EXPORTER, (GATEWAY | AGENT | IO_WORKER) - EXPORTER),
         ("IO_WORKER", IO_WORKER, (GATEWAY | AGENT) - IO_WORKER - {"wanfarm_permits"}),
     ],
 )

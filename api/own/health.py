@@ -1,4 +1,4 @@
-"""/v1/health and /metrics: whether the farm works, for load balancers, people and Prometheus. No tenant in it."""
+"""/v1/health: whether the farm works, for load balancers and people. No tenant in it."""
 
 import threading
 import time
@@ -6,17 +6,17 @@ import time
 from flask import Response, current_app
 from redis.exceptions import RedisError
 
-from api.auth import authenticate, bearer_or_header, require_admin
 from api.dialect import answer
-from api.metrics import exposition
 from api.own.blueprint import keyless
 from api.own.operations import operation
 from api.services import renderers, services
 from farm.jobs.errors import FarmError
-from farm.wire.own_views import Health, ProblemView
+from farm.wire.own_views import Health
 from farm.wire.report import Reply
 
 OK, _SILENT = "ok", "does not answer"
+#: parts without which no job can be taken
+_TO_ACCEPT = ("redis", "storage")
 #: anybody may ask, so the parts are not asked more often than this
 _TRUST_S = 0.5
 #: reaps that may be missed, and the least time, before that is reported, s
@@ -75,7 +75,9 @@ def _reaper() -> str:
 def _health() -> Health:
     readiness = current_app.extensions.setdefault("wanfarm-readiness", Readiness())
     parts = readiness.parts()
-    return Health(status="ok" if all(said == OK for said in parts.values()) else "unready", parts=parts)
+    if any(parts[part] != OK for part in _TO_ACCEPT):
+        return Health(status="unready", parts=parts)
+    return Health(status="ok" if all(said == OK for said in parts.values()) else "accepting", parts=parts)
 
 
 @keyless.get("/v1/health")
@@ -93,18 +95,9 @@ def live() -> Response:
 
 
 @keyless.get("/v1/health/ready")
-@operation("Whether jobs can be taken and rendered", {200: Health, 503: Health}, keyless=True)
+@operation("Whether jobs can be taken", {200: Health, 503: Health}, keyless=True)
 def ready() -> Response:
-    """503 names the part that is missing: redis, storage, a worker, or who reaps."""
+    """503 names the part without which no job can be taken: redis or storage. Without a worker, or with nobody who
+    reaps, jobs are taken and wait: that is "accepting", and no reason to take gateways out of service."""
     found = _health()
-    return answer(Reply(200 if found.status == "ok" else 503, found))
-
-
-@keyless.get("/metrics")
-@operation("Prometheus metrics", {200: "text/plain", 401: ProblemView, 403: ProblemView})
-def metrics() -> Response:
-    """For a key with the role admin, or for anybody where the operator opened it (gateway.open_metrics)."""
-    if not services().settings.gateway.open_metrics:
-        authenticate(bearer_or_header())
-        require_admin()
-    return Response(*exposition(services().ledger))
+    return answer(Reply(503 if found.status == "unready" else 200, found))

@@ -11,6 +11,8 @@ import socket
 import threading
 from collections.abc import Callable
 
+from prometheus_client import REGISTRY
+
 from farm.agent.attempt import Attempt
 from farm.agent.attempt_context import AttemptContext
 from farm.agent.device_health import DeviceHealth
@@ -29,6 +31,7 @@ from farm.claiming.metrics_page import serve_metrics
 from farm.claiming.permits import Permits
 from farm.claiming.standby_reap import StandbyReaper
 from farm.config import Settings
+from farm.engine.gpu_readings import GpuReadings
 from farm.engine.slots import Slot
 from farm.jobs.errors import JobFault, Unavailable
 from farm.jobs.job import Job
@@ -123,6 +126,8 @@ class Agent:
             self._service.report(OwnTrouble(disk_trouble(error)), "")
         worker = self._settings.worker
         port = worker.metrics_port and worker.metrics_port + self.slot.number
+        if port and self.slot.visible:
+            REGISTRY.register(GpuReadings(self.slot.visible))
         self._own.metrics = serve_metrics(ProcessRole.AGENT, worker.metrics_host, port)
         self._presence.start()
         self._quarantine.sit_out(self._draining, presence.EVERY_S)

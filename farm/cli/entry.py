@@ -31,6 +31,7 @@ COMMANDS = {
     "workers": "farm.cli.workers:workers",
     "admin": "farm.cli.admin:admin",
     "worker": "farm.cli.worker:worker",
+    "exporter": "farm.cli.exporter:exporter",
     "tenants": "farm.cli.tenants:tenants",
     "keys": "farm.cli.keys:keys",
     "credits": "farm.cli.credits:credits_",

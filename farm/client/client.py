@@ -163,7 +163,8 @@ class Client:
         return self._transport.ask(WorkerList, "GET", "/v1/workers").data
 
     def health(self) -> Health:
-        """Every part of the farm and its state. `status` is "unready" when one does not answer; that is no error."""
+        """Every part of the farm and its state. `status` is "accepting" when jobs would wait, and "unready" when
+        none can be taken; neither is an error."""
         return self._transport.ask(Health, "GET", "/v1/health/ready", once=True, accept=(503,))
 
 

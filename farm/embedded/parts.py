@@ -80,6 +80,13 @@ def parts_of(plan: StackPlan, folder: StateFolder, *, gateway_socket: int) -> li
         ),
         Part(name="beat", rank=Rank.SERVICE, command=_beat(folder), ready=_beats(folder), hung_s=_HUNG_S),
         Part(
+            name="exporter",
+            rank=Rank.SERVICE,
+            command=[sys.executable, "-m", "farm.cli", "exporter"],
+            ready=roll.exports,
+            hung_s=_HUNG_S,
+        ),
+        Part(
             name="worker",
             rank=Rank.WORKER,
             command=[sys.executable, "-m", "farm.cli", "worker"],

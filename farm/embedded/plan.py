@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from farm.claiming.page_address import own_address
 from farm.config import Settings
 from farm.embedded.folder import Remembered, StateFolder
-from farm.embedded.ports import free_port, own_address
+from farm.embedded.ports import free_port
 from farm.jobs.errors import FarmError
 
 LOOPBACK = "127.0.0.1"

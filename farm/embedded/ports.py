@@ -1,4 +1,4 @@
-"""Free ports of this machine, and the address by which others see it."""
+"""Free ports of this machine."""
 
 import socket
 
@@ -14,14 +14,3 @@ def free_port(preferred: int = 0, host: str = "127.0.0.1") -> int:
                 continue
             return int(probe.getsockname()[1])
     raise OSError(f"no free port on {host}")
-
-
-def own_address() -> str:
-    """The address of this machine on the network that its default route uses; loopback when it has none."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            # a datagram socket sends nothing at connect: it only picks the route (TEST-NET-1, RFC 5737)
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return "127.0.0.1"
-        return str(probe.getsockname()[0])

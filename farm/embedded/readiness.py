@@ -1,7 +1,9 @@
 """Whether a part serves now. Each question takes a second at most and has no answer but yes or no."""
 
 import os
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 import httpx
 from redis import Redis
@@ -14,6 +16,7 @@ from farm.ledger import Ledger
 from farm.ledger.connection import connect
 from farm.ledger.ledger import INTAKE_POOL
 from farm.storage.store import Store
+from monitoring.roles import ProcessRole
 
 _ANSWER_S = 1.0
 #: what an agent says of itself before its engine takes work
@@ -94,12 +97,29 @@ class Roll:
         """The io worker."""
         return any(pool == INTAKE_POOL for pool, _ in self._present())
 
+    def exports(self) -> bool:
+        """The exporter, from this machine."""
+        try:
+            pages = self._ledger.pages()
+        except FarmError:
+            return False
+        here = socket.gethostname()
+        return any(_serves(one.address) for one in pages if one.role == ProcessRole.EXPORTER and one.machine == here)
+
     def _present(self) -> list[tuple[str, WorkerState]]:
         try:
             workers = self._ledger.workers()
         except FarmError:
             return []
         return [(one.pool, one.status.state) for one in workers if _alive(one.status.pid)]
+
+
+def _serves(address: str) -> bool:
+    """Something listens there; a scrape would cost the ledger more than the question is worth."""
+    host, _, port = address.rpartition(":")
+    with suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), _ANSWER_S):
+        return True
+    return False
 
 
 def _alive(pid: int | None) -> bool:

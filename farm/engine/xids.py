@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from farm.engine.slots import Slot
+from monitoring.metrics import XIDS
 
 log = logging.getLogger(__name__)
 
@@ -14,6 +15,8 @@ log = logging.getLogger(__name__)
 _PROGRAMS = frozenset({13, 31, 43, 45, 68, 109})
 #: the device has noted something down and goes on
 _NOTES = frozenset({63, 92})
+#: of everything else the device is at fault
+_DEVICE = "device"
 #: seconds of one wait for the driver; then the thread checks whether it should end
 _WAIT_MS = 1000
 #: an event of the whole GPU, as against one of its parts (MIG)
@@ -32,7 +35,7 @@ def listen(slot: Slot, tell: Callable[[str, bool], None], over: threading.Event)
         import pynvml
 
         pynvml.nvmlInit()
-        gpu, part = _found(pynvml, slot.visible)
+        gpu, part = found(pynvml, slot.visible)
         events = pynvml.nvmlEventSetCreate()
         pynvml.nvmlDeviceRegisterEvents(gpu, pynvml.nvmlEventTypeXidCriticalError, events)
     except ImportError:
@@ -46,14 +49,18 @@ def listen(slot: Slot, tell: Callable[[str, bool], None], over: threading.Event)
     return thread
 
 
-def _found(nvml: Any, visible: str) -> tuple[Any, int | None]:
-    """(the GPU, the number of the part of it that is meant or None for all of it)."""
+def found(nvml: Any, visible: str) -> tuple[Any, int | None]:
+    """The GPU behind a Slot.visible: (its handle, the number of the part of it that is meant or None for all of it)."""
     if visible.isdigit():
         return nvml.nvmlDeviceGetHandleByIndex(int(visible)), None
     device = nvml.nvmlDeviceGetHandleByUUID(visible)
     if not visible.startswith("MIG"):
         return device, None
     return nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(device), nvml.nvmlDeviceGetGpuInstanceId(device)
+
+
+def _kind(number: int) -> str:
+    return "program" if number in _PROGRAMS else "note" if number in _NOTES else _DEVICE
 
 
 def _hear(events: Any, part: int | None, tell: Callable[[str, bool], None], over: threading.Event) -> None:
@@ -69,6 +76,8 @@ def _hear(events: Any, part: int | None, tell: Callable[[str, bool], None], over
             break
         number = int(event.eventData)
         if part is None or event.gpuInstanceId in (part, _WHOLE):
-            tell(f"Xid {number}", number not in _PROGRAMS | _NOTES)
+            kind = _kind(number)
+            XIDS.labels(number, kind).inc()
+            tell(f"Xid {number}", kind == _DEVICE)
     pynvml.nvmlEventSetFree(events)
     pynvml.nvmlShutdown()

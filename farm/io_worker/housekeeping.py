@@ -15,7 +15,7 @@ from farm.loras.records import Records
 from farm.storage.object_keys import result_prefix
 from farm.storage.quota import Quota
 from farm.storage.store import Found, Store
-from monitoring.metrics import AUDIT_DRIFT, FORGOTTEN, ORPHANS, REAPED
+from monitoring.metrics import FORGOTTEN, ORPHANS, REAPED
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,6 @@ class Housekeeping:
         for _ in range(AUDIT_CALLS):
             report = self._ledger.audit(self._audit_cursor, AUDIT_LIMIT)
             for counter, wrong in report.drift.items():
-                AUDIT_DRIFT.labels(counter).inc(wrong)
                 log.warning("the audit mended %d of %s", wrong, counter)
             self._audit_cursor = report.cursor
             if report.cursor is None:

@@ -44,6 +44,9 @@ TEMPLATES: dict[str, str] = {
     "pools": "pools",  # SET, pools ever used
     "owners": "owners",  # SET, tenants that ever had a job
     "reaped": "reaped",  # STRING, when the last reap was, ms
+    "audited": "audited",  # STRING, when an audit last came to its end, ms
+    "drift": "drift",  # HASH, counter -> how many the audits found wrong and mended
+    "pages": "pages",  # ZSET, "role machine host:port" of a page of metrics -> until when it counts, ms
     # --- what others read
     "events": "events:{tenant}",  # STREAM {job, data}
     "outbox": "outbox",  # STREAM {job, tenant, state} of terminal jobs whose owner wants a callback
@@ -51,7 +54,7 @@ TEMPLATES: dict[str, str] = {
     "tenant": "tenant:{tenant}",  # HASH, written by farm.tenants.tenants: weight, max_open, max_running, rate_*
     "idem": "idem:{tenant}:{key}",  # STRING "job sha256" for 24 h
     "rate": "rate:{tenant}",  # STRING, theoretical arrival time of the next request, ms
-    "credit": "credit:{tenant}",  # HASH {balance, held} in micro-credits; audit_pos, audit_sum while one runs
+    "credit": "credit:{tenant}",  # HASH {balance, held, spent} in micro-credits; audit_pos, audit_sum while one runs
     "statement": "statement:{tenant}",  # STREAM {kind, amount, job, balance, held, note}
     "topups": "topups:{tenant}",  # SET, references of top-ups that were booked
 }

@@ -34,9 +34,14 @@ class Upkeep(Scripted):
         None and go on with each report's cursor until that is None: first over all records, then tenant by tenant."""
         stage, _, place = (cursor or f"{_RECORDS}:0").partition(":")
         if stage == _RECORDS:
-            return self._audit_records(int(place), limit)
-        tenant, _, after = place.partition(":")
-        return self._audit_tenant(tenant, after, limit)
+            report = self._audit_records(int(place), limit)
+        else:
+            tenant, _, after = place.partition(":")
+            report = self._audit_tenant(tenant, after, limit)
+        if report.drift or report.cursor is None:
+            found = [part for pair in report.drift.items() for part in pair]
+            self.run("audit_note", int(report.cursor is None), *found)
+        return report
 
     def _audit_records(self, position: int, limit: int) -> AuditReport:
         with mapped():

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+from farm.jobs.metrics_page import MetricsPage
 from farm.jobs.worker_status import LiveWorker, WorkerStatus
 from farm.ledger.connection import mapped
 from farm.ledger.outcomes import Permit
@@ -48,6 +49,15 @@ class Workforce(Scripted):
             for worker, pool, until, told in self.run("workers")
         ]
         return sorted(found, key=lambda one: (one.pool, one.worker))
+
+    # --- pages of metrics
+    def page_seen(self, page: MetricsPage, *, ttl_s: float) -> None:
+        """There is such a page for `ttl_s`. Raises Unavailable."""
+        self.run("page_seen", f"{page.role} {page.machine} {page.address}", int(ttl_s * 1000))
+
+    def pages(self) -> list[MetricsPage]:
+        """Pages of processes that are no workers, which tell theirs in their status."""
+        return sorted(MetricsPage(*told.split(" ", 2)) for told in self.run("pages"))
 
     # --- quarantine
     def forgive(self, worker: str) -> None:

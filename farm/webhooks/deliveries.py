@@ -44,6 +44,16 @@ class Delivery:
     taken_ms: int = 0
 
 
+@dataclass(frozen=True)
+class Backlog:
+    """pending: deliveries that are not settled; due_s: for how long the one is due that is due longest; dead: letters
+    that were given up."""
+
+    pending: int
+    due_s: float
+    dead: int
+
+
 class Deliveries:
     """`redis` decodes responses. Every call may raise Unavailable. Threads may share one."""
 
@@ -106,6 +116,11 @@ class Deliveries:
                     if len(ids) >= count:
                         return self._known(ids)
         return self._known(ids)
+
+    def backlog(self, tenants: Sequence[str]) -> Backlog:
+        """How much is under way; `tenants`: whose dead letters are counted."""
+        pending, first_ms, dead, now_ms = self._run("backlog", *tenants)
+        return Backlog(pending, max(0.0, (now_ms - first_ms) / 1000) if first_ms else 0.0, dead)
 
     def replay(self, tenant: str, delivery_id: str) -> bool:
         """A dead letter is due again, with all its retries; False when the tenant has no such one."""

@@ -406,9 +406,10 @@ def view_worker(one: LiveWorker) -> WorkerView:
 
 
 class Health(View):
-    """`parts`: part -> "ok" or what is wrong; the farm is ready when all are ok."""
+    """`parts`: part -> "ok" or what is wrong. status: "ok" when all are; "accepting" when jobs are taken and wait,
+    since no worker renders or nobody reaps; "unready" when none can be taken."""
 
-    status: Literal["ok", "unready"]
+    status: Literal["ok", "accepting", "unready"]
     parts: dict[str, str] = Field(default_factory=dict)
 
 

@@ -246,10 +246,14 @@ def test_two_processes_count_together_and_end_well(farm: Settings, tmp_path: Pat
         count = re.search(r'wanfarm_http_requests_total\{method="GET",route="/v1/models",status="200"\} (\S+)', text)
         assert count is not None, text
         assert float(count[1]) == 20
-        assert "wanfarm_jobs{" in text
+        # the whole farm's numbers are the exporter's: of two gateways each would show them, and a sum would be double
+        assert "wanfarm_jobs{" not in text
         # what only other processes are (monitoring.roles)
         assert not re.search("wanfarm_(engine|device|reaped|webhooks|render)", text)
-        assert 'wanfarm_workers{pool="default"} 1.0' in text
+        page = {"targets": [f"127.0.0.1:{gateway.port}"]}
+        # both processes tell the same page, which adds them up
+        found = [one for one in client.get("/metrics/targets").json() if one["labels"]["job"] == "wanfarm-gateway"]
+        assert [{"targets": one["targets"]} for one in found] == [page]
         with client.stream("GET", "/v1/events") as answer:
             lines = answer.iter_lines()
             next(lines)

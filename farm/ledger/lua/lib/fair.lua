@@ -2,7 +2,8 @@
 -- here). So what ran in a tier above or below costs no share in this one. A tenant's virtual time is the GPU-seconds charged to it per unit
 -- of weight; the least goes first. Key.fair has the tenants with queued jobs, Key.share every tenant's own time. The
 -- pool's clock is the virtual time of the tenants that are next, counted by what they have used: predictions of running
--- attempts (`open`) do not move it, so that no newcomer pays for them.
+-- attempts (`open`) do not move it, so that no newcomer pays for them. `used` adds up the GPU-seconds of attempts that
+-- ended, for people: it decides nothing.
 -- uses: tier
 local function fair_weight(tenant)
   local weight = tonumber(redis.call('HGET', Key.tenant(tenant), 'weight') or 1)
@@ -88,5 +89,6 @@ local function fair_correct(job, gpu_s)
   if lifted > 0 then correction = math.max(0, correction - lifted) end
   redis.call('HDEL', Key.job(job.id), 'charged_s', 'vlifted')
   fair_open(line, job.tenant, 0 - job.charged_s)
+  redis.call('HINCRBYFLOAT', Key.share(line), job.tenant .. '|used', math.max(0, gpu_s))
   fair_set(line, job.tenant, fair_number(line, job.tenant) + correction)
 end

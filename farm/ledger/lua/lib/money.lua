@@ -34,7 +34,10 @@ local function money_close(job, kind)
   if not money_has_account(job.tenant) then return end
   -- 0 - x, because the -0 of a hold of nothing is no integer to Redis
   money_held(job, 0 - job.hold)
-  if kind == Statement.SETTLE then redis.call('HINCRBY', Key.credit(job.tenant), 'balance', 0 - job.hold) end
+  if kind == Statement.SETTLE then
+    redis.call('HINCRBY', Key.credit(job.tenant), 'balance', 0 - job.hold)
+    redis.call('HINCRBY', Key.credit(job.tenant), 'spent', job.hold)
+  end
   money_note(job.tenant, kind, job.hold, job.id)
 end
 

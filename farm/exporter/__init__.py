@@ -1,0 +1,1 @@
+"""The process that shows the whole farm to Prometheus."""

@@ -1,0 +1,112 @@
+-- farm_numbers(): what the exporter shows of the whole farm, as JSON (farm.ledger.farm_numbers). Reads sizes of lists and a
+-- few records of each queue, never all jobs: it costs the same for a thousand jobs and for a million.
+-- uses: full clock permit rate
+local STATES = {State.WAITING, State.QUEUED, State.RUNNING, State.SUCCEEDED, State.FAILED, State.CANCELLED}
+local REASONS = {HoldReason.PAUSED, HoldReason.APPROVAL, HoldReason.DEPENDENCY, HoldReason.PARKED}
+-- places in a queue whose records stand for all of it
+local SAMPLES = 4
+-- a queue's score is (9 - priority) * BAND + deadline; BAND - 1 without one (lib/queue.lua)
+local BAND = 4398046511104
+
+-- What a tenant's queue of a pool predicts, GPU-seconds: by records at even distances, exact when it is short.
+local function queued_s(key, count)
+  local looked, sum = math.min(count, SAMPLES), 0
+  for n = 0, looked - 1 do
+    local at = n
+    if count > SAMPLES then at = math.floor(n * (count - 1) / (SAMPLES - 1)) end
+    local id = redis.call('ZRANGE', key, at, at)[1]
+    sum = sum + tonumber(redis.call('HGET', Key.job(id), 'predicted_s') or 0)
+  end
+  return looked > 0 and sum * count / looked or 0
+end
+
+-- Since when the job waits that has waited longest: of each priority the first without a deadline, which is the oldest
+-- since ids follow time, and the first with one.
+local function oldest_ms(key)
+  local oldest, from = nil, '-inf'
+  local function look(id)
+    local since = tonumber(redis.call('HGET', Key.job(id), 'queued_ms') or redis.call('HGET', Key.job(id), 'created_ms') or NOW)
+    if not oldest or since < oldest then oldest = since end
+  end
+  while true do
+    local first = redis.call('ZRANGEBYSCORE', key, from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+    if not first[1] then return oldest end
+    look(first[1])
+    local last = (math.floor(tonumber(first[2]) / BAND) + 1) * BAND - 1
+    last = string.format('%.0f', last)
+    local plain = redis.call('ZRANGEBYSCORE', key, last, last, 'LIMIT', 0, 1)[1]
+    if plain then look(plain) end
+    from = '(' .. last
+  end
+end
+
+local function states_of_workers(pool)
+  local states = {}
+  for _, facts in ipairs(redis.call('HVALS', Key.facts(pool))) do
+    local state = string.match(facts, '"state": ?"([%w_]+)"') or 'unknown'
+    states[state] = (states[state] or 0) + 1
+  end
+  return states
+end
+
+local pools, shares = {}, {}
+for _, pool in ipairs(redis.call('SMEMBERS', Key.pools())) do
+  local numbers = {pool = pool, slots = permit_capacity(pool), queued = 0, queued_s = 0, open_s = 0,
+    delayed = redis.call('ZCARD', Key.delayed(pool)), held = redis.call('ZCARD', Key.held(pool)),
+    leases = redis.call('ZCARD', Key.leases(pool)), permits = redis.call('ZCARD', Key.permits(pool)),
+    workers = states_of_workers(pool)}
+  local seen = {}
+  local function share(tenant)
+    if not seen[tenant] then
+      seen[tenant] = {pool = pool, tenant = tenant, queued = 0}
+      shares[#shares + 1] = seen[tenant]
+    end
+    return seen[tenant]
+  end
+  local stored = redis.call('HGETALL', Key.share(pool))
+  for n = 1, #stored, 2 do
+    local tenant, what = string.match(stored[n], '^([^|]+)|(%a+)$')
+    if what == 'open' then
+      share(tenant).open_s = tonumber(stored[n + 1])
+      numbers.open_s = numbers.open_s + tonumber(stored[n + 1])
+    elseif what == 'used' then
+      share(tenant).used_s = tonumber(stored[n + 1])
+    end
+  end
+  local clock = tonumber(redis.call('HGET', Key.share(pool), '|clock') or 0)
+  local fair = redis.call('ZRANGE', Key.fair(pool), 0, -1, 'WITHSCORES')
+  for n = 1, #fair, 2 do
+    local key = Key.queue(pool, fair[n])
+    local count = redis.call('ZCARD', key)
+    if count > 0 then
+      local oldest, own = oldest_ms(key), share(fair[n])
+      own.queued, own.ahead_s = count, tonumber(fair[n + 1]) - clock
+      numbers.queued, numbers.queued_s = numbers.queued + count, numbers.queued_s + queued_s(key, count)
+      numbers.oldest_ms = math.min(numbers.oldest_ms or oldest, oldest)
+    end
+  end
+  pools[#pools + 1] = numbers
+end
+
+local tenants = {}
+for _, tenant in ipairs(redis.call('SMEMBERS', Key.owners())) do
+  local kept = redis.call('HMGET', Key.tenant(tenant), 'weight', 'max_open')
+  local account = redis.call('HMGET', Key.credit(tenant), 'balance', 'held', 'spent')
+  local numbers = {tenant = tenant, weight = tonumber(kept[1] or 1), open_limit = tonumber(kept[2] or '') or Setting.MAX_OPEN,
+    jobs = {}, held_for = {}, balance = account[1] and tonumber(account[1]) or nil,
+    hold = account[2] and tonumber(account[2]) or nil, spent = account[3] and tonumber(account[3]) or nil}
+  for _, state in ipairs(STATES) do numbers.jobs[state] = redis.call('ZCARD', Key.jobs(tenant, state)) end
+  for _, reason in ipairs(REASONS) do numbers.held_for[reason] = redis.call('ZCARD', Key.holds(tenant, reason)) end
+  local rate = rate_of(tenant)
+  if rate then numbers.rate_burst, numbers.rate_remaining = rate.burst, rate_remaining(rate) end
+  tenants[#tenants + 1] = numbers
+end
+
+local drift, found = {}, redis.call('HGETALL', Key.drift())
+for n = 1, #found, 2 do drift[found[n]] = tonumber(found[n + 1]) end
+local function age_s(key)
+  local at = redis.call('GET', key)
+  return at and math.max(0, NOW - tonumber(at)) / 1000 or nil
+end
+return cjson.encode({now_ms = NOW, pools = pools, shares = shares, tenants = tenants, drift = drift,
+  outbox = redis.call('XLEN', Key.outbox()), reaped_s_ago = age_s(Key.reaped()), audited_s_ago = age_s(Key.audited())})

@@ -56,6 +56,25 @@ UPLOAD_SECONDS = histogram(
     roles=_AGENT,
 )
 
+# --- the agent: what jobs were promised
+QUEUE_WAIT_SECONDS = histogram(
+    "wanfarm_queue_wait_seconds",
+    "Queued to the first attempt",
+    ["pool"],
+    buckets=(0.1, 0.5, 1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400),
+    roles=_AGENT,
+)
+PREDICTION_RATIO = histogram(
+    "wanfarm_render_prediction_ratio",
+    "Seconds on the device against the seconds that were predicted; below 1 the render was faster",
+    ["pool"],
+    buckets=(0.1, 0.25, 0.5, 0.8, 1, 1.25, 1.5, 2, 3, 5, 10),
+    roles=_AGENT,
+)
+DEADLINES = counter(
+    "wanfarm_deadlines_total", "Results of jobs with a deadline: met or missed", ["pool", "outcome"], roles=_AGENT
+)
+
 # --- housekeeping (io worker)
 REAPED = counter("wanfarm_reaped_total", "What the reaper did", ["action"], roles=_IO)
 FORGOTTEN = counter("wanfarm_forgotten_jobs_total", "Jobs removed after their retention", roles=_IO)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from farm.agent import service_level
 from farm.agent.attempt_context import AttemptContext
 from farm.agent.endings import Endings
 from farm.agent.inbox import Inbox
@@ -58,6 +59,7 @@ class Attempt(threading.Thread):
     def run(self) -> None:
         """The whole attempt, in its own thread. Raises nothing: every ending is reported to the ledger."""
         ending = "failed"
+        service_level.started(self.claim)
         try:
             result = self._made()
             ending = self._finish(result)
@@ -121,6 +123,7 @@ class Attempt(threading.Thread):
         outcome = self._publication.commit(artifacts, gpu_s=self._turn.gpu_s)
         if outcome in (CommitOutcome.COMMITTED, CommitOutcome.ALREADY):
             self._context.health.rendered()
+            service_level.committed(self.job, time.monotonic() - self.claimed)
             self._record_throughput(result)
             return "committed"
         if outcome == CommitOutcome.FENCED:
@@ -130,6 +133,7 @@ class Attempt(threading.Thread):
     def _record_throughput(self, result: RenderResult) -> None:
         """Record what the render took on a warm model: it predicts the next ones of its lane."""
         warm_s = self._turn.gpu_s - result.timings.get(Stage.LOADING, 0.0)
+        service_level.rendered(self.job, warm_s)
         with suppress(Unavailable):
             self._context.ledger.rendered(
                 self.job.pool, bare_lane(self.job), work_tflop=work_of(self.job.spec), seconds=warm_s

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from prometheus_client.metrics_core import Metric
@@ -140,7 +140,7 @@ def _one(metric: ReadMetric, value: float) -> Family:
     return _each(metric, {(): value})
 
 
-def _each(metric: ReadMetric, values: "dict[tuple[str, ...], float]") -> Family:
+def _each(metric: ReadMetric, values: Mapping[tuple[str, ...], float]) -> Family:
     family = metric.family()
     for labels in sorted(values):
         family.add_metric(labels, values[labels])

@@ -1,0 +1,152 @@
+"""A real Prometheus watches a farm under load with the committed configuration, and every panel gets data. No Grafana
+runs here: dashboards are checked by their schema (Grafana's own SDK makes them) and by their queries."""
+
+import json
+import math
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from harness import Farm
+
+from farm.embedded.ports import free_port
+from farm.tenants.tenants import Tenants
+
+ROOT = Path(__file__).parents[2]
+JOBS = 12
+#: what only a machine with a GPU has
+GPU_ONLY = "wanfarm_gpu_"
+
+
+class Prometheus:
+    """A running one."""
+
+    def __init__(self, url: str) -> None:
+        self._client = httpx.Client(base_url=url, timeout=20, trust_env=False)
+
+    def ask(self, expr: str) -> list[dict[str, Any]]:
+        """The samples of an instant query."""
+        answer = self._client.get("/api/v1/query", params={"query": expr})
+        assert answer.status_code == 200, f"{expr}: {answer.text}"
+        found: list[dict[str, Any]] = answer.json()["data"]["result"]
+        return found
+
+    def value(self, expr: str) -> float | None:
+        """The one number that `expr` is."""
+        found = self.ask(expr)
+        return float(found[0]["value"][1]) if found else None
+
+    def has_data(self, expr: str) -> bool:
+        return any(not math.isnan(float(one["value"][1])) for one in self.ask(expr))
+
+
+@contextmanager
+def watching(farm: Farm, folder: Path) -> Iterator[Prometheus]:
+    """Prometheus with the committed files, whose intervals are a second and whose gateway is the farm's."""
+    shutil.copytree(ROOT / "monitoring" / "prometheus", folder)
+    for path in folder.glob("*.yml"):
+        text = path.read_text().replace("http://127.0.0.1:8000", farm.notes["url"])
+        for line in ("interval: 15s", "interval: 30s"):
+            text = text.replace(line, "interval: 1s")
+        path.write_text(text)
+    (folder / "wanfarm.key").write_text(farm.notes["admin_key"])
+    port = free_port()
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                *("prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"),
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        prometheus = Prometheus(f"http://127.0.0.1:{port}")
+
+        def up() -> bool:
+            try:
+                return prometheus.ask("vector(1)") != []
+            except httpx.TransportError:
+                return False
+
+        farm.wait(up, f"Prometheus:\n{(folder / 'log').read_text()[-2000:]}")
+        yield prometheus
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def panel_queries() -> dict[str, str]:
+    """Where -> the expression, with everything chosen."""
+    found = {}
+    for path in sorted((ROOT / "monitoring" / "grafana" / "dashboards").glob("*.json")):
+        for panel in json.loads(path.read_text())["panels"]:
+            for target in panel.get("targets", ()):
+                expr = target["expr"].replace("$__rate_interval", "1m")
+                for variable in ("pool", "tenant", "machine"):
+                    expr = expr.replace(f"${variable}", ".*")
+                found[f"{path.stem} / {panel['title']} / {target['refId']}"] = expr
+    return found
+
+
+def test_every_panel_gets_data_from_a_farm_under_load(tmp_path: Path) -> None:
+    if shutil.which("prometheus") is None:
+        pytest.skip("no prometheus (Debian: apt-get install prometheus)")
+    ports = {"metrics_port": free_port(), "io_metrics_port": free_port()}
+    settings = {"worker": ports, "gateway": {"processes": 2}}
+    with Farm(tmp_path / "farm", settings).start() as farm, watching(farm, tmp_path / "prometheus") as prometheus:
+
+        def scraped() -> bool:
+            return {one["metric"]["job"] for one in prometheus.ask("up == 1")} >= {
+                "wanfarm-gateway",
+                "wanfarm-exporter",
+                "wanfarm-agent",
+                "wanfarm-io-worker",
+            }
+
+        farm.wait(scraped, "every kind of process to be found and scraped")
+        soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        jobs = [farm.submit("a fox")]
+        # what a tenant has only by an operator's act
+        tenant = farm.notes["tenant"]
+        Tenants(farm.redis(), farm.settings).set(tenant, rate_per_minute=6000)
+        farm.wait_over(*jobs)
+        for _ in range(JOBS - 1):
+            jobs.append(farm.submit("a fox", deadline=soon))
+            time.sleep(0.1)
+        farm.wait_over(*jobs)
+        farm.ledger().topup(tenant, 5_000_000)
+        wanted = {where: expr for where, expr in panel_queries().items() if GPU_ONLY not in expr}
+        missing = dict(wanted)
+
+        def all_answered() -> bool:
+            for where, expr in list(missing.items()):
+                if prometheus.has_data(expr):
+                    del missing[where]
+            return not missing
+
+        try:
+            farm.wait(all_answered, "every query to return data")
+        finally:
+            print(f"\n{len(wanted) - len(missing)} of {len(wanted)} queries returned data; without: {missing}")
+            left = [where for where in panel_queries() if where not in wanted]
+            print(f"not asked, since this machine has no GPU: {left}")
+
+        def agreed() -> bool:
+            # both processes of the gateway in one page, each request once
+            posted = prometheus.value('sum(wanfarm_http_requests_total{route="/v1/jobs",method="POST",status="201"})')
+            return posted == prometheus.value('sum(wanfarm_jobs{state="succeeded"})') == JOBS
+
+        farm.wait(agreed, "the gateways' counts and the ledger's to be the same")
+        assert prometheus.value("sum(wanfarm_tenant_gpu_seconds_total)") == pytest.approx(
+            prometheus.value("sum(wanfarm_render_seconds_sum)"), rel=0.2, abs=1
+        )
+        # a healthy farm alarms nobody; disk and memory are this machine's own
+        assert prometheus.ask('ALERTS{alertstate="firing", alertname!~"WanfarmDiskFull|WanfarmLedgerMemory"}') == []

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from prometheus_client.metrics_core import Metric
@@ -96,9 +96,13 @@ def pools(farm: FarmNumbers) -> Iterator[Family]:
     yield family(metrics.LEASES, lambda one: one.leases)
     yield family(metrics.PERMITS_OPEN, lambda one: one.permits)
     yield family(metrics.SLOTS, lambda one: one.slots)
-    workers = {(one.pool, state): count for one in farm.pools for state, count in one.workers.items()}
+    workers: dict[tuple[str, ...], float] = {
+        (one.pool, state): count for one in farm.pools for state, count in one.workers.items()
+    }
     # a pool whose last quarantined worker went well again has none, which is a number
-    quarantined = {(one.pool, "quarantined"): one.workers.get("quarantined", 0) for one in farm.pools}
+    quarantined: dict[tuple[str, ...], float] = {
+        (one.pool, "quarantined"): one.workers.get("quarantined", 0) for one in farm.pools
+    }
     yield _each(metrics.WORKERS, workers | quarantined)
 
 
@@ -140,7 +144,7 @@ def _one(metric: ReadMetric, value: float) -> Family:
     return _each(metric, {(): value})
 
 
-def _each(metric: ReadMetric, values: Mapping[tuple[str, ...], float]) -> Family:
+def _each(metric: ReadMetric, values: dict[tuple[str, ...], float]) -> Family:
     family = metric.family()
     for labels in sorted(values):
         family.add_metric(labels, values[labels])

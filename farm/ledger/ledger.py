@@ -37,9 +37,7 @@ OPEN_RETRY_AFTER_S = 10.0
 _MESSAGE_CHARS = 1000
 
 
-class Ledger(
-    Reading, Upkeep, Workforce, Accounts, Outbox, Purchases, Operations, Explaining, FarmNumbersReading
-):
+class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox, Purchases, Operations, Explaining, FarmNumbersReading):
     """Threads may share one. Reading, upkeep, workers, credit, outbox and operators' acts are in the modules of the
     base classes; here is the life of a job, in order."""
 

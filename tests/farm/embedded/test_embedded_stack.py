@@ -96,7 +96,7 @@ def test_parts_come_back_and_a_killed_farm_leaves_nothing_and_goes_on(folder: Pa
     assert f"process {first.process.pid}" in (folder.parent / "up.txt").read_text()
 
     before = first.pids()
-    assert set(before) == {"redis", "s3", "s3-front", "gateway", "io", "beat", "worker"}
+    assert set(before) == {"redis", "s3", "s3-front", "gateway", "io", "beat", "exporter", "worker"}
     for part, pid in before.items():
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda part=part, pid=pid: first.pids().get(part) not in (pid, None), what=f"{part} to come back")

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with redis_server() as url, tempfile.TemporaryDirectory() as folder:
         settings = Settings(
             state_dir=Path(folder),
-            redis=RedisSettings(ledger_url=url, waitaof=False),
+            redis=RedisSettings(ledger_url=url, waitaof=False, socket_timeout_s=60),
             scheduling=SchedulingSettings(max_open=2 * max(sizes)),
         )
         redis = connect(settings.redis)

@@ -123,6 +123,9 @@ def test_every_panel_gets_data_from_a_farm_under_load(tmp_path: Path) -> None:
             time.sleep(0.1)
         farm.wait_over(*jobs)
         farm.ledger().topup(tenant, 5_000_000)
+        # entitlement, and who is next, are there only while jobs wait
+        waiting = [farm.submit(prompt) for prompt in ("hold end", "a fox", "a fox")]
+        farm.wait_render(waiting[0])
         wanted = {where: expr for where, expr in panel_queries().items() if GPU_ONLY not in expr}
         missing = dict(wanted)
 
@@ -139,10 +142,14 @@ def test_every_panel_gets_data_from_a_farm_under_load(tmp_path: Path) -> None:
             left = [where for where in panel_queries() if where not in wanted]
             print(f"not asked, since this machine has no GPU: {left}")
 
+        farm.pull("end")
+        farm.wait_over(*waiting)
+        total = len(jobs) + len(waiting)
+
         def agreed() -> bool:
             # both processes of the gateway in one page, each request once
             posted = prometheus.value('sum(wanfarm_http_requests_total{route="/v1/jobs",method="POST",status="201"})')
-            return posted == prometheus.value('sum(wanfarm_jobs{state="succeeded"})') == JOBS
+            return posted == prometheus.value('sum(wanfarm_jobs{state="succeeded"})') == total
 
         farm.wait(agreed, "the gateways' counts and the ledger's to be the same")
         assert prometheus.value("sum(wanfarm_tenant_gpu_seconds_total)") == pytest.approx(

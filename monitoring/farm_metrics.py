@@ -12,7 +12,7 @@ HELD_JOBS = ReadMetric(
 QUEUED = ReadMetric("wanfarm_queue_jobs", "Jobs that a worker of the pool could claim now", _POOL)
 QUEUED_SECONDS = ReadMetric(
     "wanfarm_queue_predicted_gpu_seconds",
-    "GPU-seconds predicted for the queued jobs, from a few of each tenant's",
+    "GPU-seconds predicted for the queued jobs",
     _POOL,
 )
 OLDEST_SECONDS = ReadMetric(
@@ -30,6 +30,7 @@ POOL_HELD = ReadMetric(
 LEASES = ReadMetric("wanfarm_leases", "Attempts that hold a lease", _POOL)
 PERMITS_OPEN = ReadMetric("wanfarm_open_permits", "Wake-ups on their way", _POOL)
 SLOTS = ReadMetric("wanfarm_slots", "Jobs that the pool's live workers take at once", _POOL)
+PAUSED = ReadMetric("wanfarm_pool_paused", "1 while an operator lets nothing of the pool start", _POOL)
 WORKERS = ReadMetric("wanfarm_workers", "Live workers, by state", ("pool", "state"))
 
 GPU_SECONDS = ReadMetric("wanfarm_tenant_gpu_seconds", "GPU-seconds of attempts that ended", _SHARE, counter=True)
@@ -38,8 +39,8 @@ ENTITLEMENT = ReadMetric(
 )
 AHEAD_SECONDS = ReadMetric(
     "wanfarm_tenant_virtual_ahead_seconds",
-    "Virtual time against the pool's clock; the tenant with the least is served next",
-    _SHARE,
+    "Virtual time against the tier's clock; of a tier's tenants the one with the least is served next",
+    ("pool", "tier", "tenant"),
 )
 TENANT_QUEUED = ReadMetric("wanfarm_tenant_queue_jobs", "The tenant's jobs that could be claimed now", _SHARE)
 TENANT_JOBS = ReadMetric("wanfarm_tenant_jobs", "The tenant's jobs, by state", ("tenant", "state"))

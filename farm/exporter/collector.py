@@ -96,6 +96,7 @@ def pools(farm: FarmNumbers) -> Iterator[Family]:
     yield family(metrics.LEASES, lambda one: one.leases)
     yield family(metrics.PERMITS_OPEN, lambda one: one.permits)
     yield family(metrics.SLOTS, lambda one: one.slots)
+    yield family(metrics.PAUSED, lambda one: int(one.paused))
     workers: dict[tuple[str, ...], float] = {
         (one.pool, state): count for one in farm.pools for state, count in one.workers.items()
     }
@@ -110,7 +111,10 @@ def shares(told: list[ShareNumbers], weights: dict[str, float]) -> Iterator[Fami
     """What each tenant got of a pool, and what it is entitled to while it and others want it."""
     yield _each(metrics.GPU_SECONDS, {(one.pool, one.tenant): one.used_s for one in told})
     yield _each(metrics.TENANT_QUEUED, {(one.pool, one.tenant): one.queued for one in told})
-    yield _each(metrics.AHEAD_SECONDS, {(one.pool, one.tenant): one.ahead_s for one in told if one.ahead_s is not None})
+    yield _each(
+        metrics.AHEAD_SECONDS,
+        {(one.pool, tier, one.tenant): ahead_s for one in told for tier, ahead_s in one.ahead_s.items()},
+    )
     entitled: dict[tuple[str, ...], float] = {}
     for pool in {one.pool for one in told} - {INTAKE_POOL}:
         wanting = [one.tenant for one in told if one.pool == pool and (one.queued or one.open_s)]

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from farm.jobs.states import HoldReason, State
+from farm.jobs.states import HoldReason, State, Tier
 from farm.ledger.scripts import Scripted
 
 
@@ -18,9 +18,9 @@ class _Numbers(BaseModel):
 
 class PoolNumbers(_Numbers):
     """slots: jobs that its live workers take at once. queued: could be claimed now; queued_s: GPU-seconds that they are
-    predicted to take, from a few of each queue. delayed: wait for a retry. held: wait for a reason to go. leases: run;
-    open_s: GPU-seconds predicted for them. oldest_ms: since when the job waits that has waited longest. workers: live
-    ones by state (farm.jobs.worker_status.WorkerState)."""
+    predicted to take. delayed: wait for a retry. held: wait for a reason to go. leases: run; open_s: GPU-seconds
+    predicted for them. paused: an operator lets nothing start. oldest_ms: since when the job waits that has waited
+    longest. workers: live ones by state (farm.jobs.worker_status.WorkerState)."""
 
     pool: str
     slots: int
@@ -32,19 +32,20 @@ class PoolNumbers(_Numbers):
     leases: int
     permits: int
     workers: dict[str, int]
+    paused: bool = False
     oldest_ms: int | None = None
 
 
 class ShareNumbers(_Numbers):
-    """A tenant at a pool. ahead_s: its virtual time against the pool's clock; of the tenants with queued jobs the one
-    with the least is served next. used_s: GPU-seconds of attempts that ended."""
+    """A tenant at a pool. ahead_s: tier in which it has queued jobs -> its virtual time against the tier's clock; of
+    a tier's tenants the one with the least is served next. used_s: GPU-seconds of attempts that ended."""
 
     pool: str
     tenant: str
     queued: int
     open_s: float = 0.0
     used_s: float = 0.0
-    ahead_s: float | None = None
+    ahead_s: dict[Tier, float] = Field(default_factory=dict)
 
 
 class TenantNumbers(_Numbers):

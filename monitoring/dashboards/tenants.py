@@ -25,8 +25,8 @@ def make() -> Dashboard:
         ),
         graph(
             "Who is served next",
-            "Virtual time against the pool's clock: of those that have jobs waiting, the lowest goes next.",
-            (f"wanfarm_tenant_virtual_ahead_seconds{_SHARE}", "{{tenant}} at {{pool}}"),
+            "Virtual time against the tier's clock: of those that have jobs of it waiting, the lowest goes next.",
+            (f"wanfarm_tenant_virtual_ahead_seconds{_SHARE}", "{{tenant}} at {{pool}}, {{tier}}"),
             unit="s",
         ),
         graph(

@@ -1,24 +1,10 @@
 -- farm_numbers(): what the exporter shows of the whole farm, as JSON (farm.ledger.farm_numbers). Reads sizes of lists and a
 -- few records of each queue, never all jobs: it costs the same for a thousand jobs and for a million.
--- uses: full clock permit rate
+-- uses: full clock tier limit permit rate
 local STATES = {State.WAITING, State.QUEUED, State.RUNNING, State.SUCCEEDED, State.FAILED, State.CANCELLED}
 local REASONS = {HoldReason.PAUSED, HoldReason.APPROVAL, HoldReason.DEPENDENCY, HoldReason.PARKED}
--- places in a queue whose records stand for all of it
-local SAMPLES = 4
 -- a queue's score is (9 - priority) * BAND + deadline; BAND - 1 without one (lib/queue.lua)
 local BAND = 4398046511104
-
--- What a tenant's queue of a pool predicts, GPU-seconds: by records at even distances, exact when it is short.
-local function queued_s(key, count)
-  local looked, sum = math.min(count, SAMPLES), 0
-  for n = 0, looked - 1 do
-    local at = n
-    if count > SAMPLES then at = math.floor(n * (count - 1) / (SAMPLES - 1)) end
-    local id = redis.call('ZRANGE', key, at, at)[1]
-    sum = sum + tonumber(redis.call('HGET', Key.job(id), 'predicted_s') or 0)
-  end
-  return looked > 0 and sum * count / looked or 0
-end
 
 -- Since when the job waits that has waited longest: of each priority the first without a deadline, which is the oldest
 -- since ids follow time, and the first with one.
@@ -54,35 +40,41 @@ for _, pool in ipairs(redis.call('SMEMBERS', Key.pools())) do
   local numbers = {pool = pool, slots = permit_capacity(pool), queued = 0, queued_s = 0, open_s = 0,
     delayed = redis.call('ZCARD', Key.delayed(pool)), held = redis.call('ZCARD', Key.held(pool)),
     leases = redis.call('ZCARD', Key.leases(pool)), permits = redis.call('ZCARD', Key.permits(pool)),
-    workers = states_of_workers(pool)}
+    paused = limit_switched('pool', pool) and true or false, workers = states_of_workers(pool)}
   local seen = {}
   local function share(tenant)
     if not seen[tenant] then
-      seen[tenant] = {pool = pool, tenant = tenant, queued = 0}
+      seen[tenant] = {pool = pool, tenant = tenant, queued = 0, open_s = 0, used_s = 0, ahead_s = {}}
       shares[#shares + 1] = seen[tenant]
     end
     return seen[tenant]
   end
-  local stored = redis.call('HGETALL', Key.share(pool))
-  for n = 1, #stored, 2 do
-    local tenant, what = string.match(stored[n], '^([^|]+)|(%a+)$')
-    if what == 'open' then
-      share(tenant).open_s = tonumber(stored[n + 1])
-      numbers.open_s = numbers.open_s + tonumber(stored[n + 1])
-    elseif what == 'used' then
-      share(tenant).used_s = tonumber(stored[n + 1])
+  for _, tier in ipairs(TIERS) do
+    local line = tier_line(pool, tier)
+    local stored = redis.call('HGETALL', Key.share(line))
+    for n = 1, #stored, 2 do
+      local tenant, what = string.match(stored[n], '^([^|]+)|(%a+)$')
+      if what == 'open' then
+        share(tenant).open_s = share(tenant).open_s + tonumber(stored[n + 1])
+        numbers.open_s = numbers.open_s + tonumber(stored[n + 1])
+      elseif what == 'used' then
+        share(tenant).used_s = share(tenant).used_s + tonumber(stored[n + 1])
+      end
     end
-  end
-  local clock = tonumber(redis.call('HGET', Key.share(pool), '|clock') or 0)
-  local fair = redis.call('ZRANGE', Key.fair(pool), 0, -1, 'WITHSCORES')
-  for n = 1, #fair, 2 do
-    local key = Key.queue(pool, fair[n])
-    local count = redis.call('ZCARD', key)
-    if count > 0 then
-      local oldest, own = oldest_ms(key), share(fair[n])
-      own.queued, own.ahead_s = count, tonumber(fair[n + 1]) - clock
-      numbers.queued, numbers.queued_s = numbers.queued + count, numbers.queued_s + queued_s(key, count)
-      numbers.oldest_ms = math.min(numbers.oldest_ms or oldest, oldest)
+    for _, ms in ipairs(redis.call('HVALS', Key.backlog(line))) do
+      numbers.queued_s = numbers.queued_s + tonumber(ms) / 1000
+    end
+    local clock = tonumber(redis.call('HGET', Key.share(line), '|clock') or 0)
+    local fair = redis.call('ZRANGE', Key.fair(line), 0, -1, 'WITHSCORES')
+    for n = 1, #fair, 2 do
+      local key = Key.queue(line, fair[n])
+      local count = redis.call('ZCARD', key)
+      if count > 0 then
+        local oldest, own = oldest_ms(key), share(fair[n])
+        own.queued, own.ahead_s[tier] = own.queued + count, tonumber(fair[n + 1]) - clock
+        numbers.queued = numbers.queued + count
+        numbers.oldest_ms = math.min(numbers.oldest_ms or oldest, oldest)
+      end
     end
   end
   pools[#pools + 1] = numbers

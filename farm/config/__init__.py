@@ -21,12 +21,13 @@ from farm.config.inputs import IntakeSettings, LoraSettings
 from farm.config.jobs import LeaseSettings, ModelDefaults, PoolSettings, PriceSettings, SchedulingSettings
 from farm.config.outputs import DialectRetries, ProvenanceSettings, WebhookSettings
 from farm.config.rendering import SpeedSettings, WorkerSettings
-from farm.config.servers import EmbeddedSettings, RedisSettings, S3Settings, SecretSettings, StorageSettings
+from farm.config.servers import EmbeddedSettings, ExporterSettings, RedisSettings, S3Settings, SecretSettings, StorageSettings
 
 __all__ = [
     "CONFIG_ENV",
     "DialectRetries",
     "EmbeddedSettings",
+    "ExporterSettings",
     "GatewaySettings",
     "IntakeSettings",
     "LeaseSettings",
@@ -66,6 +67,7 @@ class Settings(BaseSettings):
     loras: LoraSettings = Field(default_factory=LoraSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     speed: SpeedSettings = Field(default_factory=SpeedSettings)
+    exporter: ExporterSettings = Field(default_factory=ExporterSettings)
     embedded: EmbeddedSettings = Field(default_factory=EmbeddedSettings)
     default_models: ModelDefaults = Field(default_factory=ModelDefaults)
     prices: PriceSettings = Field(default_factory=PriceSettings)

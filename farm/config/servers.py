@@ -51,6 +51,14 @@ class StorageSettings(Section):
     min_free_bytes: int = Field(default=1024**3, ge=0)
 
 
+class ExporterSettings(Section):
+    """The one process that shows the whole farm to Prometheus (`wanfarm exporter`; `wanfarm up` starts it)."""
+
+    host: str = "127.0.0.1"
+    #: 0 takes a free one; Prometheus finds it through the gateway (GET /metrics/targets)
+    port: int = Field(default=0, ge=0, le=65535)
+
+
 class EmbeddedSettings(Section):
     """`wanfarm up` starts a Redis and an S3 server of its own, unless redis.ledger_url / s3.endpoint are set."""
 

@@ -21,7 +21,14 @@ from farm.config.inputs import IntakeSettings, LoraSettings
 from farm.config.jobs import LeaseSettings, ModelDefaults, PoolSettings, PriceSettings, SchedulingSettings
 from farm.config.outputs import DialectRetries, ProvenanceSettings, WebhookSettings
 from farm.config.rendering import SpeedSettings, WorkerSettings
-from farm.config.servers import EmbeddedSettings, ExporterSettings, RedisSettings, S3Settings, SecretSettings, StorageSettings
+from farm.config.servers import (
+    EmbeddedSettings,
+    ExporterSettings,
+    RedisSettings,
+    S3Settings,
+    SecretSettings,
+    StorageSettings,
+)
 
 __all__ = [
     "CONFIG_ENV",

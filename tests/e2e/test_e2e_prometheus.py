@@ -72,7 +72,7 @@ def watching(farm: Farm, folder: Path) -> Iterator[Prometheus]:
 
         def up() -> bool:
             try:
-                return prometheus.ask("vector(1)") != []
+                return httpx.get(f"http://127.0.0.1:{port}/-/ready", timeout=5, trust_env=False).status_code == 200
             except httpx.TransportError:
                 return False
 

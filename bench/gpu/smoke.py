@@ -37,7 +37,7 @@ class Wrong(Exception):
     """A check did not come out as it should."""
 
 
-class Memory:
+class CardMemory:
     """Bytes in use on the first GPU, as NVML sees them; 0 without one."""
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ def need(condition: object, why: str) -> None:
 def main(arguments: list[str] | None = None) -> int:
     asked = _asked(arguments)
     told: list[dict[str, Any]] = []
-    memory = Memory()
+    memory = CardMemory()
     begun, before = time.perf_counter(), memory.used()
     gpu = memory.used() > 0 and asked.devices != "cpu"
 
@@ -144,7 +144,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _checks(
-    farm: Farm, check: Callable[[str, Callable[[], str]], None], memory: Memory, before: int, asked: Any
+    farm: Farm, check: Callable[[str, Callable[[], str]], None], memory: CardMemory, before: int, asked: Any
 ) -> None:
     folder = farm.state.parent / "files"
     check(
@@ -217,7 +217,7 @@ def _assert(farm: Farm, gpu: bool) -> str:
     return f"{view.error.code}: {view.error.message}; a new engine had made the next job {after_s:.1f} s later"
 
 
-def _killed(farm: Farm, memory: Memory) -> str:
+def _killed(farm: Farm, memory: CardMemory) -> str:
     job = farm.submit("slow 400", steps=6)
     farm.denoising(job)
     pid, held = farm.engine(), memory.used()
@@ -251,7 +251,7 @@ def _row_of(farm: Farm) -> str:
     return f"{len(jobs)} jobs whose device time is about 2 x 2 x 10 x 50 ms = 2 s: one every {each_s:.3f} s"
 
 
-def _given_back(memory: Memory, before: int) -> str:
+def _given_back(memory: CardMemory, before: int) -> str:
     end = time.monotonic() + 10
     while memory.used() > before + 64e6 and time.monotonic() < end:
         time.sleep(0.2)

@@ -22,7 +22,7 @@ _TEXTS = 2
 
 
 @dataclass(frozen=True)
-class Form:
+class BlockForm:
     """attention: a name for attend_with. The rest are for measuring: gelu, in the product; text, kept over the steps;
     share, the first self-attention by both passes."""
 
@@ -52,7 +52,7 @@ class Kept:
     first   for what the first block's self-attention was computed, and its output
     """
 
-    def __init__(self, expert: Any, form: Form, everyone: list["Kept"]) -> None:
+    def __init__(self, expert: Any, form: BlockForm, everyone: list["Kept"]) -> None:
         """everyone: of the pipeline; when an expert starts, the others are done and give their memory back."""
         self.given: Given | None = None
         self.first: tuple[Given, Any] | None = None
@@ -135,7 +135,7 @@ def _expert_reasons(expert: Any) -> Iterator[str]:
 
 
 @contextmanager
-def on(pipe: Any, form: Form) -> Iterator[None]:
+def on(pipe: Any, form: BlockForm) -> Iterator[None]:
     """While this lasts, the pipeline's experts compute so. Only where why_not finds nothing."""
     undo: list[Callable[[], None]] = []
     everyone: list[Kept] = []
@@ -156,7 +156,7 @@ class FusedBlock:
     kept: of its expert, for the first block; None computes every self-attention.
     """
 
-    def __init__(self, block: Any, form: Form, kept: Kept | None = None) -> None:
+    def __init__(self, block: Any, form: BlockForm, kept: Kept | None = None) -> None:
         import torch
 
         self.block, self.form, self.kept = block, form, kept
@@ -275,11 +275,11 @@ def error_on(device: Any, attention: str) -> float:
         rotary = WanRotaryPosEmbed(128, (1, 2, 2), 64).to(device)(noise(1, 4, 3, 18, 22))
         hidden, text, temb = noise(1, 297, 256), noise(1, 512, 256), noise(1, 6, 256).float()
         theirs = block(hidden, text, temb, rotary).float()
-        ours = FusedBlock(block, Form(attention))(hidden, text, temb, half(rotary)).float()
+        ours = FusedBlock(block, BlockForm(attention))(hidden, text, temb, half(rotary)).float()
         return float((ours - theirs).norm() / theirs.norm())
 
 
-def _put_on(expert: Any, form: Form, everyone: list[Kept]) -> Callable[[], None]:
+def _put_on(expert: Any, form: BlockForm, everyone: list[Kept]) -> Callable[[], None]:
     """Put the forms over the expert's modules; returns how to take them off and put back what was there."""
     embed, rope, kept = expert.condition_embedder.text_embedder, expert.rope, Kept(expert, form, everyone)
     everyone.append(kept)

@@ -161,7 +161,7 @@ class Renderer:
             ratios = lossy.ratios_file(self.models_dir, model)
             lossy_name = request.options.get("lossy")
             blocks, why = tuning.blocks_of(pipe, loaded.fast, lossy=lossy_name, batched=loaded.plan.batched)
-            fused = fused_blocks.Form(loaded.fast.fused_blocks) if blocks == "fused" else None
+            fused = fused_blocks.BlockForm(loaded.fast.fused_blocks) if blocks == "fused" else None
             approximation = lossy.on(pipe, lossy_name, request.steps, ratios)
             with approximation as told, monitor.inside(pipe), fused_blocks.on(pipe, fused) if fused else nullcontext():
                 made = tasks.make(

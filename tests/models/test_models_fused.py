@@ -13,7 +13,7 @@ from pipe_parts import CPU, KINDS, latents, tiny_pipe
 
 from models import catalog
 from models.acceleration import attention, fused_blocks, fused_vae, guidance, kernels, lossy, tuning
-from models.acceleration.fused_blocks import Form
+from models.acceleration.fused_blocks import BlockForm
 from models.acceleration.guidance import together
 from models.acceleration.memory import place
 from models.planning.plan import MemoryPlan, Where
@@ -23,7 +23,7 @@ from models.render.renderer import Renderer
 from models.weights import tiny
 
 ON = tuning.Wishes(fused="on")
-FORM = Form("native")
+FORM = BlockForm("native")
 
 
 @pytest.mark.parametrize("kind", ["t2v", "i2v"])
@@ -48,8 +48,10 @@ def test_the_same_latents_to_rounding(loaded: Any, kind: str, guidance_scale: fl
     assert torch.equal(latents(pipe, kind, guidance=guidance_scale, steps=4), plain)
 
 
-@pytest.mark.parametrize("form", [Form("native", gelu=False), Form("native", text=False), Form("native", share=False)])
-def test_what_is_kept_changes_nothing(models_dir: Path, form: Form) -> None:
+@pytest.mark.parametrize(
+    "form", [BlockForm("native", gelu=False), BlockForm("native", text=False), BlockForm("native", share=False)]
+)
+def test_what_is_kept_changes_nothing(models_dir: Path, form: BlockForm) -> None:
     pipe = tiny_pipe(models_dir)
     with fused_blocks.on(pipe, FORM):
         kept = latents(pipe, "t2v", steps=3)

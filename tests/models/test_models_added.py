@@ -24,7 +24,7 @@ def added(monkeypatch: pytest.MonkeyPatch) -> None:
         exec(compile(BLOCKS[file], file, "exec"), names)
         for name in names.keys() - module.__dict__.keys():
             monkeypatch.setattr(module, name, names[name], raising=False)
-    for model in eval(f"[{BLOCKS['MODELS']}]", entries.__dict__):
+    for model in eval(BLOCKS["MODELS"], entries.__dict__):
         monkeypatch.setitem(entries.MODELS, model.id, model)
     for name, build in eval(f"{{{BLOCKS['_BUILDERS']}}}", tiny.__dict__).items():
         monkeypatch.setitem(tiny._BUILDERS, name, build)

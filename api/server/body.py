@@ -1,6 +1,7 @@
 """Request bodies, read whole before a thread is spent: how large, how long, and how many bytes at once."""
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
@@ -15,8 +16,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 _RETRY_S = 5.0
-#: bytes of a body after which freed memory is given back at once
-_LARGE = 1 << 20
+#: bytes of a body after which freed memory is given back, seconds later, once for all that came meanwhile
+_LARGE, _TIDY_S = 1 << 20, 0.5
 
 
 class Gone(Exception):
@@ -40,6 +41,7 @@ class Bodies:
         self._limits = limits
         self._held = 0
         self._by_address: Counter[str] = Counter()
+        self._tidying = False
 
     async def read(self, scope: Scope, receive: Receive, body: Body) -> None:
         """Fill `body`. Raises TooLarge, HttpRefusal (408), Unavailable; Gone."""
@@ -69,7 +71,16 @@ class Bodies:
         large, body.held = body.held >= _LARGE, 0
         if large:
             body.chunks.clear()
-            allocator.trim()
+            if not self._tidying:
+                self._tidying = True
+                asyncio.get_running_loop().call_later(_TIDY_S, self._tidy)
+
+    def _tidy(self) -> None:
+        """Give back what large requests have left. A refusal is an exception, whose traceback keeps the request in a
+        cycle: only a collection frees it."""
+        self._tidying = False
+        gc.collect()
+        allocator.trim()
 
     async def drain(self, receive: Receive) -> None:
         """Read on for a moment: closed at once, the connection would be reset, and the client, which is still sending,

@@ -178,7 +178,7 @@ def test_what_is_wrong_with_the_next_one_is_told_by_its_render(
         return fault.value.code
 
     assert while_drawing(renderer, this, prepared) == "invalid_input"
-    with pytest.raises(RenderFault, match="picture cannot be read"):
+    with pytest.raises(RenderFault, match="picture is broken or cut off"):
         renderer.render_frames(broken, lambda _: None, lambda: False)
 
 
@@ -192,7 +192,7 @@ def test_what_is_ready_is_only_for_its_own_render(renderer: Renderer, render: Re
     assert renderer.render(one, lambda _: None, lambda: False).recipe["frames_sha256"] == alone
     pictures[1].unlink()
     # and it is not kept for a render that may never come
-    with pytest.raises(RenderFault, match="cannot be read"):
+    with pytest.raises(RenderFault, match="clip is broken or cut off"):
         renderer.render_frames(other, lambda _: None, lambda: False)
 
 

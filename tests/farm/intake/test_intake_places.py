@@ -17,23 +17,28 @@ from farm.storage.store import Store
 from tests.conftest import wait_until
 
 
+class Looks:
+    """Looks at files that were begun; none ends before `go` is set."""
+
+    def __init__(self) -> None:
+        self.begun, self.go = 0, threading.Event()
+
+
 @pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Looking at a file takes until the event is set."""
-    go, real = threading.Event(), farm.intake.intake.check
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Looks]:
+    looks, real = Looks(), farm.intake.intake.check
 
     def check(*args: Any) -> Any:
-        go.wait(20)
+        looks.begun += 1
+        looks.go.wait(20)
         return real(*args)
 
     monkeypatch.setattr(farm.intake.intake, "check", check)
-    yield go
-    go.set()
+    yield looks
+    looks.go.set()
 
 
-def test_a_tenant_that_has_its_places_is_told_so_and_the_next_one_gets_one(
-    settings: Settings, slow: threading.Event
-) -> None:
+def test_a_tenant_that_has_its_places_is_told_so_and_the_next_one_gets_one(settings: Settings, slow: Looks) -> None:
     places = TenantPlaces(4)
     intake, done = Intake(settings, Store(settings.s3), decodes=places), list[str]()
 
@@ -44,12 +49,12 @@ def test_a_tenant_that_has_its_places_is_told_so_and_the_next_one_gets_one(
     held = [threading.Thread(target=look, args=("mallory",)) for _ in range(2)]
     for one in held:
         one.start()
-    wait_until(lambda: not places.take("mallory"), what="both of its places taken")
+    wait_until(lambda: slow.begun == 2, what="both of its places taken")
     with pytest.raises(TooMany):
         look("mallory")
     other = threading.Thread(target=look, args=("victim",))
     other.start()
-    slow.set()
+    slow.go.set()
     for one in (*held, other):
         one.join(20)
     assert sorted(done) == ["mallory", "mallory", "victim"]

@@ -13,7 +13,7 @@ from bench.gpu.clock import Clock
 from bench.gpu.measure import Setting, error_of
 from models.acceleration import fused_blocks, tuning
 from models.acceleration.attention import FLASH_3
-from models.acceleration.fused_blocks import BlockForm
+from models.acceleration.fused_blocks import FusedForm
 from models.catalog.shape import tokens
 
 #: blocks that are gone through, so that no weight is in a cache
@@ -26,7 +26,7 @@ class Way:
 
     name: str
     plan: tuning.Tuning = field(default_factory=tuning.Tuning)
-    form: BlockForm | None = None
+    form: FusedForm | None = None
     mode: str | None = None
 
 
@@ -37,18 +37,18 @@ def ways(auto: tuning.Tuning, gpu: bool) -> list[Way]:
     if not gpu:
         return [
             Way("plain", plain),
-            Way("fused", fused, BlockForm("native")),
-            Way("fused, nothing kept", replace(fused, fuse_qkv=False), BlockForm("native", gelu=False, text=False)),
+            Way("fused", fused, FusedForm("native")),
+            Way("fused, nothing kept", replace(fused, fuse_qkv=False), FusedForm("native", gelu=False, text=False)),
         ]
     return [
         Way("plain", plain),
-        Way("fused, flash 3", fused, BlockForm(FLASH_3)),
-        Way("fused, cudnn", fused, BlockForm("_native_cudnn")),
+        Way("fused, flash 3", fused, FusedForm(FLASH_3)),
+        Way("fused, cudnn", fused, FusedForm("_native_cudnn")),
         Way("compiled", compiled),
-        Way("fused, flash 3, gelu apart", fused, BlockForm(FLASH_3, gelu=False)),
-        Way("fused, flash 3, projections apart", replace(fused, fuse_qkv=False), BlockForm(FLASH_3)),
+        Way("fused, flash 3, gelu apart", fused, FusedForm(FLASH_3, gelu=False)),
+        Way("fused, flash 3, projections apart", replace(fused, fuse_qkv=False), FusedForm(FLASH_3)),
         Way("compiled, projections apart", replace(compiled, fuse_qkv=False)),
-        Way("fused, flash 2", fused, BlockForm("_native_flash")),
+        Way("fused, flash 2", fused, FusedForm("_native_flash")),
         Way("compiled, fp8", replace(compiled, fuse_qkv=False, linears="fp8 dynamic")),
         Way("compiled, max-autotune", compiled, None, "max-autotune-no-cudagraphs"),
     ]

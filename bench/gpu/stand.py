@@ -11,7 +11,7 @@ from bench.gpu import build
 from bench.gpu.clock import Clock
 from bench.gpu.measure import Case, Setting, error_of, measure
 from models.acceleration import fused_blocks, lossy, tuning
-from models.acceleration.fused_blocks import BlockForm
+from models.acceleration.fused_blocks import FusedForm
 from models.catalog.model import Model
 
 
@@ -71,7 +71,7 @@ class Stand:
         """As the renderer makes it of a plan, fused blocks included."""
         with self.as_loaded(plan):
             blocks, _ = tuning.blocks_of(self.pipe, plan)
-            with fused_blocks.on(self.pipe, BlockForm(plan.fused_blocks)) if blocks == "fused" else nullcontext():
+            with fused_blocks.on(self.pipe, FusedForm(plan.fused_blocks)) if blocks == "fused" else nullcontext():
                 yield
 
     @contextmanager
@@ -98,7 +98,7 @@ class Stand:
 
         expert.forward = once
         try:
-            with fused_blocks.on(self.pipe, BlockForm(plan.fused_blocks)) if plan.fused_blocks else nullcontext():
+            with fused_blocks.on(self.pipe, FusedForm(plan.fused_blocks)) if plan.fused_blocks else nullcontext():
                 yield
         finally:
             vars(expert).pop("forward", None)

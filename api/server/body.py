@@ -16,7 +16,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 _RETRY_S = 5.0
-#: bytes of a body after which freed memory is given back, seconds later, once for all that came meanwhile
+#: bytes of a body after which freed memory is given back, and seconds until then: once for all that came meanwhile
 _LARGE, _TIDY_S = 1 << 20, 0.5
 
 

@@ -28,7 +28,7 @@ PAUSE_S, PATIENCE_S = 0.5, 60.0
 
 class IntakeWorker:
     def __init__(self, settings: Settings, ledger: Ledger, store: Store, permits: Permits, worker: str) -> None:
-        self._settings, self._ledger, self._store, self._permits = settings, ledger, store, permits
+        self._ledger, self._permits = ledger, permits
         self._take_in_job = TakeIn(settings, ledger, store, permits, quota=Quota(connect(settings.redis), settings))
         self.claims = Claims(ledger, permits, INTAKE_POOL, worker)
         # an input takes seconds at most: a cancel that comes meanwhile is heard when it ends

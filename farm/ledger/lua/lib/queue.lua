@@ -24,7 +24,7 @@ end
 -- Key.backlog: the GPU-milliseconds that the tenant's queue is predicted to take. For explanations: no rule reads it.
 local function queue_count(line, tenant, id, sign)
   local predicted_s = tonumber(redis.call('HGET', Key.job(id), 'predicted_s') or 0)
-  -- + 0: what has no record weighs 0, and minus 0 is no integer to a Redis before 7.2
+  -- + 0: what has no record weighs 0, and minus 0 is no integer to Redis 7.0
   redis.call('HINCRBY', Key.backlog(line), tenant, sign * math.floor(1000 * predicted_s + 0.5) + 0)
 end
 

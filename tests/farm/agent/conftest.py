@@ -15,12 +15,15 @@ def farm_settings(redis_port: int, s3_server: S3Settings, tmp_path_factory: pyte
 
 
 def short_clocks(redis_port: int, s3_server: S3Settings, folder: Path) -> Settings:
-    """Short clocks, the engine that does what prompts say, and keys of their own."""
+    """Short clocks, the engine that does what prompts say, keys and databases of their own.
+
+    Other tests of the same process read and empty databases 0 and 1 of the same server while an agent still ends.
+    """
     base = f"redis://127.0.0.1:{redis_port}"
     return Settings(
         state_dir=folder / "state",
         redis=RedisSettings(
-            ledger_url=f"{base}/0", broker_url=f"{base}/1", prefix=f"yard{next(_farms)}", waitaof=False
+            ledger_url=f"{base}/4", broker_url=f"{base}/5", prefix=f"yard{next(_farms)}", waitaof=False
         ),
         s3=s3_server,
         lease=LeaseSettings(

@@ -95,7 +95,7 @@ def test_an_agent_cut_off_from_the_ledger_throws_its_result_away(
     with BlackHole(redis_port) as wire:
         settings = changed(farm_settings, tmp_path, redis={"prefix": "cutoff", "socket_timeout_s": 1.0})
         with farm_on(settings, tmp_path) as farm:
-            cut_off = farm.agent(WANFARM_REDIS__LEDGER_URL=f"redis://127.0.0.1:{wire.port}/0")
+            cut_off = farm.agent(WANFARM_REDIS__LEDGER_URL=f"redis://127.0.0.1:{wire.port}/4")
             job = farm.submit(f"once:{tmp_path / 'first'}:tail:{tmp_path / 'go'}")
             farm.wait_state(job, State.RUNNING, phase="decoding")
             wire.swallow()

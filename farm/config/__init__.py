@@ -20,6 +20,14 @@ from farm.config.gateway import GatewaySettings
 from farm.config.inputs import IntakeSettings, LoraSettings
 from farm.config.jobs import LeaseSettings, ModelDefaults, PoolSettings, PriceSettings, SchedulingSettings
 from farm.config.outputs import DialectRetries, ProvenanceSettings, WebhookSettings
+from farm.config.providers import (
+    KeySettings,
+    Name,
+    ProviderHealthSettings,
+    ProviderSettings,
+    SecretSource,
+    SoldModelSettings,
+)
 from farm.config.rendering import SpeedSettings, WorkerSettings
 from farm.config.servers import (
     EmbeddedSettings,
@@ -37,17 +45,22 @@ __all__ = [
     "ExporterSettings",
     "GatewaySettings",
     "IntakeSettings",
+    "KeySettings",
     "LeaseSettings",
     "LoraSettings",
     "ModelDefaults",
     "PoolSettings",
     "PriceSettings",
     "ProvenanceSettings",
+    "ProviderHealthSettings",
+    "ProviderSettings",
     "RedisSettings",
     "S3Settings",
     "SchedulingSettings",
     "SecretSettings",
+    "SecretSource",
     "Settings",
+    "SoldModelSettings",
     "SpeedSettings",
     "StorageSettings",
     "WebhookSettings",
@@ -82,6 +95,8 @@ class Settings(BaseSettings):
     secrets: SecretSettings = Field(default_factory=SecretSettings)
     provenance: ProvenanceSettings = Field(default_factory=ProvenanceSettings)
     pools: dict[str, PoolSettings] = Field(default_factory=dict)
+    providers: dict[Name, ProviderSettings] = Field(default_factory=dict)
+    provider_health: ProviderHealthSettings = Field(default_factory=ProviderHealthSettings)
 
     @model_validator(mode="after")
     def _clocks_agree(self) -> Self:

@@ -23,6 +23,8 @@ class PurchaseOrder:
     key          names the one submission (an idempotency key, where the dialect has them)
     webhook_url  where the provider may tell the end; it decides nothing
     dialect_data what the dialect needs beside (apixo's route)
+    model        the catalog id that is asked for instead of the spec's. Its knobs are then its own: what stands in the
+                 spec as the spec's model has it by default is not said
     """
 
     spec: JobSpec
@@ -30,10 +32,14 @@ class PurchaseOrder:
     key: str | None = None
     webhook_url: str | None = None
     dialect_data: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = None
 
     @property
     def in_numbers(self) -> Draft:
         """Everything as it is rendered here: for another farm."""
+        return self._numbers() if self.model in (None, self.spec.model) else self.in_plain_numbers
+
+    def _numbers(self) -> Draft:
         spec = self.spec
         return Draft(
             **self._common(),
@@ -69,7 +75,7 @@ class PurchaseOrder:
     @property
     def in_plain_numbers(self) -> Draft:
         """The same without the knobs that stand as the model has them."""
-        model, numbers = MODELS.get(self.spec.model), self.in_numbers
+        model, numbers = MODELS.get(self.spec.model), self._numbers()
         if model is None:
             return numbers
         own = model.defaults
@@ -84,7 +90,7 @@ class PurchaseOrder:
     def _common(self) -> dict[str, Any]:
         return {
             "prompt": self.spec.prompt,
-            "model": self.spec.model,
+            "model": self.model or self.spec.model,
             "task": self.spec.task,
             "negative_prompt": self.spec.negative_prompt or None,
             "seed": self.spec.seed,

@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test test-old-redis up lint format soak bench clean
+.PHONY: help demo test tests test-old-redis up lint format soak bench clean
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -24,9 +24,13 @@ demo: $(READY) ## the whole farm on this machine: submit shots, watch, download 
 up: $(READY) ## keep a farm running here (Ctrl-C ends it)
 	@$(BIN)/wanfarm up
 
-test: lint ## lint, types, import rules, then every test
-	@# three on two cores: they wait for processes more than they compute
-	$(BIN)/pytest -n 3 --dist loadgroup -m "not soak"
+test: $(READY) ## lint, types, import rules and every test
+	@# side by side: types are one long computation, tests wait more than they compute
+	@$(MAKE) --no-print-directory -j2 lint tests
+
+tests: $(READY)
+	@# four on two cores: they wait for processes
+	$(BIN)/pytest -n 4 --dist loadgroup -m "not soak"
 
 test-old-redis: $(READY) ## ledger, permits and webhooks once more, on the redis-server of PATH
 	@command -v redis-server >/dev/null || { echo "no redis-server on PATH (Debian: apt-get install redis-server)"; exit 1; }
@@ -43,8 +47,8 @@ format: $(READY) ## let ruff rewrite
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-soak: $(READY) ## two minutes of random faults with a seed, then an audit (SEED=n repeats one)
-	$(BIN)/pytest -m soak -s tests/e2e tests/models $(if $(SEED),--soak-seed $(SEED))
+soak: $(READY) ## random ways to break the laws; two minutes of random faults, then an audit (SEED=n repeats one)
+	$(BIN)/pytest -m soak -s tests/e2e tests/models tests/farm/ledger $(if $(SEED),--soak-seed $(SEED))
 
 bench: $(READY) ## the numbers of bench/README.md, each beside its comparison
 	$(BIN)/python -m bench

@@ -1,5 +1,6 @@
 """Real parts for the tests: a Redis and an S3 server per test process, started from the same code as the farm's."""
 
+import hashlib
 import os
 import signal
 import socket
@@ -31,6 +32,23 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if report.skipped and os.environ.get("CI"):
         report.outcome = "failed"
         report.longrepr = f"skipped under CI: {report.longrepr}"
+
+
+LONGEST_ID = 60
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """A long text, or bytes of a file, is named by its hash: whole it would stand in every report, travel between the
+    processes of a parallel run, and be in the environment of what a test starts."""
+    if not isinstance(val, str | bytes) or len(val) <= LONGEST_ID:
+        return None
+    data = val.encode(errors="surrogatepass") if isinstance(val, str) else val
+    return f"{argname}-of-{len(val)}-{hashlib.sha256(data).hexdigest()[:8]}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long begins first, so that no process of a parallel run is left alone with it in the end."""
+    items.sort(key=lambda item: not (item.get_closest_marker("long") or item.get_closest_marker("e2e")))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

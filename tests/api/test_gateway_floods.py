@@ -108,6 +108,7 @@ def test_a_refused_body_is_read_for_a_moment_only(port: int) -> None:
         assert ended(peer)
 
 
+@pytest.mark.long
 def test_one_connection_more_than_an_address_may_have_takes_the_oldest_that_waits(port: int) -> None:
     peers = [connect(port, HALF_HEAD) for _ in range(LIMITS.connections_per_address)]
     wait_until(lambda: asked(port)[0] == 200, what="an answer beside them")

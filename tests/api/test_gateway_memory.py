@@ -26,6 +26,7 @@ def resident_mb(process: int) -> int:
     return sum(pages) * 4096 >> 20
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux' /proc")
 def test_large_requests_leave_no_memory_behind(settings: Settings, redis: Redis, tmp_path: Path) -> None:
     tenants = Tenants(redis, settings)

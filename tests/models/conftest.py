@@ -1,5 +1,6 @@
 """One set of tiny weights and one warm renderer for the whole room: imports and loads cost more than renders."""
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,12 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def renderer(models_dir: Path) -> Renderer:
-    return Renderer(models_dir, "cpu")
+    made = Renderer(models_dir, "cpu")
+    # each change of the model collects garbage; looking at all that torch and transformers have imported takes longer
+    # than a tiny render
+    gc.collect()
+    gc.freeze()
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -99,6 +99,7 @@ def hold(keeper: LeaseKeeper, claims: list[Claim], heard: Heard) -> list[Lease]:
     return [keeper.hold(claim, heard) for claim in claims]
 
 
+@pytest.mark.long
 def test_slow_answers_lose_none_of_many_leases(
     claims: Callable[[int], list[Claim]], slow: Ledger, redis: Redis, settings: Settings
 ) -> None:

@@ -120,6 +120,7 @@ def test_a_table_fits_60_columns_and_keeps_id_and_state(wanfarm: Wanfarm) -> Non
     assert "frames" in on_a_terminal(160, "jobs")
 
 
+@pytest.mark.long
 def test_a_reader_that_has_seen_enough_is_no_error(wanfarm: Wanfarm) -> None:
     named(wanfarm, *(f"shot {number}" for number in range(30)))
     for words in (["jobs", "-n", "30"], ["jobs", "--json", "-n", "30"], ["config", "example"]):

@@ -448,16 +448,28 @@ class LedgerMachine(RuleBasedStateMachine):
         assert (account.balance, account.held) == (sum(sign.get(line.kind, 0) * line.amount for line in lines), 0)
 
 
-settings.register_profile(
-    "laws",
-    max_examples=100,
-    stateful_step_count=40,
-    deadline=None,
-    derandomize=bool(os.environ.get("CI")),
-    suppress_health_check=list(HealthCheck),
-)
+#: with every landing; `make soak` goes on from there, each time elsewhere
+EXAMPLES, SOAK_EXAMPLES = 30, 300
 
 
+def walk(redis: Redis, redis_settings: RedisSettings, examples: int, *, the_same: bool) -> None:
+    asked = settings(
+        max_examples=examples,
+        stateful_step_count=40,
+        deadline=None,
+        derandomize=the_same,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(lambda: LedgerMachine(redis, redis_settings), settings=asked)
+
+
+@pytest.mark.long
 @pytest.mark.timeout(900)  # finding the shortest way to a failure takes a while
 def test_the_laws_hold_whatever_happens(redis: Redis, redis_settings: RedisSettings) -> None:
-    run_state_machine_as_test(lambda: LedgerMachine(redis, redis_settings), settings=settings.get_profile("laws"))
+    walk(redis, redis_settings, EXAMPLES, the_same=bool(os.environ.get("CI")))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_the_laws_hold_on_many_more_ways(redis: Redis, redis_settings: RedisSettings) -> None:
+    walk(redis, redis_settings, SOAK_EXAMPLES, the_same=False)

@@ -3,9 +3,6 @@
 import os
 from pathlib import Path
 
-import av
-import numpy as np
-
 from tools.provider_simulator.task import ClipShape
 
 
@@ -21,6 +18,10 @@ def clip(folder: Path, shape: ClipShape) -> Path:
 
 
 def _write(path: Path, shape: ClipShape) -> None:
+    # most of the time of a start, and of no use until somebody fetches a clip
+    import av
+    import numpy as np
+
     side = max(2, shape.height // 6)
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as out:
         stream = out.add_stream("libx264", rate=shape.fps, options={"preset": "ultrafast", "crf": "35", "threads": "1"})

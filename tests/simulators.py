@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 
 KEY = "sim-key"
+#: one for all: each makes a TLS context, which takes longer than a test
+HTTP = httpx.Client(trust_env=False, verify=False, timeout=20)
 ROOT = Path(__file__).parents[1]
 
 
@@ -30,12 +32,12 @@ class Simulated:
 
     def ledger(self) -> dict[str, Any]:
         """What it accepted and charged."""
-        answer = httpx.get(f"{self.address}/_sim/ledger", trust_env=False, timeout=20)
+        answer = HTTP.get(f"{self.address}/_sim/ledger")
         read: dict[str, Any] = answer.raise_for_status().json()
         return read
 
     def _post(self, what: str, body: dict[str, Any]) -> None:
-        answer = httpx.post(f"{self.address}/_sim/{what}", json=body, trust_env=False, timeout=20)
+        answer = HTTP.post(f"{self.address}/_sim/{what}", json=body)
         assert answer.status_code == 200, answer.text
 
 

@@ -116,7 +116,13 @@ class DialectClient:
         if not 200 <= answer.status < 300:
             raise self._refusal(answer)
         body = answer.json()
-        read = self._told(body, parse)
+        try:
+            read = self._told(body, parse)
+        except ProviderRefused:
+            # a codec reads bodies: how long to wait stands in a header, also of an error that came as HTTP 200
+            if no := self._no(answer.status, body, answer.headers):
+                raise no from None
+            raise
         if read is None:
             raise self._no(answer.status, body, answer.headers) or Unreadable("the answer does not say it")
         return read

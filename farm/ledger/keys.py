@@ -1,5 +1,5 @@
 """The names of the farm's keys in Redis, once. Lua scripts get theirs from here: those of the ledger
-(farm.ledger.scripts) and of webhooks (farm.webhooks.deliveries)."""
+(farm.ledger.scripts), of webhooks (farm.webhooks.deliveries) and of providers (farm.providers.gate)."""
 
 import re
 
@@ -87,6 +87,14 @@ WEBHOOKS: dict[str, str] = {
     "hook_looked": "hooks:looked",  # STRING, when a worker last looked for what is due, ms
 }
 
+#: of providers, written by the scripts of farm.providers alone. An account is a provider's key by its name
+PROVIDERS: dict[str, str] = {
+    "provider": "provider:{provider}",  # HASH, its breaker, a shortage of all its accounts, what became of its jobs
+    "provider_account": "provider:{provider}:key:{key}",  # HASH, rate, cap and shortage of one account
+    "provider_slots": "provider:{provider}:slots:{key}",  # ZSET, job id that is open there -> until when it counts, ms
+    "provider_model": "provider:{provider}:model:{model}",  # HASH, what became of jobs of one model, decayed
+}
+
 _CALL = re.compile(r"\bKey\.([a-z_]+)\(")
 
 
@@ -97,7 +105,7 @@ class Keys:
         self.prefix = prefix
         self._formats = {
             name: f"{prefix}:" + "".join("{}" if part.startswith("{") else part for part in _split(template))
-            for name, template in (TEMPLATES | OTHERS | WEBHOOKS).items()
+            for name, template in (TEMPLATES | OTHERS | WEBHOOKS | PROVIDERS).items()
         }
 
     def __call__(self, name: str, *parts: str) -> str:
@@ -105,7 +113,7 @@ class Keys:
 
     def lua(self, name: str) -> str:
         """The Lua function of one key: `Key_queue(a1, a2)`. Raises KeyError for a key that no script may name."""
-        parts = _split((TEMPLATES | WEBHOOKS)[name])
+        parts = _split((TEMPLATES | WEBHOOKS | PROVIDERS)[name])
         arguments = [f"a{n}" for n in range(sum(part.startswith("{") for part in parts))]
         pieces, names = [f"'{self.prefix}:'"], iter(arguments)
         pieces += [next(names) if part.startswith("{") else f"'{part}'" for part in parts]

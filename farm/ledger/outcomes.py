@@ -76,6 +76,7 @@ class SwitchKind(StrEnum):
     TENANT = "tenant"
     LANE = "lane"
     POOL = "pool"
+    PROVIDER = "provider"
 
 
 class OperationOutcome(StrEnum):

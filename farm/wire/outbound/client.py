@@ -133,7 +133,15 @@ class DialectClient:
         except Unreadable:
             raise
         except FarmError as error:
-            raise refused(error) from error
+            raise self._refused(error) from None
+
+    def _refused(self, error: FarmError) -> ProviderRefused:
+        """Without our secrets, which a provider may repeat in its words."""
+        no = refused(error)
+        for secret in (self._key, self._secret):
+            if secret:
+                no.message = no.message.replace(secret, "<key>")
+        return no
 
     def _read_created(self, answer: ProviderAnswer, parse: Callable[[Any], Read]) -> Read:
         """The same of a request that costs money: an error of the server says nothing about whether it was done."""
@@ -150,7 +158,7 @@ class DialectClient:
 
     def _no(self, status: int, body: Any, headers: Mapping[str, str]) -> ProviderRefused | None:
         error = self._error(status, body, headers)
-        return None if error is None else refused(error)
+        return None if error is None else self._refused(error)
 
     def _said(self, draft: Draft, render: Callable[[Draft], Read], parse: Callable[[Read], Draft]) -> Read:
         """The request body for an order. ProviderRefused where the dialect cannot say all of it: it is read back and

@@ -233,6 +233,18 @@ def test_a_refusal_is_the_provider_s_and_nobody_else_s(name: str, why: Why) -> N
             assert raised.value.retry_after_s == (7.0 if why is Why.BUSY else None)
 
 
+@each
+def test_a_provider_that_repeats_our_key_is_quoted_without_it(name: str) -> None:
+    sold, mine = SOLD[name], client(name)
+    error = errors.Unauthorized(f"the key {KEY} of {SECRET} is not known")
+    for status in (200, 401):
+        with pytest.raises(ProviderRefused) as raised:
+            mine.created(sold.order, answer(sold.error(error), status))
+        assert KEY not in repr(raised.value) + str(raised.value)
+        assert SECRET not in repr(raised.value) + str(raised.value)
+        assert raised.value.__cause__ is None
+
+
 def _reply(name: str, error: Exception) -> Any:
     codec: Any = {"kie": kie, "apixo": apixo, "crun": crun, "wiro": wiro, "openai": openai, "selfhosted": selfhosted}
     return codec[name].render_error(error) if name in codec else None

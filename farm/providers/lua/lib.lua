@@ -1,0 +1,31 @@
+-- What the scripts of providers share. NOW (ms) and the settings stand before it: HALF_LIFE_MS, WORSE_BY, ALONE_ABOVE,
+-- LEAST_ASKED, PROBE_MS, HELD_MS, RAISE_MS.
+
+-- the least part of the full rate that a cap leaves; a tenth of it is raised at a time
+local LEAST_CAP, STEP = 0.02, 0.1
+
+local function number(key, field, otherwise) return tonumber(redis.call('HGET', key, field) or '') or otherwise end
+
+-- How much of what was counted at `at` is left.
+local function left(at) return 0.5 ^ (math.max(0, NOW - at) / HALF_LIFE_MS) end
+
+-- An account's rate as a part of the full one: what a 429 made of it, held, then raised step by step.
+local function cap_of(account)
+  local cap = number(account, 'cap', 1)
+  if cap >= 1 then return 1 end
+  local since = math.max(number(account, 'held_until', 0), 0)
+  return math.min(1, cap + STEP * math.max(0, math.floor((NOW - since) / RAISE_MS)))
+end
+
+-- The same of its slots: the most that it took at once when it said no, then one more at a time.
+local function slots_of(account, most)
+  local cap = number(account, 'slots', nil)
+  if not cap then return most end
+  return math.min(most, cap + math.max(0, math.floor((NOW - number(account, 'held_until', 0)) / RAISE_MS)))
+end
+
+-- Counts {asked, failed} of a provider or a model, decayed to now.
+local function counts_of(key)
+  local part = left(number(key, 'at', NOW))
+  return number(key, 'asked', 0) * part, number(key, 'failed', 0) * part
+end

@@ -1,0 +1,18 @@
+-- state(provider, concurrency, key, ...): for people and metrics. Answers {paused since ms or 0, away until, words, opened
+-- ms, probe at, asked, failed as text, {key, parked until, why, words, cap as text, slots, in use, ...}, NOW}.
+local provider, most = ARGV[1], tonumber(ARGV[2])
+local this = Key.provider(provider)
+local keys = {}
+for n = 3, #ARGV do
+  local account, slots = Key.provider_account(provider, ARGV[n]), Key.provider_slots(provider, ARGV[n])
+  local parked = number(account, 'parked_until', 0)
+  local is = parked > NOW
+  for _, value in ipairs({ARGV[n], is and parked or 0, is and redis.call('HGET', account, 'parked_why') or '',
+    is and redis.call('HGET', account, 'parked_words') or '', string.format('%.4f', cap_of(account)),
+    slots_of(account, most), redis.call('ZCOUNT', slots, '(' .. NOW, '+inf')}) do table.insert(keys, value) end
+end
+local asked, failed = counts_of(this)
+local away = number(this, 'away_until', 0)
+return {tonumber(redis.call('HGET', Key.switches(), 'provider ' .. provider) or 0), away > NOW and away or 0,
+  redis.call('HGET', this, 'away_words') or '', number(this, 'opened_ms', 0), number(this, 'probe_at', 0),
+  string.format('%.4f', asked), string.format('%.4f', failed), keys, NOW}

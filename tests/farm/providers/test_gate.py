@@ -1,0 +1,303 @@
+"""Rate, concurrency and breaker in one step, for all processes. Time is a key of Redis here, so every wait is exact."""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis import Redis
+
+from farm.config import RedisSettings, Settings
+from farm.ledger import Ledger, SwitchKind
+from farm.providers.entry import Entry
+from farm.providers.gate import Gate, Holdup, Taken, Wait
+from farm.wire.http import Why
+
+_NOW = "test-now"
+_CLOCK = f"local NOW = tonumber(redis.call('GET', '{_NOW}'))\n"
+BUYER = dict.fromkeys(("who", "why"), "test")
+
+
+class Clock:
+    def __init__(self, redis: Redis) -> None:
+        self._redis, self.ms = redis, 1_000_000_000
+        self.on(0)
+
+    def on(self, seconds: float) -> None:
+        self.ms += round(seconds * 1000)
+        self._redis.set(_NOW, self.ms)
+
+
+def entry(name: str = "kie", **changes: Any) -> Entry:
+    usual: dict[str, Any] = {
+        "dialect": "kie", "base_url": "https://kie.example", "key_names": ("a",),
+        "rate_per_s": 2.0, "rate_burst": 4, "concurrency": 3, "slot_s": 600.0,
+    }  # fmt: skip
+    return Entry(name=name, **usual | changes)
+
+
+@pytest.fixture
+def clock(redis: Redis) -> Clock:
+    return Clock(redis)
+
+
+@pytest.fixture
+def gate(redis: Redis, redis_settings: RedisSettings, clock: Clock) -> Callable[..., Gate]:
+    def make(*entries: Entry, **health: Any) -> Gate:
+        known = {one.name: one for one in entries or (entry(),)}
+        return Gate(redis, Settings(redis=redis_settings, provider_health=health), known, clock=_CLOCK)
+
+    return make
+
+
+def books(redis: Redis) -> dict[str, Any]:
+    """All that the scripts have written."""
+    keys = sorted(redis.scan_iter("*provider:*"))
+    return {
+        key: redis.zrange(key, 0, -1, withscores=True) if redis.type(key) == "zset" else redis.hgetall(key)
+        for key in keys
+    }
+
+
+def test_a_place_is_rate_and_slot_at_once(gate: Callable[..., Gate], clock: Clock) -> None:
+    mine = gate(entry(concurrency=99))
+    assert [mine.take("kie", None, f"j{n}") for n in range(4)] == [Taken("a")] * 4
+    late = mine.take("kie", None, "j4")
+    assert late == Wait(0.5, Holdup.RATE)
+    clock.on(0.5)
+    assert mine.take("kie", None, "j4") == Taken("a")
+    few = gate(entry("few", rate_burst=99))
+    assert [isinstance(few.take("few", "a", f"j{n}"), Taken) for n in range(4)] == [True] * 3 + [False]
+    few.give("few", "a", "j0")
+    few.give("few", "a", "j0")
+    assert few.take("few", "a", "j9") == Taken("a")
+    assert few.take("few", "a", "j10").why is Holdup.CONCURRENCY  # type: ignore[union-attr]
+
+
+def test_a_place_that_is_asked_for_again_is_the_same(gate: Callable[..., Gate], redis: Redis) -> None:
+    mine = gate()
+    mine.take("kie", None, "j")
+    before = books(redis)
+    assert [mine.take("kie", None, "j") for _ in range(9)] == [Taken("a")] * 9
+    assert books(redis) == before
+
+
+def test_the_key_with_most_room_is_taken(gate: Callable[..., Gate]) -> None:
+    mine = gate(entry(key_names=("a", "b"), rate_burst=99))
+    taken = [mine.take("kie", None, f"j{n}") for n in range(7)]
+    assert sorted(one.key for one in taken[:6] if isinstance(one, Taken)) == ["a"] * 3 + ["b"] * 3
+    assert taken[6].why is Holdup.CONCURRENCY  # type: ignore[union-attr]
+    mine.penalise("kie", "a", Why.CREDIT, None, "Insufficient credits")
+    mine.give("kie", "a", "j0")
+    mine.give("kie", "b", "j1")
+    assert mine.take("kie", None, "more") == Taken("b")
+
+
+_ACTS = st.lists(
+    st.tuples(st.sampled_from(("take", "take", "take", "give", "on", "busy")), st.integers(0, 11), st.integers(0, 1)),
+    min_size=5,
+    max_size=60,
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(acts=_ACTS)
+def test_whoever_asks_in_whatever_order_no_limit_is_passed(
+    acts: list[tuple[str, int, int]], gate: Callable[..., Gate], redis: Redis, clock: Clock
+) -> None:
+    """Two processes. In no window are there more submissions than rate and burst allow, at no time more open jobs than
+    slots, none while the account is parked; and a no leaves nothing behind."""
+    for key in redis.scan_iter("*provider:*"):
+        redis.delete(key)
+    one = entry(rate_per_s=1.0, rate_burst=3, concurrency=4)
+    processes = (gate(one), gate(one))
+    taken: list[int] = []
+    inside: set[str] = set()
+    parked_until = 0
+    for act, number, who in acts:
+        mine, holder = processes[who], f"j{number}"
+        if act == "on":
+            clock.on(number / 4)
+        elif act == "give":
+            mine.give("kie", "a", holder)
+            inside.discard(holder)
+        elif act == "busy":
+            pause = mine.penalise("kie", "a", Why.BUSY, float(number))
+            parked_until = max(parked_until, clock.ms + round(pause * 1000))
+        else:
+            before = books(redis)
+            found = mine.take("kie", None, holder)
+            if isinstance(found, Wait):
+                assert holder not in inside
+                assert found.seconds > 0
+                assert books(redis) == before
+            elif holder not in inside:
+                assert clock.ms >= parked_until
+                taken.append(clock.ms)
+                inside.add(holder)
+        assert len(inside) <= 4
+    for first in range(len(taken)):
+        for last in range(first, len(taken)):
+            assert last - first + 1 <= 3 + (taken[last] - taken[first]) / 1000 + 1e-6
+
+
+def test_threads_of_many_processes_share_the_slots(gate: Callable[..., Gate]) -> None:
+    one = entry(rate_per_s=1e6, rate_burst=10_000, concurrency=5)
+    lock, inside, most, done = threading.Lock(), set[str](), [0], [0]
+
+    def work(number: int) -> None:
+        mine = gate(one)
+        for turn in range(30):
+            holder = f"{number}-{turn}"
+            if isinstance(mine.take("kie", None, holder), Taken):
+                with lock:
+                    inside.add(holder)
+                    most[0], done[0] = max(most[0], len(inside)), done[0] + 1
+                with lock:
+                    inside.discard(holder)
+                mine.give("kie", "a", holder)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 1 <= most[0] <= 5
+    assert done[0] >= 30
+
+
+def test_a_429_is_obeyed_then_the_rate_is_held_and_raised_slowly(gate: Callable[..., Gate], clock: Clock) -> None:
+    mine = gate(entry(concurrency=10), held_s=60.0, raise_every_s=30.0)
+    for n in range(3):
+        mine.take("kie", None, f"j{n}")
+    # many that were under way hear the same 429
+    for _ in range(5):
+        assert mine.penalise("kie", "a", Why.BUSY, 20.0, "slow down") == 20.0
+    found = mine.take("kie", None, "next")
+    assert found == Wait(20.0, Holdup.BUSY, "slow down")
+    assert (mine.state("kie").accounts[0].cap, mine.state("kie").accounts[0].slots) == (0.5, 2)
+    caps = []
+    for _ in range(9):
+        clock.on(30.0)
+        caps.append(mine.state("kie").accounts[0].cap)
+    assert caps == [0.5, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.0, 1.0]
+    assert mine.penalise("kie", "a", Why.BUSY, 1e9) == 3600.0
+
+
+def test_a_shortage_parks_the_lane_with_reason_and_time(gate: Callable[..., Gate], clock: Clock) -> None:
+    mine = gate(entry(key_names=("a", "b")), entry("wiro"))
+    assert mine.state("kie").parked is None
+    mine.penalise("kie", "a", Why.CREDIT, None, "Insufficient credits")
+    assert mine.state("kie").parked is None  # the other account has money
+    mine.penalise("kie", "b", Why.KEY, None, "who are you?")
+    assert mine.state("kie").parked == "credit for 600 s: Insufficient credits"
+    assert mine.take("kie", None, "j") == Wait(600.0, Holdup.CREDIT, "Insufficient credits")
+    clock.on(601)
+    assert mine.take("kie", None, "j") == Taken("a")
+    mine.penalise("wiro", "a", Why.AWAY, 30.0, "maintenance")
+    assert mine.take("wiro", None, "j") == Wait(30.0, Holdup.AWAY, "maintenance")
+    assert mine.penalise("wiro", "a", Why.INPUT, None) == 0.0
+
+
+def test_an_operator_s_pause_is_of_the_whole_farm_and_in_the_log(
+    gate: Callable[..., Gate], redis: Redis, redis_settings: RedisSettings
+) -> None:
+    mine, ledger = gate(), Ledger(redis, Settings(redis=redis_settings))
+    assert ledger.pause(SwitchKind.PROVIDER, "kie", who="ada", why="they lost our clips")
+    assert mine.take("kie", None, "j").why is Holdup.PAUSED  # type: ignore[union-attr]
+    assert mine.state("kie").parked == "paused by an operator"
+    ledger.resume(SwitchKind.PROVIDER, "kie", **BUYER)
+    assert mine.take("kie", None, "j") == Taken("a")
+    assert [(act.act, act.target) for act in ledger.operations()] == [
+        ("resume", "provider kie"),
+        ("pause", "provider kie"),
+    ]
+
+
+PEERS = tuple(entry(name, rate_burst=99, concurrency=99) for name in ("kie", "wiro", "crun"))
+
+
+def fail(mine: Gate, name: str, failed: int, fine: int = 0) -> None:
+    for n in range(failed + fine):
+        mine.went(name, "m", ok=n < fine)
+
+
+def test_a_provider_that_fails_more_than_its_peers_is_left_alone(gate: Callable[..., Gate], clock: Clock) -> None:
+    mine = gate(*PEERS, probe_after_s=60.0)
+    fail(mine, "wiro", 1, 9)
+    fail(mine, "crun", 0, 10)
+    fail(mine, "kie", 3)
+    assert isinstance(mine.take("kie", None, "a"), Taken)  # three are too few to judge by
+    fail(mine, "kie", 1)
+    assert mine.take("kie", None, "b") == Wait(60.0, Holdup.BREAKER)
+    assert "fails more than its peers" in str(mine.state("kie").parked)
+    clock.on(60)
+    # one is let through, and no other until that is known
+    assert mine.take("kie", None, "probe") == Taken("a", probe=True)
+    assert mine.take("kie", None, "second").why is Holdup.BREAKER  # type: ignore[union-attr]
+    mine.went("kie", "m", ok=False, holder="probe")
+    mine.give("kie", "a", "probe")
+    assert mine.take("kie", None, "c") == Wait(60.0, Holdup.BREAKER)
+    clock.on(60)
+    assert mine.take("kie", None, "probe 2") == Taken("a", probe=True)
+    mine.went("kie", "m", ok=True, holder="probe 2", seconds=9.0)
+    assert mine.take("kie", None, "d") == Taken("a")
+
+
+def test_a_probe_that_was_never_sent_makes_room_for_the_next(gate: Callable[..., Gate], clock: Clock) -> None:
+    mine = gate(*PEERS, probe_after_s=60.0)
+    fail(mine, "crun", 0, 5)
+    fail(mine, "kie", 5)
+    clock.on(60)
+    assert mine.take("kie", None, "probe") == Taken("a", probe=True)
+    mine.give("kie", "a", "probe")
+    assert mine.take("kie", None, "another") == Taken("a", probe=True)
+
+
+def test_what_all_providers_fail_is_not_one_s_fault(gate: Callable[..., Gate]) -> None:
+    mine = gate(*PEERS)
+    for name in ("kie", "wiro", "crun"):
+        fail(mine, name, 10)
+    open_ones = [name for name in ("kie", "wiro", "crun") if mine.state(name).breaker_open]
+    # the first had no peer to be judged by
+    assert open_ones == ["kie"]
+    alone = gate(entry("only"), alone_above=0.8)
+    fail(alone, "only", 3, 2)
+    assert not alone.state("only").breaker_open
+
+
+def test_failures_and_times_fade(gate: Callable[..., Gate], clock: Clock) -> None:
+    mine = gate(*PEERS, half_life_s=100.0)
+    fail(mine, "kie", 3, 1)
+    mine.went("kie", "m", ok=True, seconds=50.0, waited_s=2.0)
+    now = mine.learned("kie", "m")
+    assert (now.failure, now.seconds, now.busy_wait_s, now.weight) == (0.6, 50.0, 2.0, 5.0)
+    clock.on(300)
+    assert mine.learned("kie", "m").weight == pytest.approx(5 / 8, abs=1e-3)
+    for _ in range(5):
+        mine.went("kie", "m", ok=True, seconds=10.0)
+    later = mine.learned("kie", "m")
+    assert later.failure < 0.1
+    assert 10.0 < (later.seconds or 0) < 11.0
+    assert mine.learned("kie", "never asked").weight == 0
+
+
+def test_slots_end_unless_they_are_kept(gate: Callable[..., Gate], clock: Clock) -> None:
+    mine = gate()
+    for n in range(3):
+        mine.take("kie", None, f"j{n}")
+    clock.on(400)
+    mine.keep("kie", "a", ["j0"])
+    clock.on(400)
+    assert mine.state("kie").accounts[0].in_use == 1
+    # a Redis that lost its last second is told again
+    mine.keep("kie", "a", ["from the ledger"])
+    assert mine.state("kie").accounts[0].in_use == 2
+
+
+@pytest.fixture(autouse=True)
+def _no_leftovers(redis: Redis) -> Iterator[None]:
+    yield
+    redis.delete(_NOW)

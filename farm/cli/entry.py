@@ -36,6 +36,7 @@ COMMANDS = {
     "keys": "farm.cli.keys:keys",
     "credits": "farm.cli.credits:credits_",
     "webhooks": "farm.cli.webhooks:webhooks",
+    "providers": "farm.cli.providers:providers",
     "config": "farm.cli.config:config",
     "completion": "farm.cli.completion:completion",
 }

@@ -8,7 +8,7 @@ from pydantic import Field
 from farm.wire.own import Strict
 from farm.wire.own_views import View
 
-Kind = Literal["tenant", "lane", "pool"]
+Kind = Literal["tenant", "lane", "pool", "provider"]
 #: kept in the log of operators' acts
 _WHY = Field(min_length=1, max_length=500, description="kept in the log of what operators did")
 

@@ -230,7 +230,7 @@ class Simulator:
         if do == "twice":
             yield body
         if do == "order":
-            yield self.dialect.callback(task, task.starts, "")
+            yield self.dialect.callback(replace(task, starts=task.created, ends=now + 1), now, "")
 
     # --- for tests and people
 

@@ -1,4 +1,4 @@
--- switch(kind, name, pause: 1 or 0, who, why): an operator pauses a tenant, a lane (or a model: all its lanes) or a pool: nothing of it
+-- switch(kind, name, pause: 1 or 0, who, why): an operator pauses a tenant, a lane (or a model: all its lanes), a pool or a provider: nothing of it
 -- starts any more; what runs, runs on. Or resumes it. Answers {1 if that changed anything, {permit, pool, ...}}.
 -- uses: full clock tier fair limit permit operation
 local kind, name, pause, who, why = ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[4], ARGV[5]
@@ -27,6 +27,8 @@ else
   redis.call('HDEL', Key.switches(), field)
   if kind == 'tenant' then
     wake(limit_review(name))
+  elseif kind == 'provider' then
+    -- what is bought there needs no worker
   elseif kind == 'pool' then
     wake({[name] = true})
   else

@@ -237,7 +237,7 @@ def test_a_refusal_is_the_provider_s_and_nobody_else_s(name: str, why: Why) -> N
 def test_a_provider_that_repeats_our_key_is_quoted_without_it(name: str) -> None:
     sold, mine = SOLD[name], client(name)
     error = errors.Unauthorized(f"the key {KEY} of {SECRET} is not known")
-    for status in (200, 401):
+    for status in (401, 200) if name in ("kie", "wiro") else (401,):
         with pytest.raises(ProviderRefused) as raised:
             mine.created(sold.order, answer(sold.error(error), status))
         assert KEY not in repr(raised.value) + str(raised.value)

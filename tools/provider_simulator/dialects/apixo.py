@@ -110,7 +110,8 @@ class SimulatedApixo(SimulatedDialect):
     def refused(self, no: SaysNo, call: Call | None) -> Answered:
         """The HTTP status, and again in the body."""
         code, words = _CODES[no.kind]
-        return Answered(code, {"code": code, "message": words, "data": {"error": str(no)}}, no.headers)
+        said = str(no) if str(no) != no.kind else words
+        return Answered(code, {"code": code, "message": words, "data": {"error": said}}, no.headers)
 
     def balance(self, units_micro: int) -> Answered:
         """Its shape is not published."""

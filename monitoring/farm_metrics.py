@@ -59,6 +59,9 @@ AUDIT_AGE = ReadMetric("wanfarm_audit_age_seconds", "Since an audit of all jobs 
 AUDIT_DRIFT = ReadMetric(
     "wanfarm_audit_drift", "Counters that the audits found wrong and mended", ("counter",), counter=True
 )
+PROVIDER_PARKED = ReadMetric(
+    "wanfarm_provider_parked", "1 while nothing is bought from the provider, by reason", ("provider", "reason")
+)
 OUTBOX = ReadMetric("wanfarm_outbox_entries", "Endings of jobs whose callback is not scheduled yet")
 WEBHOOKS_PENDING = ReadMetric("wanfarm_webhooks_pending", "Callbacks that are due, wait for a retry or are under way")
 WEBHOOKS_LATE = ReadMetric("wanfarm_webhooks_due_age_seconds", "How long the callback is due that is due longest")

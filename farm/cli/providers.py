@@ -59,7 +59,7 @@ def list_providers(session: Session) -> None:
     session.out.table(
         ["provider", "dialect", "keys", ">models", ">open", ">at most", ">failed", "now"],
         [_row(known.entries[one.name], one) for one in states],
-        empty="no providers; see docs/burst.md",
+        empty="no providers; see docs/providers.md",
     )
 
 
@@ -92,7 +92,7 @@ def check(session: Session, names: tuple[str, ...]) -> int:
         session.out.table(
             ["provider", "key", "works", "said"],
             [[entry.name, key, "yes" if one.ok else "NO", one.words] for entry, key, one in found],
-            empty="no providers; see docs/burst.md",
+            empty="no providers; see docs/providers.md",
         )
     return 0 if all(one.ok for _, _, one in found) else FAILED
 
@@ -123,7 +123,7 @@ def balance(session: Session, names: tuple[str, ...]) -> int:
         session.out.table(
             ["provider", "key", ">units", ">US$", ""],
             [[row["provider"], row["key"], _number(row["units"]), _number(row["usd"]), row["said"]] for row in rows],
-            empty="no providers; see docs/burst.md",
+            empty="no providers; see docs/providers.md",
         )
     return FAILED if failed else 0
 

@@ -17,6 +17,8 @@ from farm.ledger import INTAKE_POOL, Ledger
 from farm.ledger.connection import mapped
 from farm.ledger.farm_numbers import FarmNumbers, PoolNumbers, ShareNumbers, TenantNumbers
 from farm.ledger.keys import Keys
+from farm.providers import Providers
+from farm.providers.gate import SHORTAGES, Gate
 from farm.scheduling.expected_wait import entitlements, expected_wait_s
 from farm.webhooks.deliveries import Backlog, Deliveries
 from monitoring import farm_metrics as metrics
@@ -29,6 +31,7 @@ class FarmCollector(Collector):
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis, self._settings = redis, settings
         self._ledger, self._deliveries = Ledger(redis, settings), Deliveries(redis, settings)
+        self._gate = Gate(redis, settings, Providers(settings).entries)
         self._stored_key = Keys(settings.redis.prefix)("stored")
 
     def collect(self) -> Iterable[Metric]:
@@ -37,6 +40,7 @@ class FarmCollector(Collector):
         try:
             farm = self._ledger.farm_numbers()
             backlog = self._deliveries.backlog([one.tenant for one in farm.tenants])
+            sellers = self._gate.states()
             memory, stored = self._server()
         except FarmError:
             yield _one(metrics.EXPORTER_UP, 0)
@@ -48,6 +52,10 @@ class FarmCollector(Collector):
         yield from shares(farm.shares, {one.tenant: one.weight for one in farm.tenants})
         yield from tenants(farm.tenants)
         yield from webhooks(farm, backlog)
+        yield _each(
+            metrics.PROVIDER_PARKED,
+            {(one.name, why): int(one.shortage is why) for one in sellers for why in sorted(SHORTAGES)},
+        )
         yield _each(metrics.STORED_BYTES, {(tenant,): max(0, int(size)) for tenant, size in stored.items()})
         yield _one(metrics.LEDGER_MEMORY, memory["used_memory"])
         yield _one(metrics.LEDGER_MEMORY_LIMIT, memory["maxmemory"])

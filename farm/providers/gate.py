@@ -62,8 +62,8 @@ class Wait:
 
 @dataclass(frozen=True)
 class AccountState:
-    """One key. `parked_s`: for how long it is not asked; `cap`: what is left of its full rate; `slots`: the most that may
-    be open there at once now."""
+    """One key. `parked_s`: for how long it is not asked; `cap`: what is left of its full rate; `slots`: the most that
+    may be open there at once now."""
 
     key: str
     parked_s: float
@@ -90,18 +90,37 @@ class ProviderState:
     accounts: tuple[AccountState, ...]
 
     @property
-    def parked(self) -> str | None:
-        """Why nothing is bought there now, in words; None when it may be."""
+    def shortage(self) -> Holdup | None:
+        """Why nothing is bought there now; None when it may be."""
         if self.paused:
-            return "paused by an operator"
+            return Holdup.PAUSED
         if self.away_s > 0:
-            return f"away for {self.away_s:.0f} s: {self.away_words or 'it cannot serve'}"
+            return Holdup.AWAY
         if self.breaker_open:
-            return f"it fails more than its peers; asked again in {self.probe_s:.0f} s"
-        if self.accounts and all(one.parked_s > 0 for one in self.accounts):
-            first = min(self.accounts, key=lambda one: one.parked_s)
-            return f"{first.why} for {first.parked_s:.0f} s: {first.words or 'no account can be used'}"
-        return None
+            return Holdup.BREAKER
+        return Holdup(self._first.why) if self._first else None
+
+    @property
+    def parked(self) -> str | None:
+        """The same in words, with the time."""
+        match self.shortage:
+            case None:
+                return None
+            case Holdup.PAUSED:
+                return "paused by an operator"
+            case Holdup.AWAY:
+                return f"away for {self.away_s:.0f} s: {self.away_words or 'it cannot serve'}"
+            case Holdup.BREAKER:
+                return f"it fails more than its peers; asked again in {self.probe_s:.0f} s"
+        assert self._first is not None
+        return f"{self._first.why} for {self._first.parked_s:.0f} s: {self._first.words or 'no account can be used'}"
+
+    @property
+    def _first(self) -> AccountState | None:
+        """The account that can be used first, where all are parked."""
+        if not self.accounts or any(one.parked_s <= 0 for one in self.accounts):
+            return None
+        return min(self.accounts, key=lambda one: one.parked_s)
 
 
 @dataclass(frozen=True)

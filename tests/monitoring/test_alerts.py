@@ -29,6 +29,13 @@ CASES: dict[str, tuple[Series, Series]] = {
         {'up{job="wanfarm-gateway", instance="a"}': "0x100"},
         {'up{job="wanfarm-gateway", instance="a"}': "0x100", 'up{job="wanfarm-gateway", instance="b"}': "1x100"},
     ),
+    "WanfarmProviderParked": (
+        {'wanfarm_provider_parked{provider="kie", reason="credit"}': "1x100"},
+        {
+            'wanfarm_provider_parked{provider="kie", reason="credit"}': "0x100",
+            'wanfarm_provider_parked{provider="wiro", reason="paused"}': "1x100",
+        },
+    ),
     "WanfarmNobodyReaps": ({"wanfarm_reap_age_seconds": "61x100"}, {"wanfarm_reap_age_seconds": "30x100"}),
     "WanfarmNoWorkers": (
         {f"wanfarm_queue_jobs{{{GPU}}}": "5x100", f"wanfarm_slots{{{GPU}}}": "0x100"},

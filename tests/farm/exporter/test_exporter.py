@@ -12,8 +12,11 @@ from farm.exporter.collector import FarmCollector
 from farm.jobs.states import HoldReason
 from farm.jobs.worker_status import WorkerState, WorkerStatus
 from farm.ledger import Ledger
+from farm.providers import Providers
+from farm.providers.gate import Gate
 from farm.tenants.tenants import Tenants
 from farm.webhooks.deliveries import Deliveries
+from farm.wire.http import Why
 from tests.farm.ledger.ledger_parts import ARTIFACTS, POOL, PREDICTED_S, admit, claimed, new_job
 
 
@@ -185,3 +188,16 @@ def test_what_is_read_does_not_follow_the_number_of_jobs(ledger: Ledger, redis: 
     admit(ledger, *(new_job(tenant) for tenant in ("acme", "globex") for _ in range(190)))
     assert calls() <= few + 2
     assert json.loads(ledger.run("farm_numbers"))["pools"][0]["queued"] == 400
+
+
+def test_a_provider_that_is_not_asked_says_why(redis: Redis, settings: Settings) -> None:
+    seller = {"dialect": "kie", "base_url": "https://kie.example", "keys": {"main": {"env": "KIE_KEY"}}}
+    sold = Settings(**{**settings.model_dump(), "providers": {"kie": seller}})
+    sold.state_dir.mkdir(parents=True, exist_ok=True)
+    page = Page(redis, sold)
+    parked = {"credit": 0, "busy": 0, "paused": 0}
+    assert {why: page("wanfarm_provider_parked", provider="kie", reason=why) for why in parked} == parked
+    Gate(redis, sold, Providers(sold).entries).penalise("kie", "main", Why.CREDIT, None)
+    assert {why: page("wanfarm_provider_parked", provider="kie", reason=why) for why in parked} == parked | {
+        "credit": 1
+    }

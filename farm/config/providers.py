@@ -94,7 +94,7 @@ class ProviderSettings(Section):
     timeout_s: float = Field(default=30.0, gt=0)
     #: name a callback address in orders, where the dialect has callbacks
     callbacks: bool = True
-    #: an open job that nobody has asked about for this long no longer counts against `concurrency`
+    #: a job that was not over after this long no longer counts against `concurrency`
     slot_s: float = Field(default=6 * 3600.0, gt=0)
 
 

@@ -1,7 +1,7 @@
 """Rate control. One Lua script per act, so that every process of the farm shares one view of each account: a limit per
 process would be multiplied by their number. The scripts' keys are farm.ledger.keys.PROVIDERS."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
@@ -125,8 +125,8 @@ class ProviderState:
 
 @dataclass(frozen=True)
 class Learned:
-    """Of one provider's model, decayed. `failure`: part of its jobs; `seconds`: that one takes; `busy_wait_s`: that a
-    429 cost one; `weight`: how many jobs that is known from."""
+    """Of one provider's model, decayed. `failure`: part of its jobs; `seconds`: that one takes; `weight`: how many jobs
+    that is known from. `busy_wait_s`: what the provider's 429s cost a job of any model on average."""
 
     failure: float
     seconds: float | None
@@ -162,11 +162,6 @@ class Gate:
         """The job is over there, or was not sent: its slot is free. May be said twice."""
         self._run("give", provider, key, holder)
 
-    def keep(self, provider: str, key: str, holders: Sequence[str]) -> None:
-        """These jobs are open there: their slots do not end by themselves."""
-        if holders:
-            self._run("keep", provider, key, int(self._entries[provider].slot_s * 1000), *holders)
-
     def went(
         self,
         provider: str,
@@ -175,13 +170,12 @@ class Gate:
         ok: bool,
         holder: str = "",
         seconds: float | None = None,
-        waited_s: float | None = None,
     ) -> bool:
         """What became of a job there; `ok` False only where it was the provider's fault. `seconds`: from the submission
-        to its end; `waited_s`: because of 429s. True when the breaker is open now."""
+        to its end. True when the breaker is open now."""
         peers = [name for name in self._entries if name != provider]
-        numbers = ("" if value is None else value for value in (seconds, waited_s))
-        return bool(self._run("went", provider, model, int(ok), *numbers, holder, *peers) == "open")
+        took = "" if seconds is None else seconds
+        return bool(self._run("went", provider, model, int(ok), took, holder, *peers) == "open")
 
     def penalise(self, provider: str, key: str, why: Why, retry_after_s: float | None, words: str = "") -> float:
         """A refusal that is no fault of the job's: BUSY, CREDIT, KEY, AWAY. Seconds in which nobody asks; 0 for any
@@ -232,7 +226,7 @@ class Gate:
         return Learned(
             failure=float(failed) / weight if weight > 0 else 0.0,
             seconds=float(seconds) if seconds else None,
-            busy_wait_s=float(waited) if waited else 0.0,
+            busy_wait_s=float(waited),
             weight=weight,
         )
 

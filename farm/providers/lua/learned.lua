@@ -1,9 +1,10 @@
--- learned(provider, model): {asked, failed, seconds of a job or '', seconds that a 429 cost or ''}, all as text, decayed.
+-- learned(provider, model): {asked, failed, seconds of a job or '', seconds that the provider's 429s cost a job}, all as
+-- text, decayed.
 local key = Key.provider_model(ARGV[1], ARGV[2])
 local asked, failed = counts_of(key)
-local answer = {string.format('%.4f', asked), string.format('%.4f', failed)}
-for _, field in ipairs({'took', 'waited'}) do
-  local weight = number(key, field .. '_of', 0)
-  table.insert(answer, weight > 0 and string.format('%.4f', number(key, field, 0) / weight) or '')
-end
-return answer
+local weight = number(key, 'took_of', 0)
+local this = Key.provider(ARGV[1])
+local waited = number(this, 'waited', 0) * left(number(this, 'at', NOW))
+return {string.format('%.4f', asked), string.format('%.4f', failed),
+  weight > 0 and string.format('%.4f', number(key, 'took', 0) / weight) or '',
+  string.format('%.4f', waited / math.max(1, (counts_of(this))))}

@@ -24,6 +24,16 @@ local function slots_of(account, most)
   return math.min(most, cap + math.max(0, math.floor((NOW - number(account, 'held_until', 0)) / RAISE_MS)))
 end
 
+-- Add to what is counted there.
+local COUNTED = {'asked', 'failed', 'took', 'took_of', 'waited'}
+local function add(key, more)
+  local part = left(number(key, 'at', NOW))
+  for _, field in ipairs(COUNTED) do
+    redis.call('HSET', key, field, string.format('%.6f', number(key, field, 0) * part + (more[field] or 0)))
+  end
+  redis.call('HSET', key, 'at', NOW)
+end
+
 -- Counts {asked, failed} of a provider or a model, decayed to now.
 local function counts_of(key)
   local part = left(number(key, 'at', NOW))

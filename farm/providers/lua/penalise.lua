@@ -8,6 +8,7 @@ if why == 'away' then
   return until_ms
 end
 if why == 'busy' then
+  add(this, {waited = pause / 1000})
   local slots = Key.provider_slots(provider, key)
   redis.call('ZREMRANGEBYSCORE', slots, '-inf', NOW)
   -- many that were under way at once hear the same 429: one of them lowers the cap

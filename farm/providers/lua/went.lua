@@ -1,18 +1,11 @@
--- went(provider, model, ok: 1 or 0, seconds or '', waited ms or '', holder, peer, ...): what became of a job there. Counts
+-- went(provider, model, ok: 1 or 0, seconds or '', holder, peer, ...): what became of a job there. Counts
 -- it, decayed, and opens or closes the breaker: a provider is bad when it fails more than its peers do, since what all of
 -- them fail is the job's fault, or the network's. Answers 'closed' or 'open'.
-local provider, model, ok, seconds, waited, holder = ARGV[1], ARGV[2], ARGV[3] == '1', tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local provider, model, ok, seconds, holder = ARGV[1], ARGV[2], ARGV[3] == '1', tonumber(ARGV[4]), ARGV[5]
 local this = Key.provider(provider)
 
 local function count(key)
-  local asked, failed = counts_of(key)
-  local part = left(number(key, 'at', NOW))
-  redis.call('HSET', key, 'at', NOW, 'asked', string.format('%.6f', asked + 1), 'failed',
-    string.format('%.6f', failed + (ok and 0 or 1)))
-  for field, value in pairs({took = seconds, waited = waited}) do
-    local sum, weight = number(key, field, 0) * part, number(key, field .. '_of', 0) * part
-    redis.call('HSET', key, field, string.format('%.6f', sum + value), field .. '_of', string.format('%.6f', weight + 1))
-  end
+  add(key, {asked = 1, failed = ok and 0 or 1, took = seconds or 0, took_of = seconds and 1 or 0})
 end
 count(this)
 count(Key.provider_model(provider, model))
@@ -36,7 +29,7 @@ if ok then return 'closed' end
 local asked, failed = counts_of(this)
 if asked < LEAST_ASKED then return 'closed' end
 local rates = {}
-for n = 7, #ARGV do
+for n = 6, #ARGV do
   local theirs, bad = counts_of(Key.provider(ARGV[n]))
   if theirs >= 1 then table.insert(rates, bad / theirs) end
 end

@@ -271,9 +271,11 @@ def test_what_all_providers_fail_is_not_one_s_fault(gate: Callable[..., Gate]) -
 def test_failures_and_times_fade(gate: Callable[..., Gate], clock: Clock) -> None:
     mine = gate(*PEERS, half_life_s=100.0)
     fail(mine, "kie", 3, 1)
-    mine.went("kie", "m", ok=True, seconds=50.0, waited_s=2.0)
+    mine.went("kie", "m", ok=True, seconds=50.0)
+    mine.penalise("kie", "a", Why.BUSY, 10.0)
     now = mine.learned("kie", "m")
     assert (now.failure, now.seconds, now.busy_wait_s, now.weight) == (0.6, 50.0, 2.0, 5.0)
+    assert mine.learned("wiro", "m").busy_wait_s == 0.0
     clock.on(300)
     assert mine.learned("kie", "m").weight == pytest.approx(5 / 8, abs=1e-3)
     for _ in range(5):
@@ -284,17 +286,13 @@ def test_failures_and_times_fade(gate: Callable[..., Gate], clock: Clock) -> Non
     assert mine.learned("kie", "never asked").weight == 0
 
 
-def test_slots_end_unless_they_are_kept(gate: Callable[..., Gate], clock: Clock) -> None:
+def test_a_slot_that_nobody_gives_back_ends_by_itself(gate: Callable[..., Gate], clock: Clock) -> None:
     mine = gate()
-    for n in range(3):
-        mine.take("kie", None, f"j{n}")
+    mine.take("kie", None, "early")
     clock.on(400)
-    mine.keep("kie", "a", ["j0"])
-    clock.on(400)
+    mine.take("kie", None, "later")
+    clock.on(201)
     assert mine.state("kie").accounts[0].in_use == 1
-    # a Redis that lost its last second is told again
-    mine.keep("kie", "a", ["from the ledger"])
-    assert mine.state("kie").accounts[0].in_use == 2
 
 
 @pytest.fixture(autouse=True)

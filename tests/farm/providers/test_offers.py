@@ -1,5 +1,6 @@
 """What may be bought for a job, and the sentence that says why not."""
 
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -197,3 +198,10 @@ def test_a_key_is_read_from_its_place_and_shown_nowhere(tmp_path: Path, monkeypa
 def test_an_entry_that_nothing_can_be_made_of_names_the_setting(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ProviderSettingsWrong, match=words):
         made(x=SETTINGS["kie"] | changes)
+
+
+def test_the_example_of_the_documentation_is_a_provider() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "providers.md").read_text()
+    example = tomllib.loads(page.split("```toml\n")[1].split("```")[0])
+    (kie,) = Providers(Settings(**example)).entries.values()
+    assert (kie.key_names, kie.models[0].per_second["580p"], kie.rate_burst) == (("main",), 47_500, 20)

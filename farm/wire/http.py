@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from farm.jobs import errors
 from farm.jobs.errors import FarmError
@@ -147,8 +147,8 @@ class Outbound(Protocol):
     dialect cannot say (nothing of it is left out silently); readings raise Unreadable or ProviderRefused, and nothing
     else."""
 
-    dialect: str
-    can: frozenset[Can]
+    dialect: ClassVar[str]
+    can: ClassVar[frozenset[Can]]
 
     def create(self, order: PurchaseOrder) -> ProviderRequest:
         """The create request. Raises as Outbound says."""

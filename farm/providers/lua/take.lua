@@ -56,5 +56,6 @@ if not best then return {0, wait or 60000, why or 'key', words or ''} end
 
 redis.call('ZADD', best.slots, NOW + slot_ms, holder)
 redis.call('HSET', best.account, 'due', string.format('%.3f', best.due))
-if probing then redis.call('HSET', this, 'probe', holder, 'probe_until', NOW + slot_ms) end
+-- one of which nothing is ever told, because its process was killed, does not keep the breaker open
+if probing then redis.call('HSET', this, 'probe', holder, 'probe_until', NOW + math.min(slot_ms, 10 * PROBE_MS)) end
 return {1, best.key, probing and 1 or 0}

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -247,13 +248,17 @@ def test_a_provider_that_fails_more_than_its_peers_is_left_alone(gate: Callable[
 
 
 def test_a_probe_that_was_never_sent_makes_room_for_the_next(gate: Callable[..., Gate], clock: Clock) -> None:
-    mine = gate(*PEERS, probe_after_s=60.0)
+    mine = gate(*(replace(one, slot_s=9000.0) for one in PEERS), probe_after_s=60.0)
     fail(mine, "crun", 0, 5)
     fail(mine, "kie", 5)
     clock.on(60)
     assert mine.take("kie", None, "probe") == Taken("a", probe=True)
     mine.give("kie", "a", "probe")
     assert mine.take("kie", None, "another") == Taken("a", probe=True)
+    # and one whose process was killed before it could say so
+    assert mine.take("kie", None, "third") == Wait(600.0, Holdup.BREAKER)
+    clock.on(600)
+    assert mine.take("kie", None, "third") == Taken("a", probe=True)
 
 
 def test_what_all_providers_fail_is_not_one_s_fault(gate: Callable[..., Gate]) -> None:

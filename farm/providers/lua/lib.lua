@@ -17,11 +17,13 @@ local function cap_of(account)
   return math.min(1, cap + STEP * math.max(0, math.floor((NOW - since) / RAISE_MS)))
 end
 
--- The same of its slots: the most that it took at once when it said no, then one more at a time.
+-- The same of its slots: the most that it took at once when it said no, then a tenth of all more at a time. Which of
+-- the two the provider meant a 429 does not say.
 local function slots_of(account, most)
   local cap = number(account, 'slots', nil)
   if not cap then return most end
-  return math.min(most, cap + math.max(0, math.floor((NOW - number(account, 'held_until', 0)) / RAISE_MS)))
+  local steps = math.max(0, math.floor((NOW - number(account, 'held_until', 0)) / RAISE_MS))
+  return math.min(most, cap + math.ceil(most * STEP) * steps)
 end
 
 -- Add to what is counted there.

@@ -179,11 +179,13 @@ def test_a_429_is_obeyed_then_the_rate_is_held_and_raised_slowly(gate: Callable[
     found = mine.take("kie", None, "next")
     assert found == Wait(20.0, Holdup.BUSY, "slow down")
     assert (mine.state("kie").accounts[0].cap, mine.state("kie").accounts[0].slots) == (0.5, 2)
-    caps = []
+    caps, slots = [], []
     for _ in range(9):
         clock.on(30.0)
         caps.append(mine.state("kie").accounts[0].cap)
+        slots.append(mine.state("kie").accounts[0].slots)
     assert caps == [0.5, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.0, 1.0]
+    assert slots == [2, 2, 3, 4, 5, 6, 7, 8, 9]
     assert mine.penalise("kie", "a", Why.BUSY, 1e9) == 3600.0
 
 

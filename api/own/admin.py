@@ -76,7 +76,7 @@ def list_pauses() -> Response:
 
 
 @own_api.post("/v1/admin/pause")
-@operation("Pause a tenant, lane or pool", {200: ActView, 403: ProblemView, 422: ProblemView}, body=AskPause)
+@operation("Pause a tenant, lane, pool or provider", {200: ActView, 403: ProblemView, 422: ProblemView}, body=AskPause)
 def pause() -> Response:
     """Nothing of it starts any more; what runs goes on."""
     who, asked = _who(), own.parse(AskPause, json_body())
@@ -87,7 +87,7 @@ def pause() -> Response:
 
 
 @own_api.post("/v1/admin/resume")
-@operation("Resume a tenant, lane or pool", {200: ActView, 403: ProblemView, 422: ProblemView}, body=AskPause)
+@operation("Resume a tenant, lane, pool or provider", {200: ActView, 403: ProblemView, 422: ProblemView}, body=AskPause)
 def resume() -> Response:
     """The end of a pause."""
     who, asked = _who(), own.parse(AskPause, json_body())

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from farm.client.admin import Admin
 
 _why = click.option("--why", required=True, help="Kept in the log of what operators did.")
-_kind = click.argument("kind", type=click.Choice(["tenant", "lane", "pool"]))
+_kind = click.argument("kind", type=click.Choice(["tenant", "lane", "pool", "provider"]))
 
 
 @click.group()
@@ -35,7 +35,7 @@ def _act(session: Session, done: str, act: "Callable[[Admin], bool]") -> None:
 @_why
 @asks_the_farm
 def pause(session: Session, kind: Any, name: str, why: str) -> None:
-    """Nothing of a tenant, lane (or model) or pool starts any more; what runs goes on."""
+    """Nothing of a tenant, lane (or model), pool or provider starts any more; what runs goes on."""
     _act(session, f"{kind} {name} is paused", lambda hands: hands.pause(kind, name, why=why))
 
 

@@ -19,7 +19,7 @@ class Admin:
         return self._transport.ask(PauseList, "GET", "/v1/admin/pauses").data
 
     def pause(self, kind: Kind, name: str, *, why: str) -> bool:
-        """Nothing of the tenant, lane or pool starts any more; what runs goes on."""
+        """Nothing of the tenant, lane, pool or provider starts any more; what runs goes on."""
         return self._act("pause", {"kind": kind, "name": name, "why": why})
 
     def resume(self, kind: Kind, name: str, *, why: str) -> bool:

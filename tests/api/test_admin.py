@@ -42,6 +42,8 @@ def test_an_operator_pauses_grants_urgent_and_requeues_and_the_log_tells_all(
     assert [one["act"] for one in rest["data"]] == ["resume", "pause"]
     assert rest["next_cursor"] is None
     assert operator.post("/v1/admin/pause", json={"kind": "tenant", "name": "none", "why": "x"}).status_code == 404
+    assert operator.post("/v1/admin/pause", json={"kind": "provider", "name": "kie", "why": "x"}).status_code == 200
+    assert [one["name"] for one in operator.get("/v1/admin/pauses").json["data"]] == ["kie"]
     assert alice.get("/v1/admin/operations").status_code == alice.get("/v1/admin/pauses").status_code == 403
 
 

@@ -14,23 +14,32 @@ from tools.tiny.sizes import DITS, FRAMES, SIDES
 
 @dataclass(frozen=True)
 class Expert:
-    """What one transformer learns. noise: levels between which it works, of 0 to 1; shift: of the levels it sees."""
+    """What one transformer learns.
+
+    noise   levels between which it works, of 0 to 1
+    shift   of the levels it sees
+    start   the one whose weights it begins with, where that was trained
+    """
 
     name: str
     kind: str
     vae: str
     noise: tuple[float, float]
     shift: float
+    start: str = ""
 
 
-#: boundaries and kinds as the catalog has them; the shift is milder than a large picture's
+#: boundaries and kinds as the catalog has them; the shift is milder than a large picture's. The stems, which learn all
+#: noise levels, are for a CPU, where models are trained in turn: what a shape and a scene are is then learned once
 EXPERTS = {
     expert.name: expert
     for expert in (
-        Expert("t2v-high", "t2v", "vae21", (0.875, 1.0), 5.0),
-        Expert("t2v-low", "t2v", "vae21", (0.0, 0.875), 3.0),
-        Expert("i2v-high", "i2v", "vae21", (0.9, 1.0), 5.0),
-        Expert("i2v-low", "i2v", "vae21", (0.0, 0.9), 3.0),
+        Expert("t2v-stem", "t2v", "vae21", (0.0, 1.0), 4.0),
+        Expert("t2v-high", "t2v", "vae21", (0.875, 1.0), 5.0, start="t2v-stem"),
+        Expert("t2v-low", "t2v", "vae21", (0.0, 0.875), 3.0, start="t2v-stem"),
+        Expert("i2v-stem", "i2v", "vae21", (0.0, 1.0), 4.0, start="t2v-stem"),
+        Expert("i2v-high", "i2v", "vae21", (0.9, 1.0), 5.0, start="i2v-stem"),
+        Expert("i2v-low", "i2v", "vae21", (0.0, 0.9), 3.0, start="i2v-stem"),
         Expert("ti2v", "ti2v", "vae22", (0.0, 1.0), 4.0),
     )
 }
@@ -44,6 +53,15 @@ def make(name: str) -> Any:
     torch.nn.init.zeros_(dit.proj_out.weight)
     torch.nn.init.zeros_(dit.proj_out.bias)
     return dit
+
+
+@torch.no_grad()
+def begin_with(dit: Any, other: dict[str, Tensor]) -> None:
+    """Take over another one's weights. Channels that only this one is shown count for nothing at first."""
+    for name, weight in dit.state_dict().items():
+        taken = other[name]
+        weight.zero_()
+        weight[tuple(slice(size) for size in taken.shape)].copy_(taken)
 
 
 class ShortText:

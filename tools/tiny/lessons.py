@@ -34,7 +34,7 @@ class Effort:
 
 EFFORTS = {
     "cuda": Effort(16, 0.5, 2, 1.0, 128, 8192, 16, 1024, 4),
-    "cpu": Effort(4, 0.25, 1, 0.5, 16, 2048, 1, 128, 4),
+    "cpu": Effort(4, 0.25, 1, 0.5, 8, 2048, 1, 128, 4),
     # to rehearse
     "small": Effort(1, 0.25, 1, 0.25, 2, 16, 2, 4, 2),
 }
@@ -136,6 +136,8 @@ def learn_expert(name: str, place: Place, budget: Callable[[], Budget], rate: fl
     path = place.weights(name)
     if path.is_file():
         dit.load_state_dict(_state(path))
+    elif expert.start and place.weights(expert.start).is_file():
+        experts.begin_with(dit, _state(place.weights(expert.start)))
     dit = dit.to(place.device).train()
     bank = experts.Bank(expert.kind, expert.vae, place.device, size=effort.bank, piece=effort.piece)
     table = words.load_table(place.folder / "words")

@@ -16,7 +16,17 @@ _MODES = ("compiled", "plain")
 #: shares of the budget on a GPU: when the latents are final, when training ends
 _SETTLED, _TRAINED = 0.40, 0.88
 #: share of a CPU's time for each
-_SHARES = {"vae21": 3, "vae22": 3, "t2v-high": 2, "t2v-low": 3, "i2v-high": 2, "i2v-low": 3, "ti2v": 3}
+_SHARES = {
+    "vae21": 6,
+    "vae22": 6,
+    "t2v-stem": 8,
+    "t2v-high": 2,
+    "t2v-low": 2,
+    "i2v-stem": 3,
+    "i2v-high": 1,
+    "i2v-low": 1,
+    "ti2v": 8,
+}
 
 
 @dataclass
@@ -57,14 +67,13 @@ def run(given: argparse.Namespace) -> int:
     out: Path = given.out
     if not (out / "words" / "table.safetensors").is_file():
         subprocess.run([sys.executable, "-m", "tools.tiny", "words", "--out", str(out)], check=True)
-    wanted = given.only.split(",") if given.only else [*sizes.VAES, *experts.EXPERTS]
     (out / "log").mkdir(exist_ok=True)
     for stale in out.glob("*.ready"):
         stale.unlink()
-    if device == "cuda" or given.side_by_side:
-        children = _side_by_side(given, wanted, begun, device)
-    else:
-        children = _in_turn(given, wanted, end)
+    together = device == "cuda" or given.side_by_side
+    every = [name for name in experts.EXPERTS if not (together and name.endswith("-stem"))]
+    wanted = given.only.split(",") if given.only else [*sizes.VAES, *every]
+    children = _side_by_side(given, wanted, begun, device) if together else _in_turn(given, wanted, end)
     if given.pack is not None:
         _pack(out, given.pack, sheets=False)
     _table(out, children, begun)

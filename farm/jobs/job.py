@@ -145,6 +145,8 @@ class Job:
     #: what was told when it was bought (Ledger.buy), and what the provider calls it
     purchase: Mapping[str, Any] | None = None
     purchase_id: str | None = None
+    #: which submission that was, also after the job has left it
+    purchase_nonce: str | None = None
     #: an economy job becomes a normal one when its window comes near
     tier: Tier = Tier.NORMAL
     start_by_ms: int | None = None

@@ -213,6 +213,7 @@ def decode(answer: Sequence[Any]) -> Job:
         held_ms=_int(record.get("held_ms")),
         purchase=json.loads(record["purchase"]) if "purchase" in record else None,
         purchase_id=record.get("purchase_id"),
+        purchase_nonce=record.get("purchase_nonce"),
         tier=Tier(record.get("tier", Tier.NORMAL)),
         start_by_ms=_int(record.get("start_by_ms")),
         expires_ms=_int(record.get("expires_ms")),

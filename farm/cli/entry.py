@@ -32,6 +32,7 @@ COMMANDS = {
     "admin": "farm.cli.admin:admin",
     "worker": "farm.cli.worker:worker",
     "exporter": "farm.cli.exporter:exporter",
+    "burst": "farm.cli.burst:burst",
     "tenants": "farm.cli.tenants:tenants",
     "keys": "farm.cli.keys:keys",
     "credits": "farm.cli.credits:credits_",

@@ -19,8 +19,10 @@ class PurchaseEnding(StrEnum):
 
     #: no byte of it left this farm
     NOT_SENT = "not_sent"
-    #: the provider said no
+    #: the provider said no to this job
     REFUSED = "refused"
+    #: the provider said no for now: too many requests, an empty account, maintenance
+    TURNED_AWAY = "turned_away"
     #: the provider says that it is done
     DELIVERED = "delivered"
     FAILED = "failed"
@@ -30,7 +32,7 @@ class PurchaseEnding(StrEnum):
 
 
 class PurchaseNews(StrEnum):
-    """What became of a provider's id. KNOWN: the job is bought by it. BACK: the job had left, and is bought by it again.
+    """What became of a provider's id. KNOWN: the job is bought by it. BACK: the job had left it, and is bought again.
     LEFT: recorded, and the job goes on without it. SECOND: the submission has another id already. UNKNOWN: there is no
     such purchase."""
 

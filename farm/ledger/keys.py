@@ -50,8 +50,12 @@ TEMPLATES: dict[str, str] = {
     # --- purchases from providers; amounts in millionths of a dollar
     "purchase": "purchase:{nonce}",  # HASH, one submission (farm.jobs.purchase)
     "purchases": "purchases",  # ZSET, nonce -> when it was begun, ms
+    "purchases_of": "purchases-of:{id}",  # LIST, nonces of a job's purchases, the oldest first
     "purchases_open": "purchases-open",  # ZSET, the same of those whose price is held
-    "spend": "spend:{scope}:{period}",  # HASH {held, spent} of "tenant x", "provider x", "farm", "overhead"; a day or month
+    "spend": "spend:{scope}:{period}",  # HASH {held, spent} of "tenant x", "provider x", "farm", "overhead" in a period
+    "turn": "turn:{what}",  # STRING, the worker that does for all what one does
+    "decision": "decision:{id}",  # STRING, JSON of what was last decided about buying a job
+    "decisions": "decisions",  # STREAM {job, data} of the same
     "told": "told",  # STREAM {nonce}, purchases that a callback came for
     # --- what others read
     "events": "events:{tenant}",  # STREAM {job, data}

@@ -1,5 +1,5 @@
-"""Jobs that are bought from a provider: the intent, stored before anything is sent; the provider's id; what it cost; and
-which process follows the job. What a price is and which provider is chosen is not here."""
+"""Jobs that are bought from a provider: the intent, stored before anything is sent; the provider's id; what it cost;
+and which process follows the job. What a price is and which provider is chosen is not here."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ class Purchases(Scripted):
     with its purchase and its phase: to be resumed, not counted, and never submitted again. `submitting` without a
     provider's id is `submit_unknown` from then on.
 
-    The purchase itself is a record of its own, by the nonce of its submission: it may stay open after its job has left it.
+    The purchase itself is a record of its own, by the nonce of its submission: it may stay open when its job has left.
     """
 
     def buy(
@@ -45,8 +45,8 @@ class Purchases(Scripted):
         caps: Sequence[Cap] = (),
         details: Mapping[str, Any] | None = None,
     ) -> Claim | OverCap | None:
-        """Claim this queued job in order to buy it, hold its price (millionths of a dollar) against every cap, and store
-        `intent` (small: provider, key's name, model) in the same write: what costs money is sent after this has
+        """Claim this queued job in order to buy it, hold its price (millionths of a dollar) against every cap, and
+        store `intent` (small: provider, key's name, model) in the same write: what costs money is sent after this has
         returned, and never before. None: it is not there to be bought (claimed, held, over).
 
         `nonce` names the one submission that may follow: a repeated call finds the lease of the first, and buys nothing
@@ -84,7 +84,8 @@ class Purchases(Scripted):
         return FailOutcome(outcome), permits(wanted)
 
     def close_purchase(self, nonce: str, ending: PurchaseEnding, cost: int, payer: Payer = Payer.TENANT) -> bool:
-        """What it came to is known. True when this call closed it; it is closed once."""
+        """What it came to is known. True when this call closed it; it is closed once. Called again, only who pays may
+        change: from the tenant to the overhead account, where what was delivered was of no use."""
         return bool(self.run("close_purchase", nonce, ending, cost, payer, durable=True))
 
     def purchase_told(self, job_id: str, nonce: str, purchase_id: str | None) -> bool:
@@ -113,6 +114,12 @@ class Purchases(Scripted):
             found += [_purchase(*one) for one in self.run("read_purchases", *nonces[at : at + _AT_ONCE])]
         return found
 
+    def purchases_of_job(self, job_id: str) -> list[Purchase]:
+        """Every purchase of a job, the oldest first."""
+        with mapped():
+            nonces = cast("list[str]", self._redis.lrange(self._keys("purchases_of", job_id), 0, -1))
+        return self.purchases_of(nonces)
+
     def open_purchases(self) -> list[Purchase]:
         """Whose price is held, the oldest first."""
         with mapped():
@@ -122,14 +129,11 @@ class Purchases(Scripted):
     def purchases(self, from_ms: int, to_ms: int) -> list[Purchase]:
         """Those begun in [from_ms, to_ms), the oldest first."""
         with mapped():
-            nonces = cast(
-                "list[str]", self._redis.zrangebyscore(self._keys("purchases"), from_ms, f"({to_ms}")
-            )
+            nonces = cast("list[str]", self._redis.zrangebyscore(self._keys("purchases"), from_ms, f"({to_ms}"))
         return self.purchases_of(nonces)
 
     def external_spend(self, scope: str, period: str) -> tuple[int, int]:
-        """(held, spent) of a scope (farm.jobs.purchase.Cap; or "overhead") in a day ("2026-11-26") or month ("2026-11").
-        """
+        """(held, spent) of a scope (as of a Cap; or "overhead") in a day ("2026-11-26") or a month ("2026-11")."""
         with mapped():
             held, spent = cast("list[Any]", self._redis.hmget(self._keys("spend", scope, period), "held", "spent"))
         return int(held or 0), int(spent or 0)

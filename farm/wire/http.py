@@ -121,6 +121,7 @@ class Can(StrEnum):
     ESTIMATE = "estimate"
     UPLOAD = "upload"
     CALLBACK = "callback"
+    LOOK_UP = "look-up of a submission"
     #: the same create request, sent again under its key, is the same job
     IDEMPOTENT = "idempotent"
 
@@ -156,6 +157,14 @@ class Outbound(Protocol):
 
     def created(self, order: PurchaseOrder, answer: ProviderAnswer) -> Placed:
         """Unreadable: it may have been accepted."""
+        ...
+
+    def look_up(self, order: PurchaseOrder) -> ProviderRequest:
+        """The request that shows whether an order arrived whose answer was lost."""
+        ...
+
+    def looked_up(self, order: PurchaseOrder, answer: ProviderAnswer) -> Placed | None:
+        """The job that the order became; None where the answer shows none, which proves nothing."""
         ...
 
     def status(self, placed: Placed) -> ProviderRequest:

@@ -15,6 +15,8 @@ if before[1] == nonce then
   return job.purchase and job_held(job, fence_of(attempt, nonce)) and {attempt, job_read(id)}
 end
 if redis.call('EXISTS', Key.purchase(nonce)) == 1 then return false end
+-- it left a purchase of which nothing is known: it is rendered here, and bought of nobody else
+if before[1] and redis.call('HGET', Key.purchase(before[1]), 'state') == Purchase.OPEN then return false end
 if job.state ~= State.QUEUED or not redis.call('ZSCORE', Key.queue(job_line(job), job.tenant), id) then return false end
 if due_over(job) or limit_switched('tenant', job.tenant) then return false end
 
@@ -39,6 +41,7 @@ local record = {nonce = nonce, job = id, tenant = job.tenant, provider = cjson.d
 redis.call('HSET', Key.purchase(nonce), 'job', id, 'tenant', job.tenant, 'label', job.label or '', 'provider', record.provider,
   'attempt', job.attempt, 'intent', purchase, 'details', details, 'price', price, 'at_ms', NOW, 'day', periods.day, 'month', periods.month)
 redis.call('ZADD', Key.purchases(), NOW, nonce)
+redis.call('RPUSH', Key.purchases_of(id), nonce)
 purchase_hold(record)
 event(job, {phase = Phase.SUBMITTING, progress = 0})
 return {job.attempt, job_read(id)}

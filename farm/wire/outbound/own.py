@@ -35,6 +35,8 @@ class Own(DialectClient):
         body = self._said(order.in_numbers, own.render_create, _parsed)
         body.pop("webhook_url", None)
         body |= {"webhook_url": order.webhook_url} if order.webhook_url else {}
+        # two farms that buy from each other would hand one job on for ever
+        body["external"] = "never"
         return self._post("/v1/jobs", body, **({"Idempotency-Key": order.key} if order.key else {}))
 
     def created(self, order: PurchaseOrder, answer: ProviderAnswer) -> Placed:
@@ -107,6 +109,7 @@ def _report(body: Any) -> Report:
         prompt=job.prompt,
         size=(job.width, job.height) if job.width and job.height else None,
         seconds=job.duration_s,
+        credits_micro=credits_from(job.cost),
         created_ms=round(job.created_at.timestamp() * 1000),
         finished_ms=None if job.finished_at is None else round(job.finished_at.timestamp() * 1000),
     )

@@ -129,7 +129,8 @@ class Model(Lines):
         """The attempt, "cap", or None where there is nothing to buy."""
         if job.nonce == nonce:
             return job.buy_attempt if job.bought and job.holds(job.buy_attempt) else None
-        if (job.new.id, nonce) in self.bills:
+        left = self.bills.get((job.new.id, job.nonce or ""))
+        if (job.new.id, nonce) in self.bills or (left is not None and left.open):
             return None
         if job.state is not State.QUEUED or job.at != "queue" or self._overdue(job):
             return None
@@ -167,9 +168,7 @@ class Model(Lines):
         self._queue(job)
         return PurchaseNews.BACK
 
-    def unbuy(
-        self, job: ModelJob, attempt: int, nonce: str, ending: PurchaseEnding | None, cost: int
-    ) -> FailOutcome:
+    def unbuy(self, job: ModelJob, attempt: int, nonce: str, ending: PurchaseEnding | None, cost: int) -> FailOutcome:
         if not job.bought or not job.holds(attempt):
             return self._over(job, attempt)
         if job.nonce != nonce:
@@ -186,7 +185,10 @@ class Model(Lines):
 
     def close(self, job: ModelJob, nonce: str, cost: int, *, wasted: bool) -> bool:
         bill = self.bills.get((job.new.id, nonce))
-        if bill is None or not bill.open:
+        if bill is None:
+            return False
+        if not bill.open:
+            bill.wasted = bill.wasted or wasted
             return False
         bill.open, bill.cost, bill.wasted = False, cost, wasted
         return True

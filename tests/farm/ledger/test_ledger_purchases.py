@@ -58,7 +58,7 @@ def test_a_lease_that_runs_out_at_a_provider_is_resumed_and_not_counted(
         assert ledger.buy(job_id, "b", f"other-{n}", PURCHASE, price=0) is None
         assert audit(ledger) == {}
     job = found(ledger, job_id)
-    assert (job.state, job.attempts_used, job.worker_losses, job.purchase) == (State.RUNNING, 0, 0, PURCHASE, price=0)
+    assert (job.state, job.attempts_used, job.worker_losses, job.purchase) == (State.RUNNING, 0, 0, PURCHASE)
     # nobody knows any more whether the submission arrived
     assert job.phase == (Phase.SUBMIT_UNKNOWN if phase is Phase.SUBMITTING else phase)
     assert job.purchase_id == (None if phase is Phase.SUBMITTING else "p-77")

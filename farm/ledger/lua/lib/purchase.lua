@@ -62,3 +62,12 @@ local function purchase_close(record, ending, cost, wasted)
   if wasted then purchase_book('overhead', record, 0, cost) end
   return true
 end
+
+-- It was closed as the tenant's, and was of no use to it.
+local function purchase_waste(record)
+  if record.payer ~= 'tenant' then return end
+  local cost = tonumber(record.cost)
+  redis.call('HSET', Key.purchase(record.nonce), 'payer', 'overhead')
+  purchase_book('tenant ' .. record.tenant, record, 0, 0 - cost)
+  purchase_book('overhead', record, 0, cost)
+end

@@ -61,7 +61,8 @@ class Buyer:
         self._choose = Chooser(burst.hour_usd, burst.explore)
         #: (pool, tenant) that jobs are being bought for
         self._buying: set[tuple[str, str]] = set()
-        #: job -> what was said of it last
+        #: jobs whose promise breaks now, and of each what was said last
+        self._late: set[str] = set()
         self._said: dict[str, str] = {}
 
     def look(self) -> int:
@@ -73,12 +74,13 @@ class Buyer:
             return 0
         numbers = context.ledger.farm_numbers()
         look, found = _Look(context.settings.burst.most_at_once), []
+        self._late.clear()
         for pool in numbers.pools:
             if pool.pool not in _OURS and pool.queued:
                 for share in numbers.shares:
                     if share.pool == pool.pool and share.queued:
                         found += self._wanted(numbers, pool, share.tenant)
-        self._forget({waiting.job.id for waiting, _, _ in found})
+        self._said = {job_id: said for job_id, said in self._said.items() if job_id in self._late}
         bought = 0
         for waiting, gain_s, choices in self._in_order(found):
             if look.left <= 0:
@@ -104,6 +106,7 @@ class Buyer:
         chosen = to_buy(waiting, load, promise, buying=buying)
         (self._buying.add if chosen else self._buying.discard)((pool.pool, tenant_id))
         found = []
+        self._late.update(one.job.id for one, _ in chosen)
         for one, gain_s in chosen:
             choices = self._choices(one.job, consent)
             if isinstance(choices, str):
@@ -263,10 +266,6 @@ class Buyer:
             }
         more = {"provider": ranked.offer.provider, "explored": ranked.explored} if ranked else {}
         self._context.ledger.note_decision(job.id, {"verdict": verdict, "why": words, "numbers": numbers, **more})
-
-    def _forget(self, wanted: set[str]) -> None:
-        for job_id in [job_id for job_id in self._said if job_id not in wanted]:
-            del self._said[job_id]
 
 
 def intent_of(offer: Offer, key: str) -> Mapping[str, object]:

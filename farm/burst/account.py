@@ -89,10 +89,7 @@ class Account:
         """Send the order. Sent once for each purchase, or again only where the dialect makes one job of it."""
         sent = self._submitted()
         PROVIDER_SUBMISSIONS.labels(self.entry.name, sent.outcome).inc()
-        if sent.outcome is Sent.REFUSED and sent.why in _OF_THE_MOMENT:
-            assert isinstance(sent.why, Why)
-            self._context.gate.penalise(self.entry.name, self.key_name, sent.why, None)
-        elif sent.outcome is not Sent.PLACED:
+        if sent.outcome in (Sent.NOT_SENT, Sent.UNKNOWN):
             self._went(ok=False)
         return sent
 
@@ -102,8 +99,7 @@ class Account:
         except NotSent as error:
             return Submission(Sent.NOT_SENT, words=str(error))
         except ProviderRefused as no:
-            if no.retry_after_s is not None:
-                self._context.gate.penalise(self.entry.name, self.key_name, no.why, no.retry_after_s)
+            self._context.gate.penalise(self.entry.name, self.key_name, no.why, no.retry_after_s, no.message)
             return Submission(Sent.REFUSED, why=no.why, words=str(no))
         except (NoAnswer, Unreadable) as error:
             return Submission(Sent.UNKNOWN, words=str(error))
@@ -175,7 +171,7 @@ class Account:
             return Look(self._client.report(placed, self._carry(self._client.status(placed))))
         except ProviderRefused as no:
             if no.why in (Why.BUSY, Why.AWAY):
-                self._context.gate.penalise(self.entry.name, self.key_name, no.why, no.retry_after_s)
+                self._context.gate.penalise(self.entry.name, self.key_name, no.why, no.retry_after_s, no.message)
             return Look(gone=no.why is Why.UNKNOWN_JOB, words=str(no))
         except (NotSent, NoAnswer, Unreadable) as error:
             return Look(words=str(error))
@@ -208,7 +204,7 @@ class Account:
 
     def _went(self, *, ok: bool, seconds: float | None = None) -> None:
         model = str(self.purchase.intent["model"])
-        self._context.gate.went(self.entry.name, self.key_name, model, ok=ok, seconds=seconds)
+        self._context.gate.went(self.entry.name, model, ok=ok, holder=self.purchase.nonce, seconds=seconds)
 
     def _carry(self, request: ProviderRequest) -> ProviderAnswer:
         return carry(request, self.entry.timeout_s)

@@ -172,9 +172,9 @@ class Buyer:
         if full := next((cap.scope for cap in caps if cap.scope in look.spent), None):
             return f"the cap of {full} is reached"
         nonce = uuid4().hex
-        taken = context.gate.take(offer.provider, None, nonce, model=offer.model)
+        taken = context.gate.take(offer.provider, None, nonce)
         if isinstance(taken, Wait):
-            return taken.words
+            return str(taken)
         used = False
         try:
             why, used = self._with_place(_Attempt(job, offer, caps, nonce, taken.key), look)

@@ -174,7 +174,9 @@ class Buyer:
         nonce = uuid4().hex
         taken = context.gate.take(offer.provider, None, nonce)
         if isinstance(taken, Wait):
-            return str(taken)
+            log.info("%s: %s", offer.provider, taken)
+            # what a provider says is for operators
+            return f"{taken.why} for {taken.seconds:.0f} s"
         used = False
         try:
             why, used = self._with_place(_Attempt(job, offer, caps, nonce, taken.key), look)
@@ -212,7 +214,7 @@ class Buyer:
         if isinstance(claim, OverCap):
             if claim.cap.scope in ("farm", f"tenant {job.tenant}"):
                 look.spent.add(claim.cap.scope)
-            return str(claim), False
+            return _over(claim, job.tenant), False
         if claim is None:
             return "it is no longer there to be bought", False
         purchase = context.ledger.purchase(nonce)
@@ -280,6 +282,13 @@ def intent_of(offer: Offer, key: str) -> Mapping[str, object]:
         "source": offer.source,
         "dialect_data": dict(offer.dialect_data),
     }
+
+
+def _over(over: OverCap, tenant: str) -> str:
+    """For a tenant: of other scopes it learns no amounts."""
+    if over.cap.scope == f"tenant {tenant}":
+        return str(over)
+    return f"the {over.cap.period}'s cap of {over.cap.scope} does not hold its price"
 
 
 def _load(numbers: FarmNumbers, pool: PoolNumbers, tenant: str) -> PoolLoad:

@@ -1,6 +1,7 @@
 """A job's inputs as a provider gets them: an address of the farm's own store, or, where that cannot be dialled from
 outside, a file handed over by the dialect's own upload."""
 
+import logging
 import mimetypes
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -12,6 +13,8 @@ from farm.jobs.spec import InputRef, JobSpec
 from farm.providers.carrier import NoAnswer, NotSent, carry
 from farm.providers.entry import Entry
 from farm.wire.http import Can, File, Outbound, ProviderRefused, Unreadable
+
+log = logging.getLogger(__name__)
 
 #: bytes of one input that are handed over in a request
 MOST_HANDED_OVER = 50 << 20
@@ -40,7 +43,8 @@ def _address(role: str, ref: InputRef, entry: Entry, client: Outbound, context: 
     try:
         return client.uploaded(carry(client.upload(File(name, kind, data)), entry.timeout_s))
     except (NotSent, NoAnswer, Unreadable, ProviderRefused) as error:
-        raise CannotHandOver(f"its {role} could not be handed to {entry.name}: {error}") from error
+        log.warning("%s takes no %s: %s", entry.name, role, error)
+        raise CannotHandOver(f"its {role} could not be handed to {entry.name}") from error
 
 
 def is_private(url: str) -> bool:

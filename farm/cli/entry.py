@@ -36,6 +36,8 @@ COMMANDS = {
     "tenants": "farm.cli.tenants:tenants",
     "keys": "farm.cli.keys:keys",
     "credits": "farm.cli.credits:credits_",
+    "spend": "farm.cli.spend:spend",
+    "purchases": "farm.cli.spend:purchases",
     "webhooks": "farm.cli.webhooks:webhooks",
     "providers": "farm.cli.providers:providers",
     "config": "farm.cli.config:config",

@@ -24,6 +24,7 @@ from typing import Any, Self, TypedDict, Unpack
 from farm.client.admin import Admin
 from farm.client.event_stream import ServerSentEvent
 from farm.client.loras import JobLora, Loras, asked
+from farm.client.spending import Spending
 from farm.client.transport import Transport, UnexpectedAnswer, Unreachable
 from farm.jobs import errors
 from farm.jobs.ids import is_job_id
@@ -142,6 +143,7 @@ class Client:
         self.uploads = Uploads(self._transport)
         self.loras = Loras(self._transport)
         self.admin = Admin(self._transport)
+        self.spending = Spending(self._transport)
 
     def __enter__(self) -> Self:
         return self

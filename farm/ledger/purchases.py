@@ -64,16 +64,24 @@ class Purchases(Scripted):
         if not answer:
             return None
         if answer[0] == "cap":
-            _, scope, period, left = answer
-            most = next(cap.most for cap in caps if (cap.scope, cap.period) == (scope, period))
-            return OverCap(Cap(scope, period, most), int(left))
+            _, which, left = answer
+            return OverCap(caps[which], int(left))
         attempt, job = answer
         return Claim(decode(job), Fence(attempt, nonce), int(self._settings.lease.seconds * 1000))
 
-    def bought(self, nonce: str, purchase_id: str, handle: Mapping[str, Any] | None = None) -> PurchaseNews:
+    def bought(
+        self,
+        nonce: str,
+        purchase_id: str,
+        handle: Mapping[str, Any] | None = None,
+        *,
+        who: str = "",
+        why: str = "",
+    ) -> PurchaseNews:
         """The submission arrived, and the provider calls it `purchase_id`; `handle` is what else its dialect asks with.
-        Said before anything else is done about it, by whoever learns it, lease or not."""
-        return PurchaseNews(self.run("bought", nonce, purchase_id, _text(handle or {}), durable=True))
+        Said before anything else is done about it, by whoever learns it, lease or not. `who`: an operator; `why`: for
+        the log of operators' acts."""
+        return PurchaseNews(self.run("bought", nonce, purchase_id, _text(handle or {}), who, why, durable=True))
 
     def unbuy(
         self, job_id: str, attempt: int, nonce: str, ending: PurchaseEnding | None, cost: int = 0
@@ -83,10 +91,20 @@ class Purchases(Scripted):
         outcome, wanted = self.run("unbuy", job_id, Fence.text(attempt), nonce, ending or "", cost, durable=True)
         return FailOutcome(outcome), permits(wanted)
 
-    def close_purchase(self, nonce: str, ending: PurchaseEnding, cost: int, payer: Payer = Payer.TENANT) -> bool:
+    def close_purchase(
+        self,
+        nonce: str,
+        ending: PurchaseEnding,
+        cost: int,
+        payer: Payer = Payer.TENANT,
+        *,
+        who: str = "",
+        why: str = "",
+    ) -> bool:
         """What it came to is known. True when this call closed it; it is closed once. Called again, only who pays may
-        change: from the tenant to the overhead account, where what was delivered was of no use."""
-        return bool(self.run("close_purchase", nonce, ending, cost, payer, durable=True))
+        change: from the tenant to the overhead account, where what was delivered was of no use.
+        `who`, `why`: as of bought."""
+        return bool(self.run("close_purchase", nonce, ending, cost, payer, who, why, durable=True))
 
     def purchase_told(self, job_id: str, nonce: str, purchase_id: str | None) -> bool:
         """A callback came to the address of this purchase. Whoever follows it looks; nothing else is believed."""

@@ -1,12 +1,15 @@
--- bought(nonce, the provider's id, handle JSON): the submission that `nonce` names arrived and got this id. Needs no
+-- bought(nonce, the provider's id, handle JSON, who or '', why): the submission that `nonce` names arrived and got this id. Needs no
 -- lease: whoever learns it records it, also after another has resumed the job or the job has left the purchase. A purchase that was
 -- closed unpaid is open again, for it was one after all. A job that was queued again because nothing was known goes back to its purchase.
--- Answers a PurchaseNews.
--- uses: full clock job event queue purchase
-local nonce, purchase_id, handle = unpack(ARGV)
+-- `who`: an operator found it out. Answers a PurchaseNews.
+-- uses: full clock job event queue purchase operation
+local nonce, purchase_id, handle, who, why = unpack(ARGV)
 
 local record = purchase_load(nonce)
 if not record then return News.UNKNOWN end
+if who ~= '' then
+  operation_note(who, why, 'settle', 'purchase ' .. nonce, record.id or record.state, 'arrived as ' .. purchase_id)
+end
 if record.id and record.id ~= purchase_id then return News.SECOND end
 if not record.id then
   redis.call('HSET', Key.purchase(nonce), 'id', purchase_id, 'handle', handle)

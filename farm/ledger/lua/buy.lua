@@ -1,7 +1,7 @@
 -- buy(id, worker, nonce, purchase JSON, price, details JSON, n, n times {scope, period kind, cap}, deadline ms): lease this queued job to a
 -- worker that buys it, hold the price against every cap, and store what it is about to submit: from now on the job is
 -- bought, also if the worker dies. It moves to the burst pool, and costs its tenant no share of the GPUs. Answers {attempt, job as
--- lib/read.lua}; {'cap', scope, period, what is left} where a cap does not hold the price, false where the job cannot be bought.
+-- lib/read.lua}; {'cap', which of them from 0, what is left} where a cap does not hold the price, false where the job cannot be bought.
 -- uses: late full clock job event queue due limit read purchase
 local id, worker, nonce, purchase, price, details = unpack(ARGV, 1, 6)
 
@@ -25,7 +25,7 @@ for n = 0, tonumber(ARGV[7]) - 1 do
   local scope, kind, most = unpack(ARGV, 8 + 3 * n, 10 + 3 * n)
   local booked = redis.call('HMGET', Key.spend(scope, periods[kind]), 'held', 'spent')
   local left = tonumber(most) - tonumber(booked[1] or 0) - tonumber(booked[2] or 0)
-  if tonumber(price) > left then return {'cap', scope, kind, left} end
+  if tonumber(price) > left then return {'cap', n, left} end
 end
 
 queue_remove(job_line(job), job.tenant, id)

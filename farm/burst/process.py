@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from farm.burst.account import Account
+from farm.burst.balances import Balances
 from farm.burst.buyer import Buyer
 from farm.burst.context import BurstContext
 from farm.burst.followed import Followed
@@ -78,6 +79,7 @@ class Burst:
         self._followers = Followers(burst.threads, burst.downloads)
         self._buyer = Buyer(context, self._followers)
         self._left = LeftPurchases(context)
+        self._balances = Balances(context)
         self._reaper = StandbyReaper(context.ledger, context.permits, context.settings)
         self._presence = Presence(
             context.ledger,
@@ -98,6 +100,7 @@ class Burst:
         every = {
             "told": (self._hear, 0.0),
             "buy": (self._buyer.look, burst.every_s),
+            "balances": (self._balances.look, burst.balances_every_s),
             "left": (self._left.look, min(burst.left_every_s, 5.0)),
         }
         for name, (act, seconds) in every.items():

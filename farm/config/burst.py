@@ -50,6 +50,8 @@ class BurstSettings(Section):
     unread_s: float = Field(default=120.0, ge=0)
     #: purchases that go on when their job has left them are asked about this often
     left_every_s: float = Field(default=60.0, gt=0)
+    #: accounts at providers are compared with what was bought this often
+    balances_every_s: float = Field(default=300.0, gt=0)
     #: threads that talk to providers, and that fetch results
     threads: int = Field(default=8, ge=1)
     downloads: int = Field(default=2, ge=1)

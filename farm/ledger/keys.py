@@ -50,6 +50,8 @@ TEMPLATES: dict[str, str] = {
     # --- purchases from providers; amounts in millionths of a dollar
     "purchase": "purchase:{nonce}",  # HASH, one submission (farm.jobs.purchase)
     "purchases": "purchases",  # ZSET, nonce -> when it was begun, ms
+    # HASH {held, spent, balance, unexplained, ...} of an account at a provider, since ever (lua/balance_seen.lua)
+    "account": "account:{provider}:{key}",
     "purchases_of": "purchases-of:{id}",  # LIST, nonces of a job's purchases, the oldest first
     "purchases_open": "purchases-open",  # ZSET, the same of those whose price is held
     "spend": "spend:{scope}:{period}",  # HASH {held, spent} of "tenant x", "provider x", "farm", "overhead" in a period

@@ -150,6 +150,23 @@ class Purchases(Scripted):
             nonces = cast("list[str]", self._redis.zrangebyscore(self._keys("purchases"), from_ms, f"({to_ms}"))
         return self.purchases_of(nonces)
 
+    def balance_seen(self, provider: str, key: str, balance: int) -> int:
+        """An account there has so much left. Answers what went without a purchase that explains it; it stays until an
+        operator has settled that purchase."""
+        return int(self.run("balance_seen", provider, key, balance))
+
+    def accounts_there(self, accounts: Sequence[tuple[str, str]]) -> list[Mapping[str, int]]:
+        """Of each (provider, key): held, spent, balance, balance_ms, unexplained; what is not known is left out."""
+        names = ("held", "spent", "balance", "balance_ms", "unexplained")
+        with mapped(), self._redis.pipeline(transaction=False) as pipe:
+            for provider, key in accounts:
+                pipe.hmget(self._keys("account", provider, key), *names)
+            found = pipe.execute()
+        return [
+            {name: int(float(value)) for name, value in zip(names, one, strict=True) if value is not None}
+            for one in found
+        ]
+
     def external_spend(self, scope: str, period: str) -> tuple[int, int]:
         """(held, spent) of a scope (as of a Cap; or "overhead") in a day ("2026-11-26") or a month ("2026-11")."""
         with mapped():

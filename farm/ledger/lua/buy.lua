@@ -37,7 +37,7 @@ redis.call('HDEL', key, 'passes', 'purchase_id', 'unheard')
 redis.call('SADD', Key.pools(), job_pool(job))
 redis.call('ZADD', Key.leases(job_pool(job)), NOW + Setting.LEASE_MS, id)
 local record = {nonce = nonce, job = id, tenant = job.tenant, provider = cjson.decode(purchase).provider, price = price,
-  at_ms = NOW, day = periods.day, month = periods.month}
+  at_ms = NOW, day = periods.day, month = periods.month, intent = purchase}
 redis.call('HSET', Key.purchase(nonce), 'job', id, 'tenant', job.tenant, 'label', job.label or '', 'provider', record.provider,
   'attempt', job.attempt, 'intent', purchase, 'details', details, 'price', price, 'at_ms', NOW, 'day', periods.day, 'month', periods.month)
 redis.call('ZADD', Key.purchases(), NOW, nonce)

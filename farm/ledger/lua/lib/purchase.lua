@@ -40,11 +40,19 @@ local function purchase_book(scope, record, held, spent)
   end
 end
 
+-- The same of the account at the provider, since ever: what its balance is compared with.
+local function purchase_account(record, held, spent)
+  local key = Key.account(record.provider, cjson.decode(record.intent).key or '')
+  if held ~= 0 then redis.call('HINCRBY', key, 'held', held + 0) end
+  if spent ~= 0 then redis.call('HINCRBY', key, 'spent', spent + 0) end
+end
+
 local function purchase_hold(record)
   record.state = Purchase.OPEN
   redis.call('HSET', Key.purchase(record.nonce), 'state', record.state)
   redis.call('ZADD', Key.purchases_open(), record.at_ms, record.nonce)
   for _, scope in ipairs(purchase_scopes(record)) do purchase_book(scope, record, tonumber(record.price), 0) end
+  purchase_account(record, tonumber(record.price), 0)
 end
 
 -- Once: answers whether it was open. `wasted`: it is paid by the farm's overhead account, not by the tenant.
@@ -59,6 +67,7 @@ local function purchase_close(record, ending, cost, wasted)
   purchase_book(tenant, record, price, wasted and 0 or cost)
   purchase_book(provider, record, price, cost)
   purchase_book(farm, record, price, cost)
+  purchase_account(record, price, tonumber(cost))
   if wasted then purchase_book('overhead', record, 0, cost) end
   return true
 end

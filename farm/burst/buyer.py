@@ -29,7 +29,7 @@ from monitoring.metrics import BURST_DECISIONS
 log = logging.getLogger(__name__)
 
 #: endings after which the same provider may be asked again
-_UNTRIED = frozenset({PurchaseEnding.NOT_SENT, PurchaseEnding.TURNED_AWAY})
+_UNTRIED = frozenset({PurchaseEnding.NOT_SENT, PurchaseEnding.TURNED_AWAY, PurchaseEnding.NEVER_ARRIVED})
 _OURS = frozenset({INTAKE_POOL, BURST_POOL})
 
 

@@ -263,8 +263,10 @@ class Followed:
 
     def _pause_s(self) -> float:
         """Until the next look: longer as the job gets older, and never together with all others."""
-        entry = self._account.entry
-        return jittered(min(entry.poll_max_s, max(entry.poll_first_s, 0.1 * self._age_s())))
+        entry, age_s = self._account.entry, self._age_s()
+        if age_s < entry.poll_first_s:
+            return jittered(entry.poll_first_s)
+        return jittered(min(entry.poll_max_s, max(entry.poll_first_s, 0.1 * age_s)))
 
 
 def jittered(seconds: float, draw: Callable[[], float] = random.random) -> float:

@@ -81,7 +81,7 @@ def whole_farm(farm: FarmNumbers) -> Iterator[Family]:
     )
     for metric, age_s in ((metrics.REAP_AGE, farm.reaped_s_ago), (metrics.AUDIT_AGE, farm.audited_s_ago)):
         if age_s is not None:
-            yield one(metric, age_s)
+            yield single(metric, age_s)
     yield each(metrics.AUDIT_DRIFT, {(counter,): found for counter, found in farm.drift.items()})
 
 

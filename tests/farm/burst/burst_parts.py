@@ -80,14 +80,19 @@ def provider(simulator: Simulator, **more: Any) -> ProviderSettings:
 def buying(
     settings: Settings, simulators: dict[str, Simulator], *, public_url: str | None = None, **burst: Any
 ) -> Settings:
-    """The settings of a farm that buys at once whatever waits."""
+    """The settings of a farm that buys from these at once whatever waits."""
+    made = buying_from(settings, {name: provider(one) for name, one in simulators.items()}, **burst)
+    return made.model_copy(update={"gateway": settings.gateway.model_copy(update={"public_url": public_url})})
+
+
+def buying_from(settings: Settings, providers: dict[str, ProviderSettings], **burst: Any) -> Settings:
+    """The same of any providers."""
     eager = {"external": "any", "after_s": 0.0, "least_depth": 1, "least_dwell_s": 0.0, "every_s": 0.05,
              "left_every_s": 0.1, "unknown_after_s": 600.0, "allow_networks": ("127.0.0.0/8",)}  # fmt: skip
     return settings.model_copy(
         update={
             "burst": settings.burst.model_copy(update=eager | burst),
-            "providers": {name: provider(one) for name, one in simulators.items()},
-            "gateway": settings.gateway.model_copy(update={"public_url": public_url}),
+            "providers": providers,
             "lease": settings.lease.model_copy(update={"seconds": 3.0}),
         }
     )

@@ -102,6 +102,7 @@ class Shot(TypedDict, total=False):
     metadata: Mapping[str, str]
     webhook_url: str
     label: str
+    external: str
 
 
 #: a picture or a clip: a file, its bytes, an http(s) or data: address, or an upload that was made before. Text that is

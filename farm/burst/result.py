@@ -27,7 +27,7 @@ from farm.ledger import CommitOutcome
 from farm.results.publish import Publication, verify
 from farm.wire.report import Report
 from models.planning.request import RenderResult
-from models.provenance import recipe
+from models.provenance import recipe_file
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def _made(job: Job, purchase: Purchase, report: Report, context: BurstContext, f
     _fetch(report, context, video)
     found = _looked_at(video, poster, context)
     made = recipe_of(job, purchase, report)
-    recipe.write(told, made)
+    recipe_file.write(told, made)
     return RenderResult(
         video=str(video),
         poster=str(poster),
@@ -114,7 +114,7 @@ def recipe_of(job: Job, purchase: Purchase, report: Report) -> dict[str, object]
     for name in ("inputs", "loras", "picture_area", "length_of"):
         asked.pop(name)
     return {
-        "recipe": recipe.FORMAT,
+        "recipe": recipe_file.FORMAT,
         **asked,
         "options": dict(spec.options),
         "inputs": {role: ref.sha256 for role, ref in spec.inputs.items()},

@@ -11,7 +11,8 @@ from av.error import InvalidDataError
 from farm.intake import tracks
 from farm.intake.clip_rendition import check_size, stream_of
 from farm.intake.refusal import Refused, broken, check_length
-from models.media import clips, output
+from models.media import clips
+from models.media.poster import write_poster
 from models.media.upright import TrackTags, view_of
 from models.planning.request import RenderFault
 
@@ -32,9 +33,9 @@ def keep(source: BinaryIO, out: BinaryIO, asked: dict[str, Any]) -> dict[str, An
         check_length(survey.seconds, asked["max_s"])
         frames, shown = _decoded(source, asked, survey.packets)
         with tempfile.TemporaryDirectory(prefix="wanfarm-poster-") as folder:
-            poster = Path(folder) / "poster.jpg"
-            output.write_poster(poster, shown)
-            out.write(poster.read_bytes())
+            file = Path(folder) / "poster.jpg"
+            write_poster(file, shown)
+            out.write(file.read_bytes())
     except MemoryError:
         raise
     except RenderFault:

@@ -4,9 +4,8 @@ import logging
 
 from farm.burst.context import BurstContext
 from farm.jobs.errors import FarmError, Unavailable
-from farm.providers.carrier import carry
+from farm.providers.check import balance
 from farm.providers.entry import Entry
-from farm.wire.http import Can
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +32,8 @@ class Balances:
 
     def _ask(self, entry: Entry, key: str) -> None:
         client = self._context.providers.client_of(entry.name, key)
-        if Can.BALANCE not in client.can:
-            return
-        left = entry.usd_micro(client.left(carry(client.balance(), entry.timeout_s)))
+        units = balance(client, entry)
+        left = None if units is None else entry.usd_micro(units)
         if left is None:
             return
         unexplained = self._context.ledger.balance_seen(entry.name, key, left)

@@ -13,9 +13,11 @@ from farm.burst.decision import Chooser, PoolLoad, Promise, Ranked, Seen, Waitin
 from farm.burst.followed import Followed
 from farm.burst.followers import Followers
 from farm.burst.inputs import CannotHandOver, addresses_of, callback_of, details_of
+from farm.burst.local import able_for
 from farm.jobs.errors import Unavailable
 from farm.jobs.job import Job
 from farm.jobs.purchase import Cap, OverCap, PurchaseEnding, PurchaseState
+from farm.jobs.worker_status import LiveWorker
 from farm.ledger import BURST_POOL, INTAKE_POOL
 from farm.ledger.farm_numbers import FarmNumbers, PoolNumbers
 from farm.providers.entry import Consent
@@ -61,6 +63,7 @@ class Buyer:
         self._choose = Chooser(burst.hour_usd, burst.explore)
         #: (pool, tenant) that jobs are being bought for
         self._buying: set[tuple[str, str]] = set()
+        self._workers: Sequence[LiveWorker] = ()
         #: jobs whose promise breaks now, and of each what was said last
         self._late: set[str] = set()
         self._said: dict[str, str] = {}
@@ -72,7 +75,7 @@ class Buyer:
             return 0
         if not context.ledger.my_turn("buying", context.worker, 3 * context.settings.burst.every_s):
             return 0
-        numbers = context.ledger.farm_numbers()
+        numbers, self._workers = context.ledger.farm_numbers(), context.ledger.workers()
         look, found = _Look(context.settings.burst.most_at_once), []
         self._late.clear()
         for pool in numbers.pools:
@@ -101,7 +104,13 @@ class Buyer:
         promise = self._promise(tenant)
         jobs = ledger.queued_first(pool.pool, tenant_id, burst.looked_at)
         load = _load(numbers, pool, tenant_id)
-        waiting = predicted(jobs, load, share=_share(numbers, pool.pool, tenant_id), above_s=0.0, now_ms=numbers.now_ms)
+        waiting = predicted(
+            jobs,
+            load,
+            lambda job: able_for(job, self._workers),
+            share=_share(numbers, pool.pool, tenant_id),
+            now_ms=numbers.now_ms,
+        )
         buying = (pool.pool, tenant_id) in self._buying
         chosen = to_buy(waiting, load, promise, buying=buying)
         (self._buying.add if chosen else self._buying.discard)((pool.pool, tenant_id))

@@ -3,8 +3,9 @@
 import math
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from farm.burst.local import Able
 from farm.jobs.job import Job
 from farm.providers.entry import Entry
 from farm.providers.offers import Offer
@@ -12,7 +13,8 @@ from farm.providers.offers import Offer
 
 @dataclass(frozen=True)
 class PoolLoad:
-    """A pool of our own at one moment. slots: jobs that its live workers take at once; others_s: GPU-seconds predicted
+    """A pool of our own at one moment. slots: jobs that its live workers take at once; paused: an operator lets nothing
+    start; others_s: GPU-seconds predicted
     for what other tenants have queued; busy_s: for what runs."""
 
     pool: str
@@ -22,11 +24,6 @@ class PoolLoad:
     others_s: float = 0.0
     busy_s: float = 0.0
     paused: bool = False
-
-    @property
-    def idle(self) -> bool:
-        """Whether a worker has nothing to do."""
-        return self.running < self.slots and not self.paused
 
 
 @dataclass(frozen=True)
@@ -42,13 +39,15 @@ class Promise:
 @dataclass(frozen=True)
 class Waiting:
     """A queued job. start_s, end_s: from now, as predicted here (inf: nobody is there to render it); dwell_s: since it
-    was queued; due_s: until its deadline, None without one."""
+    was queued; due_s: until its deadline, None without one; idle: a worker of ours has nothing to do and will take it.
+    """
 
     job: Job
     start_s: float
     end_s: float
     dwell_s: float
     due_s: float | None = None
+    idle: bool = False
 
     def broken_s(self, promise: Promise, *, buying: bool) -> float:
         """By how much the promise breaks; 0 where it holds. While the farm is buying, a wait that would not have begun
@@ -58,23 +57,33 @@ class Waiting:
         return max(0.0, self.start_s - limit_s, late_s)
 
 
-def predicted(jobs: Sequence[Job], load: PoolLoad, *, share: float, above_s: float, now_ms: int) -> list[Waiting]:
-    """When each of a tenant's queued jobs, in their order, will start here. `share`: the tenant's part of the pool, in
-    (0, 1], while others want theirs; above_s: GPU-seconds of higher tiers, served before all of them."""
+def predicted(
+    jobs: Sequence[Job],
+    load: PoolLoad,
+    able: Callable[[Job], Able],
+    *,
+    share: float,
+    now_ms: int,
+) -> list[Waiting]:
+    """When each of a tenant's queued jobs, in their order, will start here. `able`: who could render it; `share`: the
+    tenant's part of the pool, in (0, 1], while others want theirs."""
     found, own_s = [], 0.0
     for job in jobs:
         # others are served beside it, by their share, until they have nothing left
-        beside_s = min(load.others_s, own_s * (1 - share) / share)
-        before_s = own_s + beside_s + above_s
-        if not load.slots:
-            start_s = math.inf
-        elif load.idle and not before_s:
-            start_s = 0.0
-        else:
-            start_s = (before_s + load.busy_s / 2) / load.slots
-        due_s = None if job.deadline_ms is None else (job.deadline_ms - now_ms) / 1000
-        dwell_s = max(0.0, (now_ms - (job.queued_ms or now_ms)) / 1000)
-        found.append(Waiting(job, start_s, start_s + job.predicted_s, dwell_s, due_s))
+        before_s = own_s + min(load.others_s, own_s * (1 - share) / share)
+        who = able(job)
+        nobody = not load.slots or not who.count
+        start_s = math.inf if nobody else (before_s + load.busy_s / 2) / load.slots
+        found.append(
+            Waiting(
+                job,
+                start_s,
+                start_s + job.predicted_s,
+                dwell_s=max(0.0, (now_ms - (job.queued_ms or now_ms)) / 1000),
+                due_s=None if job.deadline_ms is None else (job.deadline_ms - now_ms) / 1000,
+                idle=who.idle > 0 and not load.paused,
+            )
+        )
         own_s += job.predicted_s
     return found
 
@@ -85,17 +94,16 @@ def to_buy(
     """Those whose promise breaks, in their order, with what is gained by buying each (seconds). A job that is bought
     is before no other: those behind it are looked at as if it were gone."""
     found: list[tuple[Waiting, float]] = []
-    if load.idle or load.queued < promise.least_depth:
+    if load.queued < promise.least_depth:
         return found
     gone_s = 0.0
     for one in waiting:
         moved = one
         if load.slots and gone_s:
-            moved = Waiting(
-                one.job, one.start_s - gone_s / load.slots, one.end_s - gone_s / load.slots, one.dwell_s, one.due_s
-            )
+            sooner_s = gone_s / load.slots
+            moved = replace(one, start_s=one.start_s - sooner_s, end_s=one.end_s - sooner_s)
         broken_s = moved.broken_s(promise, buying=buying)
-        if broken_s and moved.dwell_s >= promise.least_dwell_s:
+        if broken_s and not one.idle and moved.dwell_s >= promise.least_dwell_s:
             found.append((moved, broken_s))
             gone_s += one.job.predicted_s
     return found

@@ -20,13 +20,16 @@ from farm.burst.decision import (
     predicted,
     to_buy,
 )
+from farm.burst.local import Able, able_for
 from farm.jobs.job import Job
+from farm.jobs.worker_status import LiveWorker, WorkerState, WorkerStatus
 from farm.ledger.records import fresh
 from farm.providers.entry import Entry, Match
 from farm.providers.offers import Offer
 
 NOW = 1_900_000_000_000
 FULL = PoolLoad("gpu", slots=2, running=2, queued=50, busy_s=120.0)
+BUSY = Able(count=2, idle=0)
 PROMISE = Promise(after_s=600.0, until_share=0.5, least_depth=2, least_dwell_s=10.0)
 
 
@@ -35,8 +38,8 @@ def queued(count: int, *, seconds: float = 60.0, waited_s: float = 100.0, **chan
     return [replace(job, queued_ms=NOW - int(1000 * waited_s)) for job in jobs]
 
 
-def bought(jobs: list[Job], load: PoolLoad = FULL, *, buying: bool = False, share: float = 1.0) -> list[Job]:
-    waiting = predicted(jobs, load, share=share, above_s=0.0, now_ms=NOW)
+def bought(jobs: list[Job], load: PoolLoad = FULL, able: Able = BUSY, *, buying: bool = False) -> list[Job]:
+    waiting = predicted(jobs, load, lambda _: able, share=1.0, now_ms=NOW)
     return [one.job for one, _ in to_buy(waiting, load, PROMISE, buying=buying)]
 
 
@@ -53,23 +56,38 @@ def test_buying_goes_on_until_the_wait_is_well_below_the_promise() -> None:
     assert bought(jobs, buying=True) == jobs[10:]
 
 
-def test_nothing_is_bought_while_a_worker_idles_or_hardly_anything_waits() -> None:
+def test_nothing_is_bought_while_an_able_worker_idles_or_hardly_anything_waits() -> None:
     jobs = queued(50)
-    assert bought(jobs, replace(FULL, running=1)) == []
+    assert bought(jobs, able=Able(2, idle=1)) == []
     assert bought(jobs, replace(FULL, queued=1)) == []
     # paused, none of them will take anything
-    assert bought(jobs, replace(FULL, running=0, paused=True)) != []
+    assert bought(jobs, replace(FULL, paused=True), Able(2, idle=2)) != []
+
+
+def test_a_job_that_nobody_here_can_render_waits_for_ever() -> None:
+    jobs = queued(3)
+    assert bought(jobs, able=Able(0, 0)) == jobs
+    nobody = PoolLoad("gpu", slots=0, running=0, queued=3)
+    assert bought(jobs, nobody) == jobs
+    assert predicted(jobs, nobody, lambda _: BUSY, share=1.0, now_ms=NOW)[0].start_s == math.inf
+
+
+def test_who_could_render_a_job_is_who_offers_its_model_and_does_not_leave_it_to_others() -> None:
+    (job,) = queued(1)
+    mine = WorkerStatus(models=(job.spec.model,))
+    told = [
+        mine,
+        replace(mine, state=WorkerState.BUSY),
+        replace(mine, state=WorkerState.QUARANTINED),
+        replace(mine, leaves=True),
+        replace(mine, models=("another",)),
+    ]
+    workers = [LiveWorker(f"w{n}", job.pool, status, 0) for n, status in enumerate(told)]
+    assert able_for(job, [*workers, LiveWorker("elsewhere", "another", mine, 0)]) == Able(count=2, idle=1)
 
 
 def test_a_job_that_came_just_now_waits_a_moment_first() -> None:
     assert bought(queued(50, waited_s=9.0)) == []
-
-
-def test_without_a_worker_everything_waits_for_ever() -> None:
-    jobs = queued(3)
-    nobody = PoolLoad("gpu", slots=0, running=0, queued=3)
-    assert predicted(jobs, nobody, share=1.0, above_s=0.0, now_ms=NOW)[0].start_s == math.inf
-    assert bought(jobs, nobody) == jobs
 
 
 def test_a_deadline_is_a_promise_of_its_own() -> None:
@@ -79,16 +97,16 @@ def test_a_deadline_is_a_promise_of_its_own() -> None:
 
 def test_others_are_served_beside_a_tenant_by_their_share() -> None:
     jobs = queued(10)
-    alone = predicted(jobs, FULL, share=1.0, above_s=0.0, now_ms=NOW)
-    shared = predicted(jobs, replace(FULL, others_s=1e6), share=0.5, above_s=0.0, now_ms=NOW)
-    little = predicted(jobs, replace(FULL, others_s=60.0), share=0.5, above_s=0.0, now_ms=NOW)
+    alone = predicted(jobs, FULL, lambda _: BUSY, share=1.0, now_ms=NOW)
+    shared = predicted(jobs, replace(FULL, others_s=1e6), lambda _: BUSY, share=0.5, now_ms=NOW)
+    little = predicted(jobs, replace(FULL, others_s=60.0), lambda _: BUSY, share=0.5, now_ms=NOW)
     assert [one.start_s for one in shared] == [2 * one.start_s - 30.0 for one in alone]
     assert little[9].start_s == alone[9].start_s + 30.0
 
 
 @given(
     seconds=st.lists(st.floats(1.0, 5000.0), min_size=1, max_size=30),
-    slots=st.integers(0, 5),
+    slots=st.integers(1, 5),
     after_s=st.floats(0.0, 5000.0),
 )
 def test_what_stays_is_never_worse_off_than_promised(seconds: list[float], slots: int, after_s: float) -> None:
@@ -96,10 +114,10 @@ def test_what_stays_is_never_worse_off_than_promised(seconds: list[float], slots
     jobs = [queued(1, seconds=one)[0] for one in seconds]
     load = PoolLoad("gpu", slots, slots, len(jobs), busy_s=0.0)
     promise = Promise(after_s, least_depth=1, least_dwell_s=0.0)
-    waiting = predicted(jobs, load, share=1.0, above_s=0.0, now_ms=NOW)
+    waiting = predicted(jobs, load, lambda _: BUSY, share=1.0, now_ms=NOW)
     gone = {one.job.id for one, _ in to_buy(waiting, load, promise, buying=False)}
     left = [job for job in jobs if job.id not in gone]
-    for one in predicted(left, load, share=1.0, above_s=0.0, now_ms=NOW):
+    for one in predicted(left, load, lambda _: BUSY, share=1.0, now_ms=NOW):
         assert one.start_s <= after_s + 1e-6
 
 

@@ -74,9 +74,8 @@ def main(_: Sequence[str] = ()) -> None:
         for policy, figures in found.items():
             than = worse_on(found["ours"], figures)
             note = f"   ours is worse in {' and '.join(than)}" if than and policy != "ours" else ""
-            print(
-                f"  {policy:16} {figures.missed:5} late {figures.spend:9.2f} $ {figures.wait_s:8.0f} s from arrival{note}"
-            )
+            numbers = f"{figures.missed:5} late {figures.spend:9.2f} $ {figures.wait_s:8.0f} s from arrival"
+            print(f"  {policy:16} {numbers}{note}")
 
 
 if __name__ == "__main__":

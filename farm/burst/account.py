@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 #: a provider remembers an idempotency key for a day (farm.ledger.scripts.IDEMPOTENCY_S); asked again only while it does
 REMEMBERED_MS = 20 * 3600 * 1000
+#: an order that its provider does not know by then is not on its way any more
+LOST_MS = 60_000
 #: refusals that are about the account or the moment, and say nothing about the order
 _OF_THE_MOMENT = frozenset({Why.KEY, Why.CREDIT, Why.BUSY, Why.AWAY})
 
@@ -106,9 +108,10 @@ class Account:
         return Submission(Sent.PLACED, placed)
 
     # --- what became of one that got no answer
-    def resolve(self) -> Submission | None:
-        """Ask whether a submission of which nothing is known arrived; None: still not known."""
-        return self._by_callback() or self._by_key() or self._by_list()
+    def resolve(self, *, wanted: bool) -> Submission | None:
+        """Ask whether a submission of which nothing is known arrived; None: still not known. Where it is `wanted`, the
+        same order may be sent again to a provider that makes one job of both."""
+        return self._by_callback() or self._by_list() or (self._by_key() if wanted else None)
 
     def _by_callback(self) -> Submission | None:
         """A callback named a job. It is ours if our account can read it and it is the job that was ordered."""
@@ -127,8 +130,7 @@ class Account:
         return not told or not prompt or prompt in told or repr(prompt)[1:-1] in told
 
     def _by_key(self) -> Submission | None:
-        age_ms = time.time() * 1000 - self.purchase.at_ms
-        if not self.can(Can.IDEMPOTENT) or age_ms > REMEMBERED_MS:
+        if not self.can(Can.IDEMPOTENT) or self._age_ms() > REMEMBERED_MS:
             return None
         sent = self._submitted()
         if sent.outcome is Sent.PLACED or (sent.outcome is Sent.REFUSED and sent.why not in _OF_THE_MOMENT):
@@ -140,10 +142,17 @@ class Account:
             return None
         try:
             found = self._client.looked_up(self._order, self._carry(self._client.look_up(self._order)))
-        except (NotSent, NoAnswer, Unreadable, ProviderRefused) as error:
+        except ProviderRefused as no:
+            if no.why is Why.UNKNOWN_JOB and LOST_MS < self._age_ms() < REMEMBERED_MS:
+                return Submission(Sent.NOT_SENT, words="the provider has no such order")
+            return None
+        except (NotSent, NoAnswer, Unreadable) as error:
             log.info("%s: looking for %s: %s", self.entry.name, self.purchase.nonce, error)
             return None
         return None if found is None else Submission(Sent.PLACED, found)
+
+    def _age_ms(self) -> float:
+        return time.time() * 1000 - self.purchase.at_ms
 
     # --- afterwards
     @property

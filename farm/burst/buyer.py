@@ -20,12 +20,15 @@ from farm.jobs.purchase import Cap, OverCap, PurchaseEnding, PurchaseState
 from farm.jobs.worker_status import LiveWorker
 from farm.ledger import BURST_POOL, INTAKE_POOL
 from farm.ledger.farm_numbers import FarmNumbers, PoolNumbers
-from farm.providers.entry import Consent
+from farm.providers.carrier import NoAnswer, NotSent, carry
+from farm.providers.entry import Consent, Entry
 from farm.providers.gate import Wait
 from farm.providers.offers import Offer, offers
 from farm.providers.registry import KeyMissing
 from farm.scheduling.expected_wait import entitlements
 from farm.tenants.tenants import Tenant
+from farm.wire.http import Can, Outbound, ProviderRefused, Unreadable
+from farm.wire.purchase_order import PurchaseOrder
 from monitoring.metrics import BURST_DECISIONS
 
 log = logging.getLogger(__name__)
@@ -201,17 +204,19 @@ class Buyer:
         context, job, offer, nonce = self._context, attempt.job, attempt.offer, attempt.nonce
         entry = context.providers.entries[offer.provider]
         try:
-            inputs = addresses_of(job.spec, entry, context.providers.client_of(entry.name, attempt.key), context)
+            client = context.providers.client_of(entry.name, attempt.key)
+            inputs = addresses_of(job.spec, entry, client, context)
         except (CannotHandOver, KeyMissing) as error:
             return str(error), False
         details = details_of(inputs, callback_of(job.id, nonce, entry, context.settings.gateway.public_url))
+        price = max(offer.price_micro, _quoted(client, entry, offer, job, inputs) or 0)
         try:
             claim = context.ledger.buy(
                 job.id,
                 context.worker,
                 nonce,
                 intent_of(offer, attempt.key),
-                price=offer.price_micro,
+                price=price,
                 caps=attempt.caps,
                 details=details,
             )
@@ -291,6 +296,18 @@ def intent_of(offer: Offer, key: str) -> Mapping[str, object]:
         "source": offer.source,
         "dialect_data": dict(offer.dialect_data),
     }
+
+
+def _quoted(client: Outbound, entry: Entry, offer: Offer, job: Job, inputs: Mapping[str, str]) -> int | None:
+    """What the provider itself says that it will cost, where it can be asked; None otherwise. Costs nothing."""
+    if Can.ESTIMATE not in client.can:
+        return None
+    order = PurchaseOrder(job.spec, inputs, dialect_data=offer.dialect_data, model=offer.model)
+    try:
+        return entry.usd_micro(client.estimated(carry(client.estimate(order), entry.timeout_s)).credits_micro)
+    except (NotSent, NoAnswer, Unreadable, ProviderRefused) as error:
+        log.info("%s estimates nothing: %s", entry.name, error)
+        return None
 
 
 def _over(over: OverCap, tenant: str) -> str:

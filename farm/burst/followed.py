@@ -80,8 +80,7 @@ class Followed:
                 self.heard_callback = False
                 self._read_again()
             if self._fresh:
-                self._fresh = False
-                return self._submitted(self._account.submit())
+                return self._submit()
             if self.purchase.id is None:
                 return self._unknown()
             if self._report is not None and self._report.state is State.SUCCEEDED:
@@ -90,6 +89,13 @@ class Followed:
         except Unavailable as error:
             log.warning("%s: %s", self.job.id, error)
             return AWAY_S
+
+    def _submit(self) -> float | Next:
+        self._fresh = False
+        if self._verdict is Verdict.CANCEL:
+            self._account.left()
+            return self._leave(PurchaseEnding.NOT_SENT, 0, "cancelled")
+        return self._submitted(self._account.submit())
 
     def _read_again(self) -> None:
         purchase = self._context.ledger.purchase(self.purchase.nonce)
@@ -124,7 +130,7 @@ class Followed:
         return self._pause_s()
 
     def _unknown(self) -> float | Next:
-        if (found := self._account.resolve()) is not None:
+        if (found := self._account.resolve(wanted=self._verdict is Verdict.GO)) is not None:
             return self._submitted(found)
         if self._verdict is Verdict.CANCEL or self._age_s() > self._context.settings.burst.unknown_after_s:
             return self._leave(None, 0, "nothing is known of its submission")
@@ -166,6 +172,10 @@ class Followed:
         ledger, nonce = self._context.ledger, self.purchase.nonce
         cost, good = self._account.cost_of(report), report.state is State.SUCCEEDED
         self._account.over(ok=good, seconds=self._age_s())
+        if cost > self.purchase.price:
+            log.error("%s costs more than its settings say: %.4f for %.4f dollars",
+                      self.purchase.provider, cost / 1e6, self.purchase.price / 1e6)  # fmt: skip
+            PURCHASES.labels(self.purchase.provider, "dearer").inc()
         if report.state is State.SUCCEEDED and self._verdict is not Verdict.CANCEL:
             ledger.close_purchase(nonce, PurchaseEnding.DELIVERED, cost)
             self._read_again()

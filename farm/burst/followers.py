@@ -31,6 +31,7 @@ class Followers:
         self._all: dict[str, Followed] = {}
         #: at a step now; what was told meanwhile is done right after it
         self._busy: set[str] = set()
+        self._running = 0
         self._told: set[str] = set()
         self.changed = threading.Event()
 
@@ -68,7 +69,7 @@ class Followers:
         self._steps.shutdown(wait=False, cancel_futures=True)
         self._fetches.shutdown(wait=False, cancel_futures=True)
         end = time.monotonic() + wait_s
-        while self._busy and time.monotonic() < end:
+        while self._running and time.monotonic() < end:
             self.changed.wait(0.05)
             self.changed.clear()
         with self._lock:
@@ -79,12 +80,15 @@ class Followers:
 
     def _step(self, followed: Followed, step: Callable[[], float | Next]) -> None:
         nonce = followed.purchase.nonce
+        with self._lock:
+            self._running += 1
         try:
             following = step()
         except Exception:
             log.exception("%s", followed.job.id)
             following = _PUZZLED_S
         with self._lock:
+            self._running -= 1
             if following is Next.DELIVER and nonce in self._all:
                 with suppress(RuntimeError):  # it closes
                     self._fetches.submit(self._step, followed, followed.deliver)

@@ -26,7 +26,7 @@ class LeftPurchases:
     def look(self) -> int:
         """Ask about each of them once. Answers how many are still open. Raises Unavailable."""
         context, open_now = self._context, 0
-        if not context.ledger.my_turn("left purchases", context.worker, context.settings.burst.left_every_s):
+        if not context.ledger.my_turn("left purchases", context.worker, 2 * context.settings.burst.left_every_s):
             return 0
         for purchase in context.ledger.open_purchases():
             if purchase.current:
@@ -60,7 +60,8 @@ class LeftPurchases:
         return True
 
     def _resolved(self, account: Account) -> bool:
-        found = account.resolve()
+        # its job does not want it: it is looked for, and never ordered by asking
+        found = account.resolve(wanted=False)
         if found is None:
             return False
         ledger, nonce = self._context.ledger, account.purchase.nonce

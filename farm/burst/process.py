@@ -101,7 +101,7 @@ class Burst:
             "told": (self._hear, 0.0),
             "buy": (self._buyer.look, burst.every_s),
             "balances": (self._balances.look, burst.balances_every_s),
-            "left": (self._left.look, min(burst.left_every_s, 5.0)),
+            "left": (self._left.look, burst.left_every_s),
         }
         for name, (act, seconds) in every.items():
             threading.Thread(target=self._again, args=(name, act, seconds), name=name, daemon=True).start()

@@ -164,7 +164,8 @@ class Outbound(Protocol):
         ...
 
     def looked_up(self, order: PurchaseOrder, answer: ProviderAnswer) -> Placed | None:
-        """The job that the order became; None where the answer shows none, which proves nothing."""
+        """The job that the order became; None where the answer shows none, which proves nothing. ProviderRefused
+        (UNKNOWN_JOB): it did not arrive."""
         ...
 
     def status(self, placed: Placed) -> ProviderRequest:

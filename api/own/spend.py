@@ -122,12 +122,14 @@ def settle(nonce: str) -> Response:
     if purchase is None:
         raise NotFound(f"no purchase {nonce}")
     key = principal()
-    act = {"who": f"key {key.key_id} of {key.tenant}", "why": asked.why}
+    who = f"key {key.key_id} of {key.tenant}"
     if asked.arrived_as is not None:
-        ledger.bought(nonce, asked.arrived_as, **act)
+        ledger.bought(nonce, asked.arrived_as, who=who, why=asked.why)
         changed = purchase.id is None
     else:
         cost = round((asked.cost_usd or 0) * MICRO)
         ending = PurchaseEnding.DELIVERED if cost else PurchaseEnding.NEVER_ARRIVED
-        changed = purchase.state is PurchaseState.OPEN and ledger.close_purchase(nonce, ending, cost, **act)
+        changed = purchase.state is PurchaseState.OPEN and ledger.close_purchase(
+            nonce, ending, cost, who=who, why=asked.why
+        )
     return answer(Reply(200, ActView(changed=changed)))

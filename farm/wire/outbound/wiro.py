@@ -32,14 +32,14 @@ class Wiro(DialectClient):
 
     def looked_up(self, order: PurchaseOrder, answer: ProviderAnswer) -> Placed | None:
         """The job that the order became; None where the answer shows none, which proves nothing."""
-        model, body = self._said(order.in_words, wiro.render_create, lambda said: wiro.parse_create(*said))
+        _, body = self._said(order.in_words, wiro.render_create, lambda said: wiro.parse_create(*said))
         found = [
             report
             for report in self._read(answer, wiro_task.parse_list)
             if isinstance(report.request, Mapping) and wiro.is_request_of(report.request, body)
         ]
         # of two alike nobody knows which one it is
-        return Placed(found[0].id, found[0].handle, model) if len(found) == 1 else None
+        return Placed(found[0].id, found[0].handle) if len(found) == 1 else None
 
     def status(self, placed: Placed) -> ProviderRequest:
         """The request for where the job is."""

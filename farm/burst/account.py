@@ -185,6 +185,10 @@ class Account:
         except (NotSent, NoAnswer, Unreadable) as error:
             return Look(words=str(error))
 
+    def result_headers(self, url: str) -> Mapping[str, str]:
+        """As of the client."""
+        return self._client.result_headers(url)
+
     def cancel(self, placed: Placed, *, running: bool) -> None:
         """Ask the provider to stop, where it can; the next look says what came of it."""
         if not self.can(Can.CANCEL):

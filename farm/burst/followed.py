@@ -191,7 +191,7 @@ class Followed:
         """Fetch the result and make it the job's: minutes at the worst."""
         assert self._report is not None
         try:
-            outcome = result.publish(self.claim, self.purchase, self._report, self._context, self._check)
+            outcome = result.publish(self.claim, self._account, self._report, self._context, self._check)
         except Unavailable as error:
             log.warning("%s: %s", self.job.id, error)
             return AWAY_S

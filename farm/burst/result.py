@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from farm.burst.account import Account
 from farm.burst.context import BurstContext
 from farm.claiming import retry
 from farm.intake import media
@@ -15,9 +16,7 @@ from farm.jobs.errors import (
     AddressRefused,
     AddressUnreachable,
     FarmError,
-    FaultCode,
     InvalidRequest,
-    JobFault,
     TooLarge,
 )
 from farm.jobs.inputs import Kind
@@ -41,7 +40,7 @@ class Unusable(FarmError):
 
 
 def publish(
-    claim: Claim, purchase: Purchase, report: Report, context: BurstContext, check: Callable[[], None]
+    claim: Claim, account: Account, report: Report, context: BurstContext, check: Callable[[], None]
 ) -> CommitOutcome:
     """Fetch, check, upload and commit. Raises NotYetHere, Unusable, JobFault, and whatever `check` raises, which is
     called in between."""
@@ -51,7 +50,7 @@ def publish(
     publication = Publication(claim, context.settings, context.ledger, context.store, check)
     try:
         policy = retry.redis(lambda: context.policies.before_render(claim.job.tenant), check)
-        result = _made(claim.job, purchase, report, context, folder)
+        result = _made(claim.job, account, report, context, folder)
         verify(result, "the provider")
         return publication.commit(publication.upload(result, policy), gpu_s=0.0)
     finally:
@@ -59,11 +58,11 @@ def publish(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _made(job: Job, purchase: Purchase, report: Report, context: BurstContext, folder: Path) -> RenderResult:
+def _made(job: Job, account: Account, report: Report, context: BurstContext, folder: Path) -> RenderResult:
     video, poster, told = folder / "video.mp4", folder / "poster.jpg", folder / "recipe.json"
-    _fetch(report, context, video)
+    _fetch(account, report, context, video)
     found = _looked_at(video, poster, context)
-    made = recipe_of(job, purchase, report)
+    made = recipe_of(job, account.purchase, report)
     recipe_file.write(told, made)
     return RenderResult(
         video=str(video),
@@ -78,13 +77,16 @@ def _made(job: Job, purchase: Purchase, report: Report, context: BurstContext, f
     )
 
 
-def _fetch(report: Report, context: BurstContext, to: Path) -> None:
+def _fetch(account: Account, report: Report, context: BurstContext, to: Path) -> None:
     burst = context.settings.burst
     if not report.urls:
         raise NotYetHere("the provider names no result")
+    url = report.urls[0]
     try:
         with to.open("wb") as out:
-            context.guard.fetch(report.urls[0], out, limit=burst.max_result_bytes, seconds=burst.result_s)
+            context.guard.fetch(
+                url, out, limit=burst.max_result_bytes, seconds=burst.result_s, headers=account.result_headers(url)
+            )
     except AddressRefused as error:
         raise Unusable(f"its address is not dialled: {error.detail} (burst.allow_networks)") from error
     except TooLarge as error:
@@ -132,8 +134,3 @@ def recipe_of(job: Job, purchase: Purchase, report: Report) -> dict[str, object]
             "finished_ms": report.finished_ms,
         },
     }
-
-
-def fault(error: Unusable) -> JobFault:
-    """For the log: the job itself is rendered here, whatever its provider delivered."""
-    return JobFault(FaultCode.BAD_OUTPUT, str(error))

@@ -176,6 +176,10 @@ class Outbound(Protocol):
         """What it answered."""
         ...
 
+    def result_headers(self, url: str) -> Mapping[str, str]:
+        """What a result's address has to be asked with; nothing where the address itself is the secret."""
+        ...
+
     def callback(self, body: Any) -> Report:
         """What a webhook of the provider says; it decides nothing."""
         ...

@@ -67,6 +67,10 @@ class DialectClient:
         """What it answered."""
         raise NotImplementedError
 
+    def result_headers(self, url: str) -> Mapping[str, str]:
+        """What a result's address has to be asked with; nothing where the address itself is the secret."""
+        return {}
+
     def callback(self, body: Any) -> Report:
         """What a webhook of the provider says; it decides nothing."""
         raise NotOffered(self.dialect, Can.CALLBACK)

@@ -229,6 +229,16 @@ def test_an_order_whose_answer_was_lost_is_found_in_wiro_s_list() -> None:
     assert mine.looked_up(bare, listed) is None
 
 
+def test_a_result_that_lies_at_the_api_is_fetched_with_the_key_and_no_other_is() -> None:
+    mine = client("openai")
+    told = openai.render_status(Report(id="t-1", state=State.SUCCEEDED, created_ms=MADE_MS, finished_ms=MADE_MS))
+    (url,) = mine.report(PLACED, answer(told)).urls
+    assert url == f"{BASE}/v1/videos/t-1/content"
+    assert mine.result_headers(url) == {"Authorization": f"Bearer {KEY}"}
+    assert mine.result_headers("https://elsewhere.example/v1/videos/t-1/content") == {}
+    assert all(client(name).result_headers("https://files.example/v.mp4") == {} for name in DIALECTS)
+
+
 def test_another_farm_knows_an_order_by_its_key_and_says_so_when_it_does_not() -> None:
     mine, order = client("farm"), replace(TEXT, key="order-1")
     assert mine.look_up(order).url.endswith("/v1/jobs?idempotency_key=order-1")

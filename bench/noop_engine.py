@@ -14,7 +14,8 @@ import numpy as np
 from farm.engine.child import Renders, main
 from farm.engine.protocol import Launch
 from models import catalog
-from models.media.output import write_poster, write_video
+from models.media.output import write_video
+from models.media.poster import write_poster
 from models.planning.request import Progress, RenderRequest, RenderResult, Stage
 
 FRAMES, SIDE, FPS = 5, 64, 8

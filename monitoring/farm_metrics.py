@@ -62,6 +62,22 @@ AUDIT_DRIFT = ReadMetric(
 PROVIDER_PARKED = ReadMetric(
     "wanfarm_provider_parked", "1 while nothing is bought from the provider, by reason", ("provider", "reason")
 )
+UNRECONCILED = ReadMetric(
+    "wanfarm_purchases_unreconciled", "Purchases that no job waits for, or of which nothing is known; an operator's"
+)
+PURCHASES_OPEN = ReadMetric(
+    "wanfarm_purchases_open", "Purchases whose price is held, by whether their id is known", ("provider", "id")
+)
+_ACCOUNT = ("provider", "account")
+PROVIDER_HELD = ReadMetric("wanfarm_provider_held_usd", "Prices of purchases that are not over", _ACCOUNT)
+PROVIDER_SPENT = ReadMetric("wanfarm_provider_spent_usd", "What purchases came to", _ACCOUNT, counter=True)
+PROVIDER_BALANCE = ReadMetric("wanfarm_provider_balance_usd", "What the provider says is left", _ACCOUNT)
+PROVIDER_UNEXPLAINED = ReadMetric(
+    "wanfarm_provider_unexplained_usd", "What went from the account without a purchase that explains it", _ACCOUNT
+)
+EXTERNAL_MONTH = ReadMetric(
+    "wanfarm_external_month_usd", "Held and spent in this month of UTC: farm, or overhead (a part of it)", ("scope",)
+)
 OUTBOX = ReadMetric("wanfarm_outbox_entries", "Endings of jobs whose callback is not scheduled yet")
 WEBHOOKS_PENDING = ReadMetric("wanfarm_webhooks_pending", "Callbacks that are due, wait for a retry or are under way")
 WEBHOOKS_LATE = ReadMetric("wanfarm_webhooks_due_age_seconds", "How long the callback is due that is due longest")

@@ -3,7 +3,8 @@ few and bounded (never a job or a tenant's own words). Counting is the callers' 
 
 from monitoring.roles import ProcessRole, counter, gauge, histogram, register
 
-_CLAIMS = (ProcessRole.AGENT, ProcessRole.IO_WORKER)
+_CLAIMS = (ProcessRole.AGENT, ProcessRole.IO_WORKER, ProcessRole.BURST)
+_BURST = (ProcessRole.BURST,)
 _AGENT, _IO, _GATEWAY = (ProcessRole.AGENT,), (ProcessRole.IO_WORKER,), (ProcessRole.GATEWAY,)
 
 # --- permits
@@ -54,6 +55,32 @@ UPLOAD_SECONDS = histogram(
     "Result uploaded and verified",
     buckets=(0.05, 0.2, 0.5, 1, 2, 5, 15, 60, 300),
     roles=_AGENT,
+)
+
+# --- burst: jobs that are bought
+BURST_DECISIONS = counter(
+    "wanfarm_burst_decisions_total",
+    "What was decided about jobs that would wait too long: bought, would_buy, waits, stays",
+    ["verdict"],
+    roles=_BURST,
+)
+PROVIDER_SUBMISSIONS = counter(
+    "wanfarm_provider_submissions_total",
+    "Orders by what became of them: placed, refused, not_sent, unknown",
+    ["provider", "outcome"],
+    roles=_BURST,
+)
+PROVIDER_POLLS = counter(
+    "wanfarm_provider_polls_total",
+    "Questions about bought jobs: read, missed, unknown_job",
+    ["provider", "outcome"],
+    roles=_BURST,
+)
+PURCHASES = counter(
+    "wanfarm_purchases_total",
+    "Purchases by what became of them",
+    ["provider", "ending"],
+    roles=_BURST,
 )
 
 # --- the agent: what jobs were promised

@@ -19,6 +19,7 @@ class ProcessRole(StrEnum):
     AGENT = "agent"
     IO_WORKER = "io worker"
     EXPORTER = "exporter"
+    BURST = "burst"
 
 
 class _Defined:

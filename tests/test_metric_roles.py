@@ -13,10 +13,13 @@ AGENT = {"wanfarm_engine_up", "wanfarm_device_quarantined", "wanfarm_render_seco
 EXPORTER = {"wanfarm_permits"}
 IO_WORKER = {"wanfarm_reaped", "wanfarm_webhooks", "wanfarm_forgotten_jobs", "wanfarm_attempts"}
 
+BURST = {"wanfarm_purchases", "wanfarm_provider_polls", "wanfarm_burst_decisions"}
+
 #: imports everything once, then forks for each line of code that it is given
 EVERYTHING = """
 import json, os, sys
-import api.app, farm.agent.agent, farm.io_worker.housekeeping, farm.io_worker.intake_worker, farm.webhooks.postman
+import api.app, farm.agent.agent, farm.burst.process, farm.io_worker.housekeeping, farm.io_worker.intake_worker
+import farm.webhooks.postman
 from prometheus_client import REGISTRY
 from monitoring.metrics import export
 from monitoring.roles import ProcessRole
@@ -53,6 +56,7 @@ def test_importing_registers_nothing(exported: dict[str, set[str]]) -> None:
     [
         ("GATEWAY", GATEWAY, (AGENT | IO_WORKER) - GATEWAY),
         ("AGENT", AGENT, (GATEWAY | IO_WORKER) - AGENT - {"wanfarm_permits"}),
+        ("BURST", BURST, (GATEWAY | AGENT | IO_WORKER) - BURST - {"wanfarm_permits", "wanfarm_attempts"}),
         ("EXPORTER", EXPORTER, (GATEWAY | AGENT | IO_WORKER) - EXPORTER),
         ("IO_WORKER", IO_WORKER, (GATEWAY | AGENT) - IO_WORKER - {"wanfarm_permits"}),
     ],

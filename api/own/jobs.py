@@ -17,7 +17,7 @@ from farm.jobs.job import Job, Page
 from farm.jobs.states import TERMINAL, State
 from farm.ledger import CancelOutcome
 from farm.wire import own
-from farm.wire.own_explain import ExplainView, explain
+from farm.wire.own_explain import ExplainView, explain, external
 from farm.wire.own_views import EstimateView, JobList, JobView, ProblemView, eta_s, view_estimate, view_job
 from farm.wire.report import Reply
 
@@ -95,7 +95,8 @@ def explain_job(job_id: str) -> Response:
     if standing is None:
         raise NotFound(f"no job {job_id}")
     offered = any(one.pool == job.pool and job.spec.model in one.status.models for one in services().ledger.workers())
-    return answer(Reply(200, explain(job, standing, offered=offered)))
+    view = explain(job, standing, offered=offered)
+    return answer(Reply(200, view.model_copy(update={"external": external(services().ledger.decision(job_id))})))
 
 
 @own_api.get("/v1/jobs")

@@ -67,6 +67,7 @@ def explain(session: Session, job_id: str) -> None:
             "your GPU-seconds before": ahead and f"{'' if ahead.own_exact else 'at least '}{ahead.own:g}",
             "others' GPU-seconds before": ahead and f"{ahead.others:g}",
             "pool": f"{told.pool}: {told.running} at work, {told.capacity} at most",
+            "elsewhere": told.external and f"{told.external.verdict}: {told.external.why}",
         }
     )
 

@@ -41,6 +41,12 @@ _FIELDS: list[tuple[str, Any, str]] = [
     ("--deadline", str, "Breaks ties of priority; ends an economy job's window: 2026-12-01T18:00:00+01:00"),
     ("--tier", click.Choice(["normal", "economy"]), "economy: where nothing normal can run, until its deadline."),
     ("--start-by", str, "Cancelled, at no cost, unless it has started by then: 2026-12-01T18:00:00+01:00"),
+    (
+        "--external",
+        click.Choice(["never", "same", "family", "any"]),
+        "What may be rendered by a provider when the farm is full: nothing, by the same weights, by what was made from "
+        "them, by any model for the task. Default: as you agreed with the farm.",
+    ),
     ("--name", str, "Your name for the shot; downloads are called that."),
     ("--label", str, "Your own word to list jobs by."),
     ("--webhook-url", str, "Told when the job is over."),

@@ -14,8 +14,16 @@ if TYPE_CHECKING:
 _POLICIES = ("off", "on", "required")
 
 
+#: the words of farm.providers.entry.Consent
+_CONSENTS = ("never", "same", "family", "any")
+
+
 def _limits(command: Any) -> Any:
     for name, kind, text in (
+        ("--external-month-usd", float, "Dollars that may be spent for it in a month of UTC."),
+        ("--external-day-usd", float, "The same in a day."),
+        ("--external-after-s", float, "A job that would wait longer may be bought. Default: burst.after_s."),
+        ("--external", click.Choice(_CONSENTS), "What may be bought for it from providers. Default: burst.external."),
         ("--rate-burst", int, "How many of those at once."),
         ("--rate-per-minute", float, "Jobs that may be submitted in a minute. Default: any number."),
         ("--max-running", int, "Jobs that may be at work at once. Default: any number."),
@@ -84,6 +92,7 @@ def show_tenant(session: Session, tenant: str) -> None:
     for pool, most in found.max_running_in.items():
         session.out.line(f"at work in {pool} at most: {most}")
     session.out.line(f"per minute: {found.rate_per_minute or 'any number'}{burst}")
+    session.out.line(f"bought elsewhere: {found.external or 'as the settings say'}")
     session.out.line(f"provenance {signed}{'' if found.provenance else ', as the settings say'}")
 
 

@@ -24,6 +24,7 @@ from typing import Any, Self, TypedDict, Unpack
 from farm.client.admin import Admin
 from farm.client.event_stream import ServerSentEvent
 from farm.client.loras import JobLora, Loras, asked
+from farm.client.spending import Spending
 from farm.client.transport import Transport, UnexpectedAnswer, Unreachable
 from farm.jobs import errors
 from farm.jobs.ids import is_job_id
@@ -101,6 +102,7 @@ class Shot(TypedDict, total=False):
     metadata: Mapping[str, str]
     webhook_url: str
     label: str
+    external: str
 
 
 #: a picture or a clip: a file, its bytes, an http(s) or data: address, or an upload that was made before. Text that is
@@ -142,6 +144,7 @@ class Client:
         self.uploads = Uploads(self._transport)
         self.loras = Loras(self._transport)
         self.admin = Admin(self._transport)
+        self.spending = Spending(self._transport)
 
     def __enter__(self) -> Self:
         return self

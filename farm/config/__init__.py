@@ -16,6 +16,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from farm.config.burst import BurstSettings
 from farm.config.gateway import GatewaySettings
 from farm.config.inputs import IntakeSettings, LoraSettings
 from farm.config.jobs import LeaseSettings, ModelDefaults, PoolSettings, PriceSettings, SchedulingSettings
@@ -40,6 +41,7 @@ from farm.config.servers import (
 
 __all__ = [
     "CONFIG_ENV",
+    "BurstSettings",
     "DialectRetries",
     "EmbeddedSettings",
     "ExporterSettings",
@@ -95,6 +97,7 @@ class Settings(BaseSettings):
     secrets: SecretSettings = Field(default_factory=SecretSettings)
     provenance: ProvenanceSettings = Field(default_factory=ProvenanceSettings)
     pools: dict[str, PoolSettings] = Field(default_factory=dict)
+    burst: BurstSettings = Field(default_factory=BurstSettings)
     providers: dict[Name, ProviderSettings] = Field(default_factory=dict)
     provider_health: ProviderHealthSettings = Field(default_factory=ProviderHealthSettings)
 
@@ -102,8 +105,8 @@ class Settings(BaseSettings):
     def _clocks_agree(self) -> Self:
         if self.lease.stuck_s < self.lease.seconds:
             raise ValueError("lease.stuck_s must not be shorter than lease.seconds")
-        if "intake" in (self.worker.pool, *self.pools):
-            raise ValueError('no pool may be called "intake": jobs wait for their inputs there')
+        if taken := {"intake", "burst"} & {self.worker.pool, *self.pools}:
+            raise ValueError(f'no pool may be called "{taken.pop()}": it is the farm\'s own')
         if self.lease.cancel_grace_s >= self.lease.stuck_s:
             raise ValueError("lease.cancel_grace_s must be shorter than lease.stuck_s")
         return self

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from farm.claiming.alive import silent_s
+from farm.config import Settings
 from farm.embedded import redis_part, s3_part
 from farm.embedded.folder import StateFolder
 from farm.embedded.part import Part, Rank
@@ -86,6 +87,7 @@ def parts_of(plan: StackPlan, folder: StateFolder, *, gateway_socket: int) -> li
             ready=roll.exports,
             hung_s=_HUNG_S,
         ),
+        *_burst(settings, roll),
         Part(
             name="worker",
             rank=Rank.WORKER,
@@ -96,6 +98,14 @@ def parts_of(plan: StackPlan, folder: StateFolder, *, gateway_socket: int) -> li
             patience_s=None,
         ),
     ]
+
+
+def _burst(settings: Settings, roll: Roll) -> list[Part]:
+    """Where no provider is configured there is nothing to buy."""
+    if not settings.providers:
+        return []
+    command = [sys.executable, "-m", "farm.cli", "burst"]
+    return [Part(name="burst", rank=Rank.SERVICE, command=command, ready=roll.buys, hung_s=_HUNG_S)]
 
 
 def _beats(folder: StateFolder) -> Callable[[], bool]:

@@ -14,7 +14,7 @@ from farm.jobs.errors import FarmError
 from farm.jobs.worker_status import WorkerState
 from farm.ledger import Ledger
 from farm.ledger.connection import connect
-from farm.ledger.ledger import INTAKE_POOL
+from farm.ledger.ledger import BURST_POOL, INTAKE_POOL
 from farm.storage.store import Store
 from monitoring.roles import ProcessRole
 
@@ -81,6 +81,10 @@ def gateway_answers(url: str) -> Callable[[], bool]:
     return ready
 
 
+#: pools whose workers render nothing
+_NO_GPU = frozenset({INTAKE_POOL, BURST_POOL})
+
+
 class Roll:
     """Who has told the ledger that it is there. A worker of the last start is believed for some seconds: only those
     whose process is alive count."""
@@ -91,11 +95,15 @@ class Roll:
 
     def renders(self) -> bool:
         """An agent whose engine is up."""
-        return any(pool != INTAKE_POOL and state not in _NOT_YET for pool, state in self._present())
+        return any(pool not in _NO_GPU and state not in _NOT_YET for pool, state in self._present())
 
     def takes_in(self) -> bool:
         """The io worker."""
         return any(pool == INTAKE_POOL for pool, _ in self._present())
+
+    def buys(self) -> bool:
+        """A process that buys and follows."""
+        return any(pool == BURST_POOL for pool, _ in self._present())
 
     def exports(self) -> bool:
         """The exporter, from this machine."""

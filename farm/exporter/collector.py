@@ -10,6 +10,8 @@ from prometheus_client.registry import Collector
 from redis import Redis
 
 from farm.config import Settings
+from farm.exporter.families import each, single
+from farm.exporter.purchases import purchases
 from farm.jobs.errors import FarmError
 from farm.jobs.money import MICRO
 from farm.jobs.states import HoldReason, State
@@ -42,24 +44,26 @@ class FarmCollector(Collector):
             backlog = self._deliveries.backlog([one.tenant for one in farm.tenants])
             sellers = self._gate.states()
             memory, stored = self._server()
+            bought = list(purchases(self._ledger, self._settings))
         except FarmError:
-            yield _one(metrics.EXPORTER_UP, 0)
+            yield single(metrics.EXPORTER_UP, 0)
             return
-        yield _one(metrics.EXPORTER_UP, 1)
-        yield _one(metrics.SCRAPE_SECONDS, time.perf_counter() - began)
+        yield single(metrics.EXPORTER_UP, 1)
+        yield single(metrics.SCRAPE_SECONDS, time.perf_counter() - began)
         yield from whole_farm(farm)
         yield from pools(farm)
         yield from shares(farm.shares, {one.tenant: one.weight for one in farm.tenants})
         yield from tenants(farm.tenants)
         yield from webhooks(farm, backlog)
-        yield _each(
+        yield each(
             metrics.PROVIDER_PARKED,
             {(one.name, why): int(one.shortage is why) for one in sellers for why in sorted(SHORTAGES)},
         )
-        yield _each(metrics.STORED_BYTES, {(tenant,): max(0, int(size)) for tenant, size in stored.items()})
-        yield _one(metrics.LEDGER_MEMORY, memory["used_memory"])
-        yield _one(metrics.LEDGER_MEMORY_LIMIT, memory["maxmemory"])
-        yield _one(metrics.DISK_FREE, shutil.disk_usage(self._settings.state_dir).free)
+        yield from bought
+        yield each(metrics.STORED_BYTES, {(tenant,): max(0, int(size)) for tenant, size in stored.items()})
+        yield single(metrics.LEDGER_MEMORY, memory["used_memory"])
+        yield single(metrics.LEDGER_MEMORY_LIMIT, memory["maxmemory"])
+        yield single(metrics.DISK_FREE, shutil.disk_usage(self._settings.state_dir).free)
 
     def _server(self) -> tuple[dict[str, Any], dict[str, str]]:
         with mapped(), self._redis.pipeline(transaction=False) as pipe:
@@ -71,14 +75,14 @@ class FarmCollector(Collector):
 
 def whole_farm(farm: FarmNumbers) -> Iterator[Family]:
     """Sums over all tenants, and who keeps the house."""
-    yield _each(metrics.JOBS, {(state,): sum(one.jobs[state] for one in farm.tenants) for state in State})
-    yield _each(
+    yield each(metrics.JOBS, {(state,): sum(one.jobs[state] for one in farm.tenants) for state in State})
+    yield each(
         metrics.HELD_JOBS, {(reason,): sum(one.held_for[reason] for one in farm.tenants) for reason in HoldReason}
     )
     for metric, age_s in ((metrics.REAP_AGE, farm.reaped_s_ago), (metrics.AUDIT_AGE, farm.audited_s_ago)):
         if age_s is not None:
-            yield _one(metric, age_s)
-    yield _each(metrics.AUDIT_DRIFT, {(counter,): found for counter, found in farm.drift.items()})
+            yield single(metric, age_s)
+    yield each(metrics.AUDIT_DRIFT, {(counter,): found for counter, found in farm.drift.items()})
 
 
 def pools(farm: FarmNumbers) -> Iterator[Family]:
@@ -86,7 +90,7 @@ def pools(farm: FarmNumbers) -> Iterator[Family]:
 
     def family(metric: ReadMetric, value: Any) -> Family:
         values = {(one.pool,): value(one) for one in farm.pools}
-        return _each(metric, {labels: number for labels, number in values.items() if number is not None})
+        return each(metric, {labels: number for labels, number in values.items() if number is not None})
 
     def oldest_s(pool: PoolNumbers) -> float:
         return 0.0 if pool.oldest_ms is None else (farm.now_ms - pool.oldest_ms) / 1000
@@ -112,14 +116,14 @@ def pools(farm: FarmNumbers) -> Iterator[Family]:
     quarantined: dict[tuple[str, ...], float] = {
         (one.pool, "quarantined"): one.workers.get("quarantined", 0) for one in farm.pools
     }
-    yield _each(metrics.WORKERS, workers | quarantined)
+    yield each(metrics.WORKERS, workers | quarantined)
 
 
 def shares(told: list[ShareNumbers], weights: dict[str, float]) -> Iterator[Family]:
     """What each tenant got of a pool, and what it is entitled to while it and others want it."""
-    yield _each(metrics.GPU_SECONDS, {(one.pool, one.tenant): one.used_s for one in told})
-    yield _each(metrics.TENANT_QUEUED, {(one.pool, one.tenant): one.queued for one in told})
-    yield _each(
+    yield each(metrics.GPU_SECONDS, {(one.pool, one.tenant): one.used_s for one in told})
+    yield each(metrics.TENANT_QUEUED, {(one.pool, one.tenant): one.queued for one in told})
+    yield each(
         metrics.AHEAD_SECONDS,
         {(one.pool, tier, one.tenant): ahead_s for one in told for tier, ahead_s in one.ahead_s.items()},
     )
@@ -128,36 +132,25 @@ def shares(told: list[ShareNumbers], weights: dict[str, float]) -> Iterator[Fami
         wanting = [one.tenant for one in told if one.pool == pool and (one.queued or one.open_s)]
         parts = entitlements({tenant: weights.get(tenant, 1.0) for tenant in wanting})
         entitled |= {(pool, tenant): part for tenant, part in parts.items()}
-    yield _each(metrics.ENTITLEMENT, entitled)
+    yield each(metrics.ENTITLEMENT, entitled)
 
 
 def tenants(told: list[TenantNumbers]) -> Iterator[Family]:
     """Each tenant's jobs, credit and limits."""
-    yield _each(metrics.TENANT_JOBS, {(one.tenant, state): one.jobs[state] for one in told for state in State})
-    yield _each(metrics.TENANT_OPEN_LIMIT, {(one.tenant,): one.open_limit for one in told})
+    yield each(metrics.TENANT_JOBS, {(one.tenant, state): one.jobs[state] for one in told for state in State})
+    yield each(metrics.TENANT_OPEN_LIMIT, {(one.tenant,): one.open_limit for one in told})
     paying = [one for one in told if one.balance is not None]
-    yield _each(metrics.BALANCE, {(one.tenant,): (one.balance or 0) / MICRO for one in paying})
-    yield _each(metrics.HOLDS, {(one.tenant,): one.hold / MICRO for one in paying})
-    yield _each(metrics.SPENT, {(one.tenant,): one.spent / MICRO for one in paying})
+    yield each(metrics.BALANCE, {(one.tenant,): (one.balance or 0) / MICRO for one in paying})
+    yield each(metrics.HOLDS, {(one.tenant,): one.hold / MICRO for one in paying})
+    yield each(metrics.SPENT, {(one.tenant,): one.spent / MICRO for one in paying})
     limited = [one for one in told if one.rate_burst is not None]
-    yield _each(metrics.RATE_REMAINING, {(one.tenant,): one.rate_remaining or 0 for one in limited})
-    yield _each(metrics.RATE_BURST, {(one.tenant,): one.rate_burst or 0 for one in limited})
+    yield each(metrics.RATE_REMAINING, {(one.tenant,): one.rate_remaining or 0 for one in limited})
+    yield each(metrics.RATE_BURST, {(one.tenant,): one.rate_burst or 0 for one in limited})
 
 
 def webhooks(farm: FarmNumbers, backlog: Backlog) -> Iterator[Family]:
     """From the outbox to receivers."""
-    yield _one(metrics.OUTBOX, farm.outbox)
-    yield _one(metrics.WEBHOOKS_PENDING, backlog.pending)
-    yield _one(metrics.WEBHOOKS_LATE, backlog.due_s)
-    yield _one(metrics.WEBHOOKS_DEAD, backlog.dead)
-
-
-def _one(metric: ReadMetric, value: float) -> Family:
-    return _each(metric, {(): value})
-
-
-def _each(metric: ReadMetric, values: dict[tuple[str, ...], float]) -> Family:
-    family = metric.family()
-    for labels in sorted(values):
-        family.add_metric(labels, values[labels])
-    return family
+    yield single(metrics.OUTBOX, farm.outbox)
+    yield single(metrics.WEBHOOKS_PENDING, backlog.pending)
+    yield single(metrics.WEBHOOKS_LATE, backlog.due_s)
+    yield single(metrics.WEBHOOKS_DEAD, backlog.dead)

@@ -71,16 +71,26 @@ class Guard:
         if resolve or where.literal:
             self._vetted(where, Deadline(self._settings.connect_s if seconds is None else seconds), webhook=webhook)
 
-    def fetch(self, url: str, out: BinaryIO, *, limit: int, seconds: float | None = None) -> Fetched:
+    def fetch(
+        self,
+        url: str,
+        out: BinaryIO,
+        *,
+        limit: int,
+        seconds: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Fetched:
         """GET `url` into `out`, at most `limit` bytes in `seconds` (default: settings.total_s) all told.
 
-        Follows max_redirects, each vetted like the first address.
+        Follows max_redirects, each vetted like the first address. `headers` may hold a key: a redirect elsewhere does
+        not get them.
         """
         deadline = Deadline(self._settings.total_s if seconds is None else seconds)
-        where = target(url)
+        where = first = target(url)
         for _ in range(self._settings.max_redirects + 1):
             addresses = self._vetted(where, deadline)
-            with self._exchange(b"GET", where, addresses, deadline) as response:
+            own = (where.scheme, where.authority) == (first.scheme, first.authority)
+            with self._exchange(b"GET", where, addresses, deadline, headers=headers if own else None) as response:
                 if response.status not in _REDIRECTS:
                     return _received(response, where, out, limit, deadline)
                 where = _next(where, response)

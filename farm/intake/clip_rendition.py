@@ -51,8 +51,8 @@ def keep(source: BinaryIO, out: BinaryIO, asked: dict[str, Any]) -> dict[str, An
     """Write the clip to `out`; what it is. Raises Refused."""
     try:
         with tracks.opened(source, asked["opens"]) as box:
-            stream, promised_s = _stream(box), _promised_s(box)
-            _check_size(stream.codec_context.width, stream.codec_context.height, asked)
+            stream, promised_s = stream_of(box), _promised_s(box)
+            check_size(stream.codec_context.width, stream.codec_context.height, asked)
             check_length(promised_s, asked["max_s"])
             told = float(stream.duration * stream.time_base) if stream.duration else 0.0
             survey = clips.survey(box, stream, most=int(asked["max_s"] * _MAX_FPS))
@@ -95,7 +95,7 @@ class _Copy:
         tick_s = 1 / rate if not lead_s else Fraction(1, rate.numerator * 100)
         first, self.bad = self._first(), 0
         with tracks.opened(self.source, self.asked["opens"]) as box, av.open(self.out, "w", format="mp4") as made:
-            stream = _stream(box)
+            stream = stream_of(box)
             video = _video(made, first, rate, tick_s)
             sounds = [tracks.SoundWriter(made, plan, zero_s, self.asked["max_s"]) for plan in self.plans]
             count = 0
@@ -122,7 +122,7 @@ class _Copy:
     def _first(self) -> FrameView:
         """How the first frame that can be decoded is seen: the whole clip takes its size."""
         with tracks.opened(self.source, self.asked["opens"]) as box:
-            for _, view in self._decoded(box, _stream(box), []):
+            for _, view in self._decoded(box, stream_of(box), []):
                 return view
         raise Refused("the video has no picture that can be decoded; encode it again")
 
@@ -143,7 +143,7 @@ class _Copy:
                 continue
             try:
                 for frame in packet.decode():
-                    _check_size(frame.width, frame.height, self.asked)
+                    check_size(frame.width, frame.height, self.asked)
                     view = view_of(frame, track)
                     self.views.add(view)
                     yield frame, view
@@ -161,7 +161,7 @@ def _video(made: Any, view: FrameView, rate: Fraction, tick_s: Fraction) -> Any:
     return stream
 
 
-def _stream(box: Any) -> Any:
+def stream_of(box: Any) -> Any:
     """The picture's stream, if it is one that is taken. The list is kept here: libav's own option for it is not
     passed on to the decoders that PyAV opens."""
     stream = clips.picture_stream(box)
@@ -182,7 +182,7 @@ def _promised_s(box: Any) -> float:
     return (box.duration or 0) / 1e6
 
 
-def _check_size(width: int, height: int, asked: dict[str, Any]) -> None:
+def check_size(width: int, height: int, asked: dict[str, Any]) -> None:
     if width * height > asked["max_pixels"]:
         raise Refused(f"{width}x{height} pixels are too large; {asked['max_pixels'] / 1e6:.3g} million are allowed")
     if min(width, height) < _MIN_SIDE:

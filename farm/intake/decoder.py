@@ -20,6 +20,7 @@ _MAKERS = {
     "PICTURE": "farm.intake.picture_rendition",
     "CLIP": "farm.intake.clip_rendition",
     "SOUND": "farm.intake.sound_rendition",
+    "FINISHED": "farm.intake.finished_clip",
 }
 
 

@@ -49,18 +49,7 @@ _NOTICE_S = 0.25
 
 def make(file: BinaryIO, kind: Kind, form: Form, limits: IntakeSettings) -> Rendition:
     """Decode a whole, seekable file of that form. Raises InvalidRequest saying what to do instead."""
-    asked = {
-        "kind": kind.name,
-        "opens": form.opens,
-        "max_s": limits.max_clip_s,
-        "max_pixels": limits.max_pixels if kind is Kind.PICTURE else min(MAX_FRAME_PIXELS, limits.max_pixels),
-        "max_side": limits.max_side,
-        "cpu_s": CPU_S[kind],
-        "wall_s": WALL_S[kind],
-        "memory": MEMORY[kind],
-        "output": OUTPUT,
-        "sound": True,
-    }
+    asked = _asked(kind, form, limits) | {"kind": kind.name}
     with tempfile.TemporaryFile(prefix="wanfarm-intake-") as copy:
         # the child gets a descriptor of its own: what it does to its position is no matter of ours
         file.seek(0)
@@ -78,6 +67,36 @@ def make(file: BinaryIO, kind: Kind, form: Form, limits: IntakeSettings) -> Rend
     return Rendition(Media(CONTENT_TYPES[kind], **found), made)
 
 
+def look_at_finished(file: BinaryIO, form: Form, limits: IntakeSettings) -> Rendition:
+    """Decode a whole video that somebody else rendered; the rendition's file is its poster, a JPEG. Raises
+    InvalidRequest where it is broken or larger than the limits."""
+    asked = _asked(Kind.CLIP, form, limits) | {"kind": "FINISHED", "sound": False}
+    made = tempfile.TemporaryFile(prefix="wanfarm-poster-")  # noqa: SIM115 - the caller's
+    try:
+        found, _ = _child(file, made, asked, Kind.CLIP)
+        if "refused" in found:
+            raise InvalidRequest(found["refused"])
+    except BaseException:
+        made.close()
+        raise
+    made.seek(0)
+    return Rendition(Media("image/jpeg", **found | {"notes": tuple(found["notes"])}), made)
+
+
+def _asked(kind: Kind, form: Form, limits: IntakeSettings) -> dict[str, Any]:
+    return {
+        "opens": form.opens,
+        "max_s": limits.max_clip_s,
+        "max_pixels": limits.max_pixels if kind is Kind.PICTURE else min(MAX_FRAME_PIXELS, limits.max_pixels),
+        "max_side": limits.max_side,
+        "cpu_s": CPU_S[kind],
+        "wall_s": WALL_S[kind],
+        "memory": MEMORY[kind],
+        "output": OUTPUT,
+        "sound": True,
+    }
+
+
 def _decoded(copy: IO[bytes], made: IO[bytes], asked: dict[str, Any], kind: Kind) -> dict[str, Any]:
     """What the child found, or {"refused": sentence}. A clip whose sound crashes decoders is kept without it."""
     found, crashed = _child(copy, made, asked, kind)
@@ -88,7 +107,9 @@ def _decoded(copy: IO[bytes], made: IO[bytes], asked: dict[str, Any], kind: Kind
     return found
 
 
-def _child(copy: IO[bytes], made: IO[bytes], asked: dict[str, Any], kind: Kind) -> tuple[dict[str, Any], bool]:
+def _child(
+    copy: IO[bytes] | BinaryIO, made: IO[bytes], asked: dict[str, Any], kind: Kind
+) -> tuple[dict[str, Any], bool]:
     """(what the child found, whether it crashed). Whatever ends the child is taken as the file's fault."""
     copy.seek(0)
     made.seek(0)

@@ -32,6 +32,7 @@ class Draft:
     model       catalog id; None takes the default of the task
     resolution, aspect   a resolution word ("480p") and width / height, instead of width and height; an aspect of
                          None means the picture's own, or the model's default without a picture
+    external    what may be bought for it elsewhere: never, same, family, any; None: as its tenant allows
     seconds     length of the clip instead of frames
     field_names our field -> the name that the asker used, so that an error names what they wrote
     """
@@ -65,6 +66,7 @@ class Draft:
     metadata: Mapping[str, str] = field(default_factory=dict)
     webhook_url: str | None = None
     label: str | None = None
+    external: str | None = None
     dialect: str = "farm"
     dialect_data: Mapping[str, Any] = field(default_factory=dict)
     field_names: Mapping[str, str] = field(default_factory=dict)

@@ -22,6 +22,8 @@ class NewJob:
     wall_s           the longest that one attempt may take
     needs            the memory that it needs, as farm.scheduling.memory_fit tells it; "": any worker holds it
     tier             whose turn comes first, before any share; deadline_ms is then the end of an economy job's window
+    external         what may be bought for it, narrower than its tenant's consent; None: as its tenant allows
+    seed_given       whoever sent it named its seed
     start_by_ms      a job that has not started by then is cancelled (`expired`); None: never
     held_for         why it is not to start yet (Ledger.release_held); (): it is queued at once
     """
@@ -49,6 +51,8 @@ class NewJob:
     held_for: tuple[HoldReason, ...] = ()
     tier: Tier = Tier.NORMAL
     start_by_ms: int | None = None
+    external: str | None = None
+    seed_given: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,9 +149,14 @@ class Job:
     #: what was told when it was bought (Ledger.buy), and what the provider calls it
     purchase: Mapping[str, Any] | None = None
     purchase_id: str | None = None
+    #: which submission that was, also after the job has left it
+    purchase_nonce: str | None = None
     #: an economy job becomes a normal one when its window comes near
     tier: Tier = Tier.NORMAL
     start_by_ms: int | None = None
+    #: what may be bought for it (farm.providers.entry.Consent), if it says so itself; whether its owner named its seed
+    external: str | None = None
+    seed_given: bool = False
     #: when it is cancelled if it is not finished: an economy job's window, also after it has risen
     expires_ms: int | None = None
     #: when it was read, by the ledger's clock, which also gave the other times

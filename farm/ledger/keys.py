@@ -47,6 +47,18 @@ TEMPLATES: dict[str, str] = {
     "audited": "audited",  # STRING, when an audit last came to its end, ms
     "drift": "drift",  # HASH, counter -> how many the audits found wrong and mended
     "pages": "pages",  # ZSET, "role machine host:port" of a page of metrics -> until when it counts, ms
+    # --- purchases from providers; amounts in millionths of a dollar
+    "purchase": "purchase:{nonce}",  # HASH, one submission (farm.jobs.purchase)
+    "purchases": "purchases",  # ZSET, nonce -> when it was begun, ms
+    # HASH {held, spent, balance, unexplained, ...} of an account at a provider, since ever (lua/balance_seen.lua)
+    "account": "account:{provider}:{key}",
+    "purchases_of": "purchases-of:{id}",  # LIST, nonces of a job's purchases, the oldest first
+    "purchases_open": "purchases-open",  # ZSET, the same of those whose price is held
+    "spend": "spend:{scope}:{period}",  # HASH {held, spent} of "tenant x", "provider x", "farm", "overhead" in a period
+    "turn": "turn:{what}",  # STRING, the worker that does for all what one does
+    "decision": "decision:{id}",  # STRING, JSON of what was last decided about buying a job
+    "decisions": "decisions",  # STREAM {job, data} of the same
+    "told": "told",  # STREAM {nonce}, purchases that a callback came for
     # --- what others read
     "events": "events:{tenant}",  # STREAM {job, data}
     "outbox": "outbox",  # STREAM {job, tenant, state} of terminal jobs whose owner wants a callback

@@ -13,6 +13,7 @@ from farm.jobs.job import Admitted, Artifacts, Claim, Fence, NewJob, Reshaped
 from farm.jobs.spec import InputRef
 from farm.jobs.states import HoldReason
 from farm.ledger.accounts import Accounts
+from farm.ledger.burst_notes import BurstNotes
 from farm.ledger.connection import mapped
 from farm.ledger.explaining import Explaining
 from farm.ledger.farm_numbers import FarmNumbersReading
@@ -37,7 +38,9 @@ OPEN_RETRY_AFTER_S = 10.0
 _MESSAGE_CHARS = 1000
 
 
-class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox, Purchases, Operations, Explaining, FarmNumbersReading):
+class Ledger(
+    BurstNotes, Reading, Upkeep, Workforce, Accounts, Outbox, Purchases, Operations, Explaining, FarmNumbersReading
+):
     """Threads may share one. Reading, upkeep, workers, credit, outbox and operators' acts are in the modules of the
     base classes; here is the life of a job, in order."""
 

@@ -3,7 +3,7 @@
 import heapq
 import json
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from typing import Any, cast
 
@@ -20,6 +20,8 @@ from farm.ledger.scripts import Scripted, tier_line
 _READ_PER_PAGE = 2000
 #: tenants whose jobs one script call counts
 _COUNTED_AT_ONCE = 200
+#: ended jobs that one script call reads
+_ENDED_AT_ONCE = 200
 #: one blocking read of a stream; shorter than any sensible socket timeout
 _SLICE_MS = 1000
 
@@ -111,6 +113,13 @@ class Reading(Scripted):
         listing = _listing(label, dialect)
         each = self.run("newest", tenant, *listing, after or "", order, limit, *(frozenset(states) or State))
         return list(islice(heapq.merge(*each, reverse=not oldest_first), limit))
+
+    def ended_between(self, from_ms: int, to_ms: int) -> Iterator[Job]:
+        """Everybody's jobs that ended in [from_ms, to_ms), the first first."""
+        with mapped():
+            ids = cast("list[str]", self._redis.zrangebyscore(self._keys("ended"), from_ms, f"({to_ms}"))
+        for at in range(0, len(ids), _ENDED_AT_ONCE):
+            yield from (job for job in self.find_many(ids[at : at + _ENDED_AT_ONCE]) if job is not None)
 
     def position(self, job: Job) -> int | None:
         """How many jobs of its own tenant stand before a queued job (0: next); None when it is not queued, or delayed

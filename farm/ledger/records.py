@@ -51,6 +51,8 @@ def _body(job: NewJob) -> dict[str, Any]:
         "name": job.name,
         "metadata": dict(job.metadata),
         "webhook_url": job.webhook_url,
+        "external": job.external,
+        "seed_given": job.seed_given,
     }
     return body | {name: value for name, value in optional.items() if value}
 
@@ -142,6 +144,8 @@ def fresh(job: NewJob, now_ms: int, position: int | None) -> Job:
         metadata=job.metadata,
         webhook_url=job.webhook_url,
         label=job.label,
+        external=job.external,
+        seed_given=job.seed_given,
         position=position if queued else None,
         held_for=tuple(sorted(set(job.held_for))),
         held_ms=now_ms if job.held_for else None,
@@ -213,6 +217,9 @@ def decode(answer: Sequence[Any]) -> Job:
         held_ms=_int(record.get("held_ms")),
         purchase=json.loads(record["purchase"]) if "purchase" in record else None,
         purchase_id=record.get("purchase_id"),
+        external=body.get("external"),
+        seed_given=body.get("seed_given", False),
+        purchase_nonce=record.get("purchase_nonce"),
         tier=Tier(record.get("tier", Tier.NORMAL)),
         start_by_ms=_int(record.get("start_by_ms")),
         expires_ms=_int(record.get("expires_ms")),

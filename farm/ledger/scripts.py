@@ -21,6 +21,7 @@ from redis.commands.core import Script
 
 from farm.config import Settings
 from farm.jobs.errors import KILLS_WORKER, RETRYABLE, FaultCode, Unavailable
+from farm.jobs.purchase import PurchaseNews, PurchaseState
 from farm.jobs.standing import Limit
 from farm.jobs.states import HOLDS_INTAKE, PROVIDER_PHASES, TERMINAL, TRANSITIONS, HoldReason, Phase, State, Tier
 from farm.ledger.connection import mapped
@@ -74,6 +75,8 @@ _WORDS: Mapping[str, type[StrEnum]] = {
     "Limit": Limit,
     "Operation": OperationOutcome,
     "Statement": StatementKind,
+    "Purchase": PurchaseState,
+    "News": PurchaseNews,
 }
 _WORD = re.compile(rf"\b({'|'.join([*_WORDS, 'Setting', 'Table'])})\.([A-Z][A-Z0-9_]*)\b")
 _CLOCK = "lib/clock.lua"

@@ -347,6 +347,8 @@ class Submissions:
             metadata=dict(draft.metadata),
             webhook_url=draft.webhook_url,
             label=draft.label,
+            external=draft.external,
+            seed_given=draft.seed is not None,
         )
 
 

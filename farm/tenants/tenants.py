@@ -30,8 +30,9 @@ _TENANT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 class Tenant:
     """weight: share of GPU-seconds against other tenants. max_open: jobs not yet over at once. max_running: jobs
     at work at once, on all workers of the farm, and max_running_in of one pool. rate_per_minute,
-    rate_burst: admissions (a token bucket). None: no limit. provenance: whether its results are signed; None: as the
-    settings say."""
+    rate_burst: admissions (a token bucket). None: no limit. external: what may be bought elsewhere
+    (never, same, family, any), once a job would wait longer than external_after_s, for so many dollars in a day and a
+    month of UTC. provenance: whether its results are signed. None of these: as the settings say."""
 
     id: str
     name: str
@@ -42,6 +43,10 @@ class Tenant:
     rate_per_minute: float | None = None
     rate_burst: int | None = None
     provenance: SigningPolicy | None = None
+    external: str | None = None
+    external_after_s: float | None = None
+    external_day_usd: float | None = None
+    external_month_usd: float | None = None
     created_ms: int = 0
 
 
@@ -139,8 +144,15 @@ class Tenants:
         return self._keys("tenant", tenant_id)
 
 
+#: of a tenant's record: what may be bought for it
+_EXTERNAL = ("external", "external_after_s", "external_day_usd", "external_month_usd")
+_CONSENTS = ("never", "same", "family", "any")
+
+
 def _known(limits: Mapping[str, Any]) -> Mapping[str, Any]:
-    allowed = {"name", "weight", "max_open", "max_running", "rate_per_minute", "rate_burst", "provenance"}
+    allowed = {"name", "weight", "max_open", "max_running", "rate_per_minute", "rate_burst", "provenance"} | set(
+        _EXTERNAL
+    )
     if unknown := sorted(set(limits) - allowed):
         raise InvalidRequest(f"no such setting of a tenant; there are {', '.join(sorted(allowed))}", unknown[0])
     return limits
@@ -155,6 +167,12 @@ def _checked(tenant: Tenant) -> Tenant:
             raise InvalidRequest("at least 1", field)
         if value is not None and field != "rate_per_minute" and value != int(value):
             raise InvalidRequest("a whole number", field)
+    for field in _EXTERNAL[1:]:
+        value = getattr(tenant, field)
+        if value is not None and not 0 <= value <= 1e9:
+            raise InvalidRequest("between 0 and a billion", field)
+    if tenant.external not in (None, *_CONSENTS):
+        raise InvalidRequest(f"one of {', '.join(_CONSENTS)}", "external")
     if tenant.provenance is not None and tenant.provenance not in set(SigningPolicy):
         raise InvalidRequest(f"one of {', '.join(SigningPolicy)}", "provenance")
     return tenant
@@ -174,6 +192,7 @@ def _loaded(raw: Mapping[str, str]) -> Tenant:
         "rate_per_minute": float,
         "rate_burst": int,
         "provenance": SigningPolicy,
+        **dict.fromkeys(_EXTERNAL[1:], float),
         "created_ms": int,
     }
     # the ledger may keep fields of its own in the same hash

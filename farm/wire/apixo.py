@@ -95,6 +95,10 @@ _NAMES = {
 }
 
 
+#: what may be bought for a job that names a route; `auto`: as its tenant allows
+_CONSENTS = {"official": "same", "value": "family"}
+
+
 def parse_create(model: str, raw: Mapping[str, Any]) -> Draft:
     """A generateTask body for the model of the path. Raises InvalidRequest; NotFound for a model nobody knows."""
     meaning = model_ids.meaning(DIALECT, model)
@@ -129,6 +133,7 @@ def parse_create(model: str, raw: Mapping[str, Any]) -> Draft:
         seed=given.seed("seed"),
         inputs={role: as_source(urls[0]) for role, urls in sources.items() if urls},
         webhook_url=callback,
+        external=_CONSENTS.get(route),
         dialect=DIALECT,
         dialect_data={
             "model": model_ids.canonical(DIALECT, model),

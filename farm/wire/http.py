@@ -121,6 +121,7 @@ class Can(StrEnum):
     ESTIMATE = "estimate"
     UPLOAD = "upload"
     CALLBACK = "callback"
+    LOOK_UP = "look-up of a submission"
     #: the same create request, sent again under its key, is the same job
     IDEMPOTENT = "idempotent"
 
@@ -158,12 +159,25 @@ class Outbound(Protocol):
         """Unreadable: it may have been accepted."""
         ...
 
+    def look_up(self, order: PurchaseOrder) -> ProviderRequest:
+        """The request that shows whether an order arrived whose answer was lost."""
+        ...
+
+    def looked_up(self, order: PurchaseOrder, answer: ProviderAnswer) -> Placed | None:
+        """The job that the order became; None where the answer shows none, which proves nothing. ProviderRefused
+        (UNKNOWN_JOB): it did not arrive."""
+        ...
+
     def status(self, placed: Placed) -> ProviderRequest:
         """The request for where the job is."""
         ...
 
     def report(self, placed: Placed, answer: ProviderAnswer) -> Report:
         """What it answered."""
+        ...
+
+    def result_headers(self, url: str) -> Mapping[str, str]:
+        """What a result's address has to be asked with; nothing where the address itself is the secret."""
         ...
 
     def callback(self, body: Any) -> Report:

@@ -161,6 +161,11 @@ class CreateJob(Strict):
     )
     webhook_url: str | None = Field(None, max_length=2048)
     label: str | None = Field(None, min_length=1, max_length=100, description="your own word to list jobs by")
+    external: Literal["never", "same", "family", "any"] | None = Field(
+        None,
+        description="what may be rendered by a provider when the farm is full: nothing, by the same weights, by what "
+        "was made from them, by any model for the task; left out: what you agreed with the farm. It only narrows that",
+    )
 
 
 def parse_create(body: bytes, *, idempotency_key: str | None = None) -> Draft:
@@ -200,6 +205,7 @@ def parse_create(body: bytes, *, idempotency_key: str | None = None) -> Draft:
         metadata=asked.metadata,
         webhook_url=asked.webhook_url,
         label=asked.label,
+        external=asked.external,
         dialect=DIALECT,
         field_names=NAMES,
     )

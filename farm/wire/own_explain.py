@@ -1,8 +1,9 @@
 """Why a job waits, in the farm's own JSON: which limit binds, under which rule, and what would change it. Pure."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -66,6 +67,17 @@ class AheadView(View):
     others: float
 
 
+class ExternalView(View):
+    """What was decided last about buying the job. verdict: bought; would_buy, on a farm that only tries; waits, where
+    it would be bought and cannot be now; stays, where nobody may or can render it elsewhere. numbers: what it was
+    decided with, in seconds and US dollars."""
+
+    verdict: str
+    why: str
+    numbers: dict[str, float | None] = Field(default_factory=dict)
+    provider: str | None = None
+
+
 class ExplainView(View):
     """Why a job does not run yet. `ahead` and `position` while it is queued; `running` of the pool's `capacity`."""
 
@@ -83,6 +95,15 @@ class ExplainView(View):
     pool: str
     running: int
     capacity: int
+    external: ExternalView | None = None
+
+
+def external(decision: Mapping[str, Any] | None) -> ExternalView | None:
+    """What the burst process kept (farm.burst.buyer), for its owner."""
+    if decision is None:
+        return None
+    known = {name: decision[name] for name in ExternalView.model_fields if name in decision}
+    return ExternalView.model_validate(known)
 
 
 def explain(job: Job, standing: Standing, *, offered: bool) -> ExplainView:

@@ -73,6 +73,16 @@ class WornLora(View):
     expert: str
 
 
+class BoughtView(View):
+    """Who renders or rendered the job instead of this farm. match: how near the model is to the one that was asked for
+    (same_weights, same_family, substitute); id: the job there, once it is known."""
+
+    provider: str
+    model: str
+    match: str
+    id: str | None = None
+
+
 class JobView(View):
     """A job as its owner sees it.
 
@@ -83,6 +93,8 @@ class JobView(View):
                that decides the length;  predicted_s  null while any of them is
     held_for   why it is not to start yet (paused, approval, dependency, parked); [] when it may
     tier       an economy job becomes normal when its window comes near;  expires_at  when that window ends
+    cost       in credits: held while it is open, charged once it is over; null where nobody pays
+    bought     set when a provider renders it
     attempt    number of the current or last attempt, 0 before the first
     cancelling a cancel was acknowledged; the job can no longer succeed
     """
@@ -127,6 +139,8 @@ class JobView(View):
     metadata: dict[str, str] = Field(default_factory=dict)
     webhook_url: str | None = None
     dialect: str = "farm"
+    cost: float | None = None
+    bought: BoughtView | None = None
     created_at: datetime
     queued_at: datetime | None = None
     started_at: datetime | None = None
@@ -218,6 +232,8 @@ def view_job(job: Job, *, eta_s: float | None = None, links: Links | None = None
         metadata=dict(job.metadata),
         webhook_url=job.webhook_url,
         dialect=job.dialect,
+        cost=_cost(job),
+        bought=_bought(job),
         created_at=moment(job.created_ms),
         queued_at=_time(job.queued_ms),
         started_at=_time(job.started_ms),
@@ -291,6 +307,19 @@ def _result(files: Artifacts, links: Links) -> Result:
         size=files.size,
         sha256=files.sha256,
     )
+
+
+def _cost(job: Job) -> float | None:
+    micro = job.charged if job.state in TERMINAL and job.charged is not None else job.hold
+    return None if micro is None else micro / MICRO
+
+
+def _bought(job: Job) -> BoughtView | None:
+    intent = job.purchase
+    if intent is None:
+        return None
+    told = {name: str(intent.get(name, "")) for name in ("provider", "match")}
+    return BoughtView(**told, model=str(intent.get("sold", "")), id=job.purchase_id)
 
 
 def _fault(job: Job) -> FaultView | None:

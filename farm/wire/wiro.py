@@ -143,6 +143,13 @@ def render_create(draft: Draft) -> tuple[str, dict[str, Any]]:
     )
 
 
+def is_request_of(parameters: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
+    """Whether a task's `parameters` are those of this Run body: by its callback, which is no other's, else by prompt
+    and seed."""
+    names = ("callbackUrl",) if body.get("callbackUrl") else ("prompt", "seed")
+    return all(name in body and str(parameters.get(name)) == str(body[name]) for name in names)
+
+
 def render_created(task_id: str, token: str) -> dict[str, Any]:
     """The answer to Run."""
     return {"errors": [], "taskid": task_id, "socketaccesstoken": token, "result": True}

@@ -211,6 +211,15 @@ def parse_status(body: Any) -> Report:
 parse_callback = parse_status
 
 
+def parse_list(body: Any) -> list[Report]:
+    """Every task of an answer that lists tasks, which may be none. Raises what the envelope stands for."""
+    fields = body if isinstance(body, Mapping) else {}
+    tasks = fields.get("tasklist")
+    if not isinstance(tasks, list) or fields.get("result") is False:
+        raise parse_error(200, body) or Unreadable("the answer lists no tasks")
+    return [_parse(task) for task in tasks if isinstance(task, Mapping) and (task.get("id") or task.get("taskid"))]
+
+
 def _parse(task: Mapping[str, Any]) -> Report:
     given = task.get("outputs")
     outputs = tuple(_parse_output(o) for o in given if isinstance(o, Mapping)) if isinstance(given, list) else ()

@@ -1,4 +1,4 @@
-"""The files of a finished render: an H.264 file with its recipe inside, a poster, and the checks that refuse rubbish.
+"""The files of a finished render: an H.264 file with its recipe inside, and the checks that refuse rubbish.
 
 Two calls with the same frames write the same bytes (fixed threads, no times) with the same libav and x264.
 """
@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from models.media.poster import BLACK
 from models.media.sound import Sound
 from models.planning.request import RenderFault
 
@@ -22,8 +23,6 @@ _X264 = {
 }
 #: the number of BT.709 in the tables of primaries, transfers and matrices
 _BT709 = 1
-#: below this, in 8-bit steps, every pixel of every frame counts as black
-_BLACK = 8
 
 
 def to_bytes(video: Any) -> Any:
@@ -40,7 +39,7 @@ def to_bytes(video: Any) -> Any:
 
 def check_visible(frames: Any) -> None:
     """Raises RenderFault bad_output when every frame is black."""
-    if all(int(frame.max()) < _BLACK for frame in frames):
+    if all(int(frame.max()) < BLACK for frame in frames):
         raise RenderFault("bad_output", "every frame is black", poisoned=True)
 
 
@@ -112,29 +111,3 @@ def read_recipe(path: Path) -> dict[str, Any]:
     if not isinstance(recipe, dict) or "model" not in recipe:
         raise ValueError(f"{path.name} carries no recipe")
     return recipe
-
-
-def write_poster(path: Path, frames: Any) -> int:
-    """The frame that shows most, as a JPEG; returns its number.
-
-    From the middle half of the clip, because the ends fade in and out; sharp and neither dark nor burnt out. From all
-    of it when the middle is black.
-    """
-    from PIL import Image
-
-    first, last = len(frames) // 4, max(len(frames) * 3 // 4, len(frames) // 4 + 1)
-    candidates = range(first, last, max(1, (last - first) // 12))
-    best = max(candidates, key=lambda i: _shows(frames[i]))
-    if int(frames[best].max()) < _BLACK:
-        seen = [i for i in range(len(frames)) if int(frames[i].max()) >= _BLACK]
-        best = max(seen[:: max(1, len(seen) // 12)], key=lambda i: _shows(frames[i]), default=best)
-    Image.fromarray(frames[best]).save(path, "JPEG", quality=90, optimize=True)
-    return best
-
-
-def _shows(frame: Any) -> float:
-    import numpy as np
-
-    grey = frame[::2, ::2].mean(axis=2, dtype=np.float32)
-    detail = np.abs(np.diff(grey, axis=0)).mean() + np.abs(np.diff(grey, axis=1)).mean()
-    return float(detail) * (1.0 - abs(float(grey.mean()) - 127.5) / 127.5)

@@ -1,16 +1,15 @@
 """recipe.json: everything that makes the frames, so that the same machine can make them again bit for bit."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from models.catalog.model import Model
 from models.planning.request import Lora, RenderRequest
+from models.provenance.recipe_file import FORMAT
 from models.weights import folders, weights
 from models.weights.digest import sha256_of
 
-FORMAT = 1
 _SAME = (
     *("model", "task", "prompt", "negative_prompt", "width", "height", "frames", "fps"),
     *("steps", "guidance", "guidance_2", "shift", "seed", "options"),
@@ -19,11 +18,6 @@ _SAME = (
 
 class RecipeError(Exception):
     """A recipe that cannot be followed here, or whose frames came out differently; the text says which and why."""
-
-
-def write(path: Path, recipe: Mapping[str, Any]) -> None:
-    """Write a recipe as JSON with sorted keys."""
-    path.write_text(json.dumps(recipe, indent=2, sort_keys=True) + "\n")
 
 
 def of_request(request: RenderRequest) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from models.catalog.model import Model
-from models.media import output
+from models.media import output, poster
 from models.planning.request import RenderRequest, RenderResult, Stage
 from models.progress.render_monitor import RenderMonitor
-from models.provenance import recipe
+from models.provenance import recipe, recipe_file
 from models.render import faults
 from models.render.generate import RenderedFrames
 
@@ -51,10 +51,10 @@ class PendingOutput:
             monitor.within(done / len(frames))
 
         output.write_video(out / "video.mp4", frames, self.made.fps, fields, each, sound=self.made.sound)
-        fields["poster_frame"] = output.write_poster(out / "poster.jpg", frames)
+        fields["poster_frame"] = poster.write_poster(out / "poster.jpg", frames)
         monitor.finish()
         fields["timings_s"] = {stage: round(seconds, 3) for stage, seconds in monitor.timings.items()}
-        recipe.write(out / "recipe.json", fields)
+        recipe_file.write(out / "recipe.json", fields)
         return RenderResult(
             video=str(out / "video.mp4"),
             poster=str(out / "poster.jpg"),

@@ -11,7 +11,7 @@ import pytest
 from model_parts import decoded
 from PIL import Image
 
-from models.media import output, pictures
+from models.media import output, pictures, poster
 
 
 def test_container_and_pictures_say_the_same_about_colour_rate_and_length(tmp_path: Path) -> None:
@@ -40,10 +40,10 @@ def test_the_recipe_in_the_file_is_every_word(tmp_path: Path, prompt: str) -> No
 def test_the_poster_shows_something_when_only_the_ends_do(tmp_path: Path) -> None:
     frames = np.zeros((41, 48, 48, 3), np.uint8)
     frames[2] = 128
-    assert output.write_poster(tmp_path / "p.jpg", frames) == 2
+    assert poster.write_poster(tmp_path / "p.jpg", frames) == 2
     assert np.asarray(Image.open(tmp_path / "p.jpg")).min() > 100
     frames[38, :24] = 250
-    assert output.write_poster(tmp_path / "p.jpg", frames) == 38
+    assert poster.write_poster(tmp_path / "p.jpg", frames) == 38
 
 
 def _exif(turn: int) -> Image.Exif:

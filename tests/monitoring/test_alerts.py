@@ -36,6 +36,14 @@ CASES: dict[str, tuple[Series, Series]] = {
             'wanfarm_provider_parked{provider="wiro", reason="paused"}': "1x100",
         },
     ),
+    "WanfarmPurchasesUnreconciled": (
+        {"wanfarm_purchases_unreconciled": "1x100"},
+        {"wanfarm_purchases_unreconciled": "1x20 0x80"},
+    ),
+    "WanfarmProviderUnexplained": (
+        {'wanfarm_provider_unexplained_usd{provider="kie", account="main"}': "0.2x100"},
+        {'wanfarm_provider_unexplained_usd{provider="kie", account="main"}': "0x100"},
+    ),
     "WanfarmNobodyReaps": ({"wanfarm_reap_age_seconds": "61x100"}, {"wanfarm_reap_age_seconds": "30x100"}),
     "WanfarmNoWorkers": (
         {f"wanfarm_queue_jobs{{{GPU}}}": "5x100", f"wanfarm_slots{{{GPU}}}": "0x100"},

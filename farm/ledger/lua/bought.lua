@@ -1,15 +1,44 @@
--- bought(id, nonce, the provider's id): the submission that `nonce` names arrived and got this id.
--- Needs no lease: a process may record it also after another has resumed the job. Answers 1, also when it was
--- recorded before; 0 where the job is not bought by that submission (any more), or has another id.
--- uses: full clock job event
-local id, nonce, purchase_id = unpack(ARGV)
+-- bought(nonce, the provider's id, handle JSON, who or '', why): the submission that `nonce` names arrived and got this id. Needs no
+-- lease: whoever learns it records it, also after another has resumed the job or the job has left the purchase. A purchase that was
+-- closed unpaid is open again, for it was one after all. A job that was queued again because nothing was known goes back to its purchase.
+-- `who`: an operator found it out. Answers a PurchaseNews.
+-- uses: full clock job event queue purchase operation
+local nonce, purchase_id, handle, who, why = unpack(ARGV)
 
-local job = job_load(id)
-if not job or not job.purchase or redis.call('HGET', Key.job(id), 'purchase_nonce') ~= nonce then return 0 end
-if job.purchase_id then return job.purchase_id == purchase_id and 1 or 0 end
-redis.call('HSET', Key.job(id), 'purchase_id', purchase_id)
-if job.state == State.RUNNING and (job.phase == Phase.SUBMITTING or job.phase == Phase.SUBMIT_UNKNOWN) then
-  redis.call('HSET', Key.job(id), 'phase', Phase.PROVIDER_QUEUED, 'phase_ms', NOW)
-  event(job, {phase = Phase.PROVIDER_QUEUED})
+local record = purchase_load(nonce)
+if not record then return News.UNKNOWN end
+if who ~= '' then
+  operation_note(who, why, 'settle', 'purchase ' .. nonce, record.id or record.state, 'arrived as ' .. purchase_id)
 end
-return 1
+if record.id and record.id ~= purchase_id then return News.SECOND end
+if not record.id then
+  redis.call('HSET', Key.purchase(nonce), 'id', purchase_id, 'handle', handle)
+  record.id = purchase_id
+  if record.state == Purchase.CLOSED and tonumber(record.cost) == 0 then
+    redis.call('HDEL', Key.purchase(nonce), 'ending', 'cost', 'payer', 'closed_ms')
+    purchase_hold(record)
+  end
+end
+local id = record.job
+local job = job_load(id)
+if not job then return News.LEFT end
+local key = Key.job(id)
+if job.purchase and redis.call('HGET', key, 'purchase_nonce') == nonce then
+  if job.purchase_id then return News.KNOWN end
+  redis.call('HSET', key, 'purchase_id', purchase_id)
+  if job.state == State.RUNNING and (job.phase == Phase.SUBMITTING or job.phase == Phase.SUBMIT_UNKNOWN) then
+    redis.call('HSET', key, 'phase', Phase.PROVIDER_QUEUED, 'phase_ms', NOW)
+    event(job, {phase = Phase.PROVIDER_QUEUED})
+  end
+  return News.KNOWN
+end
+if record.state ~= Purchase.OPEN or job.state ~= State.QUEUED or job.purchase then return News.LEFT end
+if not redis.call('ZSCORE', Key.queue(job_line(job), job.tenant), id) then return News.LEFT end
+queue_remove(job_line(job), job.tenant, id)
+job.purchase, job.purchase_id, job.phase = record.intent, purchase_id, Phase.PROVIDER_QUEUED
+job_move(job, State.RUNNING)
+redis.call('HSET', key, 'started_ms', NOW, 'phase', job.phase, 'phase_ms', NOW, 'purchase', job.purchase,
+  'purchase_id', purchase_id, 'purchase_nonce', nonce)
+queue_put(job)
+event(job, {phase = job.phase})
+return News.BACK

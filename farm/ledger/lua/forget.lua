@@ -7,7 +7,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', Key.ended(), '-inf', '(' .. befo
   if job and TERMINAL[job.state] then
     forgotten[#forgotten + 1] = job_read(id)
     job_index(job, 'ZREM', id)
-    redis.call('DEL', Key.job(id), Key.body(id), Key.result(id))
+    redis.call('DEL', Key.job(id), Key.body(id), Key.result(id), Key.purchases_of(id))
   end
   redis.call('ZREM', Key.ended(), id)
 end

@@ -1,11 +1,15 @@
--- unbuy(id, fence): nothing was bought, or the purchase failed: the job is queued in its own pool again,
--- uncounted. Answers {FailOutcome, {permit, pool, ...}}.
--- uses: full clock job event queue permit verdict
-local id, fence = ARGV[1], ARGV[2]
+-- unbuy(id, fence, nonce, ending or '', cost): the job leaves its purchase and is queued in its own pool again,
+-- uncounted. With an `ending` the purchase is closed in the same write; without, it stays open, for nobody knows what became of
+-- it. Answers {FailOutcome, {permit, pool, ...}}.
+-- uses: full clock job event queue permit verdict purchase
+local id, fence, nonce, ending, cost = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 
 local job = job_load(id)
 if not job then return {Fail.FENCED, {}} end
 if not job.purchase or not job_held(job, fence) then return {attempt_over(job, fence), {}} end
+if redis.call('HGET', Key.job(id), 'purchase_nonce') ~= nonce then return {Fail.FENCED, {}} end
+local record = ending ~= '' and purchase_load(nonce)
+if record then purchase_close(record, ending, cost, false) end
 attempt_end(job, 0)
 redis.call('HSET', Key.job(id), 'ended_attempt', fence)
 redis.call('HDEL', Key.job(id), 'purchase', 'purchase_id')

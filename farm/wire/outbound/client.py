@@ -51,6 +51,14 @@ class DialectClient:
         """What it answered: the job as the provider names it."""
         raise NotImplementedError
 
+    def look_up(self, order: PurchaseOrder) -> ProviderRequest:
+        """The request that shows whether an order arrived whose answer was lost."""
+        raise NotOffered(self.dialect, Can.LOOK_UP)
+
+    def looked_up(self, order: PurchaseOrder, answer: ProviderAnswer) -> Placed | None:
+        """The job that the order became; None where the answer shows none, which proves nothing."""
+        raise NotOffered(self.dialect, Can.LOOK_UP)
+
     def status(self, placed: Placed) -> ProviderRequest:
         """The request for where the job is."""
         raise NotImplementedError
@@ -58,6 +66,10 @@ class DialectClient:
     def report(self, placed: Placed, answer: ProviderAnswer) -> Report:
         """What it answered."""
         raise NotImplementedError
+
+    def result_headers(self, url: str) -> Mapping[str, str]:
+        """What a result's address has to be asked with; nothing where the address itself is the secret."""
+        return {}
 
     def callback(self, body: Any) -> Report:
         """What a webhook of the provider says; it decides nothing."""

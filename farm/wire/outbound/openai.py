@@ -1,6 +1,7 @@
 """OpenAI's /v1/videos, as its client."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from farm.jobs.errors import FarmError
@@ -29,8 +30,14 @@ class OpenAi(DialectClient):
         return self._get(f"/v1/videos/{segment(placed.id)}")
 
     def report(self, placed: Placed, answer: ProviderAnswer) -> Report:
-        """What it answered."""
-        return self._read(answer, openai.parse_status)
+        """What it answered. A result is fetched of the API itself, with the key."""
+        told = self._read(answer, openai.parse_status)
+        outputs = (replace(one, url=one.url if "://" in one.url else self._base + one.url) for one in told.outputs)
+        return replace(told, outputs=tuple(outputs))
+
+    def result_headers(self, url: str) -> Mapping[str, str]:
+        """The key, where the result lies at the API."""
+        return self._headers() if url.startswith(f"{self._base}/") else {}
 
     def cancel(self, placed: Placed, *, running: bool) -> ProviderRequest:
         """The request to stop it; `running`: it is no longer in the queue there."""

@@ -11,7 +11,7 @@ from farm.jobs.draft import Draft
 from farm.jobs.errors import FarmError, FaultCode
 from farm.wire import own
 from farm.wire.error_table import Row, error_of
-from farm.wire.http import Can, Placed, ProviderAnswer, ProviderRequest, Unreadable
+from farm.wire.http import Can, NotOffered, Placed, ProviderAnswer, ProviderRequest, Unreadable
 from farm.wire.outbound.client import DialectClient, segment
 from farm.wire.own_views import JobView
 from farm.wire.purchase_order import PurchaseOrder
@@ -28,18 +28,39 @@ _ERRORS = tuple(
 
 class Own(DialectClient):
     dialect = own.DIALECT
-    can = frozenset({Can.CANCEL, Can.BALANCE, Can.IDEMPOTENT})
+    can = frozenset({Can.CANCEL, Can.BALANCE, Can.IDEMPOTENT, Can.LOOK_UP})
 
     def create(self, order: PurchaseOrder) -> ProviderRequest:
         """The create request. Raises as Outbound says."""
         body = self._said(order.in_numbers, own.render_create, _parsed)
         body.pop("webhook_url", None)
         body |= {"webhook_url": order.webhook_url} if order.webhook_url else {}
+        # two farms that buy from each other would hand one job on for ever
+        body["external"] = "never"
         return self._post("/v1/jobs", body, **({"Idempotency-Key": order.key} if order.key else {}))
 
     def created(self, order: PurchaseOrder, answer: ProviderAnswer) -> Placed:
         """What it answered: the job as the provider names it."""
         return Placed(self._read_created(answer, _report).id)
+
+    def look_up(self, order: PurchaseOrder) -> ProviderRequest:
+        """The request that shows whether an order arrived whose answer was lost."""
+        if not order.key:
+            raise NotOffered(self.dialect, Can.LOOK_UP)
+        return self._get("/v1/jobs", idempotency_key=order.key)
+
+    def looked_up(self, order: PurchaseOrder, answer: ProviderAnswer) -> Placed | None:
+        """The job that the order became. ProviderRefused (UNKNOWN_JOB) where there is none: a farm knows its keys."""
+
+        def read(body: Any) -> Placed | None:
+            jobs = body.get("data") if isinstance(body, Mapping) else None
+            if not isinstance(jobs, list):
+                return None
+            if not jobs:
+                raise errors.NotFound("no job with this key")
+            return Placed(_report(jobs[0]).id)
+
+        return self._read(answer, read)
 
     def status(self, placed: Placed) -> ProviderRequest:
         """The request for where the job is."""
@@ -107,6 +128,7 @@ def _report(body: Any) -> Report:
         prompt=job.prompt,
         size=(job.width, job.height) if job.width and job.height else None,
         seconds=job.duration_s,
+        credits_micro=credits_from(job.cost),
         created_ms=round(job.created_at.timestamp() * 1000),
         finished_ms=None if job.finished_at is None else round(job.finished_at.timestamp() * 1000),
     )

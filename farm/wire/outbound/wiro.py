@@ -13,7 +13,7 @@ from farm.wire.report import Report
 
 class Wiro(DialectClient):
     dialect = wiro.DIALECT
-    can = frozenset({Can.CANCEL, Can.UPLOAD, Can.CALLBACK})
+    can = frozenset({Can.CANCEL, Can.UPLOAD, Can.CALLBACK, Can.LOOK_UP})
 
     def create(self, order: PurchaseOrder) -> ProviderRequest:
         """The create request. Raises as Outbound says."""
@@ -23,6 +23,23 @@ class Wiro(DialectClient):
     def created(self, order: PurchaseOrder, answer: ProviderAnswer) -> Placed:
         """What it answered: the job as the provider names it."""
         return Placed(*self._read_created(answer, wiro.parse_created))
+
+    def look_up(self, order: PurchaseOrder) -> ProviderRequest:
+        """The request that shows whether an order arrived whose answer was lost."""
+        return self._post(
+            "/v1/Task/List", {"type": "model", "sort": "id", "order": "DESC", "start": "0", "limit": "50"}
+        )
+
+    def looked_up(self, order: PurchaseOrder, answer: ProviderAnswer) -> Placed | None:
+        """The job that the order became; None where the answer shows none, which proves nothing."""
+        _, body = self._said(order.in_words, wiro.render_create, lambda said: wiro.parse_create(*said))
+        found = [
+            report
+            for report in self._read(answer, wiro_task.parse_list)
+            if isinstance(report.request, Mapping) and wiro.is_request_of(report.request, body)
+        ]
+        # of two alike nobody knows which one it is
+        return Placed(found[0].id, found[0].handle) if len(found) == 1 else None
 
     def status(self, placed: Placed) -> ProviderRequest:
         """The request for where the job is."""

@@ -25,7 +25,8 @@ import numpy as np
 from farm.engine.child import Renders, main
 from farm.engine.protocol import Launch
 from models import catalog
-from models.media.output import write_poster, write_video
+from models.media.output import write_video
+from models.media.poster import write_poster
 from models.planning.request import Cancelled, Progress, RenderFault, RenderRequest, RenderResult, Stage
 
 STRINGS = Path(os.environ["E2E_STRINGS"])

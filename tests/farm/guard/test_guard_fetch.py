@@ -57,6 +57,16 @@ def test_redirects_are_followed_by_hand_and_not_for_ever(serve: Serve) -> None:
     assert len(loop.requests) == HOME.max_redirects + 1
 
 
+def test_a_key_goes_to_the_address_that_it_is_for_and_no_farther(serve: Serve) -> None:
+    end = serve(page(b"end"))
+    hop = serve(page(b"", "302 Found", Location=end.url("/here")))
+    out = io.BytesIO()
+    Guard(HOME).fetch(hop.url(), out, limit=1000, headers={"Authorization": "Bearer sk-1"})
+    assert out.getvalue() == b"end"
+    assert b"sk-1" in hop.requests[0]
+    assert b"sk-1" not in end.requests[0]
+
+
 @pytest.mark.parametrize(
     "location",
     [

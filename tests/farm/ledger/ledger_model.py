@@ -7,6 +7,7 @@ from ledger_model_lines import Lines, ModelJob, Share, line_of
 
 from farm.jobs.errors import KILLS_WORKER, RETRYABLE, FaultCode
 from farm.jobs.job import NewJob
+from farm.jobs.purchase import PurchaseEnding, PurchaseNews
 from farm.jobs.states import TERMINAL, HoldReason, State, Tier
 from farm.ledger import (
     CancelOutcome,
@@ -29,6 +30,22 @@ class Money:
     held: int = 0
 
 
+@dataclass
+class Bill:
+    """A purchase: open, its price is held; closed, its cost is spent, by its tenant or wasted."""
+
+    tenant: str
+    price: int
+    open: bool = True
+    id: str | None = None
+    cost: int = 0
+    wasted: bool = False
+
+
+#: what all purchases together may come to in a month
+FARM_CAP = 250
+
+
 class Refused(Exception):
     """The name of the error that admit has to raise."""
 
@@ -42,6 +59,7 @@ class Model(Lines):
         self.jobs: dict[str, ModelJob] = {}
         self.keys: dict[tuple[str, str], tuple[str, str | None]] = {}
         self.shares: dict[str, Share] = {}
+        self.bills: dict[tuple[str, str], Bill] = {}
 
     # --- transitions
     def admit(self, new: list[NewJob]) -> list[tuple[str, bool]]:
@@ -107,36 +125,56 @@ class Model(Lines):
                     share.aside.add(tenant)
         return job
 
-    def buy(self, job: ModelJob, nonce: str) -> int | None:
-        """The attempt, or None where there is nothing to buy."""
+    def buy(self, job: ModelJob, nonce: str, price: int) -> int | str | None:
+        """The attempt, "cap", or None where there is nothing to buy."""
         if job.nonce == nonce:
             return job.buy_attempt if job.bought and job.holds(job.buy_attempt) else None
+        left = self.bills.get((job.new.id, job.nonce or ""))
+        if (job.new.id, nonce) in self.bills or (left is not None and left.open):
+            return None
         if job.state is not State.QUEUED or job.at != "queue" or self._overdue(job):
             return None
         if ("tenant", job.new.tenant) in self.paused:
             return None
-        job.started = True
-        job.state, job.at, job.lease_until, job.graced, job.passes = (
-            State.RUNNING,
-            "lease",
-            self.now + LEASE_S,
-            False,
-            0,
-        )
+        if price + sum(self.external()) > FARM_CAP:
+            return "cap"
+        self.bills[job.new.id, nonce] = Bill(job.new.tenant, price)
+        self._leave_for(job, nonce, None)
+        job.at, job.lease_until, job.graced, job.passes = "lease", self.now + LEASE_S, False, 0
         job.attempt += 1
-        job.unheard = 0
-        job.bought, job.nonce, job.buy_attempt, job.provider_id, job.at_provider = True, nonce, job.attempt, None, True
+        job.unheard, job.buy_attempt = 0, job.attempt
         return job.attempt
 
-    def was_bought(self, job: ModelJob, nonce: str, provider_id: str) -> bool:
-        if not job.bought or job.nonce != nonce:
-            return False
-        job.provider_id = job.provider_id or provider_id
-        return job.provider_id == provider_id
+    def _leave_for(self, job: ModelJob, nonce: str, provider_id: str | None) -> None:
+        job.started, job.state = True, State.RUNNING
+        job.bought, job.nonce, job.provider_id, job.at_provider = True, nonce, provider_id, True
 
-    def unbuy(self, job: ModelJob, attempt: int) -> FailOutcome:
+    def was_bought(self, job: ModelJob, nonce: str, provider_id: str) -> PurchaseNews:
+        bill = self.bills.get((job.new.id, nonce))
+        if bill is None:
+            return PurchaseNews.UNKNOWN
+        if bill.id and bill.id != provider_id:
+            return PurchaseNews.SECOND
+        if not bill.id:
+            bill.id = provider_id
+            bill.open = bill.open or not bill.cost
+        if job.bought and job.nonce == nonce:
+            job.provider_id = provider_id
+            return PurchaseNews.KNOWN
+        if not bill.open or job.state is not State.QUEUED or job.at != "queue":
+            return PurchaseNews.LEFT
+        self._leave_for(job, nonce, provider_id)
+        job.at = None
+        self._queue(job)
+        return PurchaseNews.BACK
+
+    def unbuy(self, job: ModelJob, attempt: int, nonce: str, ending: PurchaseEnding | None, cost: int) -> FailOutcome:
         if not job.bought or not job.holds(attempt):
             return self._over(job, attempt)
+        if job.nonce != nonce:
+            return FailOutcome.FENCED
+        if ending:
+            self.close(job, nonce, cost, wasted=False)
         job.ended, job.bought, job.provider_id, job.unheard = attempt, False, None, 0
         if job.cancelling:
             self._end(job, State.CANCELLED)
@@ -144,6 +182,23 @@ class Model(Lines):
         job.state, job.at = State.QUEUED, None
         self._queue(job)
         return FailOutcome.RETRY
+
+    def close(self, job: ModelJob, nonce: str, cost: int, *, wasted: bool) -> bool:
+        bill = self.bills.get((job.new.id, nonce))
+        if bill is None:
+            return False
+        if not bill.open:
+            bill.wasted = bill.wasted or wasted
+            return False
+        bill.open, bill.cost, bill.wasted = False, cost, wasted
+        return True
+
+    def external(self, tenant: str | None = None, *, wasted: bool = False) -> tuple[int, int]:
+        """(held, spent) of a tenant; of the farm; or of the overhead."""
+        bills = [bill for bill in self.bills.values() if tenant in (None, bill.tenant)]
+        held = sum(bill.price for bill in bills if bill.open and not wasted)
+        closed = [bill for bill in bills if not bill.open and (bill.wasted or not wasted)]
+        return held, sum(bill.cost for bill in closed if tenant is None or not bill.wasted)
 
     def heartbeat(self, job: ModelJob, attempt: int, phase: str | None = None) -> Verdict:
         if not job.holds(attempt):

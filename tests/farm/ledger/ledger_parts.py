@@ -7,6 +7,7 @@ from redis import Redis
 from farm.jobs.errors import FaultCode, JobFault
 from farm.jobs.ids import new_job_id
 from farm.jobs.job import Artifacts, Claim, Fence, NewJob
+from farm.jobs.purchase import OverCap
 from farm.jobs.spec import InputRef, JobSpec
 from farm.ledger import Ledger
 
@@ -26,8 +27,9 @@ class ByNumber(Ledger):
     def claim(self, *args: Any, **more: Any) -> Claim | None:
         return self._remember(super().claim(*args, **more))
 
-    def buy(self, *args: Any, **more: Any) -> Claim | None:
-        return self._remember(super().buy(*args, **more))
+    def buy(self, *args: Any, **more: Any) -> Claim | OverCap | None:
+        claim = super().buy(*args, **more)
+        return claim if isinstance(claim, OverCap) else self._remember(claim)
 
     def _remember(self, claim: Claim | None) -> Claim | None:
         if claim is not None:

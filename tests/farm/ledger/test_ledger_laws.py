@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from ledger_model import LEASE_S, Model, Money, Refused
+from ledger_model import FARM_CAP, LEASE_S, Model, Money, Refused
 from ledger_model_lines import AFFINITY_PASSES, AFFINITY_WINDOW, START_BY_S, WINDOW_S, ModelJob, Share
 from ledger_parts import ARTIFACTS, audit, new_job, outage, pass_time
 from redis import Redis
@@ -18,6 +18,7 @@ from redis import Redis
 from farm.config import LeaseSettings, RedisSettings, SchedulingSettings, Settings
 from farm.jobs.errors import FaultCode, JobFault, RequestError
 from farm.jobs.job import Fence, NewJob, Reshaped
+from farm.jobs.purchase import Cap, OverCap, Payer, PurchaseEnding
 from farm.jobs.spec import InputRef
 from farm.jobs.states import TERMINAL, HoldReason, State, Tier
 from farm.ledger import BURST_POOL, INTAKE_POOL, CommitOutcome, FailOutcome, Ledger, StatementKind, SwitchKind, Verdict
@@ -177,16 +178,20 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.ledger.release(job.new.id, self._fence(job, attempt), gpu_s=gpu_s)[0] is expected
 
     @precondition(lambda self: self.model.jobs)
-    @rule(n=an_id, nonce=st.sampled_from("ab"))
-    def buy(self, n: int, nonce: str) -> None:
+    @rule(n=an_id, nonce=st.sampled_from("ab"), price=st.sampled_from([0, 30, 100]))
+    def buy(self, n: int, nonce: str, price: int) -> None:
         """A job is to be bought: its intent is stored, once for each name of a submission."""
         queued = [job for job in self.model.jobs.values() if job.at == "queue" and job.state is State.QUEUED]
         job = queued[n % len(queued)] if queued and n % 4 else self.pick(n)
-        self.said(lambda: self._buy(job, nonce))
+        self.said(lambda: self._buy(job, nonce, price))
 
-    def _buy(self, job: ModelJob, nonce: str) -> None:
-        expected = self.model.buy(job, nonce)
-        claim = self.ledger.buy(job.new.id, "buyer", nonce, {"provider": "p"})
+    def _buy(self, job: ModelJob, nonce: str, price: int) -> None:
+        expected = self.model.buy(job, nonce, price)
+        caps = [Cap("farm", "month", FARM_CAP)]
+        claim = self.ledger.buy(job.new.id, "buyer", _named(job, nonce), {"provider": "p"}, price=price, caps=caps)
+        if isinstance(claim, OverCap):
+            assert (expected, claim.left) == ("cap", FARM_CAP - sum(self.model.external()))
+            return
         assert (claim and claim.attempt) == expected
         if claim:
             self.fences[claim.job.id, claim.attempt] = claim.attempt
@@ -197,22 +202,31 @@ class LedgerMachine(RuleBasedStateMachine):
         nonce=st.sampled_from("ab"),
         provider_id=st.sampled_from(["1", "1", "2"]),
         late=seldom,
-        no=st.booleans(),
+        what=st.sampled_from(["id", "id", "unbuy", "unbuy", "close"]),
+        ending=st.sampled_from([None, PurchaseEnding.REFUSED, PurchaseEnding.FAILED]),
+        cost=st.sampled_from([0, 10, 110]),
+        payer=st.sampled_from(Payer),
     )
-    def provider_answers(self, n: int, nonce: str, provider_id: str, late: bool, no: bool) -> None:
-        """In time or late: the job has this id there, or nothing will come of it."""
+    def provider_answers(self, n: int, what: str, late: bool, **more: Any) -> None:
+        """In time or late: the job has this id there, or nothing will come of it, or it came to so much."""
         known = [job for job in self.model.jobs.values() if job.nonce]
         job = known[n % len(known)]
         attempt = max(0, job.attempt - late)
-        self.said(lambda: self._unbuy(job, attempt) if no else self._bought(job, nonce, provider_id))
+        acts = {"id": self._bought, "unbuy": self._unbuy, "close": self._close}
+        self.said(lambda: acts[what](job, attempt=attempt, **more))
 
-    def _bought(self, job: ModelJob, nonce: str, provider_id: str) -> None:
+    def _bought(self, job: ModelJob, *, nonce: str, provider_id: str, **_: Any) -> None:
         expected = self.model.was_bought(job, nonce, provider_id)
-        assert self.ledger.bought(job.new.id, nonce, provider_id) is expected
+        assert self.ledger.bought(_named(job, nonce), provider_id) is expected
 
-    def _unbuy(self, job: ModelJob, attempt: int) -> None:
-        expected = self.model.unbuy(job, attempt)
-        assert self.ledger.unbuy(job.new.id, self._fence(job, attempt))[0] is expected
+    def _unbuy(self, job: ModelJob, *, attempt: int, nonce: str, ending: Any, cost: int, **_: Any) -> None:
+        expected = self.model.unbuy(job, attempt, nonce, ending, cost)
+        got, _permits = self.ledger.unbuy(job.new.id, self._fence(job, attempt), _named(job, nonce), ending, cost)
+        assert got is expected
+
+    def _close(self, job: ModelJob, *, nonce: str, cost: int, payer: Payer, **_: Any) -> None:
+        expected = self.model.close(job, nonce, cost, wasted=payer is Payer.OVERHEAD)
+        assert self.ledger.close_purchase(_named(job, nonce), PurchaseEnding.DELIVERED, cost, payer) is expected
 
     @precondition(lambda self: any(job.state is State.WAITING for job in self.model.jobs.values()))
     @rule(n=an_id, costs=st.sampled_from([None, 0, 30, 300, 5000]))
@@ -376,6 +390,16 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.ledger.credit(FREE) is None
 
     @invariant()
+    def what_is_bought_outside_is_held_and_spent_once(self) -> None:
+        month = time.strftime("%Y-%m", time.gmtime())
+        scopes = {"farm": self.model.external(), "provider p": self.model.external()}
+        scopes |= {f"tenant {tenant}": self.model.external(tenant) for tenant in (RICH, FREE)}
+        scopes["overhead"] = self.model.external(wasted=True)
+        assert {scope: self.ledger.external_spend(scope, month) for scope in scopes} == scopes
+        bills = self.model.bills.values()
+        assert len(self.ledger.open_purchases()) == sum(bill.open for bill in bills)
+
+    @invariant()
     def virtual_times_are_those_of_the_model(self) -> None:
         for line in {*self.model.shares, *(job.line for job in self.model.jobs.values())}:
             share = self.model.shares.get(line, Share())
@@ -446,6 +470,11 @@ class LedgerMachine(RuleBasedStateMachine):
         account = self.ledger.credit(RICH)
         assert account is not None
         assert (account.balance, account.held) == (sum(sign.get(line.kind, 0) * line.amount for line in lines), 0)
+
+
+def _named(job: ModelJob, nonce: str) -> str:
+    """A submission's name is nobody else's."""
+    return f"{job.new.id}-{nonce}"
 
 
 #: with every landing; `make soak` goes on from there, each time elsewhere

@@ -196,6 +196,9 @@ def test_what_a_dialect_has_beside_is_what_it_says(name: str) -> None:
     if Can.CALLBACK not in mine.can:
         with pytest.raises(NotOffered):
             mine.callback({})
+    if Can.LOOK_UP not in mine.can:
+        with pytest.raises(NotOffered):
+            mine.look_up(order)
     if Can.IDEMPOTENT in mine.can:
         assert "order-1" in mine.create(order).headers.values()
 
@@ -207,6 +210,43 @@ def test_an_estimate_and_uploads_are_read() -> None:
     assert client("kie").uploaded(answer(kies)) == stored["url"]
     wiros = wiro_catalog.render_uploaded(file_id="f", folder="0", added_s=1, **stored)  # type: ignore[arg-type]
     assert client("wiro").uploaded(answer(wiros)) == stored["url"]
+
+
+def test_an_order_whose_answer_was_lost_is_found_in_wiro_s_list() -> None:
+    sold, mine = SOLD["wiro"], client("wiro")
+    order = replace(sold.order, webhook_url="https://farm.example/v1/purchases/j/n")
+    body = mine.create(order).json
+    other = {**body, "callbackUrl": "https://farm.example/v1/purchases/j/m"}
+    ours = Report(id="t-1", state=State.RUNNING, handle="token", request=body, created_ms=MADE_MS)
+    theirs = replace(ours, id="t-2", request=other)
+    assert mine.look_up(order).url.endswith("/v1/Task/List")
+    listed = answer(wiro_task.render_list([theirs, ours]))
+    assert mine.looked_up(order, listed) == Placed("t-1", "token", sold.placed.model)
+    assert mine.looked_up(order, answer(wiro_task.render_list([theirs]))) is None
+    # without an address of its own it is found by prompt and seed, unless two are alike
+    bare = replace(order, webhook_url=None)
+    assert mine.looked_up(bare, answer(wiro_task.render_list([ours]))) == Placed("t-1", "token", sold.placed.model)
+    assert mine.looked_up(bare, listed) is None
+
+
+def test_a_result_that_lies_at_the_api_is_fetched_with_the_key_and_no_other_is() -> None:
+    mine = client("openai")
+    told = openai.render_status(Report(id="t-1", state=State.SUCCEEDED, created_ms=MADE_MS, finished_ms=MADE_MS))
+    (url,) = mine.report(PLACED, answer(told)).urls
+    assert url == f"{BASE}/v1/videos/t-1/content"
+    assert mine.result_headers(url) == {"Authorization": f"Bearer {KEY}"}
+    assert mine.result_headers("https://elsewhere.example/v1/videos/t-1/content") == {}
+    assert all(client(name).result_headers("https://files.example/v.mp4") == {} for name in DIALECTS)
+
+
+def test_another_farm_knows_an_order_by_its_key_and_says_so_when_it_does_not() -> None:
+    mine, order = client("farm"), replace(TEXT, key="order-1")
+    assert mine.look_up(order).url.endswith("/v1/jobs?idempotency_key=order-1")
+    there = {"object": "list", "data": [view(Report(id="t-1", state=State.QUEUED))]}
+    assert mine.looked_up(order, answer(there)) == PLACED
+    with pytest.raises(ProviderRefused) as raised:
+        mine.looked_up(order, answer({"object": "list", "data": []}))
+    assert raised.value.why is Why.UNKNOWN_JOB
 
 
 WORDS = {

@@ -1,0 +1,1 @@
+"""Buying policies beside each other on traces of arrivals and of what providers do."""

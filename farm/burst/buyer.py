@@ -1,0 +1,335 @@
+"""Looks at what waits, decides with farm.burst.decision, and buys: the intent with its hold first, then the submission.
+What is decided about a job is kept with its numbers, for whoever asks."""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from farm.burst.account import Account
+from farm.burst.context import BurstContext
+from farm.burst.decision import Chooser, PoolLoad, Promise, Ranked, Seen, Waiting, by_gain, predicted, to_buy
+from farm.burst.followed import Followed
+from farm.burst.followers import Followers
+from farm.burst.inputs import CannotHandOver, addresses_of, callback_of, details_of
+from farm.burst.local import able_for
+from farm.jobs.errors import Unavailable
+from farm.jobs.job import Job
+from farm.jobs.purchase import Cap, OverCap, PurchaseEnding, PurchaseState
+from farm.jobs.worker_status import LiveWorker
+from farm.ledger import BURST_POOL, INTAKE_POOL
+from farm.ledger.farm_numbers import FarmNumbers, PoolNumbers
+from farm.providers.carrier import NoAnswer, NotSent, carry
+from farm.providers.entry import Consent, Entry
+from farm.providers.gate import Wait
+from farm.providers.offers import Offer, offers
+from farm.providers.registry import KeyMissing
+from farm.scheduling.expected_wait import entitlements
+from farm.tenants.tenants import Tenant
+from farm.wire.http import Can, Outbound, ProviderRefused, Unreadable
+from farm.wire.purchase_order import PurchaseOrder
+from monitoring.metrics import BURST_DECISIONS
+
+log = logging.getLogger(__name__)
+
+#: endings after which the same provider may be asked again
+_UNTRIED = frozenset({PurchaseEnding.NOT_SENT, PurchaseEnding.TURNED_AWAY, PurchaseEnding.NEVER_ARRIVED})
+_OURS = frozenset({INTAKE_POOL, BURST_POOL})
+
+
+@dataclass
+class _Look:
+    """One look at the farm. `spent`: scopes of caps that hold no more in this look."""
+
+    left: int
+    spent: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One purchase that is about to be made, under the name of its submission; `key` is the account's name."""
+
+    job: Job
+    offer: Offer
+    caps: Sequence[Cap]
+    nonce: str
+    key: str
+
+
+class Buyer:
+    """One look at a time."""
+
+    def __init__(self, context: BurstContext, followers: Followers) -> None:
+        self._context, self._followers = context, followers
+        burst = context.settings.burst
+        self._choose = Chooser(burst.hour_usd, burst.explore)
+        #: (pool, tenant) that jobs are being bought for
+        self._buying: set[tuple[str, str]] = set()
+        self._workers: Sequence[LiveWorker] = ()
+        #: jobs whose promise breaks now, and of each what was said last
+        self._late: set[str] = set()
+        self._said: dict[str, str] = {}
+
+    def look(self) -> int:
+        """Buy what is to be bought now. Answers how many. Raises Unavailable."""
+        context = self._context
+        if context.settings.burst.paused or not context.providers.entries:
+            return 0
+        if not context.ledger.my_turn("buying", context.worker, 3 * context.settings.burst.every_s):
+            return 0
+        numbers, self._workers = context.ledger.farm_numbers(), context.ledger.workers()
+        look, found = _Look(context.settings.burst.most_at_once), []
+        self._late.clear()
+        for pool in numbers.pools:
+            if pool.pool not in _OURS and pool.queued:
+                for share in numbers.shares:
+                    if share.pool == pool.pool and share.queued:
+                        found += self._wanted(numbers, pool, share.tenant)
+        self._said = {job_id: said for job_id, said in self._said.items() if job_id in self._late}
+        bought = 0
+        for waiting, gain_s, choices in self._in_order(found):
+            if look.left <= 0:
+                break
+            bought += self._buy(waiting, gain_s, choices, look)
+        return bought
+
+    # --- which
+    def _wanted(
+        self, numbers: FarmNumbers, pool: PoolNumbers, tenant_id: str
+    ) -> list[tuple[Waiting, float, list[Ranked]]]:
+        """A tenant's jobs in a pool whose promise breaks, and who would render them."""
+        burst, ledger = self._context.settings.burst, self._context.ledger
+        tenant = self._context.tenants.get(tenant_id)
+        consent = Consent((tenant.external if tenant else None) or burst.external)
+        if consent is Consent.NEVER:
+            return []
+        promise = self._promise(tenant)
+        jobs = ledger.queued_first(pool.pool, tenant_id, burst.looked_at)
+        load = _load(numbers, pool, tenant_id)
+        waiting = predicted(
+            jobs,
+            load,
+            lambda job: able_for(job, self._workers),
+            share=_share(numbers, pool.pool, tenant_id),
+            now_ms=numbers.now_ms,
+        )
+        buying = (pool.pool, tenant_id) in self._buying
+        chosen = to_buy(waiting, load, promise, buying=buying)
+        (self._buying.add if chosen else self._buying.discard)((pool.pool, tenant_id))
+        found = []
+        self._late.update(one.job.id for one, _ in chosen)
+        for one, gain_s in chosen:
+            choices = self._choices(one.job, consent)
+            if isinstance(choices, str):
+                self._say(one, "stays", choices)
+            else:
+                found.append((one, gain_s, choices))
+        return found
+
+    def _promise(self, tenant: Tenant | None) -> Promise:
+        burst = self._context.settings.burst
+        after_s = burst.after_s if tenant is None or tenant.external_after_s is None else tenant.external_after_s
+        return Promise(after_s, burst.until_share, burst.least_depth, burst.least_dwell_s)
+
+    def _choices(self, job: Job, consent: Consent) -> list[Ranked] | str:
+        """Who would render it, the best first; or why nobody."""
+        before = self._context.ledger.purchases_of_job(job.id) if job.purchase_nonce else []
+        if any(purchase.state is PurchaseState.OPEN for purchase in before):
+            return "it left a purchase of which nothing is known, so nothing more is bought for it"
+        in_vain = {purchase.provider for purchase in before if purchase.ending not in _UNTRIED}
+        if len(before) - sum(purchase.ending in _UNTRIED for purchase in before) >= self._context.settings.burst.tries:
+            return "it was bought in vain before"
+        wanted = consent if job.external is None else consent.narrowed(Consent(job.external))
+        entries = {name: entry for name, entry in self._context.providers.entries.items() if name not in in_vain}
+        # whoever says what may replace his job knows that its seed means nothing elsewhere
+        found = offers(entries, job.spec, wanted, promised_seed=job.seed_given and job.external is None)
+        if not found.offers:
+            return (
+                "; ".join(f"{name}: {why}" if name else why for name, why in found.refused.items()) or "nobody sells it"
+            )
+        return self._choose.ranked(found.offers, entries, self._seen)
+
+    def _seen(self, offer: Offer) -> Seen:
+        learned = self._context.gate.learned(offer.provider, offer.model)
+        return Seen(learned.failure, learned.seconds, learned.busy_wait_s)
+
+    def _in_order(
+        self, found: Sequence[tuple[Waiting, float, list[Ranked]]]
+    ) -> list[tuple[Waiting, float, list[Ranked]]]:
+        choices = {waiting.job.id: ranked for waiting, _, ranked in found}
+        ordered = by_gain((waiting, gain_s, ranked[0]) for waiting, gain_s, ranked in found)
+        return [(waiting, gain_s, choices[waiting.job.id]) for waiting, gain_s, _ in ordered]
+
+    # --- buying
+    def _buy(self, waiting: Waiting, gain_s: float, choices: Sequence[Ranked], look: _Look) -> int:
+        reasons = []
+        for ranked in choices:
+            if self._context.settings.burst.dry_run:
+                look.left -= 1
+                self._say(waiting, "would_buy", ranked.words(), gain_s, ranked)
+                return 0
+            why = self._bought(waiting, gain_s, ranked, look)
+            if why is None:
+                look.left -= 1
+                return 1
+            reasons.append(f"{ranked.offer.provider}: {why}")
+        self._say(waiting, "waits", "; ".join(reasons), gain_s)
+        return 0
+
+    def _bought(self, waiting: Waiting, gain_s: float, ranked: Ranked, look: _Look) -> str | None:
+        """None once it is bought, else why it is not."""
+        context, job, offer = self._context, waiting.job, ranked.offer
+        caps = self._caps(job.tenant, offer.provider)
+        if full := next((cap.scope for cap in caps if cap.scope in look.spent), None):
+            return f"the cap of {full} is reached"
+        nonce = uuid4().hex
+        taken = context.gate.take(offer.provider, None, nonce)
+        if isinstance(taken, Wait):
+            log.info("%s: %s", offer.provider, taken)
+            # what a provider says is for operators
+            return f"{taken.why} for {taken.seconds:.0f} s"
+        used = False
+        try:
+            why, used = self._with_place(_Attempt(job, offer, caps, nonce, taken.key), look)
+        finally:
+            if not used:
+                context.gate.give(offer.provider, taken.key, nonce)
+        if why is None:
+            self._say(waiting, "bought", ranked.words(), gain_s, ranked)
+        return why
+
+    def _with_place(self, attempt: _Attempt, look: _Look) -> tuple[str | None, bool]:
+        """(why it was not bought, whether the place at the provider is used)."""
+        context, job, offer, nonce = self._context, attempt.job, attempt.offer, attempt.nonce
+        entry = context.providers.entries[offer.provider]
+        try:
+            client = context.providers.client_of(entry.name, attempt.key)
+            inputs = addresses_of(job.spec, entry, client, context)
+        except (CannotHandOver, KeyMissing) as error:
+            return str(error), False
+        details = details_of(inputs, callback_of(job.id, nonce, entry, context.settings.gateway.public_url))
+        price = max(offer.price_micro, _quoted(client, entry, offer, job, inputs) or 0)
+        try:
+            claim = context.ledger.buy(
+                job.id,
+                context.worker,
+                nonce,
+                intent_of(offer, attempt.key),
+                price=price,
+                caps=attempt.caps,
+                details=details,
+            )
+        except Unavailable:
+            # whether it is bought is not known: its lease runs out, and it is found as a submission of which nothing
+            # is known, although nothing was sent
+            log.warning("%s: the ledger did not say whether it is bought", job.id)
+            raise
+        if isinstance(claim, OverCap):
+            if claim.cap.scope in ("farm", f"tenant {job.tenant}"):
+                look.spent.add(claim.cap.scope)
+            return _over(claim, job.tenant), False
+        if claim is None:
+            return "it is no longer there to be bought", False
+        purchase = context.ledger.purchase(nonce)
+        assert purchase is not None
+        account = Account(context, entry, purchase, job.spec)
+        self._followers.follow(Followed(claim, account, context, fresh=True))
+        return None, True
+
+    def _caps(self, tenant_id: str, provider: str) -> list[Cap]:
+        burst, tenant = self._context.settings.burst, self._context.tenants.get(tenant_id)
+        own = (tenant.external_day_usd, tenant.external_month_usd) if tenant else (None, None)
+        table = {
+            f"tenant {tenant_id}": (
+                burst.tenant_day_usd if own[0] is None else own[0],
+                burst.tenant_month_usd if own[1] is None else own[1],
+            ),
+            f"provider {provider}": (burst.provider_day_usd, burst.provider_month_usd),
+            "farm": (burst.farm_day_usd, burst.farm_month_usd),
+        }
+        return [
+            Cap(scope, period, round(usd * 1e6))
+            for scope, both in table.items()
+            for period, usd in zip(("day", "month"), both, strict=True)
+            if usd is not None
+        ]
+
+    # --- saying
+    def _say(
+        self, waiting: Waiting, verdict: str, words: str, gain_s: float = 0.0, ranked: Ranked | None = None
+    ) -> None:
+        """Kept once for each thing that is said."""
+        job, said = waiting.job, f"{verdict} {words}"
+        if self._said.get(job.id) == said:
+            return
+        self._said[job.id] = said
+        BURST_DECISIONS.labels(verdict).inc()
+        log.info("%s %s: %s", job.id, verdict, words)
+        numbers = {
+            "start_s": _finite(waiting.start_s),
+            "end_s": _finite(waiting.end_s),
+            "waited_s": round(waiting.dwell_s, 1),
+            "deadline_s": None if waiting.due_s is None else round(waiting.due_s, 1),
+            "gain_s": _finite(gain_s),
+        }
+        if ranked is not None:
+            numbers |= {
+                "price_usd": ranked.offer.price_micro / 1e6,
+                "effective_usd": ranked.effective / 1e6,
+                "seconds_there": round(ranked.seconds, 1),
+                "failure": round(ranked.seen.failure, 4),
+            }
+        more = {"provider": ranked.offer.provider, "explored": ranked.explored} if ranked else {}
+        self._context.ledger.note_decision(job.id, {"verdict": verdict, "why": words, "numbers": numbers, **more})
+
+
+def intent_of(offer: Offer, key: str) -> Mapping[str, object]:
+    """What is kept of a choice, in the ledger and in the recipe. The key's name, never the key."""
+    return {
+        "provider": offer.provider,
+        "dialect": offer.dialect,
+        "key": key,
+        "model": offer.model,
+        "sold": offer.sold,
+        "match": offer.match,
+        "source": offer.source,
+        "dialect_data": dict(offer.dialect_data),
+    }
+
+
+def _quoted(client: Outbound, entry: Entry, offer: Offer, job: Job, inputs: Mapping[str, str]) -> int | None:
+    """What the provider itself says that it will cost, where it can be asked; None otherwise. Costs nothing."""
+    if Can.ESTIMATE not in client.can:
+        return None
+    order = PurchaseOrder(job.spec, inputs, dialect_data=offer.dialect_data, model=offer.model)
+    try:
+        return entry.usd_micro(client.estimated(carry(client.estimate(order), entry.timeout_s)).credits_micro)
+    except (NotSent, NoAnswer, Unreadable, ProviderRefused) as error:
+        log.info("%s estimates nothing: %s", entry.name, error)
+        return None
+
+
+def _over(over: OverCap, tenant: str) -> str:
+    """For a tenant: of other scopes it learns no amounts."""
+    if over.cap.scope == f"tenant {tenant}":
+        return str(over)
+    return f"the {over.cap.period}'s cap of {over.cap.scope} does not hold its price"
+
+
+def _load(numbers: FarmNumbers, pool: PoolNumbers, tenant: str) -> PoolLoad:
+    queued = sum(one.queued for one in numbers.shares if one.pool == pool.pool)
+    mine = sum(one.queued for one in numbers.shares if one.pool == pool.pool and one.tenant == tenant)
+    # of what is queued, others' part by number: the ledger adds up seconds per pool
+    others_s = pool.queued_s * (queued - mine) / queued if queued else 0.0
+    return PoolLoad(pool.pool, pool.slots, pool.leases, pool.queued, others_s, pool.open_s, pool.paused)
+
+
+def _share(numbers: FarmNumbers, pool: str, tenant: str) -> float:
+    weights = {one.tenant: one.weight for one in numbers.tenants}
+    wanting = {one.tenant: weights.get(one.tenant, 1.0) for one in numbers.shares if one.pool == pool and one.queued}
+    return entitlements(wanting).get(tenant, 1.0)
+
+
+def _finite(seconds: float) -> float | None:
+    return round(seconds, 1) if math.isfinite(seconds) else None

@@ -1,0 +1,182 @@
+"""Which waiting jobs to buy, and of whom. Pure: numbers in, a decision with its numbers out."""
+
+import math
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from farm.burst.local import Able
+from farm.jobs.job import Job
+from farm.providers.entry import Entry
+from farm.providers.offers import Offer
+
+
+@dataclass(frozen=True)
+class PoolLoad:
+    """A pool of our own at one moment. slots: jobs that its live workers take at once; paused: an operator lets nothing
+    start; others_s: GPU-seconds predicted
+    for what other tenants have queued; busy_s: for what runs."""
+
+    pool: str
+    slots: int
+    running: int
+    queued: int
+    others_s: float = 0.0
+    busy_s: float = 0.0
+    paused: bool = False
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a tenant's jobs may wait; consent is asked elsewhere."""
+
+    after_s: float
+    until_share: float = 0.5
+    least_depth: int = 2
+    least_dwell_s: float = 10.0
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A queued job. start_s, end_s: from now, as predicted here (inf: nobody is there to render it); dwell_s: since it
+    was queued; due_s: until its deadline, None without one; idle: a worker of ours has nothing to do and will take it.
+    """
+
+    job: Job
+    start_s: float
+    end_s: float
+    dwell_s: float
+    due_s: float | None = None
+    idle: bool = False
+
+    def broken_s(self, promise: Promise, *, buying: bool) -> float:
+        """By how much the promise breaks; 0 where it holds. While the farm is buying, a wait that would not have begun
+        it still goes on with it."""
+        limit_s = promise.after_s * (promise.until_share if buying else 1.0)
+        late_s = self.end_s - self.due_s if self.due_s is not None else -math.inf
+        return max(0.0, self.start_s - limit_s, late_s)
+
+
+def predicted(
+    jobs: Sequence[Job],
+    load: PoolLoad,
+    able: Callable[[Job], Able],
+    *,
+    share: float,
+    now_ms: int,
+) -> list[Waiting]:
+    """When each of a tenant's queued jobs, in their order, will start here. `able`: who could render it; `share`: the
+    tenant's part of the pool, in (0, 1], while others want theirs."""
+    found, own_s = [], 0.0
+    for job in jobs:
+        # others are served beside it, by their share, until they have nothing left
+        before_s = own_s + min(load.others_s, own_s * (1 - share) / share)
+        who = able(job)
+        nobody = not load.slots or not who.count
+        start_s = math.inf if nobody else (before_s + load.busy_s / 2) / load.slots
+        found.append(
+            Waiting(
+                job,
+                start_s,
+                start_s + job.predicted_s,
+                dwell_s=max(0.0, (now_ms - (job.queued_ms or now_ms)) / 1000),
+                due_s=None if job.deadline_ms is None else (job.deadline_ms - now_ms) / 1000,
+                idle=who.idle > 0 and not load.paused,
+            )
+        )
+        own_s += job.predicted_s
+    return found
+
+
+def to_buy(
+    waiting: Iterable[Waiting], load: PoolLoad, promise: Promise, *, buying: bool
+) -> list[tuple[Waiting, float]]:
+    """Those whose promise breaks, in their order, with what is gained by buying each (seconds). A job that is bought
+    is before no other: those behind it are looked at as if it were gone."""
+    found: list[tuple[Waiting, float]] = []
+    if load.queued < promise.least_depth:
+        return found
+    gone_s = 0.0
+    for one in waiting:
+        moved = one
+        if load.slots and gone_s:
+            sooner_s = gone_s / load.slots
+            moved = replace(one, start_s=one.start_s - sooner_s, end_s=one.end_s - sooner_s)
+        broken_s = moved.broken_s(promise, buying=buying)
+        if broken_s and not one.idle and moved.dwell_s >= promise.least_dwell_s:
+            found.append((moved, broken_s))
+            gone_s += one.job.predicted_s
+    return found
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known of a provider's model: failure: share of its jobs that fail; seconds: from submission to the end;
+    busy_wait_s: expected wait after a 429. None: nothing yet."""
+
+    failure: float = 0.0
+    seconds: float | None = None
+    busy_wait_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """An offer with its price as it will turn out, in millionths of a dollar, and what it is made of."""
+
+    offer: Offer
+    effective: int
+    seconds: float
+    seen: Seen
+    explored: bool = False
+
+    def words(self) -> str:
+        """For whoever asks why."""
+        what = f"{self.offer.provider} {self.offer.sold} ({self.offer.match})"
+        return (
+            f"{what} for {self.offer.price_micro / 1e6:.4f} dollars; "
+            f"with failures ({self.seen.failure:.0%}) and {self.seconds:.0f} s it comes to {self.effective / 1e6:.4f}"
+        )
+
+
+#: a provider that was never seen is expected to take so long, s
+UNSEEN_S = 180.0
+
+
+@dataclass
+class Chooser:
+    """hour_usd: what an hour of waiting is worth; explore: part of the choices that go elsewhere."""
+
+    hour_usd: float
+    explore: float
+    draw: Callable[[], float] = field(default=random.random)
+
+    def ranked(self, offers: Sequence[Offer], entries: dict[str, Entry], seen: Callable[[Offer], Seen]) -> list[Ranked]:
+        """The best first: of the operator's lowest order, then by effective price. Now and then one of the others
+        comes first, so that what is known of it stays true."""
+        found = sorted(
+            (self._judged(offer, seen(offer)) for offer in offers),
+            key=lambda one: (entries[one.offer.provider].order, one.effective),
+        )
+        if len(found) > 1 and self.draw() < self.explore:
+            at = 1 + int(self.draw() * (len(found) - 1)) % (len(found) - 1)
+            other = found.pop(at)
+            found.insert(0, Ranked(other.offer, other.effective, other.seconds, other.seen, explored=True))
+        return found
+
+    def _judged(self, offer: Offer, seen: Seen) -> Ranked:
+        seconds = (UNSEEN_S if seen.seconds is None else seen.seconds) + seen.busy_wait_s
+        wait = seconds / 3600 * self.hour_usd * 1e6
+        # one that fails costs its time, and is bought again
+        fails = min(seen.failure, 0.95)
+        again = fails / (1 - fails) * (offer.price_micro + wait)
+        return Ranked(offer, round(offer.price_micro + wait + again), seconds, seen)
+
+
+def by_gain(found: Iterable[tuple[Waiting, float, Ranked]]) -> list[tuple[Waiting, float, Ranked]]:
+    """Who gains most for each unit of money comes first; of equals the one that would wait longest."""
+
+    def worth(one: tuple[Waiting, float, Ranked]) -> tuple[float, float]:
+        waiting, gain_s, ranked = one
+        return -(min(gain_s, 1e9) / max(1, ranked.effective)), -min(waiting.start_s, 1e9)
+
+    return sorted(found, key=worth)

@@ -1,0 +1,11 @@
+-- close_purchase(nonce, ending, cost, who pays, who or '', why): what the purchase cost is spent, and nothing is held for it any more. Needs no
+-- lease: the provider's word is the same whoever hears it. One that is closed may still pass from its tenant to the overhead
+-- account. `who`: an operator found it out. Answers 1 when this call closed it, else 0.
+-- uses: full clock purchase operation
+local nonce, ending, cost, payer, who, why = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
+local record = purchase_load(nonce)
+if not record then return 0 end
+if who ~= '' then operation_note(who, why, 'settle', 'purchase ' .. nonce, record.state, ending .. ' for ' .. cost) end
+if purchase_close(record, ending, cost, payer == 'overhead') then return 1 end
+if payer == 'overhead' then purchase_waste(record) end
+return 0

@@ -1,0 +1,8 @@
+-- purchase_told(id of the job, nonce, what the callback calls the job there): somebody who knows the address of the
+-- purchase says that there is news. It decides nothing. Answers 1, or 0 where there is no such purchase.
+-- uses: full clock
+local id, nonce, purchase_id = unpack(ARGV)
+if redis.call('HGET', Key.purchase(nonce), 'job') ~= id then return 0 end
+if purchase_id ~= '' then redis.call('HSETNX', Key.purchase(nonce), 'told', purchase_id) end
+redis.call('XADD', Key.told(), 'MAXLEN', '~', 1000, '*', 'nonce', nonce)
+return 1

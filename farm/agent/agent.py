@@ -9,6 +9,7 @@ import logging
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 from prometheus_client import REGISTRY
@@ -18,6 +19,7 @@ from farm.agent.attempt_context import AttemptContext
 from farm.agent.device_health import DeviceHealth
 from farm.agent.engine_room import EngineRoom
 from farm.agent.held_attempts import HeldAttempts
+from farm.agent.idle_watch import IdleWatch
 from farm.agent.lora_cache import LoraCache
 from farm.agent.out_of_service import OutOfService, OwnTrouble, disk_trouble
 from farm.agent.own_status import OwnStatus
@@ -66,13 +68,15 @@ class Agent:
         slot: Slot,
         on_useless: Callable[[str], None],
         on_quarantine: Callable[[str], None],
+        on_idle: Callable[[], None] = lambda: None,
     ) -> None:
         """`on_useless(why)` is called from a thread when this process cannot work any more: it must end soon,
-        with an error, so that its supervisor starts another. `on_quarantine(why)` the same, but it drains first;
-        both return at once."""
+        with an error, so that its supervisor starts another. `on_quarantine(why)` the same, but it drains first.
+        `on_idle()` when nothing came for worker.end_when_idle_s: it drains and ends for good. All return at once."""
         self.slot, self.pool = slot, settings.worker.pool
         self.worker = f"{socket.gethostname()}/{slot.name}"
         self._settings, self._on_useless, self._on_quarantine = settings, on_useless, on_quarantine
+        self._on_idle, self._idle = on_idle, IdleWatch(settings.worker.end_when_idle_s)
         self._redis = redis = connect(settings.redis)
         self._ledger = Ledger(redis, settings)
         self.health = DeviceHealth(settings, slot)
@@ -284,6 +288,11 @@ class Agent:
     def _listen(self) -> None:
         """An idle agent asks for permits while there is work; one that hears none although there is must end."""
         self._reaper.look()
+        if self._idle.over(time.monotonic(), idle=self._own.slots() > 0 and not self._held):
+            log.info("no job for %s s", self._settings.worker.end_when_idle_s)
+            self._draining.set()
+            self._on_idle()
+            return
         if not self._permits_heard.look(idle=self._own.slots() > 0):
             self._own.leaves = False
         elif self._permits_heard.refused:

@@ -15,7 +15,7 @@ from celery import bootsteps
 from celery.worker import state
 
 from farm.agent.agent import Agent
-from farm.agent.supervisor import EX_QUARANTINED, EX_TEMPFAIL
+from farm.agent.supervisor import EX_IDLE, EX_QUARANTINED, EX_TEMPFAIL
 from farm.claiming.celery_app import PERMIT_TASK, make_app
 from farm.config import load
 from farm.engine.slots import Slot, find_slots
@@ -43,8 +43,13 @@ def _quarantined(why: str) -> None:
     threading.Thread(target=_drain, args=(EX_QUARANTINED,), name="leave", daemon=True).start()
 
 
+def _idle() -> None:
+    state.should_stop = EX_IDLE
+    threading.Thread(target=_drain, args=(EX_IDLE,), name="leave", daemon=True).start()
+
+
 _slot = Slot.parse(settings.worker.slot) if settings.worker.slot else find_slots(settings.worker.devices)[0]
-agent = Agent(settings, _slot, _useless, _quarantined)
+agent = Agent(settings, _slot, _useless, _quarantined, _idle)
 
 
 @app.task(name=PERMIT_TASK)

@@ -1,7 +1,8 @@
 """`wanfarm worker`: one agent per device, started again when it dies. Takes no job and knows no Redis.
 
-First SIGTERM or SIGINT: drain, every agent finishes what it runs. Second: they hand it back and end at once. When this
-process is killed, its agents hand back and end too. Must run in the main thread.
+First SIGTERM or SIGINT: drain, every agent finishes what it runs. Second, or the first where worker.on_term says so:
+they hand it back and end at once. When this process is killed, its agents hand back and end too. With
+worker.end_when_idle_s it ends when every agent has. Must run in the main thread.
 """
 
 import contextlib
@@ -28,8 +29,8 @@ PAUSE_S, PAUSE_MAX_S, LIVED_S = 0.5, 30.0, 60.0
 #: agents that were asked to hand back are killed after this long
 PATIENCE_S = 20.0
 #: exit statuses of agents: one that cannot work (its own log and `wanfarm workers` say why), one whose device was
-#: quarantined, whose successor sits that out
-EX_TEMPFAIL, EX_QUARANTINED = 75, 76
+#: quarantined, whose successor sits that out, one that had nothing to do for worker.end_when_idle_s
+EX_TEMPFAIL, EX_QUARANTINED, EX_IDLE = 75, 76, 77
 _MEANINGS = {EX_TEMPFAIL: " (it cannot work)", EX_QUARANTINED: " (its device is quarantined)"}
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
@@ -69,6 +70,8 @@ class SupervisedAgent:
         self._started = 0.0
         self._pause_s = PAUSE_S
         self.due = 0.0
+        #: it ended because there was nothing to do, and is not started again
+        self.idle = False
 
     @property
     def running(self) -> bool:
@@ -95,6 +98,10 @@ class SupervisedAgent:
         lived_s = time.monotonic() - self._started
         status = self._process.returncode
         self._process = None
+        if status == EX_IDLE:
+            self.idle = True
+            log.info("agent of %s ended: it had nothing to do", self.slot.name)
+            return
         if lived_s > LIVED_S or status == EX_QUARANTINED:
             self._pause_s = PAUSE_S
         ended = f"ended with {status}{_MEANINGS.get(status, '')} after {lived_s:.0f} s"
@@ -112,6 +119,7 @@ class SupervisedAgent:
 class Supervisor:
     def __init__(self, settings: Settings, slots: Sequence[Slot]) -> None:
         self._children = [SupervisedAgent(settings, slot) for slot in slots]
+        self._hands_back_at = 1 if settings.worker.on_term == "hand_back" else 2
         self._asked = 0
         self._kill_at: float | None = None
 
@@ -120,7 +128,7 @@ class Supervisor:
         with _waking(self._signalled) as wake:
             while True:
                 self._tend()
-                if self._asked and not any(child.running for child in self._children):
+                if not any(child.running or self._may_start(child) for child in self._children):
                     return 0
                 wake(self._next_look_s())
 
@@ -128,14 +136,17 @@ class Supervisor:
         now = time.monotonic()
         for child in self._children:
             child.look()
-            if not child.running and not self._asked and child.due <= now:
+            if not child.running and self._may_start(child) and child.due <= now:
                 child.start()
         if self._kill_at is not None and self._kill_at <= now:
             self._tell(signal.SIGKILL)
 
+    def _may_start(self, child: SupervisedAgent) -> bool:
+        return not self._asked and not child.idle
+
     def _next_look_s(self) -> float | None:
         """Seconds until something is to be done; None: a signal will say so."""
-        moments = [child.due for child in self._children if not child.running and not self._asked]
+        moments = [child.due for child in self._children if not child.running and self._may_start(child)]
         if self._kill_at is not None:
             moments.append(self._kill_at)
         return max(0.0, min(moments) - time.monotonic()) if moments else None
@@ -144,10 +155,11 @@ class Supervisor:
         if number == signal.SIGCHLD:
             return
         self._asked += 1
-        if self._asked == 1:
+        if self._asked < self._hands_back_at:
             log.info("draining; a second signal hands running jobs back")
             self._tell(signal.SIGTERM)
         else:
+            log.info("handing running jobs back")
             self._tell(signal.SIGQUIT)
             self._kill_at = self._kill_at or time.monotonic() + PATIENCE_S
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "loras": "farm.cli.loras:loras",
     "workers": "farm.cli.workers:workers",
     "admin": "farm.cli.admin:admin",
+    "serve": "farm.cli.serve:serve",
     "worker": "farm.cli.worker:worker",
     "exporter": "farm.cli.exporter:exporter",
     "burst": "farm.cli.burst:burst",
@@ -40,6 +41,7 @@ COMMANDS = {
     "purchases": "farm.cli.spend:purchases",
     "webhooks": "farm.cli.webhooks:webhooks",
     "providers": "farm.cli.providers:providers",
+    "doctor": "farm.cli.doctor:doctor",
     "config": "farm.cli.config:config",
     "completion": "farm.cli.completion:completion",
 }

@@ -1,6 +1,7 @@
 """`wanfarm keys`: API keys of tenants. Speaks to the farm's Redis, on the farm's machine."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
@@ -55,6 +56,34 @@ def create_key(session: Session, tenant: str, *, role: str, name: str, ak: bool)
         return
     session.out.line(text)
     session.out.say(f"key {key.id} of {tenant}: shown only now")
+
+
+@keys.command("first")
+@click.option("--url", required=True, help="The gateway's address, for the commands that use these keys.")
+@click.option(
+    "--metrics-key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Put an operator's key here too, readable by all: for Prometheus, in a folder of its own.",
+)
+@runs_here
+def first(session: Session, url: str, metrics_key: Path | None) -> None:
+    """Make a new farm's first tenant, its key and the operator's, in the state folder's client.toml.
+
+    Keys that are there and work are kept: run it at every start.
+    """
+    from farm.embedded.first_keys import first_keys
+
+    folder = session.folder()
+    folder.make()
+    notes = first_keys(session.farm_settings(), url, folder)
+    if metrics_key is not None:
+        # Prometheus is another user
+        metrics_key.write_text(notes.admin_key or "")
+        metrics_key.chmod(0o644)
+    if session.out.as_json:
+        session.out.document({"tenant": notes.tenant, "client_file": str(folder.client_file)})
+    else:
+        session.out.say(f"the keys of {notes.tenant} and the operator's are in {folder.client_file}")
 
 
 @keys.command("revoke")

@@ -59,6 +59,11 @@ class Session:
             self.config = folder.settings_file
         return _with_addresses(self.settings(), folder)
 
+    def hand_on(self) -> None:
+        """Processes that this one becomes or starts read their settings themselves: let them find the same ones."""
+        if self.state_dir is not None:
+            os.environ["WANFARM_STATE_DIR"] = str(self.state_dir.absolute())
+
     def client(self, *, admin: bool = False) -> "Client":
         """With the key that was given, else the tenant's (or the operator's) from client.toml."""
         from farm.client import Client

@@ -8,20 +8,31 @@ from farm.cli.session import Session, runs_here
 
 
 @click.command()
+@click.option(
+    "--end-when-idle",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="End an agent that had no job for so long, and this command with the last. Default: worker.end_when_idle_s.",
+)
 @runs_here
-def worker(session: Session) -> int:
+def worker(session: Session, end_when_idle: float | None) -> int:
     """Serve every GPU of this machine (or the CPU) for the farm of the configuration.
 
     One agent per GPU; what dies is started again. The first SIGTERM finishes the running renders, the second hands
-    them back.
+    them back (worker.on_term = "hand_back": the first one does).
     """
+    import importlib.util
     import logging
 
     from farm.agent.supervisor import main
+    from farm.config import WorkerSettings
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if end_when_idle is not None:
+        # for the agents, too
+        os.environ["WANFARM_WORKER__END_WHEN_IDLE_S"] = str(end_when_idle)
     settings = session.farm_settings()
-    if session.state_dir is not None:
-        # the agents read their settings themselves
-        os.environ["WANFARM_STATE_DIR"] = str(session.state_dir.absolute())
+    if settings.worker.engine == WorkerSettings().engine and importlib.util.find_spec("torch") is None:
+        raise click.ClickException("this installation renders nothing: pip install 'wanfarm[render]'")
+    session.hand_on()
     return main(settings)

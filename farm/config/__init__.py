@@ -1,5 +1,6 @@
-"""Settings: one TOML file plus environment variables (`WANFARM_LEASE__SECONDS=45`). A process reads them once, at its
-start; nothing else looks at the environment. Every setting has a default, a unit and a sentence.
+"""Settings: one TOML file plus environment variables (`WANFARM_LEASE__SECONDS=45`, or a file: environment.py). A
+process reads them once, at its start; nothing else looks at the environment. Every setting has a default, a unit and a
+sentence.
 
 Here are the whole and how it is read; the sections are in the files beside this one.
 """
@@ -17,6 +18,7 @@ from pydantic_settings import (
 )
 
 from farm.config.burst import BurstSettings
+from farm.config.environment import EnvironmentWithFiles
 from farm.config.gateway import GatewaySettings
 from farm.config.inputs import IntakeSettings, LoraSettings
 from farm.config.jobs import LeaseSettings, ModelDefaults, PoolSettings, PriceSettings, SchedulingSettings
@@ -126,7 +128,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The order in which settings are found: arguments, environment, then the TOML file."""
-        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, EnvironmentWithFiles(settings_cls))
         if path := os.environ.get(CONFIG_ENV):
             sources += (TomlConfigSettingsSource(settings_cls, Path(path)),)
         return sources

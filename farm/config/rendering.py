@@ -53,6 +53,12 @@ class WorkerSettings(Section):
     slot: str | None = None
     #: an idle agent that hears no permit for this long although jobs are waiting is deaf: it ends and is started anew
     deaf_s: float = 60.0
+    #: an agent that had no job for so long ends and is not started again; `wanfarm worker` ends with the last of them.
+    #: For machines that are paid by the hour and started by need. None: they stay
+    end_when_idle_s: float | None = Field(default=None, ge=0)
+    #: what the first SIGTERM means. "finish": running renders end first, a second signal hands them back. "hand_back":
+    #: at once, for machines that are taken away soon after it (spot)
+    on_term: Literal["finish", "hand_back"] = "finish"
     #: the next job is claimed, and its texts and inputs are made ready, when the one that renders has about this many
     #: seconds of denoising left; 0: when only its VAE is. A busy worker may take a job so early that another worker
     #: becomes free before it

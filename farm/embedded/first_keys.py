@@ -5,8 +5,8 @@ Both are kept in the state folder's client.toml, which the command line reads, s
 
 import contextlib
 
+from farm.config import Settings
 from farm.embedded.folder import ClientNotes, StateFolder
-from farm.embedded.plan import StackPlan
 from farm.jobs.errors import Conflict
 from farm.ledger.connection import connect
 from farm.tenants.api_keys import Role
@@ -15,15 +15,15 @@ from farm.tenants.tenants import Tenants
 TENANT = "studio"
 
 
-def first_keys(plan: StackPlan, folder: StateFolder) -> ClientNotes:
-    """Write client.toml with this start's address. Keys that were lost or revoked are made anew."""
+def first_keys(settings: Settings, url: str, folder: StateFolder) -> ClientNotes:
+    """Write client.toml with the gateway's address. Keys that were lost or revoked are made anew."""
     old = folder.client()
-    with connect(plan.settings.redis) as redis:
-        tenants = Tenants(redis, plan.settings)
+    with connect(settings.redis) as redis:
+        tenants = Tenants(redis, settings)
         with contextlib.suppress(Conflict):
             tenants.create(TENANT, name="Studio")
         notes = ClientNotes(
-            url=plan.url,
+            url=url,
             key=_working(tenants, old.key if old else None, Role.TENANT),
             admin_key=_working(tenants, old.admin_key if old else None, Role.ADMIN),
             tenant=TENANT,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from farm.claiming.alive import silent_s
 from farm.config import Settings
-from farm.embedded import redis_part, s3_part
+from farm.embedded import redis_part, role_commands, s3_part
 from farm.embedded.folder import StateFolder
 from farm.embedded.part import Part, Rank
 from farm.embedded.plan import StackPlan
@@ -16,9 +16,6 @@ from farm.embedded.readiness import Roll, bucket_there, front_answers, gateway_a
 _GATEWAY_GRACE_S = 4
 #: a part that was ready and does not answer for so long is started again, s
 _HUNG_S = 60.0
-#: beat says that it lives every few seconds (beat_max_loop_interval)
-_BEATS_S = 20.0
-_QUIET_CELERY = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
 
 def parts_of(plan: StackPlan, folder: StateFolder, *, gateway_socket: int) -> list[Part]:
@@ -70,16 +67,28 @@ def parts_of(plan: StackPlan, folder: StateFolder, *, gateway_socket: int) -> li
         Part(
             name="gateway",
             rank=Rank.SERVICE,
-            command=_gateway(gateway_socket),
+            command=role_commands.gateway(
+                "--bind", f"fd://{gateway_socket}", "--graceful-timeout", str(_GATEWAY_GRACE_S)
+            ),
             ready=gateway_answers(plan.url),
             address=plan.url,
             files=(gateway_socket,),
             hung_s=_HUNG_S,
         ),
         Part(
-            name="io", rank=Rank.SERVICE, command=_io(settings.worker.io_threads), ready=roll.takes_in, hung_s=_HUNG_S
+            name="io",
+            rank=Rank.SERVICE,
+            command=role_commands.io_worker(settings.worker.io_threads),
+            ready=roll.takes_in,
+            hung_s=_HUNG_S,
         ),
-        Part(name="beat", rank=Rank.SERVICE, command=_beat(folder), ready=_beats(folder), hung_s=_HUNG_S),
+        Part(
+            name="beat",
+            rank=Rank.SERVICE,
+            command=role_commands.beat(folder.beat),
+            ready=_beats(folder),
+            hung_s=_HUNG_S,
+        ),
         Part(
             name="exporter",
             rank=Rank.SERVICE,
@@ -110,7 +119,7 @@ def _burst(settings: Settings, roll: Roll) -> list[Part]:
 
 def _beats(folder: StateFolder) -> Callable[[], bool]:
     """Beat answers no question: it says by itself that it lives."""
-    return lambda: silent_s(folder.beat) < _BEATS_S
+    return lambda: silent_s(folder.beat) < role_commands.BEATS_S
 
 
 def _quarter_of_memory_mb() -> int:
@@ -120,27 +129,3 @@ def _quarter_of_memory_mb() -> int:
 def _s3_front(plan: StackPlan) -> Sequence[str]:
     ports = (plan.s3_host, str(plan.s3_port), str(plan.s3_inner_port))
     return [sys.executable, "-m", "farm.embedded.s3_front", *ports]
-
-
-def _gateway(socket: int) -> Sequence[str]:
-    # the gateway's own configuration, then the options that are decided here
-    return [
-        *(sys.executable, "-m", "gunicorn", "--config", "python:api.gunicorn_conf"),
-        *("--bind", f"fd://{socket}", "--graceful-timeout", str(_GATEWAY_GRACE_S)),
-        "api.app:create_app()",
-    ]
-
-
-def _io(threads: int) -> Sequence[str]:
-    return [
-        *(sys.executable, "-m", "celery", "-A", "farm.io_worker.app", "worker", "-n", "io@%h"),
-        *("-P", "threads", "-c", str(threads), "-Q", "pool.intake,beat", "-l", "INFO", *_QUIET_CELERY),
-    ]
-
-
-def _beat(folder: StateFolder) -> Sequence[str]:
-    return [
-        *(sys.executable, "-m", "celery", "-A", "farm.io_worker.app", "beat", "-l", "WARNING"),
-        # no pid file: one left by a killed beat would keep the next from starting
-        *("--schedule", str(folder.beat / "schedule"), "--pidfile", ""),
-    ]

@@ -181,7 +181,7 @@ class Stack:
                 if self._plan.own_redis:
                     self._say_server(self._plan)
                 before = self.folder.client()
-                self._notes = first_keys(self._plan, self.folder)
+                self._notes = first_keys(self._plan.settings, self._plan.url, self.folder)
                 self.new_keys = before is None or before.key != self._notes.key
             except Unavailable:
                 # Redis has died between its first answer and this: it comes again, and so do we

@@ -70,12 +70,17 @@ class Store:
         self._settings = settings
         self._bucket = settings.bucket
         self._inner = _client(settings, settings.endpoint, settings.secure)
-        self._probe = _client(settings, settings.endpoint, settings.secure, _IMPATIENT)
+        self._probe = _client(settings, settings.endpoint, settings.secure, IMPATIENT)
         self._public = _client(
             settings,
             settings.public_endpoint or settings.endpoint,
             settings.secure if settings.public_secure is None else settings.public_secure,
         )
+
+    @property
+    def sdk(self) -> Minio:
+        """The SDK's client for the address that the farm dials, for whoever wants its errors as they are."""
+        return self._inner
 
     def ensure_bucket(self) -> None:
         """Create the bucket unless it exists. Raises Unavailable."""
@@ -267,7 +272,7 @@ _PATIENT: dict[str, Any] = {
     "timeout": urllib3.Timeout(connect=CONNECT_S, read=READ_S),
     "retries": urllib3.Retry(total=2, read=1, backoff_factor=0.1, status_forcelist=[500, 502, 503, 504]),
 }
-_IMPATIENT: dict[str, Any] = {
+IMPATIENT: dict[str, Any] = {
     "timeout": urllib3.Timeout(connect=READY_S, read=READY_S),
     "retries": urllib3.Retry(total=0),
 }
@@ -280,8 +285,13 @@ def _client(settings: S3Settings, endpoint: str, secure: bool, patience: Mapping
         secret_key=settings.secret_key,
         secure=secure,
         region=settings.region,
-        http_client=urllib3.PoolManager(maxsize=32, **patience),
+        http_client=http_pool(settings, patience),
     )
+
+
+def http_pool(_settings: S3Settings, patience: Mapping[str, Any]) -> urllib3.PoolManager:
+    """Connections to the server, as the settings want them."""
+    return urllib3.PoolManager(maxsize=32, **patience)
 
 
 @contextmanager

@@ -103,12 +103,12 @@ class AgentFarm:
             agent.wait_state("idle")
         return agent
 
-    def supervisor(self) -> subprocess.Popen[bytes]:
+    def supervisor(self, **environment: str) -> subprocess.Popen[bytes]:
         code = (
             "import logging, sys; from farm.agent import supervisor; from farm.config import load;"
             "logging.basicConfig(level=20); sys.exit(supervisor.main(load()))"
         )
-        return self.start([sys.executable, "-c", code], "supervisor")
+        return self.start([sys.executable, "-c", code], "supervisor", **environment)
 
     def close(self) -> None:
         self._over.set()

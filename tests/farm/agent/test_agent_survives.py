@@ -124,6 +124,28 @@ def test_the_supervisor_keeps_its_agents_and_ends_with_them(farm: AgentFarm) -> 
     farm.ledger.cancel(TENANT, job)
 
 
+def test_a_notice_hands_back_at_the_first_signal_uncounted(farm: AgentFarm) -> None:
+    """A machine that is taken away in half a minute gives its render to another one now."""
+    spot = farm.supervisor(WANFARM_WORKER__ON_TERM="hand_back")
+    job = farm.submit("slow:1000")
+    farm.wait_state(job, State.RUNNING, phase="denoising")
+    spot.send_signal(signal.SIGTERM)
+    assert spot.wait(20) == 0
+    back = farm.job(job)
+    assert (back.state, back.attempts_used, back.worker_losses) == (State.QUEUED, 0, 0)
+    farm.ledger.cancel(TENANT, job)
+
+
+def test_a_worker_by_the_hour_ends_when_there_is_nothing_left(farm: AgentFarm, tmp_path: Path) -> None:
+    job = farm.submit(f"tail:{tmp_path / 'go'}")
+    hired = farm.supervisor(WANFARM_WORKER__END_WHEN_IDLE_S="1")
+    farm.wait_state(job, State.RUNNING, phase="decoding")
+    (tmp_path / "go").touch()
+    assert hired.wait(30) == 0
+    assert farm.committed(job).attempt == 1
+    assert farm.worker("cpu-0") is None, "it said goodbye"
+
+
 def test_a_supervisor_without_its_device_says_so(farm: AgentFarm) -> None:
     from farm.agent import supervisor
 

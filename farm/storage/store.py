@@ -280,7 +280,9 @@ def _client(settings: S3Settings, endpoint: str, secure: bool, patience: Mapping
         secret_key=settings.secret_key,
         secure=secure,
         region=settings.region,
-        http_client=urllib3.PoolManager(maxsize=32, **patience),
+        http_client=urllib3.PoolManager(
+            maxsize=32, ca_certs=None if settings.ca_file is None else str(settings.ca_file), **patience
+        ),
     )
 
 

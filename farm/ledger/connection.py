@@ -60,6 +60,7 @@ def connect(settings: RedisSettings) -> Redis:
 
 
 def uses_tls(url: str) -> bool:
+    """Whether a Redis URL asks for TLS."""
     return url.startswith("rediss://")
 
 

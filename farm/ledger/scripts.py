@@ -19,7 +19,7 @@ from typing import Any
 from redis import Redis
 from redis.commands.core import Script
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from farm.config import Settings
 from farm.jobs.errors import KILLS_WORKER, RETRYABLE, FaultCode, Unavailable
@@ -194,7 +194,8 @@ class Scripted:
                     return self._run_and_wait(script, args)
                 return script(args=args)
             except ResponseError as error:
-                if "READONLY" in str(error):
+                # Redis 6 has the reason in the text of the script's error
+                if isinstance(error, ReadOnlyError) or "READONLY" in str(error):
                     # a primary no more: the next connection is made to whoever its name stands for by then
                     self._redis.connection_pool.disconnect()
                 raise

@@ -58,6 +58,10 @@ class WatchedRedis:
         found = [port for port in self.servers if self._told(port, "role") == "master"]
         return found[0] if len(found) == 1 else None
 
+    def role(self, port: int) -> str | None:
+        """What the server says that it is, "master" or "slave"; None where it says nothing."""
+        return self._told(port)
+
     def kill_primary(self) -> int:
         """SIGKILL; returns once another server is the primary."""
         old = self.primary
@@ -65,6 +69,25 @@ class WatchedRedis:
         self._processes[old].kill()
         self._processes[old].wait()
         wait_until(lambda: self.primary not in (None, old), what="a new primary")
+        return old
+
+    @property
+    def replica(self) -> int:
+        """The port of the server that is not the primary."""
+        return next(port for port in self.servers if port != self.primary)
+
+    def stop(self, port: int) -> None:
+        """End a server in order, as before an upgrade of its program."""
+        self._processes[port].terminate()
+        self._processes[port].wait()
+
+    def switch(self) -> int:
+        """A failover that an operator asks for; returns the old primary once the replica has taken over from it."""
+        old = self.primary
+        assert old is not None
+        with Redis(self._host, self.sentinels[0], password=SENTINEL_PASSWORD) as sentinel:
+            sentinel.execute_command("SENTINEL", "FAILOVER", SERVICE)
+        wait_until(lambda: self.primary not in (None, old), what="the replica to take over")
         return old
 
     def restart(self, port: int) -> None:

@@ -1,5 +1,6 @@
 """The ledger's and the broker's Redis dies in the middle of renders and of admissions, and a replica takes over."""
 
+import signal
 import threading
 from collections import Counter
 from pathlib import Path
@@ -93,6 +94,43 @@ def test_no_acknowledged_job_is_lost_or_doubled(tmp_path: Path, s3_server: S3Set
             for job_id in jobs:
                 farm.committed(job_id)
         laws_hold(farm, jobs)
+
+
+@pytest.mark.soak
+def test_servers_and_agents_are_upgraded_without_stopping_a_render(tmp_path: Path, s3_server: S3Settings) -> None:
+    """The order of docs/operations.md: the replica, the primary after a switch, then one agent after another."""
+    with (
+        watched_redis(tmp_path / "redis") as redis,
+        farm_on(settings_on(redis, s3_server, tmp_path), tmp_path / "farm") as farm,
+    ):
+        farm.ledger.topup(TENANT, CREDIT, reference="once")
+        old = farm.agent("cpu-0")
+        job, go = small(f"draw:{tmp_path / 'go'}"), tmp_path / "go"
+        farm.permits.publish(farm.ledger.admit([job])[1])
+        farm.wait_state(job.id, State.RUNNING, phase="denoising")
+        admissions = Admissions(farm)
+        admissions.start()
+        replica = redis.replica
+        redis.stop(replica)
+        redis.restart(replica)
+        admissions.wait_more(2)
+        primary = redis.switch()
+        wait_until(lambda: redis.role(primary) == "slave", timeout_s=60, what="the old primary to follow")
+        redis.stop(primary)
+        redis.restart(primary)
+        admissions.wait_more(2)
+        new = farm.agent("cpu-1")
+        old.process.send_signal(signal.SIGTERM)
+        admissions.wait_more(3)
+        go.touch()
+        done = farm.committed(job.id)
+        assert (done.attempt, str(done.worker).endswith(old.slot)) == (1, True), "the render went on all the time"
+        assert old.process.wait(60) == 0
+        others = admissions.end()
+        assert str(farm.committed(others[-1]).worker).endswith(new.slot)
+        for job_id in others:
+            farm.committed(job_id)
+        laws_hold(farm, [job.id, *others])
 
 
 def laws_hold(farm: AgentFarm, jobs: list[str]) -> None:

@@ -38,7 +38,7 @@ CANCELS = 50
 #: how often an agent looks whether the reaper is gone (farm.claiming.standby_reap)
 STANDBY_S = 10.0
 #: calls timed of each kind at each size: each agent once at least, up to this many
-CALLS = 2_000
+CALLS = 1_000
 
 
 class RoundRobin(ConnectionPool):

@@ -275,7 +275,9 @@ class Agent:
         """An idle agent asks for permits while there is work; one that hears none although there is must end."""
         self._reaper.look()
         if not self._permits_heard.look(idle=self._own.slots() > 0):
-            self._own.leaves = False
+            if self._own.leaves:
+                self._own.leaves = False
+                self._presence.news()
         elif self._permits_heard.refused:
             # the presence thread must go on telling
             threading.Thread(target=self._serve_alone, name="without-permit", daemon=True).start()

@@ -62,9 +62,9 @@ def small(prompt: str) -> NewJob:
     return NewJob(new_job_id(), TENANT, spec, "default", "actions", 1.0, 60.0, hold=PRICE)
 
 
-def settings_on(redis: WatchedRedis, s3: S3Settings, folder: Path) -> Settings:
+def settings_on(redis: WatchedRedis, s3: S3Settings, folder: Path, lease_s: float = 15.0) -> Settings:
     base = short_clocks(1, s3, folder)
-    lease = {"seconds": 15.0, "stuck_s": 40.0, "poison_losses": 4}
+    lease = {"seconds": lease_s, "stuck_s": 3 * lease_s, "poison_losses": 4}
     return changed(base.model_copy(update={"redis": redis.settings(prefix="watched")}), folder, lease=lease)
 
 
@@ -101,7 +101,7 @@ def test_servers_and_agents_are_upgraded_without_stopping_a_render(tmp_path: Pat
     """The order of docs/operations.md: the replica, the primary after a switch, then one agent after another."""
     with (
         watched_redis(tmp_path / "redis") as redis,
-        farm_on(settings_on(redis, s3_server, tmp_path), tmp_path / "farm") as farm,
+        farm_on(settings_on(redis, s3_server, tmp_path, lease_s=45.0), tmp_path / "farm") as farm,
     ):
         farm.ledger.topup(TENANT, CREDIT, reference="once")
         old = farm.agent("cpu-0")

@@ -147,7 +147,8 @@ def test_no_call_of_a_worker_or_a_gateway_costs_more_among_many(ledger: Ledger, 
             seen(ledger, f"w{n}", WorkerState.BUSY, SMALL if n % 2 == 0 else BIG)
 
     live(4)
-    costs()  # scripts are loaded
+    costs()  # a script's first call loads it
     few = costs()
     live(600)
-    assert costs() == few
+    # a command more is the server's clock read anew; what reads workers would be hundreds more
+    assert {name: (few[name], cost) for name, cost in costs().items() if cost > few[name] + 9} == {}

@@ -48,7 +48,7 @@ format: $(READY) ## let ruff rewrite
 	$(BIN)/ruff format .
 
 soak: $(READY) ## random ways to break the laws; two minutes of random faults, then an audit (SEED=n repeats one)
-	$(BIN)/pytest -m soak -s tests/e2e tests/models tests/farm/ledger $(if $(SEED),--soak-seed $(SEED))
+	$(BIN)/pytest -m soak -s tests/e2e tests/models tests/farm/ledger tests/farm/agent $(if $(SEED),--soak-seed $(SEED))
 
 bench: $(READY) ## the numbers of bench/README.md, each beside its comparison
 	$(BIN)/python -m bench

@@ -11,7 +11,6 @@ from api.streams import Streams
 from farm.billing.prices import PriceBook
 from farm.claiming.permits import Permits
 from farm.config import Settings
-from farm.jobs.worker_status import LiveWorker
 from farm.ledger import INTAKE_POOL, Ledger, connect
 from farm.loras.loras import TenantLoras
 from farm.storage.store import Store
@@ -67,9 +66,9 @@ def services() -> Services:
     return cast(Services, current_app.extensions[EXTENSION])
 
 
-def renderers() -> list[LiveWorker]:
-    """What the live workers that render last said of themselves; the io worker is none of them."""
-    return [worker for worker in services().ledger.workers() if worker.pool != INTAKE_POOL]
+def renderers() -> int:
+    """How many live workers render; the io worker is none of them."""
+    return sum(offer.workers for offer in services().ledger.offers() if offer.pool != INTAKE_POOL)
 
 
 def offered_models() -> frozenset[str]:

@@ -94,7 +94,9 @@ def explain_job(job_id: str) -> Response:
     standing = services().ledger.standing(job_id)
     if standing is None:
         raise NotFound(f"no job {job_id}")
-    offered = any(one.pool == job.pool and job.spec.model in one.status.models for one in services().ledger.workers())
+    offered = any(
+        one.workers and one.pool == job.pool and job.spec.model in one.models for one in services().ledger.offers()
+    )
     view = explain(job, standing, offered=offered)
     return answer(Reply(200, view.model_copy(update={"external": external(services().ledger.decision(job_id))})))
 

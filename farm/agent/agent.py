@@ -37,7 +37,6 @@ from farm.engine.gpu_readings import GpuReadings
 from farm.engine.slots import Slot
 from farm.jobs.errors import JobFault, Unavailable
 from farm.jobs.job import Job
-from farm.jobs.worker_status import WorkerState
 from farm.ledger import Ledger, server
 from farm.ledger.connection import connect
 from farm.results.provenance import Policies
@@ -53,6 +52,8 @@ log = logging.getLogger(__name__)
 LOOK_S = 0.5
 #: results that may be on their way to the store while the next job renders; with more, nothing new is claimed
 MOST_FINISHING = 2
+#: how often a quarantined agent asks whether an operator has forgiven it
+QUARANTINE_LOOK_S = 2.0
 #: the last status of an agent that had to end is shown for this long, or until its successor announces itself
 PARTED_FOR_S = 60.0
 #: a worker that may not take the job that waits lets others hear the permit for this long
@@ -92,7 +93,7 @@ class Agent:
             store=store,
             permits=Permits(settings),
             room=self.room,
-            leases=LeaseKeeper(self._ledger, settings.lease.seconds),
+            leases=LeaseKeeper(self._ledger, settings.lease.seconds, self.worker),
             loras=LoraCache(state / "loras", store, int(settings.worker.lora_cache_gb * 1e9)),
             scratch=scratch,
             health=self.health,
@@ -112,7 +113,8 @@ class Agent:
             self.pool,
             self._own.status,
             self._own.slots,
-            on_announced=self._listen,
+            lease_s=settings.lease.seconds,
+            on_look=self._listen,
             on_away=self._permits_heard.forget,
             go_on=self._is_of_use,
         )
@@ -134,7 +136,7 @@ class Agent:
             REGISTRY.register(GpuReadings(self.slot.visible))
         self._own.metrics = serve_metrics(ProcessRole.AGENT, worker.metrics_host, port)
         self._presence.start()
-        self._quarantine.sit_out(self._draining, presence.EVERY_S)
+        self._quarantine.sit_out(self._draining, QUARANTINE_LOOK_S)
         self.room.open()
 
     def wait_ready(self) -> bool:
@@ -224,7 +226,7 @@ class Agent:
         self._claims.wake()
         attempt.nearly_done.wait()
         # with nothing to prepare meanwhile, a new job is better off with a worker that is free
-        while not self._claims.backlog() or self._others_idle():
+        while not self._claims.may_prefetch():
             if attempt.rendered.wait(LOOK_S):
                 break
         self._held.wait_until_fewer_upload(MOST_FINISHING)
@@ -235,18 +237,6 @@ class Agent:
         gets it."""
         self._claims.wake()
         self._draining.wait(STEP_BACK_S)
-
-    def _others_idle(self) -> bool:
-        """Whether another worker of the pool waits for a job at this moment, as its last status says, and could take
-        what is queued."""
-        try:
-            others = [one for one in self._ledger.workers() if (one.pool, one.worker) != (self.pool, self.worker)]
-            return any(
-                one.pool == self.pool and one.status.state is WorkerState.IDLE and not one.status.leaves
-                for one in others
-            )
-        except Unavailable:
-            return False
 
     def _lane(self) -> str | None:
         """What will be loaded when the engine is next free."""
@@ -294,7 +284,9 @@ class Agent:
             self._on_idle()
             return
         if not self._permits_heard.look(idle=self._own.slots() > 0):
-            self._own.leaves = False
+            if self._own.leaves:
+                self._own.leaves = False
+                self._presence.news()
         elif self._permits_heard.refused:
             # the presence thread must go on telling
             threading.Thread(target=self._serve_alone, name="without-permit", daemon=True).start()

@@ -8,6 +8,7 @@ from typing import Any
 from celery import Celery
 from celery.signals import setup_logging
 
+from farm.claiming.broker import broker_options, broker_tls, broker_url
 from farm.config import Settings
 
 #: the task that a permit wakes, in agents and in the io worker
@@ -27,9 +28,10 @@ def make_app(settings: Settings, name: str, *, patience_s: float | None = None) 
 
     `patience_s`: for one that only publishes. A silent broker is given up after so long, an absent one at once.
     """
-    app = Celery(name, broker=settings.redis.broker_url, set_as_current=False)
+    app = Celery(name, broker=broker_url(settings.redis), set_as_current=False)
     app.conf.update(
         broker_transport_options=_transport(settings, patience_s),
+        broker_use_ssl=broker_tls(settings.redis),
         # a Redis failover is a channel error; without this every worker process exits
         broker_channel_error_retry=True,
         broker_connection_retry_on_startup=True,
@@ -82,6 +84,7 @@ def _transport(settings: Settings, patience_s: float | None) -> dict[str, Any]:
         "health_check_interval": 5,
         # several farms can share a database
         "global_keyprefix": f"{redis.prefix}:celery:",
+        **broker_options(redis),
     }
     if patience_s is not None:
         for name in ("socket_timeout", "socket_connect_timeout"):

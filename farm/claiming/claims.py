@@ -69,6 +69,13 @@ class Claims:
             return None
         return self._permits.publish(wanted) == len(wanted) if wanted else None
 
+    def may_prefetch(self) -> bool:
+        """Whether a job could be claimed now that no other worker of the pool idles for. False while Redis is away."""
+        try:
+            return self._ledger.may_prefetch(self.pool, self.worker)
+        except Unavailable:
+            return False
+
     def backlog(self) -> bool:
         """Whether a job could be claimed now. False while Redis is away."""
         try:

@@ -1,6 +1,6 @@
 """Keeping leases: heartbeats for every attempt that this process holds, from a thread that does nothing else. The
 holder decides what a verdict means for its work. All that are due are renewed in one round trip, so that
-one slow answer delays no other heartbeat."""
+one slow answer delays no other heartbeat. A worker is told of a cancel between its heartbeats, and asks at once."""
 
 import logging
 import threading
@@ -13,14 +13,13 @@ from farm.jobs.job import Claim
 from farm.jobs.states import Phase
 from farm.ledger import Ledger
 from farm.ledger.outcomes import Beat, Verdict
+from farm.ledger.told import Told
 from monitoring.metrics import HEARTBEAT_FAILURES
 
 log = logging.getLogger(__name__)
 
-#: a cancel is noticed within this time also while nothing progresses
-NOTICE_S = 1.0
-#: progress is reported at most this often, a new phase at once
-REPORT_S = 0.5
+#: progress is reported at most this often and in steps of this share, a new phase at once
+REPORT_S, REPORT_SHARE = 0.5, 0.02
 #: pause after a heartbeat that got no answer
 RETRY_S = 1.0
 #: leases that are renewed in one call: what takes Redis about a millisecond
@@ -46,6 +45,7 @@ class Lease:
     _beaten: float = field(default_factory=time.monotonic)
     _report: _Report | None = None
     _phase: Phase | None = None
+    _shown: float = 0.0
 
     def report(self, phase: Phase, progress: float, step: int = 0, steps: int = 0) -> None:
         """Where the attempt is; travels with a heartbeat soon."""
@@ -54,6 +54,8 @@ class Lease:
     def said(self) -> _Report | None:
         """Take the report that is due. The keeper's lock is held."""
         report, self._report = self._report, None
+        if report is not None:
+            self._shown = report.progress
         return report
 
     def drop(self) -> None:
@@ -62,14 +64,16 @@ class Lease:
 
 
 class LeaseKeeper:
-    """Beats at a third of the lease, and every `notice_s`, so that a cancel is heard. Threads may share it."""
+    """Beats at a third of the lease. `worker`: whose claims they are, to be told of a cancel within a moment instead of
+    at the next heartbeat. Threads may share it."""
 
-    def __init__(self, ledger: Ledger, lease_s: float, notice_s: float = NOTICE_S) -> None:
+    def __init__(self, ledger: Ledger, lease_s: float, worker: str | None = None) -> None:
         self._ledger = ledger
-        self._beat_s = min(lease_s / 3, notice_s)
+        self._beat_s = lease_s / 3
+        self._told = ledger.told(worker) if worker else None
         self._leases: set[Lease] = set()
         self._change = threading.Condition()
-        self._thread: threading.Thread | None = None
+        self._started = False
 
     def hold(self, claim: Claim, on_verdict: Callable[[Verdict], None]) -> Lease:
         """Renew this claim's lease from now on. `on_verdict` hears CANCEL and LOST, in the keeper's thread: it must
@@ -79,9 +83,11 @@ class LeaseKeeper:
             # at once: a lease that was never renewed counts as a lost claim
             lease._due = time.monotonic()
             self._leases.add(lease)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
-                self._thread.start()
+            if not self._started:
+                self._started = True
+                threading.Thread(target=self._keep, name="leases", daemon=True).start()
+                if self._told is not None:
+                    threading.Thread(target=self._listen, args=(self._told,), name="told", daemon=True).start()
             self._change.notify()
         return lease
 
@@ -89,9 +95,13 @@ class LeaseKeeper:
         """Take over a lease's latest phase and progress, for the next heartbeat; a new phase is sent soon."""
         with self._change:
             lease._report = report
-            due = 0.0 if report.phase != lease._phase else lease._beaten + REPORT_S
+            due = None
+            if report.phase != lease._phase:
+                due = 0.0
+            elif report.progress >= min(1.0, lease._shown + REPORT_SHARE):
+                due = lease._beaten + REPORT_S
             lease._phase = report.phase
-            if due < lease._due:
+            if due is not None and due < lease._due:
                 lease._due = due
                 self._change.notify()
 
@@ -113,6 +123,21 @@ class LeaseKeeper:
                     continue
             for at in range(0, len(due), MOST_AT_ONCE):
                 self._beat(due[at : at + MOST_AT_ONCE])
+
+    def _listen(self, told: Told) -> None:
+        while True:
+            try:
+                job_id = told.wait(self._beat_s)
+            except Exception as error:  # noqa: BLE001 - this thread must outlive whatever a connection that breaks raises
+                log.warning("not told of cancels; heartbeats hear of them: %s: %s", type(error).__name__, error)
+                told.close()
+                time.sleep(min(RETRY_S, self._beat_s))
+                continue
+            with self._change:
+                for lease in self._leases:
+                    if lease.claim.job.id == job_id:
+                        lease._due = 0.0
+                        self._change.notify()
 
     def _comes_along(self, lease: Lease, now: float) -> bool:
         """Whoever is due soon: however many there are, a beat is one round trip. Nobody reports more often for it."""

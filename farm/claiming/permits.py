@@ -7,8 +7,10 @@ counted and forgotten: by then the ledger has the job.
 import logging
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from kombu.exceptions import LimitExceeded, OperationalError
+from redis.exceptions import ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from farm.claiming.celery_app import PERMIT_TASK, make_app, pool_queue
@@ -51,7 +53,7 @@ class Permits:
             log.warning("could not publish %d permits: %s: %s", len(permits) - sent, type(error).__name__, error)
         return sent
 
-    def _send(self, permit: Permit, producer: object) -> None:
+    def _send(self, permit: Permit, producer: Any) -> None:
         def send() -> None:
             self._app.send_task(
                 PERMIT_TASK,
@@ -67,6 +69,9 @@ class Permits:
         except (OperationalError, OSError) as error:
             if _silent(error):
                 raise
+            if _caused_by(error, ReadOnlyError):
+                # a primary no more: the next connection is made to whoever its name stands for by then
+                producer.channel.pool.disconnect()
             # a pooled connection from before a broker restart fails at once; a fresh one will do
             send()
         PERMITS.labels(permit.pool, "published").inc()
@@ -78,9 +83,13 @@ class Permits:
 
 def _silent(error: BaseException) -> bool:
     """Whether a timeout is behind it: nothing answers, while an absent broker refuses at once."""
+    return _caused_by(error, TimeoutError, RedisTimeoutError, LimitExceeded)
+
+
+def _caused_by(error: BaseException, *kinds: type[BaseException]) -> bool:
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, TimeoutError | RedisTimeoutError | LimitExceeded):
+        if isinstance(seen, kinds):
             return True
         seen = seen.__cause__ or seen.__context__
     return False

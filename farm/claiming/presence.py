@@ -1,7 +1,8 @@
-"""Announces a worker to the ledger: every few seconds from a thread of its own, at once when its status changes."""
+"""Announces a worker to the ledger: at a third of a lease from a thread of its own, at once when its status changes."""
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from farm.jobs.errors import Unavailable
@@ -10,8 +11,8 @@ from farm.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
-#: how often a worker announces itself, and for how long it then counts as live
-EVERY_S, BELIEVED_S = 2.0, 10.0
+#: how often a worker looks around (`on_look`), and how soon it announces itself again after Redis was away
+LOOK_S = 5.0
 
 
 class Presence:
@@ -25,15 +26,18 @@ class Presence:
         status: Callable[[], WorkerStatus],
         slots: Callable[[], int],
         *,
-        on_announced: Callable[[], None] = lambda: None,
+        lease_s: float,
+        on_look: Callable[[], None] = lambda: None,
         on_away: Callable[[], None] = lambda: None,
         go_on: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`on_announced` is called after each announcement and may ask the ledger more, `on_away` when Redis did not
-        answer. `go_on` is asked after either; False ends the thread."""
+        """It announces itself every lease_s / 3 and counts as live for lease_s. `on_look` is called after each
+        announcement and every few seconds, and may ask the ledger more, `on_away` when Redis did not answer. `go_on` is
+        asked after either; False ends the thread."""
         self._ledger, self._worker, self._pool = ledger, worker, pool
         self._status, self._slots = status, slots
-        self._on_announced, self._on_away, self._go_on = on_announced, on_away, go_on
+        self._lease_s, self._on_look, self._on_away, self._go_on = lease_s, on_look, on_away, go_on
+        self._due = 0.0
         self._stopped = threading.Event()
         self._news = threading.Event()
         self._announcing = threading.Lock()
@@ -63,23 +67,28 @@ class Presence:
 
     def _run(self) -> None:
         while not self._stopped.is_set():
-            self._news.clear()
+            if self._news.is_set():
+                self._news.clear()
+                self._due = 0.0
             try:
-                self._announce()
-                self._on_announced()
+                if time.monotonic() >= self._due:
+                    self._announce()
+                    self._due = time.monotonic() + self._lease_s / 3
+                self._on_look()
             except Unavailable as error:
                 log.warning("could not announce this worker: %s", error)
+                self._due = 0.0
                 self._on_away()
             except Exception:
                 # this thread may also be what notices that the worker is useless
                 log.exception("presence")
             if not self._go_on():
                 return
-            self._news.wait(EVERY_S)
+            self._news.wait(min(LOOK_S, self._lease_s / 3))
 
     def _announce(self) -> None:
         with self._announcing:
             if not self._stopped.is_set():
                 self._ledger.worker_seen(
-                    self._worker, self._pool, self._status(), ttl_s=BELIEVED_S, slots=self._slots()
+                    self._worker, self._pool, self._status(), ttl_s=self._lease_s, slots=self._slots()
                 )

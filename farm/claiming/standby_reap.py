@@ -1,5 +1,7 @@
 """Any worker reaps when no reap ran lately: leases also expire while the io worker or beat is away."""
 
+import time
+
 from farm.claiming.permits import Permits
 from farm.config import Settings
 from farm.ledger import Ledger
@@ -14,7 +16,11 @@ class StandbyReaper:
     def __init__(self, ledger: Ledger, permits: Permits, settings: Settings) -> None:
         self._ledger, self._permits = ledger, permits
         self._after_s = max(_LEAST_S, _INTERVALS * settings.scheduling.reap_every_s)
+        self._due = 0.0
 
     def look(self) -> None:
-        """Costs one read while reaps run. Raises Unavailable."""
+        """Costs one read in as long as a reap may be missed. Raises Unavailable."""
+        if time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + self._after_s
         self._permits.publish(self._ledger.reap(unless_s=self._after_s).permits)

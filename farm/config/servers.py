@@ -8,17 +8,29 @@ from farm.config.section import Section
 
 
 class RedisSettings(Section):
-    """Ledger and broker use separate databases (separate instances when they grow)."""
+    """Ledger and broker use separate databases (separate instances when they grow). rediss:// is TLS; user and password
+    stand in the URL."""
 
     ledger_url: str = "redis://127.0.0.1:6379/0"
     broker_url: str = "redis://127.0.0.1:6379/1"
+    #: "host:port" of each Sentinel: they are asked where the server is, and no host in a URL is
+    sentinels: tuple[str, ...] = ()
+    #: the name by which the Sentinels know the ledger's server, and the broker's where that is another
+    service: str = "wanfarm"
+    broker_service: str | None = None
+    sentinel_user: str | None = None
+    sentinel_password: str | None = None
+    #: a PEM file with the authority of the servers' certificates; None: the system's
+    ca_file: Path | None = None
     #: seconds before a call to a silent Redis fails
     socket_timeout_s: float = 5.0
     connect_timeout_s: float = 3.0
     #: keys of several farms can share a database
     prefix: str = "wf"
-    #: replicas + local AOF acknowledged before an admission or commit is answered, where the server has WAITAOF
+    #: an admission or commit is answered when the server's append-only file has it, where the server has WAITAOF
     waitaof: bool = True
+    #: and when so many replicas have it, too: a failover to one of them loses nothing that was answered
+    waitaof_replicas: int = Field(default=0, ge=0)
 
 
 class S3Settings(Section):
@@ -33,6 +45,8 @@ class S3Settings(Section):
     folder: Path | None = None
     region: str = "us-east-1"
     secure: bool = False
+    #: a PEM file with the authority of the server's certificate; None: the system's
+    ca_file: Path | None = None
     public_secure: bool | None = None
     #: life of a presigned result URL
     url_ttl_s: int = 3600

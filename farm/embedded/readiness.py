@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import httpx
-from redis import Redis
 from redis.exceptions import RedisError
 
 from farm.config import RedisSettings, S3Settings, Settings
@@ -25,7 +24,7 @@ _NOT_YET = frozenset({WorkerState.STARTING, WorkerState.BROKEN})
 
 def redis_answers(settings: RedisSettings) -> Callable[[], bool]:
     """PING. A Redis that still loads its append-only file listens already, and answers LOADING until it is through."""
-    client = Redis.from_url(settings.ledger_url, socket_timeout=_ANSWER_S, socket_connect_timeout=_ANSWER_S)
+    client = connect(settings.model_copy(update={"socket_timeout_s": _ANSWER_S, "connect_timeout_s": _ANSWER_S}))
 
     def ready() -> bool:
         try:

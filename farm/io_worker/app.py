@@ -129,8 +129,9 @@ class BePresent(bootsteps.StartStopStep):  # type: ignore[misc]
             INTAKE_POOL,
             self._status,
             lambda: intake_worker.places,
+            lease_s=settings.lease.seconds,
             # jobs that came in while no io worker was up
-            on_announced=intake_worker.look,
+            on_look=intake_worker.look,
         )
 
     def start(self, _worker: Any) -> None:

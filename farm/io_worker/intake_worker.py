@@ -32,7 +32,7 @@ class IntakeWorker:
         self._take_in_job = TakeIn(settings, ledger, store, permits, quota=Quota(connect(settings.redis), settings))
         self.claims = Claims(ledger, permits, INTAKE_POOL, worker)
         # an input takes seconds at most: a cancel that comes meanwhile is heard when it ends
-        self._leases = LeaseKeeper(ledger, settings.lease.seconds, notice_s=settings.lease.seconds)
+        self._leases = LeaseKeeper(ledger, settings.lease.seconds)
         #: jobs at once: two threads of the worker are left for what beat sends, which only begins duties
         self.places = max(1, settings.worker.io_threads - 2)
         self._lock = threading.Lock()

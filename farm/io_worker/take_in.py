@@ -61,7 +61,7 @@ class TakeIn:
     ) -> None:
         self._settings, self._ledger, self._permits = settings, ledger, permits
         self._intake = Intake(settings, store, quota=quota)
-        self._pools = Pools(settings, ledger.workers, speeds=ledger.speeds)
+        self._pools = Pools(settings, ledger.offers, speeds=ledger.speeds)
         self._prices = PriceBook(settings.prices)
 
     def run(self, claim: Claim) -> None:

@@ -7,13 +7,17 @@ from typing import Any
 
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.connection import parse_url
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from farm.config import RedisSettings
 from farm.jobs.errors import Unavailable
 
+#: what a ledger_url says of a server whose address the Sentinels know
+_OF_A_SERVER = frozenset({"username", "password", "db"})
 #: an idle connection is checked before use when it has been silent this long
 HEALTH_CHECK_S = 15
 #: answers of a server that is there but cannot write now: full, loading, read-only after a failover, disk error
@@ -32,16 +36,63 @@ def connect(settings: RedisSettings) -> Redis:
     A call on a connection that turns out to be broken is sent again at once, which every script of the ledger
     stands; one that timed out is not, because a caller at the gateway would wait for several timeouts.
     """
-    return Redis.from_url(
-        settings.ledger_url,
-        decode_responses=True,
-        socket_timeout=settings.socket_timeout_s,
-        socket_connect_timeout=settings.connect_timeout_s,
-        socket_keepalive=True,
-        health_check_interval=HEALTH_CHECK_S,
-        retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.02), 2, supported_errors=(RedisConnectionError,)),
-        client_name="wanfarm-ledger",
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "socket_timeout": settings.socket_timeout_s,
+        "socket_connect_timeout": settings.connect_timeout_s,
+        "socket_keepalive": True,
+        "health_check_interval": HEALTH_CHECK_S,
+        "retry": Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.02), 2, supported_errors=(RedisConnectionError,)),
+        "client_name": "wanfarm-ledger",
+        **tls_options(settings, settings.ledger_url),
+    }
+    if not settings.sentinels:
+        return Redis.from_url(settings.ledger_url, **options)
+    known = {name: value for name, value in parse_url(settings.ledger_url).items() if name in _OF_A_SERVER}
+    pool = SentinelConnectionPool(
+        settings.service,
+        Sentinel(sentinel_addresses(settings), sentinel_kwargs=sentinel_options(settings, settings.ledger_url)),
+        ssl=uses_tls(settings.ledger_url),
+        **known,
+        **options,
     )
+    return Redis(connection_pool=pool)
+
+
+def uses_tls(url: str) -> bool:
+    """Whether a Redis URL asks for TLS."""
+    return url.startswith("rediss://")
+
+
+def tls_options(settings: RedisSettings, url: str) -> dict[str, Any]:
+    """Of a connection to `url`: the server's certificate is always checked."""
+    if not uses_tls(url):
+        return {}
+    return {
+        "ssl_cert_reqs": "required",
+        "ssl_check_hostname": True,
+        "ssl_ca_certs": None if settings.ca_file is None else str(settings.ca_file),
+    }
+
+
+def sentinel_addresses(settings: RedisSettings) -> list[tuple[str, int]]:
+    """(host, port) of each Sentinel."""
+    parts = (address.rpartition(":") for address in settings.sentinels)
+    return [(host.strip("[]"), int(port)) for host, _, port in parts]
+
+
+def sentinel_options(settings: RedisSettings, url: str) -> dict[str, Any]:
+    """Of connections to the Sentinels themselves: TLS where the server at `url` has it."""
+    tls = {"ssl": True, **tls_options(settings, url)} if uses_tls(url) else {}
+    return {
+        "username": settings.sentinel_user,
+        "password": settings.sentinel_password,
+        # one that does not answer is passed over for the next
+        "socket_timeout": min(1.0, settings.socket_timeout_s),
+        "socket_connect_timeout": min(1.0, settings.connect_timeout_s),
+        "socket_keepalive": True,
+        **tls,
+    }
 
 
 @contextmanager

@@ -34,9 +34,13 @@ TEMPLATES: dict[str, str] = {
     "permit_seq": "permit-seq",  # counter
     "workers": "workers:{pool}",  # ZSET, worker -> until when it counts as live, ms
     "facts": "facts:{pool}",  # HASH, worker -> JSON for operators
-    "memory": "memory:{pool}",  # HASH, worker -> "when it was seen, ms, and its memory" (farm.scheduling.memory_fit)
+    "notes": "notes:{pool}",  # HASH, worker -> what is counted of it in the next four (lua/lib/workforce.lua)
+    "tally": "tally:{pool}",  # HASH, "slots" -> of all live workers; "state <state>" -> workers in that state
+    "offers": "offers:{pool}",  # HASH, "memory|models" -> live workers that offer it
+    "free": "free:{pool}",  # HASH, "memory|models" -> of those, idle ones that could take what waits
+    "offered": "offered:{pool}",  # ZSET, "memory|models" -> when a worker last offered it, ms
+    "told": "told:{worker}",  # CHANNEL, ids of jobs that this worker should ask about (lua/lib/tell.lua)
     "bookmark": "bookmark:{line}:{worker}",  # STRING "offset tenant", how far it looked behind what it leaves to others
-    "slots": "slots:{pool}",  # HASH, worker -> jobs that it takes at once, where that is not 1
     "speeds": "speeds:{pool}",  # HASH, lane -> "seconds per TFLOP, renders measured"
     "forgiven": "forgiven:{worker}",  # STRING, an operator lifts this worker's quarantine
     "claim": "claim:{nonce}",  # STRING, "job attempt" of a claim, for a call that is repeated after a lost reply

@@ -24,6 +24,7 @@ from farm.ledger.purchases import Purchases
 from farm.ledger.reading import Reading
 from farm.ledger.records import admission, artifacts_json, decode, fresh, reshaping, with_inputs
 from farm.ledger.scripts import BURST_POOL, INTAKE_POOL
+from farm.ledger.told import Telling
 from farm.ledger.upkeep import Upkeep
 from farm.ledger.workforce import Workforce, permits
 from farm.scheduling.memory_fit import Memory
@@ -39,7 +40,17 @@ _MESSAGE_CHARS = 1000
 
 
 class Ledger(
-    BurstNotes, Reading, Upkeep, Workforce, Accounts, Outbox, Purchases, Operations, Explaining, FarmNumbersReading
+    BurstNotes,
+    Reading,
+    Upkeep,
+    Workforce,
+    Telling,
+    Accounts,
+    Outbox,
+    Purchases,
+    Operations,
+    Explaining,
+    FarmNumbersReading,
 ):
     """Threads may share one. Reading, upkeep, workers, credit, outbox and operators' acts are in the modules of the
     base classes; here is the life of a job, in order."""
@@ -166,7 +177,7 @@ class Ledger(
         return FailOutcome(outcome), permits(wanted)
 
     def cancel(self, tenant: str, job_id: str) -> CancelOutcome:
-        """End the job at once, unless a worker renders it: that worker learns it at its next heartbeat."""
+        """End the job at once, unless a worker renders it: that worker is told to ask (`told`)."""
         return CancelOutcome(self.run("cancel", tenant, job_id, durable=True))
 
     def hold(self, job_ids: Sequence[str], reason: HoldReason) -> list[HoldOutcome]:

@@ -18,6 +18,8 @@ from typing import Any
 
 from redis import Redis
 from redis.commands.core import Script
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from farm.config import Settings
 from farm.jobs.errors import KILLS_WORKER, RETRYABLE, FaultCode, Unavailable
@@ -98,7 +100,7 @@ def lua_settings(settings: Settings) -> dict[str, int | float | str]:
         "BACKOFF_MAX_MS": int(lease.backoff_max_s * 1000),
         "DELAY_MAX_MS": int(lease.backoff_max_s * _DELAY_SPREAD * 1000),
         "UNHEARD_MOST": UNHEARD_MOST,
-        "PRESENT_MAX_MS": int(PRESENT_MAX_S * 1000),
+        "PRESENT_MAX_MS": int(max(PRESENT_MAX_S, lease.seconds) * 1000),
         "MAX_OPEN": scheduling.max_open,
         "AFFINITY_WINDOW": max(1, scheduling.affinity_window),
         "AFFINITY_PASSES": scheduling.affinity_passes,
@@ -190,9 +192,16 @@ class Scripted:
             text = source(name, self._keys.prefix, self._constants, self._clock)
             script = self._scripts[name] = self._redis.register_script(text)
         with mapped():
-            if durable and self._can_wait():
-                return self._run_and_wait(script, args)
-            return script(args=args)
+            try:
+                if durable and (self._can_wait() or self._settings.redis.waitaof_replicas):
+                    return self._run_and_wait(script, args)
+                return script(args=args)
+            except ResponseError as error:
+                # Redis 6 has the reason in the text of the script's error
+                if isinstance(error, ReadOnlyError) or "READONLY" in str(error):
+                    # a primary no more: the next connection is made to whoever its name stands for by then
+                    self._redis.connection_pool.disconnect()
+                raise
 
     @property
     def _in_time_s(self) -> float:
@@ -222,11 +231,31 @@ class Scripted:
         return self._waitaof
 
     def _run_and_wait(self, script: Script, args: tuple[str | int | float, ...]) -> Any:
+        replicas, timeout_ms = self._settings.redis.waitaof_replicas, int(self._settings.redis.socket_timeout_s * 500)
         # WAITAOF speaks about the writes of its own connection
-        with self._redis.client() as connection:
-            answer = script(args=args, client=connection)
-            timeout_ms = int(self._settings.redis.socket_timeout_s * 500)
-            local, _replicas = connection.execute_command("WAITAOF", 1, 0, timeout_ms)
-        if not local:
+        with self._redis.client() as client:
+            answer = script(args=args, client=client)
+            if self._waitaof:
+                here, elsewhere = _said_here(client, "WAITAOF", 1, replicas, timeout_ms)
+            else:
+                # before Redis 7.2: they have it, in memory
+                here, elsewhere = 1, _said_here(client, "WAIT", replicas, timeout_ms)
+        if not here:
             raise Unavailable("the ledger's append-only file did not get the write in time")
+        if elsewhere < replicas:
+            raise Unavailable(f"{elsewhere} of {replicas} replicas of the ledger got the write in time")
         return answer
+
+
+def _said_here(client: Redis, *command: str | int) -> Any:
+    """The answer to a command on the connection of a client that has one, or an error: never on another connection,
+    which another server may answer that knows nothing of what was written before."""
+    connection = client.connection
+    if connection is None or not connection.is_connected:
+        raise RedisConnectionError("the connection of the last write is gone")
+    try:
+        connection.send_command(*command, check_health=False)
+        return connection.read_response()
+    except (RedisError, OSError):
+        connection.disconnect()
+        raise

@@ -104,6 +104,8 @@ def say(redis: Redis, settings: RedisSettings) -> None:
     if (why := server.refusal(waitaof=settings.waitaof)) is not None:
         raise UnsafeServer(why)
     meaning = server.meaning(waitaof=settings.waitaof)
+    if settings.waitaof_replicas:
+        meaning += f", and {settings.waitaof_replicas} replicas have it"
     log.log(logging.WARNING if server.appendonly is False else logging.INFO, "the ledger is on %s: %s", server, meaning)
     if server.eviction not in (None, "noeviction"):
         log.warning("%s drops keys when it is full (%s): set maxmemory-policy noeviction", server, server.eviction)

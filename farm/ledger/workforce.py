@@ -5,15 +5,18 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from farm.jobs.metrics_page import MetricsPage
-from farm.jobs.worker_status import LiveWorker, WorkerStatus
+from farm.jobs.worker_status import LiveWorker, WorkerState, WorkerStatus
 from farm.ledger.connection import mapped
 from farm.ledger.outcomes import Permit
 from farm.ledger.scripts import Scripted
 from farm.scheduling.memory_fit import Memory
+from farm.scheduling.offers import PoolOffer
 from farm.scheduling.throughput import Speed, learned
 
 #: how long a worker may take to hear that it was forgiven
 FORGIVEN_S = 60
+#: facts of workers that are read in one call
+_FACTS_AT_ONCE = 500
 
 
 def permits(flat: Sequence[str]) -> list[Permit]:
@@ -35,20 +38,47 @@ class Workforce(Scripted):
         """Keep `worker` among the pool's live workers for `ttl_s`. `slots`: jobs that it takes at once; 0 for one that
         shall be seen and not be woken. `status.memory` decides which jobs are left to it."""
         memory = Memory.of(status.memory)
+        able = status.state is WorkerState.IDLE and not status.leaves
         told = json.dumps(status.to_json())
-        self.run("worker_seen", worker, pool, told, int(ttl_s * 1000), slots, memory.text if memory else "")
+        counted = (status.state, int(able), memory.text if memory else "", " ".join(sorted(status.models)))
+        self.run("worker_seen", worker, pool, told, int(ttl_s * 1000), slots, *counted)
 
     def worker_gone(self, worker: str, pool: str) -> None:
         """The worker takes no more jobs. Raises Unavailable."""
         self.run("worker_gone", worker, pool)
 
     def workers(self) -> list[LiveWorker]:
-        """Every live worker, by pool and name."""
-        found = [
-            LiveWorker(worker, pool, WorkerStatus.from_json(json.loads(told or "{}")), int(float(until)))
-            for worker, pool, until, told in self.run("workers")
+        """Every live worker, by pool and name. For operators and the exporter: it costs what there are of them."""
+        return sorted(
+            (one for pool, flat in self.run("workers") for one in self._facts(pool, flat)),
+            key=lambda one: (one.pool, one.worker),
+        )
+
+    def _facts(self, pool: str, flat: Sequence[str]) -> list[LiveWorker]:
+        names, found, key = flat[::2], list[str | None](), self._keys("facts", pool)
+        for begin in range(0, len(names), _FACTS_AT_ONCE):
+            with mapped():
+                found += cast("list[str | None]", self._redis.hmget(key, names[begin : begin + _FACTS_AT_ONCE]))
+        return [
+            LiveWorker(worker, pool, WorkerStatus.from_json(json.loads(told)), int(float(until)))
+            for worker, until, told in zip(names, flat[1::2], found, strict=True)
+            # one that said goodbye meanwhile has no facts
+            if told is not None
         ]
-        return sorted(found, key=lambda one: (one.pool, one.worker))
+
+    def offers(self) -> list[PoolOffer]:
+        """What the workers of each pool offer, or offered within scheduling.elsewhere_s. Costs what there are of
+        different offers, not of workers."""
+        found = []
+        for pool, flat in self.run("offers"):
+            for offer, count in zip(flat[::2], flat[1::2], strict=True):
+                memory, _, models = offer.partition("|")
+                found.append(PoolOffer(pool, tuple(models.split()), Memory.parse(memory), int(count)))
+        return found
+
+    def may_prefetch(self, pool: str, worker: str) -> bool:
+        """Whether a job could be claimed now that no other worker of the pool idles for."""
+        return bool(self.run("may_prefetch", pool, worker))
 
     # --- pages of metrics
     def page_seen(self, page: MetricsPage, *, ttl_s: float) -> None:

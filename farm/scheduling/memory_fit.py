@@ -13,6 +13,8 @@ from models.planning import plan
 #: megabytes; more than any machine has
 _ENDLESS = 10**9
 MB = 1_000_000
+#: the memory of machines is told no finer, so that a pool has as many different workers as it has kinds of machines
+_HOST_GRAIN_MB = 1000
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,13 @@ class Memory:
         if not isinstance(told, Mapping):
             return None
         device, host = (_mb(told.get(name)) for name in ("device_bytes", "host_bytes"))
-        return cls(device, host, bool(told.get("fp8")))
+        return cls(device, host if host == _ENDLESS else host - host % _HOST_GRAIN_MB, bool(told.get("fp8")))
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """From `text`; None from the text of a worker that reported nothing."""
+        device, _, host = text.rstrip("r").partition(":")
+        return cls(int(device), int(host), text.endswith("r")) if text else None
 
     @property
     def text(self) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from farm.config import Settings
 from farm.jobs.errors import InvalidRequest, ModelUnavailable, Unavailable
-from farm.jobs.worker_status import LiveWorker
-from farm.scheduling.memory_fit import Memory, needs_of
+from farm.scheduling.memory_fit import needs_of
+from farm.scheduling.offers import PoolOffer
 from farm.scheduling.throughput import Speed, predicted_s
 from models.catalog import MODELS, Settled
 from models.planning import plan
@@ -16,35 +16,32 @@ from models.planning import plan
 _FRESH_S = 1.0
 #: and their measured speeds, which change slowly
 _SPEEDS_FRESH_S = 5.0
-#: a pool whose workers fell silent is still sent jobs for this long, and what their memory holds is believed: they
-#: restart, and the queue waits for them
+#: a pool whose workers fell silent is still sent jobs for this long: they restart, and the queue waits for them
 _REMEMBERED_S = 900.0
 #: seconds; loading, encoding and uploading take a moment whatever the model
 _LEAST_S = 1.0
 
 
 class Pools:
-    """One per process; threads may share it. `workers` is Ledger.workers, `speeds` Ledger.speeds."""
+    """One per process; threads may share it. `offers` is Ledger.offers, `speeds` Ledger.speeds."""
 
     def __init__(
         self,
         settings: Settings,
-        workers: Callable[[], Sequence[LiveWorker]],
+        offers: Callable[[], Sequence[PoolOffer]],
         clock: Callable[[], float] = time.monotonic,
         speeds: Callable[[str], Mapping[str, Speed]] = lambda _pool: {},
     ) -> None:
         self._settings = settings
-        self._workers = workers
+        self._ask = offers
         self._clock = clock
         self._speeds = speeds
         #: pool -> (when it was asked for, the measured speed of each lane)
         self._measured: dict[str, tuple[float, Mapping[str, Speed]]] = {}
         self._asked = -1e9
-        self._live: list[tuple[str, frozenset[str]]] = []
+        self._offers: Sequence[PoolOffer] = ()
         #: (model, pool) -> when a live worker last said so
         self._seen: dict[tuple[str, str], float] = {}
-        #: (pool, worker) -> (time of its last report, its models, its memory or None)
-        self._memory: dict[tuple[str, str], tuple[float, frozenset[str], Memory | None]] = {}
 
     def offered(self) -> tuple[str, ...]:
         """Ids of the models that some pool serves, in the catalog's order."""
@@ -54,7 +51,7 @@ class Pools:
     def rendered_now(self) -> frozenset[str]:
         """Ids of the models that a live worker renders now; at most _FRESH_S old."""
         self._refresh()
-        return frozenset(model for _, models in self._live for model in models)
+        return frozenset(model for offer in self._offers if offer.workers for model in offer.models)
 
     def offered_or_unavailable(self) -> tuple[str, ...]:
         """As offered; raises Unavailable while no worker has reported its models."""
@@ -85,11 +82,7 @@ class Pools:
         """Why no worker of these pools can hold the burden, with the limits of the largest one; None when one can, or
         none is known."""
         self._refresh()
-        told = [
-            memory
-            for (pool, _), (_, models, memory) in self._memory.items()
-            if pool in pools and burden.model.id in models
-        ]
+        told = [offer.memory for offer in self._offers if offer.pool in pools and burden.model.id in offer.models]
         known = [memory for memory in told if memory is not None]
         needs = needs_of(burden)
         if not known or len(known) < len(told) or any(memory.holds(needs) for memory in known):
@@ -100,9 +93,7 @@ class Pools:
     def nearest(self, burden: plan.Burden) -> plan.Burden | None:
         """The nearest that some pool for the model holds of what none does: shorter, or else smaller. None when there
         is nothing like it."""
-        known = [
-            memory for _, models, memory in self._memory.values() if memory is not None and burden.model.id in models
-        ]
+        known = [offer.memory for offer in self._offers if offer.memory is not None and burden.model.id in offer.models]
         if not known:
             return None
         roomiest = max(known, key=lambda memory: (memory.device_mb, memory.host_mb))
@@ -141,18 +132,12 @@ class Pools:
         return found
 
     def _count(self, pool: str, model: str) -> int:
-        return sum(pool == name and model in models for name, models in self._live)
+        return sum(offer.workers for offer in self._offers if offer.pool == pool and model in offer.models)
 
     def _refresh(self) -> None:
         now = self._clock()
         if now - self._asked < _FRESH_S:
             return
-        live, since = [], now - _REMEMBERED_S
-        memory = {worker: told for worker, told in self._memory.items() if told[0] >= since}
-        for worker in self._workers():
-            pool, models = worker.pool, frozenset(worker.status.models)
-            live.append((pool, models))
-            self._seen.update({(model, pool): now for model in models})
-            if models:
-                memory[pool, worker.worker] = now, models, Memory.of(worker.status.memory)
-        self._live, self._memory, self._asked = live, memory, now
+        offers = self._ask()
+        self._seen.update({(model, offer.pool): now for offer in offers if offer.workers for model in offer.models})
+        self._offers, self._asked = offers, now

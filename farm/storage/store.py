@@ -289,9 +289,10 @@ def _client(settings: S3Settings, endpoint: str, secure: bool, patience: Mapping
     )
 
 
-def http_pool(_settings: S3Settings, patience: Mapping[str, Any]) -> urllib3.PoolManager:
+def http_pool(settings: S3Settings, patience: Mapping[str, Any]) -> urllib3.PoolManager:
     """Connections to the server, as the settings want them."""
-    return urllib3.PoolManager(maxsize=32, **patience)
+    authority = None if settings.ca_file is None else str(settings.ca_file)
+    return urllib3.PoolManager(maxsize=32, ca_certs=authority, **patience)
 
 
 @contextmanager

@@ -91,7 +91,7 @@ class Submissions:
         self._permits = permits
         self._quota = quota
         self.intake = intake or Intake(settings, store, quota=quota, decodes=TenantPlaces(settings.intake.sync_decodes))
-        self.pools = pools or Pools(settings, ledger.workers, speeds=ledger.speeds)
+        self.pools = pools or Pools(settings, ledger.offers, speeds=ledger.speeds)
         self._price = price
         self._loras = loras
         self._clock_ms = clock_ms

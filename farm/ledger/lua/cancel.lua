@@ -1,6 +1,6 @@
--- cancel(tenant, id): a job that no worker renders ends now; the worker of a running one learns it at its next heartbeat,
+-- cancel(tenant, id): a job that no worker renders ends now; the worker of a running one is told to ask,
 -- and the job can no longer succeed. Answers a CancelOutcome.
--- uses: full clock job event verdict
+-- uses: full clock job event tell verdict
 local tenant, id = ARGV[1], ARGV[2]
 
 local job = job_load(id)
@@ -13,5 +13,6 @@ end
 if not job.cancelling then
   redis.call('HSET', Key.job(id), 'cancelling', 1)
   event(job, {cancelling = true})
+  tell_worker(job)
 end
 return Cancel.CANCELLING

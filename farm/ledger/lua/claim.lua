@@ -24,11 +24,7 @@ local any_left = false
 local others
 local function has_others()
   if others == nil then
-    local own = 0
-    if redis.call('ZSCORE', Key.workers(pool), worker) then
-      own = tonumber(redis.call('HGET', Key.slots(pool), worker) or 1)
-    end
-    others = permit_capacity(pool) > own
+    others = workers_slots(pool) > worker_slots(pool, worker)
   end
   return others
 end

@@ -62,6 +62,6 @@ return {
   'limit', limit_binds(pool, job.tier, job.tenant) or '',
   'pool_paused', limit_switched('pool', pool) and 1 or 0,
   'lane_paused', (limit_switched('lane', lane) or limit_switched('lane', string.match(lane, '^[^@+]*'))) and 1 or 0,
-  'at_work', redis.call('ZCARD', Key.leases(pool)), 'capacity', permit_capacity(pool),
+  'at_work', redis.call('ZCARD', Key.leases(pool)), 'capacity', workers_slots(pool),
   'fits', (not job.needs or fits_another(job.needs, pool, '')) and 1 or 0,
 }

@@ -28,16 +28,17 @@ end
 
 local function states_of_workers(pool)
   local states = {}
-  for _, facts in ipairs(redis.call('HVALS', Key.facts(pool))) do
-    local state = string.match(facts, '"state": ?"([%w_]+)"') or 'unknown'
-    states[state] = (states[state] or 0) + 1
+  local counts = redis.call('HGETALL', Key.tally(pool))
+  for n = 1, #counts, 2 do
+    local state = string.match(counts[n], '^state (.+)$')
+    if state then states[state] = tonumber(counts[n + 1]) end
   end
   return states
 end
 
 local pools, shares = {}, {}
 for _, pool in ipairs(redis.call('SMEMBERS', Key.pools())) do
-  local numbers = {pool = pool, slots = permit_capacity(pool), queued = 0, queued_s = 0, open_s = 0,
+  local numbers = {pool = pool, slots = workers_slots(pool), queued = 0, queued_s = 0, open_s = 0,
     delayed = redis.call('ZCARD', Key.delayed(pool)), held = redis.call('ZCARD', Key.held(pool)),
     leases = redis.call('ZCARD', Key.leases(pool)), permits = redis.call('ZCARD', Key.permits(pool)),
     paused = limit_switched('pool', pool) and true or false, workers = states_of_workers(pool)}

@@ -3,7 +3,7 @@
 -- waited too long are over, and economy jobs whose window is near are normal. A lease that runs out at a provider is no
 -- lost worker: another process resumes the job. Answers {expired, requeued, failed, cancelled, promoted, resumable,
 -- {permit, pool, ...}}.
--- uses: full clock age job event fair limit queue due permit verdict
+-- uses: full clock age job event fair limit queue due permit tell verdict
 local limit = tonumber(ARGV[1])
 local pools = redis.call('SMEMBERS', Key.pools())
 local expired, resumable, promoted, permits = 0, 0, 0, {}
@@ -52,23 +52,6 @@ local function cap_delays(pool)
   end
 end
 
--- Remove what was known of workers that have vanished. Once a minute, because it reads all of them.
-local function forget_vanished(pool)
-  if math.floor(NOW / 60000) == math.floor(last / 60000) then return end
-  for _, key in ipairs({Key.facts(pool), Key.slots(pool)}) do
-    for _, worker in ipairs(redis.call('HKEYS', key)) do
-      if not redis.call('ZSCORE', Key.workers(pool), worker) then redis.call('HDEL', key, worker) end
-    end
-  end
-  local known = redis.call('HGETALL', Key.memory(pool))
-  for n = 1, #known, 2 do
-    local seen_ms = tonumber(string.match(known[n + 1], '^%d+'))
-    if not within(seen_ms, Setting.ELSEWHERE_MS) and not redis.call('ZSCORE', Key.workers(pool), known[n]) then
-      redis.call('HDEL', Key.memory(pool), known[n])
-    end
-  end
-end
-
 local function lost(pool, id)
   local job = job_load(id)
   if not job or TERMINAL[job.state] or job_pool(job) ~= pool or job.state == State.QUEUED then
@@ -103,10 +86,10 @@ local function see_to(id)
   local why = due_over(job)
   if why and job.state ~= State.RUNNING then return job_expired(job, why) end
   if why and not job.cancelling then
-    -- its worker hears it at the next heartbeat
     job.cancelling = Fault.EXPIRED
     redis.call('HSET', Key.job(id), 'cancelling', job.cancelling)
     event(job, {cancelling = true})
+    tell_worker(job)
   end
   -- one at work rises when it is queued again
   if redis.call('ZSCORE', Key.queue(job_line(job), job.tenant), id) and NOW >= (job.rises_ms or math.huge)
@@ -131,7 +114,7 @@ for _, pool in ipairs(pools) do
   end
   promoted = promoted + queue_promote(pool, limit)
   permit_reserve(pool, permits)
-  forget_vanished(pool)
+  redis.call('ZREMRANGEBYSCORE', Key.offered(pool), '-inf', NOW - Setting.ELSEWHERE_MS - 1)
 end
 return {expired, outcomes[Fail.RETRY], outcomes[Fail.FAILED], outcomes[Fail.CANCELLED], promoted, resumable,
   permits}

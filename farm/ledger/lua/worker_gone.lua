@@ -1,5 +1,3 @@
 -- worker_gone(worker, pool): it takes no more jobs.
--- uses: full
-redis.call('ZREM', Key.workers(ARGV[2]), ARGV[1])
-redis.call('HDEL', Key.facts(ARGV[2]), ARGV[1])
-redis.call('HDEL', Key.slots(ARGV[2]), ARGV[1])
+-- uses: full workforce
+worker_forget(ARGV[2], ARGV[1])

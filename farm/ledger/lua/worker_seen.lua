@@ -1,8 +1,10 @@
--- worker_seen(worker, pool, facts JSON, ttl_ms, slots, memory or ''): the worker counts as live for ttl_ms.
--- uses: full clock
-local worker, pool, facts, ttl_ms, slots, memory = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
+-- worker_seen(worker, pool, facts JSON, ttl_ms, slots, state, able 1 or 0, memory or '', models or ''): the worker counts
+-- as live for ttl_ms.
+-- uses: full clock workforce
+local worker, pool, facts, ttl_ms, slots, state, able, memory, models = unpack(ARGV)
+local offer = memory .. '|' .. models
 redis.call('SADD', Key.pools(), pool)
-redis.call('ZADD', Key.workers(pool), NOW + ttl_ms, worker)
+redis.call('ZADD', Key.workers(pool), NOW + tonumber(ttl_ms), worker)
 redis.call('HSET', Key.facts(pool), worker, facts)
-if slots == '1' then redis.call('HDEL', Key.slots(pool), worker) else redis.call('HSET', Key.slots(pool), worker, slots) end
-if memory ~= '' then redis.call('HSET', Key.memory(pool), worker, NOW .. ' ' .. memory) end
+worker_note(pool, worker, slots .. ' ' .. state .. ' ' .. able .. ' ' .. offer)
+redis.call('ZADD', Key.offered(pool), NOW, offer)

@@ -1,10 +1,7 @@
--- workers(): {{worker, pool, live_until_ms, facts JSON}, ...} of the live ones.
+-- workers(): {{pool, {worker, live_until_ms, ...}}, ...} of the live ones. For operators: it names them all.
 -- uses: clock
 local answer = {}
 for _, pool in ipairs(redis.call('SMEMBERS', Key.pools())) do
-  local live = redis.call('ZRANGEBYSCORE', Key.workers(pool), '(' .. NOW, '+inf', 'WITHSCORES')
-  for n = 1, #live, 2 do
-    answer[#answer + 1] = {live[n], pool, live[n + 1], redis.call('HGET', Key.facts(pool), live[n])}
-  end
+  answer[#answer + 1] = {pool, redis.call('ZRANGEBYSCORE', Key.workers(pool), '(' .. NOW, '+inf', 'WITHSCORES')}
 end
 return answer

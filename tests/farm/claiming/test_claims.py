@@ -95,7 +95,7 @@ def test_a_worker_that_ends_asks_no_more(away: tuple[Ledger, Callable[[], None]]
 
 def test_a_worker_is_seen_with_its_news_and_then_gone(ledger: Ledger) -> None:
     state = [WorkerState.IDLE]
-    presence = Presence(ledger, "w1", "gpu", lambda: WorkerStatus(state=state[0]), lambda: 1)
+    presence = Presence(ledger, "w1", "gpu", lambda: WorkerStatus(state=state[0]), lambda: 1, lease_s=45)
 
     def states() -> list[WorkerState]:
         return [worker.status.state for worker in ledger.workers()]
@@ -124,7 +124,7 @@ def test_presence_asks_after_each_telling_whether_to_go_on(
         return not told.is_set()
 
     presence = Presence(
-        there, "w1", "gpu", WorkerStatus, lambda: 0, on_announced=told.set, on_away=untold.set, go_on=go_on
+        there, "w1", "gpu", WorkerStatus, lambda: 0, lease_s=45, on_look=told.set, on_away=untold.set, go_on=go_on
     )
     presence.start()
     assert untold.wait(10)

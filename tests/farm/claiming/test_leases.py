@@ -145,7 +145,7 @@ def test_many_heartbeats_are_one_call_and_each_has_its_own_answer(
 def test_a_holder_that_raises_takes_no_other_lease_along(
     claims: Callable[[int], list[Claim]], redis: Redis, settings: Settings
 ) -> None:
-    ledger, keeper = Ledger(redis, settings), LeaseKeeper(Ledger(redis, settings), LEASE_S, notice_s=0.2)
+    ledger, keeper = Ledger(redis, settings), LeaseKeeper(Ledger(redis, settings), LEASE_S, "w")
     bad, good = claims(2)
     heard = Heard()
 
@@ -166,7 +166,7 @@ def test_a_report_that_did_not_arrive_is_told_later(
 ) -> None:
     (mine,) = claims(1)
     ledger = Ledger(redis, settings)
-    lease = LeaseKeeper(Ledger(connect(settings.redis), settings), LEASE_S, notice_s=0.2).hold(mine, Heard())
+    lease = LeaseKeeper(Ledger(connect(settings.redis), settings), LEASE_S, "w").hold(mine, Heard())
     redis.config_set("maxmemory", 1)  # every script that writes is refused
     try:
         lease.report(Phase.DECODING, 0.75)

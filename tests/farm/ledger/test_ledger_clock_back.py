@@ -105,15 +105,15 @@ def test_a_job_is_not_kept_from_the_worker_it_failed_on_for_an_hour(ledger: Ledg
 
 
 def test_what_is_known_of_vanished_workers_is_forgotten(ledger: Ledger, redis: Redis) -> None:
-    memory = WorkerStatus(memory={"device_bytes": 8e9, "host_bytes": None})
-    ledger.worker_seen("gone", POOL, memory, ttl_s=10)
+    memory, larger = (WorkerStatus(memory={"device_bytes": size, "host_bytes": None}) for size in (8e9, 9e9))
+    ledger.worker_seen("gone", POOL, larger, ttl_s=10)
     ledger.worker_seen("here", POOL, memory, ttl_s=10)
     ledger.reap()
     outage(redis, 700)
-    for key in redis.hkeys(f"wf:memory:{POOL}"):
-        seen_ms, _, text = str(redis.hget(f"wf:memory:{POOL}", key)).partition(" ")
-        redis.hset(f"wf:memory:{POOL}", key, f"{int(seen_ms) - 700_000} {text}")
+    for offer in redis.zrange(f"wf:offered:{POOL}", 0, -1):
+        redis.zincrby(f"wf:offered:{POOL}", -700_000, offer)
     ledger.worker_seen("here", POOL, memory, ttl_s=10)
     ledger.reap()
-    for kind in ("memory", "facts"):
+    for kind in ("notes", "facts"):
         assert redis.hkeys(f"wf:{kind}:{POOL}") == ["here"]
+    assert [offer.workers for offer in ledger.offers()] == [1]

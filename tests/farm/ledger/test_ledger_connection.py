@@ -160,6 +160,29 @@ class TestWaitAof:
         assert durable.admit([job])[0][0].created
         assert durable.counts("acme")[State.QUEUED] == 1
 
+    def test_a_write_is_not_acknowledged_by_a_server_that_did_not_take_it(
+        self, durable: Ledger, proxy: WaitAof
+    ) -> None:
+        """The connection breaks between the write and the question: whoever answers the next may be a replica that was
+        promoted, or the same server after a crash, and knows of no write that is missing."""
+        admit(durable, new_job())
+        job = new_job()
+        proxy.drops = 1
+        with pytest.raises(Unavailable):
+            durable.admit([job])
+        assert durable.admit([job])[0][0].id == job.id
+
+    def test_as_many_replicas_as_were_asked_for_have_it(self, proxy: WaitAof, ledger_settings: Settings) -> None:
+        redis = RedisSettings(ledger_url=f"redis://127.0.0.1:{proxy.port}/0", waitaof_replicas=2)
+        with connect(redis) as client:
+            ledger, job = Ledger(client, ledger_settings.model_copy(update={"redis": redis})), new_job()
+            proxy.replicas = 1
+            with pytest.raises(Unavailable, match="1 of 2 replicas"):
+                ledger.admit([job])
+            proxy.replicas = 2
+            ledger.admit([job])
+        assert "WAITAOF 1 2" in proxy.heard[-1]
+
     def test_a_server_that_cannot_is_asked_once(self, durable: Ledger, proxy: WaitAof) -> None:
         proxy.known = False
         admit(durable, new_job())

@@ -26,11 +26,9 @@ def seen(ledger: Ledger, **workers: Memory) -> None:
         ledger.worker_seen(name, POOL, WorkerStatus(memory=told), ttl_s=60)
 
 
-def unseen(redis: Redis, worker: str, seconds: int) -> None:
-    """As if it had last been seen that long ago."""
-    key = f"wf:memory:{POOL}"
-    when, memory = str(redis.hget(key, worker)).split()
-    redis.hset(key, worker, f"{int(when) - seconds * 1000} {memory}")
+def unseen(redis: Redis, memory: Memory, seconds: int) -> None:
+    """As if workers of that memory had last been seen that long ago."""
+    redis.zincrby(f"wf:offered:{POOL}", -seconds * 1000, f"{memory.text}|")
 
 
 def test_a_large_job_waits_for_a_large_worker_and_burns_no_attempt(ledger: Ledger) -> None:
@@ -91,15 +89,23 @@ def test_a_large_worker_that_restarts_is_waited_for_and_one_that_is_gone_is_not(
     seen(ledger, small=SMALL, big=BIG)
     (large,) = admit(ledger, new_job(needs=LARGE))
     ledger.worker_gone("big", POOL)
-    unseen(redis, "big", 590)
+    unseen(redis, BIG, 590)
     assert ledger.claim(POOL, "small", memory=SMALL) is None
-    unseen(redis, "big", 11)
+    unseen(redis, BIG, 11)
     claim = claimed(ledger, worker="small", memory=SMALL)
     assert ledger.fail(large, claim.attempt, UNFIT)[0] is FailOutcome.FAILED
     job = ledger.find(large)
     assert job is not None
     assert (job.state, job.error_code) == (State.FAILED, "does_not_fit")
-    assert "big" not in redis.hkeys(f"wf:memory:{POOL}")
+    assert redis.zrange(f"wf:offered:{POOL}", 0, -1) == [f"{SMALL.text}|"]
+
+
+def test_a_worker_that_comes_back_smaller_is_not_waited_for(ledger: Ledger) -> None:
+    seen(ledger, small=SMALL, big=BIG)
+    (large,) = admit(ledger, new_job(needs=LARGE))
+    assert ledger.claim(POOL, "small", memory=SMALL) is None
+    seen(ledger, big=SMALL)
+    assert claimed(ledger, worker="small", memory=SMALL).job.id == large
 
 
 def test_what_unexpectedly_did_not_fit_is_tried_on_another_worker(ledger: Ledger, redis: Redis) -> None:

@@ -8,10 +8,11 @@ from typing import BinaryIO
 
 class WaitAof:
     """`synced`: what it says about the local append-only file, 1 or 0. `known`: False for a server that has no such
-    command (Redis before 7.2). `heard`: the commands of each connection."""
+    command (Redis before 7.2). `replicas`: how many it says have it. `drops`: so many times it answers by closing the
+    connection. `heard`: the commands of each connection."""
 
     def __init__(self, upstream_port: int) -> None:
-        self.synced = 1
+        self.synced, self.replicas, self.drops = 1, 0, 0
         self.known = True
         self.heard: list[list[str]] = []
         self._upstream_port = upstream_port
@@ -43,9 +44,12 @@ class WaitAof:
                 words = raw.split(b"\r\n")[2::2]
                 # the numbers of a WAITAOF, but not its timeout
                 commands.append(b" ".join(words[: 3 if words[0] == b"WAITAOF" else 1]).decode())
-                if words[0] == b"WAITAOF":
+                if words[0] == b"WAITAOF" and self.drops:
+                    self.drops -= 1
+                    client.shutdown(socket.SHUT_RDWR)
+                elif words[0] == b"WAITAOF":
                     unknown = b"-ERR unknown command 'WAITAOF'\r\n"
-                    client.sendall(b"*2\r\n:%d\r\n:0\r\n" % self.synced if self.known else unknown)
+                    client.sendall(b"*2\r\n:%d\r\n:%d\r\n" % (self.synced, self.replicas) if self.known else unknown)
                 else:
                     redis.sendall(raw)
 

@@ -401,7 +401,7 @@ def test_what_is_worn_counts_where_memory_is_asked_for(
     least = plan.needs(burden, plan.MemoryPlan(tiled=True)).device_bytes
     memory = {"device_bytes": least / plan.USABLE + 1e6, "host_bytes": 0, "fp8": False}
     ledger.worker_seen("w1", "default", WorkerStatus(models=(T2V,), memory=memory), ttl_s=600)
-    submissions.pools = Pools(submissions._settings, ledger.workers)
+    submissions.pools = Pools(submissions._settings, ledger.offers)
     assert submissions.submit("ada", [asked], wait_inputs=True)
     with pytest.raises(InvalidRequest, match=r"its LoRAs, .* without them, it fits"):
         submissions.submit("ada", [replace(asked, loras=({"lora": "ink"},))], wait_inputs=True)

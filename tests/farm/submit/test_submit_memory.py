@@ -15,7 +15,7 @@ from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import InvalidRequest
 from farm.jobs.job import Job
 from farm.jobs.states import State
-from farm.jobs.worker_status import LiveWorker, WorkerStatus
+from farm.jobs.worker_status import WorkerState, WorkerStatus
 from farm.ledger.ledger import INTAKE_POOL, Ledger
 from farm.scheduling.pools import Pools
 from farm.storage.store import Store
@@ -114,29 +114,28 @@ def test_of_two_pools_the_one_that_holds_it_gets_the_job(
     assert ledger.claim("hall", "h200", memory=None) is not None
 
 
-def test_what_a_restarting_worker_holds_is_remembered(settings: Settings) -> None:
-    now_s, fleet = 1000.0, []
-
-    def holding(worker: str, device_bytes: float) -> LiveWorker:
-        memory = {"device_bytes": device_bytes, "host_bytes": None}
-        return LiveWorker(worker, "p", WorkerStatus(models=(T2V,), memory=memory), 0)
-
-    little, big = holding("w", LITTLE), holding("big", 140e9)
-    pools = Pools(settings, lambda: fleet, lambda: now_s)
+def test_what_a_restarting_worker_holds_is_remembered(ledger: Ledger, settings: Settings, redis: Redis) -> None:
+    now_s = 1000.0
+    telling(ledger, "w", LITTLE, "p")
+    telling(ledger, "big", 140e9, "p")
+    pools = Pools(settings, ledger.offers, lambda: now_s)
     large = plan.Burden(catalog.get(T2V), 512, 512, 121)
-    fleet[:] = [little, big]
-    assert pools.pool_for(T2V, large) == "p"
+    assert pools.refusal(large, "p") is None
     # it starts again: live, and without a word about models
-    fleet[:] = [little, LiveWorker("big", "p", WorkerStatus(), 0)]
-    now_s += 600
-    assert pools.pool_for(T2V, large) == "p"
-    now_s += 600
-    with pytest.raises(InvalidRequest, match="what fits is"):
-        pools.pool_for(T2V, large)
-    # what one tells last is what counts
-    fleet[:] = [little, big]
+    ledger.worker_seen("big", "p", WorkerStatus(state=WorkerState.STARTING), ttl_s=600)
     now_s += 2
-    assert pools.pool_for(T2V, large) == "p"
+    assert pools.refusal(large, "p") is None
+    (offer,) = (one for one in redis.zrange("wf:offered:p", 0, -1) if one.startswith("140000:"))
+    redis.zincrby("wf:offered:p", -601_000, offer)
+    now_s += 2
+    assert "what fits is" in (pools.refusal(large, "p") or "")
+    # what one tells last is what counts
+    telling(ledger, "big", 140e9, "p")
+    now_s += 2
+    assert pools.refusal(large, "p") is None
+    telling(ledger, "big", LITTLE, "p")
+    now_s += 2
+    assert "what fits is" in (pools.refusal(large, "p") or "")
 
 
 def test_an_approximation_that_keeps_too_much_is_named(ledger: Ledger, settings: Settings, store: Store) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from farm.config import LeaseSettings, PoolSettings, Settings, WorkerSettings
 from farm.jobs.errors import ModelUnavailable, Unavailable
-from farm.jobs.worker_status import LiveWorker, WorkerStatus
+from farm.scheduling.offers import PoolOffer
 from farm.scheduling.pools import Pools
 from farm.scheduling.throughput import Speed
 from models import catalog
@@ -14,30 +14,30 @@ T2V, I2V = "wan2.2-t2v-a14b", "wan2.2-i2v-a14b"
 
 
 class Fleet:
-    """The ledger's registry of workers and a clock, both in hand."""
+    """What the ledger knows of workers' offers and a clock, both in hand."""
 
     def __init__(self, **models: list[str]) -> None:
-        self.workers: list[LiveWorker] = []
+        self.offers: list[PoolOffer] = []
         self.now_s = 1000.0
         self.asked = 0
         self.speeds: dict[str, dict[str, Speed]] = {}
         for pool, ids in models.items():
-            self.join(f"w{len(self.workers)}", pool, ids)
+            self.join(pool, ids)
 
-    def join(self, worker: str, pool: str, models: Sequence[str] = ()) -> None:
-        self.workers.append(LiveWorker(worker, pool, WorkerStatus(models=tuple(models)), 0))
+    def join(self, pool: str, models: Sequence[str] = ()) -> None:
+        self.offers.append(PoolOffer(pool, tuple(models), None, 1))
 
     def pools(self, **settings: Any) -> Pools:
-        def seen() -> list[LiveWorker]:
+        def seen() -> list[PoolOffer]:
             self.asked += 1
-            return self.workers
+            return self.offers
 
         return Pools(Settings(**settings), seen, lambda: self.now_s, lambda pool: self.speeds.get(pool, {}))
 
 
 def test_live_workers_say_what_is_offered_and_where() -> None:
     fleet = Fleet(default=[I2V, T2V], small=["wan2.2-ti2v-5b"], intake=[])
-    fleet.join("old", "odd")
+    fleet.join("odd")
     pools = fleet.pools()
     assert pools.offered() == (T2V, I2V, "wan2.2-ti2v-5b")
     assert (pools.pool_for(T2V), pools.pool_for("wan2.2-ti2v-5b")) == ("default", "small")
@@ -46,7 +46,7 @@ def test_live_workers_say_what_is_offered_and_where() -> None:
 
 def test_the_pool_with_the_most_workers_for_it_gets_the_job() -> None:
     fleet = Fleet(a=[T2V], b=[T2V])
-    fleet.join("w9", "b", [T2V])
+    fleet.join("b", [T2V])
     assert fleet.pools().pool_for(T2V) == "b"
 
 
@@ -54,7 +54,7 @@ def test_a_pool_is_remembered_while_its_workers_restart() -> None:
     fleet = Fleet(default=[T2V])
     pools = fleet.pools()
     assert pools.pool_for(T2V) == "default"
-    fleet.workers.clear()
+    fleet.offers.clear()
     fleet.now_s += 600
     assert pools.pool_for(T2V) == "default"
     fleet.now_s += 3600

@@ -1,6 +1,6 @@
 -- Whether a worker holds a job: `needs` and `memory` are texts of farm.scheduling.memory_fit, which keeps the same rule. '' or nil, on
 -- either side: unknown, so it does.
--- uses: clock
+-- uses: clock workforce
 local function fits(needs, memory)
   if not needs or needs == '' or not memory or memory == '' then return true end
   local device, host, may_round = string.match(memory, '^(%d+):(%d+)(r?)$')
@@ -14,16 +14,16 @@ end
 -- Whether another worker of the pool with enough memory was seen lately: it may be busy, or about to come back.
 local function fits_another(needs, pool, worker)
   if not needs or needs == '' then return false end
-  local known = redis.call('HGETALL', Key.memory(pool))
+  local _, own = worker_slots(pool, worker)
+  redis.call('ZREMRANGEBYSCORE', Key.offered(pool), '-inf', NOW - Setting.ELSEWHERE_MS - 1)
+  local known = redis.call('ZRANGE', Key.offered(pool), 0, -1, 'WITHSCORES')
   for n = 1, #known, 2 do
-    local seen_ms, memory = string.match(known[n + 1], '^(%d+) (%S+)$')
+    local offer = known[n]
     -- stored before the clock went back: seen now at the latest
-    if tonumber(seen_ms) > NOW then redis.call('HSET', Key.memory(pool), known[n], NOW .. ' ' .. memory) end
-    if tonumber(seen_ms) < NOW - Setting.ELSEWHERE_MS then
-      redis.call('HDEL', Key.memory(pool), known[n])
-    elseif known[n] ~= worker and fits(needs, memory) then
-      return true
-    end
+    if tonumber(known[n + 1]) > NOW then redis.call('ZADD', Key.offered(pool), NOW, offer) end
+    local memory = offer_parts(offer)
+    if memory ~= '' and fits(needs, memory)
+      and (offer ~= own or tonumber(redis.call('HGET', Key.offers(pool), offer) or 0) > 1) then return true end
   end
   return false
 end

@@ -1,18 +1,5 @@
 -- Permits: wake-ups reserved for the workers of a pool, never more at once than there are jobs to claim or slots.
--- uses: clock limit
--- Slots of the live workers; those that were not seen in time are forgotten.
-local function permit_capacity(pool)
-  local gone = redis.call('ZRANGEBYSCORE', Key.workers(pool), '-inf', NOW)
-  for _, worker in ipairs(gone) do
-    redis.call('ZREM', Key.workers(pool), worker)
-    redis.call('HDEL', Key.facts(pool), worker)
-    redis.call('HDEL', Key.slots(pool), worker)
-  end
-  local capacity = redis.call('ZCARD', Key.workers(pool))
-  for _, slots in ipairs(redis.call('HVALS', Key.slots(pool))) do capacity = capacity + tonumber(slots) - 1 end
-  return capacity
-end
-
+-- uses: clock limit workforce
 -- Jobs that could be claimed now, counted no further than `most`.
 local function permit_claimable(pool, most)
   local count = 0
@@ -32,7 +19,7 @@ end
 -- hears no permit, whatever the leases look like. Where no worker is known, one permit wakes the worker that is about to
 -- start.
 local function permit_reserve(pool, into, heard_none)
-  local capacity = permit_capacity(pool)
+  local capacity = workers_slots(pool)
   if heard_none or capacity > redis.call('ZCARD', Key.leases(pool)) then
     redis.call('ZREMRANGEBYSCORE', Key.permits(pool), '-inf', NOW - Setting.PERMIT_TTL_MS)
     -- stored before the clock went back

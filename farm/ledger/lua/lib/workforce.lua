@@ -1,0 +1,64 @@
+-- The workers of a pool, counted as they come, change and go, so that no question about them reads them all. Key.notes has
+-- what is counted for each: "slots state able offer", where an offer is "memory|models" as claim.lua takes them, and
+-- `able` is 1 for an idle worker that could take what waits. Pools have few different offers, however many workers.
+-- uses: clock
+-- a call forgets at most so many; the reaper calls for every pool every few seconds
+local GONE_AT_ONCE = 256
+
+local function workers_count(pool, note, sign)
+  local slots, state, able, offer = string.match(note, '^(%d+) (%S+) ([01]) (.*)$')
+  redis.call('HINCRBY', Key.tally(pool), 'slots', sign * tonumber(slots))
+  local function add(key, field)
+    if redis.call('HINCRBY', key, field, sign) <= 0 then redis.call('HDEL', key, field) end
+  end
+  add(Key.tally(pool), 'state ' .. state)
+  add(Key.offers(pool), offer)
+  if able == '1' then add(Key.free(pool), offer) end
+  return offer
+end
+
+local function worker_forget(pool, worker)
+  local note = redis.call('HGET', Key.notes(pool), worker)
+  if note then
+    workers_count(pool, note, -1)
+    redis.call('HDEL', Key.notes(pool), worker)
+  end
+  redis.call('ZREM', Key.workers(pool), worker)
+  redis.call('HDEL', Key.facts(pool), worker)
+end
+
+-- Those that were not seen in time.
+local function workers_forget_gone(pool)
+  local gone = redis.call('ZRANGEBYSCORE', Key.workers(pool), '-inf', NOW, 'LIMIT', 0, GONE_AT_ONCE)
+  for _, worker in ipairs(gone) do worker_forget(pool, worker) end
+end
+
+local function worker_note(pool, worker, note)
+  local before = redis.call('HGET', Key.notes(pool), worker)
+  if before == note then return end
+  local offer = workers_count(pool, note, 1)
+  redis.call('HSET', Key.notes(pool), worker, note)
+  if not before then return end
+  local left = workers_count(pool, before, -1)
+  -- it offers that no more, and nobody else does; one that starts again has said nothing yet
+  if left ~= offer and offer ~= '|' and redis.call('HEXISTS', Key.offers(pool), left) == 0 then
+    redis.call('ZREM', Key.offered(pool), left)
+  end
+end
+
+-- Slots of the live workers.
+local function workers_slots(pool)
+  workers_forget_gone(pool)
+  return tonumber(redis.call('HGET', Key.tally(pool), 'slots') or 0)
+end
+
+-- Slots of one worker, 0 of one that is not live; and what it offers, or nil.
+local function worker_slots(pool, worker)
+  local slots, offer = string.match(redis.call('HGET', Key.notes(pool), worker) or '', '^(%d+) %S+ [01] (.*)$')
+  return tonumber(slots or 0), offer
+end
+
+-- "memory|models" apart; models with spaces between, '' for all.
+local function offer_parts(offer)
+  return string.match(offer, '^([^|]*)|(.*)$')
+end

@@ -1,0 +1,33 @@
+"""What a worker is told between its heartbeats: ids of jobs that it should ask about at once (lua/lib/tell.lua). A
+message may be lost; the next heartbeat hears the same."""
+
+from redis import Redis
+
+from farm.ledger.connection import mapped
+from farm.ledger.scripts import Scripted
+
+
+class Told:
+    """One worker's messages. One thread waits; any may close."""
+
+    def __init__(self, redis: Redis, channel: str) -> None:
+        self._messages = redis.pubsub(ignore_subscribe_messages=True)
+        self._channel = channel
+
+    def wait(self, timeout_s: float) -> str | None:
+        """The id of a job to ask about, or None after timeout_s at the latest. Raises Unavailable."""
+        with mapped():
+            if not self._messages.subscribed:
+                self._messages.subscribe(self._channel)
+            message = self._messages.get_message(timeout=timeout_s)
+        return None if message is None else str(message["data"])
+
+    def close(self) -> None:
+        """Give up the connection; the next wait makes another."""
+        self._messages.close()
+
+
+class Telling(Scripted):
+    def told(self, worker: str) -> Told:
+        """The way to what this worker is told. Connects at the first wait."""
+        return Told(self._redis, self._keys("told", worker))

@@ -1,0 +1,20 @@
+"""What the workers of a pool offer, summed up: a pool has few different offers, however many workers."""
+
+from dataclasses import dataclass
+
+from farm.scheduling.memory_fit import Memory
+
+
+@dataclass(frozen=True)
+class PoolOffer:
+    """What some workers of a pool have in common.
+
+    models   ids of the models that they render; empty where they have not said
+    memory   what their engines may use; None where they have not said
+    workers  how many of them are live: 0 for an offer that was made lately and may come back
+    """
+
+    pool: str
+    models: tuple[str, ...]
+    memory: Memory | None
+    workers: int

@@ -1,0 +1,122 @@
+"""What an idle and a busy agent say to Redis: counted over beats of the agent, on the wire, not by a clock."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from hashlib import sha1
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+
+from farm.config import S3Settings
+from farm.jobs.states import State
+from farm.ledger.scripts import lua_settings, source
+from tests.conftest import wait_until
+from tests.farm.agent.agent_farm import AgentFarm, AgentProcess, farm_on
+from tests.farm.agent.conftest import short_clocks
+
+pytestmark = pytest.mark.xdist_group("agent_calls")
+
+USER, WORD = "the-agent", "word"
+#: beats of the agent over which its calls are counted
+BEATS = 4
+SCRIPTS = Path("farm/ledger/lua")
+
+
+class Heard:
+    """The commands of one user, as MONITOR shows them; scripts by their names."""
+
+    def __init__(self, port: int, names: dict[str, str]) -> None:
+        self._names, self._client = names, Redis(port=port, decode_responses=True)
+        self._own: dict[str, bool] = {}
+        self.calls: list[str] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join(10)
+
+    def _listen(self) -> None:
+        with Redis(port=self._client.connection_pool.connection_kwargs["port"]).monitor() as monitor:
+            while not self._over.is_set():
+                told = monitor.next_command()
+                if told["client_type"] == "tcp" and self._is_own(f"{told['client_address']}:{told['client_port']}"):
+                    self.calls.append(self._name(told["command"].split(" ")))
+
+    def _is_own(self, address: str) -> bool:
+        if address not in self._own:
+            found = {one["addr"]: one["user"] for one in self._client.client_list()}
+            self._own[address] = found.get(address) == USER
+        return self._own[address]
+
+    def _name(self, words: list[str]) -> str:
+        return self._names.get(words[1], "another script") if words[0] == "EVALSHA" else words[0]
+
+    def beats(self) -> int:
+        return self.calls.count("worker_seen")
+
+    def between_beats(self) -> Counter[str]:
+        """What was said from one announcement to the one BEATS later."""
+        self.calls.clear()
+        wait_until(lambda: self.beats() > BEATS, timeout_s=60, what=f"{BEATS} beats")
+        calls = list(self.calls)
+        at = [n for n, name in enumerate(calls) if name == "worker_seen"]
+        return Counter(calls[at[0] : at[BEATS]])
+
+
+@pytest.fixture(scope="module")
+def farm(redis_port: int, s3_server: S3Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentFarm]:
+    folder = tmp_path_factory.mktemp("calls")
+    with farm_on(short_clocks(redis_port, s3_server, folder), folder, reaping=False) as farm:
+        yield farm
+
+
+@pytest.fixture(scope="module")
+def agent(farm: AgentFarm, redis_port: int) -> Iterator[AgentProcess]:
+    """It has a name of its own at Redis."""
+    with Redis(port=redis_port) as admin:
+        admin.execute_command("ACL", "SETUSER", USER, "on", f">{WORD}", "~*", "&*", "+@all")
+        urls = (farm.settings.redis.ledger_url, farm.settings.redis.broker_url)
+        ledger, broker = (url.replace("redis://", f"redis://{USER}:{WORD}@") for url in urls)
+        yield farm.agent(WANFARM_REDIS__LEDGER_URL=ledger, WANFARM_REDIS__BROKER_URL=broker)
+
+
+@pytest.fixture(scope="module")
+def heard(farm: AgentFarm, agent: AgentProcess, redis_port: int) -> Iterator[Heard]:
+    constants = tuple(lua_settings(farm.settings).items())
+    names = [file.stem for file in (Path(__file__).parents[3] / SCRIPTS).glob("*.lua")]
+    texts = {name: source(name, farm.settings.redis.prefix, constants) for name in names}
+    heard = Heard(redis_port, {sha1(text.encode()).hexdigest(): name for name, text in texts.items()})
+    yield heard
+    with suppress(RedisError):
+        heard.close()
+
+
+#: of the broker: one blocking question after another while it is idle, and what a connection says at its start
+BROKER = {"BRPOP", "PING", "AUTH", "HELLO", "SELECT", "CLIENT", "INFO"}
+
+
+def test_an_idle_agent_announces_itself_and_looks_for_work(heard: Heard) -> None:
+    calls = heard.between_beats()
+    assert calls.pop("worker_seen") == BEATS
+    assert calls.pop("claimable") in range(BEATS - 1, BEATS + 2)
+    assert calls.pop("reap", 0) <= 1, "whether somebody reaps is asked every ten seconds"
+    assert set(calls) <= BROKER
+
+
+def test_a_busy_agent_announces_itself_and_keeps_its_lease(farm: AgentFarm, heard: Heard, tmp_path: Path) -> None:
+    job = farm.submit(f"then:{tmp_path / 'go'}:ok")
+    farm.wait_state(job, State.RUNNING, phase="loading")
+    calls = heard.between_beats()
+    assert calls.pop("worker_seen") == BEATS
+    # both beat at a third of the lease, each at its own moment
+    assert calls.pop("heartbeat") in range(BEATS - 1, BEATS + 2)
+    assert calls.pop("reap", 0) <= 1
+    assert set(calls) <= {"PING"}, "a busy agent does not even ask for permits"
+    (tmp_path / "go").touch()
+    farm.committed(job)

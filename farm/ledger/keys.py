@@ -13,6 +13,7 @@ TEMPLATES: dict[str, str] = {
     "jobs": "jobs:{tenant}:{state}",
     "label": "label:{tenant}:{state}:{label}",
     "dialect": "dialect:{tenant}:{state}:{dialect}",  # jobs of a provider's dialect, as its lists show them
+    "batch_jobs": "batch:{batch}:{state}",  # jobs of a batch
     "holds": "holds:{tenant}:{reason}",  # open jobs that have this reason (farm.jobs.states.HoldReason)
     "ended": "ended",  # ZSET, terminal job id -> finished_ms
     # --- who waits for what, per pool
@@ -47,8 +48,24 @@ TEMPLATES: dict[str, str] = {
     "audited": "audited",  # STRING, when an audit last came to its end, ms
     "drift": "drift",  # HASH, counter -> how many the audits found wrong and mended
     "pages": "pages",  # ZSET, "role machine host:port" of a page of metrics -> until when it counts, ms
+    # --- jobs that wait for others (lua/lib/depend.lua)
+    "children": "children:{id}",  # SET, ids of jobs that name this one among their parents
+    "parents_over": "parents-over",  # LIST, ids of jobs that are over and whose children are not all looked at
+    # --- batches (lua/batch_*.lua)
+    "batch": "batch:{batch}",  # HASH
+    "batches": "batches:{tenant}",  # ZSET of ids of admitted ones, all scores 0
+    "batches_open": "batches-open",  # ZSET, admitted one with open jobs -> since when, ms
+    "batches_coming": "batches-coming",  # ZSET, one that is staged or placed -> when that was last worked on, ms
+    "batches_untold": "batches-untold",  # SET, those of which the tenant's stream does not have the latest
+    "chunk": "chunk:{batch}:{n}",  # STRING, JSON of jobs that are staged and not placed yet
+    "coming": "coming:{tenant}",  # HASH, batch that is staged or placed -> jobs to come
+    "reserved": "reserved:{tenant}",  # HASH, the same -> micro-credits held for them
+    "batch_idem": "batch-idem:{tenant}:{key}",  # STRING "batch sha256" for 24 h
+    "batch_acts": "batch-acts:{batch}",  # LIST, ids of acts on many of its jobs
+    "act": "act:{id}",  # HASH
+    "acts_open": "acts-open",  # ZSET, act that is under way -> when it was last worked on, ms
     # --- what others read
-    "events": "events:{tenant}",  # STREAM {job, data}
+    "events": "events:{stream}",  # STREAM {job, data}, of a tenant; "<tenant>!<batch>" of a batch's jobs
     "outbox": "outbox",  # STREAM {job, tenant, state} of terminal jobs whose owner wants a callback
     # --- limits and money
     "tenant": "tenant:{tenant}",  # HASH, written by farm.tenants.tenants: weight, max_open, max_running, rate_*

@@ -20,6 +20,7 @@ from redis import Redis
 from redis.commands.core import Script
 
 from farm.config import Settings
+from farm.jobs.batch import BatchState
 from farm.jobs.errors import KILLS_WORKER, RETRYABLE, FaultCode, Unavailable
 from farm.jobs.standing import Limit
 from farm.jobs.states import HOLDS_INTAKE, PROVIDER_PHASES, TERMINAL, TRANSITIONS, HoldReason, Phase, State, Tier
@@ -43,6 +44,10 @@ INTAKE_POOL = "intake"
 BURST_POOL = "burst"
 #: events kept per tenant, about; a client that was away for longer reads the jobs instead
 EVENTS_KEPT = 10_000
+#: the same of a batch's own stream; and how often its tenant hears of a batch at most, ms
+BATCH_EVENTS_KEPT, BATCH_TOLD_MS = 2_000, 1_000
+#: jobs that wait for others and are looked at in the call that ends one of those; a reap looks at the rest
+CHILDREN_AT_ONCE = 16
 #: an idempotency key is remembered this long
 IDEMPOTENCY_S = 24 * 3600
 #: jobs dropped from a queue by one claim because their record says that they do not belong there
@@ -74,6 +79,7 @@ _WORDS: Mapping[str, type[StrEnum]] = {
     "Limit": Limit,
     "Operation": OperationOutcome,
     "Statement": StatementKind,
+    "Batch": BatchState,
 }
 _WORD = re.compile(rf"\b({'|'.join([*_WORDS, 'Setting', 'Table'])})\.([A-Z][A-Z0-9_]*)\b")
 _CLOCK = "lib/clock.lua"
@@ -103,6 +109,9 @@ def lua_settings(settings: Settings) -> dict[str, int | float | str]:
         "ELSEWHERE_MS": int(scheduling.elsewhere_s * 1000),
         "PERMIT_TTL_MS": int(scheduling.permit_ttl_s * 1000),
         "EVENTS_KEPT": EVENTS_KEPT,
+        "BATCH_EVENTS_KEPT": BATCH_EVENTS_KEPT,
+        "BATCH_TOLD_MS": BATCH_TOLD_MS,
+        "CHILDREN_AT_ONCE": CHILDREN_AT_ONCE,
         "IDEMPOTENCY_S": IDEMPOTENCY_S,
         "STALE_PER_CLAIM": STALE_PER_CLAIM,
         "PROMOTED_PER_CLAIM": PROMOTED_PER_CLAIM,

@@ -1,5 +1,5 @@
 -- How an attempt ends, and how a job ends.
--- uses: clock job event money fair fits queue due limit
+-- uses: clock job event batch money fair fits queue due limit
 local RETRYABLE = Table.RETRYABLE
 local KILLS_WORKER = Table.KILLS_WORKER
 
@@ -15,6 +15,8 @@ local function job_end(job, state, code, message)
   if code then redis.call('HSET', key, 'error_code', code, 'error_message', message) end
   redis.call('ZADD', Key.ended(), NOW, job.id)
   redis.call('ZREM', Key.due(), job.id)
+  if redis.call('EXISTS', Key.children(job.id)) == 1 then redis.call('RPUSH', Key.parents_over(), job.id) end
+  if job.batch then batch_job_ended(job) end
   event(job, {error_code = code, error_message = message})
   if job.hook then
     redis.call('XADD', Key.outbox(), '*', 'job', job.id, 'tenant', job.tenant, 'state', state)

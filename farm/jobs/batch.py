@@ -1,0 +1,76 @@
+"""A batch: a manifest of shots that was admitted whole. Its jobs run like any others; the batch counts them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from farm.jobs.states import State
+
+#: the pattern of a whole id
+BATCH_ID = r"batch_[0-9a-f]{32}"
+
+
+class BatchState(StrEnum):
+    """How far a batch is. Nobody sees one that is `staging`."""
+
+    #: its jobs are being stored; a crash leaves nothing of it
+    STAGING = "staging"
+    #: it is admitted, and its jobs are being put into their queues; a crash only delays that
+    PLACING = "placing"
+    #: all of its jobs are placed, and some are not over
+    OPEN = "open"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True)
+class NewBatch:
+    """A batch to be admitted.
+
+    jobs, chunks  how many of each will be staged
+    hold          micro-credits of all jobs; `priced` is False where the price of any is not known
+    gpu_s         GPU-seconds that all jobs are predicted to take
+    data          JSON values that no script reads: who asked, in which form, for what
+    """
+
+    id: str
+    tenant: str
+    jobs: int
+    chunks: int
+    hold: int
+    priced: bool
+    gpu_s: float
+    name: str = ""
+    idempotency_key: str | None = None
+    body_sha256: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch as it stands. All times as in farm.jobs.job.
+
+    counts       jobs by state; those that are not placed yet count as queued
+    held, spent  micro-credits held for open jobs, and charged for those that succeeded
+    gpu_s, gpu_s_over   GPU-seconds that were predicted for all jobs, and for those that are over
+    """
+
+    id: str
+    tenant: str
+    state: BatchState
+    jobs: int
+    counts: Mapping[State, int]
+    hold: int
+    held: int
+    spent: int
+    gpu_s: float
+    gpu_s_over: float
+    created_ms: int
+    ended_ms: int | None
+    name: str
+    data: Mapping[str, Any]
+
+    @property
+    def open(self) -> int:
+        """Jobs that are not over."""
+        return self.counts[State.WAITING] + self.counts[State.QUEUED] + self.counts[State.RUNNING]

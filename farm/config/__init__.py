@@ -16,6 +16,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from farm.config.batches import BatchSettings
 from farm.config.gateway import GatewaySettings
 from farm.config.inputs import IntakeSettings, LoraSettings
 from farm.config.jobs import LeaseSettings, ModelDefaults, PoolSettings, PriceSettings, SchedulingSettings
@@ -40,6 +41,7 @@ from farm.config.servers import (
 
 __all__ = [
     "CONFIG_ENV",
+    "BatchSettings",
     "DialectRetries",
     "EmbeddedSettings",
     "ExporterSettings",
@@ -83,6 +85,7 @@ class Settings(BaseSettings):
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
     lease: LeaseSettings = Field(default_factory=LeaseSettings)
     scheduling: SchedulingSettings = Field(default_factory=SchedulingSettings)
+    batches: BatchSettings = Field(default_factory=BatchSettings)
     intake: IntakeSettings = Field(default_factory=IntakeSettings)
     loras: LoraSettings = Field(default_factory=LoraSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)

@@ -14,6 +14,7 @@ from typing import Any
 from celery import bootsteps
 from celery.signals import beat_init
 
+from farm.batches.keeper import Keeper
 from farm.claiming.celery_app import BEAT_QUEUE, PERMIT_TASK, make_app
 from farm.claiming.metrics_page import serve_metrics
 from farm.claiming.permits import Permits
@@ -45,6 +46,7 @@ store = Store(settings.s3)
 permits = Permits(settings)
 intake_worker = IntakeWorker(settings, ledger, store, permits, worker_name)
 housekeeping = Housekeeping(settings, ledger, store, permits)
+keeper = Keeper(settings, ledger, permits)
 postman = Postman(settings, redis, ledger, store)
 app = make_app(settings, "io")
 
@@ -56,6 +58,7 @@ EVERY_S = {
     "farm.forget": settings.scheduling.forget_every_s,
     "farm.sweep": settings.scheduling.forget_every_s,
     "farm.webhooks": settings.webhooks.every_s,
+    "farm.batches": settings.batches.every_s,
 }
 
 
@@ -93,6 +96,7 @@ duties = Duties(
         "farm.forget": housekeeping.forget,
         "farm.sweep": housekeeping.sweep,
         "farm.webhooks": postman.look,
+        "farm.batches": keeper.look,
     }
 )
 

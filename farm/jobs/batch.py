@@ -1,5 +1,6 @@
 """A batch: a manifest of shots that was admitted whole. Its jobs run like any others; the batch counts them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -74,3 +75,11 @@ class Batch:
     def open(self) -> int:
         """Jobs that are not over."""
         return self.counts[State.WAITING] + self.counts[State.QUEUED] + self.counts[State.RUNNING]
+
+
+_ID = re.compile(BATCH_ID)
+
+
+def is_batch_id(text: str) -> bool:
+    """Whether `text` could be one of ours; anything else is not found without asking Redis."""
+    return _ID.fullmatch(text) is not None

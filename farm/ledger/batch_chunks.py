@@ -1,7 +1,8 @@
 """Jobs of a batch as they are staged: what many of them have in common is written once (lua/batch_place.lua)."""
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from pydantic_core import to_json
 
@@ -11,13 +12,31 @@ from farm.ledger.records import admission, body_json
 
 
 class Kind:
-    """A job without what is its own. `like` is any of them."""
+    """A job without what is its own: the fields of lua/lib/create.lua, and its body."""
 
-    def __init__(self, like: NewJob) -> None:
-        self.like = like
-        self.fields = [f"{value}" for value in admission(like)]
-        self.fields[0] = self.fields[-1] = ""
-        self._body = body_json(like)
+    def __init__(self, fields: list[str], body: dict[str, Any]) -> None:
+        self.fields, self._body = fields, body
+        self.predicted_s = float(fields[7])
+        self.hold = int(fields[9]) if fields[9] else None
+
+    @classmethod
+    def of(cls, like: NewJob) -> Self:
+        """That of any of its jobs."""
+        fields = [f"{value}" for value in admission(like)]
+        fields[0] = fields[-1] = ""
+        body: dict[str, Any] = json.loads(json.dumps(body_json(like)))
+        return cls(fields, body)
+
+    @property
+    def plain(self) -> tuple[list[str], dict[str, Any]]:
+        """What it is made from."""
+        return self.fields, self._body
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """Those of its spec, by role."""
+        found: Mapping[str, Any] = self._body["spec"].get("inputs", {})
+        return found
 
     def body(self, spec: Mapping[str, Any], more: Mapping[str, Any]) -> str:
         """The body of one job: `spec` are the fields of its JobSpec that are its own, `more` those of NewJob."""

@@ -68,8 +68,8 @@ class Reading(Scripted):
         oldest_first: bool = False,
     ) -> Page:
         """Newest first, unless told otherwise; of a label, of a dialect (not the farm's own) or of a batch. With
-        `model` a page can have fewer jobs than `limit` and still a cursor. The cursor is a place: its job may be gone. One that
-        is no job id is the beginning."""
+        `model` a page can have fewer jobs than `limit` and still a cursor. The cursor is a place: its job may be gone.
+        One that is no job id is the beginning."""
         wanted = frozenset(states or State)
         after = cursor if cursor is not None and is_job_id(cursor) else None
         jobs: list[Job] = []

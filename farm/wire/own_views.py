@@ -85,12 +85,16 @@ class JobView(View):
     tier       an economy job becomes normal when its window comes near;  expires_at  when that window ends
     attempt    number of the current or last attempt, 0 before the first
     cancelling a cancel was acknowledged; the job can no longer succeed
+    batch      the batch that it came in, shot  its line, id and take in the manifest, after  jobs that it follows
     """
 
     id: str
     object: Literal["job"] = "job"
     name: str | None = None
     label: str | None = None
+    batch: str | None = None
+    shot: dict[str, Any] = Field(default_factory=dict)
+    after: list[str] = Field(default_factory=list)
     state: State
     phase: Phase | None = None
     progress: float = 0.0
@@ -182,6 +186,9 @@ def view_job(job: Job, *, eta_s: float | None = None, links: Links | None = None
         id=job.id,
         name=job.name,
         label=job.label,
+        batch=job.batch,
+        shot=dict(job.shot),
+        after=list(job.parents),
         state=job.state,
         phase=Phase(job.phase) if running and job.phase else None,
         progress=1.0 if job.state is State.SUCCEEDED else job.progress,
@@ -414,12 +421,16 @@ class Health(View):
 
 
 class FieldFault(View):
-    field: str | None
+    """`line` counts from 1 in a manifest."""
+
+    line: int | None = None
+    field: str | None = None
     detail: str
 
 
 class ProblemView(View):
-    """RFC 9457. `type` is stable; `field` is a dotted path; `errors` is there when several fields are wrong."""
+    """RFC 9457. `type` is stable; `field` is a dotted path; `errors` is there when several fields are wrong, or a
+    manifest's lines: then the first of them, and `error_count` says how many there are."""
 
     type: str
     title: str
@@ -427,6 +438,7 @@ class ProblemView(View):
     detail: str
     field: str | None = None
     errors: list[FieldFault] | None = None
+    error_count: int | None = None
 
 
 def view_model(model: Model, *, available: bool, alias: str | None = None) -> ModelView:

@@ -28,7 +28,7 @@ class Manifest:
     ) -> None:
         self.id, self.tenant, self.jobs = name, tenant, [new_job_id() for _ in range(jobs)]
         self.like = new_job(tenant, **changes)
-        kind, self.chunks = Kind(self.like), list[str]()
+        kind, self.chunks = Kind.of(self.like), list[str]()
         writer = ChunkWriter()
         for n, job_id in enumerate(self.jobs):
             follows = [self.jobs[parent] for parent in (parents or {}).get(n, ())]

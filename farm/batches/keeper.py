@@ -1,0 +1,31 @@
+"""What the io worker does for batches: a staging that was left by a crash is removed, a placing that was, finished."""
+
+import logging
+
+from farm.batches.admission import place
+from farm.config import Settings
+from farm.jobs.batch import BatchState
+from farm.ledger import Ledger
+from farm.ledger.outcomes import PermitPublisher
+
+log = logging.getLogger(__name__)
+
+#: s; who places a batch works on it all the time
+_PLACING_LEFT_S = 3.0
+
+
+class Keeper:
+    """Any number may run at once."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, permits: PermitPublisher) -> None:
+        self._ledger, self._permits = ledger, permits
+        self._abandoned_s = settings.batches.abandoned_s
+
+    def look(self) -> None:
+        """See to what nobody works on any more. Raises Unavailable."""
+        for batch_id, state, idle_s in self._ledger.batches_coming():
+            if state is BatchState.PLACING and idle_s > _PLACING_LEFT_S:
+                log.info("going on with the placing of %s", batch_id)
+                place(self._ledger, self._permits, batch_id)
+            elif state is not BatchState.PLACING and self._ledger.drop_batch(batch_id, untouched_s=self._abandoned_s):
+                log.info("removed the staging of %s, which was left", batch_id)

@@ -1,0 +1,92 @@
+"""A batch between its check and its admission: every job that it will have, in a nameless file. So a manifest of any
+size takes little memory, and nothing of it is left behind however the process ends."""
+
+import marshal
+import tempfile
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from farm.ledger.batch_chunks import Kind
+
+#: kinds that are remembered: those of a manifest whose lines have little in common are written again and again
+KINDS = 500
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """`spec` and `more` are what is its own of its JobSpec and of its NewJob; `take` counts from 0."""
+
+    kind: Kind
+    id: str
+    line: int
+    take: int
+    spec: dict[str, Any]
+    more: dict[str, Any]
+    orphan_runs: bool
+
+
+class PlanFile:
+    """Written job by job, then read as often as wanted. Close it."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(prefix="wanfarm-batch-")  # noqa: SIM115 - `close` does
+        self._kinds: OrderedDict[bytes, tuple[int, Kind]] = OrderedDict()
+        self._count = 0
+        self.jobs, self.hold, self.gpu_s, self.priced = 0, 0, 0.0, True
+
+    def close(self) -> None:
+        """The file is gone."""
+        self._file.close()
+
+    def kind(self, mark: bytes) -> tuple[int, Kind] | None:
+        """The kind that was made for a line of this mark before."""
+        return self._kinds.get(mark)
+
+    def add_kind(self, mark: bytes, kind: Kind) -> tuple[int, Kind]:
+        """Remember a kind; the oldest is forgotten."""
+        self._count += 1
+        found = self._kinds[mark] = self._count, kind
+        if len(self._kinds) > KINDS:
+            self._kinds.popitem(last=False)
+        marshal.dump((self._count, *kind.plain), self._file)
+        return found
+
+    def add(
+        self,
+        kind: tuple[int, Kind],
+        job_id: str,
+        *,
+        line: int,
+        take: int,
+        spec: dict[str, Any],
+        more: dict[str, Any],
+        orphan_runs: bool = False,
+    ) -> None:
+        """One more job, of a kind that kind() or add_kind() gave just now."""
+        number, about = kind
+        marshal.dump((number, job_id, line, take, spec, more, orphan_runs), self._file)
+        self.jobs += 1
+        self.gpu_s += about.predicted_s
+        if about.hold is None:
+            self.priced = False
+        else:
+            self.hold += about.hold
+
+    def __iter__(self) -> Iterator[PlannedJob]:
+        self._file.seek(0)
+        kinds: OrderedDict[int, Kind] = OrderedDict()
+        while True:
+            try:
+                entry = marshal.load(self._file)  # noqa: S302 - nobody else writes this file
+            except EOFError:
+                return
+            if len(entry) == 7:
+                number, job_id, line, take, spec, more, orphan_runs = entry
+                yield PlannedJob(kinds[number], job_id, line, take, spec, more, orphan_runs)
+            else:
+                number, fields, body = entry
+                kinds[number] = Kind(fields, body)
+                if len(kinds) > KINDS:
+                    kinds.popitem(last=False)

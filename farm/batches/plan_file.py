@@ -12,9 +12,11 @@ from farm.ledger.batch_chunks import Kind
 
 #: kinds that are remembered: those of a manifest whose lines have little in common are written again and again
 KINDS = 500
+#: entries that are written at once
+_BLOCK = 500
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class PlannedJob:
     """`spec` and `more` are what is its own of its JobSpec and of its NewJob; `take` counts from 0."""
 
@@ -28,11 +30,12 @@ class PlannedJob:
 
 
 class PlanFile:
-    """Written job by job, then read as often as wanted. Close it."""
+    """Written job by job, then read. Close it."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(prefix="wanfarm-batch-")  # noqa: SIM115 - `close` does
         self._kinds: OrderedDict[bytes, tuple[int, Kind]] = OrderedDict()
+        self._block: list[tuple[Any, ...]] = []
         self._count = 0
         self.jobs, self.hold, self.gpu_s, self.priced = 0, 0, 0.0, True
 
@@ -50,7 +53,7 @@ class PlanFile:
         found = self._kinds[mark] = self._count, kind
         if len(self._kinds) > KINDS:
             self._kinds.popitem(last=False)
-        marshal.dump((self._count, *kind.plain), self._file)
+        self._put((self._count, *kind.plain))
         return found
 
     def add(
@@ -66,7 +69,7 @@ class PlanFile:
     ) -> None:
         """One more job, of a kind that kind() or add_kind() gave just now."""
         number, about = kind
-        marshal.dump((number, job_id, line, take, spec, more, orphan_runs), self._file)
+        self._put((number, job_id, line, take, spec, more, orphan_runs))
         self.jobs += 1
         self.gpu_s += about.predicted_s
         if about.hold is None:
@@ -74,14 +77,25 @@ class PlanFile:
         else:
             self.hold += about.hold
 
-    def __iter__(self) -> Iterator[PlannedJob]:
+    def _put(self, entry: tuple[Any, ...]) -> None:
+        self._block.append(entry)
+        if len(self._block) == _BLOCK:
+            self._flush()
+
+    def _flush(self) -> None:
+        block = marshal.dumps(self._block)
+        self._file.write(len(block).to_bytes(8) + block)
+        self._block.clear()
+
+    def _entries(self) -> Iterator[tuple[Any, ...]]:
+        self._flush()
         self._file.seek(0)
+        while size := self._file.read(8):
+            yield from marshal.loads(self._file.read(int.from_bytes(size)))  # noqa: S302 - nobody else writes here
+
+    def __iter__(self) -> Iterator[PlannedJob]:
         kinds: OrderedDict[int, Kind] = OrderedDict()
-        while True:
-            try:
-                entry = marshal.load(self._file)  # noqa: S302 - nobody else writes this file
-            except EOFError:
-                return
+        for entry in self._entries():
             if len(entry) == 7:
                 number, job_id, line, take, spec, more, orphan_runs = entry
                 yield PlannedJob(kinds[number], job_id, line, take, spec, more, orphan_runs)

@@ -60,7 +60,8 @@ end
 
 local pools = {}
 for _, at in ipairs(fresh) do
-  local job = create({unpack(ARGV, at, at + WIDTH - 1)})
+  local job, record = create_record({unpack(ARGV, at, at + WIDTH - 1)})
+  create_store(job.id, record, ARGV[at + WIDTH - 1])
   redis.call('SADD', Key.owners(), job.tenant)
   if ARGV[at + 12] ~= '' then
     redis.call('SET', Key.idem(job.tenant, ARGV[at + 12]), job.id .. ' ' .. ARGV[at + 13], 'EX', Setting.IDEMPOTENCY_S)

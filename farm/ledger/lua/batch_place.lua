@@ -11,59 +11,77 @@ local tenant, chunks, number, paid = batch[2], tonumber(batch[3]), tonumber(batc
 local kinds, given = unpack(cjson.decode(redis.call('GET', Key.chunk(id, number))))
 
 -- What many jobs are added to, in one call for each key.
-local added, sums, entries, pools = {}, {}, {}, {}
-local function add(key, score, member)
-  local list = added[key]
-  if not list then
-    list = {}
-    added[key] = list
-  end
-  list[#list + 1] = score
-  list[#list + 1] = member
+local added, sums, pools = {}, {}, {}
+local function list_of(key)
+  added[key] = added[key] or {}
+  return added[key]
+end
+
+local function put(list, score, member)
+  local size = #list
+  list[size + 1], list[size + 2] = score, member
+end
+
+-- What all jobs of a kind have in common, made once.
+local function kind_of(given_kind)
+  local job, record = create_record(given_kind)
+  job.batch = id
+  record[#record + 1], record[#record + 2] = 'batch', id
+  if paid then record[#record + 1], record[#record + 2] = 'hold_open', 1 end
+  local indexes = {list_of(Key.jobs(tenant, job.state)), list_of(Key.batch_jobs(id, job.state))}
+  if job.label then indexes[#indexes + 1] = list_of(Key.label(tenant, job.state, job.label)) end
+  if job.dialect then indexes[#indexes + 1] = list_of(Key.dialect(tenant, job.state, job.dialect)) end
+  pools[job_pool(job)] = true
+  return {job = job, record = record, indexes = indexes, reasons = given_kind[16], line = job_line(job),
+    queue = list_of(Key.queue(job_line(job), tenant)), score = string.format('%.0f', queue_score(job)),
+    ms = math.floor(1000 * job.predicted_s + 0.5), due = due_next(job, 0)}
+end
+
+local function joined(reasons, more)
+  if more == '' then return reasons end
+  return reasons == '' and more or reasons .. ' ' .. more
 end
 
 local credit_pos = paid and redis.call('HGET', Key.credit(tenant), 'audit_pos')
 local holds, summed, watched = 0, 0, {}
 for _, one in ipairs(given) do
+  local own, parents = one[1], one[4]
   local kind = kinds[one[2]]
-  kind[1], kind[20] = one[1], one[3]
-  local more = {batch = id}
-  if paid then more.hold_open = 1 end
-  if one[4] ~= '' then more.parents = one[4] end
-  if one[5] ~= '' then more.orphans = one[5] end
-  local reasons = kind[16]
-  if one[4] ~= '' then reasons = reasons == '' and HoldReason.DEPENDENCY or HoldReason.DEPENDENCY .. ' ' .. reasons end
-  if one[6] ~= '' then reasons = reasons == '' and one[6] or one[6] .. ' ' .. reasons end
-  if reasons ~= '' then
-    more.held_for, more.held_ms = reasons, NOW
-    for reason in string.gmatch(reasons, '%S+') do add(Key.holds(tenant, reason), 0, one[1]) end
+  if not kind.job then
+    kind = kind_of(kind)
+    kinds[one[2]] = kind
   end
-  local job = create(kind, more)
-  job.batch, job.held_for = id, more.held_for
-  add(Key.jobs(tenant, job.state), 0, job.id)
-  add(Key.batch_jobs(id, job.state), 0, job.id)
-  if job.label then add(Key.label(tenant, job.state, job.label), 0, job.id) end
-  if job.dialect then add(Key.dialect(tenant, job.state, job.dialect), 0, job.id) end
+  local job, record = kind.job, kind.record
+  job.id = own
+  local reasons = joined(joined(kind.reasons, one[6]), parents ~= '' and HoldReason.DEPENDENCY or '')
+  job.held_for = nil
+  if reasons ~= '' then
+    job.held_for = reasons
+    record = {'held_for', reasons, 'held_ms', NOW, unpack(record)}
+    for reason in string.gmatch(reasons, '%S+') do put(list_of(Key.holds(tenant, reason)), 0, own) end
+  end
+  if parents ~= '' then
+    record = {'parents', parents, 'orphans', one[5], unpack(record)}
+    for parent in string.gmatch(parents, '%S+') do redis.call('SADD', Key.children(parent), own) end
+    watched[#watched + 1] = own
+  end
+  create_store(own, record, one[3])
+  for _, index in ipairs(kind.indexes) do put(index, 0, own) end
   if paid then
     holds = holds + job.hold
-    if credit_pos and job.id <= credit_pos then summed = summed + job.hold end
+    if credit_pos and own <= credit_pos then summed = summed + job.hold end
   end
-  local pool = job_pool(job)
-  pools[pool] = true
   if queue_stopped(job) then
-    add(Key.held(pool), NOW, job.id)
+    put(list_of(Key.held(job_pool(job))), NOW, own)
   else
-    local line = job_line(job)
-    add(Key.queue(line, tenant), string.format('%.0f', queue_score(job)), job.id)
-    sums[line] = (sums[line] or 0) + math.floor(1000 * job.predicted_s + 0.5)
+    put(kind.queue, kind.score, own)
+    sums[kind.line] = (sums[kind.line] or 0) + kind.ms
   end
-  if due_next(job, 0) then due_note(job, 0) end
-  if one[4] ~= '' then
-    for parent in string.gmatch(one[4], '%S+') do redis.call('SADD', Key.children(parent), job.id) end
-    watched[#watched + 1] = job.id
-  end
+  if kind.due then due_note(job, 0) end
 end
-for key, list in pairs(added) do redis.call('ZADD', key, unpack(list)) end
+for key, list in pairs(added) do
+  if list[1] then redis.call('ZADD', key, unpack(list)) end
+end
 for pool in pairs(pools) do redis.call('SADD', Key.pools(), pool) end
 for line, ms in pairs(sums) do
   redis.call('HINCRBY', Key.backlog(line), tenant, ms)

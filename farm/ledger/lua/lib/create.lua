@@ -1,12 +1,12 @@
--- The record of a new job, from its twenty fields as farm.ledger.records.admission gives them: id, tenant, state, pool,
--- lane, priority, deadline_ms, predicted_s, max_attempts, hold, hook, label, idempotency key, body sha256, needs, held_for,
--- dialect, tier, start_by_ms, body JSON; '' for what it has not. `more`: further names and values. It stands nowhere
--- yet. An economy job's deadline is the end of its window.
+-- A new job, from its twenty fields as farm.ledger.records.admission gives them: id, tenant, state, pool, lane, priority,
+-- deadline_ms, predicted_s, max_attempts, hold, hook, label, idempotency key, body sha256, needs, held_for, dialect, tier,
+-- start_by_ms, body JSON; '' for what it has not. An economy job's deadline is the end of its window.
 -- uses: clock tier
 local CREATE_FIELDS = {[4] = 'pool', [5] = 'lane', [6] = 'priority', [7] = 'deadline_ms', [8] = 'predicted_s', [9] = 'max_attempts',
   [10] = 'hold', [11] = 'hook', [12] = 'label', [15] = 'needs', [17] = 'dialect', [19] = 'start_by_ms'}
 
-local function create(given, more)
+-- The job as the other scripts load it, and names and values of its record. It is not stored yet.
+local function create_record(given)
   local job = {
     id = given[1], tenant = given[2], state = given[3], pool = given[4], lane = given[5], attempt = 0,
     priority = tonumber(given[6]), deadline_ms = tonumber(given[7]), predicted_s = tonumber(given[8]),
@@ -30,8 +30,11 @@ local function create(given, more)
     also('rises_ms', job.rises_ms)
   end
   if job.state == State.QUEUED then also('queued_ms', NOW) end
-  for name, value in pairs(more or {}) do also(name, value) end
-  redis.call('HSET', Key.job(job.id), unpack(record))
-  redis.call('SET', Key.body(job.id), given[20])
-  return job
+  return job, record
+end
+
+-- It stands nowhere yet.
+local function create_store(id, record, body)
+  redis.call('HSET', Key.job(id), unpack(record))
+  redis.call('SET', Key.body(id), body)
 end

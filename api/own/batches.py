@@ -130,7 +130,7 @@ def batch_of(batch_id: str) -> Batch:
 
 def show(batch: Batch) -> BatchView:
     """A batch as its owner sees it now."""
-    return view_batch(batch, finish_at=_finish_at(batch))
+    return view_batch(batch, finish_at=_finish_at(batch), acts=services().ledger.acts([batch.id])[0])
 
 
 def manifest_body() -> BinaryIO:

@@ -1,7 +1,9 @@
-"""What the io worker does for batches: a staging that was left by a crash is removed, a placing that was, finished."""
+"""What the io worker does for batches: a staging that was left by a crash is removed, a placing that was, finished, and
+acts on many jobs go on to their end."""
 
 import logging
 
+from farm.batches.acts import work
 from farm.batches.admission import place
 from farm.config import Settings
 from farm.jobs.batch import BatchState
@@ -12,6 +14,8 @@ log = logging.getLogger(__name__)
 
 #: s; who places a batch works on it all the time
 _PLACING_LEFT_S = 3.0
+#: s that one look works on one act, so that they all go on
+_WORK_S = 1.0
 
 
 class Keeper:
@@ -29,3 +33,5 @@ class Keeper:
                 place(self._ledger, self._permits, batch_id)
             elif state is not BatchState.PLACING and self._ledger.drop_batch(batch_id, untouched_s=self._abandoned_s):
                 log.info("removed the staging of %s, which was left", batch_id)
+        for act_id in self._ledger.acts_open():
+            work(self._ledger, self._permits, act_id, seconds=_WORK_S)

@@ -24,6 +24,44 @@ class BatchState(StrEnum):
     ENDED = "ended"
 
 
+class ActKind(StrEnum):
+    """What can be done to many jobs of a batch at once."""
+
+    CANCEL = "cancel"
+    PAUSE = "pause"
+    RESUME = "resume"
+    #: what was held for approval may run
+    APPROVE = "approve"
+    #: those that failed are made anew
+    RETRY = "retry"
+    PRIORITY = "priority"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which jobs of a batch: those of this label, that failed with this code, that are in this state. None: any."""
+
+    label: str | None = None
+    error_code: str | None = None
+    state: State | None = None
+
+
+@dataclass(frozen=True)
+class Act:
+    """An act on many jobs as it stands. `looked` jobs were looked at and `changed` changed; `error` is why it stopped
+    before its end ("payment")."""
+
+    id: str
+    batch: str
+    kind: ActKind
+    over: bool
+    looked: int
+    changed: int
+    error: str | None
+    created_ms: int
+    ended_ms: int | None
+
+
 @dataclass(frozen=True)
 class NewBatch:
     """A batch to be admitted.

@@ -12,6 +12,7 @@ from farm.jobs.job import Admitted, Artifacts, Claim, Fence, NewJob, Reshaped
 from farm.jobs.spec import InputRef
 from farm.jobs.states import HoldReason
 from farm.ledger.accounts import Accounts
+from farm.ledger.acts import Acts
 from farm.ledger.batches import Batches
 from farm.ledger.connection import mapped
 from farm.ledger.explaining import Explaining
@@ -37,7 +38,7 @@ _MESSAGE_CHARS = 1000
 
 
 class Ledger(
-    Reading, Upkeep, Workforce, Accounts, Outbox, Purchases, Operations, Explaining, Batches, FarmNumbersReading
+    Reading, Upkeep, Workforce, Accounts, Outbox, Purchases, Operations, Explaining, Batches, Acts, FarmNumbersReading
 ):
     """Threads may share one. Reading, upkeep, workers, credit, outbox and operators' acts are in the modules of the
     base classes; here is the life of a job, in order."""

@@ -20,7 +20,7 @@ from redis import Redis
 from redis.commands.core import Script
 
 from farm.config import Settings
-from farm.jobs.batch import BatchState
+from farm.jobs.batch import ActKind, BatchState
 from farm.jobs.errors import KILLS_WORKER, RETRYABLE, FaultCode, Unavailable
 from farm.jobs.standing import Limit
 from farm.jobs.states import HOLDS_INTAKE, PROVIDER_PHASES, TERMINAL, TRANSITIONS, HoldReason, Phase, State, Tier
@@ -80,6 +80,7 @@ _WORDS: Mapping[str, type[StrEnum]] = {
     "Operation": OperationOutcome,
     "Statement": StatementKind,
     "Batch": BatchState,
+    "Act": ActKind,
 }
 _WORD = re.compile(rf"\b({'|'.join([*_WORDS, 'Setting', 'Table'])})\.([A-Z][A-Z0-9_]*)\b")
 _CLOCK = "lib/clock.lua"

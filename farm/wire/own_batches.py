@@ -1,14 +1,15 @@
 """The farm's own JSON of batches, both directions. Pure."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from farm.jobs.batch import BATCH_ID, Batch, BatchState
+from farm.jobs.batch import BATCH_ID, Act, ActKind, Batch, BatchState, Choice
 from farm.jobs.money import MICRO
 from farm.jobs.states import State
-from farm.wire.own import MAX_IDEMPOTENCY_KEY, CreateJob
+from farm.wire.own import MAX_IDEMPOTENCY_KEY, CreateJob, Strict
 from farm.wire.own_views import View, moment
 
 #: what a manifest may call a shot
@@ -91,6 +92,37 @@ class Credits(View):
     spent: float = 0
 
 
+class ActView(View):
+    """Something that is done to many jobs of a batch, by the farm itself: it looked at so many and changed so many.
+    `error` is why it stopped: payment, when credit was used up."""
+
+    id: str
+    object: Literal["batch.act"] = "batch.act"
+    kind: ActKind
+    over: bool
+    looked: int
+    changed: int
+    error: str | None = None
+    created_at: datetime
+    ended_at: datetime | None = None
+
+
+class ActOn(Strict):
+    """Which jobs; left out: all of the batch."""
+
+    label: str | None = Field(None, max_length=100)
+    error_code: str | None = Field(None, max_length=64, description="jobs that failed so")
+    state: State | None = None
+
+    @property
+    def choice(self) -> Choice:
+        return Choice(self.label, self.error_code, self.state)
+
+
+class Prioritise(ActOn):
+    priority: int = Field(ge=0, le=9, description="among your own jobs: 9 first")
+
+
 class BatchView(View):
     """A batch as its owner sees it.
 
@@ -99,6 +131,7 @@ class BatchView(View):
     progress  share of its jobs that are over
     gpu_s     GPU-seconds that all of it is predicted to take; gpu_s_left  those of jobs that are not over
     finish_at when it is predicted to end; null while that cannot be known
+    acts      what was done to many of its jobs, newest first
     """
 
     id: str
@@ -114,6 +147,7 @@ class BatchView(View):
     finish_at: datetime | None = None
     created_at: datetime
     ended_at: datetime | None = None
+    acts: list[ActView] = Field(default_factory=list)
 
     @property
     def over(self) -> bool:
@@ -138,7 +172,7 @@ class QuoteView(View):
     finish_at: datetime | None = None
 
 
-def view_batch(batch: Batch, *, finish_at: datetime | None = None) -> BatchView:
+def view_batch(batch: Batch, *, finish_at: datetime | None = None, acts: Sequence[Act] = ()) -> BatchView:
     """A batch as the API shows it."""
     return BatchView(
         id=batch.id,
@@ -153,6 +187,19 @@ def view_batch(batch: Batch, *, finish_at: datetime | None = None) -> BatchView:
         finish_at=finish_at,
         created_at=moment(batch.created_ms),
         ended_at=None if batch.ended_ms is None else moment(batch.ended_ms),
+        acts=[
+            ActView(
+                id=act.id,
+                kind=act.kind,
+                over=act.over,
+                looked=act.looked,
+                changed=act.changed,
+                error=act.error,
+                created_at=moment(act.created_ms),
+                ended_at=None if act.ended_ms is None else moment(act.ended_ms),
+            )
+            for act in acts
+        ],
     )
 
 

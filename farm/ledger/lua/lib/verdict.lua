@@ -32,6 +32,21 @@ local function job_cancelled(job)
   job_end(job, State.CANCELLED, Fault.CANCELLED, 'cancelled by its owner')
 end
 
+-- Its owner wants it to end: at once, or, while a worker renders it, at that one's next heartbeat. Answers a CancelOutcome.
+local function job_cancel(job)
+  if TERMINAL[job.state] then return Cancel.OVER end
+  if job.state ~= State.RUNNING then
+    job_cancelled(job)
+    return Cancel.CANCELLED
+  end
+  if not job.cancelling then
+    job.cancelling = '1'
+    redis.call('HSET', Key.job(job.id), 'cancelling', 1)
+    event(job, {cancelling = true})
+  end
+  return Cancel.CANCELLING
+end
+
 -- The lease ends.
 local function attempt_end(job, gpu_s)
   redis.call('ZREM', Key.leases(job_pool(job)), job.id)

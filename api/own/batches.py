@@ -1,6 +1,7 @@
 """/v1/batches: many shots in one request."""
 
 import hashlib
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -19,6 +20,7 @@ from api.services import services
 from farm.batches.cells import value_of
 from farm.batches.manifest import MEDIA
 from farm.batches.planner import COLUMNS
+from farm.batches.results import Results
 from farm.jobs.batch import Batch, is_batch_id
 from farm.jobs.errors import InvalidRequest, NotFound, TooLarge
 from farm.jobs.money import MICRO
@@ -118,6 +120,36 @@ def batch_jobs(batch_id: str) -> Response:
         oldest_first=True,
     )
     return answer(Reply(200, listed(page)))
+
+
+@own_api.get("/v1/batches/<batch_id>/results")
+@operation("Results of a batch", {200: "application/x-ndjson", 404: ProblemView, 429: ProblemView})
+def batch_results(batch_id: str) -> Response:
+    """A line for each job in the order of the manifest: its state, and the addresses of its files, signed anew. May be
+    read while the batch runs."""
+    response = Response(mimetype="application/x-ndjson")
+    return _sent(response, _results(batch_id).lines())
+
+
+@own_api.get("/v1/batches/<batch_id>/results.zip")
+@operation("Videos of a batch, as one zip", {200: "application/zip", 404: ProblemView, 429: ProblemView})
+def batch_archive(batch_id: str) -> Response:
+    """Every video that is there by now, and a list of all jobs. It is written while it is sent: its size is not known
+    beforehand."""
+    response = Response(mimetype="application/zip")
+    response.headers["Content-Disposition"] = f'attachment; filename="{batch_id}.zip"'
+    return _sent(response, _results(batch_id).archive())
+
+
+def _results(batch_id: str) -> Results:
+    here = services()
+    return Results(here.ledger, here.store, tenant(), batch_of(batch_id).id, here.settings.s3.url_ttl_s)
+
+
+def _sent(response: Response, blocks: Iterator[bytes]) -> Response:
+    if request.method != "HEAD":
+        services().downloads.respond(tenant(), response, blocks)
+    return response
 
 
 def batch_of(batch_id: str) -> Batch:

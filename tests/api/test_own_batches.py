@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from typing import Any
 
 import pytest
@@ -12,10 +11,9 @@ from werkzeug.test import TestResponse
 from api.services import Services
 from farm.config import BatchSettings, Settings
 from farm.jobs.states import State
-from tests.api.api_parts import TINY, Caller, Hand
+from tests.api.api_parts import Caller, Hand
+from tests.api.batch_api_parts import CSV, NDJSON, ndjson, send
 
-SMALL = {"model": TINY, "width": 128, "height": 128, "frames": 9, "steps": 2}
-NDJSON, CSV = "application/x-ndjson", "text/csv"
 #: shots of one manifest here
 MOST = 1000
 
@@ -23,16 +21,6 @@ MOST = 1000
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"batches": BatchSettings(max_shots=MOST)})
-
-
-def ndjson(*shots: dict[str, Any]) -> bytes:
-    return "".join(json.dumps(shot) + "\n" for shot in shots).encode()
-
-
-def send(
-    caller: Caller, body: bytes, media: str = NDJSON, headers: dict[str, str] | None = None, **asked: Any
-) -> TestResponse:
-    return caller.post("/v1/batches", data=body, content_type=media, query_string={**SMALL, **asked}, headers=headers)
 
 
 def faults(answer: TestResponse) -> list[tuple[int | None, str | None, str]]:

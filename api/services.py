@@ -9,6 +9,7 @@ from redis import Redis
 from api.downloads import Downloads
 from api.streams import Streams
 from farm.batches.admission import BatchAdmission
+from farm.batches.files import RequestsFiles
 from farm.billing.prices import PriceBook
 from farm.claiming.permits import Permits
 from farm.config import Settings
@@ -34,6 +35,7 @@ class Services:
     tenants: Tenants
     submissions: Submissions
     batches: BatchAdmission
+    request_files: RequestsFiles
     streams: Streams
     downloads: Downloads
     secrets: Vault
@@ -57,6 +59,7 @@ def make_services(settings: Settings) -> Services:
         tenants=Tenants(redis, settings),
         submissions=submissions,
         batches=BatchAdmission(settings, ledger, submissions, permits),
+        request_files=RequestsFiles(redis, store, uploads, settings),
         streams=Streams(settings.gateway.max_streams, settings.gateway.max_streams_each),
         downloads=Downloads(settings.gateway.max_downloads),
         secrets=Vault(redis, settings),

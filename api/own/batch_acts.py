@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 from flask import Response
 
+from api import openai_batches
 from api.auth import tenant
 from api.dialect import answer
-from api.own.batches import batch_of, show
+from api.own.batches import asked_of, batch_of, shown
 from api.own.blueprint import own_api
 from api.own.operations import json_body, operation
 from api.services import services
@@ -40,13 +41,16 @@ def _act(kind: ActKind) -> Callable[[str], Response]:
     model = Prioritise if kind is ActKind.PRIORITY else ActOn
 
     def view(batch_id: str) -> Response:
-        batch, here = batch_of(batch_id), services()
+        asked_by_file, here = asked_of(batch_id), services()
+        if kind is ActKind.CANCEL and asked_by_file is not None and openai_batches.cancel_asked(asked_by_file):
+            return answer(Reply(200, shown(batch_id)))
+        batch = batch_of(batch_id)
         asked = own.parse(model, json_body() or b"{}")
         priority = asked.priority if isinstance(asked, Prioritise) else None
         act_id = new_act_id()
         here.ledger.begin_act(act_id, tenant(), batch.id, kind, asked.choice, priority=priority)
         over = work(here.ledger, here.permits, act_id, seconds=AT_ONCE_S)
-        return answer(Reply(200 if over else 202, show(batch_of(batch_id))))
+        return answer(Reply(200 if over or asked_by_file else 202, shown(batch_id)))
 
     view.__name__ = f"{kind}_batch"
     view.__doc__ = f"{_MORE[kind]} 202: it goes on, and `acts` of the batch says how far it is."

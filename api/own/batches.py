@@ -1,7 +1,7 @@
 """/v1/batches: many shots in one request."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -9,23 +9,25 @@ from typing import Any, BinaryIO
 
 from flask import Response, request
 
+from api import openai_batches
 from api.auth import tenant
-from api.dialect import answer
+from api.dialect import JSON, answer
 from api.limits import count_submission
 from api.own.blueprint import own_api
 from api.own.jobs import ListQuery, listed
-from api.own.operations import operation, query
+from api.own.operations import json_body, operation, query
 from api.problems import HttpRefusal
 from api.services import services
 from farm.batches.cells import value_of
 from farm.batches.manifest import MEDIA
 from farm.batches.planner import COLUMNS
 from farm.batches.results import Results
-from farm.jobs.batch import Batch, is_batch_id
+from farm.jobs.batch import Act, Asked, Batch, is_batch_id
 from farm.jobs.errors import InvalidRequest, NotFound, TooLarge
 from farm.jobs.money import MICRO
 from farm.jobs.states import State
 from farm.wire import own
+from farm.wire.openai_batches import CreateBatch
 from farm.wire.own_batches import BatchList, BatchListQuery, BatchQuery, BatchView, QuoteView, view_batch
 from farm.wire.own_views import JobList, ProblemView
 from farm.wire.report import Reply
@@ -44,6 +46,7 @@ from farm.wire.report import Reply
         422: ProblemView,
         429: ProblemView,
     },
+    body=CreateBatch,
     media=("application/x-ndjson", "text/csv"),
     query=BatchQuery,
     headers={
@@ -53,7 +56,12 @@ from farm.wire.report import Reply
 )
 def create_batch() -> Response:
     """The body has a shot on each line: JSON objects, or CSV with a header. All of it is admitted, or nothing is: then
-    the answer names lines, fields and what would do. With `dry_run` it only says what the batch would be."""
+    the answer names lines, fields and what would do. With `dry_run` it only says what the batch would be.
+
+    A JSON body asks for a batch as OpenAI's API does, by a file of `POST /v1/files`; such a batch is answered as that
+    API answers it."""
+    if request.mimetype == JSON:
+        return openai_batches.create_batch(json_body())
     media = MEDIA.get(request.mimetype)
     if media is None:
         words = "send application/x-ndjson or text/csv"
@@ -89,17 +97,36 @@ def list_batches() -> Response:
         return answer(Reply(200, BatchList(data=[] if known is None else [show(batch_of(known[0]))])))
     if asked.cursor is not None and not is_batch_id(asked.cursor):
         raise InvalidRequest("not the next_cursor of any page", "cursor")
-    ids = ledger.batch_ids(tenant(), after=asked.cursor, limit=asked.limit + 1)
-    shown = [show(one) for one in ledger.batches(tenant(), ids[: asked.limit]) if one is not None]
-    further = ids[asked.limit - 1] if len(ids) > asked.limit else None
-    return answer(Reply(200, BatchList(data=shown, next_cursor=further)))
+    ids = ledger.batch_ids(tenant(), after=asked.cursor or asked.after, limit=asked.limit + 1)
+    page, more = ids[: asked.limit], len(ids) > asked.limit
+    found = zip(ledger.asked(page), ledger.batches(tenant(), page), ledger.acts(page), strict=True)
+    shown = [view for each in found if (view := _shown(*each, form=asked.form)) is not None]
+    return answer(
+        Reply(
+            200,
+            BatchList(
+                data=shown,
+                next_cursor=page[-1] if more else None,
+                first_id=page[0] if page else None,
+                last_id=page[-1] if page else None,
+                has_more=more,
+            ),
+        )
+    )
+
+
+def _shown(asked: Asked | None, batch: Batch | None, acts: list[Act], form: str | None = None) -> Any:
+    """A batch in the form in which it came; None where that is not the one that is wanted."""
+    if asked is not None and asked.tenant == tenant():
+        return None if form == "own" else openai_batches.shown(asked, batch, acts)
+    return None if batch is None or form == "openai" else show(batch, acts)
 
 
 @own_api.get("/v1/batches/<batch_id>")
 @operation("Get a batch", {200: BatchView, 404: ProblemView})
 def get_batch(batch_id: str) -> Response:
     """Its jobs by state, what it costs, and when it may end. The answer takes the same time for any size."""
-    return answer(Reply(200, show(batch_of(batch_id))))
+    return answer(Reply(200, shown(batch_id)))
 
 
 @own_api.get("/v1/batches/<batch_id>/jobs")
@@ -160,9 +187,26 @@ def batch_of(batch_id: str) -> Batch:
     return batch
 
 
-def show(batch: Batch) -> BatchView:
+def shown(batch_id: str) -> Any:
+    """The caller's batch of that id, in the form in which it came. Raises NotFound."""
+    asked = asked_of(batch_id)
+    if asked is None:
+        return show(batch_of(batch_id))
+    ledger = services().ledger
+    return openai_batches.shown(asked, ledger.batch(tenant(), batch_id), ledger.acts([batch_id])[0])
+
+
+def asked_of(batch_id: str) -> Asked | None:
+    """What the caller asked for by a file."""
+    asked = services().ledger.asked([batch_id])[0] if is_batch_id(batch_id) else None
+    return asked if asked is not None and asked.tenant == tenant() else None
+
+
+def show(batch: Batch, acts: Sequence[Act] | None = None) -> BatchView:
     """A batch as its owner sees it now."""
-    return view_batch(batch, finish_at=_finish_at(batch), acts=services().ledger.acts([batch.id])[0])
+    if acts is None:
+        acts = services().ledger.acts([batch.id])[0]
+    return view_batch(batch, finish_at=_finish_at(batch), acts=acts)
 
 
 def manifest_body() -> BinaryIO:

@@ -15,6 +15,7 @@ class LineFault:
     line: int | None
     field: str | None
     detail: str
+    code: str = "invalid_request"
 
     def __str__(self) -> str:
         where = [] if self.line is None else [f"line {self.line}"]
@@ -39,11 +40,11 @@ class Faults:
     first: list[LineFault] = field(default_factory=list)
     count: int = 0
 
-    def add(self, line: int | None, name: str | None, detail: str) -> None:
+    def add(self, line: int | None, name: str | None, detail: str, code: str = "invalid_request") -> None:
         """One more."""
         self.count += 1
         if len(self.first) < MAX_TOLD:
-            self.first.append(LineFault(line, name, detail[:500]))
+            self.first.append(LineFault(line, name, detail[:500], code))
 
     def check(self) -> None:
         """Raises BadManifest when there is any."""

@@ -5,6 +5,7 @@ import logging
 
 from farm.batches.acts import work
 from farm.batches.admission import place
+from farm.batches.asked import AskedBatches
 from farm.config import Settings
 from farm.jobs.batch import BatchState
 from farm.ledger import Ledger
@@ -21,8 +22,10 @@ _WORK_S = 1.0
 class Keeper:
     """Any number may run at once."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, permits: PermitPublisher) -> None:
-        self._ledger, self._permits = ledger, permits
+    def __init__(
+        self, settings: Settings, ledger: Ledger, permits: PermitPublisher, asked: AskedBatches | None = None
+    ) -> None:
+        self._ledger, self._permits, self._asked = ledger, permits, asked
         self._abandoned_s = settings.batches.abandoned_s
 
     def look(self) -> None:
@@ -33,5 +36,7 @@ class Keeper:
                 place(self._ledger, self._permits, batch_id)
             elif state is not BatchState.PLACING and self._ledger.drop_batch(batch_id, untouched_s=self._abandoned_s):
                 log.info("removed the staging of %s, which was left", batch_id)
+        if self._asked is not None:
+            self._asked.look()
         for act_id in self._ledger.acts_open():
             work(self._ledger, self._permits, act_id, seconds=_WORK_S)

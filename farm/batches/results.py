@@ -52,10 +52,7 @@ class Results:
     def archive(self) -> Iterator[bytes]:
         """A zip of every video that is there, and a list of all jobs that says what became of the others."""
         # stored, not packed: videos are packed already. What is packed so needs no size beforehand
-        archive: Iterator[bytes] = stream_zip(
-            self._members(), get_compressobj=lambda: zlib.compressobj(level=0, wbits=-zlib.MAX_WBITS)
-        )
-        yield from archive
+        yield from stream_zip(self._members(), get_compressobj=lambda: zlib.compressobj(level=0, wbits=-zlib.MAX_WBITS))
 
     def _members(self) -> Iterator[tuple[Any, ...]]:
         def listed() -> Iterator[bytes]:

@@ -14,12 +14,12 @@ from typing import Any
 from celery import bootsteps
 from celery.signals import beat_init
 
-from farm.batches.keeper import Keeper
 from farm.claiming.celery_app import BEAT_QUEUE, PERMIT_TASK, make_app
 from farm.claiming.metrics_page import serve_metrics
 from farm.claiming.permits import Permits
 from farm.claiming.presence import Presence
 from farm.config import load
+from farm.io_worker.batch_keeper import keeper_of
 from farm.io_worker.duties import Duties
 from farm.io_worker.housekeeping import Housekeeping
 from farm.io_worker.intake_worker import IntakeWorker
@@ -46,7 +46,7 @@ store = Store(settings.s3)
 permits = Permits(settings)
 intake_worker = IntakeWorker(settings, ledger, store, permits, worker_name)
 housekeeping = Housekeeping(settings, ledger, store, permits)
-keeper = Keeper(settings, ledger, permits)
+keeper = keeper_of(settings, redis, ledger, store, permits)
 postman = Postman(settings, redis, ledger, store)
 app = make_app(settings, "io")
 

@@ -115,6 +115,27 @@ class Batch:
         return self.counts[State.WAITING] + self.counts[State.QUEUED] + self.counts[State.RUNNING]
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A batch that was asked for by the file of its requests, as OpenAI's API does. Times are seconds since the epoch.
+
+    answer   "" while the file is to be looked at, then "admitted", "failed" or "cancelled"
+    errors   why it failed: code, line, message, param of the first ones
+    """
+
+    id: str
+    tenant: str
+    input_file: str
+    endpoint: str
+    window: str
+    created_s: int
+    expires_s: int
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    answer: str = ""
+    answered_s: int | None = None
+    errors: tuple[Mapping[str, Any], ...] = ()
+
+
 _ID = re.compile(BATCH_ID)
 
 

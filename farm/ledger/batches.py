@@ -7,9 +7,10 @@ queues. A crash before that write leaves a staging that `drop_batch` removes; af
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, cast
 
-from farm.jobs.batch import Batch, BatchState, NewBatch
+from farm.jobs.batch import Asked, Batch, BatchState, NewBatch
 from farm.jobs.errors import Conflict
 from farm.jobs.states import State
 from farm.ledger.connection import mapped
@@ -83,6 +84,27 @@ class Batches(Scripted):
             batch_id, _, body_sha256 = known.partition(" ")
             return (batch_id, body_sha256) if self._redis.exists(self._keys("batch", batch_id)) else None
 
+    def ask_batch(self, asked: Asked) -> None:
+        """Keep it until somebody has looked at its file."""
+        self.run("batch_ask", asked.id, asked.tenant, json.dumps(asdict(asked)), durable=True)
+
+    def answer_batch(self, asked: Asked) -> bool:
+        """Keep what became of it; False where it was answered already."""
+        return bool(self.run("batch_answer", asked.id, json.dumps(asdict(asked)), durable=True))
+
+    def batches_asked(self, limit: int = 10) -> list[str]:
+        """Ids of those whose file is to be looked at, the oldest first."""
+        with mapped():
+            return cast("list[str]", self._redis.zrange(self._keys("batches_asked"), 0, limit - 1))
+
+    def asked(self, batch_ids: Sequence[str]) -> list[Asked | None]:
+        """What was asked for, of any tenant."""
+        if not batch_ids:
+            return []
+        with mapped():
+            texts = self._redis.mget([self._keys("batch_asked", one) for one in batch_ids])
+        return [_asked(text) for text in cast("list[str | None]", texts)]
+
     def batch(self, tenant: str, batch_id: str) -> Batch | None:
         """None also when it is another tenant's."""
         return self.batches(tenant, [batch_id])[0]
@@ -97,6 +119,13 @@ class Batches(Scripted):
             key = self._keys("batches", tenant)
             found = self._redis.zrevrangebylex(key, f"({after}" if after else "+", "-", start=0, num=limit)
         return cast("list[str]", found)
+
+
+def _asked(text: str | None) -> Asked | None:
+    if text is None:
+        return None
+    found = json.loads(text)
+    return Asked(**{**found, "errors": tuple(found["errors"])})
 
 
 def _batch(answer: Any) -> Batch | None:

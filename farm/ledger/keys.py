@@ -61,6 +61,8 @@ TEMPLATES: dict[str, str] = {
     "coming": "coming:{tenant}",  # HASH, batch that is staged or placed -> jobs to come
     "reserved": "reserved:{tenant}",  # HASH, the same -> micro-credits held for them
     "batch_idem": "batch-idem:{tenant}:{key}",  # STRING "batch sha256" for 24 h
+    "batch_asked": "batch-asked:{batch}",  # STRING, JSON of what was asked for by a file (farm.jobs.batch.Asked)
+    "batches_asked": "batches-asked",  # ZSET, those whose file is to be looked at -> since when, ms
     "batch_acts": "batch-acts:{batch}",  # LIST, ids of acts on many of its jobs
     "act": "act:{id}",  # HASH
     "acts_open": "acts-open",  # ZSET, act that is under way -> when it was last worked on, ms
@@ -87,6 +89,7 @@ OTHERS: dict[str, str] = {
     "loras": "loras:{tenant}",  # HASH, LoRA id -> JSON
     "upload": "upload:{tenant}:{sha256}",  # STRING, hash of a file's name -> id of its last upload (farm.storage)
     "upload_ticket": "upload-ticket:{id}",  # STRING "tenant bytes" of an upload whose size was not said (farm.storage)
+    "batch_files": "batch-files:{tenant}",  # HASH, id of a file of requests -> JSON (farm.batches.files)
     "stored": "stored",  # HASH, tenant -> bytes of its inputs, uploads and results (farm.storage.quota)
     "rooms": "rooms:{tenant}",  # ZSET, "upload id:bytes" of an address that was given out -> until when it counts, ms
 }

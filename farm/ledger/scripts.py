@@ -110,6 +110,7 @@ def lua_settings(settings: Settings) -> dict[str, int | float | str]:
         "ELSEWHERE_MS": int(scheduling.elsewhere_s * 1000),
         "PERMIT_TTL_MS": int(scheduling.permit_ttl_s * 1000),
         "EVENTS_KEPT": EVENTS_KEPT,
+        "ASKED_KEPT_S": int(scheduling.retention_s),
         "BATCH_EVENTS_KEPT": BATCH_EVENTS_KEPT,
         "BATCH_TOLD_MS": BATCH_TOLD_MS,
         "CHILDREN_AT_ONCE": CHILDREN_AT_ONCE,

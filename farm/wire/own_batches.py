@@ -75,10 +75,13 @@ BatchQuery = create_model(
 
 
 class BatchListQuery(BaseModel):
-    """`cursor` is the `next_cursor` of the page before."""
+    """`cursor` is the `next_cursor` of the page before (`after` is OpenAI's word for it). `form`: only batches that
+    came in this one."""
 
     model_config = ConfigDict(extra="forbid")
 
+    form: Literal["own", "openai"] | None = None
+    after: str | None = Field(None, max_length=200, json_schema_extra={"pattern": f"^{BATCH_ID}$"})
     idempotency_key: str | None = Field(None, max_length=MAX_IDEMPOTENCY_KEY)
     cursor: str | None = Field(None, max_length=200, json_schema_extra={"pattern": f"^{BATCH_ID}$"})
     limit: int = Field(50, ge=1, le=200)
@@ -156,9 +159,14 @@ class BatchView(View):
 
 
 class BatchList(View):
+    """Each in the form in which it came: the farm's own, or OpenAI's. The last three are OpenAI's of the page."""
+
     object: Literal["list"] = "list"
-    data: list[BatchView]
+    data: list[BatchView | dict[str, Any]]
     next_cursor: str | None = None
+    first_id: str | None = None
+    last_id: str | None = None
+    has_more: bool = False
 
 
 class QuoteView(View):

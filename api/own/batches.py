@@ -19,8 +19,8 @@ from api.own.operations import json_body, operation, query
 from api.problems import HttpRefusal
 from api.services import services
 from farm.batches.cells import value_of
+from farm.batches.columns import COLUMNS
 from farm.batches.manifest import MEDIA
-from farm.batches.planner import COLUMNS
 from farm.batches.results import Results
 from farm.jobs.batch import Act, Asked, Batch, is_batch_id
 from farm.jobs.errors import InvalidRequest, NotFound, TooLarge

@@ -13,8 +13,8 @@ from pydantic import ValidationError, create_model
 from pydantic_core import to_json
 
 from farm.batches import manifest
-from farm.batches.cells import kinds_of
 from farm.batches.chains import Chains, Shot
+from farm.batches.columns import COLUMNS
 from farm.batches.faults import Faults
 from farm.batches.plan_file import KINDS, PlanFile
 from farm.config import Settings
@@ -24,10 +24,9 @@ from farm.jobs.ids import new_job_id
 from farm.ledger.batch_chunks import Kind
 from farm.submission.submit import SEEDS, Submissions
 from farm.wire import own
-from farm.wire.own_batches import NAME_LISTS, BatchShot, parent_shot
+from farm.wire.own_batches import BatchShot, parent_shot
 from models.catalog import MAX_SEED, ROLES
 
-COLUMNS = kinds_of(BatchShot, NAME_LISTS)
 #: what a line has for itself: it changes neither shape nor price nor lane
 _OWN = ("prompt", "negative_prompt", "seed", "name", "metadata", "id", "takes", "after", "start_from")
 _OWN_SPEC = ("prompt", "negative_prompt")

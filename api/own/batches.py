@@ -1,6 +1,8 @@
 """/v1/batches: many shots in one request."""
 
 import hashlib
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -215,6 +217,12 @@ def manifest_body() -> BinaryIO:
     most = services().settings.batches.max_body
     if (request.content_length or 0) > most:
         raise TooLarge(f"{request.content_length} bytes are more than the {most} of a manifest")
+    if not body.seekable():
+        # another server than the gateway's, which hands the connection over
+        request.max_content_length = most
+        body = tempfile.TemporaryFile(prefix="wanfarm-body-")  # noqa: SIM115 - closed with the last who knows it
+        shutil.copyfileobj(request.stream, body)
+        body.seek(0)
     return body
 
 

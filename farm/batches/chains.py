@@ -12,7 +12,7 @@ MAX_PARENT_JOBS = 64
 
 
 @dataclass
-class Shot:
+class ChainShot:
     """What of a line others may name. `after` and `start_from` are ids of shots."""
 
     line: int
@@ -32,10 +32,10 @@ class Shot:
 class Chains:
     """Only shots with an id, or with parents, are kept: a manifest without chains costs nothing."""
 
-    named: dict[str, Shot] = field(default_factory=dict)
-    children: dict[int, Shot] = field(default_factory=dict)
+    named: dict[str, ChainShot] = field(default_factory=dict)
+    children: dict[int, ChainShot] = field(default_factory=dict)
 
-    def add(self, shot: Shot, name: str | None, faults: Faults) -> None:
+    def add(self, shot: ChainShot, name: str | None, faults: Faults) -> None:
         """One more line."""
         if name is not None:
             first = self.named.setdefault(name, shot)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from farm.ledger.batch_chunks import Kind
+from farm.ledger.batch_chunks import JobKind
 
 #: kinds that are remembered: those of a manifest whose lines have little in common are written again and again
 KINDS = 500
@@ -20,7 +20,7 @@ _BLOCK = 500
 class PlannedJob:
     """`spec` and `more` are what is its own of its JobSpec and of its NewJob; `take` counts from 0."""
 
-    kind: Kind
+    kind: JobKind
     id: str
     line: int
     take: int
@@ -34,7 +34,7 @@ class PlanFile:
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(prefix="wanfarm-batch-")  # noqa: SIM115 - `close` does
-        self._kinds: OrderedDict[bytes, tuple[int, Kind]] = OrderedDict()
+        self._kinds: OrderedDict[bytes, tuple[int, JobKind]] = OrderedDict()
         self._block: list[tuple[Any, ...]] = []
         self._count = 0
         self.jobs, self.hold, self.gpu_s, self.priced = 0, 0, 0.0, True
@@ -43,11 +43,11 @@ class PlanFile:
         """The file is gone."""
         self._file.close()
 
-    def kind(self, mark: bytes) -> tuple[int, Kind] | None:
+    def kind(self, mark: bytes) -> tuple[int, JobKind] | None:
         """The kind that was made for a line of this mark before."""
         return self._kinds.get(mark)
 
-    def add_kind(self, mark: bytes, kind: Kind) -> tuple[int, Kind]:
+    def add_kind(self, mark: bytes, kind: JobKind) -> tuple[int, JobKind]:
         """Remember a kind; the oldest is forgotten."""
         self._count += 1
         found = self._kinds[mark] = self._count, kind
@@ -58,7 +58,7 @@ class PlanFile:
 
     def add(
         self,
-        kind: tuple[int, Kind],
+        kind: tuple[int, JobKind],
         job_id: str,
         *,
         line: int,
@@ -94,13 +94,13 @@ class PlanFile:
             yield from marshal.loads(self._file.read(int.from_bytes(size)))  # noqa: S302 - nobody else writes here
 
     def __iter__(self) -> Iterator[PlannedJob]:
-        kinds: OrderedDict[int, Kind] = OrderedDict()
+        kinds: OrderedDict[int, JobKind] = OrderedDict()
         for entry in self._entries():
             if len(entry) == 7:
                 number, job_id, line, take, spec, more, orphan_runs = entry
                 yield PlannedJob(kinds[number], job_id, line, take, spec, more, orphan_runs)
             else:
                 number, fields, body = entry
-                kinds[number] = Kind(fields, body)
+                kinds[number] = JobKind(fields, body)
                 if len(kinds) > KINDS:
                     kinds.popitem(last=False)

@@ -13,7 +13,7 @@ from pydantic import ValidationError, create_model
 from pydantic_core import to_json
 
 from farm.batches import manifest
-from farm.batches.chains import Chains, Shot
+from farm.batches.chains import Chains, ChainShot
 from farm.batches.columns import COLUMNS
 from farm.batches.faults import Faults
 from farm.batches.plan_file import KINDS, PlanFile
@@ -21,7 +21,7 @@ from farm.config import Settings
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import RequestError
 from farm.jobs.ids import new_job_id
-from farm.ledger.batch_chunks import Kind
+from farm.ledger.batch_chunks import JobKind
 from farm.submission.submit import SEEDS, Submissions
 from farm.wire import own
 from farm.wire.own_batches import BatchShot, parent_shot
@@ -102,7 +102,7 @@ class Planner:
             self.faults.add(number, "prompt", "a prompt is required and must not be empty")
         return shot
 
-    def _kind(self, number: int, mark: bytes, raw: Mapping[str, Any]) -> tuple[int, Kind] | None:
+    def _kind(self, number: int, mark: bytes, raw: Mapping[str, Any]) -> tuple[int, JobKind] | None:
         known = self.plan.kind(mark)
         if known is not None:
             return known
@@ -121,7 +121,7 @@ class Planner:
             self.faults.add(number, name, detail)
         return None
 
-    def _new_kind(self, mark: bytes, raw: Mapping[str, Any]) -> tuple[int, Kind]:
+    def _new_kind(self, mark: bytes, raw: Mapping[str, Any]) -> tuple[int, JobKind]:
         # of its own part, only what changes the rest: that it starts from another
         common = {name: value for name, value in raw.items() if name not in _OWN or name == "start_from"}
         asked = BatchShot.model_validate_json(to_json({**common, "prompt": _ANY}))
@@ -133,7 +133,7 @@ class Planner:
                 raise draft.refused(role, "no such upload; PUT the file to an address of /v1/uploads first")
         if asked.start_from is not None:
             draft = _started(asked, draft)
-        return self.plan.add_kind(mark, Kind.of(self._submissions.quoted(self._tenant, draft)))
+        return self.plan.add_kind(mark, JobKind.of(self._submissions.quoted(self._tenant, draft)))
 
     def _vet(self, number: int, role: str, url: str) -> None:
         """Refuse at once what the guard would refuse later, without asking a name server."""
@@ -147,7 +147,7 @@ class Planner:
             self._vetted.add(url)
 
     def _add(
-        self, number: int, kind: tuple[int, Kind], shot: Any, sources: Mapping[str, str], *, orphan_runs: bool
+        self, number: int, kind: tuple[int, JobKind], shot: Any, sources: Mapping[str, str], *, orphan_runs: bool
     ) -> None:
         takes = shot.takes or self._takes
         jobs = [new_job_id() for _ in range(takes)]
@@ -173,7 +173,7 @@ class Planner:
             )
         if shot.id is not None or shot.after or shot.start_from is not None:
             first = None if shot.start_from is None else parent_shot(shot.start_from)
-            self.chains.add(Shot(number, jobs, tuple(shot.after), first), shot.id, self.faults)
+            self.chains.add(ChainShot(number, jobs, tuple(shot.after), first), shot.id, self.faults)
 
 
 def _told(error: RequestError) -> list[tuple[str | None, str]]:

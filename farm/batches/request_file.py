@@ -15,7 +15,7 @@ from farm.jobs.draft import Draft
 from farm.jobs.errors import RequestError
 from farm.jobs.ids import new_job_id
 from farm.jobs.states import Tier
-from farm.ledger.batch_chunks import Kind
+from farm.ledger.batch_chunks import JobKind
 from farm.submission.submit import Submissions
 from farm.wire import openai, own
 from farm.wire.openai_batches import MAX_CUSTOM_ID, VIDEOS
@@ -70,7 +70,7 @@ class RequestFile:
         if not self.faults.count:
             spec = {"prompt": job.spec.prompt, "seed": job.spec.seed}
             about = {"line": number, "id": line["custom_id"]}
-            kind = self.plan.add_kind(number.to_bytes(4), Kind.of(job))
+            kind = self.plan.add_kind(number.to_bytes(4), JobKind.of(job))
             self.plan.add(kind, new_job_id(), line=number, take=0, spec=spec, more={"shot": about})
 
     def _check_frame(self, number: int, line: dict[str, Any]) -> None:

@@ -70,6 +70,11 @@ def whole_farm(farm: FarmNumbers) -> Iterator[Family]:
     for metric, age_s in ((metrics.REAP_AGE, farm.reaped_s_ago), (metrics.AUDIT_AGE, farm.audited_s_ago)):
         if age_s is not None:
             yield _one(metric, age_s)
+    batches = farm.batches
+    stages = {"asked": batches.asked, "coming": batches.coming, "open": batches.open}
+    yield _each(metrics.BATCHES, {(stage,): count for stage, count in stages.items()})
+    yield _each(metrics.BATCH_JOBS, {(state,): batches.jobs.get(state, 0) for state in State})
+    yield _one(metrics.BATCH_ACTS, batches.acts)
     yield _each(metrics.AUDIT_DRIFT, {(counter,): found for counter, found in farm.drift.items()})
 
 

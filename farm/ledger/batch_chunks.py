@@ -11,7 +11,7 @@ from farm.jobs.states import HoldReason
 from farm.ledger.records import admission, body_json
 
 
-class Kind:
+class JobKind:
     """A job without what is its own: the fields of lua/lib/create.lua, and its body."""
 
     def __init__(self, fields: list[str], body: dict[str, Any]) -> None:
@@ -60,7 +60,7 @@ class ChunkWriter:
 
     def add(
         self,
-        kind: Kind,
+        kind: JobKind,
         job_id: str,
         body: str,
         *,

@@ -20,7 +20,7 @@ from farm.ledger.scripts import Scripted
 from farm.ledger.workforce import permits
 
 
-class Batches(Scripted):
+class BatchTransitions(Scripted):
     """Every call may be repeated. Raises Unavailable."""
 
     def begin_batch(self, new: NewBatch) -> str:

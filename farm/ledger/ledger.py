@@ -13,7 +13,7 @@ from farm.jobs.spec import InputRef
 from farm.jobs.states import HoldReason
 from farm.ledger.accounts import Accounts
 from farm.ledger.acts import Acts
-from farm.ledger.batches import Batches
+from farm.ledger.batches import BatchTransitions
 from farm.ledger.connection import mapped
 from farm.ledger.explaining import Explaining
 from farm.ledger.farm_numbers import FarmNumbersReading
@@ -38,7 +38,17 @@ _MESSAGE_CHARS = 1000
 
 
 class Ledger(
-    Reading, Upkeep, Workforce, Accounts, Outbox, Purchases, Operations, Explaining, Batches, Acts, FarmNumbersReading
+    Reading,
+    Upkeep,
+    Workforce,
+    Accounts,
+    Outbox,
+    Purchases,
+    Operations,
+    Explaining,
+    BatchTransitions,
+    Acts,
+    FarmNumbersReading,
 ):
     """Threads may share one. Reading, upkeep, workers, credit, outbox and operators' acts are in the modules of the
     base classes; here is the life of a job, in order."""

@@ -95,7 +95,7 @@ class Credits(View):
     spent: float = 0
 
 
-class ActView(View):
+class BatchActView(View):
     """Something that is done to many jobs of a batch, by the farm itself: it looked at so many and changed so many.
     `error` is why it stopped: payment, when credit was used up."""
 
@@ -119,6 +119,7 @@ class ActOn(Strict):
 
     @property
     def choice(self) -> Choice:
+        """As the ledger takes it."""
         return Choice(self.label, self.error_code, self.state)
 
 
@@ -150,7 +151,7 @@ class BatchView(View):
     finish_at: datetime | None = None
     created_at: datetime
     ended_at: datetime | None = None
-    acts: list[ActView] = Field(default_factory=list)
+    acts: list[BatchActView] = Field(default_factory=list)
 
     @property
     def over(self) -> bool:
@@ -196,7 +197,7 @@ def view_batch(batch: Batch, *, finish_at: datetime | None = None, acts: Sequenc
         created_at=moment(batch.created_ms),
         ended_at=None if batch.ended_ms is None else moment(batch.ended_ms),
         acts=[
-            ActView(
+            BatchActView(
                 id=act.id,
                 kind=act.kind,
                 over=act.over,

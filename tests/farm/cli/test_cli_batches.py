@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from farm.cli.exit_codes import REFUSED
 from tests.farm.cli.cli_farm import Wanfarm
 from tests.farm.client.conftest import Gateway
 
@@ -33,7 +34,7 @@ def test_a_manifest_is_watched_to_its_end_with_what_failed(wanfarm: Wanfarm, wor
 def test_every_fault_is_told_with_its_line(wanfarm: Wanfarm) -> None:
     Path("shots.csv").write_text("prompt,steps\na fox,many\na hare,2\n,3\n")
     ran = wanfarm("submit", "shots.csv", *SMALL[:-2])
-    assert ran.code == 3
+    assert ran.code == REFUSED
     assert "line 2: steps: 'many' is not a whole number" in ran.err
     assert "line 4: prompt" in ran.err
     assert "nothing was submitted" in ran.err

@@ -8,7 +8,7 @@ from farm.jobs.batch import NewBatch
 from farm.jobs.ids import new_job_id
 from farm.jobs.states import HoldReason
 from farm.ledger import Ledger
-from farm.ledger.batch_chunks import ChunkWriter, Kind
+from farm.ledger.batch_chunks import ChunkWriter, JobKind
 
 
 class Manifest:
@@ -28,7 +28,7 @@ class Manifest:
     ) -> None:
         self.id, self.tenant, self.jobs = name, tenant, [new_job_id() for _ in range(jobs)]
         self.like = new_job(tenant, **changes)
-        kind, self.chunks = Kind.of(self.like), list[str]()
+        kind, self.chunks = JobKind.of(self.like), list[str]()
         writer = ChunkWriter()
         for n, job_id in enumerate(self.jobs):
             follows = [self.jobs[parent] for parent in (parents or {}).get(n, ())]

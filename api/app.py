@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from flask import Flask, Response, request
 
-from api import apixo, crun, kie, openai, own, selfhosted, wiro
+from api import apixo, crun, kie, openai, openai_batches, own, selfhosted, wiro
 from api.cors import answer_browsers
 from api.dialect import answer, dialect_of
 from api.limits import tell_rate
@@ -24,6 +24,7 @@ DIALECTS = (
     crun.DIALECT,
     wiro.DIALECT,
     openai.DIALECT,
+    openai_batches.DIALECT,
 )
 
 

@@ -15,6 +15,11 @@ class Downloads:
     def __init__(self, most: int) -> None:
         self._places = TenantPlaces(most)
 
+    @property
+    def busy(self) -> int:
+        """Files that are under way."""
+        return self._places.taken
+
     def respond(self, owner: str, response: Response, blocks: Iterable[bytes]) -> None:
         """`response` gets the blocks. Raises TooMany when as many as there may be are under way."""
         if not self._places.take(owner):

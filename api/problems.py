@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from farm.batches.faults import BadManifest
 from farm.jobs.errors import FarmError, NotFound, RequestError, TooLarge, Unauthorized, Unavailable
 from farm.wire.error_table import retry_headers
 from farm.wire.own import InvalidBody
@@ -91,6 +92,7 @@ def render_error(error: Exception) -> Reply:
         detail=getattr(error, "detail", str(error)),
         field=getattr(error, "field", None),
         errors=_errors(error),
+        error_count=error.count if isinstance(error, BadManifest) else None,
     )
     headers = {"Content-Type": PROBLEM_JSON, **retry_headers(error), **getattr(error, "headers", {})}
     if isinstance(error, Unauthorized):
@@ -99,6 +101,8 @@ def render_error(error: Exception) -> Reply:
 
 
 def _errors(error: Exception) -> list[FieldFault] | None:
+    if isinstance(error, BadManifest):
+        return [FieldFault(line=one.line, field=one.field, detail=one.detail) for one in error.faults]
     if not isinstance(error, InvalidBody) or len(error.errors) == 1:
         return None
     return [FieldFault(field=field or None, detail=detail) for field, detail in error.errors]

@@ -8,6 +8,8 @@ from redis import Redis
 
 from api.downloads import Downloads
 from api.streams import Streams
+from farm.batches.admission import BatchAdmission
+from farm.batches.files import RequestsFiles
 from farm.billing.prices import PriceBook
 from farm.claiming.permits import Permits
 from farm.config import Settings
@@ -31,6 +33,8 @@ class Services:
     store: Store
     tenants: Tenants
     submissions: Submissions
+    batches: BatchAdmission
+    request_files: RequestsFiles
     streams: Streams
     downloads: Downloads
     secrets: Vault
@@ -44,6 +48,7 @@ def make_services(settings: Settings) -> Services:
     redis, store = connect(settings.redis), Store(settings.s3)
     ledger, permits, prices = Ledger(redis, settings), Permits(settings), PriceBook(settings.prices)
     loras, uploads = TenantLoras(redis, store, settings), UploadStore(redis, store, settings)
+    submissions = Submissions(settings, ledger, store, permits, price=prices.hold, loras=loras, quota=uploads.quota)
     return Services(
         settings=settings,
         redis=redis,
@@ -51,7 +56,9 @@ def make_services(settings: Settings) -> Services:
         permits=permits,
         store=store,
         tenants=Tenants(redis, settings),
-        submissions=Submissions(settings, ledger, store, permits, price=prices.hold, loras=loras, quota=uploads.quota),
+        submissions=submissions,
+        batches=BatchAdmission(settings, ledger, submissions, permits),
+        request_files=RequestsFiles(redis, store, uploads, settings),
         streams=Streams(settings.gateway.max_streams, settings.gateway.max_streams_each),
         downloads=Downloads(settings.gateway.max_downloads),
         secrets=Vault(redis, settings),

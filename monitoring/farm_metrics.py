@@ -9,6 +9,12 @@ HELD_JOBS = ReadMetric(
     "wanfarm_held_jobs", "Open jobs that are not to start yet, by reason; one may have two", ("reason",)
 )
 
+BATCHES = ReadMetric(
+    "wanfarm_batches", "Batches that are not over: asked for by a file, coming in, or open", ("stage",)
+)
+BATCH_JOBS = ReadMetric("wanfarm_batch_jobs", "Jobs of open batches, by state", ("state",))
+BATCH_ACTS = ReadMetric("wanfarm_batch_acts_open", "Acts on many jobs of a batch that are under way")
+
 QUEUED = ReadMetric("wanfarm_queue_jobs", "Jobs that a worker of the pool could claim now", _POOL)
 QUEUED_SECONDS = ReadMetric(
     "wanfarm_queue_predicted_gpu_seconds",

@@ -7,6 +7,11 @@ _CLAIMS = (ProcessRole.AGENT, ProcessRole.IO_WORKER, ProcessRole.BURST)
 _BURST = (ProcessRole.BURST,)
 _AGENT, _IO, _GATEWAY = (ProcessRole.AGENT,), (ProcessRole.IO_WORKER,), (ProcessRole.GATEWAY,)
 
+# --- batches
+BATCH_SHOTS = counter(
+    "wanfarm_batch_jobs_admitted_total", "Jobs that came in as parts of batches", roles=(*_GATEWAY, *_IO)
+)
+
 # --- permits
 PERMITS = counter(
     "wanfarm_permits_total", "Wake-ups by what became of them", ["pool", "outcome"], roles=tuple(ProcessRole)

@@ -115,7 +115,7 @@ def list_jobs() -> Response:
     page = services().ledger.page(
         tenant(), states=asked.state, model=asked.model, label=asked.label, cursor=asked.cursor, limit=asked.limit
     )
-    return answer(Reply(200, _listed(page)))
+    return answer(Reply(200, listed(page)))
 
 
 @own_api.post("/v1/jobs/<job_id>/cancel")
@@ -150,10 +150,11 @@ def show(job: Job) -> JobView:
 
 def open_jobs(limit: int) -> JobList:
     """The newest of the caller's jobs that are not over."""
-    return _listed(services().ledger.page(tenant(), states=frozenset(State) - TERMINAL, limit=limit))
+    return listed(services().ledger.page(tenant(), states=frozenset(State) - TERMINAL, limit=limit))
 
 
-def _listed(page: Page) -> JobList:
+def listed(page: Page) -> JobList:
+    """A page as it is answered."""
     return JobList(data=[show(job) for job in page.jobs], next_cursor=page.cursor)
 
 

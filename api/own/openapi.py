@@ -15,6 +15,7 @@ from api.own.blueprint import keyless
 from api.own.operations import OPERATIONS, Operation, operation
 from api.problems import PROBLEM_JSON
 from api.streams import EVENT_ID
+from farm.jobs.batch import BATCH_ID
 from farm.jobs.ids import JOB_ID
 from farm.loras.lora import NAME
 from farm.wire.own import IDEMPOTENCY_KEY
@@ -30,6 +31,7 @@ _MADE = "wanfarm-openapi"
 #: the forms of parameters and headers, as they are enforced
 _FORMS: dict[str, str] = {
     "job_id": JOB_ID,
+    "batch_id": BATCH_ID,
     "lora": NAME,
     "Idempotency-Key": IDEMPOTENCY_KEY,
     "Last-Event-ID": EVENT_ID,
@@ -113,11 +115,11 @@ def _operation(path: str, method: str, view: Callable[..., Any], op: Operation, 
     }
     if text := inspect.getdoc(view):
         made["description"] = text
+    content: dict[str, Any] = {media: {"schema": {"type": "string"}} for media in op.media}
     if op.body is not None:
-        made["requestBody"] = {
-            "required": not op.bodiless,
-            "content": {"application/json": {"schema": schemas[op.body, "validation"]}},
-        }
+        content["application/json"] = {"schema": schemas[op.body, "validation"]}
+    if content:
+        made["requestBody"] = {"required": not op.bodiless, "content": content}
     if op.keyless:
         made["security"] = []
     return made

@@ -19,7 +19,8 @@ _M = TypeVar("_M", bound=BaseModel)
 @dataclass(frozen=True)
 class Operation:
     """answers: status -> the model of the JSON, or the media type of what is no JSON. headers: request header -> what
-    it does. keyless: no API key is asked for. bodiless: the body may be left out."""
+    it does. keyless: no API key is asked for. bodiless: the body may be left out. media: types of a body that is
+    no JSON."""
 
     summary: str
     answers: Mapping[int, type[BaseModel] | str]
@@ -27,6 +28,7 @@ class Operation:
     query: type[BaseModel] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     keyless: bool = False
+    media: tuple[str, ...] = ()
     bodiless: bool = False
 
 

@@ -1,20 +1,24 @@
-"""Request bodies, read whole before a thread is spent: how large, how long, and how many bytes at once."""
+"""Request bodies, read whole before a thread is spent: how large, how long, and how many bytes at once. Those of
+manifests are kept on disk, all others in memory."""
 
 import asyncio
 import gc
+import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 from api.problems import HttpRefusal
 from api.server import allocator
-from farm.config import GatewaySettings
+from farm.config import BatchSettings, GatewaySettings
 from farm.jobs.errors import TooLarge, Unavailable
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
+#: where bodies may be manifests
+MANIFESTS = frozenset({"/v1/batches", "/v1/files"})
 _RETRY_S = 5.0
 #: bytes of a body after which freed memory is given back, and seconds until then: once for all that came meanwhile
 _LARGE, _TIDY_S = 1 << 20, 0.5
@@ -26,21 +30,26 @@ class Gone(Exception):
 
 @dataclass
 class Body:
-    """`held` bytes are counted until `Bodies.release`. `unread`: there is, or may be, more to come."""
+    """`held` bytes are counted until `Bodies.release`. `unread`: there is, or may be, more to come. `file`: it is kept
+    there, and not in `chunks`."""
 
     address: str
     chunks: list[bytes] = field(default_factory=list)
     held: int = 0
     unread: bool = False
+    file: BinaryIO | None = None
 
 
 class Bodies:
-    """The bodies of one process that are being read or worked on."""
+    """The bodies of one process that are being read or worked on. `manifests`: the limits of those that are kept on
+    disk; without, none is."""
 
-    def __init__(self, limits: GatewaySettings) -> None:
+    def __init__(self, limits: GatewaySettings, manifests: BatchSettings | None = None) -> None:
         self._limits = limits
-        self._held = 0
-        self._by_address: Counter[str] = Counter()
+        self._manifests = manifests
+        self._counts = {False: _Held(limits.max_buffered)}
+        if manifests is not None:
+            self._counts[True] = _Held(manifests.max_spooled)
         self._tidying = False
 
     async def read(self, scope: Scope, receive: Receive, body: Body) -> None:
@@ -49,7 +58,9 @@ class Bodies:
         if length == 0:
             return
         body.unread = True
-        if length is not None and length > self._limits.max_body:
+        if self._manifests is not None and scope["method"] == "POST" and scope["path"] in MANIFESTS:
+            body.file = tempfile.TemporaryFile(prefix="wanfarm-body-")  # noqa: SIM115 - `release` closes it
+        if length is not None and length > self._most(body):
             raise _too_large()
         try:
             async with asyncio.timeout(self._limits.body_s):
@@ -61,14 +72,18 @@ class Bodies:
                     self._hold(body, message.get("body", b""))
         except TimeoutError:
             raise HttpRefusal(408, "request-timeout", "the request's body took too long") from None
+        if body.file is not None:
+            body.file.seek(0)
+
+    def _most(self, body: Body) -> int:
+        return self._limits.max_body if body.file is None or self._manifests is None else self._manifests.max_body
 
     def release(self, body: Body) -> None:
         """The body is not held any more: its bytes are free for others."""
-        self._held -= body.held
-        self._by_address[body.address] -= body.held
-        if not self._by_address[body.address]:
-            del self._by_address[body.address]
+        self._counts[body.file is not None].add(body.address, -body.held)
         large, body.held = body.held >= _LARGE, 0
+        if body.file is not None:
+            body.file.close()
         if large:
             body.chunks.clear()
             if not self._tidying:
@@ -95,15 +110,37 @@ class Bodies:
             return
 
     def _hold(self, body: Body, chunk: bytes) -> None:
-        if body.held + len(chunk) > self._limits.max_body:
+        if body.held + len(chunk) > self._most(body):
             raise _too_large()
-        most = self._limits.max_buffered
-        if self._held + len(chunk) > most or self._by_address[body.address] + len(chunk) > most // 2:
+        counts = self._counts[body.file is not None]
+        if not counts.has_room(body.address, len(chunk)):
             raise Unavailable("too many large requests at once; try again in a moment", _RETRY_S)
-        body.chunks.append(chunk)
+        if body.file is None:
+            body.chunks.append(chunk)
+        else:
+            try:
+                body.file.write(chunk)
+            except OSError:
+                raise Unavailable("the gateway's disk is full; try again later", _RETRY_S) from None
         body.held += len(chunk)
-        self._held += len(chunk)
-        self._by_address[body.address] += len(chunk)
+        counts.add(body.address, len(chunk))
+
+
+class _Held:
+    """Bytes at one place, `most` in all and half of them for one address."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._sum = most, 0
+        self._by_address: Counter[str] = Counter()
+
+    def has_room(self, address: str, size: int) -> bool:
+        return self._sum + size <= self._most and self._by_address[address] + size <= self._most // 2
+
+    def add(self, address: str, size: int) -> None:
+        self._sum += size
+        self._by_address[address] += size
+        if not self._by_address[address]:
+            del self._by_address[address]
 
 
 def _too_large() -> TooLarge:

@@ -9,7 +9,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import unquote_to_bytes
 
 from api.dialect import dump
@@ -18,7 +18,7 @@ from api.server.body import Bodies, Body, Gone, Receive, Scope
 from api.server.connections import CONNECTION, Http
 from api.server.marks import GONE, STREAM, TENANT
 from api.server.places import Places
-from farm.config import GatewaySettings
+from farm.config import BatchSettings, GatewaySettings
 from farm.intake import rendition
 from farm.wire.report import Reply
 from monitoring.metrics import HTTP_REFUSED
@@ -44,9 +44,10 @@ class Bridge:
         limits: GatewaySettings,
         refusal: Callable[[str, Exception], Reply],
         sockets: SocketView | None = None,
+        manifests: BatchSettings | None = None,
     ) -> None:
         self._app, self._refusal, self._sockets = app, refusal, sockets
-        self._bodies, self._places = Bodies(limits), Places(limits.threads)
+        self._bodies, self._places = Bodies(limits, manifests), Places(limits.threads)
         self._tenants: OrderedDict[bytes, str] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,7 +75,7 @@ class Bridge:
             # uvicorn leaves a large body's connection paused, and would not see its client hang up
             connection.flow.resume_reading()
             connection.waiting = False
-            exchange.environ = _environ(scope, b"".join(body.chunks), connection)
+            exchange.environ = _environ(scope, body.file or io.BytesIO(b"".join(body.chunks)), body.held, connection)
             body.chunks.clear()
             mark = _credential(scope)
             self._places.run(self._tenants.get(mark) or f"@{body.address}", exchange.run)
@@ -209,7 +210,7 @@ def _rendered(reply: Reply) -> tuple[int, Headers, bytes]:
     return reply.status, [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in headers.items()], data
 
 
-def _environ(scope: Scope, body: bytes, connection: Http) -> dict[str, Any]:
+def _environ(scope: Scope, body: BinaryIO, size: int, connection: Http) -> dict[str, Any]:
     """PEP 3333's, as the connection says it: no header of a client moves the application (SCRIPT_NAME) or says who it
     is (X-Forwarded-For), and one with an underscore, which would look like another's, is dropped."""
     server = scope.get("server") or ("", 0)
@@ -224,7 +225,7 @@ def _environ(scope: Scope, body: bytes, connection: Http) -> dict[str, Any]:
         "REMOTE_ADDR": scope["client"][0] if scope["client"] else "",
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope["scheme"],
-        "wsgi.input": io.BytesIO(body),
+        "wsgi.input": body,
         "wsgi.input_terminated": True,
         "wsgi.errors": io.StringIO(),
         "wsgi.multithread": True,
@@ -241,8 +242,8 @@ def _environ(scope: Scope, body: bytes, connection: Http) -> dict[str, Any]:
             continue
         key = f"HTTP_{name}"
         made[key] = f"{made[key]}{'; ' if name == 'COOKIE' else ','}{text}" if key in made else text
-    if body and "CONTENT_LENGTH" not in made:
-        made["CONTENT_LENGTH"] = str(len(body))
+    if size and "CONTENT_LENGTH" not in made:
+        made["CONTENT_LENGTH"] = str(size)
     return made
 
 

@@ -35,10 +35,11 @@ class FarmWorker(UvicornWorker):  # type: ignore[misc]  # publishes no types
         from api.wiro_socket import sockets_of
         from farm.config import load
 
-        limits = load().gateway
+        settings = load()
+        limits = settings.gateway
         self.config.http, self.config.ws = http_with(limits), Socket
         self.config.timeout_graceful_shutdown = self.cfg.graceful_timeout
-        self.config.app = Bridge(self.wsgi, limits, refusal, sockets_of(self.wsgi))
+        self.config.app = Bridge(self.wsgi, limits, refusal, sockets_of(self.wsgi), settings.batches)
         self._install_sigquit_handler()
         await _Server(self.config).serve(sockets=self.sockets)
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "up": "farm.cli.up:up",
     "demo": "farm.cli.demo:demo",
     "submit": "farm.cli.submit:submit",
+    "batches": "farm.cli.batches:batches",
     "watch": "farm.cli.watch:watch",
     "jobs": "farm.cli.jobs:jobs",
     "show": "farm.cli.jobs:show",

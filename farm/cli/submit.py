@@ -84,6 +84,10 @@ def _shot_options(command: Any) -> Any:
 
 
 @click.command()
+@click.argument("manifest", required=False, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--takes", type=click.IntRange(1, 1000), help="Of a MANIFEST: jobs to make of each shot.")
+@click.option("--hold-after", type=click.IntRange(1), help="Of a MANIFEST: render so many first; approve the rest.")
+@click.option("--dry-run", is_flag=True, help="Of a MANIFEST: only say what it would cost.")
 @click.option("--prompt", "-p", help="What to render.")
 @click.option(
     "--lora", "loras", multiple=True, metavar="NAME[:SCALE[:EXPERT]]", help="One of your LoRAs (`wanfarm loras`)."
@@ -111,6 +115,10 @@ def _shot_options(command: Any) -> Any:
 def submit(
     session: Session,
     *,
+    manifest: Path | None,
+    takes: int | None,
+    hold_after: int | None,
+    dry_run: bool,
     source: Any,
     again: bool,
     idempotency_key: str | None,
@@ -118,9 +126,11 @@ def submit(
     download: Path | None,
     **values: Any,
 ) -> int:
-    """Submit a shot, or a file of shots.
+    """Submit a shot, or a MANIFEST of many (.csv or .jsonl) as one batch: all of it, or nothing. Options are then what
+    its shots have in common.
 
     \b
+    wanfarm submit shots.csv --model wan2.2-t2v-a14b --takes 2 --watch
     wanfarm submit -p "a red fox runs through snow" --watch
     wanfarm submit -p "the fox looks up" --image fox.jpg --frames 49 --download out
     wanfarm submit -p "she dances" --image her.png --video dance.mp4 --model wan2.2-animate-14b
@@ -133,6 +143,10 @@ def submit(
         given["loras"] = [parse_wear(text) for text in given["loras"]]
     if "options" in given:
         given["options"] = dict(_option(text) for text in given["options"])
+    _check_forms(manifest, alone=(source, again, download), of_manifest=(takes, hold_after, dry_run))
+    if manifest is not None:
+        asked = {**given, "takes": takes, "hold_after": hold_after}
+        return _submit_manifest(session, manifest, asked, idempotency_key, dry_run=dry_run, watching=watching)
     if source is None and "prompt" not in given:
         raise click.UsageError("give --prompt, or a file of shots with --from")
     if source is not None and idempotency_key is not None:
@@ -154,6 +168,47 @@ def submit(
         session.out.document(job)
     session.out.line(job.id)
     session.out.say(f"watch: wanfarm watch {job.id}")
+    return 0
+
+
+def _check_forms(manifest: Path | None, *, alone: Sequence[Any], of_manifest: Sequence[Any]) -> None:
+    """Options go with the form of submission that they are of."""
+    if manifest is not None and any(alone):
+        raise click.UsageError("a manifest is submitted by itself: no --from, --again, --download")
+    if manifest is None and any(of_manifest):
+        raise click.UsageError("--takes, --hold-after and --dry-run are of a manifest: wanfarm submit shots.csv")
+
+
+def _submit_manifest(
+    session: Session, path: Path, asked: dict[str, Any], key: str | None, *, dry_run: bool, watching: bool
+) -> int:
+    """One batch; what is wrong with any line is told, and then nothing was submitted."""
+    from farm.cli.batch_watch import watch
+    from farm.cli.manifests import ready
+
+    for name in ("prompt", *_INPUTS):
+        if name in asked:
+            raise click.UsageError(f"{name.replace('_', '-')} is a column of the manifest")
+    with session.client() as client, ready(path, lambda file: client.uploads.put(file).id) as (manifest, media):
+        if dry_run:
+            quote = client.batches.estimate(manifest, media=media, **asked)
+            session.out.document(quote) if session.out.as_json else session.out.facts(
+                {
+                    "shots": quote.shots,
+                    "jobs": quote.jobs,
+                    "credits": "no price" if quote.credits is None else f"{quote.credits:g}",
+                    "GPU-seconds": f"{quote.gpu_s:g}",
+                    "predicted end": quote.finish_at,
+                }
+            )
+            return 0
+        batch = client.batches.create(manifest, media=media, idempotency_key=key, **asked)
+        if watching:
+            return watch(session, client, batch.id)
+    if session.out.as_json:
+        session.out.document(batch)
+    session.out.line(batch.id)
+    session.out.say(f"{batch.jobs} jobs; watch: wanfarm batches watch {batch.id}")
     return 0
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Self, TypedDict, Unpack
 
 from farm.client.admin import Admin
+from farm.client.batches import Batches
 from farm.client.event_stream import ServerSentEvent
 from farm.client.loras import JobLora, Loras, asked
 from farm.client.spending import Spending
@@ -44,6 +45,7 @@ from farm.wire.own_views import (
 from models.catalog import ROLES
 
 __all__ = [
+    "Batches",
     "Client",
     "Event",
     "Files",
@@ -141,6 +143,7 @@ class Client:
         self._transport = Transport(url, key, timeout_s=timeout_s, patience_s=patience_s)
         self.url, self.key = self._transport.url, key
         self.jobs = Jobs(self._transport)
+        self.batches = Batches(self._transport)
         self.uploads = Uploads(self._transport)
         self.loras = Loras(self._transport)
         self.admin = Admin(self._transport)

@@ -14,6 +14,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -152,6 +153,34 @@ class Transport:
             time.sleep(wait_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
+    def lines(self, path: str) -> Iterator[str]:
+        """The lines of an answer as they come. Raises as send; Unreachable where it breaks off."""
+        with self._opened(path) as answer:
+            yield from answer.iter_lines()
+
+    def save(self, path: str, to: Path) -> None:
+        """An answer of any length into a file: whole, or not at all."""
+        handle, partial = tempfile.mkstemp(prefix=f".{to.name}.", dir=to.parent)
+        try:
+            with os.fdopen(handle, "wb") as out, self._opened(path) as answer:
+                for block in answer.iter_bytes():
+                    out.write(block)
+            os.chmod(partial, 0o666 & ~_umask())
+            os.replace(partial, to)
+        finally:
+            Path(partial).unlink(missing_ok=True)
+
+    @contextmanager
+    def _opened(self, path: str) -> Iterator[httpx.Response]:
+        try:
+            with self._http.stream("GET", path) as answer:
+                if answer.status_code != 200:
+                    answer.read()
+                    raise problem(answer)
+                yield answer
+        except httpx.HTTPError as error:
+            raise Unreachable(_words(self.url, error)) from error
+
     def fetch(self, url: str, path: Path, *, sha256: str | None = None) -> None:
         """The object at a signed `url`, into `path`: whole and, where it is known, with that hash, or not at all."""
         handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -207,9 +236,11 @@ def problem(answer: httpx.Response) -> FarmError:
         body = None
     body = body if isinstance(body, dict) else {}
     detail = str(body.get("detail") or f"{answer.request.url} answered {answer.status_code}")
-    others = [f"{one.get('field')}: {one.get('detail')}" for one in body.get("errors") or [] if isinstance(one, dict)]
-    if len(others) > 1:
-        detail = "; ".join([detail, *others[1:]])
+    wrong = [one for one in body.get("errors") or [] if isinstance(one, dict)]
+    if body.get("error_count"):
+        detail = _manifest_words(wrong, int(body["error_count"]))
+    elif len(wrong) > 1:
+        detail = "; ".join([detail, *(f"{one.get('field')}: {one.get('detail')}" for one in wrong[1:])])
     status = answer.status_code
     if status in (502, 503, 504):
         return Unavailable(detail, _retry_after_s(answer))
@@ -217,10 +248,21 @@ def problem(answer: httpx.Response) -> FarmError:
     kind = _KINDS.get(slug) or _STATUSES.get(status)
     if kind is None:
         return UnexpectedAnswer(detail)
-    field = body.get("field")
+    field = None if body.get("error_count") else body.get("field")
     if kind is TooMany:
         return TooMany(detail, field, _retry_after_s(answer))
     return kind(detail, field)
+
+
+def _manifest_words(wrong: list[dict[str, Any]], count: int) -> str:
+    """A line for each fault of a manifest."""
+    told = []
+    for one in wrong:
+        where = [f"line {one['line']}"] if one.get("line") is not None else []
+        told.append(": ".join([*where, *([one["field"]] if one.get("field") else []), str(one.get("detail"))]))
+    if count > len(told):
+        told.append(f"and {count - len(told)} more")
+    return "\n".join([*told, "nothing was submitted"])
 
 
 def _retry_after_s(answer: httpx.Response) -> float:

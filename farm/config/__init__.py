@@ -17,6 +17,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from farm.config.batches import BatchSettings
 from farm.config.burst import BurstSettings
 from farm.config.environment import EnvironmentWithFiles
 from farm.config.gateway import GatewaySettings
@@ -43,6 +44,7 @@ from farm.config.servers import (
 
 __all__ = [
     "CONFIG_ENV",
+    "BatchSettings",
     "BurstSettings",
     "DialectRetries",
     "EmbeddedSettings",
@@ -87,6 +89,7 @@ class Settings(BaseSettings):
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
     lease: LeaseSettings = Field(default_factory=LeaseSettings)
     scheduling: SchedulingSettings = Field(default_factory=SchedulingSettings)
+    batches: BatchSettings = Field(default_factory=BatchSettings)
     intake: IntakeSettings = Field(default_factory=IntakeSettings)
     loras: LoraSettings = Field(default_factory=LoraSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)

@@ -44,7 +44,7 @@ class SchedulingSettings(Section):
     #: first guess of a pool's speed until it is measured, TFLOP/s
     assumed_tflops: float = 300.0
     #: jobs of one tenant that are not over, where the tenant has no limit of its own
-    max_open: int = Field(default=20_000, ge=1)
+    max_open: int = Field(default=200_000, ge=1)
     #: finished jobs are kept this long
     retention_s: float = 30 * 86400.0
     #: how often beat removes what is older, and objects that no job points to

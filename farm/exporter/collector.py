@@ -82,6 +82,11 @@ def whole_farm(farm: FarmNumbers) -> Iterator[Family]:
     for metric, age_s in ((metrics.REAP_AGE, farm.reaped_s_ago), (metrics.AUDIT_AGE, farm.audited_s_ago)):
         if age_s is not None:
             yield single(metric, age_s)
+    batches = farm.batches
+    stages = {"asked": batches.asked, "coming": batches.coming, "open": batches.open}
+    yield each(metrics.BATCHES, {(stage,): count for stage, count in stages.items()})
+    yield each(metrics.BATCH_JOBS, {(state,): batches.jobs.get(state, 0) for state in State})
+    yield single(metrics.BATCH_ACTS, batches.acts)
     yield each(metrics.AUDIT_DRIFT, {(counter,): found for counter, found in farm.drift.items()})
 
 

@@ -103,6 +103,10 @@ class Intake:
             with self._decoding(tenant, file):
                 return self._checked(file, kind)
 
+    def is_there(self, tenant: str, upload_id: str) -> bool:
+        """Whether an upload can be named."""
+        return is_upload_id(upload_id) and self._store.stat(upload_key(tenant, upload_id)) is not None
+
     def fetch_slot(self, tenant: str) -> AbstractContextManager[bool]:
         """Whether this process may fetch one more URL for the tenant while somebody waits for the answer."""
         return self._fetches.one(tenant)

@@ -19,6 +19,7 @@ from farm.claiming.metrics_page import serve_metrics
 from farm.claiming.permits import Permits
 from farm.claiming.presence import Presence
 from farm.config import load
+from farm.io_worker.batch_keeper import keeper_of
 from farm.io_worker.duties import Duties
 from farm.io_worker.housekeeping import Housekeeping
 from farm.io_worker.intake_worker import IntakeWorker
@@ -45,6 +46,7 @@ store = Store(settings.s3)
 permits = Permits(settings)
 intake_worker = IntakeWorker(settings, ledger, store, permits, worker_name)
 housekeeping = Housekeeping(settings, ledger, store, permits)
+keeper = keeper_of(settings, redis, ledger, store, permits)
 postman = Postman(settings, redis, ledger, store)
 app = make_app(settings, "io")
 
@@ -56,6 +58,7 @@ EVERY_S = {
     "farm.forget": settings.scheduling.forget_every_s,
     "farm.sweep": settings.scheduling.forget_every_s,
     "farm.webhooks": settings.webhooks.every_s,
+    "farm.batches": settings.batches.every_s,
 }
 
 
@@ -93,6 +96,7 @@ duties = Duties(
         "farm.forget": housekeeping.forget,
         "farm.sweep": housekeeping.sweep,
         "farm.webhooks": postman.look,
+        "farm.batches": keeper.look,
     }
 )
 

@@ -1,9 +1,11 @@
 """The intake of one claimed job: fetch what is still an address, check it, store it, and let the job be queued; or fail
 it with the reason. The caller keeps the lease and asks for permits."""
 
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from farm.billing.prices import PriceBook
 from farm.config import Settings
@@ -25,6 +27,7 @@ from farm.jobs.job import Claim, Job, Reshaped
 from farm.jobs.spec import InputRef
 from farm.ledger.ledger import Ledger
 from farm.ledger.outcomes import PermitPublisher
+from farm.results.last_frame import last_frame
 from farm.scheduling.memory_fit import burden_of, needs_of
 from farm.scheduling.pools import Pools
 from farm.storage.quota import Quota
@@ -60,6 +63,7 @@ class TakeIn:
         quota: Quota | None = None,
     ) -> None:
         self._settings, self._ledger, self._permits = settings, ledger, permits
+        self._store = store
         self._intake = Intake(settings, store, quota=quota)
         self._pools = Pools(settings, ledger.offers, speeds=ledger.speeds)
         self._prices = PriceBook(settings.prices)
@@ -88,6 +92,20 @@ class TakeIn:
         if self._permits is not None:
             self._permits.publish(woken)
 
+    def _source(self, ref: InputRef) -> Source:
+        """Where an input is read from. Raises JobFault."""
+        if ref.last_frame_of is None:
+            return Source(url=ref.url, upload=ref.upload)
+        job = self._ledger.find(ref.last_frame_of)
+        while job is not None and job.retried_as is not None:
+            job = self._ledger.find(job.retried_as)
+        if job is None or job.artifacts is None:
+            message = f"the last frame of job {ref.last_frame_of} is the first of this one, and it has no result"
+            raise JobFault(FaultCode.DEPENDENCY_FAILED, message)
+        with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
+            self._store.get_file(job.artifacts.video, Path(file.name))
+            return Source(data=last_frame(Path(file.name)))
+
     def _taken_in(self, tenant: str, role: str, ref: InputRef, deadline: Deadline) -> InputRef:
         """The stored content behind an address; the deadline is that of all inputs together. Raises JobFault, or
         _Passing with one."""
@@ -96,7 +114,7 @@ class TakeIn:
             tries -= 1
             try:
                 seconds = max(0.0, min(self._settings.intake.total_s, deadline.left_s))
-                content = self._intake.look(tenant, role, Source(url=ref.url), field=role, seconds=seconds)
+                content = self._intake.look(tenant, role, self._source(ref), field=role, seconds=seconds)
             except AddressUnreachable as error:
                 if not error.passing:
                     raise _fault(error) from None

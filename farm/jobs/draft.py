@@ -16,13 +16,14 @@ TOKEN_TAIL = "tail"  # noqa: S105 - a name
 
 @dataclass(frozen=True)
 class Source:
-    """Where an input comes from: exactly one of `url`, `data` (decoded bytes), `upload` (id of a presigned PUT) or
-    `base64` (text as it came, with or without data-URI prefix)."""
+    """Where an input comes from: exactly one of `url`, `data` (decoded bytes), `upload` (id of a presigned PUT),
+    `base64` (text as it came, with or without data-URI prefix) or `last_frame_of` (id of a job that comes first)."""
 
     url: str | None = None
     data: bytes | None = None
     upload: str | None = None
     base64: str | None = None
+    last_frame_of: str | None = None
 
 
 @dataclass(frozen=True)

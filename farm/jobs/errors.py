@@ -31,6 +31,8 @@ class FaultCode(StrEnum):
     DOES_NOT_FIT = "does_not_fit"
     PROVENANCE_REQUIRED = "provenance_required"
     INSUFFICIENT_CREDIT = "insufficient_credit"
+    #: another job, which it was to follow, has no result
+    DEPENDENCY_FAILED = "dependency_failed"
     # the farm's fault: retried with backoff
     ENGINE_DIED = "engine_died"
     ENGINE_ERROR = "engine_error"

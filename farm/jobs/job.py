@@ -53,6 +53,8 @@ class NewJob:
     start_by_ms: int | None = None
     external: str | None = None
     seed_given: bool = False
+    #: of a job of a batch (farm.jobs.batch): its `line`, `id` and `take` in the manifest
+    shot: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,13 @@ class Job:
     seed_given: bool = False
     #: when it is cancelled if it is not finished: an economy job's window, also after it has risen
     expires_ms: int | None = None
+    #: the batch that it belongs to, and what its manifest calls it there (farm.jobs.batch)
+    batch: str | None = None
+    shot: Mapping[str, Any] = field(default_factory=dict)
+    #: the jobs that it follows
+    parents: tuple[str, ...] = ()
+    #: it failed and was made anew in its batch
+    retried_as: str | None = None
     #: when it was read, by the ledger's clock, which also gave the other times
     read_ms: int = field(default=0, compare=False)
 

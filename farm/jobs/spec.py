@@ -8,7 +8,8 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class InputRef:
-    """An input of a job, by role. Either still an address (`url`, before intake) or stored content.
+    """An input of a job, by role. Either stored content or, before intake, where it is: an address (`url`), an upload
+    that was sent before, or the last frame of another job's result.
 
     sha256   of the bytes that were sent
     key      object key, `inputs/{tenant}/{kept_sha256}`, of what the farm keeps of them; content_type, size and all
@@ -30,6 +31,8 @@ class InputRef:
     fps: float | None = None
     kept_sha256: str | None = None
     notes: tuple[str, ...] = ()
+    upload: str | None = None
+    last_frame_of: str | None = None
 
     @property
     def stored(self) -> bool:

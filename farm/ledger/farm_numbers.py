@@ -69,6 +69,17 @@ class TenantNumbers(_Numbers):
         return self.jobs[State.WAITING] + self.jobs[State.QUEUED] + self.jobs[State.RUNNING]
 
 
+class BatchNumbers(_Numbers):
+    """Batches that are asked for by a file and not looked at, staged or placed (coming), admitted with open jobs; acts
+    that are under way; jobs of open batches by state."""
+
+    asked: int = 0
+    coming: int = 0
+    open: int = 0
+    acts: int = 0
+    jobs: dict[State, int] = Field(default_factory=dict)
+
+
 class FarmNumbers(_Numbers):
     """drift: counter -> how many the audits found wrong. outbox: endings whose callback is not scheduled yet."""
 
@@ -77,6 +88,7 @@ class FarmNumbers(_Numbers):
     shares: list[ShareNumbers]
     tenants: list[TenantNumbers]
     drift: dict[str, int] = Field(default_factory=dict)
+    batches: BatchNumbers = BatchNumbers()
     outbox: int = 0
     reaped_s_ago: float | None = None
     audited_s_ago: float | None = None

@@ -13,6 +13,7 @@ TEMPLATES: dict[str, str] = {
     "jobs": "jobs:{tenant}:{state}",
     "label": "label:{tenant}:{state}:{label}",
     "dialect": "dialect:{tenant}:{state}:{dialect}",  # jobs of a provider's dialect, as its lists show them
+    "batch_jobs": "batch:{batch}:{state}",  # jobs of a batch
     "holds": "holds:{tenant}:{reason}",  # open jobs that have this reason (farm.jobs.states.HoldReason)
     "ended": "ended",  # ZSET, terminal job id -> finished_ms
     # --- who waits for what, per pool
@@ -62,9 +63,27 @@ TEMPLATES: dict[str, str] = {
     "turn": "turn:{what}",  # STRING, the worker that does for all what one does
     "decision": "decision:{id}",  # STRING, JSON of what was last decided about buying a job
     "decisions": "decisions",  # STREAM {job, data} of the same
-    "told": "told",  # STREAM {nonce}, purchases that a callback came for
+    "purchases_told": "purchases-told",  # STREAM {nonce}, purchases that a callback came for
+    # --- jobs that wait for others (lua/lib/depend.lua)
+    "children": "children:{id}",  # SET, ids of jobs that name this one among their parents
+    "parents_over": "parents-over",  # LIST, ids of jobs that are over and whose children are not all looked at
+    # --- batches (lua/batch_*.lua)
+    "batch": "batch:{batch}",  # HASH
+    "batches": "batches:{tenant}",  # ZSET of ids of admitted ones, all scores 0
+    "batches_open": "batches-open",  # ZSET, admitted one with open jobs -> since when, ms
+    "batches_coming": "batches-coming",  # ZSET, one that is staged or placed -> when that was last worked on, ms
+    "batches_untold": "batches-untold",  # SET, those of which the tenant's stream does not have the latest
+    "chunk": "chunk:{batch}:{n}",  # STRING, JSON of jobs that are staged and not placed yet
+    "coming": "coming:{tenant}",  # HASH, batch that is staged or placed -> jobs to come
+    "reserved": "reserved:{tenant}",  # HASH, the same -> micro-credits held for them
+    "batch_idem": "batch-idem:{tenant}:{key}",  # STRING "batch sha256" for 24 h
+    "batch_asked": "batch-asked:{batch}",  # STRING, JSON of what was asked for by a file (farm.jobs.batch.Asked)
+    "batches_asked": "batches-asked",  # ZSET, those whose file is to be looked at -> since when, ms
+    "batch_acts": "batch-acts:{batch}",  # LIST, ids of acts on many of its jobs
+    "act": "act:{id}",  # HASH
+    "acts_open": "acts-open",  # ZSET, act that is under way -> when it was last worked on, ms
     # --- what others read
-    "events": "events:{tenant}",  # STREAM {job, data}
+    "events": "events:{stream}",  # STREAM {job, data}, of a tenant; "<tenant>!<batch>" of a batch's jobs
     "outbox": "outbox",  # STREAM {job, tenant, state} of terminal jobs whose owner wants a callback
     # --- limits and money
     "tenant": "tenant:{tenant}",  # HASH, written by farm.tenants.tenants: weight, max_open, max_running, rate_*
@@ -86,6 +105,7 @@ OTHERS: dict[str, str] = {
     "loras": "loras:{tenant}",  # HASH, LoRA id -> JSON
     "upload": "upload:{tenant}:{sha256}",  # STRING, hash of a file's name -> id of its last upload (farm.storage)
     "upload_ticket": "upload-ticket:{id}",  # STRING "tenant bytes" of an upload whose size was not said (farm.storage)
+    "batch_files": "batch-files:{tenant}",  # HASH, id of a file of requests -> JSON (farm.batches.files)
     "stored": "stored",  # HASH, tenant -> bytes of its inputs, uploads and results (farm.storage.quota)
     "rooms": "rooms:{tenant}",  # ZSET, "upload id:bytes" of an address that was given out -> until when it counts, ms
 }

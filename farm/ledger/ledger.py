@@ -5,14 +5,15 @@ Redis is away: the transition then *may* have happened, and repeating the call i
 """
 
 from collections.abc import Collection, Sequence
-from typing import Any
 from uuid import uuid4
 
-from farm.jobs.errors import Conflict, JobFault, PaymentRequired, RequestError, TooMany
+from farm.jobs.errors import JobFault
 from farm.jobs.job import Admitted, Artifacts, Claim, Fence, NewJob, Reshaped
 from farm.jobs.spec import InputRef
 from farm.jobs.states import HoldReason
 from farm.ledger.accounts import Accounts
+from farm.ledger.acts import Acts
+from farm.ledger.batches import BatchTransitions
 from farm.ledger.burst_notes import BurstNotes
 from farm.ledger.connection import mapped
 from farm.ledger.explaining import Explaining
@@ -23,6 +24,7 @@ from farm.ledger.outcomes import Beat, CancelOutcome, CommitOutcome, FailOutcome
 from farm.ledger.purchases import Purchases
 from farm.ledger.reading import Reading
 from farm.ledger.records import admission, artifacts_json, decode, fresh, reshaping, with_inputs
+from farm.ledger.refusals import refusal
 from farm.ledger.scripts import BURST_POOL, INTAKE_POOL
 from farm.ledger.told import Telling
 from farm.ledger.upkeep import Upkeep
@@ -33,8 +35,6 @@ __all__ = ["BURST_POOL", "INTAKE_POOL", "Ledger"]
 
 #: as `models` of claim: a word that is no model's
 NOTHING_OFFERED = "-"
-#: retry_after_s for a tenant at its open-job limit: about as long as a short render takes to end
-OPEN_RETRY_AFTER_S = 10.0
 #: characters of a fault's message that are kept
 _MESSAGE_CHARS = 1000
 
@@ -50,6 +50,8 @@ class Ledger(
     Purchases,
     Operations,
     Explaining,
+    BatchTransitions,
+    Acts,
     FarmNumbersReading,
 ):
     """Threads may share one. Reading, upkeep, workers, credit, outbox and operators' acts are in the modules of the
@@ -66,7 +68,7 @@ class Ledger(
         arguments = [argument for job in jobs for argument in admission(job)]
         verdict, *details = self.run_in_time("admit", len(jobs), *arguments, patience_s=self._in_time_s, durable=True)
         if verdict != "ok":
-            raise _refusal(verdict, details)
+            raise refusal(verdict, details)
         answers, wanted, now_ms = details
         told = [
             Admitted(job_id, bool(created), fresh(job, now_ms, position[0]) if position else None)
@@ -202,22 +204,3 @@ class Ledger(
 
 def _seconds(gpu_s: float) -> float:
     return max(0.0, min(float(gpu_s), 1e9))
-
-
-def _refusal(verdict: str, details: list[Any]) -> RequestError:
-    match verdict:
-        case "conflict":
-            return Conflict("this idempotency key was used with another request", "Idempotency-Key")
-        case "taken":
-            return Conflict(f"the id of job {details[0]} is taken")
-        case "unpriced":
-            return PaymentRequired("the price of this job is not known, so it cannot be held against the credit")
-        case "too_many":
-            return TooMany(
-                f"no more than {details[1]} jobs may be open at once; wait for some to end",
-                retry_after_s=OPEN_RETRY_AFTER_S,
-            )
-        case "payment":
-            _tenant, needed, available = details
-            return PaymentRequired(f"{needed} micro-credits are needed and {available} are free")
-    raise AssertionError(f"admit answered {verdict!r}")

@@ -114,9 +114,9 @@ class Purchases(Scripted):
         """Nonces of purchases that callbacks came for after the id `after` ("$": from now on), and the next `after`."""
         with mapped():
             if after == "$":
-                newest = cast("list[Any]", self._redis.xrevrange(self._keys("told"), count=1))
+                newest = cast("list[Any]", self._redis.xrevrange(self._keys("purchases_told"), count=1))
                 after = str(newest[0][0]) if newest else "0-0"
-            found = stream_entries(self._redis.xread({self._keys("told"): after}, count=500, block=block_ms))
+            found = stream_entries(self._redis.xread({self._keys("purchases_told"): after}, count=500, block=block_ms))
         return [fields["nonce"] for _, fields in found], found[-1][0] if found else after
 
     # --- reading

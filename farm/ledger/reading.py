@@ -64,13 +64,14 @@ class Reading(Scripted):
         model: str | None = None,
         label: str | None = None,
         dialect: str | None = None,
+        batch: str | None = None,
         cursor: str | None = None,
         limit: int = 50,
         oldest_first: bool = False,
     ) -> Page:
-        """Newest first, unless told otherwise; of a label or of a dialect (not the farm's own), not both. With `model`
-        a page can have fewer jobs than `limit` and still a cursor. The cursor is a place: its job may be gone. One that
-        is no job id is the beginning."""
+        """Newest first, unless told otherwise; of a label, of a dialect (not the farm's own) or of a batch. With
+        `model` a page can have fewer jobs than `limit` and still a cursor. The cursor is a place: its job may be gone.
+        One that is no job id is the beginning."""
         wanted = frozenset(states or State)
         after = cursor if cursor is not None and is_job_id(cursor) else None
         jobs: list[Job] = []
@@ -82,6 +83,7 @@ class Reading(Scripted):
                 states=wanted,
                 label=label,
                 dialect=dialect,
+                batch=batch,
                 after=after,
                 limit=limit + 1,
                 oldest_first=oldest_first,
@@ -104,13 +106,14 @@ class Reading(Scripted):
         states: Collection[State] = (),
         label: str | None = None,
         dialect: str | None = None,
+        batch: str | None = None,
         after: str | None = None,
         limit: int,
         oldest_first: bool = False,
     ) -> list[str]:
         """The next ids behind `after`, as of one moment. Arguments as of page."""
         order = "asc" if oldest_first else "desc"
-        listing = _listing(label, dialect)
+        listing = _listing(label, dialect, batch)
         each = self.run("newest", tenant, *listing, after or "", order, limit, *(frozenset(states) or State))
         return list(islice(heapq.merge(*each, reverse=not oldest_first), limit))
 
@@ -220,8 +223,10 @@ def _order(event_id: str) -> tuple[int, int]:
     return int(ms), int(number or 0)
 
 
-def _listing(label: str | None, dialect: str | None) -> tuple[str, str]:
+def _listing(label: str | None, dialect: str | None, batch: str | None = None) -> tuple[str, str]:
     """(kind, name) of the index (lib/listing.lua)."""
+    if batch is not None:
+        return "batch", batch
     if label is not None:
         return "label", label
     return ("dialect", dialect) if dialect is not None else ("", "")

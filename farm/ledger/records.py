@@ -34,7 +34,7 @@ def admission(job: NewJob) -> list[str | int | float]:
         *(job.idempotency_key or "", job.body_sha256 or "", job.needs, reasons_text(job.held_for)),
         # the farm's own lists show every job
         "" if job.dialect == OWN else job.dialect,
-        *(job.tier, "" if start_by is None else start_by, _dumps(_body(job))),
+        *(job.tier, "" if start_by is None else start_by, _dumps(body_json(job))),
     ]
 
 
@@ -43,7 +43,8 @@ def reasons_text(reasons: Iterable[HoldReason]) -> str:
     return " ".join(sorted(set(reasons)))
 
 
-def _body(job: NewJob) -> dict[str, Any]:
+def body_json(job: NewJob) -> dict[str, Any]:
+    """What no script reads of a job, as JSON values."""
     body: dict[str, Any] = {"spec": spec_json(job.spec), "wall_s": job.wall_s}
     optional = {
         "dialect": job.dialect,
@@ -53,6 +54,7 @@ def _body(job: NewJob) -> dict[str, Any]:
         "webhook_url": job.webhook_url,
         "external": job.external,
         "seed_given": job.seed_given,
+        "shot": job.shot,
     }
     return body | {name: value for name, value in optional.items() if value}
 
@@ -223,6 +225,10 @@ def decode(answer: Sequence[Any]) -> Job:
         tier=Tier(record.get("tier", Tier.NORMAL)),
         start_by_ms=_int(record.get("start_by_ms")),
         expires_ms=_int(record.get("expires_ms")),
+        batch=record.get("batch"),
+        shot=body.get("shot", {}),
+        parents=tuple(record.get("parents", "").split()),
+        retried_as=record.get("retried_as"),
     )
 
 

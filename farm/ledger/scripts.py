@@ -22,6 +22,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from farm.config import Settings
+from farm.jobs.batch import ActKind, BatchState
 from farm.jobs.errors import KILLS_WORKER, RETRYABLE, FaultCode, Unavailable
 from farm.jobs.purchase import PurchaseNews, PurchaseState
 from farm.jobs.standing import Limit
@@ -46,6 +47,10 @@ INTAKE_POOL = "intake"
 BURST_POOL = "burst"
 #: events kept per tenant, about; a client that was away for longer reads the jobs instead
 EVENTS_KEPT = 10_000
+#: the same of a batch's own stream; and how often its tenant hears of a batch at most, ms
+BATCH_EVENTS_KEPT, BATCH_TOLD_MS = 2_000, 1_000
+#: jobs that wait for others and are looked at in the call that ends one of those; a reap looks at the rest
+CHILDREN_AT_ONCE = 16
 #: an idempotency key is remembered this long
 IDEMPOTENCY_S = 24 * 3600
 #: jobs dropped from a queue by one claim because their record says that they do not belong there
@@ -79,6 +84,8 @@ _WORDS: Mapping[str, type[StrEnum]] = {
     "Statement": StatementKind,
     "Purchase": PurchaseState,
     "News": PurchaseNews,
+    "Batch": BatchState,
+    "Act": ActKind,
 }
 _WORD = re.compile(rf"\b({'|'.join([*_WORDS, 'Setting', 'Table'])})\.([A-Z][A-Z0-9_]*)\b")
 _CLOCK = "lib/clock.lua"
@@ -108,6 +115,10 @@ def lua_settings(settings: Settings) -> dict[str, int | float | str]:
         "ELSEWHERE_MS": int(scheduling.elsewhere_s * 1000),
         "PERMIT_TTL_MS": int(scheduling.permit_ttl_s * 1000),
         "EVENTS_KEPT": EVENTS_KEPT,
+        "ASKED_KEPT_S": int(scheduling.retention_s),
+        "BATCH_EVENTS_KEPT": BATCH_EVENTS_KEPT,
+        "BATCH_TOLD_MS": BATCH_TOLD_MS,
+        "CHILDREN_AT_ONCE": CHILDREN_AT_ONCE,
         "IDEMPOTENCY_S": IDEMPOTENCY_S,
         "STALE_PER_CLAIM": STALE_PER_CLAIM,
         "PROMOTED_PER_CLAIM": PROMOTED_PER_CLAIM,

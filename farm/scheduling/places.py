@@ -14,6 +14,12 @@ class TenantPlaces:
         self._taken: Counter[str] = Counter()
         self._lock = threading.Lock()
 
+    @property
+    def taken(self) -> int:
+        """Places that are taken."""
+        with self._lock:
+            return self._taken.total()
+
     def take(self, tenant: str) -> bool:
         """True when there was a free place; the caller must give it back."""
         with self._lock:

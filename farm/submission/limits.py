@@ -46,7 +46,7 @@ def check(draft: Draft, now_ms: int) -> None:
     if draft.tier is Tier.URGENT:
         raise draft.refused("tier", "an operator makes a job urgent; ask for normal or economy")
     for role, source in draft.inputs.items():
-        given = (source.url, source.data, source.upload, source.base64)
+        given = (source.url, source.data, source.upload, source.base64, source.last_frame_of)
         if sum(value is not None for value in given) != 1:
             raise draft.refused(role, "give exactly one of an address, the data, or an upload")
 

@@ -47,7 +47,7 @@ _A = TypeVar("_A")
 _B = TypeVar("_B")
 
 #: random seeds are short, so that they survive the JSON numbers of any client
-_SEEDS = 2**32
+SEEDS = 2**32
 #: host names of one request that are resolved before it is accepted; intake resolves the rest
 _VETTED_NAMES = 8
 
@@ -130,8 +130,21 @@ class Submissions:
 
     def would_be(self, tenant: str, draft: Draft) -> NewJob:
         """The job that the draft would become, for an estimate: nothing is read or stored. Raises as submit."""
-        inputs = {role: InputRef(url=source.url) for role, source in draft.inputs.items()}
+        inputs = {
+            role: InputRef(url=source.url, upload=source.upload, last_frame_of=source.last_frame_of)
+            for role, source in draft.inputs.items()
+        }
         return self._job(tenant, self._plan(tenant, draft, self._lora_lookup(tenant)), inputs, None)
+
+    def quoted(self, tenant: str, draft: Draft) -> NewJob:
+        """As would_be, with its price."""
+        job = self.would_be(tenant, draft)
+        return job if self._price is None else replace(job, hold=self._price(job))
+
+    def check_room(self, tenant: str) -> None:
+        """Raises Forbidden when the tenant's room in the store is full, Unavailable when the disk's is."""
+        if self._quota is not None:
+            self._quota.check(tenant)
 
     def _seen_before(self, tenant: str, drafts: Sequence[Draft], marks: Sequence[str | None]) -> list[Admitted] | None:
         """The first answer, when all of it was said before: a repeated request must not depend on its inputs' still
@@ -322,7 +335,7 @@ class Submissions:
                 guidance=settled.guidance,
                 guidance_2=settled.guidance_2,
                 shift=settled.shift,
-                seed=secrets.randbelow(_SEEDS) if draft.seed is None else draft.seed,
+                seed=secrets.randbelow(SEEDS) if draft.seed is None else draft.seed,
                 inputs=inputs,
                 loras=plan.loras,
                 options=plan.options,

@@ -170,7 +170,11 @@ class CreateJob(Strict):
 
 def parse_create(body: bytes, *, idempotency_key: str | None = None) -> Draft:
     """A POST /v1/jobs body. Raises BrokenJson, or InvalidBody naming every field that is wrong."""
-    asked = parse(CreateJob, body)
+    return draft_of(parse(CreateJob, body), idempotency_key=idempotency_key)
+
+
+def draft_of(asked: CreateJob, *, idempotency_key: str | None = None) -> Draft:
+    """What a body asks for, as every dialect says it."""
     return Draft(
         prompt=asked.prompt,
         model=asked.model,

@@ -97,12 +97,16 @@ class JobView(View):
     bought     set when a provider renders it
     attempt    number of the current or last attempt, 0 before the first
     cancelling a cancel was acknowledged; the job can no longer succeed
+    batch      the batch that it came in, shot  its line, id and take in the manifest, after  jobs that it follows
     """
 
     id: str
     object: Literal["job"] = "job"
     name: str | None = None
     label: str | None = None
+    batch: str | None = None
+    shot: dict[str, Any] = Field(default_factory=dict)
+    after: list[str] = Field(default_factory=list)
     state: State
     phase: Phase | None = None
     progress: float = 0.0
@@ -196,6 +200,9 @@ def view_job(job: Job, *, eta_s: float | None = None, links: Links | None = None
         id=job.id,
         name=job.name,
         label=job.label,
+        batch=job.batch,
+        shot=dict(job.shot),
+        after=list(job.parents),
         state=job.state,
         phase=Phase(job.phase) if running and job.phase else None,
         progress=1.0 if job.state is State.SUCCEEDED else job.progress,
@@ -443,12 +450,16 @@ class Health(View):
 
 
 class FieldFault(View):
-    field: str | None
+    """`line` counts from 1 in a manifest."""
+
+    line: int | None = None
+    field: str | None = None
     detail: str
 
 
 class ProblemView(View):
-    """RFC 9457. `type` is stable; `field` is a dotted path; `errors` is there when several fields are wrong."""
+    """RFC 9457. `type` is stable; `field` is a dotted path; `errors` is there when several fields are wrong, or a
+    manifest's lines: then the first of them, and `error_count` says how many there are."""
 
     type: str
     title: str
@@ -456,6 +467,7 @@ class ProblemView(View):
     detail: str
     field: str | None = None
     errors: list[FieldFault] | None = None
+    error_count: int | None = None
 
 
 def view_model(model: Model, *, available: bool, alias: str | None = None) -> ModelView:

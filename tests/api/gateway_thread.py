@@ -13,7 +13,7 @@ from api.server.bridge import Bridge
 from api.server.connections import Socket, http_with
 from api.server.worker import FarmWorker
 from api.wiro_socket import sockets_of
-from farm.config import GatewaySettings
+from farm.config import BatchSettings, GatewaySettings
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def served(app: Flask, limits: GatewaySettings | None = None) -> Iterator[str]:
     limits = limits or GatewaySettings()
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        Bridge(app, limits, refusal, sockets_of(app)),
+        Bridge(app, limits, refusal, sockets_of(app), BatchSettings()),
         **FarmWorker.CONFIG_KWARGS | {"http": http_with(limits), "ws": Socket, "log_config": None},
     )
     server = uvicorn.Server(config)

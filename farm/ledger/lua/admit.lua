@@ -1,10 +1,8 @@
--- admit(count, job 1, job 2, ..., deadline ms): all of them or none. Of each job, in this order: id, tenant, state, pool, lane,
--- priority, deadline_ms, predicted_s, max_attempts, hold, hook, label, idempotency key, body sha256, needs, held_for,
--- dialect, tier, start_by_ms, body JSON; '' for what it has not. Writes Key.job, Key.body, Key.jobs, Key.label, Key.dialect, Key.queue, Key.held, Key.idem, Key.credit, Key.owners,
--- Key.due. An economy job's deadline is the end of its window.
+-- admit(count, job 1, job 2, ..., deadline ms): all of them or none; of each job the twenty fields of lib/create.lua. Writes
+-- Key.job, Key.body, Key.jobs, Key.label, Key.dialect, Key.queue, Key.held, Key.idem, Key.credit, Key.owners, Key.due.
 -- Answers {'ok', {{id, created, position of one that was not there before}, ...}, {permit, pool, ...}, now}, or why not:
 -- {'conflict' | 'taken' | 'unpriced', n}, {'too_many', tenant, limit}, {'payment', tenant, needed, available}.
--- uses: late clock job event money queue due permit read
+-- uses: late clock job create event batch money queue due permit read
 local WIDTH = 20
 local count = tonumber(ARGV[1])
 local answers, fresh, seen = {}, {}, {}
@@ -52,7 +50,7 @@ for _, tenant in ipairs(tenants) do
   local limit = tonumber(redis.call('HGET', Key.tenant(tenant), 'max_open') or '') or Setting.MAX_OPEN
   local open = redis.call('ZCARD', Key.jobs(tenant, State.WAITING))
     + redis.call('ZCARD', Key.jobs(tenant, State.QUEUED)) + redis.call('ZCARD', Key.jobs(tenant, State.RUNNING))
-  if open + opening[tenant] > limit then return {'too_many', tenant, limit} end
+  if open + batch_coming(tenant) + opening[tenant] > limit then return {'too_many', tenant, limit} end
   local account = redis.call('HMGET', Key.credit(tenant), 'balance', 'held')
   if account[1] then
     local available = tonumber(account[1]) - tonumber(account[2] or 0)
@@ -62,38 +60,8 @@ end
 
 local pools = {}
 for _, at in ipairs(fresh) do
-  local job = {
-    id = ARGV[at], tenant = ARGV[at + 1], state = ARGV[at + 2], pool = ARGV[at + 3], attempt = 0,
-    priority = tonumber(ARGV[at + 5]), deadline_ms = tonumber(ARGV[at + 6]), hold = tonumber(ARGV[at + 9]),
-    label = ARGV[at + 11] ~= '' and ARGV[at + 11] or nil, dialect = ARGV[at + 16] ~= '' and ARGV[at + 16] or nil,
-    tier = ARGV[at + 17], start_by_ms = tonumber(ARGV[at + 18]),
-  }
-  local record = {'tenant', job.tenant, 'state', job.state, 'pool', job.pool, 'lane', ARGV[at + 4],
-    'priority', ARGV[at + 5], 'predicted_s', ARGV[at + 7], 'max_attempts', ARGV[at + 8], 'created_ms', NOW}
-  local function also(name, value)
-    if value ~= '' then
-      record[#record + 1] = name
-      record[#record + 1] = value
-    end
-  end
-  also('deadline_ms', ARGV[at + 6])
-  also('hold', ARGV[at + 9])
-  also('hook', ARGV[at + 10])
-  also('label', ARGV[at + 11])
-  also('needs', ARGV[at + 14])
-  also('dialect', ARGV[at + 16])
-  also('start_by_ms', ARGV[at + 18])
-  if job.tier ~= Tier.NORMAL then also('tier', job.tier) end
-  if job.tier == Tier.ECONOMY then
-    local lead_ms = math.min(Setting.ECONOMY_RISE_MS, math.max(0, job.deadline_ms - NOW) / 4)
-    job.expires_ms = job.deadline_ms
-    job.rises_ms = math.floor(job.deadline_ms - lead_ms - 1000 * tonumber(ARGV[at + 7]))
-    also('expires_ms', job.expires_ms)
-    also('rises_ms', job.rises_ms)
-  end
-  if job.state == State.QUEUED then also('queued_ms', NOW) end
-  redis.call('HSET', Key.job(job.id), unpack(record))
-  redis.call('SET', Key.body(job.id), ARGV[at + 19])
+  local job, record = create_record({unpack(ARGV, at, at + WIDTH - 1)})
+  create_store(job.id, record, ARGV[at + WIDTH - 1])
   redis.call('SADD', Key.owners(), job.tenant)
   if ARGV[at + 12] ~= '' then
     redis.call('SET', Key.idem(job.tenant, ARGV[at + 12]), job.id .. ' ' .. ARGV[at + 13], 'EX', Setting.IDEMPOTENCY_S)

@@ -1,6 +1,6 @@
 -- audit_jobs(id, ...): correct the indexes, queues, leases and holds of these jobs to what their records say.
 -- Answers {name of the drift, count, ...}.
--- uses: full clock job event money fair limit queue due verdict
+-- uses: full clock job event money fair limit queue due verdict depend
 local drift, names = {}, {}
 local function note(name)
   if not drift[name] then
@@ -18,6 +18,7 @@ local function check_index(job)
     local keys = {Key.jobs(job.tenant, state)}
     if job.label then keys[#keys + 1] = Key.label(job.tenant, state, job.label) end
     if job.dialect then keys[#keys + 1] = Key.dialect(job.tenant, state, job.dialect) end
+    if job.batch then keys[#keys + 1] = Key.batch_jobs(job.batch, state) end
     for _, key in ipairs(keys) do
       local there = redis.call('ZSCORE', key, job.id)
       if state == job.state and not there then
@@ -163,6 +164,20 @@ local function check_busy(job)
   end
 end
 
+-- A job that waits for others is listed with those of them that are open, and starts or fails when none is.
+local function check_parents(job)
+  if not job.parents or TERMINAL[job.state] or not string.find(job.held_for or '', HoldReason.DEPENDENCY, 1, true) then return job end
+  for parent in string.gmatch(job.parents, '%S+') do
+    local current = depend_current(parent)
+    local state = redis.call('HGET', Key.job(current), 'state')
+    if state and not TERMINAL[state] and redis.call('SADD', Key.children(current), job.id) == 1 then note('children') end
+  end
+  depend_look(job.id)
+  if redis.call('HGET', Key.job(job.id), 'held_for') == job.held_for then return job end
+  note('children')
+  return job_load(job.id)
+end
+
 -- Somebody looks when its time has come.
 local function check_due(job)
   local overdue = job.state ~= State.RUNNING and due_over(job)
@@ -190,6 +205,7 @@ for _, id in ipairs(ARGV) do
     local pool = job_pool(job)
     check_index(job)
     check_reasons(job)
+    job = check_parents(job)
     check_busy(job)
     if not TERMINAL[job.state] then check_due(job) end
     if TERMINAL[job.state] then

@@ -2,7 +2,7 @@
 -- record and add up the open holds; at the end the sum must be what is `held`. While the audit is under way, audit_pos
 -- and audit_sum of Key.credit follow every change of the holds that it has counted (lib/money.lua), so the sum is
 -- exact although jobs go on. Answers {last id or '' at the end, checked, indexed without record, held corrected}.
--- uses: full clock job event money
+-- uses: full clock job event batch money
 local tenant, after, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local STATES = {State.WAITING, State.QUEUED, State.RUNNING, State.SUCCEEDED, State.FAILED, State.CANCELLED}
 local credit = Key.credit(tenant)
@@ -57,6 +57,9 @@ if adding then
     redis.call('HSET', credit, 'audit_pos', last)
   else
     local held = tonumber(redis.call('HGET', credit, 'held') or 0)
+    -- what batches hold for jobs that are not placed yet
+    local _, reserved = batch_coming(tenant)
+    total = total + reserved
     if held ~= total then
       redis.call('HSET', credit, 'held', total)
       corrected = 1

@@ -1,6 +1,6 @@
 -- commit(id, fence, artifacts JSON, gpu_s): running -> succeeded. State, Key.result, charge, fair share, event and
 -- outbox in one write. Answers a CommitOutcome.
--- uses: full clock job verdict
+-- uses: full clock job verdict depend
 local id, fence, artifacts, gpu_s = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 
 local job = job_load(id)
@@ -15,8 +15,10 @@ end
 attempt_end(job, gpu_s)
 if job.cancelling then
   job_cancelled(job)
+  depend_work(Setting.CHILDREN_AT_ONCE)
   return Commit.CANCELLED
 end
 redis.call('SET', Key.result(id), artifacts)
 job_end(job, State.SUCCEEDED)
+depend_work(Setting.CHILDREN_AT_ONCE)
 return Commit.COMMITTED

@@ -1,6 +1,6 @@
 -- farm_numbers(): what the exporter shows of the whole farm, as JSON (farm.ledger.farm_numbers). Reads sizes of lists and a
 -- few records of each queue, never all jobs: it costs the same for a thousand jobs and for a million.
--- uses: full clock tier limit permit rate
+-- uses: full clock tier limit batch permit rate
 local STATES = {State.WAITING, State.QUEUED, State.RUNNING, State.SUCCEEDED, State.FAILED, State.CANCELLED}
 local REASONS = {HoldReason.PAUSED, HoldReason.APPROVAL, HoldReason.DEPENDENCY, HoldReason.PARKED}
 -- a queue's score is (9 - priority) * BAND + deadline; BAND - 1 without one (lib/queue.lua)
@@ -95,11 +95,20 @@ for _, tenant in ipairs(redis.call('SMEMBERS', Key.owners())) do
   tenants[#tenants + 1] = numbers
 end
 
+-- Of batches the newest BATCHES_READ that are not over are read.
+local BATCHES_READ = 200
+local batches = {coming = redis.call('ZCARD', Key.batches_coming()), asked = redis.call('ZCARD', Key.batches_asked()),
+  open = redis.call('ZCARD', Key.batches_open()), acts = redis.call('ZCARD', Key.acts_open()), jobs = {}}
+for _, state in ipairs(STATES) do batches.jobs[state] = 0 end
+for _, id in ipairs(redis.call('ZREVRANGE', Key.batches_open(), 0, BATCHES_READ - 1)) do
+  for state, count in pairs((batch_counts(id))) do batches.jobs[state] = batches.jobs[state] + count end
+end
+
 local drift, found = {}, redis.call('HGETALL', Key.drift())
 for n = 1, #found, 2 do drift[found[n]] = tonumber(found[n + 1]) end
 local function age_s(key)
   local at = redis.call('GET', key)
   return at and math.max(0, NOW - tonumber(at)) / 1000 or nil
 end
-return cjson.encode({now_ms = NOW, pools = pools, shares = shares, tenants = tenants, drift = drift,
+return cjson.encode({now_ms = NOW, pools = pools, shares = shares, tenants = tenants, drift = drift, batches = batches,
   outbox = redis.call('XLEN', Key.outbox()), reaped_s_ago = age_s(Key.reaped()), audited_s_ago = age_s(Key.audited())})

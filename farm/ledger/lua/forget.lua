@@ -1,13 +1,25 @@
 -- forget(before_ms, limit): remove the records of jobs that ended before, the oldest first, and answer them as lib/read.
--- uses: full clock job read
+-- A batch goes with the last of its jobs.
+-- uses: full clock job batch read
 local before, limit = ARGV[1], ARGV[2]
 local forgotten = {}
+
+local function forget_batch(tenant, batch)
+  for _, state in ipairs(BATCH_STATES) do
+    if redis.call('EXISTS', Key.batch_jobs(batch, state)) == 1 then return end
+  end
+  for _, act in ipairs(redis.call('LRANGE', Key.batch_acts(batch), 0, -1)) do redis.call('DEL', Key.act(act)) end
+  redis.call('DEL', Key.batch(batch), Key.batch_acts(batch), Key.events(batch_stream(tenant, batch)))
+  redis.call('ZREM', Key.batches(tenant), batch)
+end
+
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', Key.ended(), '-inf', '(' .. before, 'LIMIT', 0, limit)) do
   local job = job_load(id)
   if job and TERMINAL[job.state] then
     forgotten[#forgotten + 1] = job_read(id)
     job_index(job, 'ZREM', id)
-    redis.call('DEL', Key.job(id), Key.body(id), Key.result(id), Key.purchases_of(id))
+    redis.call('DEL', Key.job(id), Key.body(id), Key.result(id), Key.purchases_of(id), Key.children(id))
+    if job.batch then forget_batch(job.tenant, job.batch) end
   end
   redis.call('ZREM', Key.ended(), id)
 end

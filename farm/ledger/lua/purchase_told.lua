@@ -4,5 +4,5 @@
 local id, nonce, purchase_id = unpack(ARGV)
 if redis.call('HGET', Key.purchase(nonce), 'job') ~= id then return 0 end
 if purchase_id ~= '' then redis.call('HSETNX', Key.purchase(nonce), 'told', purchase_id) end
-redis.call('XADD', Key.told(), 'MAXLEN', '~', 1000, '*', 'nonce', nonce)
+redis.call('XADD', Key.purchases_told(), 'MAXLEN', '~', 1000, '*', 'nonce', nonce)
 return 1

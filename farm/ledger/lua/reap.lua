@@ -3,7 +3,7 @@
 -- waited too long are over, and economy jobs whose window is near are normal. A lease that runs out at a provider is no
 -- lost worker: another process resumes the job. Answers {expired, requeued, failed, cancelled, promoted, resumable,
 -- {permit, pool, ...}}.
--- uses: full clock age job event fair limit queue due permit tell verdict
+-- uses: full clock age job event batch fair limit queue due permit tell verdict depend
 local limit = tonumber(ARGV[1])
 local pools = redis.call('SMEMBERS', Key.pools())
 local expired, resumable, promoted, permits = 0, 0, 0, {}
@@ -102,6 +102,11 @@ local function see_to(id)
 end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', Key.due(), '-inf', NOW, 'LIMIT', 0, limit)) do see_to(id) end
+depend_work(limit)
+for _, id in ipairs(redis.call('SRANDMEMBER', Key.batches_untold(), 16)) do
+  local tenant = redis.call('HGET', Key.batch(id), 'tenant')
+  if tenant then batch_tell(id, tenant) else redis.call('SREM', Key.batches_untold(), id) end
+end
 -- a cap may have been raised
 for _, tenant in ipairs(redis.call('SRANDMEMBER', Key.set_aside(), 16)) do limit_review(tenant) end
 

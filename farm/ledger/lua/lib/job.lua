@@ -3,7 +3,7 @@
 local TRANSITIONS = Table.TRANSITIONS
 local TERMINAL = Table.TERMINAL
 local TEXTS = {'tenant', 'state', 'pool', 'lane', 'label', 'dialect', 'hook', 'cancelling', 'hold_open', 'worker', 'phase',
-  'failed_on', 'needs', 'held_for', 'tier',
+  'failed_on', 'needs', 'held_for', 'tier', 'batch', 'parents', 'orphans',
   'purchase', 'purchase_id', 'nonce', 'ended_attempt', 'intake_attempt'}
 local NUMBERS = {'priority', 'deadline_ms', 'predicted_s', 'max_attempts', 'attempt', 'attempts_used', 'worker_losses',
   'hold', 'charged_s', 'vlifted', 'started_ms', 'queued_ms', 'unheard',
@@ -41,6 +41,7 @@ local function job_index(job, command, ...)
   redis.call(command, Key.jobs(job.tenant, job.state), ...)
   if job.label then redis.call(command, Key.label(job.tenant, job.state, job.label), ...) end
   if job.dialect then redis.call(command, Key.dialect(job.tenant, job.state, job.dialect), ...) end
+  if job.batch then redis.call(command, Key.batch_jobs(job.batch, job.state), ...) end
 end
 
 local function job_move(job, to)

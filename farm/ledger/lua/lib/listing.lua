@@ -1,6 +1,8 @@
--- Which index a list is read from: all jobs of a tenant in a state, those of a label, or those that came in a dialect.
+-- Which index a list is read from: all jobs of a tenant in a state, those of a label or of a batch, or those that came
+-- in a dialect.
 local function listing_key(tenant, state, kind, name)
   if kind == 'label' then return Key.label(tenant, state, name) end
   if kind == 'dialect' then return Key.dialect(tenant, state, name) end
+  if kind == 'batch' then return Key.batch_jobs(name, state) end
   return Key.jobs(tenant, state)
 end

@@ -15,6 +15,7 @@ end
 local function money_held(job, change)
   local key = Key.credit(job.tenant)
   redis.call('HINCRBY', key, 'held', change)
+  if job.batch then redis.call('HINCRBY', Key.batch(job.batch), 'held', change) end
   local pos = redis.call('HGET', key, 'audit_pos')
   if pos and job.id <= pos then redis.call('HINCRBY', key, 'audit_sum', change) end
 end
@@ -59,7 +60,10 @@ end
 -- The job succeeded: what was held is spent.
 local function money_settle(job)
   money_close(job, Statement.SETTLE)
-  if job.hold then redis.call('HSET', Key.job(job.id), 'charged', job.hold) end
+  if job.hold then
+    redis.call('HSET', Key.job(job.id), 'charged', job.hold)
+    if job.batch then redis.call('HINCRBY', Key.batch(job.batch), 'spent', job.hold) end
+  end
 end
 
 -- The job ended without a result: what was held is free again.

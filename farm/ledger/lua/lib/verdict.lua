@@ -1,5 +1,5 @@
 -- How an attempt ends, and how a job ends.
--- uses: clock job event money fair fits queue due limit
+-- uses: clock job event tell batch money fair fits queue due limit
 local RETRYABLE = Table.RETRYABLE
 local KILLS_WORKER = Table.KILLS_WORKER
 
@@ -15,6 +15,8 @@ local function job_end(job, state, code, message)
   if code then redis.call('HSET', key, 'error_code', code, 'error_message', message) end
   redis.call('ZADD', Key.ended(), NOW, job.id)
   redis.call('ZREM', Key.due(), job.id)
+  if redis.call('EXISTS', Key.children(job.id)) == 1 then redis.call('RPUSH', Key.parents_over(), job.id) end
+  if job.batch then batch_job_ended(job) end
   event(job, {error_code = code, error_message = message})
   if job.hook then
     redis.call('XADD', Key.outbox(), '*', 'job', job.id, 'tenant', job.tenant, 'state', state)
@@ -28,6 +30,22 @@ end
 local function job_cancelled(job)
   if job.cancelling == Fault.EXPIRED then return job_expired(job, 'it was not finished within its completion window') end
   job_end(job, State.CANCELLED, Fault.CANCELLED, 'cancelled by its owner')
+end
+
+-- Its owner wants it to end: at once, or, while a worker renders it, when that one asks. Answers a CancelOutcome.
+local function job_cancel(job)
+  if TERMINAL[job.state] then return Cancel.OVER end
+  if job.state ~= State.RUNNING then
+    job_cancelled(job)
+    return Cancel.CANCELLED
+  end
+  if not job.cancelling then
+    job.cancelling = '1'
+    redis.call('HSET', Key.job(job.id), 'cancelling', 1)
+    event(job, {cancelling = true})
+    tell_worker(job)
+  end
+  return Cancel.CANCELLING
 end
 
 -- The lease ends.

@@ -1,0 +1,185 @@
+"""OpenAI's form of POST /v1/batches, and the files that go with it: a shell around farm.wire.openai_batches."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from flask import Blueprint, Response, request, stream_with_context
+
+from api.auth import authenticate, bearer_or_header, tenant
+from api.dialect import Dialect, answer
+from api.limits import count_submission
+from api.own.jobs import show as show_job
+from api.provider import report, size_of
+from api.services import services
+from farm.batches.admission import new_batch_id
+from farm.batches.results import Results
+from farm.jobs.batch import Act, Asked, Batch, is_batch_id
+from farm.jobs.errors import InvalidRequest, NotFound, TooLarge
+from farm.jobs.job import Job
+from farm.jobs.states import State
+from farm.wire import openai, openai_batches, own
+from farm.wire.report import Reply
+
+blueprint = Blueprint("openai_files", __name__, url_prefix="/v1/files")
+_LISTED = 10_000
+
+
+@blueprint.before_request
+def _key() -> None:
+    authenticate(bearer_or_header())
+
+
+@blueprint.post("")
+def create() -> Response:
+    """Keep a file of requests, from a form with `file` and `purpose`."""
+    most = services().settings.batches.max_body
+    if (request.content_length or 0) > most:
+        raise TooLarge(f"{request.content_length} bytes are more than the {most} of a file of requests")
+    request.max_content_length = most
+    if request.form.get("purpose") != "batch":
+        raise InvalidRequest("must be batch: other files go to POST /v1/uploads", "purpose")
+    file = request.files.get("file")
+    if file is None:
+        raise InvalidRequest("required: the file of requests, as a part of a multipart form", "file")
+    size = size_of(file.stream)  # type: ignore[arg-type]
+    kept = services().request_files.keep(tenant(), file.filename or "requests.jsonl", file.stream, size)  # type: ignore[arg-type]
+    return answer(Reply(200, _file(kept)))
+
+
+@blueprint.get("")
+def files() -> Response:
+    """The caller's files of requests, newest first. What batches put out is found by their ids."""
+    limit = min(request.args.get("limit", _LISTED, int), _LISTED)
+    after, found = request.args.get("after"), services().request_files.all(tenant())
+    if request.args.get("purpose") not in (None, "batch"):
+        found = []
+    if request.args.get("order") == "asc":
+        found.reverse()
+    if after:
+        ids = [one.id for one in found]
+        found = found[ids.index(after) + 1 :] if after in ids else []
+    more = len(found) > limit
+    return answer(Reply(200, openai_batches.render_list([_file(one) for one in found[:limit]], more=more)))
+
+
+@blueprint.get("/<file_id>")
+def retrieve(file_id: str) -> Response:
+    """What is known of a file."""
+    output = openai_batches.batch_of_file(file_id)
+    if output is None:
+        return answer(Reply(200, _file(services().request_files.get(tenant(), file_id))))
+    batch_id, errors = output
+    asked, batch, _ = _found(batch_id)
+    if batch is None:
+        raise NotFound(f"no file {file_id[:64]}")
+    name = f"{batch_id}_{'errors' if errors else 'output'}.jsonl"
+    created_s, expires_s = batch.created_ms // 1000, asked.expires_s
+    # its size is known when it was read
+    found = openai_batches.render_file(
+        file_id, name, 0, created_s=created_s, expires_s=expires_s, purpose="batch_output"
+    )
+    return answer(Reply(200, found))
+
+
+@blueprint.get("/<file_id>/content")
+def content(file_id: str) -> Response:
+    """The bytes of a file; of a batch's output, what there is by now."""
+    here, response = services(), Response(mimetype="application/jsonl")
+    output = openai_batches.batch_of_file(file_id)
+    if output is not None:
+        asked, batch, _ = _found(output[0])
+        if batch is None:
+            raise NotFound(f"no file {file_id[:64]}")
+        lines = _failures(asked) if output[1] else _results(asked)
+        here.downloads.respond(tenant(), response, stream_with_context(lines))
+        return response
+    found = here.request_files.get(tenant(), file_id)
+    here.downloads.respond(tenant(), response, here.request_files.blocks(tenant(), found))
+    return response
+
+
+@blueprint.delete("/<file_id>")
+def delete(file_id: str) -> Response:
+    """Remove a file of requests. A batch that was admitted from it goes on."""
+    services().request_files.delete(tenant(), file_id)
+    return answer(Reply(200, {"id": file_id, "object": "file", "deleted": True}))
+
+
+def create_batch(body: bytes) -> Response:
+    """POST /v1/batches with a JSON body: the io worker looks at the file."""
+    given = own.parse(openai_batches.CreateBatch, body)
+    openai_batches.check_endpoint(given.endpoint)
+    now_s, seconds = int(time.time()), openai_batches.window_s(given.completion_window)
+    services().request_files.get(tenant(), given.input_file_id)
+    count_submission()
+    asked = Asked(
+        id=new_batch_id(),
+        tenant=tenant(),
+        input_file=given.input_file_id,
+        endpoint=given.endpoint,
+        window=given.completion_window,
+        created_s=now_s,
+        expires_s=now_s + seconds,
+        metadata=given.metadata or {},
+    )
+    services().ledger.ask_batch(asked)
+    return answer(Reply(200, openai_batches.render_asked(asked)))
+
+
+def shown(asked: Asked, batch: Batch | None, acts: list[Act]) -> Mapping[str, Any]:
+    """A batch that came in this form."""
+    if batch is None:
+        return openai_batches.render_asked(asked)
+    return openai_batches.render_batch(asked, batch, acts)
+
+
+def cancel_asked(asked: Asked) -> bool:
+    """End a batch whose file is not looked at yet. False where it is: then its jobs are to be cancelled."""
+    return services().ledger.answer_batch(replace(asked, answer="cancelled", answered_s=int(time.time())))
+
+
+def _found(batch_id: str) -> tuple[Asked, Batch | None, list[Act]]:
+    ledger = services().ledger
+    asked = ledger.asked([batch_id])[0] if is_batch_id(batch_id) else None
+    if asked is None or asked.tenant != tenant():
+        raise NotFound(f"no file of {batch_id[:64]}")
+    return asked, ledger.batch(tenant(), batch_id), ledger.acts([batch_id])[0]
+
+
+def _file(kept: Any) -> Any:
+    return openai_batches.render_file(kept.id, kept.name, kept.size, created_s=kept.created_s, expires_s=kept.expires_s)
+
+
+def _of(asked: Asked) -> Results:
+    here = services()
+    return Results(here.ledger, here.store, asked.tenant, asked.id, here.settings.s3.url_ttl_s)
+
+
+def _results(asked: Asked) -> Iterator[bytes]:
+    body = _video if asked.endpoint == openai_batches.VIDEOS else _job
+    for job in _of(asked).jobs(State.SUCCEEDED):
+        yield _line(openai_batches.render_result(job.id, str(job.shot.get("id")), body(job)))
+
+
+def _failures(asked: Asked) -> Iterator[bytes]:
+    for job in _of(asked).jobs(State.FAILED, State.CANCELLED):
+        code, message = job.error_code or job.state, job.error_message or "it was cancelled"
+        yield _line(openai_batches.render_failure(job.id, str(job.shot.get("id")), code, message))
+
+
+def _video(job: Job) -> Mapping[str, Any]:
+    return openai.render_status(report(job))
+
+
+def _job(job: Job) -> Mapping[str, Any]:
+    return show_job(job).model_dump(mode="json")
+
+
+def _line(told: Mapping[str, Any]) -> bytes:
+    return json.dumps(told, ensure_ascii=False).encode() + b"\n"
+
+
+DIALECT = Dialect(blueprint, ("/v1/files",), openai.render_error)

@@ -1,0 +1,68 @@
+"""/v1/batches/{id}/cancel and its kin: acts on many jobs of a batch."""
+
+from collections.abc import Callable
+
+from flask import Response
+
+from api import openai_batches
+from api.auth import tenant
+from api.dialect import answer
+from api.own.batches import asked_of, batch_of, shown
+from api.own.blueprint import own_api
+from api.own.operations import json_body, operation
+from api.services import services
+from farm.batches.acts import AT_ONCE_S, new_act_id, work
+from farm.jobs.batch import ActKind
+from farm.wire import own
+from farm.wire.own_batches import ActOn, BatchView, Prioritise
+from farm.wire.own_views import ProblemView
+from farm.wire.report import Reply
+
+_ANSWERS: dict[int, type | str] = {200: BatchView, 202: BatchView, 404: ProblemView, 422: ProblemView}
+_WORDS = {
+    ActKind.CANCEL: "Cancel a batch",
+    ActKind.PAUSE: "Pause a batch",
+    ActKind.RESUME: "Resume a batch",
+    ActKind.APPROVE: "Approve what a batch holds back",
+    ActKind.RETRY: "Make failed jobs of a batch anew",
+    ActKind.PRIORITY: "Change the priority of a batch",
+}
+_MORE = {
+    ActKind.CANCEL: "What has not started ends at once; what runs is stopped.",
+    ActKind.PAUSE: "Nothing of it starts until it is resumed; what runs, runs on.",
+    ActKind.RESUME: "The end of a pause.",
+    ActKind.APPROVE: "What was held by `hold_after` may run.",
+    ActKind.RETRY: "A new job takes the place of each that failed, with the same request and seed.",
+    ActKind.PRIORITY: "Of all that has not started, and of retries of what has.",
+}
+
+
+def _act(kind: ActKind) -> Callable[[str], Response]:
+    model = Prioritise if kind is ActKind.PRIORITY else ActOn
+
+    def view(batch_id: str) -> Response:
+        asked_by_file, here = asked_of(batch_id), services()
+        if kind is ActKind.CANCEL and asked_by_file is not None and openai_batches.cancel_asked(asked_by_file):
+            return answer(Reply(200, shown(batch_id)))
+        batch = batch_of(batch_id)
+        asked = own.parse(model, json_body() or b"{}")
+        priority = asked.priority if isinstance(asked, Prioritise) else None
+        act_id = new_act_id()
+        here.ledger.begin_act(act_id, tenant(), batch.id, kind, asked.choice, priority=priority)
+        over = work(here.ledger, here.permits, act_id, seconds=AT_ONCE_S)
+        return answer(Reply(200 if over or asked_by_file else 202, shown(batch_id)))
+
+    view.__name__ = f"{kind}_batch"
+    view.__doc__ = f"{_MORE[kind]} 202: it goes on, and `acts` of the batch says how far it is."
+    return view
+
+
+for _kind in ActKind:
+    own_api.post(f"/v1/batches/<batch_id>/{_kind}")(
+        operation(
+            _WORDS[_kind],
+            _ANSWERS,
+            body=Prioritise if _kind is ActKind.PRIORITY else ActOn,
+            bodiless=_kind is not ActKind.PRIORITY,
+        )(_act(_kind))
+    )

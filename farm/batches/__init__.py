@@ -1,0 +1,1 @@
+"""Batches: manifests of shots that are admitted whole, and what is done with many jobs at once."""

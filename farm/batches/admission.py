@@ -1,0 +1,153 @@
+"""Batches come in: planned whole, then staged, admitted in one write, and placed. A crash before that write leaves what
+`Keeper` removes, one after it what `Keeper` finishes."""
+
+import logging
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import uuid_utils
+
+from farm.batches.chains import Chains
+from farm.batches.plan_file import PlanFile
+from farm.batches.planner import Planner
+from farm.config import Settings
+from farm.jobs.batch import NewBatch
+from farm.jobs.errors import Conflict, FarmError, Unavailable
+from farm.jobs.states import HoldReason
+from farm.ledger import Ledger
+from farm.ledger.batch_chunks import ChunkWriter
+from farm.ledger.outcomes import PermitPublisher
+from farm.submission.submit import Submissions
+from monitoring.metrics import BATCH_SHOTS
+
+log = logging.getLogger(__name__)
+
+
+def new_batch_id() -> str:
+    """A new id; ids sort by the time they were made."""
+    return f"batch_{uuid.UUID(str(uuid_utils.uuid7())).hex}"
+
+
+@dataclass
+class Planned:
+    """A manifest that was checked and priced. Close its `file`."""
+
+    shots: int
+    file: PlanFile
+    chains: Chains
+
+
+@dataclass(frozen=True)
+class Came:
+    """`created` is False when the idempotency key had been seen with the same body."""
+
+    id: str
+    created: bool
+
+
+class BatchAdmission:
+    """One per process; threads may share it."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, submissions: Submissions, permits: PermitPublisher) -> None:
+        self._settings, self._ledger = settings, ledger
+        self._submissions, self._permits = submissions, permits
+
+    def known(self, tenant: str, key: str | None, sha256: str) -> str | None:
+        """The batch that came with this key before. Raises Conflict when it came with another body."""
+        found = None if key is None else self._ledger.known_batch(tenant, key)
+        if found is not None and found[1] != sha256:
+            raise Conflict("this idempotency key came with another request before", "Idempotency-Key")
+        return None if found is None else found[0]
+
+    def plan(self, tenant: str, manifest: BinaryIO, media: str, defaults: Mapping[str, Any], takes: int) -> Planned:
+        """Check and price every line; nothing is stored. Raises BadManifest, Forbidden, Unavailable."""
+        self._submissions.check_room(tenant)
+        planner = Planner(self._settings, self._submissions, tenant, defaults, takes)
+        file = planner.read(manifest, media)
+        return Planned(planner.shots, file, planner.chains)
+
+    def admit(
+        self,
+        tenant: str,
+        planned: Planned,
+        *,
+        batch_id: str | None = None,
+        name: str = "",
+        key: str | None = None,
+        sha256: str = "",
+        hold_after: int | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> Came:
+        """All of it or nothing. Raises Conflict, TooMany, PaymentRequired, Unavailable."""
+        file, size = planned.file, self._settings.batches.chunk
+        new = NewBatch(
+            id=batch_id or new_batch_id(),
+            tenant=tenant,
+            jobs=file.jobs,
+            chunks=-(-file.jobs // size),
+            hold=file.hold,
+            priced=file.priced,
+            gpu_s=file.gpu_s,
+            name=name,
+            idempotency_key=key,
+            body_sha256=sha256,
+            data=data or {},
+        )
+        first = self._ledger.begin_batch(new)
+        if first != new.id:
+            return Came(first, created=False)
+        try:
+            for number, chunk in enumerate(_chunks(planned, size, hold_after), 1):
+                if not self._ledger.stage_chunk(new.id, number, chunk):
+                    raise Conflict("the batch was given up while it was admitted; send it again")
+            first = self._ledger.flip_batch(new.id)
+        except FarmError:
+            self._drop(new.id)
+            raise
+        if first != new.id:
+            self._drop(new.id)
+            return Came(first, created=False)
+        BATCH_SHOTS.inc(new.jobs)
+        self._place(new.id)
+        return Came(new.id, created=True)
+
+    def _drop(self, batch_id: str) -> None:
+        try:
+            self._ledger.drop_batch(batch_id)
+        except Unavailable as error:
+            log.warning("the staging of %s is left to housekeeping: %s", batch_id, error)
+
+    def _place(self, batch_id: str) -> None:
+        """It is admitted: should this fail, housekeeping goes on."""
+        try:
+            place(self._ledger, self._permits, batch_id)
+        except Unavailable as error:
+            log.warning("the placing of %s is left to housekeeping: %s", batch_id, error)
+
+
+def place(ledger: Ledger, permits: PermitPublisher, batch_id: str) -> None:
+    """Put all that is left of an admitted batch into the queues. Raises Unavailable."""
+    left = 1
+    while left:
+        left, wanted = ledger.place_chunk(batch_id)
+        permits.publish(wanted)
+
+
+def _chunks(planned: Planned, size: int, hold_after: int | None) -> Iterator[str]:
+    writer = ChunkWriter()
+    for count, job in enumerate(planned.file):
+        spec = job.spec
+        parents, first = planned.chains.parents_of(job.line, job.take)
+        if first is not None:
+            inputs = spec.get("inputs", job.kind.inputs)
+            spec = {**spec, "inputs": {**inputs, "image": {"last_frame_of": first}}}
+        held = HoldReason.APPROVAL if hold_after is not None and count >= hold_after else None
+        writer.add(
+            job.kind, job.id, job.kind.body(spec, job.more), parents=parents, orphan_runs=job.orphan_runs, held_for=held
+        )
+        if len(writer) == size:
+            yield writer.take()
+    if len(writer):
+        yield writer.take()

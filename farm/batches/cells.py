@@ -1,0 +1,77 @@
+"""Texts of CSV cells and of query strings, read as what their column is. Pure."""
+
+import json
+import types
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from models.catalog import ROLES
+
+
+class CellKind(StrEnum):
+    TEXT = "text"
+    WHOLE = "whole"
+    NUMBER = "number"
+    #: a JSON object, or a column for each of its keys: `metadata.scene`
+    MAPPING = "mapping"
+    #: a number, true or false, else a text
+    SCALAR = "scalar"
+    #: an address, or a JSON object
+    SOURCE = "source"
+    #: names, separated by spaces, commas or semicolons
+    NAMES = "names"
+    JSON = "json"
+
+
+def kinds_of(model: type[BaseModel], names: frozenset[str] = frozenset()) -> dict[str, CellKind]:
+    """Of each field of a request; `names` are those that list names."""
+    found = {name: _kind(field.annotation) for name, field in model.model_fields.items()}
+    special = dict.fromkeys(ROLES, CellKind.SOURCE) | dict.fromkeys(names, CellKind.NAMES)
+    return {name: special.get(name, kind) for name, kind in found.items()}
+
+
+def value_of(text: str, kind: CellKind) -> Any:
+    """Raises ValueError with what would do."""
+    text = text.strip()
+    try:
+        return _READ[kind](text)
+    except ValueError:
+        words = {CellKind.WHOLE: "a whole number, like 42", CellKind.NUMBER: "a number, like 4.5"}
+        raise ValueError(f"{text[:40]!r} is not {words.get(kind, 'JSON')}") from None
+
+
+def _scalar(text: str) -> Any:
+    try:
+        value = json.loads(text.lower())
+    except ValueError:
+        return text
+    return value if isinstance(value, bool | int | float) else text
+
+
+def _kind(annotation: Any) -> CellKind:
+    origin = get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        inner = [one for one in get_args(annotation) if one is not type(None)]
+        return _kind(inner[0])
+    if origin is dict:
+        return CellKind.MAPPING
+    if origin is list:
+        return CellKind.JSON
+    if origin is Literal:
+        return CellKind.TEXT
+    return {int: CellKind.WHOLE, float: CellKind.NUMBER}.get(annotation, CellKind.TEXT)
+
+
+_READ: dict[CellKind, Callable[[str], Any]] = {
+    CellKind.TEXT: str,
+    CellKind.WHOLE: int,
+    CellKind.NUMBER: float,
+    CellKind.MAPPING: json.loads,
+    CellKind.JSON: json.loads,
+    CellKind.SCALAR: _scalar,
+    CellKind.SOURCE: lambda text: json.loads(text) if text.startswith("{") else text,
+    CellKind.NAMES: lambda text: text.replace(",", " ").replace(";", " ").split(),
+}

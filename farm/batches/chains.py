@@ -1,0 +1,103 @@
+"""Which shots of a manifest follow which: names are known, and nobody waits for itself. Pure."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from farm.batches.faults import Faults
+
+#: shots of a circle that a fault names
+_SHOWN = 8
+#: jobs that one job may follow: every end of one of them asks for the others
+MAX_PARENT_JOBS = 64
+
+
+@dataclass
+class ChainShot:
+    """What of a line others may name. `after` and `start_from` are ids of shots."""
+
+    line: int
+    jobs: Sequence[str]
+    after: Sequence[str] = ()
+    start_from: str | None = None
+
+    @property
+    def parents(self) -> Iterator[str]:
+        """Every shot that comes first."""
+        yield from self.after
+        if self.start_from is not None:
+            yield self.start_from
+
+
+@dataclass
+class Chains:
+    """Only shots with an id, or with parents, are kept: a manifest without chains costs nothing."""
+
+    named: dict[str, ChainShot] = field(default_factory=dict)
+    children: dict[int, ChainShot] = field(default_factory=dict)
+
+    def add(self, shot: ChainShot, name: str | None, faults: Faults) -> None:
+        """One more line."""
+        if name is not None:
+            first = self.named.setdefault(name, shot)
+            if first is not shot:
+                faults.add(shot.line, "id", f"line {first.line} has the same id; give each shot its own")
+        if shot.after or shot.start_from is not None:
+            self.children[shot.line] = shot
+
+    def check(self, faults: Faults) -> None:
+        """Note unknown names, shots that cannot be followed take by take, and circles."""
+        for shot in self.children.values():
+            for column, names in (("after", shot.after), ("start_from", [shot.start_from] if shot.start_from else [])):
+                for name in names:
+                    if name not in self.named:
+                        faults.add(shot.line, column, f"no shot here has the id {name[:64]!r}")
+            jobs = sum(len(self.named[name].jobs) for name in shot.after if name in self.named)
+            if jobs > MAX_PARENT_JOBS:
+                faults.add(shot.line, "after", f"these are {jobs} jobs with their takes; at most {MAX_PARENT_JOBS}")
+            parent = self.named.get(shot.start_from or "")
+            if parent is not None and len(parent.jobs) not in (1, len(shot.jobs)):
+                detail = f"{shot.start_from} has {len(parent.jobs)} takes: give this shot as many, or that one just one"
+                faults.add(shot.line, "start_from", detail)
+        if not faults.count:
+            self._check_circles(faults)
+
+    def parents_of(self, line: int, take: int) -> tuple[list[str], str | None]:
+        """(ids of all jobs to follow, the one whose last frame is the first) of a take, counted from 0."""
+        shot = self.children.get(line)
+        if shot is None:
+            return [], None
+        jobs = [job for name in shot.after for job in self.named[name].jobs]
+        first = None
+        if shot.start_from is not None:
+            found = self.named[shot.start_from].jobs
+            first = found[take if len(found) > 1 else 0]
+            jobs.append(first)
+        return list(dict.fromkeys(jobs)), first
+
+    def _check_circles(self, faults: Faults) -> None:
+        over: set[int] = set()
+        for start in self.children.values():
+            if start.line in over:
+                continue
+            path: dict[int, Iterator[str]] = {start.line: start.parents}
+            while path:
+                line, parents = next(reversed(path.items()))
+                name = next(parents, None)
+                if name is None:
+                    over.add(line)
+                    del path[line]
+                    continue
+                parent = self.named[name]
+                if parent.line in path:
+                    lines = list(path)
+                    self._tell(lines[lines.index(parent.line) :], faults)
+                    over.update(path)
+                    break
+                if parent.line not in over and parent.line in self.children:
+                    path[parent.line] = parent.parents
+
+    def _tell(self, lines: Sequence[int], faults: Faults) -> None:
+        shown = [str(line) for line in lines[:_SHOWN]] + (["..."] if len(lines) > _SHOWN else [])
+        faults.add(
+            lines[0], "after", f"waits for itself: lines {' -> '.join([*shown, str(lines[0])])}; leave one of them out"
+        )

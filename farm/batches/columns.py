@@ -1,0 +1,6 @@
+"""What a line of a manifest may say, and how a CSV's texts are read."""
+
+from farm.batches.cells import kinds_of
+from farm.wire.own_batches import NAME_LISTS, BatchShot
+
+COLUMNS = kinds_of(BatchShot, NAME_LISTS)

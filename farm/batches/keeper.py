@@ -1,0 +1,42 @@
+"""What the io worker does for batches: a staging that was left by a crash is removed, a placing that was, finished, and
+acts on many jobs go on to their end."""
+
+import logging
+
+from farm.batches.acts import work
+from farm.batches.admission import place
+from farm.batches.asked import AskedBatches
+from farm.config import Settings
+from farm.jobs.batch import BatchState
+from farm.ledger import Ledger
+from farm.ledger.outcomes import PermitPublisher
+
+log = logging.getLogger(__name__)
+
+#: s; who places a batch works on it all the time
+_PLACING_LEFT_S = 3.0
+#: s that one look works on one act, so that they all go on
+_WORK_S = 1.0
+
+
+class Keeper:
+    """Any number may run at once."""
+
+    def __init__(
+        self, settings: Settings, ledger: Ledger, permits: PermitPublisher, asked: AskedBatches | None = None
+    ) -> None:
+        self._ledger, self._permits, self._asked = ledger, permits, asked
+        self._abandoned_s = settings.batches.abandoned_s
+
+    def look(self) -> None:
+        """See to what nobody works on any more. Raises Unavailable."""
+        for batch_id, state, idle_s in self._ledger.batches_coming():
+            if state is BatchState.PLACING and idle_s > _PLACING_LEFT_S:
+                log.info("going on with the placing of %s", batch_id)
+                place(self._ledger, self._permits, batch_id)
+            elif state is not BatchState.PLACING and self._ledger.drop_batch(batch_id, untouched_s=self._abandoned_s):
+                log.info("removed the staging of %s, which was left", batch_id)
+        if self._asked is not None:
+            self._asked.look()
+        for act_id in self._ledger.acts_open():
+            work(self._ledger, self._permits, act_id, seconds=_WORK_S)

@@ -1,0 +1,94 @@
+"""A file of requests, as OpenAI's batches have it, becomes a plan: each line has an id of its own, a method, an address
+and a body."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, BinaryIO
+
+from pydantic_core import to_json
+
+from farm.batches import manifest
+from farm.batches.faults import Faults
+from farm.batches.plan_file import PlanFile
+from farm.config import Settings
+from farm.jobs.draft import Draft
+from farm.jobs.errors import RequestError
+from farm.jobs.ids import new_job_id
+from farm.jobs.states import Tier
+from farm.ledger.batch_chunks import JobKind
+from farm.submission.submit import Submissions
+from farm.wire import openai, own
+from farm.wire.openai_batches import MAX_CUSTOM_ID, VIDEOS
+
+_FIELDS = frozenset({"custom_id", "method", "url", "body"})
+
+
+class RequestFile:
+    """One per file. `endpoint`: the address of every request; the jobs run where nothing normal can, until
+    `deadline_ms`."""
+
+    def __init__(
+        self, settings: Settings, submissions: Submissions, tenant: str, endpoint: str, deadline_ms: int
+    ) -> None:
+        self._limits, self._submissions, self._tenant = settings.batches, submissions, tenant
+        self._endpoint, self._deadline_ms = endpoint, deadline_ms
+        self._seen: dict[str, int] = {}
+        self.faults, self.plan = Faults(), PlanFile()
+
+    def read(self, file: BinaryIO) -> PlanFile:
+        """The plan of the whole file, which is the caller's to close. Raises BadManifest; Unavailable."""
+        try:
+            for number, line in self._lines(file):
+                self._line(number, line)
+            self.faults.check()
+        except BaseException:
+            self.plan.close()
+            raise
+        return self.plan
+
+    def _lines(self, file: BinaryIO) -> Iterator[manifest.Line]:
+        limits = self._limits
+        return manifest.read(
+            file, manifest.NDJSON, {}, self.faults, max_line=limits.max_line, max_lines=limits.max_shots
+        )
+
+    def _line(self, number: int, line: dict[str, Any]) -> None:
+        before = self.faults.count
+        self._check_frame(number, line)
+        body = line.get("body")
+        if self.faults.count > before or not isinstance(body, dict):
+            return
+        try:
+            job = self._submissions.quoted(self._tenant, self._draft(body))
+            for role, source in self._draft(body).inputs.items():
+                if source.base64 is not None or source.data is not None:
+                    raise RequestError("a batch takes no pictures themselves: give an address, or a file's id", role)
+        except RequestError as error:
+            for name, detail in getattr(error, "errors", None) or [(error.field, error.detail)]:
+                self.faults.add(number, f"body.{name}" if name else "body", detail)
+            return
+        if not self.faults.count:
+            spec = {"prompt": job.spec.prompt, "seed": job.spec.seed}
+            about = {"line": number, "id": line["custom_id"]}
+            kind = self.plan.add_kind(number.to_bytes(4), JobKind.of(job))
+            self.plan.add(kind, new_job_id(), line=number, take=0, spec=spec, more={"shot": about})
+
+    def _check_frame(self, number: int, line: dict[str, Any]) -> None:
+        add = self.faults.add
+        custom = line.get("custom_id")
+        if not isinstance(custom, str) or not 1 <= len(custom) <= MAX_CUSTOM_ID:
+            add(number, "custom_id", f"required: a text of at most {MAX_CUSTOM_ID} characters", "invalid_custom_id")
+        elif (first := self._seen.setdefault(custom, number)) != number:
+            add(number, "custom_id", f"line {first} has the same; give each request its own", "duplicate_custom_id")
+        if line.get("method") != "POST":
+            add(number, "method", "must be POST", "invalid_method")
+        if line.get("url") != self._endpoint:
+            add(number, "url", f"must be {self._endpoint}, the endpoint of the batch", "invalid_url")
+        if not isinstance(line.get("body"), dict):
+            add(number, "body", "required: the request as a JSON object", "invalid_body")
+        for name in sorted(line.keys() - _FIELDS):
+            add(number, name[:100], f"unknown; known are {', '.join(sorted(_FIELDS))}", "unknown_field")
+
+    def _draft(self, body: dict[str, Any]) -> Draft:
+        draft = openai.parse_create(body) if self._endpoint == VIDEOS else own.parse_create(to_json(body))
+        return replace(draft, tier=Tier.ECONOMY, deadline_ms=self._deadline_ms)

@@ -1,0 +1,155 @@
+"""`wanfarm batches`: many shots at once, looked at and acted on."""
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+
+from farm.cli.session import Session, asks_the_farm
+from farm.jobs.states import State
+
+_STATES = click.Choice([str(state) for state in State])
+
+
+@click.group()
+def batches() -> None:
+    """Batches: made by `wanfarm submit shots.csv`."""
+
+
+@batches.command("list")
+@click.option("--limit", "-n", type=click.IntRange(min=1), default=25, show_default=True, help="How many at most.")
+@asks_the_farm
+def list_(session: Session, limit: int) -> None:
+    """List your batches, newest first."""
+    from farm.cli.batch_watch import words
+
+    with session.client() as client:
+        found = list(islice(client.batches.list(page=min(limit, 100)), limit))
+    if session.out.as_json:
+        session.out.document(found)
+        return
+    session.out.table(
+        ["batch", "name", ">jobs", ">over", "state", "jobs by state"],
+        [[one.id, one.name or "", one.jobs, f"{one.progress:.0%}", one.state, words(one)] for one in found],
+        empty="no batches; wanfarm submit shots.csv",
+    )
+
+
+@batches.command()
+@click.argument("batch_id", metavar="BATCH")
+@asks_the_farm
+def show(session: Session, batch_id: str) -> None:
+    """Everything about one batch."""
+    from farm.cli.batch_watch import words
+
+    with session.client() as client:
+        batch = client.batches.get(batch_id)
+    if session.out.as_json:
+        session.out.document(batch)
+        return
+    session.out.facts(
+        {
+            "batch": batch.id,
+            "name": batch.name,
+            "state": batch.state,
+            "jobs": f"{batch.jobs}: {words(batch)}",
+            "over": f"{batch.progress:.0%}",
+            "credits": f"{batch.credits.total:g}: {batch.credits.held:g} held, {batch.credits.spent:g} spent",
+            "GPU-seconds": f"{batch.gpu_s:g}, {batch.gpu_s_left:g} to go",
+            "predicted end": batch.finish_at,
+            "created": batch.created_at,
+            "ended": batch.ended_at,
+            "acts": "; ".join(
+                f"{act.kind}: {act.changed} changed{'' if act.over else ', goes on'}"
+                f"{f' ({act.error})' if act.error else ''}"
+                for act in batch.acts
+            )
+            or None,
+        }
+    )
+
+
+@batches.command()
+@click.argument("batch_id", metavar="BATCH")
+@click.option("--state", type=_STATES, help="Only these.")
+@click.option("--limit", "-n", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most.")
+@asks_the_farm
+def jobs(session: Session, batch_id: str, state: str | None, limit: int) -> None:
+    """List a batch's jobs, in the order of the manifest."""
+    with session.client() as client:
+        found = list(islice(client.batches.jobs(batch_id, state=state), limit))
+    if session.out.as_json:
+        session.out.document(found)
+        return
+    from farm.cli.bars import title, words
+
+    session.out.table(
+        ["job", ">line", "what", "state"],
+        [[job.id, job.shot.get("line"), title(job, 40), words(job)] for job in found],
+        empty="no such jobs",
+    )
+
+
+@batches.command()
+@click.argument("batch_id", metavar="BATCH")
+@click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="Give up watching (the batch goes on).")
+@asks_the_farm
+def watch(session: Session, batch_id: str, timeout_s: float | None) -> int:
+    """Show progress until the batch is over, then what failed."""
+    from farm.cli.batch_watch import watch as follow
+
+    with session.client() as client:
+        return follow(session, client, batch_id, timeout_s=timeout_s)
+
+
+@batches.command()
+@click.argument("batch_id", metavar="BATCH")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@asks_the_farm
+def download(session: Session, batch_id: str, file: Path) -> None:
+    """Fetch all videos that are there by now, as one zip."""
+    with session.client() as client:
+        session.out.line(str(client.batches.download(batch_id, file)))
+
+
+@batches.command()
+@click.argument("batch_id", metavar="BATCH")
+@asks_the_farm
+def results(session: Session, batch_id: str) -> None:
+    """A line of JSON for each job: its state and the addresses of its files."""
+    import json
+
+    with session.client() as client:
+        for one in client.batches.results(batch_id):
+            session.out.line(json.dumps(one, ensure_ascii=False))
+
+
+def _act(kind: str, text: str, *, priority: bool = False) -> None:
+    @batches.command(kind, help=text)
+    @click.argument("batch_id", metavar="BATCH")
+    @click.option("--state", type=_STATES, help="Only jobs in this state.")
+    @click.option("--label", help="Only jobs with this label.")
+    @click.option("--error", "error_code", help="Only jobs that failed with this code.")
+    @asks_the_farm
+    def act(session: Session, batch_id: str, **choice: Any) -> None:
+        with session.client() as client:
+            batch = client.batches.act(batch_id, kind, **choice)
+        if session.out.as_json:
+            session.out.document(batch)
+            return
+        done = batch.acts[0]
+        session.out.line(f"{done.changed} jobs changed{'' if done.over else ' so far; the farm goes on'}")
+        if done.error:
+            session.out.say(f"it stopped: {done.error}")
+
+    if priority:
+        click.option("--priority", type=click.IntRange(0, 9), required=True, help="9 first.")(act)
+
+
+_act("cancel", "End all of a batch that is not over.")
+_act("pause", "Let nothing of a batch start; what runs, runs on.")
+_act("resume", "End a pause.")
+_act("approve", "Let the rest run that --hold-after held back.")
+_act("retry", "Make the jobs anew that failed.")
+_act("priority", "Change the priority of what has not started.", priority=True)

@@ -1,0 +1,82 @@
+"""Jobs of a batch as they are staged: what many of them have in common is written once (lua/batch_place.lua)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from pydantic_core import to_json
+
+from farm.jobs.job import NewJob
+from farm.jobs.states import HoldReason
+from farm.ledger.records import admission, body_json
+
+
+class JobKind:
+    """A job without what is its own: the fields of lua/lib/create.lua, and its body."""
+
+    def __init__(self, fields: list[str], body: dict[str, Any]) -> None:
+        self.fields, self._body = fields, body
+        self.predicted_s = float(fields[7])
+        self.hold = int(fields[9]) if fields[9] else None
+
+    @classmethod
+    def of(cls, like: NewJob) -> Self:
+        """That of any of its jobs."""
+        fields = [f"{value}" for value in admission(like)]
+        fields[0] = fields[-1] = ""
+        body: dict[str, Any] = json.loads(json.dumps(body_json(like)))
+        return cls(fields, body)
+
+    @property
+    def plain(self) -> tuple[list[str], dict[str, Any]]:
+        """What it is made from."""
+        return self.fields, self._body
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """Those of its spec, by role."""
+        found: Mapping[str, Any] = self._body["spec"].get("inputs", {})
+        return found
+
+    def body(self, spec: Mapping[str, Any], more: Mapping[str, Any]) -> str:
+        """The body of one job: `spec` are the fields of its JobSpec that are its own, `more` those of NewJob."""
+        body: dict[str, Any] = {**self._body, "spec": {**self._body["spec"], **spec}, **more}
+        return to_json(body).decode()
+
+
+class ChunkWriter:
+    """Collects jobs until `take`."""
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self._kinds: dict[int, int] = {}
+        self._fields: list[list[str]] = []
+        self._jobs: list[list[Any]] = []
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def add(
+        self,
+        kind: JobKind,
+        job_id: str,
+        body: str,
+        *,
+        parents: Sequence[str] = (),
+        orphan_runs: bool = False,
+        held_for: HoldReason | None = None,
+    ) -> None:
+        """`parents`: jobs to follow; it runs all the same when one of them fails, if `orphan_runs`, else it fails."""
+        number = self._kinds.get(id(kind))
+        if number is None:
+            self._fields.append(kind.fields)
+            number = self._kinds[id(kind)] = len(self._fields)
+        self._jobs.append([job_id, number, body, " ".join(parents), "run" if orphan_runs else "", held_for or ""])
+
+    def take(self) -> str:
+        """The chunk; the writer is empty again."""
+        chunk = to_json([self._fields, self._jobs]).decode()
+        self._clear()
+        return chunk

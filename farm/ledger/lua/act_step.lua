@@ -1,0 +1,104 @@
+-- act_step(id, limit, id of a new job, ...): do the act to up to `limit` more jobs (as many ids come with it). Its place is
+-- kept, so that any process goes on with it. It ends when it went over all of them and changed nothing, since jobs move
+-- on meanwhile. Answers {1 while there is more to do, {permit, pool, ...}}.
+-- uses: full clock job event batch money queue due held verdict depend again permit
+local id, limit = ARGV[1], tonumber(ARGV[2])
+local fields = {'batch', 'kind', 'priority', 'label', 'code', 'only', 'state', 'at', 'after', 'pass', 'changed_now', 'created_ms', 'tenant'}
+local values, act = redis.call('HMGET', Key.act(id), unpack(fields)), {}
+for n, name in ipairs(fields) do act[name] = values[n] end
+if act.state ~= 'running' then
+  redis.call('ZREM', Key.acts_open(), id)
+  return {0, {}}
+end
+local stage = redis.call('HGET', Key.batch(act.batch), 'state')
+-- its jobs are not all there yet
+if stage == Batch.PLACING then return {1, {}} end
+local MOST_PASSES = 8
+local OPEN_STATES = {State.WAITING, State.QUEUED, State.RUNNING}
+local STATES_OF = {[Act.RETRY] = {State.FAILED}}
+local states = STATES_OF[act.kind] or OPEN_STATES
+local pools, permits, new = {}, {}, 2
+
+local function wanted(job)
+  if act.only ~= '' and job.state ~= act.only then return false end
+  if act.label ~= '' and job.label ~= act.label then return false end
+  return act.code == '' or redis.call('HGET', Key.job(job.id), 'error_code') == act.code
+end
+
+local function prioritise(job)
+  local priority = tonumber(act.priority)
+  if job.priority == priority then return false end
+  job.priority = priority
+  redis.call('HSET', Key.job(job.id), 'priority', priority)
+  if redis.call('ZSCORE', Key.queue(job_line(job), job.tenant), job.id) then
+    queue_remove(job_line(job), job.tenant, job.id)
+    queue_put(job)
+  end
+  return true
+end
+
+-- Only what failed before the act began: it ends.
+local function retry(job)
+  local finished = tonumber(redis.call('HGET', Key.job(job.id), 'finished_ms') or 0)
+  if finished > tonumber(act.created_ms) then return false end
+  new = new + 1
+  local why = again(job, ARGV[new], pools)
+  if why then return false, why end
+  return true
+end
+
+local DO = {
+  [Act.CANCEL] = function(job) return not job.cancelling and job_cancel(job) ~= Cancel.OVER end,
+  [Act.PAUSE] = function(job) return not held_has(job, HoldReason.PAUSED) and held_add(job, HoldReason.PAUSED) ~= Hold.OVER end,
+  [Act.RESUME] = function(job) return held_has(job, HoldReason.PAUSED) and held_remove(job, HoldReason.PAUSED, pools) ~= Hold.OVER end,
+  [Act.APPROVE] = function(job)
+    return held_has(job, HoldReason.APPROVAL) and held_remove(job, HoldReason.APPROVAL, pools) ~= Hold.OVER
+  end,
+  [Act.PRIORITY] = prioritise,
+  [Act.RETRY] = retry,
+}
+
+local function over(why)
+  redis.call('HSET', Key.act(id), 'state', 'ended', 'ended_ms', NOW, 'error', why or '')
+  redis.call('ZREM', Key.acts_open(), id)
+end
+
+local at, after, pass, changed_now = tonumber(act.at), act.after, tonumber(act.pass), tonumber(act.changed_now)
+local looked, changed, failed = 0, 0, nil
+while looked < limit and at <= #states and not failed do
+  local from = after == '' and '-' or '(' .. after
+  local ids = redis.call('ZRANGEBYLEX', Key.batch_jobs(act.batch, states[at]), from, '+', 'LIMIT', 0, limit - looked)
+  for _, job_id in ipairs(ids) do
+    local job = job_load(job_id)
+    after, looked = job_id, looked + 1
+    if job and wanted(job) then
+      local done, why = DO[act.kind](job)
+      if done then changed = changed + 1 end
+      if why then
+        failed = why
+        break
+      end
+    end
+  end
+  if not failed and looked < limit then at, after = at + 1, '' end
+end
+depend_work(limit)
+changed_now = changed_now + changed
+local more = 1
+if failed then
+  over(failed)
+  more = 0
+elseif at > #states then
+  if changed_now == 0 or pass >= MOST_PASSES or act.kind == Act.RETRY then
+    over()
+    more = 0
+  else
+    at, after, pass, changed_now = 1, '', pass + 1, 0
+  end
+end
+redis.call('HSET', Key.act(id), 'at', at, 'after', after, 'pass', pass, 'changed_now', changed_now)
+if act.pass == '1' then redis.call('HINCRBY', Key.act(id), 'looked', looked) end
+redis.call('HINCRBY', Key.act(id), 'changed', changed)
+if more == 1 then redis.call('ZADD', Key.acts_open(), NOW, id) end
+for pool in pairs(pools) do permit_reserve(pool, permits) end
+return {more, permits}

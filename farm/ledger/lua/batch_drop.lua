@@ -1,0 +1,23 @@
+-- batch_drop(id, since ms or ''): remove a batch that was not admitted; with `since` only one whose staging nobody touched
+-- for so long. Answers 1; 0 where there is none.
+-- uses: full clock job event batch money
+local id, since = ARGV[1], tonumber(ARGV[2])
+local state, tenant, chunks = unpack(redis.call('HMGET', Key.batch(id), 'state', 'tenant', 'chunks'))
+if not state then
+  redis.call('ZREM', Key.batches_coming(), id)
+  return 0
+end
+if state ~= Batch.STAGING then return 0 end
+local touched = tonumber(redis.call('ZSCORE', Key.batches_coming(), id) or 0)
+if since and touched <= NOW and NOW - touched < since then return 0 end
+for n = 1, tonumber(chunks) do redis.call('UNLINK', Key.chunk(id, n)) end
+local hold = redis.call('HGET', Key.reserved(tenant), id)
+if hold then
+  redis.call('HDEL', Key.reserved(tenant), id)
+  redis.call('HINCRBY', Key.credit(tenant), 'held', 0 - tonumber(hold))
+  money_note(tenant, Statement.RELEASE, hold, '', 'batch ' .. id .. ' was not admitted')
+end
+redis.call('HDEL', Key.coming(tenant), id)
+redis.call('ZREM', Key.batches_coming(), id)
+redis.call('DEL', Key.batch(id))
+return 1

@@ -1,0 +1,21 @@
+-- batch_read(tenant, id, ...): of each {id, names and values of its record, jobs by state in the order of
+-- farm.jobs.states.State}; false for one that is not there, not the tenant's, or not admitted.
+-- uses: batch
+local tenant, found = ARGV[1], {}
+for n = 2, #ARGV do
+  local id = ARGV[n]
+  local record = redis.call('HGETALL', Key.batch(id))
+  local state, owner
+  for i = 1, #record, 2 do
+    if record[i] == 'state' then state = record[i + 1] end
+    if record[i] == 'tenant' then owner = record[i + 1] end
+  end
+  if not state or state == Batch.STAGING or owner ~= tenant then
+    found[n - 1] = false
+  else
+    local counts = {}
+    for at, name in ipairs(BATCH_STATES) do counts[at] = redis.call('ZCARD', Key.batch_jobs(id, name)) end
+    found[n - 1] = {id, record, counts}
+  end
+end
+return found

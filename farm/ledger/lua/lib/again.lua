@@ -1,0 +1,55 @@
+-- A job of a batch that failed is made anew: it ended, and stays as it is, but the new one has its place in the batch.
+-- uses: clock job create event batch money queue due depend
+local AGAIN_KEPT = {'tenant', 'pool', 'lane', 'priority', 'predicted_s', 'max_attempts', 'hold', 'hook', 'label', 'needs', 'dialect',
+  'batch', 'parents', 'orphans'}
+
+-- Whether every input of a body is stored.
+local function again_stored(body)
+  for _, input in pairs(cjson.decode(body).spec.inputs or {}) do
+    if not input.key then return false end
+  end
+  return true
+end
+
+-- Queue the job anew as `id`. Answers nil, or why not: 'payment'.
+local function again(old, id, pools)
+  if old.hold and money_has_account(old.tenant) then
+    local account = redis.call('HMGET', Key.credit(old.tenant), 'balance', 'held')
+    if old.hold > tonumber(account[1]) - tonumber(account[2] or 0) then return 'payment' end
+  end
+  local body = redis.call('GET', Key.body(old.id))
+  local state = again_stored(body) and State.QUEUED or State.WAITING
+  local values, record = redis.call('HMGET', Key.job(old.id), unpack(AGAIN_KEPT)), {'state', state, 'created_ms', NOW}
+  if state == State.QUEUED then record = {'state', state, 'created_ms', NOW, 'queued_ms', NOW} end
+  for n, name in ipairs(AGAIN_KEPT) do
+    if values[n] then
+      record[#record + 1] = name
+      record[#record + 1] = values[n]
+    end
+  end
+  create_store(id, record, body)
+  -- the old one leaves the batch
+  redis.call('ZREM', Key.batch_jobs(old.batch, old.state), old.id)
+  redis.call('HDEL', Key.job(old.id), 'batch')
+  redis.call('HSET', Key.job(old.id), 'retried_as', id)
+  local key = Key.batch(old.batch)
+  redis.call('HINCRBY', key, 'gpu_ms_over', 0 - math.floor(1000 * (old.predicted_s or 0) + 0.5) + 0)
+  redis.call('HSET', key, 'state', Batch.OPEN)
+  redis.call('ZADD', Key.batches_open(), 'NX', NOW, old.batch)
+  local job = job_load(id)
+  job_index(job, 'ZADD', 0, id)
+  money_hold(job)
+  local broken = false
+  for parent in string.gmatch(job.parents or '', '%S+') do
+    local current = depend_current(parent)
+    redis.call('SADD', Key.children(current), id)
+    local parents_state = redis.call('HGET', Key.job(current), 'state')
+    broken = broken or parents_state == State.FAILED or parents_state == State.CANCELLED
+  end
+  if job.parents then queue_reasons(job, HoldReason.DEPENDENCY, true) end
+  queue_put(job)
+  event(job)
+  pools[job_pool(job)] = true
+  -- a parent that failed may be made anew after it
+  if job.parents and not broken then depend_look(id) end
+end

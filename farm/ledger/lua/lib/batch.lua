@@ -1,0 +1,56 @@
+-- A batch: its jobs by state are the sizes of its indexes (lib/job.lua); its own record adds up what they cost. Its
+-- tenant hears of it at most once in Setting.BATCH_TOLD_MS, and at its end; what was not told yet, a reap tells.
+-- uses: clock
+local BATCH_STATES = {State.WAITING, State.QUEUED, State.RUNNING, State.SUCCEEDED, State.FAILED, State.CANCELLED}
+
+local function batch_stream(tenant, id)
+  return tenant .. '!' .. id
+end
+
+-- Jobs by state, and how many of them are open.
+local function batch_counts(id)
+  local counts, open = {}, 0
+  for n, state in ipairs(BATCH_STATES) do
+    counts[state] = redis.call('ZCARD', Key.batch_jobs(id, state))
+    if n <= 3 then open = open + counts[state] end
+  end
+  return counts, open
+end
+
+local function batch_tell(id, tenant)
+  local counts = batch_counts(id)
+  local data = cjson.encode({batch = id, state = redis.call('HGET', Key.batch(id), 'state'), counts = counts})
+  redis.call('XADD', Key.events(tenant), 'MAXLEN', '~', Setting.EVENTS_KEPT, '*', 'job', '', 'data', data)
+  redis.call('HSET', Key.batch(id), 'told_ms', NOW)
+  redis.call('SREM', Key.batches_untold(), id)
+end
+
+local function batch_changed(id, tenant)
+  local told = tonumber(redis.call('HGET', Key.batch(id), 'told_ms') or 0)
+  if told <= NOW and NOW - told < Setting.BATCH_TOLD_MS then
+    redis.call('SADD', Key.batches_untold(), id)
+  else
+    batch_tell(id, tenant)
+  end
+end
+
+-- One of its jobs ended: with the last one the batch ends.
+local function batch_job_ended(job)
+  local key = Key.batch(job.batch)
+  redis.call('HINCRBY', key, 'gpu_ms_over', math.floor(1000 * (job.predicted_s or 0) + 0.5) + 0)
+  if redis.call('HGET', key, 'state') ~= Batch.OPEN then return end
+  for n = 1, 3 do
+    if redis.call('EXISTS', Key.batch_jobs(job.batch, BATCH_STATES[n])) == 1 then return end
+  end
+  redis.call('HSET', key, 'state', Batch.ENDED, 'ended_ms', NOW)
+  redis.call('ZREM', Key.batches_open(), job.batch)
+  batch_tell(job.batch, job.tenant)
+end
+
+-- A batch that is admitted but not all placed: what it holds and how many jobs are to come.
+local function batch_coming(tenant)
+  local coming, held = 0, 0
+  for _, count in ipairs(redis.call('HVALS', Key.coming(tenant))) do coming = coming + tonumber(count) end
+  for _, amount in ipairs(redis.call('HVALS', Key.reserved(tenant))) do held = held + tonumber(amount) end
+  return coming, held
+end

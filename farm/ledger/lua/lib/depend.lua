@@ -1,0 +1,53 @@
+-- Jobs that wait for others (`parents`, ids with spaces between). A job that ended and has children stands in
+-- Key.parents_over until they were looked at: some at once, the rest by a reap. Nothing is counted: whether a child may
+-- start is asked of its parents' records.
+-- uses: clock job event queue verdict
+-- The job that stands for `id` now: one that failed may have been made anew.
+local function depend_current(id)
+  for _ = 1, 100 do
+    local again = redis.call('HGET', Key.job(id), 'retried_as')
+    if not again then return id end
+    id = again
+  end
+  return id
+end
+
+-- Queue the child, fail it, or leave it waiting. `settled`: all parents have records, if they were not forgotten.
+local function depend_look(id)
+  local job = job_load(id)
+  if not job or TERMINAL[job.state] or not job.parents then return end
+  if not string.find(job.held_for or '', HoldReason.DEPENDENCY, 1, true) then return end
+  local pending, broken = false, nil
+  for parent in string.gmatch(job.parents, '%S+') do
+    local state = redis.call('HGET', Key.job(depend_current(parent)), 'state')
+    if not state then
+      -- its place comes yet, or it was forgotten
+      if redis.call('HGET', Key.batch(job.batch or ''), 'state') == Batch.PLACING then pending = true else broken = parent end
+    elseif state == State.FAILED or state == State.CANCELLED then
+      broken = parent
+    elseif state ~= State.SUCCEEDED then
+      pending = true
+    end
+  end
+  if broken and job.orphans ~= 'run' then
+    return job_end(job, State.FAILED, Fault.DEPENDENCY_FAILED, 'job ' .. broken .. ', which it was to follow, has no result')
+  end
+  if pending then return end
+  queue_reasons(job, HoldReason.DEPENDENCY, false)
+  if not queue_stopped(job) and redis.call('ZREM', Key.held(job_pool(job)), id) == 1 then queue_again(job) end
+  event(job)
+end
+
+-- Look at up to `limit` children of jobs that are over. Answers how many were looked at.
+local function depend_work(limit)
+  local looked = 0
+  while looked < limit do
+    local parent = redis.call('LINDEX', Key.parents_over(), 0)
+    if not parent then return looked end
+    local children = redis.call('SPOP', Key.children(parent), limit - looked)
+    for _, child in ipairs(children) do depend_look(child) end
+    looked = looked + math.max(1, #children)
+    if redis.call('EXISTS', Key.children(parent)) == 0 then redis.call('LREM', Key.parents_over(), 1, parent) end
+  end
+  return looked
+end

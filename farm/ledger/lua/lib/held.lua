@@ -1,0 +1,38 @@
+-- Reasons to hold a job, added and removed. Both answer a HoldOutcome.
+-- uses: clock job event queue
+local function held_has(job, reason)
+  return string.find(' ' .. (job.held_for or '') .. ' ', ' ' .. reason .. ' ', 1, true) ~= nil
+end
+
+-- From now on it does not start while it has this reason; it moves from queue and delay to Key.held. A running job, or one
+-- in intake, goes on; its retry is held.
+local function held_add(job, reason)
+  if not job then return Hold.NOT_FOUND end
+  if TERMINAL[job.state] then return Hold.OVER end
+  local known = held_has(job, reason)
+  if not known then queue_reasons(job, reason, true) end
+  if job.state == State.RUNNING or redis.call('ZSCORE', Key.leases(job_pool(job)), job.id) then return Hold.RUNNING end
+  if queue_stopped(job) then
+    redis.call('SADD', Key.pools(), job_pool(job))
+    queue_hold(job)
+    queue_remove(job_line(job), job.tenant, job.id)
+    redis.call('ZREM', Key.delayed(job_pool(job)), job.id)
+  end
+  if not known then event(job) end
+  return Hold.HELD
+end
+
+-- A job that has no other reason is queued again: then its pool is noted in `pools`.
+local function held_remove(job, reason, pools)
+  if not job then return Hold.NOT_FOUND end
+  if TERMINAL[job.state] then return Hold.OVER end
+  local known = held_has(job, reason)
+  if known then queue_reasons(job, reason, false) end
+  if not queue_stopped(job) and redis.call('ZREM', Key.held(job_pool(job)), job.id) == 1 then
+    queue_again(job)
+    pools[job_pool(job)] = true
+  end
+  if known then event(job) end
+  if job.held_for then return Hold.HELD end
+  return Hold.FREE
+end

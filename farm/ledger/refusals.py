@@ -1,0 +1,28 @@
+"""Why nothing was admitted, as the scripts say it and as errors."""
+
+from typing import Any
+
+from farm.jobs.errors import Conflict, PaymentRequired, RequestError, TooMany
+
+#: retry_after_s for a tenant at its open-job limit: about as long as a short render takes to end
+OPEN_RETRY_AFTER_S = 10.0
+
+
+def refusal(verdict: str, details: list[Any]) -> RequestError:
+    """From the verdict of admit.lua or batch_begin.lua and what goes with it."""
+    match verdict:
+        case "conflict":
+            return Conflict("this idempotency key was used with another request", "Idempotency-Key")
+        case "taken":
+            return Conflict(f"the id of job {details[0]} is taken")
+        case "unpriced":
+            return PaymentRequired("the price of this job is not known, so it cannot be held against the credit")
+        case "too_many":
+            return TooMany(
+                f"no more than {details[1]} jobs may be open at once; wait for some to end",
+                retry_after_s=OPEN_RETRY_AFTER_S,
+            )
+        case "payment":
+            _tenant, needed, available = details
+            return PaymentRequired(f"{needed} micro-credits are needed and {available} are free")
+    raise AssertionError(f"an admission answered {verdict!r}")

@@ -1,0 +1,138 @@
+"""The unmodified openai SDK sends a batch."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+from flask import Flask
+from redis import Redis
+
+from api.services import Services
+from farm.claiming.permits import Permits
+from farm.io_worker.batch_keeper import keeper_of
+from farm.jobs.errors import FaultCode, JobFault
+from tests.api.api_parts import TINY, Caller, Hand
+from tests.api.gateway_thread import served
+from tests.conftest import wait_until
+
+
+@pytest.fixture
+def sdk(app: Flask, alice: Caller) -> Iterator[openai.OpenAI]:
+    with served(app) as url, openai.OpenAI(base_url=f"{url}/v1", api_key=alice.key, max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def look(parts: Services, redis: Redis) -> Any:
+    """What the io worker does each second."""
+    permits = Permits(parts.settings)
+    return keeper_of(parts.settings, redis, parts.ledger, parts.store, permits).look
+
+
+def lines(*requests: dict[str, Any], url: str = "/v1/videos") -> bytes:
+    framed = (
+        {"custom_id": f"shot-{n}", "method": "POST", "url": url, "body": body} for n, body in enumerate(requests, 1)
+    )
+    return "".join(json.dumps(line) + "\n" for line in framed).encode()
+
+
+VIDEO_BODY = {"model": TINY, "prompt": "a fox", "size": "128x128", "frames": 9, "steps": 2}
+
+
+def ask(sdk: openai.OpenAI, data: bytes, endpoint: Any = "/v1/videos") -> Any:
+    file = sdk.files.create(file=("shots.jsonl", data), purpose="batch")
+    return sdk.batches.create(
+        input_file_id=file.id, endpoint=endpoint, completion_window="24h", metadata={"film": "fox"}
+    )
+
+
+def test_from_file_to_output_and_errors(sdk: openai.OpenAI, look: Any, hand: Hand) -> None:
+    batch = ask(sdk, lines(VIDEO_BODY, {**VIDEO_BODY, "prompt": "a hare"}, {**VIDEO_BODY, "prompt": "an owl"}))
+    assert (batch.status, batch.object, batch.metadata) == ("validating", "batch", {"film": "fox"})
+    look()
+    batch = sdk.batches.retrieve(batch.id)
+    assert (batch.status, batch.request_counts.total) == ("in_progress", 3)
+    hand.finish(hand.claim())
+    # the output can be read while the batch runs
+    output = [json.loads(line) for line in sdk.files.content(batch.output_file_id).text.splitlines()]
+    assert [(line["custom_id"], line["response"]["status_code"], line["error"]) for line in output] == [
+        ("shot-1", 200, None)
+    ]
+    video = output[0]["response"]["body"]
+    assert (video["status"], video["prompt"]) == ("completed", "a fox")
+    assert sdk.videos.retrieve(video["id"]).status == "completed"
+    claim = hand.claim()
+    hand.ledger.fail(claim.job.id, claim.attempt, JobFault(FaultCode.INVALID_INPUT, "no picture"))
+    hand.finish(hand.claim())
+    batch = sdk.batches.retrieve(batch.id)
+    assert (batch.status, batch.completed_at is not None) == ("completed", True)
+    assert (batch.request_counts.completed, batch.request_counts.failed) == (2, 1)
+    errors = [json.loads(line) for line in sdk.files.content(batch.error_file_id).text.splitlines()]
+    assert [(line["custom_id"], line["response"], line["error"]["code"]) for line in errors] == [
+        ("shot-2", None, "invalid_input")
+    ]
+    assert [one.id for one in sdk.batches.list()] == [batch.id]
+
+
+def test_jobs_of_the_farms_own_form(sdk: openai.OpenAI, look: Any, hand: Hand) -> None:
+    body = {"model": TINY, "prompt": "a fox", "width": 128, "height": 128, "frames": 9, "steps": 2}
+    batch = ask(sdk, lines(body, url="/v1/jobs"), "/v1/jobs")
+    look()
+    hand.finish(hand.claim())
+    [output] = [json.loads(line) for line in sdk.files.content(f"file-output-{batch.id[6:]}").text.splitlines()]
+    assert output["response"]["body"]["result"]["video_url"].startswith("http")
+
+
+def test_a_bad_file_fails_with_its_lines(sdk: openai.OpenAI, look: Any, alice: Caller) -> None:
+    data = lines(VIDEO_BODY, {**VIDEO_BODY, "size": "3x3"}) + b"{broken\n"
+    data += json.dumps({"custom_id": "shot-1", "method": "GET", "url": "/v1/jobs", "body": VIDEO_BODY}).encode()
+    batch = ask(sdk, data)
+    look()
+    batch = sdk.batches.retrieve(batch.id)
+    assert (batch.status, batch.output_file_id) == ("failed", None)
+    found = [(one.line, one.code, one.param) for one in batch.errors.data]
+    assert [line for line, _, _ in found] == [2, 3, 4, 4, 4]
+    assert {code for _, code, _ in found} >= {"duplicate_custom_id", "invalid_method", "invalid_url"}
+    assert all(one.message for one in batch.errors.data)
+    assert alice.get("/v1/jobs").json["data"] == []  # type: ignore[index]
+
+
+def test_cancel_before_and_after_it_is_admitted(sdk: openai.OpenAI, look: Any, parts: Services) -> None:
+    early, late = ask(sdk, lines(VIDEO_BODY)), ask(sdk, lines(VIDEO_BODY, VIDEO_BODY))
+    assert sdk.batches.cancel(early.id).status == "cancelled"
+    look()
+    assert sdk.batches.cancel(late.id).status in ("cancelling", "cancelled")
+    wait_until(lambda: look() or sdk.batches.retrieve(late.id).status == "cancelled")
+    assert sdk.batches.retrieve(early.id).status == "cancelled"
+    assert parts.ledger.batch("alice", early.id) is None
+
+
+def test_files_are_kept_listed_read_and_removed(sdk: openai.OpenAI, bob: Caller) -> None:
+    data = lines(VIDEO_BODY)
+    file = sdk.files.create(file=("shots.jsonl", data), purpose="batch")
+    assert (file.bytes, file.filename, file.purpose) == (len(data), "shots.jsonl", "batch")
+    assert sdk.files.retrieve(file.id).id == file.id
+    assert sdk.files.content(file.id).content == data
+    assert [one.id for one in sdk.files.list()] == [file.id]
+    assert bob.get(f"/v1/files/{file.id}").status_code == 404
+    assert sdk.files.delete(file.id).deleted
+    with pytest.raises(openai.NotFoundError):
+        sdk.files.retrieve(file.id)
+
+
+def test_what_cannot_be_done_is_refused(sdk: openai.OpenAI) -> None:
+    file = sdk.files.create(file=("shots.jsonl", lines(VIDEO_BODY)), purpose="batch")
+    wrong: list[dict[str, Any]] = [
+        {"input_file_id": "file-none"},
+        {"endpoint": "/v1/chat/completions"},
+        {"completion_window": "soon"},
+    ]
+    for change in wrong:
+        given = {"input_file_id": file.id, "endpoint": "/v1/videos", "completion_window": "24h"} | change
+        with pytest.raises(openai.APIStatusError) as caught:
+            sdk.batches.create(**given)
+        assert caught.value.status_code in (404, 422)
+    with pytest.raises(openai.APIStatusError):
+        sdk.files.create(file=("shots.jsonl", b"x"), purpose="fine-tune")

@@ -1,0 +1,100 @@
+"""What is done with a whole batch through the API: acts, results, the zip."""
+
+import io
+import json
+import zipfile
+from typing import Any
+
+import httpx
+from flask import Flask
+
+from api.services import Services
+from tests.api.api_parts import VIDEO, Caller, Hand
+from tests.api.batch_api_parts import ndjson, send
+from tests.api.gateway_thread import served
+from tests.conftest import wait_until
+
+
+def made(caller: Caller, *shots: dict[str, Any], **asked: Any) -> dict[str, Any]:
+    answer = send(caller, ndjson(*shots), **asked)
+    assert answer.status_code == 201, answer.text
+    assert answer.json is not None
+    return answer.json  # type: ignore[no-any-return]
+
+
+class TestActs:
+    def test_a_batch_is_paused_resumed_and_cancelled(self, alice: Caller, hand: Hand) -> None:
+        batch = made(alice, {"prompt": "a"}, {"prompt": "b"})
+        path = f"/v1/batches/{batch['id']}"
+        paused = alice.post(f"{path}/pause")
+        assert paused.status_code == 200, paused.text
+        assert paused.json is not None
+        assert [(act["kind"], act["over"], act["changed"]) for act in paused.json["acts"]] == [("pause", True, 2)]
+        assert hand.ledger.claim("default", "hand") is None
+        assert alice.post(f"{path}/resume", json={}).status_code == 200
+        hand.finish(hand.claim())
+        ended = alice.post(f"{path}/cancel").json
+        assert ended is not None
+        assert (ended["state"], ended["progress"]) == ("ended", 1.0)
+        assert (ended["counts"]["succeeded"], ended["counts"]["cancelled"]) == (1, 1)
+
+    def test_samples_are_approved_and_priorities_changed(self, alice: Caller) -> None:
+        batch = made(alice, {"prompt": "a"}, {"prompt": "b"}, {"prompt": "c"}, hold_after=1)
+        path = f"/v1/batches/{batch['id']}"
+        approved = alice.post(f"{path}/approve").json
+        assert approved is not None
+        assert approved["acts"][0]["changed"] == 2
+        assert alice.post(f"{path}/priority").status_code == 422
+        assert alice.post(f"{path}/priority", json={"priority": 12}).status_code == 422
+        alice.post(f"{path}/priority", json={"priority": 8, "state": "queued"})
+        jobs = alice.get(f"{path}/jobs").json["data"]  # type: ignore[index]
+        assert [(job["priority"], job["held_for"]) for job in jobs] == [(8, [])] * 3
+
+    def test_another_tenant_does_nothing(self, alice: Caller, bob: Caller) -> None:
+        path = f"/v1/batches/{made(alice, {'prompt': 'a'})['id']}"
+        for word in ("cancel", "pause", "resume", "approve", "retry"):
+            assert bob.post(f"{path}/{word}").status_code == 404
+        assert bob.get(f"{path}/results").status_code == 404
+        assert bob.get(f"{path}/results.zip").status_code == 404
+
+
+class TestResults:
+    def test_one_list_and_one_zip_of_all_that_is_there(self, alice: Caller, hand: Hand) -> None:
+        batch = made(alice, {"prompt": "a", "id": "fox/1"}, {"prompt": "b"}, {"prompt": "c", "takes": 2})
+        for _ in range(3):
+            hand.finish(hand.claim())
+        lines = [json.loads(line) for line in alice.get(f"/v1/batches/{batch['id']}/results").text.splitlines()]
+        assert [(line["line"], line["state"], "video_url" in line) for line in lines] == [
+            (1, "succeeded", True),
+            (2, "succeeded", True),
+            (3, "succeeded", True),
+            (3, "queued", False),
+        ]
+        assert httpx.get(lines[0]["video_url"]).content == VIDEO
+        with zipfile.ZipFile(io.BytesIO(alice.get(f"/v1/batches/{batch['id']}/results.zip").data)) as archive:
+            assert archive.testzip() is None
+            names = archive.namelist()
+            assert names == ["000001-fox_1.mp4", "000002.mp4", "000003-take1.mp4", "results.ndjson"]
+            assert archive.read(names[0]) == VIDEO
+            assert len(archive.read("results.ndjson").splitlines()) == 4
+
+    def test_a_client_that_hangs_up_frees_everything(
+        self, app: Flask, alice: Caller, hand: Hand, parts: Services
+    ) -> None:
+        batch = made(alice, *({"prompt": f"shot {n}"} for n in range(3)))
+        large = b"x" * (24 << 20)
+        for _ in range(3):
+            claim = hand.claim()
+            hand.finish(claim)
+            job = parts.ledger.find(claim.job.id)
+            assert job is not None
+            assert job.artifacts is not None
+            parts.store.put_bytes(job.artifacts.video, large, "video/mp4")
+        with served(app) as url:
+            headers = {"Authorization": f"Bearer {alice.key}"}
+            # one tenant may have half of the places
+            for _ in range(parts.settings.gateway.max_downloads):
+                with httpx.stream("GET", f"{url}/v1/batches/{batch['id']}/results.zip", headers=headers) as answer:
+                    assert answer.status_code == 200
+                    next(answer.iter_raw())
+                wait_until(lambda: not parts.downloads.busy, what="the place of a client that hung up")

@@ -1,0 +1,209 @@
+"""The farm's own POST /v1/batches: whole or not at all, and in words."""
+
+import csv
+import io
+from typing import Any
+
+import pytest
+from redis import Redis
+from werkzeug.test import TestResponse
+
+from api.services import Services
+from farm.config import BatchSettings, Settings
+from farm.jobs.states import State
+from tests.api.api_parts import Caller, Hand
+from tests.api.batch_api_parts import CSV, NDJSON, ndjson, send
+
+#: shots of one manifest here
+MOST = 1000
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"batches": BatchSettings(max_shots=MOST)})
+
+
+def faults(answer: TestResponse) -> list[tuple[int | None, str | None, str]]:
+    assert answer.status_code == 422, answer.text
+    assert answer.json is not None
+    assert "nothing was admitted" in answer.json["detail"]
+    return [(one.get("line"), one.get("field"), one["detail"]) for one in answer.json["errors"]]
+
+
+def nothing(caller: Caller) -> bool:
+    return bool(caller.get("/v1/jobs").json["data"] == [] and caller.get("/v1/batches").json["data"] == [])  # type: ignore[index]
+
+
+class TestAdmitted:
+    def test_a_manifest_becomes_jobs_in_its_order(self, alice: Caller) -> None:
+        answer = send(
+            alice, ndjson({"prompt": "one", "id": "a"}, {"prompt": "two", "seed": 7, "steps": 3}), name="scene 4"
+        )
+        assert answer.status_code == 201, answer.text
+        made = answer.json
+        assert made is not None
+        assert (made["name"], made["jobs"], made["state"], made["counts"]["queued"]) == ("scene 4", 2, "open", 2)
+        assert answer.headers["Location"] == f"/v1/batches/{made['id']}"
+        jobs = alice.get(f"/v1/batches/{made['id']}/jobs").json["data"]  # type: ignore[index]
+        assert [(job["prompt"], job["steps"], job["shot"]) for job in jobs] == [
+            ("one", 2, {"line": 1, "id": "a"}),
+            ("two", 3, {"line": 2}),
+        ]
+        assert jobs[1]["seed"] == 7
+        assert {job["batch"] for job in jobs} == {made["id"]}
+
+    def test_takes_are_jobs_with_seeds_of_their_own(self, alice: Caller) -> None:
+        made = send(alice, ndjson({"prompt": "one", "seed": 5}, {"prompt": "two", "takes": 1}), takes=3).json
+        assert made is not None
+        jobs = alice.get(f"/v1/batches/{made['id']}/jobs").json["data"]  # type: ignore[index]
+        assert [job["seed"] for job in jobs[:3]] == [5, 6, 7]
+        assert [job["shot"].get("take") for job in jobs] == [1, 2, 3, None]
+
+    def test_csv_with_all_that_spreadsheets_do(self, alice: Caller) -> None:
+        table = io.StringIO()
+        rows = csv.writer(table, delimiter=";", lineterminator="\r\n")
+        rows.writerow(["prompt", "seed", "metadata.scene", "options.lossy"])
+        rows.writerow(['a fox;\nthen a "hare"', "7", "12a", ""])
+        rows.writerow(["", "", "", ""])
+        rows.writerow(["a hare", "", "", ""])
+        answer = send(alice, b"\xef\xbb\xbf" + table.getvalue().encode(), CSV)
+        assert answer.status_code == 201, answer.text
+        jobs = alice.get(f"/v1/batches/{answer.json['id']}/jobs").json["data"]  # type: ignore[index]
+        assert [(job["prompt"], job["metadata"], job["shot"]) for job in jobs] == [
+            ('a fox;\nthen a "hare"', {"scene": "12a"}, {"line": 2}),
+            ("a hare", {}, {"line": 5}),
+        ]
+
+    def test_a_key_and_the_same_manifest_again_make_nothing_twice(self, alice: Caller) -> None:
+        key, body = {"Idempotency-Key": "night 4"}, ndjson({"prompt": "one"})
+        first, second = send(alice, body, headers=key), send(alice, body, headers=key)
+        assert (first.status_code, second.status_code) == (201, 200)
+        assert first.json["id"] == second.json["id"]  # type: ignore[index]
+        assert send(alice, ndjson({"prompt": "two"}), headers=key).status_code == 409
+        assert len(alice.get("/v1/jobs").json["data"]) == 1  # type: ignore[index]
+
+    def test_a_dry_run_prices_it_and_keeps_nothing(self, alice: Caller) -> None:
+        answer = send(alice, ndjson({"prompt": "one"}, {"prompt": "two"}), takes=2, dry_run="true")
+        assert answer.status_code == 200, answer.text
+        assert answer.json is not None
+        assert (answer.json["shots"], answer.json["jobs"]) == (2, 4)
+        assert answer.json["gpu_s"] > 0
+        assert answer.json["finish_at"] is not None
+        assert nothing(alice)
+
+    def test_only_the_first_run_until_the_rest_is_approved(self, alice: Caller) -> None:
+        made = send(alice, ndjson(*({"prompt": f"shot {n}"} for n in range(5))), hold_after=2).json
+        assert made is not None
+        jobs = alice.get(f"/v1/batches/{made['id']}/jobs").json["data"]  # type: ignore[index]
+        assert [job["held_for"] for job in jobs] == [[], [], ["approval"], ["approval"], ["approval"]]
+
+    def test_another_tenant_finds_nothing(self, alice: Caller, bob: Caller) -> None:
+        made = send(alice, ndjson({"prompt": "one"})).json
+        assert made is not None
+        for path in (f"/v1/batches/{made['id']}", f"/v1/batches/{made['id']}/jobs"):
+            assert bob.get(path).status_code == 404
+        assert nothing(bob)
+
+
+class TestRefused:
+    def test_a_bad_line_names_itself_its_field_and_what_would_do(self, alice: Caller) -> None:
+        shots: list[dict[str, Any]] = [{"prompt": f"shot {n}"} for n in range(40)]
+        shots[36] = {"prompt": "ok", "steps": "many", "promt": "x"}
+        shots[38] = {"prompt": " "}
+        told = faults(send(alice, ndjson(*shots)))
+        assert {(line, field) for line, field, _ in told} == {(37, "steps"), (37, "promt"), (39, "prompt")}
+        assert any("did you mean prompt?" in detail for _, _, detail in told)
+        assert nothing(alice)
+
+    def test_a_thousand_bad_lines_are_counted_and_a_hundred_told(self, alice: Caller) -> None:
+        answer = send(alice, ndjson(*({"prompt": f"shot {n}", "steps": 0} for n in range(1000))))
+        assert len(faults(answer)) == 100
+        assert answer.json["error_count"] == 1000  # type: ignore[index]
+
+    @pytest.mark.parametrize(
+        ("body", "media", "line", "words"),
+        [
+            (b"", NDJSON, None, "no shot"),
+            (b"\n\n", NDJSON, None, "no shot"),
+            (b"", CSV, None, "no shot"),
+            (b"prompt,seed\n", CSV, None, "no shot"),
+            (b'{"prompt": "a"}\n{"prompt": "b", ', NDJSON, 2, "not JSON"),
+            (b'["prompt"]\n', NDJSON, 1, "JSON object"),
+            (b"\x1f\x8b\x08\x00", NDJSON, None, "gzip"),
+            ("prompt\na\n".encode("utf-16"), CSV, 1, "UTF-8"),
+            ("prompt\ncaf\u00e9\n".encode("latin-1"), CSV, 2, "UTF-8"),
+            (b"a fox,7\na hare,8\n", CSV, 1, "first line must name the columns"),
+            (b"prompt,colour\na,red\n", CSV, 1, "unknown"),
+            (b"prompt,prompt\na,b\n", CSV, 1, "two columns"),
+            (b'prompt,seed\n"a fox,7\nnever ends', CSV, 2, "quoted text does not end"),
+            (b"prompt,seed\na fox,7,8\n", CSV, 2, "3 cells"),
+            (b"prompt,seed\na fox,x7\n", CSV, 2, "whole number"),
+        ],
+        ids=range(15),
+    )
+    def test_every_other_trouble_has_its_answer(
+        self, alice: Caller, body: bytes, media: str, line: int | None, words: str
+    ) -> None:
+        told = faults(send(alice, body, media))
+        assert told[0][0] == line
+        assert words in told[0][2]
+        assert nothing(alice)
+
+    @pytest.mark.parametrize(("start", "media", "line"), [(b'{"prompt": "', NDJSON, 1), (b"prompt\n", CSV, 2)])
+    def test_a_line_of_ten_megabytes(self, alice: Caller, start: bytes, media: str, line: int) -> None:
+        told = faults(send(alice, start + b"x" * 10_000_000, media))
+        assert told[0][0] == line
+        assert "longer than" in told[0][2]
+
+    def test_one_shot_too_many(self, alice: Caller) -> None:
+        most = MOST
+        told = faults(send(alice, b'{"prompt":"a"}\n' * (most + 1), dry_run="true"))
+        assert told == [(most + 1, None, f"there are more than {most} shots: send them as several batches")]
+
+    def test_of_another_type_or_packed(self, alice: Caller) -> None:
+        body = ndjson({"prompt": "a"})
+        assert send(alice, body, "text/plain").status_code == 415
+        assert send(alice, body, headers={"Content-Encoding": "gzip"}).status_code == 415
+
+    def test_too_little_credit_refuses_all_of_it(self, alice: Caller, parts: Services, redis: Redis) -> None:
+        parts.ledger.topup(alice.tenant, 1)
+        assert send(alice, ndjson({"prompt": "a"})).status_code == 402
+        assert nothing(alice)
+        account = parts.ledger.credit(alice.tenant)
+        assert account is not None
+        assert account.held == 0
+
+
+class TestChains:
+    def test_shots_follow_each_other(self, alice: Caller, hand: Hand) -> None:
+        made = send(alice, ndjson({"prompt": "b", "after": ["a"]}, {"prompt": "a", "id": "a"})).json
+        assert made is not None
+        claim = hand.claim()
+        assert claim.job.spec.prompt == "a"
+        hand.finish(claim)
+        assert hand.claim().job.spec.prompt == "b"
+
+    def test_a_circle_is_told_with_its_lines(self, alice: Caller) -> None:
+        shots = [
+            {"prompt": "a", "id": "a", "after": ["c"]},
+            {"prompt": "b", "id": "b", "after": ["a"]},
+            {"prompt": "x"},
+            {"prompt": "c", "id": "c", "after": ["b"]},
+        ]
+        told = faults(send(alice, ndjson(*shots)))
+        assert len(told) == 1
+        assert "lines 1 -> 4 -> 2 -> 1" in told[0][2]
+
+    def test_unknown_and_double_names(self, alice: Caller) -> None:
+        told = faults(send(alice, ndjson({"prompt": "a", "id": "a"}, {"prompt": "b", "id": "a", "after": ["z"]})))
+        assert [(line, field) for line, field, _ in told] == [(2, "id"), (2, "after")]
+
+    def test_a_shot_that_starts_from_another_waits_for_its_last_frame(self, alice: Caller, parts: Services) -> None:
+        shots = ndjson({"prompt": "a", "id": "a"}, {"prompt": "b", "start_from": "last frame of a"})
+        made = send(alice, shots).json
+        assert made is not None
+        first, second = alice.get(f"/v1/batches/{made['id']}/jobs").json["data"]  # type: ignore[index]
+        assert (second["state"], second["held_for"], second["after"]) == (State.WAITING, ["dependency"], [first["id"]])
+        job = parts.ledger.find(second["id"])
+        assert job is not None
+        assert job.spec.inputs["image"].last_frame_of == first["id"]

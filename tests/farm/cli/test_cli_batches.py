@@ -1,0 +1,72 @@
+"""`wanfarm submit shots.csv` and `wanfarm batches`, against a gateway."""
+
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from farm.cli.exit_codes import REFUSED
+from tests.farm.cli.cli_farm import Wanfarm
+from tests.farm.client.conftest import Gateway
+
+SMALL = ("--model", "wan2.2-ti2v-5b-tiny", "--width", 128, "--height", 128, "--frames", 9, "--steps", 2)
+
+
+def test_a_manifest_is_watched_to_its_end_with_what_failed(wanfarm: Wanfarm, worker: threading.Event) -> None:
+    Path("shots.csv").write_text("prompt,seed\na fox,7\nfail,8\na hare,\n")
+    ran = wanfarm("submit", "shots.csv", *SMALL, "--watch")
+    assert ran.code == 1
+    assert "2 succeeded, 1 failed" in ran.out
+    assert "line 3: invalid_input: the picture shows nothing" in ran.out
+    [batch] = wanfarm("batches", "list", "--json").document
+    assert (batch["jobs"], batch["state"]) == (3, "ended")
+    assert wanfarm("batches", "download", batch["id"], "all.zip").ok().out.strip() == "all.zip"
+    with zipfile.ZipFile("all.zip") as archive:
+        assert archive.namelist() == ["000002.mp4", "000004.mp4", "results.ndjson"]
+    assert "1 jobs changed" in wanfarm("batches", "retry", batch["id"]).ok().out
+    assert wanfarm("batches", "show", batch["id"], "--json").document["acts"][0]["kind"] == "retry"
+    assert len(wanfarm("batches", "jobs", batch["id"], "--json").document) == 3
+    assert wanfarm("batches", "results", batch["id"]).ok().out.count("video_url") == 2
+
+
+def test_every_fault_is_told_with_its_line(wanfarm: Wanfarm) -> None:
+    Path("shots.csv").write_text("prompt,steps\na fox,many\na hare,2\n,3\n")
+    ran = wanfarm("submit", "shots.csv", *SMALL[:-2])
+    assert ran.code == REFUSED
+    assert "line 2: steps: 'many' is not a whole number" in ran.err
+    assert "line 4: prompt" in ran.err
+    assert "nothing was submitted" in ran.err
+    assert wanfarm("batches", "list", "--json").document == []
+
+
+def test_what_it_would_cost_and_acts_by_hand(wanfarm: Wanfarm) -> None:
+    Path("shots.jsonl").write_text('{"prompt": "a fox"}\n{"prompt": "a hare"}\n')
+    quote = wanfarm("submit", "shots.jsonl", *SMALL, "--takes", 2, "--dry-run", "--json").document
+    assert (quote["shots"], quote["jobs"]) == (2, 4)
+    batch = wanfarm("submit", "shots.jsonl", *SMALL, "--hold-after", 1).ok().out.strip()
+    assert "1 jobs changed" in wanfarm("batches", "approve", batch).ok().out
+    assert "2 jobs changed" in wanfarm("batches", "pause", batch).ok().out
+    assert "2 jobs changed" in wanfarm("batches", "priority", batch, "--priority", 8).ok().out
+    assert "2 jobs changed" in wanfarm("batches", "cancel", batch).ok().out
+    assert wanfarm("batches", "watch", batch).code == 1
+
+
+def test_pictures_beside_the_manifest_are_sent_with_it(wanfarm: Wanfarm, gateway: Gateway) -> None:
+    Image.new("RGB", (64, 64)).save("fox.png")
+    Path("shots.csv").write_text('prompt,image\n"a fox\nlooks up",fox.png\na hare,fox.png\n')
+    batch = wanfarm("submit", "shots.csv", *SMALL).ok().out.strip()
+    jobs = [gateway.parts.ledger.find(job["id"]) for job in wanfarm("batches", "jobs", batch, "--json").document]
+    uploads = {job.spec.inputs["image"].upload for job in jobs if job}
+    assert len(uploads) == 1
+    assert [job.shot["line"] for job in jobs if job] == [2, 4]
+    Path("lost.csv").write_text("prompt,image\na fox,gone.png\n")
+    ran = wanfarm("submit", "lost.csv", *SMALL)
+    assert ran.code != 0
+    assert "lost.csv:2: image: there is no file 'gone.png'" in ran.err
+
+
+@pytest.mark.parametrize("options", [["--takes", 2], ["--dry-run"], ["--hold-after", 3]])
+def test_options_of_a_manifest_need_one(wanfarm: Wanfarm, options: list[str]) -> None:
+    assert "manifest" in wanfarm("submit", "-p", "a fox", *options).err

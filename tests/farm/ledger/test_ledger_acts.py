@@ -1,0 +1,129 @@
+"""Acts on many jobs of a batch: step by step, to an end, whoever does the steps."""
+
+from batch_parts import Manifest
+from ledger_parts import ARTIFACTS, POOL, REFUSED, audit
+from redis import Redis
+
+from farm.jobs.batch import ActKind, BatchState, Choice
+from farm.jobs.states import HoldReason, State
+from farm.ledger import Account, Ledger
+
+JOBS = 230
+
+
+def done(ledger: Ledger, batch: Manifest, kind: ActKind, choice: Choice | None = None, **more: int) -> int:
+    """Jobs that an act changed, done to its end."""
+    name = f"act-{kind}-{len(ledger.acts([batch.id])[0])}"
+    assert ledger.begin_act(name, "acme", batch.id, kind, choice, **more)
+    while ledger.step_act(name)[0]:
+        pass
+    act = ledger.acts([batch.id])[0][0]
+    assert act.over
+    assert ledger.acts_open() == []
+    return act.changed
+
+
+def states(ledger: Ledger, batch: Manifest) -> dict[State, int]:
+    found = ledger.batch("acme", batch.id)
+    assert found is not None
+    return {state: count for state, count in found.counts.items() if count}
+
+
+class TestActs:
+    def test_cancel_ends_what_waits_and_stops_what_runs(self, ledger: Ledger) -> None:
+        batch = Manifest(JOBS, per_chunk=100).admit(ledger)
+        claim = ledger.claim(POOL, "w")
+        assert claim is not None
+        assert done(ledger, batch, ActKind.CANCEL) == JOBS
+        assert states(ledger, batch) == {State.CANCELLED: JOBS - 1, State.RUNNING: 1}
+        ledger.commit(claim.job.id, claim.attempt, ARTIFACTS, gpu_s=1)
+        assert states(ledger, batch) == {State.CANCELLED: JOBS}
+        assert audit(ledger, 100) == {}
+
+    def test_pause_and_resume(self, ledger: Ledger) -> None:
+        batch = Manifest(JOBS, per_chunk=100).admit(ledger)
+        assert done(ledger, batch, ActKind.PAUSE) == JOBS
+        assert ledger.claim(POOL, "w") is None
+        assert ledger.held_counts("acme")[HoldReason.PAUSED] == JOBS
+        assert done(ledger, batch, ActKind.PAUSE) == 0
+        assert done(ledger, batch, ActKind.RESUME) == JOBS
+        claim = ledger.claim(POOL, "w")
+        assert claim is not None
+        assert claim.job.id == batch.jobs[0]
+        assert audit(ledger, 100) == {}
+
+    def test_approval(self, ledger: Ledger) -> None:
+        batch = Manifest(5, held=HoldReason.APPROVAL).admit(ledger)
+        assert ledger.claim(POOL, "w") is None
+        assert done(ledger, batch, ActKind.APPROVE) == 5
+        assert ledger.claim(POOL, "w") is not None
+
+    def test_priority(self, ledger: Ledger) -> None:
+        first = Manifest(3).admit(ledger)
+        second = Manifest(3, name="batch_" + "1" * 32).admit(ledger)
+        assert done(ledger, second, ActKind.PRIORITY, priority=7) == 3
+        claim = ledger.claim(POOL, "w")
+        assert claim is not None
+        assert claim.job.id == second.jobs[0]
+        assert claim.job.id not in first.jobs
+        assert audit(ledger) == {}
+
+    def test_retry_makes_what_failed_anew_and_keeps_what_ended(self, ledger: Ledger) -> None:
+        ledger.topup("acme", 1000)
+        batch = Manifest(4, hold=100, parents={1: [0], 2: [1]}).admit(ledger)
+        for ending in ("fail", "commit"):
+            claim = ledger.claim(POOL, "w")
+            assert claim is not None
+            if ending == "fail":
+                ledger.fail(claim.job.id, claim.attempt, REFUSED)
+            else:
+                ledger.commit(claim.job.id, claim.attempt, ARTIFACTS, gpu_s=1)
+        assert states(ledger, batch) == {State.FAILED: 3, State.SUCCEEDED: 1}
+        assert done(ledger, batch, ActKind.RETRY) == 3
+        assert states(ledger, batch) == {State.QUEUED: 3, State.SUCCEEDED: 1}
+        assert ledger.credit("acme") == Account(900, 300)
+        old = ledger.find(batch.jobs[0])
+        assert old is not None
+        assert (old.state, old.batch) == (State.FAILED, None)
+        assert audit(ledger) == {}
+        # in the order of the chain, as new jobs
+        for _ in range(3):
+            claim = ledger.claim(POOL, "w")
+            assert claim is not None
+            assert claim.job.id not in batch.jobs
+            ledger.commit(claim.job.id, claim.attempt, ARTIFACTS, gpu_s=1)
+        found = ledger.batch("acme", batch.id)
+        assert found is not None
+        assert (found.state, found.counts[State.SUCCEEDED], found.spent) == (BatchState.ENDED, 4, 400)
+        assert ledger.credit("acme") == Account(600, 0)
+
+    def test_a_retry_without_credit_says_so_and_ends(self, ledger: Ledger) -> None:
+        ledger.topup("acme", 300)
+        batch = Manifest(2, hold=100).admit(ledger)
+        for _ in range(2):
+            claim = ledger.claim(POOL, "w")
+            assert claim is not None
+            ledger.fail(claim.job.id, claim.attempt, REFUSED)
+        ledger.topup("acme", -150)
+        assert done(ledger, batch, ActKind.RETRY) == 1
+        assert ledger.acts([batch.id])[0][0].error == "payment"
+
+    def test_only_those_that_were_chosen(self, ledger: Ledger) -> None:
+        batch = Manifest(6).admit(ledger)
+        assert ledger.claim(POOL, "w") is not None
+        assert done(ledger, batch, ActKind.CANCEL, Choice(state=State.RUNNING)) == 1
+        assert states(ledger, batch) == {State.QUEUED: 5, State.RUNNING: 1}
+
+    def test_of_another_tenants_batch_nothing(self, ledger: Ledger) -> None:
+        batch = Manifest(2).admit(ledger)
+        assert not ledger.begin_act("act", "rival", batch.id, ActKind.CANCEL)
+
+    def test_a_step_is_short(self, ledger: Ledger, redis: Redis) -> None:
+        batch = Manifest(300, per_chunk=100).admit(ledger)
+        before = {kind: redis.info("commandstats")[f"cmdstat_{kind}"]["calls"] for kind in ("hset", "zrem")}
+        ledger.begin_act("act", "acme", batch.id, ActKind.CANCEL)
+        ledger.step_act("act")
+        after = {kind: redis.info("commandstats")[f"cmdstat_{kind}"]["calls"] for kind in ("hset", "zrem")}
+        # in calls, which a busy machine does not change: a hundred jobs are a step
+        assert states(ledger, batch)[State.CANCELLED] == 100
+        assert all(after[kind] - before[kind] < 100 * 20 for kind in after)

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from flask import Flask, Response, request
 
-from api import apixo, crun, kie, openai, own, selfhosted, wiro
+from api import apixo, console, crun, kie, openai, own, selfhosted, wiro
+from api.console.blueprint import front
 from api.cors import answer_browsers
 from api.dialect import answer, dialect_of
 from api.limits import tell_rate
@@ -24,6 +25,7 @@ DIALECTS = (
     crun.DIALECT,
     wiro.DIALECT,
     openai.DIALECT,
+    console.DIALECT,
 )
 
 
@@ -42,6 +44,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     for dialect in DIALECTS:
         app.register_blueprint(dialect.blueprint)
     app.register_blueprint(own.keyless)
+    app.register_blueprint(front)
     tell_rate(app)
     app.register_error_handler(Exception, _failed)
     return app

@@ -16,7 +16,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from farm.config.gateway import GatewaySettings
+from farm.config.gateway import ConsoleSettings, GatewaySettings
 from farm.config.inputs import IntakeSettings, LoraSettings
 from farm.config.jobs import LeaseSettings, ModelDefaults, PoolSettings, PriceSettings, SchedulingSettings
 from farm.config.outputs import DialectRetries, ProvenanceSettings, WebhookSettings
@@ -40,6 +40,7 @@ from farm.config.servers import (
 
 __all__ = [
     "CONFIG_ENV",
+    "ConsoleSettings",
     "DialectRetries",
     "EmbeddedSettings",
     "ExporterSettings",
@@ -81,6 +82,7 @@ class Settings(BaseSettings):
     s3: S3Settings = Field(default_factory=S3Settings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
+    console: ConsoleSettings = Field(default_factory=ConsoleSettings)
     lease: LeaseSettings = Field(default_factory=LeaseSettings)
     scheduling: SchedulingSettings = Field(default_factory=SchedulingSettings)
     intake: IntakeSettings = Field(default_factory=IntakeSettings)

@@ -27,7 +27,7 @@ from farm.jobs.errors import (
     Unavailable,
 )
 from farm.jobs.ids import new_job_id
-from farm.jobs.job import Admitted, NewJob
+from farm.jobs.job import Admitted, Job, NewJob
 from farm.jobs.lanes import lane_with
 from farm.jobs.spec import InputRef, JobSpec
 from farm.jobs.states import Tier
@@ -41,6 +41,7 @@ from farm.scheduling.pools import Pools
 from farm.storage.quota import Quota
 from farm.storage.store import Store
 from farm.submission import limits, lora_choice, shape
+from farm.submission.again import job_again
 from models.catalog import MODELS, Model, Settled
 
 _A = TypeVar("_A")
@@ -88,6 +89,7 @@ class Submissions:
     ) -> None:
         self._settings = settings
         self._ledger = ledger
+        self._store = store
         self._permits = permits
         self._quota = quota
         self.intake = intake or Intake(settings, store, quota=quota, decodes=TenantPlaces(settings.intake.sync_decodes))
@@ -121,7 +123,16 @@ class Submissions:
             self._read(tenant, plans, wait_inputs, reading, gone)
             _each(plans, self._reshape)
             refs = self._keep(tenant, plans)
-        jobs = [self._job(tenant, *each) for each in zip(plans, refs, marks, strict=True)]
+        return self._admit([self._job(tenant, *each) for each in zip(plans, refs, marks, strict=True)])
+
+    def again(self, job: Job, *, key: str | None = None) -> Admitted:
+        """A new job like one that is over, of the same owner. With the same `key` it is made once. Raises as
+        farm.submission.again.job_again and Ledger.admit do."""
+        if self._quota is not None:
+            self._quota.check(job.tenant)
+        return self._admit([replace(job_again(job, self.pools, self._store), idempotency_key=key, body_sha256=key)])[0]
+
+    def _admit(self, jobs: list[NewJob]) -> list[Admitted]:
         if self._price is not None:
             jobs = [replace(job, hold=self._price(job)) for job in jobs]
         admitted, permits = self._ledger.admit(jobs)

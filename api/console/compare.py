@@ -53,7 +53,7 @@ def told(view: JobView) -> dict[str, str]:
         "Task": view.task,
         "Seed": str(view.seed),
         "Size": size,
-        "Length": f"{view.duration_s:g} s at {view.fps:g} fps" if view.duration_s and view.fps else "as its input",
+        "Length": f"{view.duration_s:.3g} s at {view.fps:.4g} fps" if view.duration_s and view.fps else "as its input",
         "Steps": str(view.steps),
         "Guidance": guidance,
         "Shift": f"{view.shift:g}",

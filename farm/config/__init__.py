@@ -19,6 +19,7 @@ from pydantic_settings import (
 from farm.config.gateway import ConsoleSettings, GatewaySettings
 from farm.config.inputs import IntakeSettings, LoraSettings
 from farm.config.jobs import LeaseSettings, ModelDefaults, PoolSettings, PriceSettings, SchedulingSettings
+from farm.config.observability import LogSettings, TracingSettings
 from farm.config.outputs import DialectRetries, ProvenanceSettings, WebhookSettings
 from farm.config.providers import (
     KeySettings,
@@ -48,6 +49,7 @@ __all__ = [
     "IntakeSettings",
     "KeySettings",
     "LeaseSettings",
+    "LogSettings",
     "LoraSettings",
     "ModelDefaults",
     "PoolSettings",
@@ -64,6 +66,7 @@ __all__ = [
     "SoldModelSettings",
     "SpeedSettings",
     "StorageSettings",
+    "TracingSettings",
     "WebhookSettings",
     "WorkerSettings",
     "load",
@@ -96,6 +99,8 @@ class Settings(BaseSettings):
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     secrets: SecretSettings = Field(default_factory=SecretSettings)
     provenance: ProvenanceSettings = Field(default_factory=ProvenanceSettings)
+    logs: LogSettings = Field(default_factory=LogSettings)
+    tracing: TracingSettings = Field(default_factory=TracingSettings)
     pools: dict[str, PoolSettings] = Field(default_factory=dict)
     providers: dict[Name, ProviderSettings] = Field(default_factory=dict)
     provider_health: ProviderHealthSettings = Field(default_factory=ProviderHealthSettings)

@@ -13,6 +13,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
+from farm import tracing
 from farm.config import Settings
 from farm.guard.dial import Deadline
 from farm.intake.intake import Content, Intake
@@ -108,6 +109,7 @@ class Submissions:
         Raises InvalidRequest and its kin, TooLarge, Conflict, TooMany, PaymentRequired, Unavailable. Where there are
         several drafts, the field begins with `jobs.<n>.`.
         """
+        began = time.time_ns()
         if not drafts:
             raise InvalidRequest("there is no job in it")
         marks = [_mark(draft) if draft.idempotency_key is not None else None for draft in drafts]
@@ -123,7 +125,12 @@ class Submissions:
             self._read(tenant, plans, wait_inputs, reading, gone)
             _each(plans, self._reshape)
             refs = self._keep(tenant, plans)
-        return self._admit([self._job(tenant, *each) for each in zip(plans, refs, marks, strict=True)])
+        admitted = self._admit([self._job(tenant, *each) for each in zip(plans, refs, marks, strict=True)])
+        for one, plan in zip(admitted, plans, strict=True):
+            if one.created:
+                facts = {"tenant": tenant, "dialect": plan.draft.dialect, "model": plan.model.id}
+                tracing.span(one.id, "request", began, time.time_ns(), root=True, **facts)
+        return admitted
 
     def again(self, job: Job, *, key: str | None = None) -> Admitted:
         """A new job like one that is over, of the same owner. With the same `key` it is made once. Raises as

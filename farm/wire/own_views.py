@@ -16,6 +16,7 @@ from farm.jobs.spec import InputRef
 from farm.jobs.states import TERMINAL, HoldReason, Phase, State, Tier
 from farm.jobs.worker_status import LiveWorker, WorkerState
 from farm.scheduling.remaining import remaining_s
+from farm.tracing import trace_of
 from models.catalog import Model
 
 #: 2025-07-28, when Wan 2.2 was released
@@ -85,6 +86,7 @@ class JobView(View):
     tier       an economy job becomes normal when its window comes near;  expires_at  when that window ends
     attempt    number of the current or last attempt, 0 before the first
     cancelling a cancel was acknowledged; the job can no longer succeed
+    trace_id   of its trace, and in every log line about it
     """
 
     id: str
@@ -127,6 +129,7 @@ class JobView(View):
     metadata: dict[str, str] = Field(default_factory=dict)
     webhook_url: str | None = None
     dialect: str = "farm"
+    trace_id: str = ""
     created_at: datetime
     queued_at: datetime | None = None
     started_at: datetime | None = None
@@ -218,6 +221,7 @@ def view_job(job: Job, *, eta_s: float | None = None, links: Links | None = None
         metadata=dict(job.metadata),
         webhook_url=job.webhook_url,
         dialect=job.dialect,
+        trace_id=trace_of(job.id),
         created_at=moment(job.created_ms),
         queued_at=_time(job.queued_ms),
         started_at=_time(job.started_ms),

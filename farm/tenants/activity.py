@@ -53,10 +53,12 @@ class Activity:
             found = self._redis.xrevrange(self._keys("acts", tenant), max=f"({before}" if before else "+", count=limit)
         return [
             TenantAct(
-                line,
-                int(line.partition("-")[0]),
-                *(fields[name] for name in ("who", "act", "target")),
-                int(fields["done"]),
+                id=line,
+                at_ms=int(line.partition("-")[0]),
+                who=fields["who"],
+                act=fields["act"],
+                target=fields["target"],
+                done=int(fields["done"]),
             )
             for line, fields in cast("list[tuple[str, dict[str, str]]]", found)
         ]

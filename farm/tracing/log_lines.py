@@ -31,7 +31,7 @@ class WithTrace(logging.Filter):
         """Always true."""
         job_id = _job.get()
         record.trace_id = "" if job_id is None else trace_of(job_id)
-        record.traced = "" if job_id is None else f" trace={record.trace_id}"
+        record.traced = f" trace={trace_of(job_id)}" if job_id is not None else ""
         return True
 
 

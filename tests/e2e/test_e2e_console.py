@@ -43,6 +43,7 @@ def chromium() -> Iterator[Browser]:
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("no chromium (Debian: apt-get install chromium)")
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
@@ -134,7 +135,7 @@ def test_a_picture_becomes_a_video_that_plays(page: Page) -> None:
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_role("heading", name="lake breathes")).to_be_visible()
     video = page.locator("#video")
-    expect(video).to_be_visible(timeout=PATIENCE_MS)
+    expect(video).to_be_visible()
     played = """async video => { video.muted = true; await video.play();
         await new Promise(done => video.requestVideoFrameCallback(done));
         return [video.readyState, video.videoWidth] }"""

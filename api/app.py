@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from flask import Flask, Response, request
 
-from api import apixo, crun, kie, openai, openai_batches, own, selfhosted, wiro
+from api import apixo, console, crun, kie, openai, openai_batches, own, selfhosted, wiro
+from api.console.blueprint import front
 from api.cors import answer_browsers
 from api.dialect import answer, dialect_of
 from api.limits import tell_rate
@@ -25,6 +26,7 @@ DIALECTS = (
     wiro.DIALECT,
     openai.DIALECT,
     openai_batches.DIALECT,
+    console.DIALECT,
 )
 
 
@@ -43,6 +45,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     for dialect in DIALECTS:
         app.register_blueprint(dialect.blueprint)
     app.register_blueprint(own.keyless)
+    app.register_blueprint(front)
     tell_rate(app)
     app.register_error_handler(Exception, _failed)
     return app

@@ -34,9 +34,15 @@ def authenticate(key: str | None, signed: Signature | None = None) -> Principal:
     secret = here.secrets.get(found.tenant, vault.wiro(found.key_id))
     if secret is not None:
         (signed or _unsigned)(secret)
-    g.principal, g.key = found, key
+    keys = here.tenants.api_keys
+    speak_for(found, lambda: keys.authenticate(key) is not None)
     request.environ[TENANT] = found.tenant
     return found
+
+
+def speak_for(found: Principal, holds: Callable[[], bool]) -> None:
+    """From here on `principal()` is `found`; `holds`: whether that is still so, asked later."""
+    g.principal, g.holds = found, holds
 
 
 def _unsigned(_secret: str) -> None:
@@ -44,9 +50,10 @@ def _unsigned(_secret: str) -> None:
 
 
 def key_holds() -> Callable[[], bool]:
-    """Whether the key of the request at hand is still a key, asked later: Redis is asked every gateway.key_cache_s."""
-    keys, key = services().tenants.api_keys, g.key
-    return lambda: keys.authenticate(key) is not None
+    """Whether the key (or session) of the request at hand is still good, asked later: Redis is asked every
+    gateway.key_cache_s."""
+    holds: Callable[[], bool] = g.holds
+    return holds
 
 
 def principal() -> Principal:

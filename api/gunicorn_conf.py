@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from api.server import allocator
-from farm import lifeline
+from farm import lifeline, tracing
 from farm.config import load
 
 _settings = load()
@@ -43,9 +43,10 @@ def post_fork(_server: Any, worker: Any) -> None:
     allocator.bound()
     from api.request_ids import FORMAT, WithRequestId
 
-    handler = logging.StreamHandler()
+    handler = tracing.log_handler(json_lines=_settings.logs.json_lines, text_format=FORMAT)
     handler.addFilter(WithRequestId())
-    logging.basicConfig(level=logging.INFO, format=FORMAT, handlers=[handler])
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    tracing.begin("gateway", _settings.tracing.endpoint, _settings.tracing.share)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from flask import Flask, Response, request
 
 HEADER = "X-Request-Id"
-FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s]: %(message)s"
+FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s]: %(message)s%(traced)s"
 #: a client may name its request itself
 _FIT = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 #: of the request that this context serves

@@ -7,6 +7,7 @@ from flask import current_app
 from redis import Redis
 
 from api.downloads import Downloads
+from api.live_changes import LiveChanges
 from api.streams import Streams
 from farm.batches.admission import BatchAdmission
 from farm.batches.files import RequestsFiles
@@ -18,6 +19,8 @@ from farm.loras.loras import TenantLoras
 from farm.storage.store import Store
 from farm.storage.uploads import UploadStore
 from farm.submission.submit import Submissions
+from farm.tenants.activity import Activity
+from farm.tenants.sessions import ConsoleSessions
 from farm.tenants.tenants import Tenants
 from farm.tenants.vault import Vault
 
@@ -41,6 +44,10 @@ class Services:
     prices: PriceBook
     uploads: UploadStore
     loras: TenantLoras
+    sessions: ConsoleSessions
+    activity: Activity
+    console_streams: Streams
+    live: LiveChanges
 
 
 def make_services(settings: Settings) -> Services:
@@ -65,6 +72,10 @@ def make_services(settings: Settings) -> Services:
         prices=prices,
         uploads=uploads,
         loras=loras,
+        sessions=ConsoleSessions(redis, settings),
+        activity=Activity(redis, settings),
+        console_streams=Streams(settings.console.max_streams, settings.console.max_streams_each),
+        live=LiveChanges(ledger),
     )
 
 

@@ -77,22 +77,22 @@ def put_upload(upload_id: str) -> Response:
 
 @own_api.get("/v1/models")
 @operation("List models", {200: ModelList})
-def list_models() -> Response:
+def listlisted_models() -> Response:
     """What each accepts and does by default, and whether a worker that is alive offers it."""
-    return answer(Reply(200, ModelList(data=_models())))
+    return answer(Reply(200, ModelList(data=listed_models())))
 
 
 @own_api.get("/v1/models/<model_id>")
 @operation("Get a model", {200: ModelView, 404: ProblemView})
 def get_model(model_id: str) -> Response:
     """By its id, or by OpenAI's name for what the farm renders by default."""
-    found = next((model for model in _models() if model.id == model_id), None)
+    found = next((model for model in listed_models() if model.id == model_id), None)
     if found is None:
         raise NotFound(f"no model {model_id[:100]}")
     return answer(Reply(200, found))
 
 
-def _models() -> list[ModelView]:
+def listed_models() -> list[ModelView]:
     """The catalog, and OpenAI's names while there is a default model behind them."""
     offered = offered_models()
     models = [view_model(model, available=model.id in offered) for model in MODELS.values()]

@@ -14,6 +14,7 @@ from typing import Any
 from celery import bootsteps
 from celery.worker import state
 
+from farm import tracing
 from farm.agent.agent import Agent
 from farm.agent.supervisor import EX_IDLE, EX_QUARANTINED, EX_TEMPFAIL
 from farm.claiming.celery_app import PERMIT_TASK, make_app
@@ -27,6 +28,7 @@ _LEAVE_S = 5.0
 
 settings = load()
 app = make_app(settings, "agent")
+tracing.begin("agent", settings.tracing.endpoint, settings.tracing.share)
 
 
 def _useless(why: str) -> None:

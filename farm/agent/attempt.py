@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from farm import tracing
 from farm.agent import service_level
 from farm.agent.attempt_context import AttemptContext
+from farm.agent.attempt_trace import AttemptTrace
 from farm.agent.endings import Endings
 from farm.agent.inbox import Inbox
 from farm.agent.out_of_service import OwnTrouble, disk_trouble
@@ -46,6 +48,7 @@ class Attempt(threading.Thread):
         self._folder = context.scratch / f"{claim.job.id}-{claim.attempt}"
         self.claimed = time.monotonic()
         self._fraction = 0.0
+        self._trace = AttemptTrace(claim)
         self.stop_request = StopRequest(self.render_id)
         self._check = self.stop_request.check
         self._turn = RenderTurn(claim, context, self.stop_request, self._progressed)
@@ -58,8 +61,12 @@ class Attempt(threading.Thread):
 
     def run(self) -> None:
         """The whole attempt, in its own thread. Raises nothing: every ending is reported to the ledger."""
-        ending = "failed"
         service_level.started(self.claim)
+        with tracing.about(self.job.id):
+            self._run()
+
+    def _run(self) -> None:
+        ending = "failed"
         try:
             result = self._made()
             ending = self._finish(result)
@@ -149,6 +156,7 @@ class Attempt(threading.Thread):
             log.exception("%s: its files are left to garbage collection", self.render_id)
         finally:
             ATTEMPTS.labels(self.job.pool, ending).inc()
+            self._trace.ended(ending)
             log.info("%s ended: %s after %.1f s on the device", self.render_id, ending, self._turn.gpu_s)
             self.ended.set()
             self._on_end()
@@ -167,4 +175,5 @@ class Attempt(threading.Thread):
 
     def _report(self, phase: Phase, step: int = 0, steps: int = 0) -> None:
         self.phase = phase
+        self._trace.entered(phase)
         self._lease.report(phase, self._fraction, step, steps)

@@ -9,13 +9,13 @@ from celery import Celery
 from celery.signals import setup_logging
 
 from farm.claiming.broker import broker_options, broker_tls, broker_url
-from farm.config import Settings
+from farm.config import Settings, load
+from farm.tracing import log_handler
 
 #: the task that a permit wakes, in agents and in the io worker
 PERMIT_TASK = "farm.permit"
 #: the queue of what beat sends
 BEAT_QUEUE = "beat"
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def pool_queue(pool: str) -> str:
@@ -95,6 +95,6 @@ def _transport(settings: Settings, patience_s: float | None) -> dict[str, Any]:
 
 
 @setup_logging.connect
-def _plain_logging(loglevel: int | str | None = None, **_: Any) -> None:
+def _own_logging(loglevel: int | str | None = None, **_: Any) -> None:
     """Celery leaves logging alone when somebody answers this signal."""
-    logging.basicConfig(level=loglevel or logging.INFO, format=LOG_FORMAT)
+    logging.basicConfig(level=loglevel or logging.INFO, handlers=[log_handler(json_lines=load().logs.json_lines)])

@@ -20,9 +20,10 @@ from pydantic_settings import (
 from farm.config.batches import BatchSettings
 from farm.config.burst import BurstSettings
 from farm.config.environment import EnvironmentWithFiles
-from farm.config.gateway import GatewaySettings
+from farm.config.gateway import ConsoleSettings, GatewaySettings
 from farm.config.inputs import IntakeSettings, LoraSettings
 from farm.config.jobs import LeaseSettings, ModelDefaults, PoolSettings, PriceSettings, SchedulingSettings
+from farm.config.observability import LogSettings, TracingSettings
 from farm.config.outputs import DialectRetries, ProvenanceSettings, WebhookSettings
 from farm.config.providers import (
     KeySettings,
@@ -46,6 +47,7 @@ __all__ = [
     "CONFIG_ENV",
     "BatchSettings",
     "BurstSettings",
+    "ConsoleSettings",
     "DialectRetries",
     "EmbeddedSettings",
     "ExporterSettings",
@@ -53,6 +55,7 @@ __all__ = [
     "IntakeSettings",
     "KeySettings",
     "LeaseSettings",
+    "LogSettings",
     "LoraSettings",
     "ModelDefaults",
     "PoolSettings",
@@ -69,6 +72,7 @@ __all__ = [
     "SoldModelSettings",
     "SpeedSettings",
     "StorageSettings",
+    "TracingSettings",
     "WebhookSettings",
     "WorkerSettings",
     "load",
@@ -87,6 +91,7 @@ class Settings(BaseSettings):
     s3: S3Settings = Field(default_factory=S3Settings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
+    console: ConsoleSettings = Field(default_factory=ConsoleSettings)
     lease: LeaseSettings = Field(default_factory=LeaseSettings)
     scheduling: SchedulingSettings = Field(default_factory=SchedulingSettings)
     batches: BatchSettings = Field(default_factory=BatchSettings)
@@ -101,6 +106,8 @@ class Settings(BaseSettings):
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     secrets: SecretSettings = Field(default_factory=SecretSettings)
     provenance: ProvenanceSettings = Field(default_factory=ProvenanceSettings)
+    logs: LogSettings = Field(default_factory=LogSettings)
+    tracing: TracingSettings = Field(default_factory=TracingSettings)
     pools: dict[str, PoolSettings] = Field(default_factory=dict)
     burst: BurstSettings = Field(default_factory=BurstSettings)
     providers: dict[Name, ProviderSettings] = Field(default_factory=dict)

@@ -40,3 +40,17 @@ class GatewaySettings(Section):
     key_cache_s: float = 10.0
     #: whether /metrics answers without an admin key (a Prometheus on a network that tenants do not reach)
     open_metrics: bool = False
+
+
+class ConsoleSettings(Section):
+    """The pages for people, below /console/."""
+
+    #: whether there are any
+    enabled: bool = True
+    #: seconds after which a session that was not used ends, and after which every one does
+    session_s: int = Field(default=12 * 3600, ge=60)
+    session_max_s: int = Field(default=7 * 86400, ge=60)
+    #: pages that follow the farm live at once, in one process; more get 503 and must be reloaded
+    max_streams: int = Field(default=128, ge=1)
+    #: of them, for one tenant; more get 429
+    max_streams_each: int = Field(default=64, ge=1)

@@ -14,6 +14,7 @@ from typing import Any
 from celery import bootsteps
 from celery.signals import beat_init
 
+from farm import tracing
 from farm.claiming.celery_app import BEAT_QUEUE, PERMIT_TASK, make_app
 from farm.claiming.metrics_page import serve_metrics
 from farm.claiming.permits import Permits
@@ -49,6 +50,7 @@ housekeeping = Housekeeping(settings, ledger, store, permits)
 keeper = keeper_of(settings, redis, ledger, store, permits)
 postman = Postman(settings, redis, ledger, store)
 app = make_app(settings, "io")
+tracing.begin("io", settings.tracing.endpoint, settings.tracing.share)
 
 
 #: by the names of their tasks, in seconds

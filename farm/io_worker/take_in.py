@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from farm import tracing
 from farm.billing.prices import PriceBook
 from farm.config import Settings
 from farm.guard.dial import Deadline
@@ -71,6 +72,12 @@ class TakeIn:
     def run(self, claim: Claim) -> None:
         """Bring a claimed `waiting` job to `queued` or `failed`. Raises Unavailable when the ledger or the store is
         away: nothing was decided then, and the same job may be run again."""
+        began = time.time_ns()
+        with tracing.about(claim.job.id):
+            self._run(claim)
+        tracing.span(claim.job.id, "intake", began, time.time_ns())
+
+    def _run(self, claim: Claim) -> None:
         job = claim.job
         deadline = Deadline(self._settings.intake.job_s)
         try:

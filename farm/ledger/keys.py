@@ -100,6 +100,8 @@ OTHERS: dict[str, str] = {
     "tenant_keys": "tenant:{tenant}:keys",  # SET, ids of a tenant's API keys
     "api_key": "key:{id}",  # HASH, an API key without its secret
     "keys_used": "keys:used",  # HASH, API key id -> last day of use
+    "session": "session:{hash}",  # HASH, a browser's session, by a hash of its secret (farm.tenants.sessions)
+    "acts": "acts:{tenant}",  # STREAM, what a tenant's people did in the console; the newest (farm.tenants.activity)
     "secrets": "secrets:{tenant}",  # HASH, name -> encrypted secret
     "lora_tenants": "loras",  # SET, tenants that ever had a LoRA (farm.loras)
     "loras": "loras:{tenant}",  # HASH, LoRA id -> JSON

@@ -3,7 +3,7 @@
 import heapq
 import json
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
 from typing import Any, cast
 
@@ -68,10 +68,11 @@ class Reading(Scripted):
         cursor: str | None = None,
         limit: int = 50,
         oldest_first: bool = False,
+        where: Callable[[Job], bool] = lambda job: True,
     ) -> Page:
         """Newest first, unless told otherwise; of a label, of a dialect (not the farm's own) or of a batch. With
-        `model` a page can have fewer jobs than `limit` and still a cursor. The cursor is a place: its job may be gone.
-        One that is no job id is the beginning."""
+        `model` or `where` a page can have fewer jobs than `limit` and still a cursor. The cursor is a place: its job
+        may be gone. One that is no job id is the beginning."""
         wanted = frozenset(states or State)
         after = cursor if cursor is not None and is_job_id(cursor) else None
         jobs: list[Job] = []
@@ -90,7 +91,8 @@ class Reading(Scripted):
             )
             for job in self.find_many(ids):
                 # a job can move on or be forgotten between the two reads
-                if job is not None and job.state in wanted and (model is None or job.spec.model == model):
+                fits = job is not None and job.state in wanted and (model is None or job.spec.model == model)
+                if job is not None and fits and where(job):
                     jobs.append(job)
             if len(jobs) > limit:
                 return Page(tuple(jobs[:limit]), jobs[limit - 1].id)
@@ -158,11 +160,23 @@ class Reading(Scripted):
                 pipe.zcard(self._keys("holds", tenant, reason))
             return dict(zip(HoldReason, pipe.execute(), strict=True))
 
-    def held_ids(self, tenant: str, reason: HoldReason, *, after: str | None = None, limit: int = 500) -> list[str]:
-        """Ids of the tenant's open jobs that have `reason`, the oldest first; after the id `after`."""
+    def held_ids(
+        self,
+        tenant: str,
+        reason: HoldReason,
+        *,
+        after: str | None = None,
+        limit: int = 500,
+        newest_first: bool = False,
+    ) -> list[str]:
+        """Ids of the tenant's open jobs that have `reason`, the oldest first unless told otherwise; after the id
+        `after`."""
+        key, place = self._keys("holds", tenant, reason), f"({after}" if after else None
         with mapped():
-            key = self._keys("holds", tenant, reason)
-            found = self._redis.zrangebylex(key, f"({after}" if after else "-", "+", start=0, num=limit)
+            if newest_first:
+                found = self._redis.zrevrangebylex(key, place or "+", "-", start=0, num=limit)
+            else:
+                found = self._redis.zrangebylex(key, place or "-", "+", start=0, num=limit)
         return cast("list[str]", found)
 
     def standing_still(self, pool: str) -> int:

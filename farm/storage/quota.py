@@ -71,6 +71,12 @@ class Quota:
             stored, rooms = pipe.execute()
         return max(0, int(stored or 0)) + sum(int(room.rpartition(":")[2]) for room in cast("list[str]", rooms))
 
+    def stored_by_tenant(self) -> dict[str, int]:
+        """Tenant -> bytes stored."""
+        with mapped():
+            found = cast("dict[str, str]", self._redis.hgetall(self._stored))
+        return {tenant: max(0, int(size)) for tenant, size in found.items()}
+
     def add(self, tenant: str, size: int) -> None:
         """`size` bytes were stored."""
         with mapped():

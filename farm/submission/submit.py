@@ -13,6 +13,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
+from farm import tracing
 from farm.config import Settings
 from farm.guard.dial import Deadline
 from farm.intake.intake import Content, Intake
@@ -27,7 +28,7 @@ from farm.jobs.errors import (
     Unavailable,
 )
 from farm.jobs.ids import new_job_id
-from farm.jobs.job import Admitted, NewJob
+from farm.jobs.job import Admitted, Job, NewJob
 from farm.jobs.lanes import lane_with
 from farm.jobs.spec import InputRef, JobSpec
 from farm.jobs.states import Tier
@@ -41,6 +42,7 @@ from farm.scheduling.pools import Pools
 from farm.storage.quota import Quota
 from farm.storage.store import Store
 from farm.submission import limits, lora_choice, shape
+from farm.submission.again import job_again
 from models.catalog import MODELS, Model, Settled
 
 _A = TypeVar("_A")
@@ -88,6 +90,7 @@ class Submissions:
     ) -> None:
         self._settings = settings
         self._ledger = ledger
+        self._store = store
         self._permits = permits
         self._quota = quota
         self.intake = intake or Intake(settings, store, quota=quota, decodes=TenantPlaces(settings.intake.sync_decodes))
@@ -106,6 +109,7 @@ class Submissions:
         Raises InvalidRequest and its kin, TooLarge, Conflict, TooMany, PaymentRequired, Unavailable. Where there are
         several drafts, the field begins with `jobs.<n>.`.
         """
+        began = time.time_ns()
         if not drafts:
             raise InvalidRequest("there is no job in it")
         marks = [_mark(draft) if draft.idempotency_key is not None else None for draft in drafts]
@@ -121,7 +125,21 @@ class Submissions:
             self._read(tenant, plans, wait_inputs, reading, gone)
             _each(plans, self._reshape)
             refs = self._keep(tenant, plans)
-        jobs = [self._job(tenant, *each) for each in zip(plans, refs, marks, strict=True)]
+        admitted = self._admit([self._job(tenant, *each) for each in zip(plans, refs, marks, strict=True)])
+        for one, plan in zip(admitted, plans, strict=True):
+            if one.created:
+                facts = {"tenant": tenant, "dialect": plan.draft.dialect, "model": plan.model.id}
+                tracing.span(one.id, "request", began, time.time_ns(), root=True, **facts)
+        return admitted
+
+    def again(self, job: Job, *, key: str | None = None) -> Admitted:
+        """A new job like one that is over, of the same owner. With the same `key` it is made once. Raises as
+        farm.submission.again.job_again and Ledger.admit do."""
+        if self._quota is not None:
+            self._quota.check(job.tenant)
+        return self._admit([replace(job_again(job, self.pools, self._store), idempotency_key=key, body_sha256=key)])[0]
+
+    def _admit(self, jobs: list[NewJob]) -> list[Admitted]:
         if self._price is not None:
             jobs = [replace(job, hold=self._price(job)) for job in jobs]
         admitted, permits = self._ledger.admit(jobs)

@@ -145,6 +145,18 @@ class ApiKeys:
         (self._bad if principal is None else self._good).put(digest, principal, now + self._ttl_s)
         return principal
 
+    def holder(self, key_id: str) -> Principal | None:
+        """Whose key has this id, while there is such a key. Asks Redis as rarely as `authenticate`."""
+        mark, now = f"id {key_id}", self._mono_s()
+        if (known := self._good.get(mark, now) or self._bad.get(mark, now)) is not None:
+            return known[0]
+        with mapped():
+            raw = cast("dict[str, str]", self._redis.hgetall(self._key(key_id)))
+            paced = bool(raw) and bool(self._redis.hexists(self._tenant(raw["tenant"]), "rate_per_minute"))
+        principal = Principal(raw["tenant"], Role(raw["role"]), key_id, paced) if raw else None
+        (self._bad if principal is None else self._good).put(mark, principal, now + self._ttl_s)
+        return principal
+
     def _look_up(self, text: str, digest: str) -> Principal | None:
         key_id = _key_id(text)
         with mapped():

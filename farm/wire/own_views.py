@@ -16,6 +16,7 @@ from farm.jobs.spec import InputRef
 from farm.jobs.states import TERMINAL, HoldReason, Phase, State, Tier
 from farm.jobs.worker_status import LiveWorker, WorkerState
 from farm.scheduling.remaining import remaining_s
+from farm.tracing import trace_of
 from models.catalog import Model
 
 #: 2025-07-28, when Wan 2.2 was released
@@ -98,6 +99,7 @@ class JobView(View):
     attempt    number of the current or last attempt, 0 before the first
     cancelling a cancel was acknowledged; the job can no longer succeed
     batch      the batch that it came in, shot  its line, id and take in the manifest, after  jobs that it follows
+    trace_id   of its trace, and in every log line about it
     """
 
     id: str
@@ -145,6 +147,7 @@ class JobView(View):
     dialect: str = "farm"
     cost: float | None = None
     bought: BoughtView | None = None
+    trace_id: str = ""
     created_at: datetime
     queued_at: datetime | None = None
     started_at: datetime | None = None
@@ -241,6 +244,7 @@ def view_job(job: Job, *, eta_s: float | None = None, links: Links | None = None
         dialect=job.dialect,
         cost=_cost(job),
         bought=_bought(job),
+        trace_id=trace_of(job.id),
         created_at=moment(job.created_ms),
         queued_at=_time(job.queued_ms),
         started_at=_time(job.started_ms),

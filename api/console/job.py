@@ -1,0 +1,90 @@
+"""A job's page, and its files under addresses that stay."""
+
+from dataclasses import dataclass
+
+from flask import Response, make_response, render_template
+
+from api.auth import tenant
+from api.console import words
+from api.console.blueprint import console, to
+from api.console.compare import told
+from api.console.submit import like
+from api.own.jobs import job_of, show
+from api.services import services
+from farm.jobs.errors import NotFound
+from farm.jobs.job import Job
+from farm.jobs.states import State
+from farm.wire.own_explain import ExplainView, explain
+
+#: events that are read of a tenant's stream to find those of one job
+_EVENTS_READ = 2000
+#: file of a result -> the field of Artifacts that names it
+_FILES = {"video.mp4": "video", "poster.jpg": "poster", "recipe.json": "recipe"}
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """Something that happened to a job; `bad`: not as it should."""
+
+    at_ms: int
+    text: str
+    bad: bool = False
+
+
+@console.get("/jobs/<job_id>")
+def show_job(job_id: str) -> Response:
+    """The job with everything that its owner may know. Raises NotFound."""
+    job = job_of(job_id)
+    view = show(job)
+    page = render_template(
+        "console/job.html",
+        job=job,
+        view=view,
+        status=words.status_of(job),
+        why=_explained(job),
+        lines=log_lines(job),
+        recipe=told(view),
+        like=like(view),
+    )
+    return make_response(page)
+
+
+@console.get("/jobs/<job_id>/<any('video.mp4', 'poster.jpg', 'recipe.json'):name>")
+def job_file(job_id: str, name: str) -> Response:
+    """To the file at the store, under an address that is signed anew. Raises NotFound for a job without a result."""
+    job = job_of(job_id)
+    if job.state is not State.SUCCEEDED or job.artifacts is None:
+        raise NotFound("this job has no files")
+    return to(services().store.presign_get(getattr(job.artifacts, _FILES[name])))
+
+
+def _explained(job: Job) -> ExplainView | None:
+    if job.state not in (State.WAITING, State.QUEUED):
+        return None
+    ledger = services().ledger
+    standing = ledger.standing(job.id)
+    offered = any(one.pool == job.pool and job.spec.model in one.status.models for one in ledger.workers())
+    return None if standing is None else explain(job, standing, offered=offered)
+
+
+def log_lines(job: Job) -> list[LogLine]:
+    """What happened to the job, the oldest first, for as long as its tenant's events are kept."""
+    lines = [LogLine(job.created_ms, "submitted")]
+    last: tuple[object, ...] = ()
+    for event in services().ledger.events(tenant(), after=f"{job.created_ms - 1}", job_id=job.id, count=_EVENTS_READ):
+        data = event.data
+        at_ms = int(event.id.partition("-")[0])
+        if "retry_in_s" in data:
+            text = f"attempt {data['attempt']} failed: {data.get('error_code')}: {data.get('error_message')}"
+            lines.append(LogLine(at_ms, f"{text}; tried again in {words.span(float(data['retry_in_s']))}", bad=True))
+            continue
+        mark = (data.get("state"), data.get("phase"), data.get("attempt"), data.get("held_for"))
+        if mark != last:
+            status = words.status_of_event(data)
+            attempt = f", attempt {data['attempt']}" if data.get("attempt") else ""
+            fault = f": {data['error_message']}" if data.get("error_message") else ""
+            lines.append(
+                LogLine(at_ms, f"{status.word.lower()}{attempt}{fault}", bad=data.get("state") == State.FAILED)
+            )
+        last = mark
+    return lines

@@ -1,0 +1,45 @@
+"""The list of jobs, as rows or as a contact sheet."""
+
+from flask import Response, make_response, render_template, request
+
+from api.auth import tenant
+from api.console import filters, words
+from api.console.blueprint import console
+from api.services import services
+from farm.jobs.errors import InvalidRequest
+from farm.jobs.ids import is_job_id
+
+#: jobs of one page
+ROWS, TILES = 50, 120
+#: jobs that a page may ask for one by one
+_MOST_IDS = 50
+
+
+@console.get("/jobs")
+def list_jobs() -> Response:
+    """The caller's jobs; what the filter in the address says."""
+    chosen = filters.JobFilter.of(request.args)
+    limit = TILES if chosen.tiles else ROWS
+    found = filters.page(tenant(), chosen, cursor=request.args.get("cursor") or None, limit=limit)
+    page = render_template(
+        "console/jobs.html",
+        page=found,
+        chosen=chosen,
+        counts=filters.counts(tenant(), chosen.label),
+        states=filters.STATES,
+        reasons=filters.REASONS,
+        cursor=request.args.get("cursor"),
+        status_of=words.status_of,
+    )
+    return make_response(page)
+
+
+@console.get("/jobs/some")
+def some_jobs() -> str:
+    """Those of the given ids, as the list shows them: what came anew since a page was made."""
+    ids = request.args.getlist("id")
+    if len(ids) > _MOST_IDS or not all(map(is_job_id, ids)):
+        raise InvalidRequest(f"at most {_MOST_IDS} ids of jobs", "id")
+    mine = [job for job in services().ledger.find_many(ids) if job is not None and job.tenant == tenant()]
+    tiles = request.args.get("view") == "tiles"
+    return render_template("console/some_jobs.html", jobs=mine, tiles=tiles, status_of=words.status_of)

@@ -1,0 +1,26 @@
+// Every page begins here. What a tenant wrote reaches the page as text alone: our server escapes it, and no script of
+// ours makes markup out of strings.
+import { followJob } from './job.js';
+import { followJobs } from './jobs.js';
+import { compareTakes } from './compare.js';
+import { mindForm } from './submit.js';
+import { refreshParts } from './parts.js';
+import { askWhy, confirmForms, showKeys } from './dialogs.js';
+import { showTimes } from './times.js';
+
+const page = document.querySelector('[data-page]');
+const starts = { jobs: followJobs, job: followJob, compare: compareTakes, submit: mindForm };
+
+showTimes(document);
+confirmForms(document);
+askWhy(document);
+if (page) {
+  starts[page.dataset.page]?.(page);
+  if (page.dataset.page === 'refresh') setInterval(() => document.hidden || refreshParts(), 4000);
+}
+document.addEventListener('keydown', (event) => {
+  if (event.target.matches('input:not([type=checkbox]), textarea, select') || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === '/') { const find = document.querySelector('.find input'); if (find) { event.preventDefault(); find.focus(); } }
+  if (event.key === 'n') location.href = '/console/submit';
+  if (event.key === '?') showKeys();
+});

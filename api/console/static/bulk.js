@@ -1,0 +1,61 @@
+// What is done to many jobs: those chosen, else all of the filter. First how many they are, then the act, a few hundred
+// at a time, then what was written in the log.
+import { ask, notice } from './dialogs.js';
+
+const token = document.querySelector('meta[name=csrf]').content;
+const headers = { Accept: 'application/json', 'X-CSRF-Token': token };
+
+async function asked(address, options) {
+  const answer = await fetch(address, { headers, ...options });
+  const body = await answer.json();
+  if (!answer.ok) throw new Error(body.detail ?? 'the farm did not answer');
+  return body;
+}
+
+export function bulk(page, list) {
+  const bar = document.getElementById('bulk');
+  const all = document.getElementById('choose-all');
+  const said = document.getElementById('chosen');
+  const pair = bar.querySelector('[data-compare]');
+  const boxes = () => [...list.querySelectorAll('[type=checkbox]')];
+  const chosen = () => boxes().filter((box) => box.checked).map((box) => box.value);
+
+  function show() {
+    const count = chosen().length;
+    said.textContent = count ? `${count.toLocaleString()} chosen` : 'Choose all shown';
+    pair.hidden = count !== 2;
+  }
+  list.addEventListener('change', show);
+  all.addEventListener('change', () => { boxes().forEach((box) => { box.checked = all.checked; }); show(); });
+  pair.addEventListener('click', () => {
+    location.href = `${bar.dataset.compare}?${new URLSearchParams(chosen().map((id) => ['id', id]))}`;
+  });
+
+  async function act(name, text) {
+    const ids = chosen();
+    let what;
+    if (ids.length) what = `${text} ${ids.length.toLocaleString()} chosen ${ids.length === 1 ? 'job' : 'jobs'}?`;
+    else {
+      const { count, all: exact, filter } = await asked(`${bar.dataset.acts}${name}/count?${page.dataset.query}`);
+      if (!count) { notice(`No job of “${filter}” can be changed by ${text.toLowerCase()}.`); return; }
+      what = `${text} ${exact ? '' : 'at least '}${count.toLocaleString()} ${count === 1 ? 'job' : 'jobs'} of “${filter}”?`;
+    }
+    if (!await ask(what, { yes: text, danger: name === 'cancel' })) return;
+    let done = 0; let refused = 0; let why = ''; let past = ''; let cursor = null; let rest = ids;
+    do {
+      const body = new URLSearchParams(ids.length ? rest.slice(0, 200).map((id) => ['id', id]) : page.dataset.query);
+      if (cursor) body.set('cursor', cursor);
+      const told = await asked(`${bar.dataset.acts}${name}`, { method: 'POST', body });
+      done += told.done; refused += told.refused; why ||= told.why[0] ?? ''; past = told.past; cursor = told.cursor;
+      rest = rest.slice(200);
+      said.textContent = `${done.toLocaleString()} ${past}…`;
+    } while (cursor || rest.length);
+    notice(`${done.toLocaleString()} ${past}${refused ? `, ${refused.toLocaleString()} refused: ${why}` : ''}. It is in the activity log.`);
+    boxes().forEach((box) => { box.checked = false; });
+    all.checked = false;
+    show();
+  }
+  for (const button of bar.querySelectorAll('[data-act]')) {
+    button.addEventListener('click', () => act(button.dataset.act, button.textContent).catch((error) => notice(error.message)));
+  }
+}

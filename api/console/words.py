@@ -1,0 +1,139 @@
+"""How a job is told to people: one word for where it stands, and numbers that can be read. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from farm.jobs.job import Job
+from farm.jobs.money import MICRO
+from farm.jobs.states import TERMINAL, HoldReason, Phase, State
+
+_STATES = {
+    State.WAITING: "Fetching inputs",
+    State.QUEUED: "Queued",
+    State.RUNNING: "Rendering",
+    State.SUCCEEDED: "Done",
+    State.FAILED: "Failed",
+    State.CANCELLED: "Cancelled",
+}
+#: reason -> (kind, word); the first that a job has is shown
+_HELD = {
+    HoldReason.APPROVAL: ("approval", "Needs approval"),
+    HoldReason.PARKED: ("parked", "Parked"),
+    HoldReason.PAUSED: ("held", "Paused"),
+    HoldReason.DEPENDENCY: ("held", "Waits for another"),
+}
+_PHASES = {
+    Phase.ASSIGNED: "Starting",
+    Phase.LOADING: "Loading model",
+    Phase.PREPROCESSING: "Preprocessing",
+    Phase.DENOISING: "Rendering",
+    Phase.DECODING: "Decoding",
+    Phase.ENCODING: "Encoding",
+    Phase.UPLOADING: "Uploading",
+    Phase.SUBMITTING: "Submitting",
+    Phase.SUBMIT_UNKNOWN: "Submit unknown",
+    Phase.PROVIDER_QUEUED: "At provider",
+    Phase.GENERATING: "At provider",
+    Phase.DOWNLOADING: "Downloading",
+}
+
+
+@dataclass(frozen=True)
+class StatusWord:
+    """`kind` picks the colour; `progress` in percent, None where none is to be shown."""
+
+    kind: str
+    word: str
+    progress: int | None = None
+    step: str = ""
+
+
+def status_of(job: Job) -> StatusWord:
+    """Where a job stands."""
+    return _status(
+        job.state,
+        phase=job.phase,
+        held_for=job.held_for,
+        retrying=job.state is State.QUEUED and job.attempts_used > 0,
+        cancelling=job.cancelling,
+        progress=job.progress,
+        step=job.step,
+        steps=job.steps,
+    )
+
+
+def status_of_event(data: Mapping[str, Any]) -> StatusWord:
+    """The same from the last words of a job's events."""
+    return _status(
+        State(data["state"]),
+        phase=data.get("phase"),
+        held_for=tuple(HoldReason(reason) for reason in str(data.get("held_for") or "").split()),
+        retrying="retry_in_s" in data,
+        cancelling=bool(data.get("cancelling")),
+        progress=float(data.get("progress") or 0),
+        step=int(data.get("step") or 0),
+        steps=int(data.get("steps") or 0),
+    )
+
+
+def _status(
+    state: State,
+    *,
+    phase: str | None,
+    held_for: tuple[HoldReason, ...],
+    retrying: bool,
+    cancelling: bool,
+    progress: float,
+    step: int,
+    steps: int,
+) -> StatusWord:
+    if state in TERMINAL:
+        return StatusWord(state.value, _STATES[state])
+    if cancelling:
+        return StatusWord("cancelled", "Cancelling")
+    if state is State.RUNNING:
+        known = Phase(phase) if phase else None
+        kind = "unknown" if known is Phase.SUBMIT_UNKNOWN else "running"
+        word = _PHASES[known] if known else _STATES[state]
+        shown = f"{step}/{steps}" if steps and known is Phase.DENOISING else ""
+        return StatusWord(kind, word, round(100 * progress), shown)
+    for reason, (kind, word) in _HELD.items():
+        if reason in held_for:
+            return StatusWord(kind, word)
+    return StatusWord("retrying", "Retrying") if retrying else StatusWord(state.value, _STATES[state])
+
+
+def span(seconds: float | None) -> str:
+    """A length of time: "8 s", "3 min", "2 h 5 min"; a dash for none."""
+    if seconds is None:
+        return "–"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def clock(ms: int | None) -> str:
+    """A moment as ISO 8601 in UTC, for <time>; our script shows it in the reader's own zone."""
+    return "" if ms is None else datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def credits(micro: int | None) -> str:
+    """Money, in credits; a dash where nobody pays."""
+    return "–" if micro is None else f"{micro / MICRO:,.4f}".rstrip("0").rstrip(".")
+
+
+def size(count: float | None) -> str:
+    """Bytes: "12 MB"."""
+    if count is None:
+        return "–"
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -1,0 +1,220 @@
+"""The console in a real Chromium, on a farm that renders with the real pipelines: what people do, as they see it."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from harness import SMALL, Farm
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, expect, sync_playwright
+
+from farm.embedded import samples
+from farm.jobs.ids import new_job_id
+from farm.jobs.job import NewJob
+from farm.jobs.states import HoldReason, State
+from farm.tenants.tenants import Tenants
+from models.catalog import MODELS
+
+pytestmark = pytest.mark.xdist_group("e2e-real")
+
+#: renders take seconds; a busy machine takes longer
+PATIENCE_MS = 60_000
+I2V = "wan2.2-i2v-a14b-tiny"
+EVIL = "</title><script>alert(1)</script><img src=x onerror=alert(2)>\"'"
+PAGES = (
+    "jobs",
+    "jobs?view=tiles",
+    "batches",
+    "submit",
+    "usage",
+    "activity",
+    "farm/workers",
+    "farm/queue",
+    "farm/lanes",
+)
+MORE_PAGES = ("farm/tenants", "farm/providers", "farm/log")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("no chromium (Debian: apt-get install chromium)")
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def farm(real_farm: Farm) -> Farm:
+    return real_farm
+
+
+def signed_in(browser: Browser, farm: Farm, key: str, **looks: object) -> tuple[BrowserContext, Page]:
+    context = browser.new_context(base_url=farm.notes["url"], **looks)  # type: ignore[arg-type]
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    page.goto("/")
+    page.get_by_label("API key").fill(key)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
+    return context, page
+
+
+@pytest.fixture
+def page(chromium: Browser, farm: Farm) -> Iterator[Page]:
+    """Signed in as a member of the studio; every request stays on the farm, and no script fails or asks anything."""
+    context, page = signed_in(chromium, farm, farm.notes["key"])
+    asked, troubles = set[str](), list[str]()
+    page.on("request", lambda request: asked.add(urlsplit(request.url).netloc))
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+
+    def complained(message: ConsoleMessage) -> None:
+        # a refused address is what a test asks for; a broken policy is not
+        if message.type == "error" and not message.text.startswith("Failed to load resource"):
+            troubles.append(message.text)
+
+    def asked_in_a_dialog(dialog: Dialog) -> None:
+        troubles.append(f"dialog {dialog.message}")
+        dialog.dismiss()
+
+    page.on("console", complained)
+    page.on("dialog", asked_in_a_dialog)
+    yield page
+    context.close()
+    assert asked <= {
+        urlsplit(farm.notes["url"]).netloc,
+        farm.settings.s3.public_endpoint or farm.settings.s3.endpoint,
+        "",
+    }
+    assert troubles == []
+
+
+def admitted(farm: Farm, count: int, label: str, *, tenant: str | None = None) -> list[str]:
+    """Ids of jobs that wait for approval, as a client's batch would."""
+    defaults = MODELS[I2V].defaults
+    job = NewJob(
+        id="",
+        tenant=tenant or farm.notes["tenant"],
+        spec=farm.ledger().page(farm.notes["tenant"], limit=1).jobs[0].spec,
+        pool="default",
+        lane=MODELS[I2V].lane,
+        predicted_s=float(defaults.steps),
+        wall_s=60.0,
+        label=label,
+        held_for=(HoldReason.APPROVAL,),
+    )
+    made: list[str] = []
+    for at in range(0, count, 200):
+        jobs = [replace(job, id=new_job_id(), name=f"shot {at + n}") for n in range(min(200, count - at))]
+        farm.ledger().admit(jobs)
+        made += [one.id for one in jobs]
+    return made
+
+
+def test_a_picture_becomes_a_video_that_plays(page: Page) -> None:
+    page.get_by_role("link", name="New job").click()
+    page.get_by_label("Prompt", exact=True).fill("a gentle wind moves the reeds")
+    page.get_by_label("Model").select_option(I2V)
+    expect(page.get_by_role("button", name="Submit")).to_be_disabled()
+    page.locator("#f-image").set_input_files(
+        {"name": "lake<b>.jpg", "mimeType": "image/jpeg", "buffer": samples.picture()}
+    )
+    page.get_by_label("Name").fill("lake breathes")
+    page.locator("summary").click()
+    page.get_by_label("Steps").fill("900")
+    expect(page.locator("#e-steps")).not_to_be_empty()
+    page.get_by_label("Steps").fill("2")
+    expect(page.locator("#e-steps")).to_be_empty()
+    expect(page.locator("[data-say=cost]")).to_have_text("not charged")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("heading", name="lake breathes")).to_be_visible()
+    video = page.locator("#video")
+    expect(video).to_be_visible()
+    played = """async video => { video.muted = true; await video.play();
+        await new Promise(done => video.requestVideoFrameCallback(done));
+        return [video.readyState, video.videoWidth] }"""
+    ready, wide = video.evaluate(played)
+    assert ready >= 2
+    assert wide > 0
+    expect(page.locator("#log")).to_contain_text("done")
+
+
+def test_one_job_is_cancelled_and_many_by_their_filter(page: Page, farm: Farm) -> None:
+    ids = admitted(farm, 103, "act-on-many")
+    page.goto(f"/console/jobs/{ids[0]}")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Yes, do it").click()
+    expect(page.locator("#status .chip")).to_have_text("Cancelled")
+    page.goto("/console/jobs?label=act-on-many&show=approval")
+    page.get_by_role("button", name="Pause", exact=True).click()
+    expect(page.get_by_role("dialog")).to_contain_text("Pause 102 jobs")
+    page.get_by_role("dialog").get_by_role("button", name="Pause").click()
+    expect(page.locator("#notices")).to_contain_text("102 paused")
+    # of two that are chosen one is told live to another page
+    page.goto("/console/jobs?label=act-on-many")
+    for one in page.locator(".pick input").all()[:2]:
+        one.check()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    expect(page.locator("#notices")).to_contain_text("2 cancelled")
+    expect(page.locator("#jobs .chip.cancelled")).to_have_count(2)
+    page.goto("/console/activity")
+    expect(page.locator("tbody tr").first).to_contain_text("2 chosen jobs")
+    expect(page.locator("tbody tr").nth(1)).to_contain_text("102")
+    states = farm.ledger().counts(farm.notes["tenant"], label="act-on-many")
+    assert (states[State.CANCELLED], states[State.QUEUED]) == (3, 100)
+
+
+def test_another_studios_job_is_not_there_and_strangers_text_is_text(page: Page, farm: Farm) -> None:
+    tenants = Tenants(farm.redis(), farm.settings)
+    tenants.create("neighbour")
+    foreign = admitted(farm, 1, "x", tenant="neighbour")[0]
+    with page.expect_response(re.compile(foreign)) as answer:
+        page.goto("/console/usage")
+        page.evaluate("id => fetch(`/console/jobs/${id}`)", foreign)
+    assert answer.value.status == 404
+    mine = farm.submit(
+        EVIL, name=EVIL, label=EVIL, **{**SMALL, "model": MODELS[I2V].id.replace("i2v", "t2v"), "steps": 1}
+    )
+    for path in ("jobs", f"jobs/{mine}", "batches", f"compare?id={mine}&id={mine}"):
+        page.goto(f"/console/{path}")
+        expect(page.locator("main")).to_contain_text("<script>alert(1)</script>")
+
+
+def test_a_thousand_tiles_fill_in_and_stay_live(page: Page, farm: Farm) -> None:
+    ids = admitted(farm, 1000, "sheet")
+    page.goto("/console/jobs?label=sheet&view=tiles")
+    tiles = page.locator("#jobs > .tile")
+    while tiles.count() < 1000:
+        before = tiles.count()
+        page.mouse.wheel(0, 100_000)
+        page.wait_for_function("n => document.querySelectorAll('#jobs > .tile').length > n", arg=before)
+    # the oldest, which came last: told over the stream, not asked for
+    farm.ledger().cancel(farm.notes["tenant"], ids[0])
+    expect(page.locator(f'[data-job="{ids[0]}"] .chip')).to_have_text("Cancelled")
+    assert tiles.count() == 1000
+
+
+@pytest.mark.parametrize("looks", [("dark", 1280), ("light", 390)], ids=["dark-desktop", "light-phone"])
+def test_axe_finds_nothing_serious(chromium: Browser, farm: Farm, looks: tuple[str, int]) -> None:
+    scheme, wide = looks
+    job = farm.ledger().page(farm.notes["tenant"], states=(State.SUCCEEDED,), limit=1).jobs[0].id
+    context, page = signed_in(
+        chromium, farm, farm.notes["admin_key"], color_scheme=scheme, viewport={"width": wide, "height": 800}
+    )
+    found = []
+    for path in (*PAGES, *MORE_PAGES, f"jobs/{job}", f"compare?id={job}&id={job}", "sign-in", "jobs/none"):
+        page.goto(f"/console/{path}")
+        page.locator("h1").first.wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} is wider than the screen"
+        for one in Axe().run(page).response["violations"]:
+            if one["impact"] in ("serious", "critical"):
+                found.append((path, one["id"], [node["html"][:150] for node in one["nodes"][:3]]))
+    context.close()
+    assert found == []

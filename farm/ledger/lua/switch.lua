@@ -15,7 +15,7 @@ end
 
 local pools = redis.call('SMEMBERS', Key.pools())
 if pause then
-  redis.call('HSET', Key.switches(), field, NOW)
+  limit_switch(kind, name, NOW)
   if kind ~= 'tenant' then return {1, permits} end
   for _, pool in ipairs(pools) do
     for _, tier in ipairs(TIERS) do
@@ -24,7 +24,7 @@ if pause then
     end
   end
 else
-  redis.call('HDEL', Key.switches(), field)
+  limit_switch(kind, name)
   if kind == 'tenant' then
     wake(limit_review(name))
   elseif kind == 'pool' then

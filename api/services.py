@@ -7,6 +7,7 @@ from flask import current_app
 from redis import Redis
 
 from api.downloads import Downloads
+from api.forecasts import RecentForecasts
 from api.streams import Streams
 from farm.billing.prices import PriceBook
 from farm.claiming.permits import Permits
@@ -38,6 +39,7 @@ class Services:
     prices: PriceBook
     uploads: UploadStore
     loras: TenantLoras
+    forecasts: RecentForecasts
 
 
 def make_services(settings: Settings) -> Services:
@@ -59,6 +61,7 @@ def make_services(settings: Settings) -> Services:
         prices=prices,
         uploads=uploads,
         loras=loras,
+        forecasts=RecentForecasts(ledger.forecast),
     )
 
 

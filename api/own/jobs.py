@@ -18,6 +18,7 @@ from farm.jobs.states import TERMINAL, State
 from farm.ledger import CancelOutcome
 from farm.wire import own
 from farm.wire.own_explain import ExplainView, explain
+from farm.wire.own_forecast import forecast_of, left_s
 from farm.wire.own_views import EstimateView, JobList, JobView, ProblemView, eta_s, view_estimate, view_job
 from farm.wire.report import Reply
 
@@ -95,7 +96,9 @@ def explain_job(job_id: str) -> Response:
     if standing is None:
         raise NotFound(f"no job {job_id}")
     offered = any(one.pool == job.pool and job.spec.model in one.status.models for one in services().ledger.workers())
-    return answer(Reply(200, explain(job, standing, offered=offered)))
+    line = services().ledger.forecast(job.pool, job.tier, job.tenant) if job.position is not None else None
+    forecast = forecast_of(job, line, standing.own_s)
+    return answer(Reply(200, explain(job, standing, offered=offered, forecast=forecast)))
 
 
 @own_api.get("/v1/jobs")
@@ -142,7 +145,10 @@ def job_of(job_id: str) -> Job:
 
 def show(job: Job) -> JobView:
     """A job as its owner sees it now."""
-    return view_job(job, eta_s=eta_s(job), links=links(job))
+    line = services().forecasts.line(job) if job.position is not None else None
+    forecast = forecast_of(job, line)
+    left = left_s(job, forecast) if job.state is State.QUEUED else eta_s(job)
+    return view_job(job, eta_s=left, links=links(job), forecast=forecast)
 
 
 def open_jobs(limit: int) -> JobList:

@@ -16,6 +16,7 @@ from farm.ledger.accounts import Accounts
 from farm.ledger.connection import mapped
 from farm.ledger.explaining import Explaining
 from farm.ledger.farm_numbers import FarmNumbersReading
+from farm.ledger.forecasts import Forecasts
 from farm.ledger.operations import Operations
 from farm.ledger.outbox import Outbox
 from farm.ledger.outcomes import Beat, CancelOutcome, CommitOutcome, FailOutcome, HoldOutcome, Permit, Verdict
@@ -37,7 +38,9 @@ OPEN_RETRY_AFTER_S = 10.0
 _MESSAGE_CHARS = 1000
 
 
-class Ledger(Reading, Upkeep, Workforce, Accounts, Outbox, Purchases, Operations, Explaining, FarmNumbersReading):
+class Ledger(
+    Reading, Upkeep, Workforce, Accounts, Outbox, Purchases, Operations, Explaining, Forecasts, FarmNumbersReading
+):
     """Threads may share one. Reading, upkeep, workers, credit, outbox and operators' acts are in the modules of the
     base classes; here is the life of a job, in order."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from farm.jobs.job import Job
 from farm.jobs.states import Tier
-from farm.ledger.forecasts import LineForecast
+from farm.scheduling.forecast import LineForecast
 
 #: seconds; housekeeping makes a new one every few
 _FRESH_S = 2.0

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from farm.jobs.states import Tier
 from farm.ledger.connection import mapped
 from farm.ledger.scripts import Scripted, tier_line
-from farm.scheduling.forecast import Curve, Snapshot, Waiting
+from farm.scheduling.forecast import Curve, LineForecast, Snapshot, Waiting
 from farm.scheduling.prediction import KEPT
 
 #: seconds that a forecast is shown after it was made
@@ -24,17 +24,6 @@ class Foretold:
     start_s: float
     finish_s: float
     started: bool = False
-
-
-@dataclass(frozen=True)
-class LineForecast:
-    """Of one tenant in a line. start_ratios, finish_ratios: outcomes over predictions in the pool."""
-
-    at_ms: int
-    curve: Curve
-    waiting: Waiting
-    start_ratios: Sequence[float]
-    finish_ratios: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -69,7 +58,9 @@ class Forecasts(Scripted):
                 pipe.delete(key)
                 if curve is None:
                     continue
-                rows = {one.tenant: f"{one.time!r} {one.weight!r} {one.queued_s!r} {one.queued}" for one in waiting}
+                rows: dict[Any, Any] = {
+                    one.tenant: f"{one.time!r} {one.weight!r} {one.queued_s!r} {one.queued}" for one in waiting
+                }
                 # '|' is in no tenant's id
                 rows["|"] = json.dumps({"at_ms": at_ms, "levels": curve.levels, "seconds": curve.seconds})
                 pipe.hset(key, mapping=rows)

@@ -57,6 +57,18 @@ class Curve:
         return self.seconds[at - 1] + (level - self.levels[at - 1]) * pace
 
 
+@dataclass(frozen=True)
+class LineForecast:
+    """What is foretold to one tenant in a line, at_ms. start_ratios, finish_ratios: outcomes over predictions in
+    the pool."""
+
+    at_ms: int
+    curve: Curve
+    waiting: Waiting
+    start_ratios: Sequence[float]
+    finish_ratios: Sequence[float]
+
+
 def start_s(curve: Curve, tenant: Waiting, ahead_s: float) -> float:
     """Seconds from the snapshot until the turn of a job that has ahead_s of its own tenant's before it."""
     return curve.seconds_at(tenant.time + ahead_s / tenant.weight)

@@ -3,8 +3,7 @@
 from datetime import datetime
 
 from farm.jobs.job import Job
-from farm.ledger.forecasts import LineForecast
-from farm.scheduling.forecast import start_s
+from farm.scheduling.forecast import LineForecast, start_s
 from farm.scheduling.prediction import predicted
 from farm.wire.own_views import ForecastView, moment
 

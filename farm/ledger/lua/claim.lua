@@ -240,7 +240,7 @@ local function farther()
   return found
 end
 
-if limit_switched('pool', pool) then return false end
+if limit_switched('pool', pool) or limit_switched('worker', worker) then return false end
 for _, tier in ipairs(TIERS) do
   line, line_tier, any_left = tier_line(pool, tier), tier, false
   local job = nearest()

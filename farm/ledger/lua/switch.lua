@@ -1,4 +1,4 @@
--- switch(kind, name, pause: 1 or 0, who, why): an operator pauses a tenant, a lane (or a model: all its lanes) or a pool: nothing of it
+-- switch(kind, name, pause: 1 or 0, who, why): an operator pauses a tenant, a lane (or a model: all its lanes), a pool or a worker: nothing of it
 -- starts any more; what runs, runs on. Or resumes it. Answers {1 if that changed anything, {permit, pool, ...}}.
 -- uses: full clock tier fair limit permit operation
 local kind, name, pause, who, why = ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[4], ARGV[5]

@@ -7,6 +7,7 @@ from flask import current_app
 from redis import Redis
 
 from api.downloads import Downloads
+from api.forecasts import RecentForecasts
 from api.live_changes import LiveChanges
 from api.streams import Streams
 from farm.batches.admission import BatchAdmission
@@ -48,6 +49,7 @@ class Services:
     activity: Activity
     console_streams: Streams
     live: LiveChanges
+    forecasts: RecentForecasts
 
 
 def make_services(settings: Settings) -> Services:
@@ -76,6 +78,7 @@ def make_services(settings: Settings) -> Services:
         activity=Activity(redis, settings),
         console_streams=Streams(settings.console.max_streams, settings.console.max_streams_each),
         live=LiveChanges(ledger),
+        forecasts=RecentForecasts(ledger.forecast),
     )
 
 

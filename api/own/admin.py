@@ -15,6 +15,7 @@ from farm.ledger import OperationOutcome, Permit, SwitchKind
 from farm.wire import own
 from farm.wire.own_admin import (
     ActView,
+    AskMove,
     AskPause,
     AskTier,
     AskWhy,
@@ -31,6 +32,7 @@ _REFUSED = {
     OperationOutcome.RUNNING: "the job is at work already; it is not interrupted",
     OperationOutcome.BOUGHT: "the job is bought from a provider",
     OperationOutcome.HELD: "the job is held; release it first",
+    OperationOutcome.NO_POOL: "there is no such pool",
 }
 
 
@@ -76,18 +78,28 @@ def list_pauses() -> Response:
 
 
 @own_api.post("/v1/admin/pause")
-@operation("Pause a tenant, lane, pool or provider", {200: ActView, 403: ProblemView, 422: ProblemView}, body=AskPause)
+@operation(
+    "Pause a tenant, lane, pool, worker or provider",
+    {200: ActView, 403: ProblemView, 422: ProblemView},
+    body=AskPause,
+)
 def pause() -> Response:
     """Nothing of it starts any more; what runs goes on."""
     who, asked = _who(), own.parse(AskPause, json_body())
     kind = SwitchKind(asked.kind)
     if kind is SwitchKind.TENANT and services().tenants.get(asked.name) is None:
         raise NotFound(f"no tenant {asked.name!r}")
+    if kind is SwitchKind.WORKER and all(one.worker != asked.name for one in services().ledger.workers()):
+        raise NotFound(f"no live worker {asked.name!r}")
     return answer(Reply(200, ActView(changed=services().ledger.pause(kind, asked.name, who=who, why=asked.why))))
 
 
 @own_api.post("/v1/admin/resume")
-@operation("Resume a tenant, lane, pool or provider", {200: ActView, 403: ProblemView, 422: ProblemView}, body=AskPause)
+@operation(
+    "Resume a tenant, lane, pool, worker or provider",
+    {200: ActView, 403: ProblemView, 422: ProblemView},
+    body=AskPause,
+)
 def resume() -> Response:
     """The end of a pause."""
     who, asked = _who(), own.parse(AskPause, json_body())
@@ -120,6 +132,32 @@ def requeue(job_id: str) -> Response:
     who, asked = _who(), own.parse(AskWhy, json_body())
     check_id(job_id)
     return _done(*services().ledger.requeue(job_id, who=who, why=asked.why), job_id)
+
+
+@own_api.post("/v1/admin/jobs/<job_id>/move")
+@operation(
+    "Move a job to another pool",
+    {200: ActView, 403: ProblemView, 404: ProblemView, 409: ProblemView, 422: ProblemView},
+    body=AskMove,
+)
+def move(job_id: str) -> Response:
+    """One that nobody renders."""
+    who, asked = _who(), own.parse(AskMove, json_body())
+    check_id(job_id)
+    return _done(*services().ledger.move(job_id, asked.pool, who=who, why=asked.why), job_id)
+
+
+@own_api.post("/v1/admin/jobs/<job_id>/fail")
+@operation(
+    "End a job as failed",
+    {200: ActView, 403: ProblemView, 404: ProblemView, 409: ProblemView, 422: ProblemView},
+    body=AskWhy,
+)
+def end_failed(job_id: str) -> Response:
+    """Unbilled, whatever it does now. `why` is in the message that its owner reads."""
+    who, asked = _who(), own.parse(AskWhy, json_body())
+    check_id(job_id)
+    return _done(*services().ledger.end_failed(job_id, who=who, why=asked.why), job_id)
 
 
 @own_api.get("/v1/admin/operations")

@@ -18,6 +18,7 @@ from farm.jobs.states import TERMINAL, State
 from farm.ledger import CancelOutcome
 from farm.wire import own
 from farm.wire.own_explain import ExplainView, explain, external
+from farm.wire.own_forecast import forecast_of, left_s
 from farm.wire.own_views import EstimateView, JobList, JobView, ProblemView, eta_s, view_estimate, view_job
 from farm.wire.report import Reply
 
@@ -97,7 +98,9 @@ def explain_job(job_id: str) -> Response:
     offered = any(
         one.workers and one.pool == job.pool and job.spec.model in one.models for one in services().ledger.offers()
     )
-    view = explain(job, standing, offered=offered)
+    line = services().ledger.forecast(job.pool, job.tier, job.tenant) if job.position is not None else None
+    forecast = forecast_of(job, line, standing.own_s)
+    view = explain(job, standing, offered=offered, forecast=forecast)
     return answer(Reply(200, view.model_copy(update={"external": external(services().ledger.decision(job_id))})))
 
 
@@ -145,7 +148,10 @@ def job_of(job_id: str) -> Job:
 
 def show(job: Job) -> JobView:
     """A job as its owner sees it now."""
-    return view_job(job, eta_s=eta_s(job), links=links(job))
+    line = services().forecasts.line(job) if job.position is not None else None
+    forecast = forecast_of(job, line)
+    left = left_s(job, forecast) if job.state is State.QUEUED else eta_s(job)
+    return view_job(job, eta_s=left, links=links(job), forecast=forecast)
 
 
 def open_jobs(limit: int) -> JobList:

@@ -1,5 +1,6 @@
 """`wanfarm admin`: the operator's hands. Over HTTP, with an operator's key."""
 
+import time
 from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from farm.client.admin import Admin
 
 _why = click.option("--why", required=True, help="Kept in the log of what operators did.")
-_kind = click.argument("kind", type=click.Choice(["tenant", "lane", "pool", "provider"]))
+_kind = click.argument("kind", type=click.Choice(["tenant", "lane", "pool", "worker", "provider"]))
 
 
 @click.group()
@@ -35,7 +36,7 @@ def _act(session: Session, done: str, act: "Callable[[Admin], bool]") -> None:
 @_why
 @asks_the_farm
 def pause(session: Session, kind: Any, name: str, why: str) -> None:
-    """Nothing of a tenant, lane (or model), pool or provider starts any more; what runs goes on."""
+    """Nothing of a tenant, lane (or model), pool or provider, or on a worker, starts any more; what runs goes on."""
     _act(session, f"{kind} {name} is paused", lambda hands: hands.pause(kind, name, why=why))
 
 
@@ -83,6 +84,54 @@ def urgent(session: Session, job_id: str, off: bool, why: str) -> None:
 def requeue(session: Session, job_id: str, why: str) -> None:
     """Take a job back from its worker, uncounted, or out of its backoff."""
     _act(session, f"{job_id} is queued", lambda hands: hands.requeue(job_id, why=why))
+
+
+@admin.command()
+@click.argument("worker")
+@_why
+@asks_the_farm
+def lock(session: Session, worker: str, why: str) -> None:
+    """A worker takes no more jobs; what it renders goes on. `resume worker NAME` ends that."""
+    _act(session, f"worker {worker} takes no more jobs", lambda hands: hands.pause("worker", worker, why=why))
+
+
+@admin.command()
+@click.argument("worker")
+@click.option("--timeout", type=click.FloatRange(min=0), default=3600.0, show_default=True, help="Seconds to wait.")
+@_why
+@asks_the_farm
+def drain(session: Session, worker: str, timeout: float, why: str) -> None:
+    """Lock a worker and wait until it renders nothing."""
+    end = time.monotonic() + timeout
+    with session.client(admin=True) as client:
+        client.admin.pause("worker", worker, why=why)
+        while any(one.job for one in client.workers() if one.worker == worker):
+            if time.monotonic() > end:
+                raise TimeoutError(f"{worker} still renders after {timeout:g} s; it is locked")
+            time.sleep(1.0)
+    if session.out.as_json:
+        session.out.document({"drained": worker})
+    else:
+        session.out.say(f"worker {worker} renders nothing and takes no more jobs")
+
+
+@admin.command()
+@click.argument("job_id", metavar="JOB")
+@click.argument("pool")
+@_why
+@asks_the_farm
+def move(session: Session, job_id: str, pool: str, why: str) -> None:
+    """Move a job that nobody renders to another pool."""
+    _act(session, f"{job_id} waits in {pool}", lambda hands: hands.move(job_id, pool, why=why))
+
+
+@admin.command()
+@click.argument("job_id", metavar="JOB")
+@_why
+@asks_the_farm
+def fail(session: Session, job_id: str, why: str) -> None:
+    """End a job as failed, unbilled; its owner reads why."""
+    _act(session, f"{job_id} has failed", lambda hands: hands.fail(job_id, why=why))
 
 
 @admin.command()

@@ -49,7 +49,8 @@ def _queue_words(job: "JobView") -> str:
     again = f" (attempt {job.attempt + 1})" if job.attempt else ""
     if job.position is None:
         return f"queued{again}"
-    return f"{'next in the queue' if job.position == 0 else f'queued, {job.position} before it'}{again}"
+    ends = f", about {duration(job.eta_s)} to go" if job.eta_s else ""
+    return f"{'next in the queue' if job.position == 0 else f'queued, {job.position} before it'}{again}{ends}"
 
 
 def duration(seconds: float) -> str:

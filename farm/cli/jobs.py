@@ -66,10 +66,19 @@ def explain(session: Session, job_id: str) -> None:
             "jobs of yours before": told.position,
             "your GPU-seconds before": ahead and f"{'' if ahead.own_exact else 'at least '}{ahead.own:g}",
             "others' GPU-seconds before": ahead and f"{ahead.others:g}",
+            "starts": told.forecast
+            and _interval(told.forecast.start, told.forecast.start_from, told.forecast.start_until),
+            "ends": told.forecast
+            and _interval(told.forecast.finish, told.forecast.finish_from, told.forecast.finish_until),
             "pool": f"{told.pool}: {told.running} at work, {told.capacity} at most",
             "elsewhere": told.external and f"{told.external.verdict}: {told.external.why}",
         }
     )
+
+
+def _interval(middle: datetime, earliest: datetime, latest: datetime) -> str:
+    first, at, last = (when.astimezone().strftime("%H:%M:%S") for when in (earliest, middle, latest))
+    return f"about {at}, in four of five cases between {first} and {last}"
 
 
 @click.command()

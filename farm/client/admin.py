@@ -19,7 +19,7 @@ class Admin:
         return self._transport.ask(PauseList, "GET", "/v1/admin/pauses").data
 
     def pause(self, kind: Kind, name: str, *, why: str) -> bool:
-        """Nothing of the tenant, lane, pool or provider starts any more; what runs goes on."""
+        """Nothing of the tenant, lane, pool or provider, or on the worker, starts any more; what runs goes on."""
         return self._act("pause", {"kind": kind, "name": name, "why": why})
 
     def resume(self, kind: Kind, name: str, *, why: str) -> bool:
@@ -37,6 +37,14 @@ class Admin:
     def requeue(self, job_id: str, *, why: str) -> bool:
         """Taken back from its worker, uncounted, or out of its backoff."""
         return self._act(f"jobs/{quote(job_id, safe='')}/requeue", {"why": why})
+
+    def move(self, job_id: str, pool: str, *, why: str) -> bool:
+        """To another pool, where nobody renders it yet."""
+        return self._act(f"jobs/{quote(job_id, safe='')}/move", {"pool": pool, "why": why})
+
+    def fail(self, job_id: str, *, why: str) -> bool:
+        """The job ends as failed, unbilled."""
+        return self._act(f"jobs/{quote(job_id, safe='')}/fail", {"why": why})
 
     def operations(self) -> Iterator[OperationView]:
         """What operators did, newest first."""

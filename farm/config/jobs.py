@@ -41,6 +41,8 @@ class SchedulingSettings(Section):
     #: how often beat reaps and audits
     reap_every_s: float = 2.0
     audit_every_s: float = 30.0
+    #: how often the queues are run forward, for the times that jobs are shown
+    forecast_every_s: float = 5.0
     #: first guess of a pool's speed until it is measured, TFLOP/s
     assumed_tflops: float = 300.0
     #: jobs of one tenant that are not over, where the tenant has no limit of its own

@@ -22,6 +22,7 @@ from farm.claiming.presence import Presence
 from farm.config import load
 from farm.io_worker.batch_keeper import keeper_of
 from farm.io_worker.duties import Duties
+from farm.io_worker.forecasting import Forecasting
 from farm.io_worker.housekeeping import Housekeeping
 from farm.io_worker.intake_worker import IntakeWorker
 from farm.io_worker.standby import Standby
@@ -46,6 +47,7 @@ ledger = Ledger(redis, settings)
 store = Store(settings.s3)
 permits = Permits(settings)
 intake_worker = IntakeWorker(settings, ledger, store, permits, worker_name)
+forecasting = Forecasting(ledger)
 housekeeping = Housekeeping(settings, ledger, store, permits)
 keeper = keeper_of(settings, redis, ledger, store, permits)
 postman = Postman(settings, redis, ledger, store)
@@ -57,6 +59,7 @@ tracing.begin("io", settings.tracing.endpoint, settings.tracing.share)
 EVERY_S = {
     "farm.reap": settings.scheduling.reap_every_s,
     "farm.audit": settings.scheduling.audit_every_s,
+    "farm.forecast": settings.scheduling.forecast_every_s,
     "farm.forget": settings.scheduling.forget_every_s,
     "farm.sweep": settings.scheduling.forget_every_s,
     "farm.webhooks": settings.webhooks.every_s,
@@ -95,6 +98,7 @@ duties = Duties(
     {
         "farm.reap": housekeeping.reap,
         "farm.audit": housekeeping.audit,
+        "farm.forecast": forecasting.refresh,
         "farm.forget": housekeeping.forget,
         "farm.sweep": housekeeping.sweep,
         "farm.webhooks": postman.look,

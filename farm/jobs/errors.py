@@ -50,6 +50,8 @@ class FaultCode(StrEnum):
     CANCELLED = "cancelled"
     #: it did not start by its start-by time, or was not finished within its completion window
     EXPIRED = "expired"
+    #: an operator ended it
+    ENDED_BY_OPERATOR = "ended_by_operator"
     # at a provider
     PROVIDER_FAILED = "provider_failed"
 

@@ -43,6 +43,9 @@ TEMPLATES: dict[str, str] = {
     "told": "told:{worker}",  # CHANNEL, ids of jobs that this worker should ask about (lua/lib/tell.lua)
     "bookmark": "bookmark:{line}:{worker}",  # STRING "offset tenant", how far it looked behind what it leaves to others
     "speeds": "speeds:{pool}",  # HASH, lane -> "seconds per TFLOP, renders measured"
+    "forecast": "forecast:{line}",  # HASH, "|" -> JSON of the line's curve; tenant -> its place (farm.ledger.forecasts)
+    "foretold": "foretold:{pool}",  # HASH, job id -> JSON of a prediction whose outcome is not known yet
+    "ratios": "ratios:{pool}:{what}",  # LIST, outcomes over predictions, the newest first
     "forgiven": "forgiven:{worker}",  # STRING, an operator lifts this worker's quarantine
     "claim": "claim:{nonce}",  # STRING, "job attempt" of a claim, for a call that is repeated after a lost reply
     "nothing": "nothing",  # never written (lib/full.lua)
@@ -149,19 +152,47 @@ class Keys:
     def __call__(self, name: str, *parts: str) -> str:
         return self._formats[name].format(*parts)
 
-    def lua(self, name: str) -> str:
-        """The Lua function of one key: `Key_queue(a1, a2)`. Raises KeyError for a key that no script may name."""
-        parts = _split((TEMPLATES | WEBHOOKS | PROVIDERS)[name])
-        arguments = [f"a{n}" for n in range(sum(part.startswith("{") for part in parts))]
-        pieces, names = [f"'{self.prefix}:'"], iter(arguments)
-        pieces += [next(names) if part.startswith("{") else f"'{part}'" for part in parts]
-        return f"local function Key_{name}({', '.join(arguments)}) return {' .. '.join(pieces)} end"
+    def lua(self, name: str, arguments: list[str]) -> str:
+        """A Lua expression for one key, of these expressions. Raises KeyError for a key that no script may name,
+        ValueError for another number of arguments."""
+        parts, given = _split((TEMPLATES | WEBHOOKS | PROVIDERS)[name]), iter(arguments)
+        if sum(part.startswith("{") for part in parts) != len(arguments):
+            raise ValueError(f"Key.{name}({', '.join(arguments)})")
+        pieces, text = [], f"{self.prefix}:"
+        for part in parts:
+            if part.startswith("{"):
+                pieces += [f"'{text}'", f"({next(given)})"] if text else [f"({next(given)})"]
+                text = ""
+            else:
+                text += part
+        if text:
+            pieces.append(f"'{text}'")
+        return f"({' .. '.join(pieces)})"
 
     def filled_in(self, script: str) -> str:
-        """A Lua script in which `Key.queue(pool, tenant)` calls the function of that key, with those functions before
-        it."""
-        used = sorted(set(_CALL.findall(script)))
-        return "\n".join([*(self.lua(name) for name in used), _CALL.sub(r"Key_\1(", script)])
+        """A Lua script with the name of the key in place of each `Key.queue(pool, tenant)`: a function for it would be
+        made anew at each call of the script."""
+        while call := _CALL.search(script):
+            arguments, end = _arguments(script, call.end())
+            script = script[: call.start()] + self.lua(call[1], arguments) + script[end:]
+        return script
+
+
+def _arguments(script: str, start: int) -> tuple[list[str], int]:
+    """The arguments of the call whose opening bracket ends before `start`, and where the call ends."""
+    depth, begin, found = 0, start, []
+    for at in range(start, len(script)):
+        if script[at] in "([{":
+            depth += 1
+        elif script[at] == "," and depth == 0:
+            found.append(script[begin:at].strip())
+            begin = at + 1
+        elif script[at] in ")]}":
+            if depth == 0:
+                last = script[begin:at].strip()
+                return [*found, last] if last else found, at + 1
+            depth -= 1
+    raise ValueError(script[start : start + 40])
 
 
 def _split(template: str) -> list[str]:

@@ -18,6 +18,7 @@ from farm.ledger.burst_notes import BurstNotes
 from farm.ledger.connection import mapped
 from farm.ledger.explaining import Explaining
 from farm.ledger.farm_numbers import FarmNumbersReading
+from farm.ledger.forecasts import Forecasts
 from farm.ledger.operations import Operations
 from farm.ledger.outbox import Outbox
 from farm.ledger.outcomes import Beat, CancelOutcome, CommitOutcome, FailOutcome, HoldOutcome, Permit, Verdict
@@ -50,6 +51,7 @@ class Ledger(
     Purchases,
     Operations,
     Explaining,
+    Forecasts,
     BatchTransitions,
     Acts,
     FarmNumbersReading,

@@ -14,8 +14,8 @@ class Operations(Scripted):
     """`who` did it, and `why`: both are kept as they are told."""
 
     def pause(self, kind: SwitchKind, name: str, *, who: str, why: str) -> bool:
-        """Nothing of the tenant, pool or lane (or model: all its lanes) starts any more, and what runs goes on. False
-        where it was paused already."""
+        """Nothing of the tenant, pool or lane (or model: all its lanes), or on the worker, starts any more, and what
+        runs goes on. False where it was paused already."""
         return bool(self.run("switch", kind, name, 1, who, why, durable=True)[0])
 
     def resume(self, kind: SwitchKind, name: str, *, who: str, why: str) -> tuple[bool, list[Permit]]:
@@ -41,6 +41,18 @@ class Operations(Scripted):
         """Taken back from its worker, uncounted, or out of its backoff: it is queued now. What was bought is left alone
         (BOUGHT), and so is what is held (HELD)."""
         outcome, wanted = self.run("requeue", job_id, who, why, durable=True)
+        return OperationOutcome(outcome), permits(wanted)
+
+    def move(self, job_id: str, pool: str, *, who: str, why: str) -> tuple[OperationOutcome, list[Permit]]:
+        """To another pool, in the same place of its tenant's order there. What is at work is left alone (RUNNING).
+        Whether the pool's workers offer its model and hold its shape is for the operator to know."""
+        outcome, wanted = self.run("move", job_id, pool, who, why, durable=True)
+        return OperationOutcome(outcome), permits(wanted)
+
+    def end_failed(self, job_id: str, *, who: str, why: str) -> tuple[OperationOutcome, list[Permit]]:
+        """Failed, unbilled, whatever it does now; its worker hears it at its next heartbeat. What was bought is left
+        alone (BOUGHT)."""
+        outcome, wanted = self.run("end_failed", job_id, who, why, durable=True)
         return OperationOutcome(outcome), permits(wanted)
 
     def operations(self, *, before: str | None = None, limit: int = 50) -> Sequence[OperatorAct]:

@@ -71,16 +71,18 @@ class HoldOutcome(StrEnum):
 
 
 class SwitchKind(StrEnum):
-    """What an operator can pause. A lane may also be a model's id: all of its lanes."""
+    """What an operator can pause. A lane may also be a model's id: all of its lanes. A worker takes no more jobs."""
 
     TENANT = "tenant"
     LANE = "lane"
     POOL = "pool"
     PROVIDER = "provider"
+    WORKER = "worker"
 
 
 class OperationOutcome(StrEnum):
-    """What became of an operator's act on a job. RUNNING, HELD, BOUGHT, OVER: it stands where that cannot be done."""
+    """What became of an operator's act on a job. RUNNING, HELD, BOUGHT, OVER: it stands where that cannot be done.
+    NO_POOL: there is no such pool."""
 
     DONE = "done"
     UNCHANGED = "unchanged"
@@ -88,6 +90,7 @@ class OperationOutcome(StrEnum):
     HELD = "held"
     BOUGHT = "bought"
     OVER = "over"
+    NO_POOL = "no_pool"
     NOT_FOUND = "not_found"
 
 

@@ -1,8 +1,9 @@
 """The Lua scripts: put together from lua/*.lua, with the farm's words filled in, and run.
 
 In a script `State.QUEUED`, `Fault.WORKER_LOST`, `Setting.LEASE_MS` or `Table.RETRYABLE` is replaced by the value that
-Python has for it, `Key.queue(pool, tenant)` by a function made from farm.ledger.keys, and `-- uses: a b` brings in
-lua/lib/a.lua and lib/b.lua. A name that does not exist is an error when the script is loaded.
+Python has for it, `Text.RETRYABLE` by its words between spaces, `Key.queue(pool, tenant)` by the
+name made from farm.ledger.keys, and `-- uses: a b` brings in what is used of lua/lib/a.lua and lib/b.lua. A name that
+does not exist is an error when the script is loaded.
 
 The clock is chosen here too: lib/clock.lua, the server's own, unless a simulation hands over another text. What is sent
 to a farm's Redis reads TIME and nothing else.
@@ -40,6 +41,7 @@ from farm.ledger.outcomes import (
 )
 from farm.ledger.server import look
 from farm.ledger.server_clock import ServerClock
+from farm.ledger.unused import without_unused
 
 #: the pool of the io worker: jobs in state `waiting` are queued there for intake
 INTAKE_POOL = "intake"
@@ -87,7 +89,7 @@ _WORDS: Mapping[str, type[StrEnum]] = {
     "Batch": BatchState,
     "Act": ActKind,
 }
-_WORD = re.compile(rf"\b({'|'.join([*_WORDS, 'Setting', 'Table'])})\.([A-Z][A-Z0-9_]*)\b")
+_WORD = re.compile(rf"\b({'|'.join([*_WORDS, 'Setting', 'Table', 'Text'])})\.([A-Z][A-Z0-9_]*)\b")
 _CLOCK = "lib/clock.lua"
 _USES = re.compile(r"^-- uses: (.+)$", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*--.*\n", re.MULTILINE)
@@ -142,8 +144,8 @@ def source(
 ) -> str:
     """The text of script `name` as it is sent to Redis. `clock`: a Lua text that defines NOW (ms since the epoch), in
     place of lib/clock.lua."""
-    parts = _with_libraries(name, clock)
-    body = _COMMENT.sub("", "\n".join(parts))
+    *libraries, script = (_COMMENT.sub("", text) for text in _with_libraries(name, clock))
+    body = without_unused(libraries, script)
     numbers = dict(constants)
 
     def word(match: re.Match[str]) -> str:
@@ -151,6 +153,8 @@ def source(
         if kind == "Setting":
             value = numbers[member]
             return f"'{value}'" if isinstance(value, str) else repr(value)
+        if kind == "Text":
+            return f"' {' '.join(_TABLES[member])} '"
         if kind == "Table":
             return "{" + ", ".join(f"['{item}'] = true" for item in _TABLES[member]) + "}"
         return f"'{_WORDS[kind][member]}'"

@@ -8,13 +8,14 @@ from pydantic import Field
 from farm.wire.own import Strict
 from farm.wire.own_views import View
 
-Kind = Literal["tenant", "lane", "pool", "provider"]
+Kind = Literal["tenant", "lane", "pool", "worker", "provider"]
 #: kept in the log of operators' acts
 _WHY = Field(min_length=1, max_length=500, description="kept in the log of what operators did")
 
 
 class AskPause(Strict):
-    """What is paused or resumed. A lane may also be a model's id: all of its lanes."""
+    """What is paused or resumed. A lane may also be a model's id: all of its lanes. A paused worker takes no
+    more jobs."""
 
     kind: Kind
     name: str = Field(min_length=1, max_length=200, pattern=r"^\S+$")
@@ -23,6 +24,11 @@ class AskPause(Strict):
 
 class AskTier(Strict):
     tier: Literal["urgent", "normal"]
+    why: str = _WHY
+
+
+class AskMove(Strict):
+    pool: str = Field(min_length=1, max_length=200, pattern=r"^\S+$")
     why: str = _WHY
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from farm.jobs.job import Job
 from farm.jobs.standing import Limit, Standing
 from farm.jobs.states import TERMINAL, HoldReason, State, Tier
-from farm.wire.own_views import View, moment
+from farm.wire.own_views import ForecastView, View, moment
 
 
 class Binds(StrEnum):
@@ -79,7 +79,8 @@ class ExternalView(View):
 
 
 class ExplainView(View):
-    """Why a job does not run yet. `ahead` and `position` while it is queued; `running` of the pool's `capacity`."""
+    """Why a job does not run yet. `ahead_gpu_s`, `position` and `forecast` while it is queued; `running`
+    of the pool's `capacity`."""
 
     object: Literal["explanation"] = "explanation"
     job: str
@@ -92,6 +93,7 @@ class ExplainView(View):
     not_before: datetime | None = None
     position: int | None = None
     ahead_gpu_s: AheadView | None = None
+    forecast: ForecastView | None = None
     pool: str
     running: int
     capacity: int
@@ -106,7 +108,7 @@ def external(decision: Mapping[str, Any] | None) -> ExternalView | None:
     return ExternalView.model_validate(known)
 
 
-def explain(job: Job, standing: Standing, *, offered: bool) -> ExplainView:
+def explain(job: Job, standing: Standing, *, offered: bool, forecast: ForecastView | None = None) -> ExplainView:
     """`offered`: a live worker of the job's pool offers its model."""
     binds = _binds(job, standing, offered)
     rule, change = _WORDS[binds]
@@ -126,6 +128,7 @@ def explain(job: Job, standing: Standing, *, offered: bool) -> ExplainView:
         )
         if queued
         else None,
+        forecast=forecast,
         pool=job.pool,
         running=standing.running,
         capacity=standing.capacity,

@@ -84,12 +84,23 @@ class BoughtView(View):
     id: str | None = None
 
 
+class ForecastView(View):
+    """When a queued job is expected to start and to end; each holds within the interval in about four of five cases."""
+
+    start: datetime
+    start_from: datetime
+    start_until: datetime
+    finish: datetime
+    finish_from: datetime
+    finish_until: datetime
+
+
 class JobView(View):
     """A job as its owner sees it.
 
     progress   of the current attempt, [0, 1]; step of steps while denoising
     position   jobs of yours before this one while it is queued (0: next), else null
-    eta_s      seconds until it is over, null while that cannot be known
+    eta_s      seconds until it is over, null while that cannot be known;  forecast  the same of a queued job, as times
     width, height  null until the input is here whose shape they follow;  frames, fps, duration_s  the same of a clip
                that decides the length;  predicted_s  null while any of them is
     held_for   why it is not to start yet (paused, approval, dependency, parked); [] when it may
@@ -117,6 +128,7 @@ class JobView(View):
     position: int | None = None
     held_for: list[HoldReason] = Field(default_factory=list)
     eta_s: float | None = None
+    forecast: ForecastView | None = None
     attempt: int = 0
     max_attempts: int = 3
     cancelling: bool = False
@@ -195,7 +207,9 @@ class Links:
     expires_at: datetime
 
 
-def view_job(job: Job, *, eta_s: float | None = None, links: Links | None = None) -> JobView:
+def view_job(
+    job: Job, *, eta_s: float | None = None, links: Links | None = None, forecast: ForecastView | None = None
+) -> JobView:
     """`links` to the files of a committed result; without them the result is left out."""
     spec, running, over = job.spec, job.state is State.RUNNING, job.state in TERMINAL
     sides, length = spec.sides_known, spec.length_known
@@ -214,6 +228,7 @@ def view_job(job: Job, *, eta_s: float | None = None, links: Links | None = None
         position=job.position,
         held_for=[] if over else list(job.held_for),
         eta_s=eta_s,
+        forecast=forecast,
         attempt=job.attempt,
         max_attempts=job.max_attempts,
         cancelling=job.cancelling and not over,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from api.services import Services
+from farm.jobs.worker_status import WorkerStatus
 from tests.api.api_parts import Caller
 
 
@@ -74,3 +75,28 @@ def test_an_explanation_tells_gpu_seconds_and_no_other_tenant(
     assert told.json["ahead_gpu_s"]["own"] == round(first["predicted_s"], 3)
     assert told.json["ahead_gpu_s"]["own_exact"] is True
     assert told.json["position"] == 1
+
+
+def test_an_operator_locks_a_worker_moves_a_job_and_ends_one(
+    alice: Caller, caller: Callable[..., Caller], parts: Services
+) -> None:
+    operator = caller("house", role="admin")
+    job_id = alice.submit()["id"]
+    parts.ledger.worker_seen("gpu-7", "spare", WorkerStatus(), ttl_s=60)
+    acts = [
+        ("/v1/admin/pause", {"kind": "worker", "name": "gpu-7"}, "worker gpu-7"),
+        ("/v1/admin/resume", {"kind": "worker", "name": "gpu-7"}, "worker gpu-7"),
+        (f"/v1/admin/jobs/{job_id}/move", {"pool": "spare"}, f"job {job_id}"),
+        (f"/v1/admin/jobs/{job_id}/fail", {}, f"job {job_id}"),
+    ]
+    for path, body, target in acts:
+        asked = {**body, "why": "a test"}
+        assert alice.post(path, json=asked).status_code == 403
+        assert operator.post(path, json=asked).json == {"changed": True}
+        assert operator.get("/v1/admin/operations?limit=1").json["data"][0]["target"] == target
+    told = alice.get(f"/v1/jobs/{job_id}").json
+    assert (told["state"], told["error"]["code"]) == ("failed", "ended_by_operator")
+    assert "a test" in told["error"]["message"]
+    lost = {"kind": "worker", "name": "gpu-8", "why": "a test"}
+    assert operator.post("/v1/admin/pause", json=lost).status_code == 404
+    assert operator.post(f"/v1/admin/jobs/{job_id}/move", json={"pool": "spare", "why": "x"}).status_code == 409

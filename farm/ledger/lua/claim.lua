@@ -46,11 +46,10 @@ end
 
 local RENDERS = pool ~= Setting.INTAKE_POOL and pool ~= Setting.BURST_POOL
 
--- An operator paused the lane, or the model of all its lanes. Most of the time nothing is paused.
-local switched = RENDERS and redis.call('EXISTS', Key.switches()) == 1
+-- An operator paused the lane, or the model of all its lanes.
 local paused_lanes = {}
 local function lane_paused(lane, model)
-  if not switched then return false end
+  if not RENDERS then return false end
   if paused_lanes[lane] == nil then
     paused_lanes[lane] = limit_switched('lane', lane) or limit_switched('lane', model)
   end
@@ -83,9 +82,17 @@ local function first_of(tenant)
   local looked = 0
   for at = 0, 4 * Setting.AFFINITY_WINDOW - 1, Setting.AFFINITY_WINDOW do
     local ids = redis.call('ZRANGE', Key.queue(line, tenant), at, at + Setting.AFFINITY_WINDOW - 1)
-    for _, id in ipairs(ids) do
-      if not not_for_here(unpack(redis.call('HMGET', Key.job(id), 'needs', 'lane'))) then
-        local job = job_load(id)
+    for n, id in ipairs(ids) do
+      -- nearly always it is the first; of what stands behind only what decides is read
+      local job = (at == 0 and n == 1) and job_load(id)
+      local needs, lane
+      if job then
+        needs, lane = job.needs, job.lane
+      else
+        needs, lane = unpack(redis.call('HMGET', Key.job(id), 'needs', 'lane'))
+      end
+      if not not_for_here(needs, lane) then
+        job = job or job_load(id)
         if not belongs(job) then return id end
         if not left_to_others(job) then return id, job end
         looked = looked + 1
@@ -128,28 +135,33 @@ local function preferred(first)
 end
 
 local function take(job)
-  local key = Key.job(job.id)
-  queue_remove(line, job.tenant, job.id)
+  local key, until_ms = Key.job(job.id), NOW + Setting.LEASE_MS
+  queue_remove(line, job.tenant, job.id, job.predicted_s)
   fair_charge(job, line)
   job.attempt = job.attempt + 1
-  redis.call('ZADD', Key.leases(pool), NOW + Setting.LEASE_MS, job.id)
-  redis.call('HSET', key, 'attempt', job.attempt, 'nonce', nonce, 'worker', worker)
-  redis.call('HDEL', key, 'passes')
-  redis.call('HINCRBY', key, 'unheard', 1)
+  redis.call('ZADD', Key.leases(pool), until_ms, job.id)
+  local record = {'attempt', job.attempt, 'nonce', nonce, 'worker', worker, 'unheard', (job.unheard or 0) + 1}
+  local function also(name, value)
+    record[#record + 1] = name
+    record[#record + 1] = value
+  end
+  if job.charged_s then also('charged_s', job.charged_s) end
+  if job.vlifted then also('vlifted', job.vlifted) end
+  if job.state == State.QUEUED then
+    also('started_ms', NOW)
+    also('phase', Phase.ASSIGNED)
+    also('phase_ms', NOW)
+  end
+  redis.call('HSET', key, unpack(record))
+  if job.passes then redis.call('HDEL', key, 'passes') end
   redis.call('SET', Key.claim(nonce), job.id .. ' ' .. job.attempt, 'PX', Setting.CLAIM_MEMORY_MS)
   if job.state == State.QUEUED then
-    redis.call('HSET', key, 'started_ms', NOW, 'phase', Phase.ASSIGNED, 'phase_ms', NOW)
     job_move(job, State.RUNNING)
     redis.call('ZADD', Key.busy(pool, job.tenant), NOW, job.id)
-    for _, tier in ipairs(TIERS) do
-      local left = tier_line(pool, tier)
-      if redis.call('ZSCORE', Key.fair(left), job.tenant) and limit_binds(pool, tier, job.tenant) then
-        limit_aside(left, job.tenant)
-      end
-    end
+    limit_taken(pool, job.tenant)
     event(job, {phase = Phase.ASSIGNED, progress = 0})
   end
-  return {job.attempt, job_read(job.id)}
+  return {job.attempt, job_read(job.id, tostring(until_ms))}
 end
 
 local before = redis.call('GET', Key.claim(nonce))
@@ -161,7 +173,6 @@ if before then
   return false
 end
 
-redis.call('SADD', Key.pools(), pool)
 if permit ~= '' then redis.call('ZREM', Key.permits(pool), permit) end
 queue_promote(pool, Setting.PROMOTED_PER_CLAIM)
 
@@ -225,14 +236,12 @@ local function farther()
   return found
 end
 
-if limit_switched('pool', pool) then return false end
+if limit_switched('pool', pool) or limit_switched('worker', worker) then return false end
 for _, tier in ipairs(TIERS) do
   line, line_tier, any_left = tier_line(pool, tier), tier, false
-  if redis.call('EXISTS', Key.fair(line)) == 1 then
-    fair_reweigh_some(line)
-    local job = nearest()
-    if not job and any_left then job = farther() end
-    if job then return take(job) end
-  end
+  local job = nearest()
+  if not job and any_left then job = farther() end
+  if job then return take(job) end
 end
+redis.call('SADD', Key.pools(), pool)
 return false

@@ -38,8 +38,8 @@ end
 
 -- Of others: all of the tiers above, and of its own tier what is served until its tenant's virtual time has come to it.
 local others, higher = 0, 0
-local weight = fair_weight(job.tenant)
-local time = math.max(fair_number(line, job.tenant), fair_number(line, '|clock')) + own / 1000 / weight
+local weight, state = fair_weight(job.tenant), fair_state(line, job.tenant)
+local time = math.max(state.time, state.clock) + own / 1000 / weight
 for _, tier in ipairs(TIERS) do
   local above = tier_line(pool, tier)
   if above == line then break end

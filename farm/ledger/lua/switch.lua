@@ -1,4 +1,5 @@
--- switch(kind, name, pause: 1 or 0, who, why): an operator pauses a tenant, a lane (or a model: all its lanes), a pool or a provider: nothing of it
+-- switch(kind, name, pause: 1 or 0, who, why): an operator pauses a tenant, a lane (or a model: all its lanes), a pool,
+-- a worker or a provider: nothing of it
 -- starts any more; what runs, runs on. Or resumes it. Answers {1 if that changed anything, {permit, pool, ...}}.
 -- uses: full clock tier fair limit permit operation
 local kind, name, pause, who, why = ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[4], ARGV[5]
@@ -15,7 +16,7 @@ end
 
 local pools = redis.call('SMEMBERS', Key.pools())
 if pause then
-  redis.call('HSET', Key.switches(), field, NOW)
+  limit_switch(kind, name, NOW)
   if kind ~= 'tenant' then return {1, permits} end
   for _, pool in ipairs(pools) do
     for _, tier in ipairs(TIERS) do
@@ -24,7 +25,7 @@ if pause then
     end
   end
 else
-  redis.call('HDEL', Key.switches(), field)
+  limit_switch(kind, name)
   if kind == 'tenant' then
     wake(limit_review(name))
   elseif kind == 'provider' then

@@ -11,6 +11,7 @@ from farm.jobs.states import TRANSITIONS, HoldReason, Phase, State
 from farm.ledger import CancelOutcome, CommitOutcome, FailOutcome, HoldOutcome, StatementKind, Verdict
 from farm.ledger.keys import TEMPLATES, WEBHOOKS, Keys
 from farm.ledger.scripts import lua_settings, source
+from farm.ledger.unused import without_unused
 
 LUA = resources.files("farm.ledger") / "lua"
 SCRIPTS = sorted(file.name.removesuffix(".lua") for file in LUA.iterdir() if file.name.endswith(".lua"))
@@ -30,8 +31,22 @@ def test_a_script_opens_with_its_call(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_every_name_was_filled_in(name: str) -> None:
-    kinds = "State|Phase|Fault|Verdict|Commit|Fail|Cancel|Hold|HoldReason|Statement|Setting|Table|Key"
+    kinds = "State|Phase|Fault|Verdict|Commit|Fail|Cancel|Hold|HoldReason|Statement|Setting|Table|Text|Key"
     assert re.findall(rf"\b(?:{kinds})\.\w+", text(name)) == []
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_what_a_script_calls_was_not_left_out(name: str) -> None:
+    code = re.sub(r"'[^']*'", "''", text(name))
+    defined = set(re.findall(r"local function (\w+)", code)) | {"function", "unpack", "tonumber", "tostring", "ipairs"}
+    defined |= {"pairs", "error", "and", "or", "not", "if", "return", "in", "elseif", "while"}
+    assert set(re.findall(r"(?<![\w.])([a-z_]+)\(", code)) - defined == set()
+
+
+def test_of_a_library_only_what_is_used_is_sent() -> None:
+    library = "local function a()\n  return 1\nend\nlocal T = {\n  1,\n}\nlocal function b() return a() end\nf()"
+    assert without_unused([library], "return 2") == "f()\nreturn 2"
+    assert without_unused([library], "return b()") == library.replace("local T = {\n  1,\n}\n", "") + "\nreturn b()"
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS))
@@ -50,7 +65,7 @@ def test_a_name_that_does_not_exist_is_an_error_at_once(tmp_path: object, monkey
 
 
 def test_every_transition_of_the_table_is_in_the_scripts() -> None:
-    ways = {(a, b) for a, b in re.findall(r"\['(\w+)>(\w+)'\] = true", text("commit"))}
+    ways = {(a, b) for a, b in re.findall(r"(\w+)>(\w+)(?= )", text("commit"))}
     assert ways == {(str(a), str(b)) for a, targets in TRANSITIONS.items() for b in targets}
 
 

@@ -11,84 +11,92 @@ local function fair_weight(tenant)
   return math.max(weight, 0.001)
 end
 
-local function fair_number(pool, field)
-  return tonumber(redis.call('HGET', Key.share(pool), field) or 0)
+-- What Key.share keeps of a tenant, and the pool's clock, in one reading.
+local function fair_state(pool, tenant)
+  local kept = redis.call('HMGET', Key.share(pool), tenant, tenant .. '|weight', tenant .. '|open', tenant .. '|lifted',
+    '|clock', '|charges')
+  return {time = tonumber(kept[1] or 0), weight = tonumber(kept[2] or ''), open = tonumber(kept[3] or 0),
+    lifted = tonumber(kept[4] or 0), clock = tonumber(kept[5] or 0), charges = tonumber(kept[6] or 0)}
 end
 
-local function fair_set(pool, tenant, time)
-  redis.call('HSET', Key.share(pool), tenant, time)
-  redis.call('ZADD', Key.fair(pool), 'XX', time, tenant)
-end
-
--- The tenant's weight. When it has changed, the tenant's lead over the pool's clock is converted to the new weight.
-local function fair_reweigh(pool, tenant)
+-- The tenant's weight. When it has changed, the lead of `state` over the pool's clock is converted to the new weight.
+local function fair_converted(tenant, state)
   local weight = fair_weight(tenant)
-  local before = tonumber(redis.call('HGET', Key.share(pool), tenant .. '|weight') or '')
-  if before == weight then return weight end
-  redis.call('HSET', Key.share(pool), tenant .. '|weight', weight)
-  local ahead = fair_number(pool, tenant) - fair_number(pool, '|clock')
-  if before and ahead > 0 then
-    fair_set(pool, tenant, fair_number(pool, '|clock') + ahead * before / weight)
-  end
+  local lead = state.time - state.clock
+  if state.weight and state.weight ~= weight and lead > 0 then state.time = state.clock + lead * state.weight / weight end
   return weight
 end
 
--- Tenants far back in the order would not be looked at for long: a few at each claim, in turn.
-local REWEIGHED = 8
-local function fair_reweigh_some(pool)
-  local count, at = redis.call('ZCARD', Key.fair(pool)), 0
-  if count > REWEIGHED then at = redis.call('HINCRBY', Key.share(pool), '|reweighed', REWEIGHED) % count end
-  for _, tenant in ipairs(redis.call('ZRANGE', Key.fair(pool), at, at + REWEIGHED - 1)) do fair_reweigh(pool, tenant) end
+local function fair_reweigh(pool, tenant)
+  local state = fair_state(pool, tenant)
+  local before = state.time
+  local weight = fair_converted(tenant, state)
+  if state.weight == weight then return end
+  redis.call('HSET', Key.share(pool), tenant .. '|weight', weight)
+  if state.time == before then return end
+  redis.call('HSET', Key.share(pool), tenant, state.time)
+  redis.call('ZADD', Key.fair(pool), 'XX', state.time, tenant)
+end
+
+-- Tenants far back in the order would not be looked at for long: one at each charge, in turn.
+local function fair_reweigh_next(pool, charges)
+  local at = charges % math.max(1, redis.call('ZCARD', Key.fair(pool)))
+  local tenant = redis.call('ZRANGE', Key.fair(pool), at, at)[1]
+  if tenant then fair_reweigh(pool, tenant) end
 end
 
 -- The tenant has queued jobs. One that comes back from idle starts at the pool's current virtual time: unused share
 -- is not saved up. `lifted` remembers how far it was moved, for charges that are corrected later.
 local function fair_enter(pool, tenant)
   if redis.call('ZSCORE', Key.fair(pool), tenant) then return end
-  fair_reweigh(pool, tenant)
-  local own, clock = fair_number(pool, tenant), fair_number(pool, '|clock')
-  if own < clock then
-    redis.call('HINCRBYFLOAT', Key.share(pool), tenant .. '|lifted', clock - own)
-    own = clock
+  local state = fair_state(pool, tenant)
+  local weight = fair_converted(tenant, state)
+  if state.time < state.clock then
+    state.lifted = state.lifted + state.clock - state.time
+    state.time = state.clock
   end
-  redis.call('HSET', Key.share(pool), tenant, own)
-  redis.call('ZADD', Key.fair(pool), own, tenant)
+  redis.call('HSET', Key.share(pool), tenant, state.time, tenant .. '|weight', weight, tenant .. '|lifted', state.lifted)
+  redis.call('ZADD', Key.fair(pool), state.time, tenant)
 end
 
 local function fair_leave(pool, tenant)
   redis.call('ZREM', Key.fair(pool), tenant)
 end
 
--- Charged seconds of attempts that run, or that stopped running.
-local function fair_open(pool, tenant, seconds)
-  redis.call('HSET', Key.share(pool), tenant .. '|open', math.max(0, fair_number(pool, tenant .. '|open') + seconds))
-end
-
--- Charge a claim with its predicted seconds; intake is charged a second, a bought job nothing.
+-- Charge a claim with its predicted seconds; intake is charged a second, a bought job nothing. Sets charged_s and vlifted
+-- of the job, which the caller stores.
 local function fair_charge(job, pool)
   if job.purchase then return end
-  local weight, own = fair_reweigh(pool, job.tenant), fair_number(pool, job.tenant)
-  local used = own - fair_number(pool, job.tenant .. '|open') / weight
-  if used > fair_number(pool, '|clock') then redis.call('HSET', Key.share(pool), '|clock', used) end
+  local tenant = job.tenant
+  local state = fair_state(pool, tenant)
+  fair_reweigh_next(pool, state.charges)
+  local weight = fair_converted(tenant, state)
+  state.clock = math.max(state.clock, state.time - state.open / weight)
   local seconds = 1
   if job.state ~= State.WAITING then
     seconds = job.predicted_s
-    fair_open(pool, job.tenant, seconds)
+    state.open = math.max(0, state.open + seconds)
   end
-  fair_set(pool, job.tenant, own + seconds / weight)
-  redis.call('HSET', Key.job(job.id), 'charged_s', seconds, 'vlifted', fair_number(pool, job.tenant .. '|lifted'))
+  state.time = state.time + seconds / weight
+  job.charged_s, job.vlifted = seconds, state.lifted
+  redis.call('HSET', Key.share(pool), tenant, state.time, tenant .. '|weight', weight, tenant .. '|open', state.open,
+    '|clock', state.clock, '|charges', state.charges + 1)
+  redis.call('ZADD', Key.fair(pool), 'XX', state.time, tenant)
 end
 
 -- The attempt took gpu_s instead of what was predicted. Where the tenant was lifted to the clock since, the lift had
 -- made up for a charge that was too high, and takes in what was too low.
 local function fair_correct(job, gpu_s)
   if job.state == State.WAITING or not job.charged_s then return end
-  local line = tier_line(job.pool, job.tier)
-  local correction = (gpu_s - job.charged_s) / fair_reweigh(line, job.tenant)
-  local lifted = fair_number(line, job.tenant .. '|lifted') - (job.vlifted or 0)
+  local line, tenant = tier_line(job.pool, job.tier), job.tenant
+  local state = fair_state(line, tenant)
+  local weight = fair_converted(tenant, state)
+  local correction, lifted = (gpu_s - job.charged_s) / weight, state.lifted - (job.vlifted or 0)
   if lifted > 0 then correction = math.max(0, correction - lifted) end
+  state.time = state.time + correction
   redis.call('HDEL', Key.job(job.id), 'charged_s', 'vlifted')
-  fair_open(line, job.tenant, 0 - job.charged_s)
-  redis.call('HINCRBYFLOAT', Key.share(line), job.tenant .. '|used', math.max(0, gpu_s))
-  fair_set(line, job.tenant, fair_number(line, job.tenant) + correction)
+  redis.call('HINCRBYFLOAT', Key.share(line), tenant .. '|used', math.max(0, gpu_s))
+  redis.call('HSET', Key.share(line), tenant, state.time, tenant .. '|weight', weight,
+    tenant .. '|open', math.max(0, state.open - job.charged_s))
+  redis.call('ZADD', Key.fair(line), 'XX', state.time, tenant)
 end

@@ -1,16 +1,10 @@
 -- A job's record and the indexes that follow its state. Only job_move changes a state.
 -- uses: clock tier
-local TRANSITIONS = Table.TRANSITIONS
 local TERMINAL = Table.TERMINAL
-local TEXTS = {'tenant', 'state', 'pool', 'lane', 'label', 'dialect', 'hook', 'cancelling', 'hold_open', 'worker', 'phase',
-  'failed_on', 'needs', 'held_for', 'tier', 'batch', 'parents', 'orphans',
-  'purchase', 'purchase_id', 'nonce', 'ended_attempt', 'intake_attempt'}
-local NUMBERS = {'priority', 'deadline_ms', 'predicted_s', 'max_attempts', 'attempt', 'attempts_used', 'worker_losses',
-  'hold', 'charged_s', 'vlifted', 'started_ms', 'queued_ms', 'unheard',
-  'start_by_ms', 'rises_ms', 'expires_ms'}
-local FIELDS = {}
-for _, name in ipairs(TEXTS) do FIELDS[#FIELDS + 1] = name end
-for _, name in ipairs(NUMBERS) do FIELDS[#FIELDS + 1] = name end
+-- Fields of the record that are numbers here; all others are texts.
+local NUMBERS = {priority = 1, deadline_ms = 1, predicted_s = 1, max_attempts = 1, attempt = 1, attempts_used = 1,
+  worker_losses = 1, hold = 1, charged_s = 1, vlifted = 1, started_ms = 1, queued_ms = 1, unheard = 1, start_by_ms = 1,
+  rises_ms = 1, expires_ms = 1, passes = 1}
 
 -- An attempt as its holder names it (farm.jobs.job.Fence.text): a Redis that lost its last second gives a number out
 -- twice, and a nonce never.
@@ -20,16 +14,13 @@ end
 
 -- The record as a table, or nil. attempt, attempts_used and worker_losses are numbers, never nil.
 local function job_load(id)
-  local values = redis.call('HMGET', Key.job(id), unpack(FIELDS))
-  if not values[2] then return nil end
+  local record = redis.call('HGETALL', Key.job(id))
   local job = {id = id}
-  for i = 1, #TEXTS do
-    if values[i] then job[TEXTS[i]] = values[i] end
+  for n = 1, #record, 2 do
+    local name = record[n]
+    job[name] = NUMBERS[name] and tonumber(record[n + 1]) or record[n + 1]
   end
-  for i = 1, #NUMBERS do
-    local value = values[#TEXTS + i]
-    if value then job[NUMBERS[i]] = tonumber(value) end
-  end
+  if not job.state then return nil end
   job.attempt = job.attempt or 0
   job.fence = fence_of(job.attempt, job.nonce)
   job.attempts_used = job.attempts_used or 0
@@ -46,7 +37,7 @@ end
 
 local function job_move(job, to)
   if job.state == to then return end
-  if not TRANSITIONS[job.state .. '>' .. to] then
+  if not string.find(Text.TRANSITIONS, ' ' .. job.state .. '>' .. to .. ' ', 1, true) then
     error('no way from ' .. job.state .. ' to ' .. to .. ' for job ' .. job.id)
   end
   job_index(job, 'ZREM', job.id)

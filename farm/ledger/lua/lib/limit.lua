@@ -1,8 +1,31 @@
 -- What keeps a tenant from starting more in a pool: an operator's pause, or a cap on its running jobs. Such a tenant
 -- stands in no line; Key.aside has the lines that it is to come back to, where it starts at their clock.
 -- uses: tier fair
+-- Most of the time nothing is paused: asked once per script.
+local switches
 local function limit_switched(kind, name)
-  return redis.call('HEXISTS', Key.switches(), kind .. ' ' .. name) == 1
+  if switches == nil then switches = redis.call('EXISTS', Key.switches()) == 1 end
+  return switches and redis.call('HEXISTS', Key.switches(), kind .. ' ' .. name) == 1
+end
+
+local function limit_switch(kind, name, since_ms)
+  switches = nil
+  if since_ms then
+    redis.call('HSET', Key.switches(), kind .. ' ' .. name, since_ms)
+  else
+    redis.call('HDEL', Key.switches(), kind .. ' ' .. name)
+  end
+end
+
+-- The tenant's caps on running jobs, of the farm and of this pool, read once per script. 
+local caps_read = {}
+local function limit_caps(pool, tenant)
+  local read = pool .. ' ' .. tenant
+  if not caps_read[read] then
+    local caps = redis.call('HMGET', Key.tenant(tenant), 'max_running', 'max_running|' .. pool)
+    caps_read[read] = {most = tonumber(caps[1] or ''), most_here = tonumber(caps[2] or '')}
+  end
+  return caps_read[read]
 end
 
 -- Its attempts at renders of our own, in every pool.
@@ -20,10 +43,9 @@ local function limit_binds(pool, tier, tenant)
   if pool == Setting.INTAKE_POOL or pool == Setting.BURST_POOL then return nil end
   if limit_switched('tenant', tenant) then return Limit.PAUSED end
   if tier == Tier.URGENT then return nil end
-  local caps = redis.call('HMGET', Key.tenant(tenant), 'max_running', 'max_running|' .. pool)
-  local most, most_here = tonumber(caps[1] or ''), tonumber(caps[2] or '')
-  if most_here and redis.call('ZCARD', Key.busy(pool, tenant)) >= most_here then return Limit.POOL_CAP end
-  if most and limit_busy(tenant) >= most then return Limit.CAP end
+  local caps = limit_caps(pool, tenant)
+  if caps.most_here and redis.call('ZCARD', Key.busy(pool, tenant)) >= caps.most_here then return Limit.POOL_CAP end
+  if caps.most and limit_busy(tenant) >= caps.most then return Limit.CAP end
   return nil
 end
 
@@ -31,6 +53,16 @@ local function limit_aside(line, tenant)
   fair_leave(line, tenant)
   redis.call('SADD', Key.aside(tenant), line)
   redis.call('SADD', Key.set_aside(), tenant)
+end
+
+-- An attempt of the tenant began: it leaves the lines of the pool in which a cap keeps it now.
+local function limit_taken(pool, tenant)
+  local caps = limit_caps(pool, tenant)
+  if not caps.most and not caps.most_here then return end
+  for _, tier in ipairs(TIERS) do
+    local line = tier_line(pool, tier)
+    if redis.call('ZSCORE', Key.fair(line), tenant) and limit_binds(pool, tier, tenant) then limit_aside(line, tenant) end
+  end
 end
 
 -- The tenant has jobs in the queue of this line: its turn comes, or it stands aside.

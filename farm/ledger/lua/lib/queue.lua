@@ -1,14 +1,13 @@
 -- Where a job that is not running is listed: in its tenant's queue of the pool, delayed until its retry, or held
 -- for as long as its record names a reason (held_for: farm.jobs.states.HoldReason, with spaces between).
 -- uses: clock job fair limit
-local HOLDS_INTAKE = Table.HOLDS_INTAKE
 
 -- Whether a reason keeps the job from starting: any reason keeps a queued one, few keep one from intake. A running job goes on.
 local function queue_stopped(job)
   if not job.held_for then return false end
   if job.state ~= State.WAITING then return job.state == State.QUEUED end
   for reason in string.gmatch(job.held_for, '%S+') do
-    if HOLDS_INTAKE[reason] then return true end
+    if string.find(Text.HOLDS_INTAKE, ' ' .. reason .. ' ', 1, true) then return true end
   end
   return false
 end
@@ -22,8 +21,9 @@ local function queue_score(job)
 end
 
 -- Key.backlog: the GPU-milliseconds that the tenant's queue is predicted to take. For explanations: no rule reads it.
-local function queue_count(line, tenant, id, sign)
-  local predicted_s = tonumber(redis.call('HGET', Key.job(id), 'predicted_s') or 0)
+-- `predicted_s`: read from the record where the caller does not know it.
+local function queue_count(line, tenant, id, sign, predicted_s)
+  predicted_s = predicted_s or tonumber(redis.call('HGET', Key.job(id), 'predicted_s') or 0)
   -- + 0: what has no record weighs 0, and minus 0 is no integer to Redis 7.0
   redis.call('HINCRBY', Key.backlog(line), tenant, sign * math.floor(1000 * predicted_s + 0.5) + 0)
 end
@@ -42,13 +42,13 @@ local function queue_put(job)
   queue_rise(job)
   local line = job_line(job)
   if redis.call('ZADD', Key.queue(line, job.tenant), queue_score(job), job.id) == 1 then
-    queue_count(line, job.tenant, job.id, 1)
+    queue_count(line, job.tenant, job.id, 1, job.predicted_s)
   end
   limit_enter(line, job.tenant)
 end
 
-local function queue_remove(line, tenant, id)
-  if redis.call('ZREM', Key.queue(line, tenant), id) == 1 then queue_count(line, tenant, id, -1) end
+local function queue_remove(line, tenant, id, predicted_s)
+  if redis.call('ZREM', Key.queue(line, tenant), id) == 1 then queue_count(line, tenant, id, -1, predicted_s) end
   if redis.call('EXISTS', Key.queue(line, tenant)) == 0 then
     redis.call('HDEL', Key.backlog(line), tenant)
     fair_leave(line, tenant)
@@ -74,7 +74,7 @@ end
 -- Remove the job from queue, delay, hold and leases.
 local function queue_leave(job)
   local pool = job_pool(job)
-  queue_remove(job_line(job), job.tenant, job.id)
+  queue_remove(job_line(job), job.tenant, job.id, job.predicted_s)
   redis.call('ZREM', Key.delayed(pool), job.id)
   redis.call('ZREM', Key.leases(pool), job.id)
   redis.call('ZREM', Key.held(pool), job.id)

@@ -10,7 +10,8 @@ local function job_position(pool, tier, tenant, id)
   end
 end
 
-local function job_read(id)
+-- `leased_until`: of a job that the caller has just leased.
+local function job_read(id, leased_until)
   local record = redis.call('HGETALL', Key.job(id))
   if #record == 0 then return false end
   local state, pool, tenant, bought, tier
@@ -21,10 +22,10 @@ local function job_read(id)
     if record[i] == 'tier' then tier = record[i + 1] end
     if record[i] == 'purchase' then bought = true end
   end
-  local result, lease, position = false, false, false
+  local result, lease, position = false, leased_until or false, false
   if state == State.SUCCEEDED then result = redis.call('GET', Key.result(id)) end
-  if state == State.RUNNING then lease = redis.call('ZSCORE', Key.leases(bought and Setting.BURST_POOL or pool), id) end
-  if state == State.WAITING then lease = redis.call('ZSCORE', Key.leases(Setting.INTAKE_POOL), id) end
+  if state == State.RUNNING and not lease then lease = redis.call('ZSCORE', Key.leases(bought and Setting.BURST_POOL or pool), id) end
+  if state == State.WAITING and not lease then lease = redis.call('ZSCORE', Key.leases(Setting.INTAKE_POOL), id) end
   if state == State.QUEUED then position = job_position(pool, tier, tenant, id) end
   return {id, record, redis.call('GET', Key.body(id)), result, lease, position, NOW}
 end

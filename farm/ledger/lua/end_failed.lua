@@ -1,0 +1,13 @@
+-- end_failed(id, who, why): an operator ends a job as failed, unbilled; the worker of a running one hears `lost` at its next
+-- heartbeat, and what it used until now is not charged to its tenant's share. Answers {OperationOutcome, {permit, pool, ...}}.
+-- uses: full clock job permit verdict operation
+local id, who, why = unpack(ARGV)
+local job = job_load(id)
+if not job then return {Operation.NOT_FOUND, {}} end
+if TERMINAL[job.state] then return {Operation.OVER, {}} end
+if job.purchase then return {Operation.BOUGHT, {}} end
+local pool = job_pool(job)
+operation_note(who, why, 'fail', 'job ' .. id, job.state, State.FAILED)
+if redis.call('ZSCORE', Key.leases(pool), id) then attempt_end(job, 0) end
+job_end(job, State.FAILED, Fault.ENDED_BY_OPERATOR, 'ended by the operator: ' .. why)
+return {Operation.DONE, permit_reserve(pool, {})}

@@ -1,0 +1,78 @@
+"""Housekeeping's forecasts: made from the queues, read by gateways, judged by what happened."""
+
+import pytest
+from ledger_parts import ARTIFACTS, POOL, ByNumber, admit, claimed, new_job
+from redis import Redis
+
+from bench.virtual_clock import VirtualClock
+from farm.config import LeaseSettings, RedisSettings, Settings
+from farm.io_worker.forecasting import Forecasting
+from farm.jobs.states import Tier
+from farm.jobs.worker_status import WorkerStatus
+from farm.ledger import Ledger, SwitchKind
+from farm.wire.own_forecast import forecast_of, left_s
+
+
+@pytest.fixture
+def clock(redis: Redis) -> VirtualClock:
+    return VirtualClock(redis, "wf", start_ms=1_700_000_000_000)
+
+
+@pytest.fixture
+def ledger(redis: Redis, redis_settings: RedisSettings, clock: VirtualClock) -> Ledger:
+    found = ByNumber(redis, Settings(redis=redis_settings, lease=LeaseSettings(seconds=60)), clock=clock.lua)
+    found.worker_seen("w1", POOL, WorkerStatus(), ttl_s=60)
+    return found
+
+
+def test_a_job_is_told_when_its_turn_comes(ledger: Ledger) -> None:
+    ids = admit(ledger, *[new_job("a", predicted_s=20.0) for _ in range(10)])
+    other = admit(ledger, *[new_job("b", predicted_s=20.0) for _ in range(3)])
+    Forecasting(ledger).refresh()
+    line = ledger.forecast(POOL, Tier.NORMAL, "a")
+    job = ledger.find(ids[-1])
+    assert job is not None
+    told = forecast_of(job, line)
+    assert told is not None
+    # nine of its own and three of another, one after the other
+    begin_s = told.start.timestamp() - 1_700_000_000
+    assert begin_s == pytest.approx(12 * 20, abs=1)
+    assert left_s(job, told) == pytest.approx(13 * 20, abs=1)
+    assert told.start_from < told.start < told.start_until <= told.finish_until
+    # urgent jobs wait for none of that
+    ledger.set_tier(other[0], Tier.URGENT, who="op", why="test")
+    Forecasting(ledger).refresh()
+    urgent = ledger.find(other[0])
+    assert urgent is not None
+    soon = forecast_of(urgent, ledger.forecast(POOL, Tier.URGENT, "b"))
+    assert soon is not None
+    assert soon.start.timestamp() == 1_700_000_000
+    assert ledger.forecast(POOL, Tier.NORMAL, "nobody") is None
+
+
+def test_of_a_paused_pool_nothing_is_foretold(ledger: Ledger) -> None:
+    admit(ledger, new_job("a"))
+    ledger.pause(SwitchKind.POOL, POOL, who="op", why="test")
+    Forecasting(ledger).refresh()
+    assert ledger.forecast(POOL, Tier.NORMAL, "a") is None
+
+
+def test_predictions_are_judged_once_by_what_happened(ledger: Ledger, clock: VirtualClock) -> None:
+    forecasting = Forecasting(ledger)
+    first, last = admit(ledger, new_job("a", predicted_s=20.0), new_job("a", predicted_s=20.0))
+    forecasting.refresh()
+    assert [one.job for one in ledger.foretold(POOL)] == [last]
+    claimed(ledger)
+    clock.move(40)  # twice as long as predicted
+    ledger.commit(first, 1, ARTIFACTS, gpu_s=40)
+    claimed(ledger)
+    forecasting.refresh()
+    clock.move(20)
+    ledger.commit(last, 1, ARTIFACTS, gpu_s=20)
+    ledger.worker_seen("w1", POOL, WorkerStatus(), ttl_s=60)
+    admit(ledger, new_job("a"))
+    forecasting.refresh()
+    line = ledger.forecast(POOL, Tier.NORMAL, "a")
+    assert line is not None
+    assert (line.start_ratios, line.finish_ratios) == ([pytest.approx(50 / 30, abs=1e-4)], [70 / 50])
+    assert last not in {one.job for one in ledger.foretold(POOL)}

@@ -1,0 +1,78 @@
+"""Forecasts: the fluid beside the rule itself, and intervals that hold as often as they say."""
+
+import heapq
+import random
+
+import pytest
+
+from farm.scheduling.forecast import Snapshot, Waiting, curves, start_s
+from farm.scheduling.prediction import predicted, ratio
+
+
+def served_in_turn(slots: int, running: list[float], tiers: list[list[Waiting]], job_s: float) -> dict[str, float]:
+    """When the last job of each tenant starts, claim by claim: the tier, then the least virtual time."""
+    free = sorted([0.0] * (slots - len(running)) + running)
+    left = [{one.tenant: [one.time, one.weight, one.queued] for one in tier} for tier in tiers]
+    starts: dict[str, float] = {}
+    while tier := next((tier for tier in left if tier), None):
+        now = heapq.heappop(free)
+        tenant = min(tier, key=lambda name: tier[name][0])
+        starts[tenant] = now
+        tier[tenant][0] += job_s / tier[tenant][1]
+        tier[tenant][2] -= 1
+        if not tier[tenant][2]:
+            del tier[tenant]
+        heapq.heappush(free, now + job_s)
+    return starts
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_fluid_is_as_near_as_a_job_to_the_rule_itself(seed: int) -> None:
+    chance, job_s = random.Random(seed), 10.0
+    slots = chance.choice([1, 4, 16])
+    tiers = [
+        [
+            Waiting(f"{tier}{n}", chance.uniform(0, 300), chance.choice([0.5, 1, 3]), job_s * count, count)
+            for n in range(chance.randrange(1, 6))
+            for count in [chance.randrange(1, 60)]
+        ]
+        for tier in range(2)
+    ]
+    running = [chance.uniform(0, 60) for _ in range(chance.randrange(slots + 1))]
+    told = curves(Snapshot(slots, running, len(running), tiers))
+    exact = served_in_turn(slots, running, tiers, job_s)
+    for tier, curve in zip(tiers, told, strict=True):
+        assert curve is not None
+        for one in tier:
+            # in the claim rule each of the other tenants may be a job ahead
+            slack = job_s * (2 + 2 * sum(map(len, tiers)) / slots / min(other.weight for other in tier))
+            assert abs(start_s(curve, one, one.queued_s - job_s) - exact[one.tenant]) <= slack
+
+
+def test_nobody_there_to_wait_for_is_no_forecast() -> None:
+    assert curves(Snapshot(0, [], 0, [[Waiting("a", 0, 1, 10, 1)]])) == [None]
+    assert curves(Snapshot(2, [], 0, [[]])) == [None]
+
+
+def test_a_thousand_tenants_leave_a_short_curve() -> None:
+    tier = [Waiting(f"t{n}", n % 7, 1 + n % 3, 100.0 + n, 10) for n in range(1000)]
+    (curve,) = curves(Snapshot(64, [], 0, [tier]))
+    assert curve is not None
+    assert len(curve.levels) <= 130
+    assert [*curve.seconds] == sorted(curve.seconds)
+
+
+def test_the_interval_holds_in_four_of_five_cases() -> None:
+    chance = random.Random(1)
+
+    def actual(guess_s: float) -> float:
+        return guess_s * chance.lognormvariate(0.3, 0.4)
+
+    guesses = [chance.uniform(5, 4000) for _ in range(600)]
+    learned = [ratio(guess, actual(guess)) for guess in guesses[:300]]
+    held = [predicted(guess, learned) for guess in guesses[300:]]
+    hits = sum(one.low <= actual(guess) <= one.high for guess, one in zip(guesses[300:], held, strict=True))
+    assert 0.75 <= hits / 300 <= 0.87
+    # before anything is known the middle is the prediction itself
+    assert predicted(100.0, []).seconds == pytest.approx(100.0)
+    assert predicted(0.0, learned).low == 0.0

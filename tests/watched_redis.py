@@ -45,7 +45,7 @@ class WatchedRedis:
                 "sentinels": tuple(f"{self._host}:{port}" for port in self.sentinels),
                 "service": SERVICE,
                 "sentinel_password": SENTINEL_PASSWORD,
-                "socket_timeout_s": 2.0,
+                "socket_timeout_s": 4.0,
                 "connect_timeout_s": 1.0,
                 "waitaof_replicas": 1,
                 **more,

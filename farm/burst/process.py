@@ -60,7 +60,7 @@ def context_of(settings: Settings, worker: str) -> BurstContext:
         ledger=ledger,
         store=Store(settings.s3),
         permits=Permits(settings),
-        leases=LeaseKeeper(ledger, settings.lease.seconds),
+        leases=LeaseKeeper(ledger, settings.lease.seconds, worker),
         providers=providers,
         gate=Gate(redis, settings, providers.entries),
         policies=Policies(settings.provenance, tenants),
@@ -88,7 +88,8 @@ class Burst:
             self._status,
             # it asks for itself: no permit wakes it
             lambda: 0,
-            on_announced=self._reaper.look,
+            lease_s=context.settings.lease.seconds,
+            on_look=self._reaper.look,
         )
         self.metrics: str | None = None
 

@@ -128,7 +128,7 @@ class Crowd:
                 assert claim is not None
                 heard.clear()
                 lease = keeper.hold(claim, lambda _: heard.set())
-                channel = f"wf:told:{_name(0)}"
+                channel = f"wf:notices:{_name(0)}"
                 while not dict(self.client.pubsub_numsub(channel))[channel]:
                     time.sleep(0.01)
                 start = time.perf_counter()
@@ -141,7 +141,7 @@ class Crowd:
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        ways = [self.ledger_of_one.told(_name(n)) for n in range(1, min(self.size, LISTENERS))]
+        ways = [self.ledger_of_one.notices(_name(n)) for n in range(1, min(self.size, LISTENERS))]
         try:
             for way in ways:
                 way.wait(0)

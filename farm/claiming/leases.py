@@ -12,8 +12,8 @@ from farm.jobs.errors import Unavailable
 from farm.jobs.job import Claim
 from farm.jobs.states import Phase
 from farm.ledger import Ledger
+from farm.ledger.notices import Notices
 from farm.ledger.outcomes import Beat, Verdict
-from farm.ledger.told import Told
 from monitoring.metrics import HEARTBEAT_FAILURES
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class LeaseKeeper:
     def __init__(self, ledger: Ledger, lease_s: float, worker: str | None = None) -> None:
         self._ledger = ledger
         self._beat_s = lease_s / 3
-        self._told = ledger.told(worker) if worker else None
+        self._notices = ledger.notices(worker) if worker else None
         self._leases: set[Lease] = set()
         self._change = threading.Condition()
         self._started = False
@@ -86,8 +86,8 @@ class LeaseKeeper:
             if not self._started:
                 self._started = True
                 threading.Thread(target=self._keep, name="leases", daemon=True).start()
-                if self._told is not None:
-                    threading.Thread(target=self._listen, args=(self._told,), name="told", daemon=True).start()
+                if self._notices is not None:
+                    threading.Thread(target=self._listen, args=(self._notices,), name="notices", daemon=True).start()
             self._change.notify()
         return lease
 
@@ -124,13 +124,13 @@ class LeaseKeeper:
             for at in range(0, len(due), MOST_AT_ONCE):
                 self._beat(due[at : at + MOST_AT_ONCE])
 
-    def _listen(self, told: Told) -> None:
+    def _listen(self, notices: Notices) -> None:
         while True:
             try:
-                job_id = told.wait(self._beat_s)
+                job_id = notices.wait(self._beat_s)
             except Exception as error:  # noqa: BLE001 - this thread must outlive whatever a connection that breaks raises
                 log.warning("not told of cancels; heartbeats hear of them: %s: %s", type(error).__name__, error)
-                told.close()
+                notices.close()
                 time.sleep(min(RETRY_S, self._beat_s))
                 continue
             with self._change:

@@ -40,7 +40,7 @@ TEMPLATES: dict[str, str] = {
     "offers": "offers:{pool}",  # HASH, "memory|models" -> live workers that offer it
     "free": "free:{pool}",  # HASH, "memory|models" -> of those, idle ones that could take what waits
     "offered": "offered:{pool}",  # ZSET, "memory|models" -> when a worker last offered it, ms
-    "told": "told:{worker}",  # CHANNEL, ids of jobs that this worker should ask about (lua/lib/tell.lua)
+    "notices": "notices:{worker}",  # CHANNEL, ids of jobs that this worker should ask about (lua/lib/notify.lua)
     "bookmark": "bookmark:{line}:{worker}",  # STRING "offset tenant", how far it looked behind what it leaves to others
     "speeds": "speeds:{pool}",  # HASH, lane -> "seconds per TFLOP, renders measured"
     "forecast": "forecast:{line}",  # HASH, "|" -> JSON of the line's curve; tenant -> its place (farm.ledger.forecasts)

@@ -19,6 +19,7 @@ from farm.ledger.connection import mapped
 from farm.ledger.explaining import Explaining
 from farm.ledger.farm_numbers import FarmNumbersReading
 from farm.ledger.forecasts import Forecasts
+from farm.ledger.notices import Noticing
 from farm.ledger.operations import Operations
 from farm.ledger.outbox import Outbox
 from farm.ledger.outcomes import Beat, CancelOutcome, CommitOutcome, FailOutcome, HoldOutcome, Permit, Verdict
@@ -27,7 +28,6 @@ from farm.ledger.reading import Reading
 from farm.ledger.records import admission, artifacts_json, decode, fresh, reshaping, with_inputs
 from farm.ledger.refusals import refusal
 from farm.ledger.scripts import BURST_POOL, INTAKE_POOL
-from farm.ledger.told import Telling
 from farm.ledger.upkeep import Upkeep
 from farm.ledger.workforce import Workforce, permits
 from farm.scheduling.memory_fit import Memory
@@ -45,7 +45,7 @@ class Ledger(
     Reading,
     Upkeep,
     Workforce,
-    Telling,
+    Noticing,
     Accounts,
     Outbox,
     Purchases,
@@ -181,7 +181,7 @@ class Ledger(
         return FailOutcome(outcome), permits(wanted)
 
     def cancel(self, tenant: str, job_id: str) -> CancelOutcome:
-        """End the job at once, unless a worker renders it: that worker is told to ask (`told`)."""
+        """End the job at once, unless a worker renders it: that worker is told to ask (`notices`)."""
         return CancelOutcome(self.run("cancel", tenant, job_id, durable=True))
 
     def hold(self, job_ids: Sequence[str], reason: HoldReason) -> list[HoldOutcome]:

@@ -3,7 +3,7 @@
 -- waited too long are over, and economy jobs whose window is near are normal. A lease that runs out at a provider is no
 -- lost worker: another process resumes the job. Answers {expired, requeued, failed, cancelled, promoted, resumable,
 -- {permit, pool, ...}}.
--- uses: full clock age job event batch fair limit queue due permit tell verdict depend
+-- uses: full clock age job event batch fair limit queue due permit notify verdict depend
 local limit = tonumber(ARGV[1])
 local pools = redis.call('SMEMBERS', Key.pools())
 local expired, resumable, promoted, permits = 0, 0, 0, {}
@@ -89,7 +89,7 @@ local function see_to(id)
     job.cancelling = Fault.EXPIRED
     redis.call('HSET', Key.job(id), 'cancelling', job.cancelling)
     event(job, {cancelling = true})
-    tell_worker(job)
+    notify_worker(job)
   end
   -- one at work rises when it is queued again
   if redis.call('ZSCORE', Key.queue(job_line(job), job.tenant), id) and NOW >= (job.rises_ms or math.huge)

@@ -1,6 +1,6 @@
 -- requeue(id, who, why): an operator takes a job back from its worker, uncounted and uncharged, or ends its backoff: it is queued now.
 -- Its worker is told to ask, and hears `lost`. Answers {OperationOutcome, {permit, pool, ...}}.
--- uses: full clock job event queue permit tell verdict operation
+-- uses: full clock job event queue permit notify verdict operation
 local id, who, why = unpack(ARGV)
 local job = job_load(id)
 if not job then return {Operation.NOT_FOUND, {}} end
@@ -10,7 +10,7 @@ local pool = job_pool(job)
 local leased = redis.call('ZSCORE', Key.leases(pool), id)
 if leased then
   operation_note(who, why, 'requeue', 'job ' .. id, 'attempt ' .. job.attempt .. ' on ' .. (job.worker or '?'), State.QUEUED)
-  tell_worker(job)
+  notify_worker(job)
   attempt_end(job, 0)
   attempt_returned(job, 0)
   return {Operation.DONE, permit_reserve(pool, {})}

@@ -1,5 +1,5 @@
 -- How an attempt ends, and how a job ends.
--- uses: clock job event tell batch money fair fits queue due limit
+-- uses: clock job event notify batch money fair fits queue due limit
 local RETRYABLE = Table.RETRYABLE
 local KILLS_WORKER = Table.KILLS_WORKER
 
@@ -43,7 +43,7 @@ local function job_cancel(job)
     job.cancelling = '1'
     redis.call('HSET', Key.job(job.id), 'cancelling', 1)
     event(job, {cancelling = true})
-    tell_worker(job)
+    notify_worker(job)
   end
   return Cancel.CANCELLING
 end

@@ -34,7 +34,7 @@ def claimed(ledger: Ledger) -> Claim:
 
 
 def listens(redis: Redis, worker: str = "w") -> bool:
-    return bool(dict(redis.pubsub_numsub(f"wf:told:{worker}"))[f"wf:told:{worker}"])
+    return bool(dict(redis.pubsub_numsub(f"wf:notices:{worker}"))[f"wf:notices:{worker}"])
 
 
 def test_a_cancel_is_heard_between_two_heartbeats(ledger: Ledger, redis: Redis, settings: Settings) -> None:

@@ -1,5 +1,5 @@
-"""What a worker is told between its heartbeats: ids of jobs that it should ask about at once (lua/lib/tell.lua). A
-message may be lost; the next heartbeat hears the same."""
+"""What a worker is told between its heartbeats: ids of jobs that it should ask about at once (lua/lib/notify.lua). A
+notice may be lost; the next heartbeat hears the same."""
 
 from redis import Redis
 
@@ -7,8 +7,8 @@ from farm.ledger.connection import mapped
 from farm.ledger.scripts import Scripted
 
 
-class Told:
-    """One worker's messages. One thread waits; any may close."""
+class Notices:
+    """One worker's notices. One thread waits for them, and closes."""
 
     def __init__(self, redis: Redis, channel: str) -> None:
         self._messages = redis.pubsub(ignore_subscribe_messages=True)
@@ -27,7 +27,7 @@ class Told:
         self._messages.close()
 
 
-class Telling(Scripted):
-    def told(self, worker: str) -> Told:
+class Noticing(Scripted):
+    def notices(self, worker: str) -> Notices:
         """The way to what this worker is told. Connects at the first wait."""
-        return Told(self._redis, self._keys("told", worker))
+        return Notices(self._redis, self._keys("notices", worker))

@@ -4,8 +4,8 @@ import importlib
 import sys
 
 #: in the order in which a reader asks: how fast does it wake, what does a job cost, the gateway, floods, the ledger,
-#: a durable answer
-NAMES = ("wakeup", "overhead", "gateway", "floods", "ledger", "durability")
+#: a durable answer, many workers
+NAMES = ("wakeup", "overhead", "gateway", "floods", "ledger", "durability", "crowd")
 
 
 def main() -> None:

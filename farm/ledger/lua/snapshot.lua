@@ -24,5 +24,5 @@ for _, tier in ipairs(TIERS) do
   end
   lines[#lines + 1] = {tier = tier, waiting = waiting}
 end
-return cjson.encode({at_ms = NOW, pool = pool, slots = permit_capacity(pool), running = running,
+return cjson.encode({at_ms = NOW, pool = pool, slots = workers_slots(pool), running = running,
   at_work = redis.call('ZCARD', Key.leases(pool)), paused = limit_switched('pool', pool) and true or false, lines = lines})

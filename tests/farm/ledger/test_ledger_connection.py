@@ -183,6 +183,13 @@ class TestWaitAof:
             ledger.admit([job])
         assert "WAITAOF 1 2" in proxy.heard[-1]
 
+    def test_a_server_without_waitaof_is_asked_by_wait(self, proxy: WaitAof, ledger_settings: Settings) -> None:
+        redis = RedisSettings(ledger_url=f"redis://127.0.0.1:{proxy.port}/0", waitaof_replicas=1, socket_timeout_s=1.0)
+        proxy.known = False
+        with connect(redis) as client, pytest.raises(Unavailable, match="0 of 1 replicas"):
+            Ledger(client, ledger_settings.model_copy(update={"redis": redis})).admit([new_job()])
+        assert proxy.heard[-1][-1] == "WAIT"
+
     def test_a_server_that_cannot_is_asked_once(self, durable: Ledger, proxy: WaitAof) -> None:
         proxy.known = False
         admit(durable, new_job())

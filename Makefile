@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test tests test-old-redis up lint format soak bench clean
+.PHONY: help demo test tests test-old-redis sdks up lint format soak bench clean
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -36,6 +36,12 @@ test-old-redis: $(READY) ## ledger, permits and webhooks once more, on the redis
 	@command -v redis-server >/dev/null || { echo "no redis-server on PATH (Debian: apt-get install redis-server)"; exit 1; }
 	WANFARM_TEST_REDIS="$$(command -v redis-server)" $(BIN)/pytest -n 3 --dist loadgroup \
 	    tests/farm/ledger tests/farm/permits tests/farm/webhooks
+
+sdks: $(READY) ## other versions of OpenAI's clients, for tests that skip without them (the npm one needs node and npm)
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --upgrade --target $(VENV)/sdks/python \
+	    -r tests/api/dialects/sdk_table/older.txt
+	@! command -v npm >/dev/null || \
+	    npm install --silent --no-package-lock --no-audit --no-fund --prefix tests/api/dialects/sdk_table
 
 lint: $(READY) ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """What is set once in a process that renders: library noise, threads, number formats, the device."""
 
+import gc
 import logging
 import os
 import platform
@@ -40,6 +41,7 @@ def prepare() -> None:
     for noisy in ("torchao", "torch.utils._pytree"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     import torch
+    from diffusers import AutoencoderKLWan, WanPipeline  # noqa: F401 - every load imports them
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
@@ -52,6 +54,10 @@ def prepare() -> None:
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     torch.backends.cudnn.benchmark = False
+    # imports stay until the process ends: the collection at each change of the model, and those in the middle of a
+    # render, need not look through them (half a second each)
+    gc.collect()
+    gc.freeze()
 
 
 def prepare_thread() -> None:

@@ -36,8 +36,9 @@ MODEL = "wan2.2-t2v-a14b-tiny"
 REDIS_PASSWORD = "e2e-password"
 #: what a puppet's job looks like when nothing else is asked: files that are made in milliseconds
 SMALL = {"model": MODEL, "width": 64, "height": 64, "frames": 5, "steps": 3, "fps": 8}
-#: everything that waits for something waits this long at most; it is no measurement
-PATIENCE_S = 45.0
+#: everything that waits for something waits this long at most, also where ten processes start on a busy machine; it is
+#: no measurement
+PATIENCE_S = 90.0
 
 
 class Farm:

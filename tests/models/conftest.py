@@ -1,6 +1,5 @@
 """One set of tiny weights and one warm renderer for the whole room: imports and loads cost more than renders."""
 
-import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,19 @@ from models.render.renderer import Renderer
 HERE = Path(__file__).parent
 
 
+#: about half of the room's time
+FIRST_HALF = frozenset(
+    f"test_models_{name}.py"
+    for name in ("plan", "animate", "bench", "lossy", "render", "speed", "canvas", "compiled", "conditions")
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(HERE):
-            # one process imports torch and builds the tiny weights for all of them
-            item.add_marker(pytest.mark.xdist_group("models"))
+            # imports of torch and tiny weights are made twice, not once for each process: they cost more than renders
+            half = 1 if item.path.name in FIRST_HALF else 2
+            item.add_marker(pytest.mark.xdist_group(f"models-{half}"))
 
 
 @pytest.fixture(scope="session")
@@ -33,12 +40,7 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def renderer(models_dir: Path) -> Renderer:
-    made = Renderer(models_dir, "cpu")
-    # each change of the model collects garbage; looking at all that torch and transformers have imported takes longer
-    # than a tiny render
-    gc.collect()
-    gc.freeze()
-    return made
+    return Renderer(models_dir, "cpu")
 
 
 @pytest.fixture(scope="session")

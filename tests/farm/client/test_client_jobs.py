@@ -10,7 +10,7 @@ import pytest
 
 from farm.client import Client, Shot, UnexpectedAnswer
 from farm.embedded import samples
-from farm.jobs.errors import Conflict, Forbidden, InvalidRequest, NotFound, Unauthorized
+from farm.jobs.errors import Conflict, FarmError, Forbidden, InvalidRequest, NotFound, Unauthorized
 from farm.jobs.job import Claim
 from farm.jobs.states import State
 from models.catalog import ROLES
@@ -38,6 +38,30 @@ def test_pictures_come_as_bytes_files_and_uploads(farm: Client, tmp_path: Path) 
     jobs = [farm.jobs.create("x", model=TINY, image=image) for image in (data, tmp_path / "lake.jpg", upload)]
     assert {job.task for job in jobs} == {"i2v"}
     assert len({job.inputs["image"].sha256 for job in jobs}) == 1
+
+
+def test_a_text_is_a_file_or_an_address(farm: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lake.jpg").write_bytes(samples.picture())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    jobs = [
+        farm.jobs.create("x", model=TINY, image=image) for image in ("lake.jpg", "~/lake.jpg", f"{tmp_path}/lake.jpg")
+    ]
+    assert len({job.inputs["image"].sha256 for job in jobs}) == 1
+    assert farm.uploads.put("lake.jpg").id
+    with pytest.raises(InvalidRequest, match=r"no file 'river.jpg', and it is no http\(s\) address") as caught:
+        farm.jobs.create("x", model=TINY, image="river.jpg")
+    assert caught.value.field == "image"
+    # an address is the farm's to fetch: it says that this one is forbidden
+    with pytest.raises(FarmError, match="not public"):
+        farm.jobs.create("x", model=TINY, image="http://127.0.0.1:9/lake.jpg")
+
+
+@pytest.mark.parametrize("key", ["höhle-7", "shot 🦊", "shot\n7"])
+def test_a_key_that_a_header_cannot_hold_is_explained(farm: Client, key: str) -> None:
+    with pytest.raises(InvalidRequest, match="printable ASCII only: leave out accents") as caught:
+        farm.jobs.create("x", model=TINY, idempotency_key=key)
+    assert caught.value.field == "idempotency_key"
 
 
 def test_a_large_picture_goes_by_an_upload_of_its_own(farm: Client, monkeypatch: pytest.MonkeyPatch) -> None:

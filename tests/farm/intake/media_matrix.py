@@ -124,25 +124,31 @@ _TABLES = (CONTAINERS, ENCODERS, TURNS, ASPECTS, RATES, COLOURS, SOUNDS)
 def matrix() -> list[Kind]:
     """Few clips in which every two values of different columns that go together meet."""
     everything = [kind for kind in _product() if kind.possible]
-    names = [field.name for field in fields(Kind)]
-
-    def pairs(kind: Kind) -> frozenset[tuple[str, str, str, str]]:
-        return frozenset((a, getattr(kind, a), b, getattr(kind, b)) for a, b in combinations(names, 2))
-
-    wanted = {kind: pairs(kind) for kind in everything}
-    missing = set().union(*wanted.values())
+    columns = np.array([[table.index(getattr(kind, name)) for kind in everything] for name, table in _columns()])
+    # every pair of values of two columns has a number: (clips, pairs of columns)
+    pairs, first = np.empty((len(everything), 0), int), 0
+    for (n, (_, left)), (m, (_, right)) in combinations(enumerate(_columns()), 2):
+        pairs = np.column_stack([pairs, first + columns[n] * len(right) + columns[m]])
+        first += len(left) * len(right)
+    missing = np.zeros(first, bool)
+    missing[pairs] = True
     chosen = []
     rng = np.random.default_rng(3)
-    order = [everything[n] for n in rng.permutation(len(everything))]
-    while missing:
+    order = rng.permutation(len(everything))
+    while missing.any():
         # the best of a sample: the best of all takes a minute to find, and saves three clips
-        at = rng.integers(0, len(order), 400)
-        best = max((order[n] for n in at), key=lambda kind: len(wanted[kind] & missing))
-        if not wanted[best] & missing:
-            best = next(kind for kind in order if wanted[kind] & missing)
-        chosen.append(best)
-        missing -= wanted[best]
+        at = order[rng.integers(0, len(order), 400)]
+        best = at[missing[pairs[at]].sum(axis=1).argmax()]
+        if not missing[pairs[best]].any():
+            best = order[missing[pairs[order]].any(axis=1).argmax()]
+        chosen.append(everything[best])
+        missing[pairs[best]] = False
     return chosen
+
+
+def _columns() -> list[tuple[str, list[str]]]:
+    """Names of the columns, and the values of each."""
+    return [(field.name, list(table)) for field, table in zip(fields(Kind), _TABLES, strict=True)]
 
 
 def _product() -> Iterator[Kind]:

@@ -6,7 +6,7 @@ from ledger_parts import ARTIFACTS, BROKE, POOL, REFUSED, admit, claimed, new_jo
 from redis import Redis
 
 from farm.jobs.job import Claim
-from farm.ledger import Ledger
+from farm.ledger import INTAKE_POOL, Ledger
 
 
 def weigh(redis: Redis, **weights: float) -> None:
@@ -260,3 +260,13 @@ class TestWeights:
         self.until(ledger, "small")
         weigh(redis, small=1)
         assert self.until(ledger, "small") <= 70
+
+
+def test_intake_takes_turns(ledger: Ledger) -> None:
+    """What is fetched first is no matter of GPU-seconds: tenants take turns, however many jobs one of them sent."""
+    admit(ledger, *[new_job("mallory", intake=True, predicted_s=1.0) for _ in range(40)])
+    admit(ledger, *[new_job("victim", intake=True, predicted_s=900.0) for _ in range(3)])
+    claims = [ledger.claim(INTAKE_POOL, "io") for _ in range(8)]
+    took = [claim.job.tenant for claim in claims if claim is not None]
+    assert [tenant for tenant in took if tenant == "victim"] == ["victim"] * 3
+    assert all("victim" in took[at : at + 2] for at in (0, 2, 4)), took

@@ -316,3 +316,22 @@ def test_a_receiver_that_does_not_resolve_now_is_no_reason_to_refuse(
         assert refused.value.field == "webhook_url"
     with pytest.raises(InvalidRequest):
         submissions.submit("ada", [draft("https://later.example/a.png")], wait_inputs=True)
+
+
+def test_all_inputs_of_a_job_share_one_time(
+    ledger: Ledger, redis: Redis, store: Store, home: Settings, serve: Serve, woken: Woken
+) -> None:
+    """`job_s`: a server that says nothing is asked once, and not for each try and each input with a time of its own."""
+    server = serve(silent)
+    inputs = {"image": Source(url=server.url("/1")), "last_image": Source(url=server.url("/2"))}
+    asked = Draft("x", model="wan2.2-i2v-a14b-tiny", inputs=inputs)
+    (admitted,) = Submissions(home, ledger, store, woken).submit("ada", [asked], wait_inputs=False)
+    limits = {"job_s": 0.3, "read_s": 30.0, "total_s": 30.0, "fetch_tries": 5, "outage_s": 60.0}
+    impatient = home.model_copy(update={"intake": home.intake.model_copy(update=limits)})
+    claim = ledger.claim(INTAKE_POOL, "io-1")
+    assert claim is not None
+    TakeIn(impatient, ledger, store, woken).run(claim)
+    assert len(server.requests) == 1
+    job = found(ledger, admitted.id)
+    assert (job.state, job.attempts_used) == (State.WAITING, 0)
+    assert job.not_before_ms is not None

@@ -5,7 +5,7 @@ import sys
 
 #: in the order in which a reader asks: how fast does it wake, what does a job cost, the gateway, floods, the ledger,
 #: a durable answer
-NAMES = ("wakeup", "overhead", "gateway", "floods", "ledger", "durability")
+NAMES = ("wakeup", "overhead", "gateway", "floods", "ledger", "batches", "durability")
 
 
 def main() -> None:

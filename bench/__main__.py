@@ -4,7 +4,7 @@ import importlib
 import sys
 
 #: in the order in which a reader asks: how fast does it wake, what does a job cost, the gateway, floods, the ledger,
-#: a durable answer
+#: 100,000 shots in one request, a durable answer
 NAMES = ("wakeup", "overhead", "gateway", "floods", "ledger", "batches", "durability")
 
 

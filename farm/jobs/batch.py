@@ -37,6 +37,13 @@ class ActKind(StrEnum):
     PRIORITY = "priority"
 
 
+class ActState(StrEnum):
+    """How far an act on many jobs is."""
+
+    UNDER_WAY = "under_way"
+    ENDED = "ended"
+
+
 @dataclass(frozen=True)
 class Choice:
     """Which jobs of a batch: those of this label, that failed with this code, that are in this state. None: any."""

@@ -13,7 +13,7 @@ TEMPLATES: dict[str, str] = {
     "jobs": "jobs:{tenant}:{state}",
     "label": "label:{tenant}:{state}:{label}",
     "dialect": "dialect:{tenant}:{state}:{dialect}",  # jobs of a provider's dialect, as its lists show them
-    "batch_jobs": "batch:{batch}:{state}",  # jobs of a batch
+    "batch_jobs": "batch-jobs:{batch}:{state}",  # jobs of a batch
     "holds": "holds:{tenant}:{reason}",  # open jobs that have this reason (farm.jobs.states.HoldReason)
     "ended": "ended",  # ZSET, terminal job id -> finished_ms
     # --- who waits for what, per pool

@@ -123,7 +123,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedBatch:
     """A batch that was asked for by the file of its requests, as OpenAI's API does. Times are seconds since the epoch.
 
     answer   "" while the file is to be looked at, then "admitted", "failed" or "cancelled"

@@ -193,8 +193,8 @@ class Reading(Scripted):
     def events(
         self, stream: str, *, after: str, job_id: str | None = None, block_ms: int = 0, count: int = 100
     ) -> list[JobEvent]:
-        """Events of a tenant, or of stream_of, after the id `after` ("0" from the oldest kept, "$" only new ones). Blocks
-        up to block_ms."""
+        """Events of a tenant, or of stream_of, after the id `after` ("0" from the oldest kept, "$" only new ones).
+        Blocks up to block_ms."""
         if after == "$":
             after = self.last_event_id(stream)
         end = time.monotonic() + block_ms / 1000

@@ -16,7 +16,7 @@ from api.provider import report, size_of
 from api.services import services
 from farm.batches.admission import new_batch_id
 from farm.batches.results import Results
-from farm.jobs.batch import Act, Asked, Batch, is_batch_id
+from farm.jobs.batch import Act, AskedBatch, Batch, is_batch_id
 from farm.jobs.errors import InvalidRequest, NotFound, TooLarge
 from farm.jobs.job import Job
 from farm.jobs.states import State
@@ -115,7 +115,7 @@ def create_batch(body: bytes) -> Response:
     now_s, seconds = int(time.time()), openai_batches.window_s(given.completion_window)
     services().request_files.get(tenant(), given.input_file_id)
     count_submission()
-    asked = Asked(
+    asked = AskedBatch(
         id=new_batch_id(),
         tenant=tenant(),
         input_file=given.input_file_id,
@@ -129,19 +129,19 @@ def create_batch(body: bytes) -> Response:
     return answer(Reply(200, openai_batches.render_asked(asked)))
 
 
-def shown(asked: Asked, batch: Batch | None, acts: list[Act]) -> Mapping[str, Any]:
+def shown(asked: AskedBatch, batch: Batch | None, acts: list[Act]) -> Mapping[str, Any]:
     """A batch that came in this form."""
     if batch is None:
         return openai_batches.render_asked(asked)
     return openai_batches.render_batch(asked, batch, acts)
 
 
-def cancel_asked(asked: Asked) -> bool:
+def cancel_asked(asked: AskedBatch) -> bool:
     """End a batch whose file is not looked at yet. False where it is: then its jobs are to be cancelled."""
     return services().ledger.answer_batch(replace(asked, answer="cancelled", answered_s=int(time.time())))
 
 
-def _found(batch_id: str) -> tuple[Asked, Batch | None, list[Act]]:
+def _found(batch_id: str) -> tuple[AskedBatch, Batch | None, list[Act]]:
     ledger = services().ledger
     asked = ledger.asked([batch_id])[0] if is_batch_id(batch_id) else None
     if asked is None or asked.tenant != tenant():
@@ -153,18 +153,18 @@ def _file(kept: Any) -> Any:
     return openai_batches.render_file(kept.id, kept.name, kept.size, created_s=kept.created_s, expires_s=kept.expires_s)
 
 
-def _of(asked: Asked) -> Results:
+def _of(asked: AskedBatch) -> Results:
     here = services()
     return Results(here.ledger, here.store, asked.tenant, asked.id, here.settings.s3.url_ttl_s)
 
 
-def _results(asked: Asked) -> Iterator[bytes]:
+def _results(asked: AskedBatch) -> Iterator[bytes]:
     body = _video if asked.endpoint == openai_batches.VIDEOS else _job
     for job in _of(asked).jobs(State.SUCCEEDED):
         yield _line(openai_batches.render_result(job.id, str(job.shot.get("id")), body(job)))
 
 
-def _failures(asked: Asked) -> Iterator[bytes]:
+def _failures(asked: AskedBatch) -> Iterator[bytes]:
     for job in _of(asked).jobs(State.FAILED, State.CANCELLED):
         code, message = job.error_code or job.state, job.error_message or "it was cancelled"
         yield _line(openai_batches.render_failure(job.id, str(job.shot.get("id")), code, message))

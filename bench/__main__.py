@@ -4,8 +4,8 @@ import importlib
 import sys
 
 #: in the order in which a reader asks: how fast does it wake, what does a job cost, the gateway, floods, the ledger,
-#: a durable answer, many workers
-NAMES = ("wakeup", "overhead", "gateway", "floods", "ledger", "durability", "crowd")
+#: 100,000 shots in one request, a durable answer, many workers
+NAMES = ("wakeup", "overhead", "gateway", "floods", "ledger", "batches", "durability", "crowd")
 
 
 def main() -> None:

@@ -17,13 +17,13 @@ RAN = "bare:ran"
 QUEUE = "bare"
 
 
-def _app(broker: str) -> Celery:
+def bare_app(broker: str) -> Celery:
     app = Celery("bare", broker=broker, set_as_current=False)
     app.conf.update(task_default_queue=QUEUE, task_ignore_result=True, worker_prefetch_multiplier=1)
     return app
 
 
-app = _app(os.environ.get(BROKER_ENV, "redis://127.0.0.1:6379/2"))
+app = bare_app(os.environ.get(BROKER_ENV, "redis://127.0.0.1:6379/2"))
 _client: list[Redis] = []
 
 
@@ -40,7 +40,7 @@ class Bare:
 
     def __init__(self, broker: str, worker: int) -> None:
         self._worker = worker
-        self._app = _app(broker)
+        self.bare_app = bare_app(broker)
         self._redis = Redis.from_url(broker)
 
     def run_one(self) -> None:
@@ -49,7 +49,7 @@ class Bare:
         self.wait_one()
 
     def send(self) -> None:
-        self._app.send_task("bare.noop", queue=QUEUE, retry=False, ignore_result=True)
+        self.bare_app.send_task("bare.noop", queue=QUEUE, retry=False, ignore_result=True)
 
     def wait_one(self) -> None:
         if self._redis.brpop([RAN], timeout=30) is None:

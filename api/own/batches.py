@@ -24,7 +24,7 @@ from farm.batches.cells import value_of
 from farm.batches.columns import COLUMNS
 from farm.batches.manifest import MEDIA
 from farm.batches.results import Results
-from farm.jobs.batch import Act, Asked, Batch, is_batch_id
+from farm.jobs.batch import Act, AskedBatch, Batch, is_batch_id
 from farm.jobs.errors import InvalidRequest, NotFound, TooLarge
 from farm.jobs.money import MICRO
 from farm.jobs.states import State
@@ -117,7 +117,7 @@ def list_batches() -> Response:
     )
 
 
-def _shown(asked: Asked | None, batch: Batch | None, acts: list[Act], form: str | None = None) -> Any:
+def _shown(asked: AskedBatch | None, batch: Batch | None, acts: list[Act], form: str | None = None) -> Any:
     """A batch in the form in which it came; None where that is not the one that is wanted."""
     if asked is not None and asked.tenant == tenant():
         return None if form == "own" else openai_batches.shown(asked, batch, acts)
@@ -198,7 +198,7 @@ def shown(batch_id: str) -> Any:
     return openai_batches.shown(asked, ledger.batch(tenant(), batch_id), ledger.acts([batch_id])[0])
 
 
-def asked_of(batch_id: str) -> Asked | None:
+def asked_of(batch_id: str) -> AskedBatch | None:
     """What the caller asked for by a file."""
     asked = services().ledger.asked([batch_id])[0] if is_batch_id(batch_id) else None
     return asked if asked is not None and asked.tenant == tenant() else None

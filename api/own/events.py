@@ -42,54 +42,56 @@ def job_events(job_id: str) -> Response:
     Resumed after that end it answers 204, which makes an EventSource stop."""
     check_id(job_id)
     here, owner, seen = services(), tenant(), last_event_id()
-    # before the job is read, so that nothing falls between the snapshot and what follows it
-    newest = here.ledger.last_event_id(owner)
+    stream = here.ledger.stream_of(job_of(job_id))
+    # before the job is read for its snapshot, so that nothing falls between that and what follows it
+    newest = here.ledger.last_event_id(stream)
     job = job_of(job_id)
     frames: Iterator[bytes]
     if seen is None:
-        rest: Iterator[bytes] = iter(()) if job.state in TERMINAL else _follow(here.ledger, owner, newest, job_id)
+        rest: Iterator[bytes] = iter(()) if job.state in TERMINAL else _follow(here.ledger, stream, newest, job_id)
         frames = chain([frame("snapshot", show(job), newest)], rest)
-    elif job.state in TERMINAL and here.ledger.events_missed(owner, seen):
+    elif job.state in TERMINAL and here.ledger.events_missed(stream, seen):
         frames = iter([frame("snapshot", show(job), newest)])
     elif job.state in TERMINAL:
-        missed = [frame(_kind(event), event.data, event.id) for event in _missed(here.ledger, owner, seen, job_id)]
+        missed = [frame(_kind(event), event.data, event.id) for event in _missed(here.ledger, stream, seen, job_id)]
         if not missed:
             return Response(status=204)
         frames = iter(missed)
     else:
-        frames = _follow(here.ledger, owner, seen, job_id)
+        frames = _follow(here.ledger, stream, seen, job_id)
     return here.streams.respond(owner, stream_with_context(frames))
 
 
 @own_api.get("/v1/events")
 @operation("Follow all jobs", {200: _STREAM, 429: ProblemView, 503: ProblemView}, headers=_RESUME)
 def all_events() -> Response:
-    """Everything that happens to the caller's jobs from now on, or after Last-Event-ID. It begins with `ready`, and
-    does not end by itself. Where events were lost (they are kept for a while only) it goes on with `snapshot`: the
-    caller's open jobs as GET /v1/jobs lists them; what else was known as open has ended."""
+    """Everything that happens to the caller's jobs from now on, or after Last-Event-ID. Of the jobs of a batch it tells
+    together, at most once a second (`batch`, with jobs by state). It begins with `ready`, and does not end by itself.
+    Where events were lost (they are kept for a while only) it goes on with `snapshot`: the caller's open jobs as GET
+    /v1/jobs lists them; what else was known as open has ended."""
     here, owner = services(), tenant()
     after = last_event_id() or here.ledger.last_event_id(owner)
     frames = chain([frame("ready", {}, after)], _follow(here.ledger, owner, after, None))
     return here.streams.respond(owner, stream_with_context(frames))
 
 
-def _follow(ledger: Ledger, owner: str, after: str, job_id: str | None) -> Iterator[bytes]:
-    """Frames of what happens after the event `after`: to one job until it is over, or to all of the owner's."""
+def _follow(ledger: Ledger, stream: str, after: str, job_id: str | None) -> Iterator[bytes]:
+    """Frames of what happens after the event `after` of a stream: to one job until it is over, or to all of its."""
     gone: Callable[[], bool] = client_gone()
     holds = key_holds()
     pulse = Pulse()
     try:
         behind = True
         while holds() and not (stopping.is_set() or gone()):
-            if behind and ledger.events_missed(owner, after):
+            if behind and ledger.events_missed(stream, after):
                 # what is read first, so that nothing falls between the snapshot and what follows it
-                after = ledger.last_event_id(owner)
+                after = ledger.last_event_id(stream)
                 job = job_of(job_id) if job_id is not None else None
                 yield frame("snapshot", show(job) if job else open_jobs(_SHOWN), after)
                 pulse.said()
                 if job is not None and job.state in TERMINAL:
                     return
-            events = ledger.events(owner, after=after, block_ms=LOOK_MS, count=_AT_ONCE)
+            events = ledger.events(stream, after=after, block_ms=LOOK_MS, count=_AT_ONCE)
             # a full answer: it may have been trimmed where this stream reads
             behind = len(events) == _AT_ONCE
             for event in events:
@@ -112,11 +114,13 @@ def _follow(ledger: Ledger, owner: str, after: str, job_id: str | None) -> Itera
         log.warning("an event stream ended: %s", error)
 
 
-def _missed(ledger: Ledger, owner: str, after: str, job_id: str) -> Iterator[JobEvent]:
-    while events := ledger.events(owner, after=after, count=1000):
+def _missed(ledger: Ledger, stream: str, after: str, job_id: str) -> Iterator[JobEvent]:
+    while events := ledger.events(stream, after=after, count=1000):
         yield from (event for event in events if event.job == job_id)
         after = events[-1].id
 
 
 def _kind(event: JobEvent) -> str:
+    if not event.job:
+        return "batch"
     return "progress" if "progress" in event.data else "state"

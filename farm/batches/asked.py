@@ -15,7 +15,7 @@ from farm.batches.faults import BadManifest
 from farm.batches.files import RequestsFiles
 from farm.batches.request_file import RequestFile
 from farm.config import Settings
-from farm.jobs.batch import ActKind, Asked
+from farm.jobs.batch import ActKind, AskedBatch
 from farm.jobs.errors import RequestError
 from farm.ledger import Ledger
 from farm.submission.submit import Submissions
@@ -45,7 +45,7 @@ class AskedBatches:
             if asked is not None:
                 self._see_to(asked)
 
-    def _see_to(self, asked: Asked) -> None:
+    def _see_to(self, asked: AskedBatch) -> None:
         if self._ledger.batch(asked.tenant, asked.id) is None:
             try:
                 self._admit(asked)
@@ -57,10 +57,10 @@ class AskedBatches:
             # its owner cancelled it meanwhile
             self._ledger.begin_act(new_act_id(), asked.tenant, asked.id, ActKind.CANCEL)
 
-    def _answer(self, asked: Asked, answer: str, errors: tuple[Mapping[str, Any], ...] = ()) -> bool:
+    def _answer(self, asked: AskedBatch, answer: str, errors: tuple[Mapping[str, Any], ...] = ()) -> bool:
         return self._ledger.answer_batch(replace(asked, answer=answer, answered_s=int(self._clock()), errors=errors))
 
-    def _admit(self, asked: Asked) -> None:
+    def _admit(self, asked: AskedBatch) -> None:
         file = self._files.get(asked.tenant, asked.input_file)
         with tempfile.TemporaryFile(prefix="wanfarm-batch-") as data:
             self._files.read(asked.tenant, file, data, self._settings.batches.max_body)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from farm.batches.faults import Faults
+from farm.batches.faults import ManifestFaults
 
 #: shots of a circle that a fault names
 _SHOWN = 8
@@ -35,7 +35,7 @@ class Chains:
     named: dict[str, ChainShot] = field(default_factory=dict)
     children: dict[int, ChainShot] = field(default_factory=dict)
 
-    def add(self, shot: ChainShot, name: str | None, faults: Faults) -> None:
+    def add(self, shot: ChainShot, name: str | None, faults: ManifestFaults) -> None:
         """One more line."""
         if name is not None:
             first = self.named.setdefault(name, shot)
@@ -44,7 +44,7 @@ class Chains:
         if shot.after or shot.start_from is not None:
             self.children[shot.line] = shot
 
-    def check(self, faults: Faults) -> None:
+    def check(self, faults: ManifestFaults) -> None:
         """Note unknown names, shots that cannot be followed take by take, and circles."""
         for shot in self.children.values():
             for column, names in (("after", shot.after), ("start_from", [shot.start_from] if shot.start_from else [])):
@@ -74,7 +74,7 @@ class Chains:
             jobs.append(first)
         return list(dict.fromkeys(jobs)), first
 
-    def _check_circles(self, faults: Faults) -> None:
+    def _check_circles(self, faults: ManifestFaults) -> None:
         over: set[int] = set()
         for start in self.children.values():
             if start.line in over:
@@ -96,7 +96,7 @@ class Chains:
                 if parent.line not in over and parent.line in self.children:
                     path[parent.line] = parent.parents
 
-    def _tell(self, lines: Sequence[int], faults: Faults) -> None:
+    def _tell(self, lines: Sequence[int], faults: ManifestFaults) -> None:
         shown = [str(line) for line in lines[:_SHOWN]] + (["..."] if len(lines) > _SHOWN else [])
         faults.add(
             lines[0], "after", f"waits for itself: lines {' -> '.join([*shown, str(lines[0])])}; leave one of them out"

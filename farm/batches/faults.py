@@ -34,7 +34,7 @@ class BadManifest(InvalidRequest):
 
 
 @dataclass
-class Faults:
+class ManifestFaults:
     """Collects."""
 
     first: list[LineFault] = field(default_factory=list)

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from pydantic_core import from_json
 
 from farm.batches.cells import CellKind, value_of
-from farm.batches.faults import Faults
+from farm.batches.faults import ManifestFaults
 
 NDJSON, CSV = "application/x-ndjson", "text/csv"
 MEDIA = {NDJSON: NDJSON, "application/jsonl": NDJSON, "application/ndjson": NDJSON, CSV: CSV, "application/csv": CSV}
@@ -24,7 +24,13 @@ Line = tuple[int, dict[str, Any]]
 
 
 def read(
-    file: BinaryIO, media: str, columns: Mapping[str, CellKind], faults: Faults, *, max_line: int, max_lines: int
+    file: BinaryIO,
+    media: str,
+    columns: Mapping[str, CellKind],
+    faults: ManifestFaults,
+    *,
+    max_line: int,
+    max_lines: int,
 ) -> Iterator[Line]:
     """(number of the line, what it says) of each shot. `columns`: what a shot may have. It stops where going on would
     make no sense."""
@@ -46,7 +52,7 @@ def read(
     return None
 
 
-def _bounded(file: BinaryIO, faults: Faults, most: int) -> Iterator[tuple[int, bytes]]:
+def _bounded(file: BinaryIO, faults: ManifestFaults, most: int) -> Iterator[tuple[int, bytes]]:
     """(number, line with its end)."""
     number = 0
     while line := file.readline(most + 1):
@@ -59,7 +65,7 @@ def _bounded(file: BinaryIO, faults: Faults, most: int) -> Iterator[tuple[int, b
     return None
 
 
-def _json_lines(lines: Iterator[tuple[int, bytes]], faults: Faults) -> Iterator[Line]:
+def _json_lines(lines: Iterator[tuple[int, bytes]], faults: ManifestFaults) -> Iterator[Line]:
     for number, line in lines:
         text = line.strip()
         if not text:
@@ -75,7 +81,9 @@ def _json_lines(lines: Iterator[tuple[int, bytes]], faults: Faults) -> Iterator[
         yield number, shot
 
 
-def _rows(lines: Iterator[tuple[int, bytes]], columns: Mapping[str, CellKind], faults: Faults) -> Iterator[Line]:
+def _rows(
+    lines: Iterator[tuple[int, bytes]], columns: Mapping[str, CellKind], faults: ManifestFaults
+) -> Iterator[Line]:
     texts = _Texts(lines, faults)
     first = next(texts, None)
     if first is None:
@@ -122,7 +130,7 @@ def _kind(name: str, columns: Mapping[str, CellKind]) -> CellKind:
 class _Texts:
     """Lines as texts; `number` is that of the last one."""
 
-    def __init__(self, lines: Iterator[tuple[int, bytes]], faults: Faults) -> None:
+    def __init__(self, lines: Iterator[tuple[int, bytes]], faults: ManifestFaults) -> None:
         self._lines, self._faults, self.number = lines, faults, 0
 
     def __iter__(self) -> "_Texts":
@@ -150,7 +158,7 @@ def _delimiter(header: str, columns: Mapping[str, CellKind]) -> str:
     return max(_DELIMITERS, key=lambda one: (known(one), one == ","))
 
 
-def _is_header(header: list[str], columns: Mapping[str, CellKind], faults: Faults) -> bool:
+def _is_header(header: list[str], columns: Mapping[str, CellKind], faults: ManifestFaults) -> bool:
     """Whether rows can be read by it; what is wrong is noted."""
     known = [name for name in header if name.partition(".")[0] in columns]
     if not known:

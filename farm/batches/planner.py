@@ -15,7 +15,7 @@ from pydantic_core import to_json
 from farm.batches import manifest
 from farm.batches.chains import Chains, ChainShot
 from farm.batches.columns import COLUMNS
-from farm.batches.faults import Faults
+from farm.batches.faults import ManifestFaults
 from farm.batches.plan_file import KINDS, PlanFile
 from farm.config import Settings
 from farm.jobs.draft import Draft, Source
@@ -54,7 +54,7 @@ class Planner:
     ) -> None:
         self._limits, self._submissions = settings.batches, submissions
         self._tenant, self._defaults, self._takes = tenant, dict(defaults), takes
-        self.faults, self.chains, self.plan = Faults(), Chains(), PlanFile()
+        self.faults, self.chains, self.plan = ManifestFaults(), Chains(), PlanFile()
         self._vetted: set[str] = set()
         #: marks of lines that were refused, and why
         self._bad: dict[bytes, list[tuple[str | None, str]]] = {}

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 from pydantic_core import to_json
 
 from farm.batches import manifest
-from farm.batches.faults import Faults
+from farm.batches.faults import ManifestFaults
 from farm.batches.plan_file import PlanFile
 from farm.config import Settings
 from farm.jobs.draft import Draft
@@ -33,7 +33,7 @@ class RequestFile:
         self._limits, self._submissions, self._tenant = settings.batches, submissions, tenant
         self._endpoint, self._deadline_ms = endpoint, deadline_ms
         self._seen: dict[str, int] = {}
-        self.faults, self.plan = Faults(), PlanFile()
+        self.faults, self.plan = ManifestFaults(), PlanFile()
 
     def read(self, file: BinaryIO) -> PlanFile:
         """The plan of the whole file, which is the caller's to close. Raises BadManifest; Unavailable."""

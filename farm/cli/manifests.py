@@ -46,10 +46,10 @@ def _shots(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Lines as far as they can be read here: what is wrong with them, the farm says."""
     from farm.batches import manifest
     from farm.batches.columns import COLUMNS
-    from farm.batches.faults import Faults
+    from farm.batches.faults import ManifestFaults
 
     media = "text/csv" if path.suffix.lower() in (".csv", ".tsv") else NDJSON
-    faults = Faults()
+    faults = ManifestFaults()
     try:
         with path.open("rb") as file:
             yield from manifest.read(file, media, COLUMNS, faults, max_line=1 << 24, max_lines=1 << 30)

@@ -37,6 +37,13 @@ class ActKind(StrEnum):
     PRIORITY = "priority"
 
 
+class ActState(StrEnum):
+    """How far an act on many jobs is."""
+
+    UNDER_WAY = "under_way"
+    ENDED = "ended"
+
+
 @dataclass(frozen=True)
 class Choice:
     """Which jobs of a batch: those of this label, that failed with this code, that are in this state. None: any."""
@@ -116,7 +123,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedBatch:
     """A batch that was asked for by the file of its requests, as OpenAI's API does. Times are seconds since the epoch.
 
     answer   "" while the file is to be looked at, then "admitted", "failed" or "cancelled"

@@ -4,7 +4,7 @@ a process that dies in between leaves it to the next."""
 from collections.abc import Sequence
 from typing import cast
 
-from farm.jobs.batch import Act, ActKind, Choice
+from farm.jobs.batch import Act, ActKind, ActState, Choice
 from farm.jobs.ids import new_job_id
 from farm.ledger.connection import mapped
 from farm.ledger.outcomes import Permit
@@ -63,7 +63,7 @@ def _act(act_id: str, record: dict[str, str]) -> Act:
         id=act_id,
         batch=record["batch"],
         kind=ActKind(record["kind"]),
-        over=record["state"] == "ended",
+        over=record["state"] == ActState.ENDED,
         looked=int(record["looked"]),
         changed=int(record["changed"]),
         error=record.get("error") or None,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
-from farm.jobs.batch import Asked, Batch, BatchState, NewBatch
+from farm.jobs.batch import AskedBatch, Batch, BatchState, NewBatch
 from farm.jobs.errors import Conflict
 from farm.jobs.states import State
 from farm.ledger.connection import mapped
@@ -84,11 +84,11 @@ class BatchTransitions(Scripted):
             batch_id, _, body_sha256 = known.partition(" ")
             return (batch_id, body_sha256) if self._redis.exists(self._keys("batch", batch_id)) else None
 
-    def ask_batch(self, asked: Asked) -> None:
+    def ask_batch(self, asked: AskedBatch) -> None:
         """Keep it until somebody has looked at its file."""
         self.run("batch_ask", asked.id, asked.tenant, json.dumps(asdict(asked)), durable=True)
 
-    def answer_batch(self, asked: Asked) -> bool:
+    def answer_batch(self, asked: AskedBatch) -> bool:
         """Keep what became of it; False where it was answered already."""
         return bool(self.run("batch_answer", asked.id, json.dumps(asdict(asked)), durable=True))
 
@@ -97,7 +97,7 @@ class BatchTransitions(Scripted):
         with mapped():
             return cast("list[str]", self._redis.zrange(self._keys("batches_asked"), 0, limit - 1))
 
-    def asked(self, batch_ids: Sequence[str]) -> list[Asked | None]:
+    def asked(self, batch_ids: Sequence[str]) -> list[AskedBatch | None]:
         """What was asked for, of any tenant."""
         if not batch_ids:
             return []
@@ -121,11 +121,11 @@ class BatchTransitions(Scripted):
         return cast("list[str]", found)
 
 
-def _asked(text: str | None) -> Asked | None:
+def _asked(text: str | None) -> AskedBatch | None:
     if text is None:
         return None
     found = json.loads(text)
-    return Asked(**{**found, "errors": tuple(found["errors"])})
+    return AskedBatch(**{**found, "errors": tuple(found["errors"])})
 
 
 def _batch(answer: Any) -> Batch | None:

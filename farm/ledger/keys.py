@@ -13,7 +13,7 @@ TEMPLATES: dict[str, str] = {
     "jobs": "jobs:{tenant}:{state}",
     "label": "label:{tenant}:{state}:{label}",
     "dialect": "dialect:{tenant}:{state}:{dialect}",  # jobs of a provider's dialect, as its lists show them
-    "batch_jobs": "batch:{batch}:{state}",  # jobs of a batch
+    "batch_jobs": "batch-jobs:{batch}:{state}",  # jobs of a batch
     "holds": "holds:{tenant}:{reason}",  # open jobs that have this reason (farm.jobs.states.HoldReason)
     "ended": "ended",  # ZSET, terminal job id -> finished_ms
     # --- who waits for what, per pool
@@ -80,7 +80,7 @@ TEMPLATES: dict[str, str] = {
     "coming": "coming:{tenant}",  # HASH, batch that is staged or placed -> jobs to come
     "reserved": "reserved:{tenant}",  # HASH, the same -> micro-credits held for them
     "batch_idem": "batch-idem:{tenant}:{key}",  # STRING "batch sha256" for 24 h
-    "batch_asked": "batch-asked:{batch}",  # STRING, JSON of what was asked for by a file (farm.jobs.batch.Asked)
+    "batch_asked": "batch-asked:{batch}",  # STRING, JSON of what was asked for by a file (farm.jobs.batch.AskedBatch)
     "batches_asked": "batches-asked",  # ZSET, those whose file is to be looked at -> since when, ms
     "batch_acts": "batch-acts:{batch}",  # LIST, ids of acts on many of its jobs
     "act": "act:{id}",  # HASH

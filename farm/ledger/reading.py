@@ -185,16 +185,22 @@ class Reading(Scripted):
             return int(self._redis.zcard(self._keys("held", pool)))
 
     # --- events
+    @staticmethod
+    def stream_of(job: Job) -> str:
+        """Where a job's events are: in its tenant's stream, or in its batch's."""
+        return job.tenant if job.batch is None else f"{job.tenant}!{job.batch}"
+
     def events(
-        self, tenant: str, *, after: str, job_id: str | None = None, block_ms: int = 0, count: int = 100
+        self, stream: str, *, after: str, job_id: str | None = None, block_ms: int = 0, count: int = 100
     ) -> list[JobEvent]:
-        """Events after the id `after` ("0" from the oldest kept, "$" only new ones). Blocks up to block_ms."""
+        """Events of a tenant, or of stream_of, after the id `after` ("0" from the oldest kept, "$" only new ones).
+        Blocks up to block_ms."""
         if after == "$":
-            after = self.last_event_id(tenant)
+            after = self.last_event_id(stream)
         end = time.monotonic() + block_ms / 1000
         while True:
             left_ms = max(0, int((end - time.monotonic()) * 1000))
-            entries = self._entries(self._keys("events", tenant), after, min(left_ms, _SLICE_MS), count)
+            entries = self._entries(self._keys("events", stream), after, min(left_ms, _SLICE_MS), count)
             found = [
                 JobEvent(entry_id, fields["job"], json.loads(fields["data"]))
                 for entry_id, fields in entries
@@ -209,12 +215,12 @@ class Reading(Scripted):
         with mapped():
             return stream_entries(self._redis.xread({key: after}, count=count, block=block_ms or None))
 
-    def events_missed(self, tenant: str, after: str) -> bool:
+    def events_missed(self, stream: str, after: str) -> bool:
         """Whether events after the id `after` are no longer kept, or the id is of a stream that is no more (a ledger
         that was lost). Sometimes true when the last one before the oldest kept was seen, never false for a gap."""
         with mapped():
             try:
-                info = self._redis.xinfo_stream(self._keys("events", tenant))
+                info = self._redis.xinfo_stream(self._keys("events", stream))
             except ResponseError:
                 # no event yet, or none any more
                 return _order(after) > (0, 0)
@@ -224,10 +230,10 @@ class Reading(Scripted):
         trimmed = int(info.get("entries-added", length + 1)) > length
         return trimmed and (oldest is None or _order(after) < _order(str(oldest[0])))
 
-    def last_event_id(self, tenant: str) -> str:
-        """The id of the tenant's newest event; "0-0" before the first."""
+    def last_event_id(self, stream: str) -> str:
+        """The id of the stream's newest event; "0-0" before the first."""
         with mapped():
-            newest = cast("list[Any]", self._redis.xrevrange(self._keys("events", tenant), count=1))
+            newest = cast("list[Any]", self._redis.xrevrange(self._keys("events", stream), count=1))
         return str(newest[0][0]) if newest else "0-0"
 
 

@@ -23,7 +23,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from farm.config import Settings
-from farm.jobs.batch import ActKind, BatchState
+from farm.jobs.batch import ActKind, ActState, BatchState
 from farm.jobs.errors import KILLS_WORKER, RETRYABLE, FaultCode, Unavailable
 from farm.jobs.purchase import PurchaseNews, PurchaseState
 from farm.jobs.standing import Limit
@@ -88,6 +88,7 @@ _WORDS: Mapping[str, type[StrEnum]] = {
     "News": PurchaseNews,
     "Batch": BatchState,
     "Act": ActKind,
+    "ActState": ActState,
 }
 _WORD = re.compile(rf"\b({'|'.join([*_WORDS, 'Setting', 'Table', 'Text'])})\.([A-Z][A-Z0-9_]*)\b")
 _CLOCK = "lib/clock.lua"

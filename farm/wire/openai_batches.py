@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from farm.jobs.batch import Act, ActKind, Asked, Batch, BatchState
+from farm.jobs.batch import Act, ActKind, AskedBatch, Batch, BatchState
 from farm.jobs.errors import InvalidRequest
 from farm.jobs.states import State
 
@@ -65,7 +65,7 @@ def batch_of_file(file_id: str) -> tuple[str, bool] | None:
     return None
 
 
-def render_asked(asked: Asked) -> dict[str, Any]:
+def render_asked(asked: AskedBatch) -> dict[str, Any]:
     """A batch that is not admitted: it is being looked at, or never will be."""
     status = _ANSWERED[asked.answer]
     return {
@@ -77,7 +77,7 @@ def render_asked(asked: Asked) -> dict[str, Any]:
     }
 
 
-def render_batch(asked: Asked, batch: Batch, acts: Sequence[Act] = ()) -> dict[str, Any]:
+def render_batch(asked: AskedBatch, batch: Batch, acts: Sequence[Act] = ()) -> dict[str, Any]:
     """An admitted one. Its output can be read from the beginning."""
     status = _status(asked, batch, acts)
     ended_s = None if batch.ended_ms is None else batch.ended_ms // 1000
@@ -98,7 +98,7 @@ def render_batch(asked: Asked, batch: Batch, acts: Sequence[Act] = ()) -> dict[s
     }
 
 
-def _status(asked: Asked, batch: Batch, acts: Sequence[Act]) -> str:
+def _status(asked: AskedBatch, batch: Batch, acts: Sequence[Act]) -> str:
     cancelled = _cancelled(acts) is not None
     if batch.state is not BatchState.ENDED:
         if cancelled:
@@ -115,7 +115,7 @@ def _cancelled(acts: Sequence[Act]) -> Act | None:
     return next((act for act in acts if act.kind is ActKind.CANCEL), None)
 
 
-def _common(asked: Asked) -> dict[str, Any]:
+def _common(asked: AskedBatch) -> dict[str, Any]:
     return {
         "id": asked.id,
         "object": "batch",

@@ -109,7 +109,8 @@ class JobView(View):
     bought     set when a provider renders it
     attempt    number of the current or last attempt, 0 before the first
     cancelling a cancel was acknowledged; the job can no longer succeed
-    batch      the batch that it came in, shot  its line, id and take in the manifest, after  jobs that it follows
+    batch      the batch that it came in, shot  its line, id and take in the manifest, after  jobs that it follows,
+               retried_as  the job that took its place when it had failed
     trace_id   of its trace, and in every log line about it
     """
 
@@ -120,6 +121,7 @@ class JobView(View):
     batch: str | None = None
     shot: dict[str, Any] = Field(default_factory=dict)
     after: list[str] = Field(default_factory=list)
+    retried_as: str | None = None
     state: State
     phase: Phase | None = None
     progress: float = 0.0
@@ -220,6 +222,7 @@ def view_job(
         batch=job.batch,
         shot=dict(job.shot),
         after=list(job.parents),
+        retried_as=job.retried_as,
         state=job.state,
         phase=Phase(job.phase) if running and job.phase else None,
         progress=1.0 if job.state is State.SUCCEEDED else job.progress,

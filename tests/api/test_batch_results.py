@@ -58,6 +58,23 @@ class TestActs:
         assert bob.get(f"{path}/results.zip").status_code == 404
 
 
+class TestEvents:
+    def test_one_job_is_followed_and_the_tenant_hears_of_the_batch(
+        self, app: Flask, alice: Caller, hand: Hand, parts: Services
+    ) -> None:
+        batch = made(alice, {"prompt": "a"}, {"prompt": "b"})
+        claim = hand.claim()
+        hand.progress(claim, 1, 2)
+        hand.finish(claim)
+        seen = parts.ledger.events(parts.ledger.stream_of(claim.job), after="0", job_id=claim.job.id)
+        told = alice.get(f"/v1/jobs/{claim.job.id}/events", headers={"Last-Event-ID": "0-1"}).text
+        assert len(seen) == 3
+        assert told.count("event: ") == len(seen)
+        assert '"state":"succeeded"' in told
+        for event in parts.ledger.events("alice", after="0"):
+            assert event.data["batch"] == batch["id"]
+
+
 class TestResults:
     def test_one_list_and_one_zip_of_all_that_is_there(self, alice: Caller, hand: Hand) -> None:
         batch = made(alice, {"prompt": "a", "id": "fox/1"}, {"prompt": "b"}, {"prompt": "c", "takes": 2})

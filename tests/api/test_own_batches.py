@@ -2,9 +2,12 @@
 
 import csv
 import io
+import socket
 from typing import Any
 
+import httpx
 import pytest
+from flask import Flask
 from redis import Redis
 from werkzeug.test import TestResponse
 
@@ -12,7 +15,8 @@ from api.services import Services
 from farm.config import BatchSettings, Settings
 from farm.jobs.states import State
 from tests.api.api_parts import Caller, Hand
-from tests.api.batch_api_parts import CSV, NDJSON, ndjson, send
+from tests.api.batch_api_parts import CSV, NDJSON, SMALL, ndjson, send
+from tests.api.gateway_thread import served
 
 #: shots of one manifest here
 MOST = 1000
@@ -172,6 +176,28 @@ class TestRefused:
         account = parts.ledger.credit(alice.tenant)
         assert account is not None
         assert account.held == 0
+
+
+class TestWire:
+    def test_a_body_is_kept_on_disk_and_one_that_stops_halfway_admits_nothing(self, app: Flask, alice: Caller) -> None:
+        body = ndjson(*({"prompt": f"shot {n}"} for n in range(MOST)))
+        head = f"Authorization: Bearer {alice.key}\r\nHost: farm\r\nContent-Type: {NDJSON}\r\n"
+        query = "&".join(f"{name}={value}" for name, value in SMALL.items())
+        with served(app) as url:
+            port = int(url.rpartition(":")[2])
+            with socket.create_connection(("127.0.0.1", port)) as half:
+                request = f"POST /v1/batches?{query} HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n"
+                half.sendall(request.encode() + body[: len(body) // 2])
+            with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {alice.key}"}) as client:
+                assert client.get("/v1/batches").json()["data"] == []
+                # in chunks, without a length
+                blocks = (body[at : at + 5000] for at in range(0, len(body), 5000))
+                whole = client.post(
+                    f"/v1/batches?{query}", content=blocks, headers={"Content-Type": NDJSON}, timeout=60
+                )
+                assert whole.status_code == 201, whole.text
+                assert whole.json()["jobs"] == MOST
+                assert len(client.get("/v1/batches").json()["data"]) == 1
 
 
 class TestChains:

@@ -6,7 +6,7 @@ local owner, stage = unpack(redis.call('HMGET', Key.batch(batch), 'tenant', 'sta
 if owner ~= tenant or stage == Batch.STAGING then return 0 end
 if redis.call('EXISTS', Key.act(id)) == 1 then return 1 end
 redis.call('HSET', Key.act(id), 'tenant', tenant, 'batch', batch, 'kind', kind, 'priority', priority, 'label', label, 'code', code,
-  'only', state, 'state', 'running', 'at', 1, 'after', '', 'pass', 1, 'changed_now', 0, 'looked', 0, 'changed', 0, 'created_ms', NOW)
+  'only', state, 'state', ActState.UNDER_WAY, 'at', 1, 'after', '', 'pass', 1, 'changed_now', 0, 'looked', 0, 'changed', 0, 'created_ms', NOW)
 redis.call('LPUSH', Key.batch_acts(batch), id)
 redis.call('ZADD', Key.acts_open(), NOW, id)
 if kind == Act.CANCEL and label .. code .. state == '' then redis.call('HSET', Key.batch(batch), 'cancelling_ms', NOW) end

@@ -6,7 +6,7 @@ local id, limit = ARGV[1], tonumber(ARGV[2])
 local fields = {'batch', 'kind', 'priority', 'label', 'code', 'only', 'state', 'at', 'after', 'pass', 'changed_now', 'created_ms', 'tenant'}
 local values, act = redis.call('HMGET', Key.act(id), unpack(fields)), {}
 for n, name in ipairs(fields) do act[name] = values[n] end
-if act.state ~= 'running' then
+if act.state ~= ActState.UNDER_WAY then
   redis.call('ZREM', Key.acts_open(), id)
   return {0, {}}
 end
@@ -59,7 +59,7 @@ local DO = {
 }
 
 local function over(why)
-  redis.call('HSET', Key.act(id), 'state', 'ended', 'ended_ms', NOW, 'error', why or '')
+  redis.call('HSET', Key.act(id), 'state', ActState.ENDED, 'ended_ms', NOW, 'error', why or '')
   redis.call('ZREM', Key.acts_open(), id)
 end
 

@@ -9,7 +9,8 @@ local function event(job, more)
   end
   local stream, kept = job.tenant, Setting.EVENTS_KEPT
   if job.batch then
-    batch_changed(job.batch, job.tenant)
+    -- a heartbeat changes no count
+    if not (more and more.step) then batch_changed(job.batch, job.tenant) end
     stream, kept, data.batch = batch_stream(job.tenant, job.batch), Setting.BATCH_EVENTS_KEPT, job.batch
   end
   redis.call('XADD', Key.events(stream), 'MAXLEN', '~', kept, '*', 'job', job.id, 'data', cjson.encode(data))

@@ -181,7 +181,7 @@ def test_what_was_accepted_without_a_readable_answer_is_not_known(provider: Simu
     before, mine, what = provider.ledger()["accepted"], client(provider), ORDERS[provider.dialect]
     with pytest.raises((NoAnswer, Unreadable)):
         mine.created(what, ask(mine.create(what), 1.0 if do == "hang" else 20.0))
-    assert provider.ledger()["accepted"] == before + 1
+    wait_until(lambda: provider.ledger()["accepted"] == before + 1, what="the charge")
 
 
 def test_a_task_that_was_accepted_twice_is_charged_twice(provider: Simulated) -> None:

@@ -369,6 +369,9 @@ def parse_error(status: int, body: Any, headers: Mapping[str, str] | None = None
     given = body.get("error") if isinstance(body, Mapping) else None
     error = given if isinstance(given, Mapping) else {}
     message, param = str(error.get("message") or ""), error.get("param")
+    if error.get("code") == _CODES[402] and status == 429:
+        # OpenAI says it of an empty account, too; waiting does not fill it
+        return PaymentRequired(message)
     if error.get("code") == _NO_MODEL and not 200 <= status < 300:
         return ModelUnavailable(message, param if isinstance(param, str) else None)
     found = error_of(_ERRORS, status, message, headers)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import httpx
 import pytest
 
 from farm.jobs.spec import InputRef, JobSpec
@@ -22,7 +23,7 @@ from models.catalog import MODELS
 from tests.conftest import wait_until
 from tests.simulators import HTTP, KEY, ROOT, Simulated, simulated
 
-DIALECTS = ("kie", "apixo", "crun", "wiro", "selfhosted")
+DIALECTS = ("kie", "apixo", "crun", "wiro", "selfhosted", "openai")
 PICTURE = InputRef(key="k", sha256="s", width=832, height=480)
 SMALL = {"size": [64, 48], "frames": 5, "queue_s": 0.0, "render_s": 0.0}
 
@@ -46,6 +47,7 @@ ORDERS = {
     "crun": ANIMATE,
     "wiro": order("wan2.2-i2v-a14b", "i2v", "image"),
     "selfhosted": order("wan2.2-t2v-a14b", "t2v"),
+    "openai": order("wan2.2-t2v-a14b", "t2v"),
 }
 
 
@@ -81,6 +83,13 @@ def report(provider: Simulated, placed: Placed) -> Report:
     return mine.report(placed, ask(mine.status(placed)))
 
 
+def fetched(provider: Simulated, found: Report) -> httpx.Response:
+    """OpenAI's clips lie behind the key."""
+    (url,) = found.urls
+    headers = {"Authorization": f"Bearer {KEY}"} if provider.dialect == "openai" else {}
+    return HTTP.get(url if url.startswith("http") else provider.address + url, headers=headers)
+
+
 def test_nothing_of_the_farm_is_in_the_simulators() -> None:
     texts = [path.read_text() for path in (ROOT / "tools" / "provider_simulator").rglob("*.py")]
     assert len(texts) > 8
@@ -92,7 +101,7 @@ def test_a_clip_is_bought_charged_and_fetched(provider: Simulated) -> None:
     placed = buy(provider)
     done = report(provider, placed)
     assert (done.id, done.state, len(done.urls)) == (placed.id, State.SUCCEEDED, 1)
-    with av.open(BytesIO(HTTP.get(done.urls[0]).content)) as clip:
+    with av.open(BytesIO(fetched(provider, done).content)) as clip:
         assert sum(1 for _ in clip.decode(video=0)) == 5
     after = provider.ledger()
     assert (after["accepted"], after["submits"]) == (before["accepted"] + 1, before["submits"] + 1)
@@ -137,7 +146,7 @@ REFUSALS = {
 def test_a_refusal_is_understood(provider: Simulated, kind: str) -> None:
     if provider.dialect == "selfhosted" and kind in ("credit", "maintenance"):
         return  # it has no account, and its document no word for maintenance
-    if kind == "maintenance" and provider.dialect in ("apixo", "wiro"):
+    if kind == "maintenance" and provider.dialect in ("apixo", "openai", "wiro"):
         # an HTTP 503 to a request that costs money says nothing about whether it was done
         provider.faults({"on": "create", "do": "refuse", "kind": kind, "times": 1})
         with pytest.raises(Unreadable):
@@ -181,7 +190,7 @@ def test_what_was_accepted_without_a_readable_answer_is_not_known(provider: Simu
     before, mine, what = provider.ledger()["accepted"], client(provider), ORDERS[provider.dialect]
     with pytest.raises((NoAnswer, Unreadable)):
         mine.created(what, ask(mine.create(what), 1.0 if do == "hang" else 20.0))
-    assert provider.ledger()["accepted"] == before + 1
+    wait_until(lambda: provider.ledger()["accepted"] == before + 1, what="the charge")
 
 
 def test_a_task_that_was_accepted_twice_is_charged_twice(provider: Simulated) -> None:
@@ -207,9 +216,11 @@ def test_a_poll_that_fails_says_nothing_about_the_task(provider: Simulated) -> N
 
 @pytest.mark.parametrize(("fate", "status"), [("broken", 200), ("oversized", 200), ("expired", 403)])
 def test_a_result_may_be_bad(provider: Simulated, fate: str, status: int) -> None:
+    if (fate, provider.dialect) == ("expired", "openai"):
+        return  # it gives out no links
     provider.settings(oversized_bytes=300_000)
     provider.faults({"on": "create", "do": "clip", "as": fate, "times": 1})
-    got = HTTP.get(report(provider, buy(provider)).urls[0])
+    got = fetched(provider, report(provider, buy(provider)))
     assert got.status_code == status
     if fate == "oversized":
         assert len(got.content) == 300_000
@@ -233,10 +244,15 @@ def test_what_a_dialect_has_beside(provider: Simulated) -> None:
             provider.settings(**settings)
             placed = buy(provider)
             mine.cancelled(placed, ask(mine.cancel(placed, running=running)))
-            assert report(provider, placed).state is State.CANCELLED
+            if provider.dialect == "openai":  # what was deleted is gone
+                with pytest.raises(ProviderRefused):
+                    report(provider, placed)
+            else:
+                assert report(provider, placed).state is State.CANCELLED
             assert provider.ledger()["charged"][-1]["refunded"]
-        with pytest.raises(ProviderRefused):
-            mine.cancelled(placed, ask(mine.cancel(placed, running=True)))
+        if provider.dialect != "openai":
+            with pytest.raises(ProviderRefused):
+                mine.cancelled(placed, ask(mine.cancel(placed, running=True)))
 
 
 def test_signed_requests_are_what_wiro_documents(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from tools.provider_simulator.clips import clip
 from tools.provider_simulator.dialects.base import Answered, Request
-from tools.provider_simulator.simulator import Cut, Knobs, Simulator
+from tools.provider_simulator.simulator import Content, Cut, Knobs, Simulator
+from tools.provider_simulator.task import Task
 
 _TELL_EVERY_S = 0.05
 _MOST = 64 << 20
@@ -69,6 +70,8 @@ class _Handler(BaseHTTPRequestHandler):
                 query = dict(parse_qsl(where.query))
                 request = Request(self.command, path, query, headers, body, sizes)
                 self._send(self.server.simulator.answer(request))
+        except Content as content:
+            self._clip(content.task)
         except Cut as cut:
             self._cut(cut)
         except (BrokenPipeError, ConnectionResetError):
@@ -118,11 +121,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _file(self, parts: list[str]) -> None:
         simulator = self.server.simulator
         task = simulator.books.task(parts[0])
-        mishap = simulator.faults.draw("file")
-        if task is None or (mishap and mishap.do == "missing"):
+        if task is None:
             return self._send(Answered(404, "<html>no such file</html>"))
         if simulator.books.now() > int(parts[1]):
             return self._send(Answered(403, "<html>this link has expired</html>"))
+        return self._clip(task)
+
+    def _clip(self, task: Task) -> None:
+        simulator = self.server.simulator
+        mishap = simulator.faults.draw("file")
+        if mishap and mishap.do == "missing":
+            return self._send(Answered(404, "<html>no such file</html>"))
         if mishap and mishap.do == "slow":
             time.sleep(float(mishap.get("seconds", 5)))
         data = clip(simulator.books.folder / "clips", simulator.shape(task)).read_bytes()

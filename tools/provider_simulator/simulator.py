@@ -49,6 +49,14 @@ class Cut(Exception):
         self.whole, self.sent, self.seconds = whole, sent, seconds
 
 
+class Content(Exception):
+    """The answer is the clip of a task."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task.id)
+        self.task = task
+
+
 class Simulator:
     """Threads may share one."""
 
@@ -67,7 +75,7 @@ class Simulator:
     # --- requests
 
     def answer(self, request: Request) -> Answered:
-        """The provider's answer. Raises Cut."""
+        """The provider's answer. Raises Cut and Content."""
         call = self.dialect.call(request)
         try:
             if call is None:
@@ -161,7 +169,13 @@ class Simulator:
         task = self.books.task(call.what)
         if task is None:
             raise SaysNo("unknown")
+        if call.action == "content":
+            if task.state(now) != "success":
+                raise SaysNo("unknown")
+            raise Content(task)
         if call.action == "status":
+            if task.fate == "cancelled" and dialect.forgets:
+                raise SaysNo("unknown")
             return dialect.told(task, now, self.link(task))
         if not dialect.cancellable(call, task, now):
             raise SaysNo("input", "Task is not in a cancellable state.")

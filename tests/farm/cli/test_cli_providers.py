@@ -10,7 +10,7 @@ from farm.embedded.ports import free_port
 from tests.farm.cli.cli_run import run
 from tests.simulators import KEY, Simulated, simulated
 
-DIALECTS = ("kie", "apixo", "crun", "wiro", "selfhosted")
+DIALECTS = ("kie", "apixo", "crun", "wiro", "selfhosted", "openai")
 #: these tell what is left
 BALANCES = {"kie", "apixo", "crun"}
 

@@ -50,7 +50,8 @@ class SaysNo(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """What a request wants: create, status, cancel, balance, estimate, upload or list, of which model or task."""
+    """What a request wants: create, status, content, cancel, balance, estimate, upload or list, of which model or
+    task."""
 
     action: str
     what: str = ""
@@ -64,6 +65,8 @@ class SimulatedDialect(ABC):
     prices: ClassVar[Mapping[str, float]] = {"480p": 0.04, "580p": 0.06, "720p": 0.08}
     #: links are made anew at each question
     fresh_links: ClassVar[bool] = False
+    #: what was cancelled is not known any more
+    forgets: ClassVar[bool] = False
     #: seconds that are billed at least and at most
     billed: ClassVar[tuple[float, float]] = (0.0, 1e9)
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from farm.burst.account import Account
+from farm.burst.account import ProviderAccount
 from farm.burst.context import BurstContext
-from farm.burst.decision import Chooser, PoolLoad, Promise, Ranked, Seen, Waiting, by_gain, predicted, to_buy
+from farm.burst.decision import Chooser, PoolLoad, Promise, QueuedJob, Ranked, Seen, by_gain, predicted, to_buy
 from farm.burst.followed import Followed
 from farm.burst.followers import Followers
 from farm.burst.inputs import CannotHandOver, addresses_of, callback_of, details_of
@@ -97,7 +97,7 @@ class Buyer:
     # --- which
     def _wanted(
         self, numbers: FarmNumbers, pool: PoolNumbers, tenant_id: str
-    ) -> list[tuple[Waiting, float, list[Ranked]]]:
+    ) -> list[tuple[QueuedJob, float, list[Ranked]]]:
         """A tenant's jobs in a pool whose promise breaks, and who would render them."""
         burst, ledger = self._context.settings.burst, self._context.ledger
         tenant = self._context.tenants.get(tenant_id)
@@ -155,14 +155,14 @@ class Buyer:
         return Seen(learned.failure, learned.seconds, learned.busy_wait_s)
 
     def _in_order(
-        self, found: Sequence[tuple[Waiting, float, list[Ranked]]]
-    ) -> list[tuple[Waiting, float, list[Ranked]]]:
+        self, found: Sequence[tuple[QueuedJob, float, list[Ranked]]]
+    ) -> list[tuple[QueuedJob, float, list[Ranked]]]:
         choices = {waiting.job.id: ranked for waiting, _, ranked in found}
         ordered = by_gain((waiting, gain_s, ranked[0]) for waiting, gain_s, ranked in found)
         return [(waiting, gain_s, choices[waiting.job.id]) for waiting, gain_s, _ in ordered]
 
     # --- buying
-    def _buy(self, waiting: Waiting, gain_s: float, choices: Sequence[Ranked], look: _Look) -> int:
+    def _buy(self, waiting: QueuedJob, gain_s: float, choices: Sequence[Ranked], look: _Look) -> int:
         reasons = []
         for ranked in choices:
             if self._context.settings.burst.dry_run:
@@ -177,7 +177,7 @@ class Buyer:
         self._say(waiting, "waits", "; ".join(reasons), gain_s)
         return 0
 
-    def _bought(self, waiting: Waiting, gain_s: float, ranked: Ranked, look: _Look) -> str | None:
+    def _bought(self, waiting: QueuedJob, gain_s: float, ranked: Ranked, look: _Look) -> str | None:
         """None once it is bought, else why it is not."""
         context, job, offer = self._context, waiting.job, ranked.offer
         caps = self._caps(job.tenant, offer.provider)
@@ -233,7 +233,7 @@ class Buyer:
             return "it is no longer there to be bought", False
         purchase = context.ledger.purchase(nonce)
         assert purchase is not None
-        account = Account(context, entry, purchase, job.spec)
+        account = ProviderAccount(context, entry, purchase, job.spec)
         self._followers.follow(Followed(claim, account, context, fresh=True))
         return None, True
 
@@ -257,7 +257,7 @@ class Buyer:
 
     # --- saying
     def _say(
-        self, waiting: Waiting, verdict: str, words: str, gain_s: float = 0.0, ranked: Ranked | None = None
+        self, waiting: QueuedJob, verdict: str, words: str, gain_s: float = 0.0, ranked: Ranked | None = None
     ) -> None:
         """Kept once for each thing that is said."""
         job, said = waiting.job, f"{verdict} {words}"

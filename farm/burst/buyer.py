@@ -14,7 +14,7 @@ from farm.burst.followed import Followed
 from farm.burst.followers import Followers
 from farm.burst.inputs import CannotHandOver, addresses_of, callback_of, details_of
 from farm.burst.local import able_for
-from farm.jobs.errors import Unavailable
+from farm.claiming import retry
 from farm.jobs.job import Job
 from farm.jobs.purchase import Cap, OverCap, PurchaseEnding, PurchaseState
 from farm.jobs.worker_status import LiveWorker
@@ -210,8 +210,9 @@ class Buyer:
             return str(error), False
         details = details_of(inputs, callback_of(job.id, nonce, entry, context.settings.gateway.public_url))
         price = max(offer.price_micro, _quoted(client, entry, offer, job, inputs) or 0)
-        try:
-            claim = context.ledger.buy(
+        # asked until it answers: a call that may have bought finds its own lease under the same name
+        claim = retry.redis(
+            lambda: context.ledger.buy(
                 job.id,
                 context.worker,
                 nonce,
@@ -220,11 +221,7 @@ class Buyer:
                 caps=attempt.caps,
                 details=details,
             )
-        except Unavailable:
-            # whether it is bought is not known: its lease runs out, and it is found as a submission of which nothing
-            # is known, although nothing was sent
-            log.warning("%s: the ledger did not say whether it is bought", job.id)
-            raise
+        )
         if isinstance(claim, OverCap):
             if claim.cap.scope in ("farm", f"tenant {job.tenant}"):
                 look.spent.add(claim.cap.scope)

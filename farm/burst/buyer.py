@@ -228,7 +228,7 @@ class Buyer:
             return _over(claim, job.tenant), False
         if claim is None:
             return "it is no longer there to be bought", False
-        purchase = context.ledger.purchase(nonce)
+        purchase = retry.redis(lambda: context.ledger.purchase(nonce))
         assert purchase is not None
         account = ProviderAccount(context, entry, purchase, job.spec)
         self._followers.follow(Followed(claim, account, context, fresh=True))

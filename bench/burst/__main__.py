@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from bench.burst.policies import POLICIES
-from bench.burst.world import Seller, Shot, World
+from bench.burst.world import Arrival, Seller, World
 
 HOUR = 3600.0
 
 
 @dataclass(frozen=True)
-class Figures:
+class PolicyFigures:
     """Shots that were late, dollars, and seconds from arrival to the end, on average."""
 
     missed: int
@@ -19,13 +19,13 @@ class Figures:
     wait_s: float
 
 
-def arrivals(seed: int, *, jobs: int = 600, burst: float = 6.0, seconds: float = 90.0) -> list[Shot]:
+def arrivals(seed: int, *, jobs: int = 600, burst: float = 6.0, seconds: float = 90.0) -> list[Arrival]:
     """A day: quiet, a rush in its second third, quiet again. A shot is due half an hour after it comes."""
     rng, at, found = random.Random(seed), 0.0, []
     for n in range(jobs):
         rush = jobs // 3 <= n < 2 * jobs // 3
         at += rng.expovariate((burst if rush else 1.0) / 45.0)
-        found.append(Shot(at, seconds * rng.uniform(0.7, 1.5), at + rng.uniform(900.0, 2700.0)))
+        found.append(Arrival(at, seconds * rng.uniform(0.7, 1.5), at + rng.uniform(900.0, 2700.0)))
     return found
 
 
@@ -48,7 +48,7 @@ TRACES: dict[str, Sequence[Seller]] = {
 }
 
 
-def measure(trace: str, policy: str, seeds: Sequence[int] = (1, 2, 3)) -> Figures:
+def measure(trace: str, policy: str, seeds: Sequence[int] = (1, 2, 3)) -> PolicyFigures:
     """The sum over some days."""
     missed, spend, waits = 0, 0.0, []
     for seed in seeds:
@@ -57,10 +57,10 @@ def measure(trace: str, policy: str, seeds: Sequence[int] = (1, 2, 3)) -> Figure
         missed += sum((shot.done_s or 0.0) > shot.due_s for shot in shots)
         spend += world.spend
         waits += [(shot.done_s or 0.0) - shot.at_s for shot in shots]
-    return Figures(missed, spend, sum(waits) / len(waits))
+    return PolicyFigures(missed, spend, sum(waits) / len(waits))
 
 
-def worse_on(one: Figures, other: Figures) -> list[str]:
+def worse_on(one: PolicyFigures, other: PolicyFigures) -> list[str]:
     """In what `one` is worse than `other`."""
     pairs = {name: (getattr(one, name), getattr(other, name)) for name in ("missed", "spend", "wait_s")}
     return [name for name, (mine, theirs) in pairs.items() if mine > theirs]

@@ -4,27 +4,27 @@ import math
 import random
 from collections.abc import Callable
 
-from bench.burst.world import Shot, World
+from bench.burst.world import Arrival, World
 from farm.burst.decision import Chooser
 from farm.providers.entry import Entry, Match
 from farm.providers.offers import Offer
 
 #: a job may wait so long; what the tests' tenants were promised, s
 PROMISE_S = 600.0
-Policy = Callable[[World], list[tuple[Shot, str]]]
+Policy = Callable[[World], list[tuple[Arrival, str]]]
 
 
-def always_local(_: World) -> list[tuple[Shot, str]]:
+def always_local(_: World) -> list[tuple[Arrival, str]]:
     """Nothing is bought."""
     return []
 
 
-def always_external(world: World) -> list[tuple[Shot, str]]:
+def always_external(world: World) -> list[tuple[Arrival, str]]:
     """Everything that finds no free worker is bought where it is cheapest."""
     return [(shot, _cheapest(world)) for shot in world.queue if world.listed()]
 
 
-def fixed_threshold(world: World) -> list[tuple[Shot, str]]:
+def fixed_threshold(world: World) -> list[tuple[Arrival, str]]:
     """What stands behind the twentieth is bought where it is cheapest."""
     return [(shot, _cheapest(world)) for shot in world.queue[20:] if world.listed()]
 
@@ -34,7 +34,7 @@ def router(seed: int = 3) -> Policy:
     of its price. When to buy is as in ours."""
     rng = random.Random(seed)
 
-    def buy(world: World) -> list[tuple[Shot, str]]:
+    def buy(world: World) -> list[tuple[Arrival, str]]:
         listed = world.listed()
         well = {name: price for name, price in listed.items() if world.known[name].seen.failure < 0.5} or listed
         if not well:
@@ -50,7 +50,7 @@ def ours(seed: int = 5) -> Policy:
     rng = random.Random(seed)
     chooser = Chooser(hour_usd=0.10, explore=0.03, draw=rng.random)
 
-    def buy(world: World) -> list[tuple[Shot, str]]:
+    def buy(world: World) -> list[tuple[Arrival, str]]:
         offers = [
             Offer(name, "farm", name, "wan", Match.SAME_WEIGHTS, "", round(price * 1e6), 5.0, "480p")
             for name, price in world.listed().items()
@@ -66,7 +66,7 @@ def ours(seed: int = 5) -> Policy:
     return buy
 
 
-def _late(world: World) -> list[Shot]:
+def _late(world: World) -> list[Arrival]:
     """Those whose promise breaks, as farm.burst.decision.to_buy has the rule."""
     kept_s, found = 0.0, []
     left_s = sum(max(0.0, until - world.now) for until in world.busy)

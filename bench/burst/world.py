@@ -24,7 +24,7 @@ class Seller:
 
 
 @dataclass
-class Shot:
+class Arrival:
     """One job. due_s: when it has to be finished."""
 
     at_s: float
@@ -36,7 +36,7 @@ class Shot:
 
 
 @dataclass
-class Known:
+class SellerRecord:
     """What was learned of one provider, decayed."""
 
     asked: float = 0.0
@@ -57,27 +57,27 @@ class Known:
 class World:
     """`queue` in order; `buy` is called with what waits and answers (job, provider's name) pairs."""
 
-    shots: Sequence[Shot]
+    shots: Sequence[Arrival]
     sellers: Sequence[Seller]
     slots: int
     seed: int = 1
     now: float = 0.0
-    queue: list[Shot] = field(default_factory=list)
+    queue: list[Arrival] = field(default_factory=list)
     busy: list[float] = field(default_factory=list)
-    known: dict[str, Known] = field(default_factory=dict)
+    known: dict[str, SellerRecord] = field(default_factory=dict)
     spend: float = 0.0
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
-        self.known = {one.name: Known() for one in self.sellers}
-        self._there: list[tuple[float, int, Shot, str, bool, float]] = []
+        self.known = {one.name: SellerRecord() for one in self.sellers}
+        self._there: list[tuple[float, int, Arrival, str, bool, float]] = []
         self._number = 0
 
     def listed(self) -> dict[str, float]:
         """Who sells now, for how much: prices are known, times are not."""
         return {one.name: price for one in self.sellers if (price := one.price(self.now)) is not None}
 
-    def run(self, buy: Callable[["World"], list[tuple[Shot, str]]]) -> "World":
+    def run(self, buy: Callable[["World"], list[tuple[Arrival, str]]]) -> "World":
         """Until every shot is done."""
         waiting = sorted(self.shots, key=lambda shot: shot.at_s)
         while waiting or self.queue or self._there or self.busy:
@@ -98,7 +98,7 @@ class World:
             shot.started_s, shot.done_s = self.now, self.now + shot.seconds
             heapq.heappush(self.busy, shot.done_s)
 
-    def _order(self, shot: Shot, name: str) -> None:
+    def _order(self, shot: Arrival, name: str) -> None:
         seller = next(one for one in self.sellers if one.name == name)
         price = seller.price(self.now)
         if price is None:

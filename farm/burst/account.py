@@ -66,7 +66,7 @@ class Look:
     words: str = ""
 
 
-class Account:
+class ProviderAccount:
     """Raises KeyMissing when it is made where the secret is not there."""
 
     def __init__(self, context: BurstContext, entry: Entry, purchase: Purchase, spec: JobSpec) -> None:

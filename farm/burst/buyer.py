@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from farm.burst.account import Account
+from farm.burst.account import ProviderAccount
 from farm.burst.context import BurstContext
-from farm.burst.decision import Chooser, PoolLoad, Promise, Ranked, Seen, Waiting, by_gain, predicted, to_buy
+from farm.burst.decision import Chooser, PoolLoad, Promise, QueuedJob, Ranked, Seen, by_gain, predicted, to_buy
 from farm.burst.followed import Followed
 from farm.burst.followers import Followers
 from farm.burst.inputs import CannotHandOver, addresses_of, callback_of, details_of
 from farm.burst.local import able_for
-from farm.jobs.errors import Unavailable
+from farm.claiming import retry
 from farm.jobs.job import Job
 from farm.jobs.purchase import Cap, OverCap, PurchaseEnding, PurchaseState
 from farm.jobs.worker_status import LiveWorker
@@ -97,7 +97,7 @@ class Buyer:
     # --- which
     def _wanted(
         self, numbers: FarmNumbers, pool: PoolNumbers, tenant_id: str
-    ) -> list[tuple[Waiting, float, list[Ranked]]]:
+    ) -> list[tuple[QueuedJob, float, list[Ranked]]]:
         """A tenant's jobs in a pool whose promise breaks, and who would render them."""
         burst, ledger = self._context.settings.burst, self._context.ledger
         tenant = self._context.tenants.get(tenant_id)
@@ -155,14 +155,14 @@ class Buyer:
         return Seen(learned.failure, learned.seconds, learned.busy_wait_s)
 
     def _in_order(
-        self, found: Sequence[tuple[Waiting, float, list[Ranked]]]
-    ) -> list[tuple[Waiting, float, list[Ranked]]]:
+        self, found: Sequence[tuple[QueuedJob, float, list[Ranked]]]
+    ) -> list[tuple[QueuedJob, float, list[Ranked]]]:
         choices = {waiting.job.id: ranked for waiting, _, ranked in found}
         ordered = by_gain((waiting, gain_s, ranked[0]) for waiting, gain_s, ranked in found)
         return [(waiting, gain_s, choices[waiting.job.id]) for waiting, gain_s, _ in ordered]
 
     # --- buying
-    def _buy(self, waiting: Waiting, gain_s: float, choices: Sequence[Ranked], look: _Look) -> int:
+    def _buy(self, waiting: QueuedJob, gain_s: float, choices: Sequence[Ranked], look: _Look) -> int:
         reasons = []
         for ranked in choices:
             if self._context.settings.burst.dry_run:
@@ -177,7 +177,7 @@ class Buyer:
         self._say(waiting, "waits", "; ".join(reasons), gain_s)
         return 0
 
-    def _bought(self, waiting: Waiting, gain_s: float, ranked: Ranked, look: _Look) -> str | None:
+    def _bought(self, waiting: QueuedJob, gain_s: float, ranked: Ranked, look: _Look) -> str | None:
         """None once it is bought, else why it is not."""
         context, job, offer = self._context, waiting.job, ranked.offer
         caps = self._caps(job.tenant, offer.provider)
@@ -210,8 +210,9 @@ class Buyer:
             return str(error), False
         details = details_of(inputs, callback_of(job.id, nonce, entry, context.settings.gateway.public_url))
         price = max(offer.price_micro, _quoted(client, entry, offer, job, inputs) or 0)
-        try:
-            claim = context.ledger.buy(
+        # asked until it answers: a call that may have bought finds its own lease under the same name
+        claim = retry.redis(
+            lambda: context.ledger.buy(
                 job.id,
                 context.worker,
                 nonce,
@@ -220,20 +221,16 @@ class Buyer:
                 caps=attempt.caps,
                 details=details,
             )
-        except Unavailable:
-            # whether it is bought is not known: its lease runs out, and it is found as a submission of which nothing
-            # is known, although nothing was sent
-            log.warning("%s: the ledger did not say whether it is bought", job.id)
-            raise
+        )
         if isinstance(claim, OverCap):
             if claim.cap.scope in ("farm", f"tenant {job.tenant}"):
                 look.spent.add(claim.cap.scope)
             return _over(claim, job.tenant), False
         if claim is None:
             return "it is no longer there to be bought", False
-        purchase = context.ledger.purchase(nonce)
+        purchase = retry.redis(lambda: context.ledger.purchase(nonce))
         assert purchase is not None
-        account = Account(context, entry, purchase, job.spec)
+        account = ProviderAccount(context, entry, purchase, job.spec)
         self._followers.follow(Followed(claim, account, context, fresh=True))
         return None, True
 
@@ -257,7 +254,7 @@ class Buyer:
 
     # --- saying
     def _say(
-        self, waiting: Waiting, verdict: str, words: str, gain_s: float = 0.0, ranked: Ranked | None = None
+        self, waiting: QueuedJob, verdict: str, words: str, gain_s: float = 0.0, ranked: Ranked | None = None
     ) -> None:
         """Kept once for each thing that is said."""
         job, said = waiting.job, f"{verdict} {words}"

@@ -37,7 +37,7 @@ class Promise:
 
 
 @dataclass(frozen=True)
-class Waiting:
+class QueuedJob:
     """A queued job. start_s, end_s: from now, as predicted here (inf: nobody is there to render it); dwell_s: since it
     was queued; due_s: until its deadline, None without one; idle: a worker of ours has nothing to do and will take it.
     """
@@ -64,7 +64,7 @@ def predicted(
     *,
     share: float,
     now_ms: int,
-) -> list[Waiting]:
+) -> list[QueuedJob]:
     """When each of a tenant's queued jobs, in their order, will start here. `able`: who could render it; `share`: the
     tenant's part of the pool, in (0, 1], while others want theirs."""
     found, own_s = [], 0.0
@@ -75,7 +75,7 @@ def predicted(
         nobody = not load.slots or not who.count
         start_s = math.inf if nobody else (before_s + load.busy_s / 2) / load.slots
         found.append(
-            Waiting(
+            QueuedJob(
                 job,
                 start_s,
                 start_s + job.predicted_s,
@@ -89,11 +89,11 @@ def predicted(
 
 
 def to_buy(
-    waiting: Iterable[Waiting], load: PoolLoad, promise: Promise, *, buying: bool
-) -> list[tuple[Waiting, float]]:
+    waiting: Iterable[QueuedJob], load: PoolLoad, promise: Promise, *, buying: bool
+) -> list[tuple[QueuedJob, float]]:
     """Those whose promise breaks, in their order, with what is gained by buying each (seconds). A job that is bought
     is before no other: those behind it are looked at as if it were gone."""
-    found: list[tuple[Waiting, float]] = []
+    found: list[tuple[QueuedJob, float]] = []
     if load.queued < promise.least_depth:
         return found
     gone_s = 0.0
@@ -172,10 +172,10 @@ class Chooser:
         return Ranked(offer, round(offer.price_micro + wait + again), seconds, seen)
 
 
-def by_gain(found: Iterable[tuple[Waiting, float, Ranked]]) -> list[tuple[Waiting, float, Ranked]]:
+def by_gain(found: Iterable[tuple[QueuedJob, float, Ranked]]) -> list[tuple[QueuedJob, float, Ranked]]:
     """Who gains most for each unit of money comes first; of equals the one that would wait longest."""
 
-    def worth(one: tuple[Waiting, float, Ranked]) -> tuple[float, float]:
+    def worth(one: tuple[QueuedJob, float, Ranked]) -> tuple[float, float]:
         waiting, gain_s, ranked = one
         return -(min(gain_s, 1e9) / max(1, ranked.effective)), -min(waiting.start_s, 1e9)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from farm.burst import result
-from farm.burst.account import Account, Sent, Submission, handle_of
+from farm.burst.account import ProviderAccount, Sent, Submission, handle_of
 from farm.burst.context import BurstContext
 from farm.claiming import retry
 from farm.jobs.errors import JobFault, Unavailable
@@ -39,18 +39,18 @@ class Next(Enum):
     DELIVER = auto()
 
 
-class Lost(Exception):
+class LeaseGone(Exception):
     """The lease is another's; what this process does about the job counts no more."""
 
 
-class Cancelled(Exception):
+class NotWanted(Exception):
     """The owner cancelled, and the result is not wanted."""
 
 
 class Followed:
     """Steps of one job are never called at the same time. `fresh`: its submission was not made yet."""
 
-    def __init__(self, claim: Claim, account: Account, context: BurstContext, *, fresh: bool = False) -> None:
+    def __init__(self, claim: Claim, account: ProviderAccount, context: BurstContext, *, fresh: bool = False) -> None:
         self.claim, self.job, self._account, self._context = claim, claim.job, account, context
         self._fresh = fresh
         self._report: Report | None = None
@@ -195,7 +195,7 @@ class Followed:
         except Unavailable as error:
             log.warning("%s: %s", self.job.id, error)
             return AWAY_S
-        except (Lost, Cancelled, JobFault, result.NotYetHere, result.Unusable) as error:
+        except (LeaseGone, NotWanted, JobFault, result.NotYetHere, result.Unusable) as error:
             return self._undelivered(error)
         endings = {CommitOutcome.FENCED: "lost", CommitOutcome.CANCELLED: "cancelled"}
         return self._end(endings.get(outcome, "committed"))
@@ -206,7 +206,7 @@ class Followed:
                 return self._not_here(str(error))
             case result.Unusable():
                 return self._unusable(str(error))
-            case Cancelled():
+            case NotWanted():
                 return self._leave(PurchaseEnding.DELIVERED, self.purchase.cost or 0, "cancelled")
             case JobFault():
                 _, permits = self._context.ledger.fail(self.job.id, self.claim.attempt, error)
@@ -236,9 +236,9 @@ class Followed:
 
     def _check(self) -> None:
         if self._verdict is Verdict.LOST:
-            raise Lost
+            raise LeaseGone
         if self._verdict is Verdict.CANCEL:
-            raise Cancelled
+            raise NotWanted
 
     # --- ends
     def _leave(self, ending: PurchaseEnding | None, cost: int, words: str) -> Next:

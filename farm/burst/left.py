@@ -3,7 +3,7 @@ asked about until it is known what they came to; one that is found while its job
 
 import logging
 
-from farm.burst.account import Account, Sent, handle_of
+from farm.burst.account import ProviderAccount, Sent, handle_of
 from farm.burst.context import BurstContext
 from farm.jobs.errors import FarmError, Unavailable
 from farm.jobs.job import Job
@@ -47,7 +47,7 @@ class LeftPurchases:
         if entry is None or job is None:
             log.error("purchase %s: its %s is not known any more", purchase.nonce, "job" if entry else "provider")
             return False
-        account = Account(context, entry, purchase, job.spec)
+        account = ProviderAccount(context, entry, purchase, job.spec)
         if purchase.id is None:
             return self._resolved(account)
         if job.state is State.QUEUED and context.ledger.bought(purchase.nonce, purchase.id) is PurchaseNews.BACK:
@@ -59,7 +59,7 @@ class LeftPurchases:
         self._close(account, job, report)
         return True
 
-    def _resolved(self, account: Account) -> bool:
+    def _resolved(self, account: ProviderAccount) -> bool:
         # its job does not want it: it is looked for, and never ordered by asking
         found = account.resolve(wanted=False)
         if found is None:
@@ -71,7 +71,7 @@ class LeftPurchases:
         account.left()
         return ledger.close_purchase(nonce, found.ending, 0)
 
-    def _close(self, account: Account, job: Job, report: Report) -> None:
+    def _close(self, account: ProviderAccount, job: Job, report: Report) -> None:
         purchase, cost = account.purchase, account.cost_of(report)
         account.over(ok=report.state is State.SUCCEEDED, seconds=None)
         # whoever cancelled has asked for it; whoever has his result from here must not pay for another

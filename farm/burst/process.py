@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from farm.burst.account import Account
+from farm.burst.account import ProviderAccount
 from farm.burst.balances import Balances
 from farm.burst.buyer import Buyer
 from farm.burst.context import BurstContext
@@ -132,7 +132,7 @@ class Burst:
             entry = context.entry_of(purchase) if purchase else None
             if purchase is None or entry is None:
                 raise LookupError(f"no provider here for {job.purchase}")
-            account = Account(context, entry, purchase, job.spec)
+            account = ProviderAccount(context, entry, purchase, job.spec)
         except (LookupError, FarmError) as error:
             if isinstance(error, Unavailable):
                 raise

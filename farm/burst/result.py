@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from farm.burst.account import Account
+from farm.burst.account import ProviderAccount
 from farm.burst.context import BurstContext
 from farm.claiming import retry
 from farm.intake import media
@@ -40,7 +40,7 @@ class Unusable(FarmError):
 
 
 def publish(
-    claim: Claim, account: Account, report: Report, context: BurstContext, check: Callable[[], None]
+    claim: Claim, account: ProviderAccount, report: Report, context: BurstContext, check: Callable[[], None]
 ) -> CommitOutcome:
     """Fetch, check, upload and commit. Raises NotYetHere, Unusable, JobFault, and whatever `check` raises, which is
     called in between."""
@@ -58,7 +58,7 @@ def publish(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _made(job: Job, account: Account, report: Report, context: BurstContext, folder: Path) -> RenderResult:
+def _made(job: Job, account: ProviderAccount, report: Report, context: BurstContext, folder: Path) -> RenderResult:
     video, poster, told = folder / "video.mp4", folder / "poster.jpg", folder / "recipe.json"
     _fetch(account, report, context, video)
     found = _looked_at(video, poster, context)
@@ -77,7 +77,7 @@ def _made(job: Job, account: Account, report: Report, context: BurstContext, fol
     )
 
 
-def _fetch(account: Account, report: Report, context: BurstContext, to: Path) -> None:
+def _fetch(account: ProviderAccount, report: Report, context: BurstContext, to: Path) -> None:
     burst = context.settings.burst
     if not report.urls:
         raise NotYetHere("the provider names no result")

@@ -183,6 +183,7 @@ def _promised_s(box: Any) -> float:
 
 
 def check_size(width: int, height: int, asked: dict[str, Any]) -> None:
+    """Raises Refused for a picture that is too large or too small."""
     if width * height > asked["max_pixels"]:
         raise Refused(f"{width}x{height} pixels are too large; {asked['max_pixels'] / 1e6:.3g} million are allowed")
     if min(width, height) < _MIN_SIDE:

@@ -13,9 +13,9 @@ from farm.burst.decision import (
     Chooser,
     PoolLoad,
     Promise,
+    QueuedJob,
     Ranked,
     Seen,
-    Waiting,
     by_gain,
     predicted,
     to_buy,
@@ -157,7 +157,7 @@ def test_now_and_then_another_is_tried_so_that_what_is_known_of_it_stays_true() 
 
 
 def test_who_gains_most_for_each_dollar_comes_first() -> None:
-    little, much, dear = (Waiting(job, 100.0, 160.0, 50.0) for job in queued(3))
+    little, much, dear = (QueuedJob(job, 100.0, 160.0, 50.0) for job in queued(3))
     best = ranked({})[0]
     found = by_gain([(little, 10.0, best), (dear, 100.0, replace(best, effective=9_000_000)), (much, 100.0, best)])
     assert [one for one, _, _ in found] == [much, little, dear]
@@ -166,5 +166,5 @@ def test_who_gains_most_for_each_dollar_comes_first() -> None:
 @pytest.mark.parametrize(("buying", "left"), [(False, 600.0), (True, 300.0)])
 def test_hysteresis_is_on_the_promise(buying: bool, left: float) -> None:
     (job,) = queued(1)
-    assert Waiting(job, left, 0.0, 0.0).broken_s(PROMISE, buying=buying) == 0.0
-    assert Waiting(job, left + 1, 0.0, 0.0).broken_s(PROMISE, buying=buying) == 1.0
+    assert QueuedJob(job, left, 0.0, 0.0).broken_s(PROMISE, buying=buying) == 0.0
+    assert QueuedJob(job, left + 1, 0.0, 0.0).broken_s(PROMISE, buying=buying) == 1.0

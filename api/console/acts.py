@@ -8,8 +8,11 @@ from flask import Response, jsonify, request, url_for
 from api.auth import tenant
 from api.console import filters
 from api.console.blueprint import back, console, to, who
+from api.own.batches import batch_of
 from api.own.jobs import job_of
 from api.services import services
+from farm.batches.acts import AT_ONCE_S, new_act_id, work
+from farm.jobs.batch import ActKind, Choice
 from farm.jobs.errors import Conflict, FarmError, InvalidRequest, NotFound, RequestError
 from farm.jobs.ids import is_job_id
 from farm.jobs.job import Job
@@ -75,7 +78,8 @@ def act_on_one(job_id: str, name: str) -> Response:
         raise Conflict(f"the job is {job.state}: there is nothing to {name}")
     if name == "retry":
         made = services().submissions.again(job, key=f"again {job.id} {job.finished_ms}")
-        services().activity.note(tenant(), who(), act.past, f"job {job.id} as {made.id}", 1)
+        if made.created:
+            services().activity.note(tenant(), who(), act.past, f"job {job.id} as {made.id}", 1)
         return to(url_for("console.show_job", job_id=made.id))
     services().activity.note(tenant(), who(), act.past, f"job {job.id}", int(act.done(job)))
     return back(url_for("console.show_job", job_id=job.id))
@@ -95,6 +99,20 @@ def count_for(name: str) -> Response:
     return jsonify(count=count, all=cursor is None, filter=chosen.said)
 
 
+def _on_batch(name: str, chosen: filters.JobFilter) -> Response:
+    """By the batch's own act, which the io worker brings to its end: a retry takes the place of the job that failed."""
+    here, act_id = services(), new_act_id()
+    batch = batch_of(chosen.batch)
+    here.ledger.begin_act(
+        act_id, tenant(), batch.id, ActKind(name), Choice(state=State(chosen.show) if chosen.show else None)
+    )
+    over = work(here.ledger, here.permits, act_id, seconds=AT_ONCE_S)
+    done = next((one.changed for one in here.ledger.acts([batch.id])[0] if one.id == act_id), 0)
+    past = ACTS[name].past if over else f"{ACTS[name].past} by now; the farm goes on"
+    line = here.activity.note(tenant(), who(), ACTS[name].past, chosen.said, done)
+    return jsonify(done=done, refused=0, why=[], cursor=None, line=line, past=past)
+
+
 @console.post("/acts/<any(cancel, pause, resume, approve, retry):name>")
 def act_on_many(name: str) -> Response:
     """The jobs `id`, else those of the filter: a few hundred in one call, which answers {"done", "refused", "cursor",
@@ -109,6 +127,8 @@ def act_on_many(name: str) -> Response:
         jobs, cursor, target = [job for job in found if job is not None], None, f"{len(ids)} chosen jobs"
     else:
         chosen = filters.JobFilter.of(request.form)
+        if chosen.batch and not chosen.label and chosen.show not in filters.REASONS:
+            return _on_batch(name, chosen)
         page = filters.page(tenant(), chosen, cursor=request.form.get("cursor") or None, limit=_AT_ONCE)
         jobs, cursor, target = list(page.jobs), page.cursor, chosen.said
     done, refused = 0, list[str]()

@@ -1,7 +1,7 @@
 """Which jobs a page shows: the filter stands in its address, and what acts on many jobs takes the same filter."""
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Self
@@ -10,10 +10,11 @@ from urllib.parse import urlencode
 from werkzeug.datastructures import MultiDict
 
 from api.services import services
-from farm.jobs.errors import InvalidRequest
+from farm.jobs.batch import is_batch_id
+from farm.jobs.errors import InvalidRequest, NotFound
 from farm.jobs.ids import is_job_id
 from farm.jobs.job import Job, Page
-from farm.jobs.states import HoldReason, Phase, State
+from farm.jobs.states import OPEN, HoldReason, Phase, State
 
 #: word in the address -> what it says on the page
 STATES = {
@@ -34,17 +35,17 @@ REASONS = {
     "retrying": "Retrying",
     "submit_unknown": "Submit unknown",
 }
-#: records that one page reads at most while it looks for jobs of a label among those that are held
-_READ_PER_PAGE = 2000
 _MAX_LABEL = 100
 
 
 @dataclass(frozen=True)
 class JobFilter:
-    """`show`: a word of STATES or REASONS. `tiles`: how the page shows them, which changes nothing about which."""
+    """`show`: a word of STATES or REASONS. `batch`: its jobs, the first line first. `tiles`: how the page shows them,
+    which changes nothing about which."""
 
     show: str = ""
     label: str = ""
+    batch: str = ""
     tiles: bool = False
 
     @classmethod
@@ -53,63 +54,83 @@ class JobFilter:
         show = given.get("show", "")
         if show not in STATES and show not in REASONS:
             raise InvalidRequest(f"one of {', '.join([*STATES, *REASONS][1:])}", "show")
-        return cls(show, given.get("label", "")[:_MAX_LABEL], given.get("view") == "tiles")
+        batch = given.get("batch", "")
+        if batch and not is_batch_id(batch):
+            raise NotFound("no such batch")
+        return cls(show, given.get("label", "")[:_MAX_LABEL], batch, given.get("view") == "tiles")
 
     def query(self, **changes: str | bool) -> str:
         """The query string of this filter, with changes."""
         other = replace(self, **changes)  # type: ignore[arg-type]
-        named = {"show": other.show, "label": other.label, "view": "tiles" if other.tiles else ""}
+        named = {"show": other.show, "label": other.label, "batch": other.batch, "view": "tiles" if other.tiles else ""}
         return urlencode({name: value for name, value in named.items() if value})
 
     @property
     def said(self) -> str:
         """For people: "Queued, label teaser"."""
         what = STATES.get(self.show) or REASONS.get(self.show, "")
-        return f"{what}, label {self.label}" if self.label else what
+        within = [f"label {self.label}"] if self.label else []
+        within += [f"batch {self.batch}"] if self.batch else []
+        return ", ".join([what, *within])
+
+    @property
+    def fits(self) -> Callable[[Job], bool]:
+        """Whether a job of the states that are looked through belongs to it."""
+        if self.show == "retrying":
+            return lambda job: job.attempts_used > 0
+        if self.show == "submit_unknown":
+            return lambda job: job.phase == Phase.SUBMIT_UNKNOWN
+        if self.show == "held":
+            return lambda job: bool(job.held_for)
+        if self.show in REASONS:
+            return lambda job: self.show in job.held_for
+        return lambda job: True
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """Where its jobs can be; (): anywhere."""
+        if self.show in REASONS:
+            return (State.RUNNING,) if self.show == "submit_unknown" else tuple(sorted(OPEN))
+        return (State(self.show),) if self.show else ()
 
 
 def page(tenant: str, chosen: JobFilter, *, cursor: str | None = None, limit: int = 60) -> Page:
     """The tenant's jobs of a filter, newest first; as Ledger.page, it may have fewer and still a cursor."""
     if cursor is not None and not is_job_id(cursor):
         raise InvalidRequest("not the cursor of any page", "cursor")
-    ledger, label = services().ledger, chosen.label or None
-    if chosen.show == "retrying":
-        return ledger.page(
-            tenant,
-            states=(State.QUEUED, State.RUNNING),
-            label=label,
-            cursor=cursor,
-            limit=limit,
-            where=lambda job: job.attempts_used > 0,
-        )
-    if chosen.show == "submit_unknown":
-        return ledger.page(
-            tenant,
-            states=(State.RUNNING,),
-            label=label,
-            cursor=cursor,
-            limit=limit,
-            where=lambda job: job.phase == Phase.SUBMIT_UNKNOWN,
-        )
-    if chosen.show in REASONS:
+    if chosen.show in REASONS and chosen.show not in ("retrying", "submit_unknown") and not chosen.label + chosen.batch:
+        # they stand in a list of their own
         reasons = tuple(HoldReason) if chosen.show == "held" else (HoldReason(chosen.show),)
-        return _held(tenant, reasons, label, cursor, limit)
-    states = (State(chosen.show),) if chosen.show else ()
-    return ledger.page(tenant, states=states, label=label, cursor=cursor, limit=limit)
+        return _held(tenant, reasons, cursor, limit)
+    label = None if chosen.batch else chosen.label or None
+
+    def fits(job: Job) -> bool:
+        return chosen.fits(job) and chosen.label in ("", job.label)
+
+    return services().ledger.page(
+        tenant,
+        states=chosen.states,
+        label=label,
+        batch=chosen.batch or None,
+        cursor=cursor,
+        limit=limit,
+        oldest_first=bool(chosen.batch),
+        where=fits,
+    )
 
 
-def _held(tenant: str, reasons: tuple[HoldReason, ...], label: str | None, cursor: str | None, limit: int) -> Page:
-    ledger, jobs, read = services().ledger, list[Job](), 0
-    while read < _READ_PER_PAGE:
+def _held(tenant: str, reasons: tuple[HoldReason, ...], cursor: str | None, limit: int) -> Page:
+    ledger, jobs = services().ledger, list[Job]()
+    while True:
         each = [ledger.held_ids(tenant, reason, after=cursor, limit=limit + 1, newest_first=True) for reason in reasons]
         ids = list(islice(_once(heapq.merge(*each, reverse=True)), limit + 1))
-        jobs += [job for job in ledger.find_many(ids) if job is not None and label in (None, job.label)]
+        # one may have been released between the two reads
+        jobs += [job for job in ledger.find_many(ids) if job is not None]
         if len(jobs) > limit:
             return Page(tuple(jobs[:limit]), jobs[limit - 1].id)
         if len(ids) <= limit:
             return Page(tuple(jobs), None)
-        cursor, read = ids[-1], read + len(ids)
-    return Page(tuple(jobs), cursor)
+        cursor = ids[-1]
 
 
 def _once(ids: Iterator[str]) -> Iterator[str]:

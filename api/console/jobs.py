@@ -5,7 +5,9 @@ from flask import Response, make_response, render_template, request
 from api.auth import tenant
 from api.console import filters, words
 from api.console.blueprint import console
+from api.own.batches import batch_of, show
 from api.services import services
+from farm.jobs.batch import Batch
 from farm.jobs.errors import InvalidRequest
 from farm.jobs.ids import is_job_id
 
@@ -20,18 +22,26 @@ def list_jobs() -> Response:
     """The caller's jobs; what the filter in the address says."""
     chosen = filters.JobFilter.of(request.args)
     limit = TILES if chosen.tiles else ROWS
+    batch = batch_of(chosen.batch) if chosen.batch else None
+    counts = filters.counts(tenant(), chosen.label) if batch is None else by_word(batch)
     found = filters.page(tenant(), chosen, cursor=request.args.get("cursor") or None, limit=limit)
     page = render_template(
         "console/jobs.html",
         page=found,
         chosen=chosen,
-        counts=filters.counts(tenant(), chosen.label),
+        counts=counts,
+        batch=None if batch is None else show(batch),
         states=filters.STATES,
         reasons=filters.REASONS,
         cursor=request.args.get("cursor"),
         status_of=words.status_of,
     )
     return make_response(page)
+
+
+def by_word(batch: Batch) -> dict[str, int]:
+    """As filters.counts, of a batch."""
+    return {"": batch.jobs, **{state.value: count for state, count in batch.counts.items()}}
 
 
 @console.get("/jobs/some")

@@ -14,6 +14,8 @@ from farm.jobs.errors import Conflict, InvalidRequest, NotFound
 from farm.jobs.states import State, Tier
 from farm.ledger import INTAKE_POOL, OperationOutcome, Permit, SwitchKind
 from farm.ledger.farm_numbers import FarmNumbers, PoolNumbers, ShareNumbers, TenantNumbers
+from farm.providers import Providers
+from farm.providers.gate import Gate
 from farm.scheduling.expected_wait import entitlements, expected_wait_s
 from farm.scheduling.throughput import Speed
 from farm.tenants.tenants import Tenant
@@ -60,7 +62,7 @@ class PoolRow:
 def workers() -> Response:
     """Every live worker."""
     require_admin()
-    return make_response(render_template("console/workers.html", workers=services().ledger.workers()))
+    return make_response(render_template("console/workers.html", workers=services().ledger.workers(), paused=_paused()))
 
 
 @console.get("/farm/tenants")
@@ -147,9 +149,12 @@ def pool_rows(farm: FarmNumbers) -> list[PoolRow]:
 
 @console.get("/farm/providers")
 def providers() -> Response:
-    """Whom jobs may be bought from."""
+    """Whom jobs may be bought from, and how it stands with each."""
     require_admin()
-    return make_response(render_template("console/providers.html"))
+    here = services()
+    known = Providers(here.settings).entries
+    rows = [(known[one.name], one) for one in Gate(here.redis, here.settings, known).states()]
+    return make_response(render_template("console/providers.html", rows=rows))
 
 
 @console.get("/farm/log")

@@ -12,7 +12,9 @@ export function followJobs(page) {
   const fresh = document.getElementById('fresh');
   const tiles = list.classList.contains('tiles');
   const show = new URLSearchParams(page.dataset.query).get('show') ?? '';
-  const label = new URLSearchParams(page.dataset.query).get('label') ?? '';
+  const query = new URLSearchParams(page.dataset.query);
+  // of what stands in a label or a batch the stream does not count
+  const label = query.get('label') || query.get('batch') || '';
   const item = (id) => list.querySelector(`[data-job="${CSS.escape(id)}"]`);
   let unseen = 0;
 

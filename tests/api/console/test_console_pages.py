@@ -1,0 +1,157 @@
+"""What people see in the console and do there, asked as a browser asks."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from api.console import filters, words
+from api.console.live import changes
+from api.live_changes import folded
+from api.services import Services
+from farm.jobs.errors import FaultCode, JobFault
+from farm.jobs.job import JobEvent
+from farm.jobs.states import HoldReason
+from farm.ledger import Ledger
+from tests.api.api_parts import TINY, Caller, Hand
+from tests.api.console.console_parts import Browser, found
+
+
+@pytest.fixture
+def here(alice: Caller, browser: Callable[[Caller], Browser]) -> Browser:
+    return browser(alice)
+
+
+def ids(page: str) -> list[str]:
+    return [part[:36] for part in page.split('data-job="')[1:]]
+
+
+def test_each_filter_shows_its_jobs_and_pages_go_on(alice: Caller, here: Browser, hand: Hand, ledger: Ledger) -> None:
+    jobs = [alice.submit(f"shot {n}", label="even" if n % 2 == 0 else "odd")["id"] for n in range(6)]
+    claim = hand.claim()
+    ledger.fail(claim.job.id, claim.attempt, JobFault(FaultCode.ENGINE_ERROR, "once"))
+    ledger.hold([jobs[1], jobs[2]], HoldReason.APPROVAL)
+    ledger.hold([jobs[2], jobs[3]], HoldReason.PAUSED)
+    alice.post(f"/v1/jobs/{jobs[4]}/cancel")
+    newest = jobs[::-1]
+    shown = {
+        "": newest,
+        "cancelled": [jobs[4]],
+        "approval": [jobs[2], jobs[1]],
+        "paused": [jobs[3], jobs[2]],
+        "held": [jobs[3], jobs[2], jobs[1]],
+        "parked": [],
+        "retrying": [claim.job.id],
+        "submit_unknown": [],
+        "queued": [one for one in newest if one != jobs[4]],
+    }
+    for word, expected in shown.items():
+        assert ids(here.get("/jobs", query_string={"show": word}).text) == expected, word
+    assert ids(here.get("/jobs?label=odd&show=held").text) == [jobs[3], jobs[1]]
+    page = here.get("/jobs?label=even&view=tiles").text
+    assert ids(page) == newest[1::2]
+    assert "3 of" not in page
+    assert here.get("/jobs?show=nonsense").status_code == 422
+    chosen = filters.JobFilter("held")
+    with here.client.application.test_request_context():
+        first = filters.page("alice", chosen, limit=2)
+        assert [job.id for job in first.jobs] == [jobs[3], jobs[2]]
+        assert [job.id for job in filters.page("alice", chosen, cursor=first.cursor, limit=2).jobs] == [jobs[1]]
+
+
+def test_acts_change_what_fits_and_are_told_in_the_log(
+    alice: Caller, here: Browser, hand: Hand, ledger: Ledger
+) -> None:
+    jobs = [alice.submit(label="act")["id"] for _ in range(4)]
+    ledger.hold(jobs[:2], HoldReason.APPROVAL)
+    assert here.get("/acts/approve/count?label=act").json == {"count": 2, "all": True, "filter": "All, label act"}
+    told = here.post("/acts/approve", {"label": "act"}).json
+    assert (told["done"], told["cursor"], told["past"]) == (2, None, "approved")
+    assert all(not alice.get(f"/v1/jobs/{job}").json["held_for"] for job in jobs)
+    assert here.post("/acts/pause", {"id": jobs[:1]}).json["done"] == 1
+    assert here.post(f"/jobs/{jobs[0]}/resume").status_code == 303
+    assert here.post(f"/jobs/{jobs[0]}/resume").status_code == 409
+    assert here.post("/acts/cancel", {"label": "act"}).json["done"] == 4
+    assert here.post("/acts/cancel", {"label": "act"}).json["done"] == 0
+    again = here.post(f"/jobs/{jobs[0]}/retry").headers["Location"]
+    assert here.post(f"/jobs/{jobs[0]}/retry").headers["Location"] == again
+    made, first = (alice.get(f"/v1/jobs/{one}").json for one in (again.rpartition("/")[2], jobs[0]))
+    assert made["state"] == "queued"
+    same = ("prompt", "seed", "model", "width", "height", "frames", "label", "steps")
+    assert [made[name] for name in same] == [first[name] for name in same]
+    log = here.get("/activity").text
+    assert log.count("<tr>") == 7
+    assert "key " in log
+
+
+def test_a_batch_is_a_contact_sheet_in_the_order_of_its_lines(
+    alice: Caller, bob: Caller, here: Browser, browser: Callable[[Caller], Browser]
+) -> None:
+    lines = "\n".join(json.dumps({"prompt": f"shot {n}", "model": TINY}) for n in range(5))
+    made = alice.post("/v1/batches?name=teaser", data=lines, headers={"Content-Type": "application/x-ndjson"})
+    assert made.status_code == 201, made.text
+    batch = made.json["id"]
+    assert "teaser" in here.get("/batches").text
+    page = here.get(f"/jobs?batch={batch}&view=tiles").text
+    assert [page.index(f"shot {n}") for n in range(5)] == sorted(page.index(f"shot {n}") for n in range(5))
+    assert here.get(f"/acts/cancel/count?batch={batch}").json["count"] == 5
+    assert here.post("/acts/cancel", {"batch": batch}).json["done"] == 5
+    assert browser(bob).get(f"/jobs?batch={batch}").status_code == 404
+    assert browser(bob).post("/acts/cancel", {"batch": batch}).status_code == 404
+
+
+def test_the_form_says_what_is_wrong_and_what_it_costs(alice: Caller, here: Browser) -> None:
+    def checked(**form: Any) -> dict[str, Any]:
+        answer = here.post("/submit/check", form).json
+        assert isinstance(answer, dict)
+        return answer
+
+    wrong = checked(prompt="a fox", steps="many")
+    assert wrong == {"errors": [{"field": "steps", "detail": "a whole number"}]}
+    assert [one["field"] for one in checked(prompt="", fps="0")["errors"]] == ["prompt", "fps"]
+    right = checked(prompt="a fox", model=TINY, steps="3", chosen="image")
+    assert (right["estimate"]["task"], right["estimate"]["steps"]) == ("i2v", 3)
+    assert alice.get("/v1/jobs").json["data"] == []
+    key = found('name="key" value="([^"]+)"', here.get("/submit").text)
+    form = {"prompt": "a fox", "model": TINY, "steps": "3", "key": key, "label": "x"}
+    sent = [here.post("/submit", form).headers["Location"] for _ in range(2)]
+    assert sent[0] == sent[1]
+    page = here.post("/submit", {**form, "aspect_ratio": "wide"})
+    assert page.status_code == 422
+    assert "a fox" in page.text
+    assert "16:9" in page.text
+
+
+def test_a_page_follows_its_tenant_alone(alice: Caller, bob: Caller, here: Browser, parts: Services) -> None:
+    with parts.live.follow("alice", lambda changed, _: json.dumps(changed).encode()) as follower:
+        bob.submit()
+        job = alice.submit()["id"]
+        frame = follower.take(10)
+        assert frame is not None
+        assert list(json.loads(frame)) == [job]
+
+
+def test_a_second_of_events_is_told_as_where_the_jobs_stand_now() -> None:
+    events = [
+        JobEvent("1-0", "a", {"state": "running", "attempt": 1, "phase": "denoising", "progress": 0.5, "step": 2}),
+        JobEvent("2-0", "a", {"state": "queued", "attempt": 1, "retry_in_s": 2.0}),
+        JobEvent("3-0", "b", {"state": "queued", "attempt": 0}),
+        JobEvent("4-0", "c", {"state": "queued", "attempt": 0, "held_for": "approval"}),
+    ]
+    told = json.loads(changes(folded(events), False, {"": 3}).decode().partition("data: ")[2])
+    assert {one["id"]: one["word"] for one in told["jobs"]} == {"a": "Retrying", "c": "Needs approval"}
+    assert (told["fresh"], told["new"], told["more"]) == (["b"], 1, False)
+
+
+def test_times_and_sizes_can_be_read() -> None:
+    assert [words.span(s) for s in (None, 4, 89, 600, 7500, 200_000)] == [
+        "–",
+        "4 s",
+        "89 s",
+        "10 min",
+        "2 h 5 min",
+        "2 d 7 h",
+    ]
+    assert [words.size(n) for n in (None, 12, 1500, 2_000_000, 5e12)] == ["–", "12 B", "1.5 kB", "2.0 MB", "5.0 TB"]
+    assert [words.credits(n) for n in (None, 0, 1_500_000)] == ["–", "0", "1.5"]

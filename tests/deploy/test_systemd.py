@@ -15,7 +15,7 @@ UNITS = sorted(FOLDER.glob("*.service"))
 
 def test_the_units_run_commands_of_ours() -> None:
     started = [line for unit in UNITS for line in re.findall(r"^ExecStart=(.*)$", unit.read_text(), re.MULTILINE)]
-    assert len(started) == len(UNITS) == 3
+    assert len(started) == len(UNITS) == 4
     for line in started:
         program, *arguments = line.split()
         assert program == "/opt/wanfarm/bin/wanfarm"

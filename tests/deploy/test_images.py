@@ -1,5 +1,5 @@
-"""`make images`: both images are built, and gateway, io worker and worker started out of them render a clip. Slow; needs
-root, Debian's buildah and debootstrap, and a package index. Nothing is fetched from a registry of images."""
+"""`make images`: both images are built, and gateway, io worker and worker out of them render a clip. Slow; needs root,
+Debian's buildah and debootstrap, and a package index. Nothing is fetched from a registry of images."""
 
 import json
 import os

@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test tests test-old-redis sdks up lint format soak bench clean
+.PHONY: help demo test tests test-old-redis sdks up lint format soak images bench clean
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -55,6 +55,9 @@ format: $(READY) ## let ruff rewrite
 
 soak: $(READY) ## random ways to break the laws; two minutes of random faults, then an audit (SEED=n repeats one)
 	$(BIN)/pytest -m soak -s tests/e2e tests/models tests/farm/ledger tests/farm/agent $(if $(SEED),--soak-seed $(SEED))
+
+images: $(READY) ## build wheel and images (root, buildah, debootstrap), start gateway, io and worker out of them, render a clip
+	$(BIN)/pytest -m soak -s tests/deploy
 
 bench: $(READY) ## the numbers of bench/README.md, each beside its comparison
 	$(BIN)/python -m bench

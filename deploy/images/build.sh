@@ -23,8 +23,9 @@ if [[ -z ${BASE:-} ]]; then
 fi
 # this machine's pip and the folders and certificates that it uses, also inside
 volumes=()
-for path in /etc/pip.conf /etc/ssl/certs "${HOME}/.config/pip/pip.conf" $(pip config list 2>/dev/null | grep -oE "(/[A-Za-z0-9._-]+)+" | sort -u); do
-    if [[ -e $path && $path != / ]]; then volumes+=(--volume "$path:$path:ro"); fi
+named=$(pip config list 2>/dev/null | grep -oE "(/[A-Za-z0-9._-]+)+" | sed 's,/simple$,,' | sort -u)
+for path in /etc/pip.conf /etc/ssl/certs "$HOME/.config/pip/pip.conf" $named; do
+    if [[ -e $path ]]; then volumes+=(--volume "$path:$path:ro"); fi
 done
 buildah bud --pull-never "${volumes[@]}" --build-arg BASE="$BASE" --layers \
     -f "deploy/images/Dockerfile.$which" -t "localhost/wanfarm-$which" .

@@ -48,15 +48,17 @@ def examine(settings: RedisSettings) -> Iterator[Finding]:
         yield latency(redis)
         writes = scripts(redis, settings.prefix)
         yield writes
+        if settings.waitaof_replicas:
+            yield replicas(redis, settings.waitaof_replicas)
         if writes.todo is None and settings.waitaof and server.waits and server.fsync != "no":
-            yield sync(redis, settings.prefix)
+            yield sync(redis, settings.prefix, settings.waitaof_replicas)
     yield broker(settings)
     yield password(settings)
 
 
 def reachable(redis: Redis, settings: RedisSettings) -> Finding:
     """It answers, and takes our password."""
-    where = _where(settings.ledger_url)
+    where = _where(settings)
     try:
         redis.ping()
     except (AuthenticationError, NoPermissionError) as refused:
@@ -169,17 +171,18 @@ def latency(redis: Redis) -> Finding:
     return ok("redis.latency", text)
 
 
-def sync(redis: Redis, prefix: str) -> Finding:
+def sync(redis: Redis, prefix: str, others: int = 0) -> Finding:
     """How long WAITAOF lets an answer wait."""
     began = time.perf_counter()
     redis.set(f"{prefix}:doctor", "1", px=1000)
     redis.delete(f"{prefix}:doctor")
-    local, _ = redis.execute_command("WAITAOF", 1, 0, _SYNC_LIMIT_MS)
+    local, elsewhere = redis.execute_command("WAITAOF", 1, others, _SYNC_LIMIT_MS)
     took_ms = (time.perf_counter() - began) * 1000
-    if not local:
+    if not local or elsewhere < others:
+        where = "its disk" if not local else f"the disks of {others} replicas"
         return error(
             "redis.waitaof",
-            f"a write was not on its disk after {_SYNC_LIMIT_MS} ms: submissions would be answered with 503",
+            f"a write was not on {where} after {_SYNC_LIMIT_MS} ms: submissions would be answered with 503",
             "look at its disk; `appendfsync everysec` and no other writer on that disk",
         )
     text = f"a write is on its disk after {took_ms:.1f} ms"
@@ -190,22 +193,31 @@ def sync(redis: Redis, prefix: str) -> Finding:
 
 def broker(settings: RedisSettings) -> Finding:
     """It answers, and is a database of its own."""
-    if settings.broker_url == settings.ledger_url:
+    service = settings.broker_service or settings.service
+    if (settings.broker_url, service) == (settings.ledger_url, settings.service):
         return error(
             "redis.broker",
             "ledger and broker share one database",
             "give redis.broker_url another number at its end: redis://host:6379/1",
         )
+    there = settings.model_copy(update={"ledger_url": settings.broker_url, "service": service})
     try:
-        with Redis.from_url(
-            settings.broker_url,
-            socket_timeout=settings.socket_timeout_s,
-            socket_connect_timeout=settings.connect_timeout_s,
-        ) as redis:
+        with connect(there) as redis:
             redis.ping()
     except (RedisError, OSError, ValueError) as away:
-        return error("redis.broker", f"{_where(settings.broker_url)}: {away}", "correct redis.broker_url")
-    return ok("redis.broker", f"{_where(settings.broker_url)} answers")
+        return error("redis.broker", f"{_where(there)}: {away}", "correct redis.broker_url")
+    return ok("redis.broker", f"{_where(there)} answers")
+
+
+def replicas(redis: Redis, wanted: int) -> Finding:
+    """As many replicas follow as an answer waits for."""
+    follow = int(redis.info("replication").get("connected_slaves", 0))
+    text = f"{follow} replicas follow; an answer waits for {wanted} (redis.waitaof_replicas)"
+    if follow < wanted:
+        return error("redis.replicas", text, "start replicas with an append-only file: until then submissions are 503")
+    if follow == wanted:
+        return warning("redis.replicas", text, "one more: a replica that restarts stops every submission")
+    return ok("redis.replicas", text)
 
 
 def password(settings: RedisSettings) -> Finding:
@@ -220,6 +232,8 @@ def password(settings: RedisSettings) -> Finding:
     return ok("redis.password", "a password is used" if url.password else "only this machine reaches it")
 
 
-def _where(url: str) -> str:
+def _where(settings: RedisSettings) -> str:
     """The address, without user and password."""
-    return url.rpartition("@")[2].removeprefix("redis://").removeprefix("rediss://")
+    if settings.sentinels:
+        return f"{settings.service} (by the Sentinels {', '.join(settings.sentinels)})"
+    return settings.ledger_url.rpartition("@")[2].removeprefix("redis://").removeprefix("rediss://")

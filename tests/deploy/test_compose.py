@@ -37,7 +37,7 @@ def test_the_files_are_right_by_the_schema_of_compose() -> None:
 
 
 def test_every_container_of_ours_runs_a_command_of_ours() -> None:
-    assert {"gateway", "io", "beat", "exporter", "worker-gpu", "worker-cpu"} <= set(OURS)
+    assert {"gateway", "io", "beat", "burst", "exporter", "worker-gpu", "worker-cpu"} <= set(OURS)
     assert [name for name, service in OURS.items() if not known(service["command"])] == []
     assert not known(["serve", "nothing"])
     assert not known(["serve"])
@@ -104,7 +104,8 @@ def test_the_secrets_that_are_made_are_those_that_are_named(checkout: Path, monk
     assert (checkout / ".env").read_text() == (ROOT / ".env.example").read_text()
     Fernet((checkout / "secrets/farm_key").read_text())
     # the farm reads its settings from them
-    for name, value in SERVICES["worker-cpu"]["environment"].items():
+    for name, given in SERVICES["worker-cpu"]["environment"].items():
+        value = ROOT / "deploy/compose/wanfarm.toml" if name == "WANFARM_CONFIG" else given
         monkeypatch.setenv(name, str(value).replace("/run/secrets", str(checkout / "secrets")))
     settings = Settings()
     password = (checkout / "secrets/redis_password").read_text()

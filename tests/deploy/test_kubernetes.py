@@ -69,7 +69,7 @@ def test_every_manifest_is_right_by_the_schema(overlay: str) -> None:
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_every_pod_is_locked_down_bounded_and_known_to_the_network(overlay: str) -> None:
     seen = dict(pods(overlay))
-    assert {"gateway", "io", "beat", "exporter", "worker"} <= set(seen)
+    assert {"gateway", "io", "beat", "burst", "exporter", "worker"} <= set(seen)
     for name, template in seen.items():
         assert template["metadata"]["labels"]["app.kubernetes.io/part-of"] == "wanfarm", name
         spec = template["spec"]
@@ -107,13 +107,9 @@ def test_containers_of_ours_run_commands_of_ours_with_settings_that_are_read(
                     patch.setenv(variable["name"], value)
                 settings = Settings()
             ports = {port["containerPort"] for port in one.get("ports", ())}
-            told = (
-                settings.gateway.port,
-                settings.exporter.port,
-                settings.worker.metrics_port,
-                settings.worker.io_metrics_port,
-            )
-            assert ports <= set(told), name
+            worker = settings.worker
+            told = {worker.metrics_port, worker.io_metrics_port, settings.burst.metrics_port}
+            assert ports <= told | {settings.gateway.port, settings.exporter.port}, name
             assert settings.secrets.key == "s"
 
 

@@ -13,7 +13,7 @@ from farm.doctor import redis_checks
 from farm.doctor.finding import Finding, Level
 from farm.embedded import redis_part
 from farm.embedded.ports import free_port
-from tests.conftest import _serve
+from tests.conftest import _serve, wait_until
 
 HERE = "redis://127.0.0.1"
 
@@ -106,6 +106,20 @@ def test_a_user_that_may_not_write_and_a_replica(server: Redis, port: int) -> No
         assert found(settings(port))["redis.role"].level is Level.ERROR
     finally:
         server.replicaof("NO", "ONE")
+
+
+def test_replicas_that_an_answer_waits_for(server: Redis, port: int, tmp_path: Path) -> None:
+    asked = settings(port, waitaof_replicas=1)
+    assert found(asked)["redis.replicas"].level is Level.ERROR
+    other = free_port()
+    for _ in _serve(redis_command(tmp_path, other), other, tmp_path / "log"):
+        with Redis(port=other, decode_responses=True) as replica:
+            replica.replicaof("127.0.0.1", port)
+            wait_until(lambda: replica.info("replication").get("master_link_status") == "up", what="the replica")
+        told = found(asked)
+        # it is enough, and none may restart
+        assert told["redis.replicas"].level is Level.WARNING
+        assert told["redis.waitaof"].level in (Level.OK, Level.WARNING)
 
 
 def test_the_broker(server: Redis, port: int) -> None:

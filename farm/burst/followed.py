@@ -136,7 +136,7 @@ class Followed:
             return self._leave(None, 0, "nothing is known of its submission")
         self._asked += 1
         self._read_again()
-        return min(UNKNOWN_MAX_S, UNKNOWN_FIRST_S * 2.0 ** float(min(self._asked, 10)))
+        return min(UNKNOWN_MAX_S, UNKNOWN_FIRST_S * (1 << min(self._asked, 10)))
 
     def _look(self) -> float | Next:
         if self._verdict is Verdict.CANCEL and not self._cancel_asked:

@@ -125,14 +125,18 @@ class LeaseKeeper:
                 self._beat(due[at : at + MOST_AT_ONCE])
 
     def _listen(self, notices: Notices) -> None:
+        deaf = False
         while True:
             try:
                 job_id = notices.wait(self._beat_s)
             except Exception as error:  # noqa: BLE001 - this thread must outlive whatever a connection that breaks raises
-                log.warning("not told of cancels; heartbeats hear of them: %s: %s", type(error).__name__, error)
+                if not deaf:
+                    log.warning("not told of cancels; heartbeats hear of them: %s: %s", type(error).__name__, error)
+                deaf = True
                 notices.close()
                 time.sleep(min(RETRY_S, self._beat_s))
                 continue
+            deaf = False
             with self._change:
                 for lease in self._leases:
                     if lease.claim.job.id == job_id:

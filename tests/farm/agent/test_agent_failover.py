@@ -59,7 +59,7 @@ class Admissions(threading.Thread):
 
 def small(prompt: str) -> NewJob:
     spec = JobSpec("actions", "t2v", prompt, "", 64, 64, 5, 8, 4, 4.0, None, 5.0, 7, {}, ())
-    return NewJob(new_job_id(), TENANT, spec, "default", "actions", 1.0, 60.0, hold=PRICE)
+    return NewJob(new_job_id(), TENANT, spec, "default", "actions", 1.0, 600.0, hold=PRICE)
 
 
 def settings_on(redis: WatchedRedis, s3: S3Settings, folder: Path, lease_s: float = 15.0) -> Settings:

@@ -16,6 +16,7 @@ from farm.embedded.ports import free_port
 from tests.conftest import _serve, wait_until
 
 HERE = "redis://127.0.0.1"
+TIMED = {"redis.latency", "redis.waitaof"}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,10 @@ def found(given: RedisSettings) -> dict[str, Finding]:
 
 def test_a_good_server_has_no_fault(server: Redis, port: int) -> None:
     told = found(settings(port))
-    assert {one.level for one in told.values()} == {Level.OK}, told
+    # how fast it is while other tests run is no question of its configuration
+    faults = [one for one in told.values() if one.level is not Level.OK and one.check not in TIMED]
+    assert faults == []
+    assert told.keys() > TIMED
     assert len(told) == 11
     assert server.keys() == []
 
@@ -69,9 +73,8 @@ def test_a_bad_setting_is_told(
     assert word in (told[check].todo or "")
     # a fault is told once, where it is
     full = {"redis.scripts"} if value == "1mb" else set()
-    assert {one.check for one in told.values() if one.level is Level.ERROR} == full | (
-        {check} if level is Level.ERROR else set()
-    )
+    errors = {one.check for one in told.values() if one.level is Level.ERROR}
+    assert errors - TIMED == full | ({check} if level is Level.ERROR else set())
 
 
 def test_a_server_without_waitaof(tmp_path: Path) -> None:

@@ -35,8 +35,9 @@ class Gateway:
 
 
 @contextmanager
-def running(settings: Settings, folder: Path) -> Iterator[Gateway]:
-    """gunicorn on a free port with these settings; ended, and killed if that does not help."""
+def running(settings: Settings, folder: Path, *, patience_s: float = 30.0) -> Iterator[Gateway]:
+    """gunicorn on a free port with these settings; ended, and killed if that does not help. `patience_s`: it may take
+    so long to start."""
     port = free_port()
     settings = settings.model_copy(
         update={"state_dir": folder / "state", "gateway": settings.gateway.model_copy(update={"port": port})}
@@ -53,7 +54,9 @@ def running(settings: Settings, folder: Path) -> Iterator[Gateway]:
         )
     gateway = Gateway(f"http://127.0.0.1:{port}", port, process, log)
     try:
-        wait_until(lambda: gateway.answers() or process.poll() is not None, what=f"the gateway (log: {log})")
+        wait_until(
+            lambda: gateway.answers() or process.poll() is not None, patience_s, what=f"the gateway (log: {log})"
+        )
         assert process.poll() is None, log.read_text()
         yield gateway
     finally:

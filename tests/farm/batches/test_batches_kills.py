@@ -2,8 +2,7 @@
 
 import contextlib
 import json
-import os
-import signal
+import re
 import subprocess
 import sys
 import threading
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from own_redis import redis_command
 from redis import Redis
@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from farm.batches.acts import new_act_id
 from farm.claiming.permits import Permits
-from farm.config import BatchSettings, RedisSettings, S3Settings, Settings
+from farm.config import BatchSettings, GatewaySettings, RedisSettings, S3Settings, Settings
 from farm.embedded.ports import free_port
 from farm.io_worker.batch_keeper import keeper_of
 from farm.jobs.batch import ActKind, BatchState
@@ -30,7 +30,7 @@ from farm.ledger import Ledger, connect
 from farm.storage.store import Store
 from farm.tenants.tenants import Tenants
 from tests.api.api_parts import TINY
-from tests.api.gateway_process import running
+from tests.api.gateway_process import Gateway, running
 from tests.conftest import wait_until
 
 SHOTS = [pytest.param(2_000, id="2000"), pytest.param(100_000, id="100000", marks=pytest.mark.soak)]
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.timeout(600)
 
 
 class KillableFarm:
-    """A Redis and a tenant with credit; gateway and keeper are started where a test kills them."""
+    """A Redis, a gateway, and a tenant with credit for each test."""
 
     def __init__(self, folder: Path, s3: S3Settings) -> None:
         self.folder, self.port = folder, free_port()
@@ -50,17 +50,24 @@ class KillableFarm:
             redis=RedisSettings(**urls),
             s3=s3,
             batches=BatchSettings(chunk=20, abandoned_s=0.5),
+            gateway=GatewaySettings(processes=1),
             prices={"per_second": {TINY: {"128p": 7.0, "480p": 7.0}}},  # type: ignore[arg-type]
         )
         self.settings.state_dir.mkdir(parents=True)
         self.start_redis()
         self.redis = connect(self.settings.redis)
         self.ledger = Ledger(self.redis, self.settings)
+        self.gateway: Gateway
+        self.tenant = self.key = ""
+
+    def begin(self, tenant: str) -> None:
+        """From here on it is about a new tenant."""
+        self.tenant = tenant
         self.ledger.worker_seen("w", "default", WorkerStatus(models=(TINY,), device="cpu"), ttl_s=60)
         tenants = Tenants(self.redis, self.settings)
-        tenants.create("alice")
-        self.key = tenants.api_keys.create("alice")[1]
-        self.ledger.topup("alice", 10**15)
+        tenants.create(tenant)
+        self.key = tenants.api_keys.create(tenant)[1]
+        self.ledger.topup(tenant, 10**15)
 
     def start_redis(self) -> None:
         command = redis_command(self.folder / "redis", self.port)
@@ -115,12 +122,21 @@ class KillableFarm:
             process.wait()
 
 
+@pytest.fixture(scope="module")
+def killable(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Settings) -> Iterator[KillableFarm]:
+    farm = KillableFarm(tmp_path_factory.mktemp("killable"), s3_server)
+    try:
+        with running(farm.settings, tmp_path_factory.mktemp("gateway"), patience_s=120) as farm.gateway:
+            yield farm
+    finally:
+        farm.redis.close()
+        farm.kill_redis()
+
+
 @pytest.fixture
-def farm(tmp_path: Path, s3_server: S3Settings) -> Iterator[KillableFarm]:
-    farm = KillableFarm(tmp_path, s3_server)
-    yield farm
-    farm.redis.close()
-    farm.kill_redis()
+def farm(killable: KillableFarm, request: pytest.FixtureRequest) -> KillableFarm:
+    killable.begin(re.sub("[^a-z0-9]+", "-", request.node.name).strip("-")[-30:].strip("-"))
+    return killable
 
 
 def manifest(shots: int) -> bytes:
@@ -130,9 +146,10 @@ def manifest(shots: int) -> bytes:
 class Request:
     """A POST /v1/batches that goes on in a thread; `answer` is None when it broke."""
 
-    def __init__(self, url: str, key: str, shots: int) -> None:
+    def __init__(self, farm: KillableFarm, shots: int) -> None:
         self.answer: httpx.Response | None = None
-        self._thread = threading.Thread(target=self._send, args=(url, key, shots))
+        wait_until(farm.gateway.answers, 120, what="the gateway")
+        self._thread = threading.Thread(target=self._send, args=(farm.gateway.url, farm.key, shots))
         self._thread.start()
 
     def _send(self, url: str, key: str, shots: int) -> None:
@@ -148,11 +165,11 @@ class Request:
 def all_or_nothing(farm: KillableFarm, shots: int, answer: httpx.Response | None) -> bool:
     """Whether all of it is there. What was answered must be."""
     farm.settled()
-    counts, account = farm.ledger.counts("alice"), farm.ledger.credit("alice")
+    counts, account = farm.ledger.counts(farm.tenant), farm.ledger.credit(farm.tenant)
     assert account is not None
-    there = farm.ledger.batch_ids("alice", limit=2)
+    there = farm.ledger.batch_ids(farm.tenant, limit=2)
     assert counts[State.QUEUED] == (shots if there else 0), counts
-    jobs = farm.ledger.page("alice", limit=1).jobs
+    jobs = farm.ledger.page(farm.tenant, limit=1).jobs
     assert account.held == (shots * (jobs[0].hold or 0) if there else 0)
     assert answer is None or answer.status_code != 201 or there
     assert farm.audited() == {}
@@ -161,40 +178,37 @@ def all_or_nothing(farm: KillableFarm, shots: int, answer: httpx.Response | None
 
 @pytest.mark.parametrize("shots", SHOTS)
 @pytest.mark.parametrize("stage", [BatchState.STAGING, BatchState.PLACING])
-def test_of_the_gateway(farm: KillableFarm, tmp_path: Path, stage: BatchState, shots: int) -> None:
-    with contextlib.suppress(subprocess.TimeoutExpired), running(farm.settings, _made(tmp_path)) as gateway:
-        request = Request(gateway.url, farm.key, shots)
-        wait_until(lambda: farm.state() is stage, 120, what=f"a batch that is {stage}")
-        for pid in _below(gateway.process.pid):
-            os.kill(pid, signal.SIGKILL)
-        answer = request.over()
-    assert all_or_nothing(farm, shots, answer) is (stage is BatchState.PLACING)
+def test_of_the_gateway(farm: KillableFarm, stage: BatchState, shots: int) -> None:
+    request = Request(farm, shots)
+    wait_until(lambda: farm.state() is stage, 120, what=f"a batch that is {stage}")
+    # gunicorn itself starts another
+    for worker in psutil.Process(farm.gateway.process.pid).children():
+        worker.kill()
+    assert all_or_nothing(farm, shots, request.over()) is (stage is BatchState.PLACING)
 
 
 @pytest.mark.parametrize("shots", SHOTS)
 @pytest.mark.parametrize("stage", [BatchState.STAGING, BatchState.PLACING])
-def test_of_redis(farm: KillableFarm, tmp_path: Path, stage: BatchState, shots: int) -> None:
-    with running(farm.settings, _made(tmp_path)) as gateway:
-        request = Request(gateway.url, farm.key, shots)
-        wait_until(lambda: farm.state() is stage, 120, what=f"a batch that is {stage}")
-        farm.kill_redis()
-        answer = request.over()
-        farm.start_redis()
-        # what was staged when Redis died may be gone, and the batch with it; what was admitted is not
-        assert all_or_nothing(farm, shots, answer) or stage is BatchState.STAGING
+def test_of_redis(farm: KillableFarm, stage: BatchState, shots: int) -> None:
+    request = Request(farm, shots)
+    wait_until(lambda: farm.state() is stage, 120, what=f"a batch that is {stage}")
+    farm.kill_redis()
+    answer = request.over()
+    farm.start_redis()
+    # what was staged when Redis died may be gone, and the batch with it; what was admitted is not
+    assert all_or_nothing(farm, shots, answer) or stage is BatchState.STAGING
 
 
 @pytest.mark.parametrize("shots", SHOTS)
-def test_of_the_io_worker_under_an_act(farm: KillableFarm, tmp_path: Path, shots: int) -> None:
-    with running(farm.settings, _made(tmp_path)) as gateway:
-        answer = Request(gateway.url, farm.key, shots).over()
+def test_of_the_io_worker_under_an_act(farm: KillableFarm, shots: int) -> None:
+    answer = Request(farm, shots).over()
     assert answer is not None
     assert answer.status_code == 201, answer.text
     batch_id = answer.json()["id"]
-    assert farm.ledger.begin_act(new_act_id(), "alice", batch_id, ActKind.CANCEL)
+    assert farm.ledger.begin_act(new_act_id(), farm.tenant, batch_id, ActKind.CANCEL)
 
     def cancelled() -> int:
-        found = farm.ledger.batch("alice", batch_id)
+        found = farm.ledger.batch(farm.tenant, batch_id)
         assert found is not None
         return found.counts[State.CANCELLED]
 
@@ -208,17 +222,6 @@ def test_of_the_io_worker_under_an_act(farm: KillableFarm, tmp_path: Path, shots
     assert 0 < left <= shots
     assert cancelled() == shots
     assert farm.ledger.acts([batch_id])[0][0].changed == shots
-    account = farm.ledger.credit("alice")
+    account = farm.ledger.credit(farm.tenant)
     assert account is not None
     assert account.held == 0
-
-
-def _made(folder: Path) -> Path:
-    (folder / "gateway").mkdir()
-    return folder / "gateway"
-
-
-def _below(pid: int) -> list[int]:
-    """A process and all that it started, the last first."""
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return [*(one for child in listed.stdout.split() for one in _below(int(child))), pid]

@@ -45,10 +45,14 @@ def _providers(session: Session) -> "Providers":
 
 
 @providers.command("list")
+@click.option("--models", is_flag=True, help="What each sells: what it may replace, how near it is, and its prices.")
 @runs_here
-def list_providers(session: Session) -> None:
-    """List them: what they sell, how many jobs are open there, and why one is not asked now."""
+def list_providers(session: Session, models: bool) -> None:
+    """List them: how many jobs are open there, and why one is not asked now."""
     known = _providers(session)
+    if models:
+        _list_models(session, known)
+        return
     with _gate(session, known) as gate:
         states = gate.states()
     if session.out.as_json:
@@ -60,6 +64,21 @@ def list_providers(session: Session) -> None:
         ["provider", "dialect", "keys", ">models", ">open", ">at most", ">failed", "now"],
         [_row(known.entries[one.name], one) for one in states],
         empty="no providers; see docs/providers.md",
+    )
+
+
+def _list_models(session: Session, known: "Providers") -> None:
+    sold = [(entry, model) for entry in known.entries.values() for model in entry.models]
+    if session.out.as_json:
+        session.out.document([{"provider": entry.name, "model": model} for entry, model in sold])
+        return
+    rows = []
+    for entry, model in sold:
+        prices = ", ".join(f"{word} {usd / 1e6:g}" for word, usd in model.per_second.items())
+        for ours, match in model.replaces.items():
+            rows.append([entry.name, model.sold, ours, match.value, prices or "none: not bought", model.source])
+    session.out.table(
+        ["provider", "sells", "for", "is", "US$ a second", "says"], rows, empty="no models; see docs/providers.md"
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tools.provider_simulator.task import Asked, ClipShape, Task
+from tools.provider_simulator.task import ClipShape, Ordered, Task
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS tasks
@@ -108,4 +108,4 @@ def _task(body: str) -> Task:
     raw = json.loads(body)
     asked = raw.pop("asked")
     shape = ClipShape(**asked.pop("shape"))
-    return Task(asked=Asked(**asked, shape=shape), **raw)
+    return Task(asked=Ordered(**asked, shape=shape), **raw)

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from tools.provider_simulator.clips import clip
 from tools.provider_simulator.dialects.base import Answered, Request
-from tools.provider_simulator.simulator import Content, Cut, Knobs, Simulator
+from tools.provider_simulator.simulator import ClipAsked, Cut, Knobs, Simulator
 from tools.provider_simulator.task import Task
 
 _TELL_EVERY_S = 0.05
@@ -70,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
                 query = dict(parse_qsl(where.query))
                 request = Request(self.command, path, query, headers, body, sizes)
                 self._send(self.server.simulator.answer(request))
-        except Content as content:
+        except ClipAsked as content:
             self._clip(content.task)
         except Cut as cut:
             self._cut(cut)

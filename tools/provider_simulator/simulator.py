@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 
 from tools.provider_simulator.account import Books
-from tools.provider_simulator.dialects.base import Answered, Call, Request, SaysNo, SimulatedDialect
+from tools.provider_simulator.dialects.base import Answered, ApiCall, Request, SaysNo, SimulatedDialect
 from tools.provider_simulator.faults import Faults, Mishap
-from tools.provider_simulator.task import Asked, ClipShape, Task
+from tools.provider_simulator.task import ClipShape, Ordered, Task
 
 _MICRO = 1_000_000
 _OPEN = ("queued", "running")
@@ -49,7 +49,7 @@ class Cut(Exception):
         self.whole, self.sent, self.seconds = whole, sent, seconds
 
 
-class Content(Exception):
+class ClipAsked(Exception):
     """The answer is the clip of a task."""
 
     def __init__(self, task: Task) -> None:
@@ -75,7 +75,7 @@ class Simulator:
     # --- requests
 
     def answer(self, request: Request) -> Answered:
-        """The provider's answer. Raises Cut and Content."""
+        """The provider's answer. Raises Cut and ClipAsked."""
         call = self.dialect.call(request)
         try:
             if call is None:
@@ -92,7 +92,7 @@ class Simulator:
         except SaysNo as no:
             return self.dialect.refused(no, call)
 
-    def _create(self, call: Call, request: Request) -> Answered:
+    def _create(self, call: ApiCall, request: Request) -> Answered:
         self.books.count("submits")
         mishap = self.faults.draw("create")
         do = mishap.do if mishap else ""
@@ -111,7 +111,7 @@ class Simulator:
             raise SaysNo(mishap["kind"], retry_after=mishap.get("retry_after"))
         return self._spoilt(mishap, self.dialect.created(task))
 
-    def _checked(self, call: Call, request: Request) -> Asked:
+    def _checked(self, call: ApiCall, request: Request) -> Ordered:
         knobs, now = self.knobs, self.books.now()
         if call.what in knobs.retired:
             raise SaysNo("model")
@@ -130,13 +130,13 @@ class Simulator:
             raise SaysNo("credit")
         return asked
 
-    def cost(self, asked: Asked) -> int:
+    def cost(self, asked: Ordered) -> int:
         """Millionths of the unit."""
         least, most = self.dialect.billed
         seconds = min(max(asked.seconds, least), most)
         return round(self.dialect.prices[asked.resolution] * self.knobs.price_factor * seconds * _MICRO)
 
-    def _accept(self, asked: Asked, mishap: Mishap | None) -> Task:
+    def _accept(self, asked: Ordered, mishap: Mishap | None) -> Task:
         knobs, now = self.knobs, self.books.now()
         self.books.count("accepted")
         starts = now + knobs.queue_s
@@ -154,7 +154,7 @@ class Simulator:
         self.books.add(task)
         return task
 
-    def _read(self, call: Call, request: Request) -> Answered:
+    def _read(self, call: ApiCall, request: Request) -> Answered:
         now, dialect = self.books.now(), self.dialect
         match call.action:
             case "balance":
@@ -172,7 +172,7 @@ class Simulator:
         if call.action == "content":
             if task.state(now) != "success":
                 raise SaysNo("unknown")
-            raise Content(task)
+            raise ClipAsked(task)
         if call.action == "status":
             if task.fate == "cancelled" and dialect.forgets:
                 raise SaysNo("unknown")

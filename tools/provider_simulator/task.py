@@ -25,7 +25,7 @@ class ClipShape:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Ordered:
     """A create request that was understood. `seconds` is what is billed at `resolution`."""
 
     model: str
@@ -44,7 +44,7 @@ class Task:
 
     id: str
     token: str
-    asked: Asked
+    asked: Ordered
     created: float
     starts: float
     ends: float

@@ -80,6 +80,15 @@ def test_balances(sellers: dict[str, Simulated]) -> None:
 
 
 @pytest.mark.usefixtures("configured")
+def test_what_is_sold_stands_with_its_class_its_price_and_its_source() -> None:
+    (row,) = run("providers", "list", "--models", "--json").document
+    assert (row["provider"], row["model"]["replaces"]) == ("apixo", {"wan2.2-animate-14b": "same_weights"})
+    shown = " ".join(run("providers", "list", "--models").ok().out.split())
+    assert "480p 0.04" in shown
+    assert "same_weights" in shown
+
+
+@pytest.mark.usefixtures("configured")
 def test_a_provider_is_paused_and_resumed() -> None:
     def now(name: str) -> str:
         return next(line for line in run("providers", "list").ok().out.splitlines() if line.startswith(name))

@@ -1,13 +1,12 @@
 """Rate, concurrency and breaker in one step, for all processes. Time is a key of Redis here, so every wait is exact."""
 
+import random
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from redis import Redis
 
 from farm.config import RedisSettings, Settings
@@ -96,28 +95,28 @@ def test_the_key_with_most_room_is_taken(gate: Callable[..., Gate]) -> None:
     assert mine.take("kie", None, "more") == Taken("b")
 
 
-_ACTS = st.lists(
-    st.tuples(st.sampled_from(("take", "take", "take", "give", "on", "busy")), st.integers(0, 11), st.integers(0, 1)),
-    min_size=5,
-    max_size=60,
-)
+def _acts(seed: int) -> Iterator[tuple[str, int, int]]:
+    """(act, job, process): many takes, so that limits are reached; time goes on in small steps."""
+    dice = random.Random(seed)
+    for _ in range(120):
+        act = dice.choices(("take", "give", "on", "busy"), (12, 3, 3, 0.8))[0]
+        yield act, dice.randrange(12), dice.randrange(2)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(acts=_ACTS)
+@pytest.mark.parametrize("seed", range(3))
 def test_whoever_asks_in_whatever_order_no_limit_is_passed(
-    acts: list[tuple[str, int, int]], gate: Callable[..., Gate], redis: Redis, clock: Clock
+    seed: int, gate: Callable[..., Gate], redis: Redis, clock: Clock
 ) -> None:
     """Two processes. In no window are there more submissions than rate and burst allow, at no time more open jobs than
-    slots, none while the account is parked; and a no leaves nothing behind."""
-    for key in redis.scan_iter("*provider:*"):
-        redis.delete(key)
+    slots, none while the account is parked; and a no leaves nothing behind. That the run comes to each limit is part of
+    the test."""
     one = entry(rate_per_s=1.0, rate_burst=3, concurrency=4)
     processes = (gate(one), gate(one))
     taken: list[int] = []
     inside: set[str] = set()
+    refused: set[Holdup] = set()
     parked_until = 0
-    for act, number, who in acts:
+    for act, number, who in _acts(seed):
         mine, holder = processes[who], f"j{number}"
         if act == "on":
             clock.on(number / 4)
@@ -125,7 +124,7 @@ def test_whoever_asks_in_whatever_order_no_limit_is_passed(
             mine.give("kie", "a", holder)
             inside.discard(holder)
         elif act == "busy":
-            pause = mine.penalise("kie", "a", Why.BUSY, float(number))
+            pause = mine.penalise("kie", "a", Why.BUSY, 1 + number / 4)
             parked_until = max(parked_until, clock.ms + round(pause * 1000))
         else:
             before = books(redis)
@@ -134,6 +133,7 @@ def test_whoever_asks_in_whatever_order_no_limit_is_passed(
                 assert holder not in inside
                 assert found.seconds > 0
                 assert books(redis) == before
+                refused.add(found.why)
             elif holder not in inside:
                 assert clock.ms >= parked_until
                 taken.append(clock.ms)
@@ -142,31 +142,26 @@ def test_whoever_asks_in_whatever_order_no_limit_is_passed(
     for first in range(len(taken)):
         for last in range(first, len(taken)):
             assert last - first + 1 <= 3 + (taken[last] - taken[first]) / 1000 + 1e-6
+    assert refused >= {Holdup.RATE, Holdup.CONCURRENCY, Holdup.BUSY}
 
 
-def test_threads_of_many_processes_share_the_slots(gate: Callable[..., Gate]) -> None:
+def test_processes_that_ask_at_the_same_moment_share_the_slots(gate: Callable[..., Gate]) -> None:
     one = entry(rate_per_s=1e6, rate_burst=10_000, concurrency=5)
-    lock, inside, most, done = threading.Lock(), set[str](), [0], [0]
+    taken, start = list[Taken | Wait](), threading.Barrier(8)
 
     def work(number: int) -> None:
         mine = gate(one)
-        for turn in range(30):
-            holder = f"{number}-{turn}"
-            if isinstance(mine.take("kie", None, holder), Taken):
-                with lock:
-                    inside.add(holder)
-                    most[0], done[0] = max(most[0], len(inside)), done[0] + 1
-                with lock:
-                    inside.discard(holder)
-                mine.give("kie", "a", holder)
+        start.wait()
+        for turn in range(5):
+            taken.append(mine.take("kie", None, f"{number}-{turn}"))
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert 1 <= most[0] <= 5
-    assert done[0] >= 30
+    assert len(taken) == 40
+    assert sum(isinstance(one, Taken) for one in taken) == 5
 
 
 def test_a_429_is_obeyed_then_the_rate_is_held_and_raised_slowly(gate: Callable[..., Gate], clock: Clock) -> None:

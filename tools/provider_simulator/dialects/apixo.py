@@ -5,7 +5,7 @@ from typing import Any
 
 from tools.provider_simulator.dialects.base import (
     Answered,
-    Call,
+    ApiCall,
     Json,
     Request,
     SaysNo,
@@ -13,7 +13,7 @@ from tools.provider_simulator.dialects.base import (
     need,
     shape_of,
 )
-from tools.provider_simulator.task import Asked, Task, dumps
+from tools.provider_simulator.task import Ordered, Task, dumps
 
 _CODES = {
     "key": (401, "Invalid or missing API Key"),
@@ -32,14 +32,14 @@ class SimulatedApixo(SimulatedDialect):
     name = "apixo"
     billed = (5.0, 120.0)
 
-    def call(self, request: Request) -> Call | None:
+    def call(self, request: Request) -> ApiCall | None:
         """The model is in the path, also when a task is asked for."""
         if request.method == "POST" and (made := re.fullmatch(r"/api/v1/generateTask/([^/]+)", request.path)):
-            return Call("create", made[1])
+            return ApiCall("create", made[1])
         if request.method == "GET" and re.fullmatch(r"/api/v1/statusTask/[^/]+", request.path):
-            return Call("status", request.query.get("taskId", ""))
+            return ApiCall("status", request.query.get("taskId", ""))
         if (request.method, request.path) == ("GET", "/api/v1/apikeys/current-balance"):
-            return Call("balance")
+            return ApiCall("balance")
         return None
 
     def check_key(self, request: Request, key: str, secret: str | None) -> None:
@@ -47,7 +47,7 @@ class SimulatedApixo(SimulatedDialect):
         if request.headers.get("authorization") != f"Bearer {key}":
             raise SaysNo("key")
 
-    def asked(self, call: Call, request: Request) -> Asked:
+    def asked(self, call: ApiCall, request: Request) -> Ordered:
         """`request_type`, `provider`, `input`."""
         body = request.body
         given = body.get("input")
@@ -70,7 +70,7 @@ class SimulatedApixo(SimulatedDialect):
         resolution = given.get("resolution", "480p")
         if resolution not in ("480p", "720p"):
             raise SaysNo("input", "input.resolution")
-        return Asked(
+        return Ordered(
             model=call.what,
             request=body,
             prompt=str(given.get("prompt") or ""),
@@ -107,7 +107,7 @@ class SimulatedApixo(SimulatedDialect):
             data |= {"failCode": task.fail_code or "GENERATION_FAILED", "failMsg": "Video generation failed"}
         return {"code": 200, "message": "success", "data": data}
 
-    def refused(self, no: SaysNo, call: Call | None) -> Answered:
+    def refused(self, no: SaysNo, call: ApiCall | None) -> Answered:
         """The HTTP status, and again in the body."""
         code, words = _CODES[no.kind]
         said = str(no) if str(no) != no.kind else words

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from tools.provider_simulator.task import SIDES, Asked, ClipShape, Task
+from tools.provider_simulator.task import SIDES, ClipShape, Ordered, Task
 
 Json = dict[str, Any]
 
@@ -49,7 +49,7 @@ class SaysNo(Exception):
 
 
 @dataclass(frozen=True)
-class Call:
+class ApiCall:
     """What a request wants: create, status, content, cancel, balance, estimate, upload or list, of which model or
     task."""
 
@@ -71,7 +71,7 @@ class SimulatedDialect(ABC):
     billed: ClassVar[tuple[float, float]] = (0.0, 1e9)
 
     @abstractmethod
-    def call(self, request: Request) -> Call | None:
+    def call(self, request: Request) -> ApiCall | None:
         """None: there is no such path."""
 
     @abstractmethod
@@ -79,7 +79,7 @@ class SimulatedDialect(ABC):
         """Raises SaysNo."""
 
     @abstractmethod
-    def asked(self, call: Call, request: Request) -> Asked:
+    def asked(self, call: ApiCall, request: Request) -> Ordered:
         """Raises SaysNo for what the document does not allow."""
 
     @abstractmethod
@@ -95,7 +95,7 @@ class SimulatedDialect(ABC):
         """The answer to a question about a task."""
 
     @abstractmethod
-    def refused(self, no: SaysNo, call: Call | None) -> Answered:
+    def refused(self, no: SaysNo, call: ApiCall | None) -> Answered:
         """A refusal in the provider's words."""
 
     def callback(self, task: Task, now: float, url: str) -> Any:
@@ -118,7 +118,7 @@ class SimulatedDialect(ABC):
         """The answer to a cancel that worked."""
         raise SaysNo("unknown", "no such path")
 
-    def cancellable(self, call: Call, task: Task, now: float) -> bool:
+    def cancellable(self, call: ApiCall, task: Task, now: float) -> bool:
         """Whether this cancel works on it now."""
         return False
 

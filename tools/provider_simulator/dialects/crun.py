@@ -6,14 +6,14 @@ from typing import Any, ClassVar
 
 from tools.provider_simulator.dialects.base import (
     Answered,
-    Call,
+    ApiCall,
     Json,
     Request,
     SaysNo,
     SimulatedDialect,
     shape_of,
 )
-from tools.provider_simulator.task import Asked, Task
+from tools.provider_simulator.task import Ordered, Task
 
 _CODES = {
     "key": (401, "API key missing"),
@@ -35,17 +35,17 @@ class SimulatedCrun(SimulatedDialect):
     unit_usd = 0.005
     prices: ClassVar[Mapping[str, float]] = {"480p": 6.0, "580p": 9.5, "720p": 12.5}
 
-    def call(self, request: Request) -> Call | None:
+    def call(self, request: Request) -> ApiCall | None:
         """All below /api/v1/client."""
         match request.method, request.path:
             case "POST", "/api/v1/client/job/CreateTask":
-                return Call("create", str(request.body.get("model") or ""))
+                return ApiCall("create", str(request.body.get("model") or ""))
             case "POST", "/api/v1/client/job/estimate-credits":
-                return Call("estimate", str(request.body.get("model") or ""))
+                return ApiCall("estimate", str(request.body.get("model") or ""))
             case "GET", "/api/v1/client/job/TaskInfo":
-                return Call("status", request.query.get("task_id", ""))
+                return ApiCall("status", request.query.get("task_id", ""))
             case "GET", "/api/v1/client/account/balance":
-                return Call("balance")
+                return ApiCall("balance")
         return None
 
     def check_key(self, request: Request, key: str, secret: str | None) -> None:
@@ -53,7 +53,7 @@ class SimulatedCrun(SimulatedDialect):
         if request.headers.get("x-api-key") != key:
             raise SaysNo("key")
 
-    def asked(self, call: Call, request: Request) -> Asked:
+    def asked(self, call: ApiCall, request: Request) -> Ordered:
         """`model`, `input`, `callback_url`."""
         given = request.body.get("input")
         if not isinstance(given, dict):
@@ -65,7 +65,7 @@ class SimulatedCrun(SimulatedDialect):
         resolution = str(given.get("resolution") or "720P").lower()
         if resolution not in self.prices:
             raise SaysNo("input", "resolution")
-        return Asked(
+        return Ordered(
             model=call.what,
             request=request.body,
             prompt=str(given.get("prompt") or ""),
@@ -114,7 +114,7 @@ class SimulatedCrun(SimulatedDialect):
             "result": result,
         }
 
-    def refused(self, no: SaysNo, call: Call | None) -> Answered:
+    def refused(self, no: SaysNo, call: ApiCall | None) -> Answered:
         """HTTP status and code agree; a validation error has a list."""
         code, words = _CODES[no.kind]
         body: Json = {"code": code, "message": words}

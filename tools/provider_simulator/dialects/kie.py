@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from tools.provider_simulator.dialects.base import (
     Answered,
-    Call,
+    ApiCall,
     Json,
     Request,
     SaysNo,
@@ -14,7 +14,7 @@ from tools.provider_simulator.dialects.base import (
     need,
     shape_of,
 )
-from tools.provider_simulator.task import Asked, Task, dumps
+from tools.provider_simulator.task import Ordered, Task, dumps
 
 _CODES = {
     "key": (401, 401, "You do not have access permissions"),
@@ -41,17 +41,17 @@ class SimulatedKie(SimulatedDialect):
     unit_usd = 0.005
     prices: ClassVar[Mapping[str, float]] = {"480p": 8.0, "580p": 12.0, "720p": 16.0}
 
-    def call(self, request: Request) -> Call | None:
+    def call(self, request: Request) -> ApiCall | None:
         """As its document has the paths."""
         match request.method, request.path:
             case "POST", "/api/v1/jobs/createTask":
-                return Call("create", str(request.body.get("model") or ""))
+                return ApiCall("create", str(request.body.get("model") or ""))
             case "GET", "/api/v1/jobs/recordInfo":
-                return Call("status", request.query.get("taskId", ""))
+                return ApiCall("status", request.query.get("taskId", ""))
             case "GET", "/api/v1/chat/credit":
-                return Call("balance")
+                return ApiCall("balance")
             case "POST", "/api/file-base64-upload":
-                return Call("upload", str(request.body.get("fileName") or "file"))
+                return ApiCall("upload", str(request.body.get("fileName") or "file"))
         return None
 
     def check_key(self, request: Request, key: str, secret: str | None) -> None:
@@ -59,7 +59,7 @@ class SimulatedKie(SimulatedDialect):
         if request.headers.get("authorization") != f"Bearer {key}":
             raise SaysNo("key")
 
-    def asked(self, call: Call, request: Request) -> Asked:
+    def asked(self, call: ApiCall, request: Request) -> Ordered:
         """`model`, `input`, `callBackUrl`."""
         given = request.body.get("input")
         if not isinstance(given, dict):
@@ -72,7 +72,7 @@ class SimulatedKie(SimulatedDialect):
         if resolution not in self.prices:
             raise SaysNo("input", "resolution is not within the range of allowed options")
         shape = shape_of(resolution, given.get("aspect_ratio"))
-        return Asked(
+        return Ordered(
             model=call.what,
             request=request.body,
             prompt=str(given.get("prompt") or ""),
@@ -120,7 +120,7 @@ class SimulatedKie(SimulatedDialect):
         data = self._record(task, now, url) | {"task_id": task.id}
         return {"code": 501 if failed else 200, "msg": said, "data": data}
 
-    def refused(self, no: SaysNo, call: Call | None) -> Answered:
+    def refused(self, no: SaysNo, call: ApiCall | None) -> Answered:
         """The code says it, the HTTP status rarely."""
         status, code, words = _CODES[no.kind]
         return Answered(

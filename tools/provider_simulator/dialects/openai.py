@@ -3,8 +3,8 @@
 import re
 from typing import Any
 
-from tools.provider_simulator.dialects.base import Answered, Call, Json, Request, SaysNo, SimulatedDialect, need
-from tools.provider_simulator.task import Asked, ClipShape, Task
+from tools.provider_simulator.dialects.base import Answered, ApiCall, Json, Request, SaysNo, SimulatedDialect, need
+from tools.provider_simulator.task import ClipShape, Ordered, Task
 
 _CODES = {
     "key": (401, "invalid_request_error", "invalid_api_key", "Incorrect API key provided"),
@@ -23,15 +23,15 @@ class SimulatedOpenAi(SimulatedDialect):
     name = "openai"
     forgets = True
 
-    def call(self, request: Request) -> Call | None:
+    def call(self, request: Request) -> ApiCall | None:
         """/v1/videos and below."""
         if (request.method, request.path) == ("POST", "/v1/videos"):
-            return Call("create", str(request.body.get("model") or "sora-2"))
+            return ApiCall("create", str(request.body.get("model") or "sora-2"))
         if found := re.fullmatch(r"/v1/videos/([^/]+)(/content)?", request.path):
             if request.method == "DELETE" and not found[2]:
-                return Call("cancel", found[1])
+                return ApiCall("cancel", found[1])
             if request.method == "GET":
-                return Call("content" if found[2] else "status", found[1])
+                return ApiCall("content" if found[2] else "status", found[1])
         return None
 
     def check_key(self, request: Request, key: str, secret: str | None) -> None:
@@ -39,7 +39,7 @@ class SimulatedOpenAi(SimulatedDialect):
         if request.headers.get("authorization") != f"Bearer {key}":
             raise SaysNo("key")
 
-    def asked(self, call: Call, request: Request) -> Asked:
+    def asked(self, call: ApiCall, request: Request) -> Ordered:
         """`prompt`, `model`, `size`, `seconds`; frames and fps as servers of open models take them."""
         body = request.body
         need(body, "prompt")
@@ -53,7 +53,7 @@ class SimulatedOpenAi(SimulatedDialect):
             raise SaysNo("input", "Invalid value for 'size'")
         shape = ClipShape(int(size[1]), int(size[2]), frames, fps)
         resolution = "480p" if shape.width * shape.height < 500_000 else "720p"
-        return Asked(call.what, body, str(body["prompt"]), resolution, round(frames / fps), shape)
+        return Ordered(call.what, body, str(body["prompt"]), resolution, round(frames / fps), shape)
 
     def new_id(self, number: int) -> str:
         """video_ and letters."""
@@ -83,14 +83,14 @@ class SimulatedOpenAi(SimulatedDialect):
             "error": {"code": "server_error", "message": "generation failed"} if state == "fail" else None,
         }
 
-    def refused(self, no: SaysNo, call: Call | None) -> Answered:
+    def refused(self, no: SaysNo, call: ApiCall | None) -> Answered:
         """An error object."""
         status, kind, code, words = _CODES[no.kind]
         message = str(no) if str(no) != no.kind else words
         error: dict[str, Any] = {"message": message, "type": kind, "param": None, "code": code}
         return Answered(status, {"error": error}, no.headers)
 
-    def cancellable(self, call: Call, task: Task, now: float) -> bool:
+    def cancellable(self, call: ApiCall, task: Task, now: float) -> bool:
         """Anything may be deleted."""
         return True
 

@@ -6,8 +6,8 @@ import uuid
 from collections.abc import Mapping
 from typing import ClassVar
 
-from tools.provider_simulator.dialects.base import Answered, Call, Request, SaysNo, SimulatedDialect, shape_of
-from tools.provider_simulator.task import Asked, Task
+from tools.provider_simulator.dialects.base import Answered, ApiCall, Request, SaysNo, SimulatedDialect, shape_of
+from tools.provider_simulator.task import Ordered, Task
 
 _STATUS = {"key": 401, "credit": 402, "busy": 429, "maintenance": 503, "server": 500, "input": 400, "unknown": 404}
 _WORDS = {"queued": "queued", "running": "processing", "success": "completed", "fail": "failed"}
@@ -19,14 +19,14 @@ class SimulatedSelfHosted(SimulatedDialect):
     prices: ClassVar[Mapping[str, float]] = {"480p": 0.0}
     fresh_links = True
 
-    def call(self, request: Request) -> Call | None:
+    def call(self, request: Request) -> ApiCall | None:
         """/generate, /status/{id}, /jobs."""
         if (request.method, request.path) == ("POST", "/generate"):
-            return Call("create", "wan2.2-14b")
+            return ApiCall("create", "wan2.2-14b")
         if request.method == "GET" and (asked := re.fullmatch(r"/status/([^/]+)", request.path)):
-            return Call("status", asked[1])
+            return ApiCall("status", asked[1])
         if (request.method, request.path) == ("GET", "/jobs"):
-            return Call("list")
+            return ApiCall("list")
         return None
 
     def check_key(self, request: Request, key: str, secret: str | None) -> None:
@@ -34,7 +34,7 @@ class SimulatedSelfHosted(SimulatedDialect):
         if request.headers.get("x-api-key") != key:
             raise SaysNo("key", "Invalid API key")
 
-    def asked(self, call: Call, request: Request) -> Asked:
+    def asked(self, call: ApiCall, request: Request) -> Ordered:
         """A prompt, and a picture by address or in base64."""
         prompt, encoded = request.body.get("prompt"), request.body.get("image_base64")
         if not isinstance(prompt, str) or not prompt:
@@ -44,7 +44,7 @@ class SimulatedSelfHosted(SimulatedDialect):
                 base64.b64decode(encoded, validate=True)
             except (ValueError, TypeError):
                 raise SaysNo("input", "Invalid base64 image") from None
-        return Asked(call.what, {"prompt": prompt}, prompt, "480p", 5.0, shape_of("480p", None))
+        return Ordered(call.what, {"prompt": prompt}, prompt, "480p", 5.0, shape_of("480p", None))
 
     def new_id(self, number: int) -> str:
         """A UUID."""
@@ -68,7 +68,7 @@ class SimulatedSelfHosted(SimulatedDialect):
             },
         )
 
-    def refused(self, no: SaysNo, call: Call | None) -> Answered:
+    def refused(self, no: SaysNo, call: ApiCall | None) -> Answered:
         """FastAPI's form."""
         words = "Job not found" if no.kind == "unknown" else str(no)
         return Answered(_STATUS.get(no.kind, 400), {"detail": words}, no.headers)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from tools.provider_simulator.dialects.base import (
     Answered,
-    Call,
+    ApiCall,
     Json,
     Request,
     SaysNo,
@@ -16,7 +16,7 @@ from tools.provider_simulator.dialects.base import (
     need,
     shape_of,
 )
-from tools.provider_simulator.task import Asked, ClipShape, Task
+from tools.provider_simulator.task import ClipShape, Ordered, Task
 
 _CODES = {
     "key": (401, 0, "Project authorization is not founded."),
@@ -34,19 +34,19 @@ class SimulatedWiro(SimulatedDialect):
     name = "wiro"
     prices: ClassVar[Mapping[str, float]] = {"480p": 0.012, "580p": 0.018, "720p": 0.026}
 
-    def call(self, request: Request) -> Call | None:
+    def call(self, request: Request) -> ApiCall | None:
         """POST and nothing else."""
         if request.method != "POST":
             return None
         if made := re.fullmatch(r"/v1/Run/([^/]+/[^/]+)", request.path):
-            return Call("create", made[1])
+            return ApiCall("create", made[1])
         name = str(request.body.get("taskid") or request.body.get("tasktoken") or request.body.get("socketaccesstoken"))
         return {
-            "/v1/Task/Detail": Call("status", name),
-            "/v1/Task/Cancel": Call("cancel", name),
-            "/v1/Task/Kill": Call("kill", name),
-            "/v1/Task/List": Call("list"),
-            "/v1/File/Upload": Call("upload", "file"),
+            "/v1/Task/Detail": ApiCall("status", name),
+            "/v1/Task/Cancel": ApiCall("cancel", name),
+            "/v1/Task/Kill": ApiCall("kill", name),
+            "/v1/Task/List": ApiCall("list"),
+            "/v1/File/Upload": ApiCall("upload", "file"),
         }.get(request.path)
 
     def check_key(self, request: Request, key: str, secret: str | None) -> None:
@@ -63,7 +63,7 @@ class SimulatedWiro(SimulatedDialect):
         if not hmac.compare_digest(wanted, given):
             raise SaysNo("key", "Project authorization is not valid.")
 
-    def asked(self, call: Call, request: Request) -> Asked:
+    def asked(self, call: ApiCall, request: Request) -> Ordered:
         """The inputs that the model's page lists."""
         body = request.body
         if call.what.lower() != "wan-ai/wan2.2-i2v-a14b":
@@ -78,7 +78,7 @@ class SimulatedWiro(SimulatedDialect):
         except (TypeError, ValueError):
             raise SaysNo("input", "Request parameter [numFrames] must be integer or float") from None
         shape = shape_of(resolution, body.get("aspectRatio"))
-        return Asked(
+        return Ordered(
             model=call.what,
             request=body,
             prompt=str(body["prompt"]),
@@ -149,7 +149,7 @@ class SimulatedWiro(SimulatedDialect):
         """Undocumented for runs of models: Task/Detail's answer."""
         return self.told(task, now, url).body
 
-    def refused(self, no: SaysNo, call: Call | None) -> Answered:
+    def refused(self, no: SaysNo, call: ApiCall | None) -> Answered:
         """result false and one error."""
         status, code, words = _CODES[no.kind]
         message = str(no) if str(no) != no.kind else words
@@ -161,7 +161,7 @@ class SimulatedWiro(SimulatedDialect):
         made = one | {"addedtime": "1734513807", "accesskey": "k"}
         return Answered(200, {"result": True, "errors": [], "list": [made]})
 
-    def cancellable(self, call: Call, task: Task, now: float) -> bool:
+    def cancellable(self, call: ApiCall, task: Task, now: float) -> bool:
         """Cancel in the queue, Kill after it."""
         state = task.state(now)
         return state == "queued" if call.action == "cancel" else state == "running"

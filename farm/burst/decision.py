@@ -68,8 +68,8 @@ def predicted(
     foretold: Callable[[Job, float], float | None] = lambda _job, _ahead_s: None,
 ) -> list[QueuedJob]:
     """When each of a tenant's queued jobs, in their order, will start here. `able`: who could render it; `foretold`:
-    the scheduler's own forecast for a job with so many GPU-seconds of its tenant's before it in its tier, where there is
-    one; otherwise `share`, the tenant's part of the pool in (0, 1] while others want theirs."""
+    the scheduler's own forecast for a job with so many GPU-seconds of its tenant's before it in its tier, where there
+    is one; otherwise `share`, the tenant's part of the pool in (0, 1] while others want theirs."""
     found, own_s, in_tier = [], 0.0, dict.fromkeys(Tier, 0.0)
     for job in jobs:
         # others are served beside it, by their share, until they have nothing left

@@ -135,10 +135,9 @@ def settle_as_an_operator(here: BuyingFarm, kie: Simulator) -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(3000)
-def test_the_law_holds_over_a_thousand_jobs_and_random_kills(
-    settings: Settings, kie: Simulator, tmp_path: Path
-) -> None:
-    jobs = int(os.environ.get("BURST_JOBS", "1000"))
+def test_the_law_holds_over_many_jobs_and_random_kills(settings: Settings, kie: Simulator, tmp_path: Path) -> None:
+    """BURST_JOBS=1000 takes about an hour."""
+    jobs = int(os.environ.get("BURST_JOBS", "60"))
     rng = random.Random(7)
     kie.faults.set(
         [

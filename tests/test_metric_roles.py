@@ -32,7 +32,7 @@ for line in sys.argv[1:]:
 """
 #: not exported by being counted in a process that has no role
 COUNTED = "from monitoring.metrics import PERMITS; PERMITS.labels('gpu', 'used').inc()"
-ROLES = ("GATEWAY", "AGENT", "EXPORTER", "IO_WORKER")
+ROLES = ("GATEWAY", "AGENT", "BURST", "EXPORTER", "IO_WORKER")
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ class By(StrEnum):
 
     TENANT = "tenant"
     LABEL = "label"
+    BATCH = "batch"
     PROVIDER = "provider"
     MODEL = "model"
     DAY = "day"
@@ -90,6 +91,7 @@ def _day(ms: int | None) -> str:
 _OF_JOB: dict[By, Callable[[Job], str]] = {
     By.TENANT: lambda job: job.tenant,
     By.LABEL: lambda job: job.label or "",
+    By.BATCH: lambda job: job.batch or "",
     By.PROVIDER: lambda job: str(job.purchase["provider"]) if job.purchase else HERE,
     By.MODEL: lambda job: job.spec.model,
     By.DAY: lambda job: _day(job.finished_ms),
@@ -97,6 +99,7 @@ _OF_JOB: dict[By, Callable[[Job], str]] = {
 _OF_PURCHASE: dict[By, Callable[[Purchase], str]] = {
     By.TENANT: lambda one: one.tenant,
     By.LABEL: lambda one: one.label,
+    By.BATCH: lambda one: str(one.intent.get("batch", "")),
     By.PROVIDER: lambda one: one.provider,
     By.MODEL: lambda one: str(one.intent["model"]),
     By.DAY: lambda one: _day(one.at_ms),

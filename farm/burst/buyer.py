@@ -3,7 +3,7 @@ What is decided about a job is kept with its numbers, for whoever asks."""
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -17,6 +17,7 @@ from farm.burst.local import able_for
 from farm.claiming import retry
 from farm.jobs.job import Job
 from farm.jobs.purchase import Cap, OverCap, PurchaseEnding, PurchaseState
+from farm.jobs.states import Tier
 from farm.jobs.worker_status import LiveWorker
 from farm.ledger import BURST_POOL, INTAKE_POOL
 from farm.ledger.farm_numbers import FarmNumbers, PoolNumbers
@@ -26,6 +27,7 @@ from farm.providers.gate import Wait
 from farm.providers.offers import Offer, offers
 from farm.providers.registry import KeyMissing
 from farm.scheduling.expected_wait import entitlements
+from farm.scheduling.forecast import LineForecast, start_s
 from farm.tenants.tenants import Tenant
 from farm.wire.http import Can, Outbound, ProviderRefused, Unreadable
 from farm.wire.purchase_order import PurchaseOrder
@@ -35,6 +37,8 @@ log = logging.getLogger(__name__)
 
 #: endings after which the same provider may be asked again
 _UNTRIED = frozenset({PurchaseEnding.NOT_SENT, PurchaseEnding.TURNED_AWAY, PurchaseEnding.NEVER_ARRIVED})
+#: a forecast is used for so long
+_FRESH_MS = 30_000
 _OURS = frozenset({INTAKE_POOL, BURST_POOL})
 
 
@@ -113,6 +117,7 @@ class Buyer:
             lambda job: able_for(job, self._workers),
             share=_share(numbers, pool.pool, tenant_id),
             now_ms=numbers.now_ms,
+            foretold=self._foretold(pool.pool, tenant_id, numbers.now_ms),
         )
         buying = (pool.pool, tenant_id) in self._buying
         chosen = to_buy(waiting, load, promise, buying=buying)
@@ -126,6 +131,20 @@ class Buyer:
             else:
                 found.append((one, gain_s, choices))
         return found
+
+    def _foretold(self, pool: str, tenant: str, now_ms: int) -> Callable[[Job, float], float | None]:
+        """The scheduler's forecasts of the tenant's lines, while they are fresh."""
+        lines: dict[Tier, LineForecast | None] = {}
+
+        def start(job: Job, ahead_s: float) -> float | None:
+            if job.tier not in lines:
+                lines[job.tier] = self._context.ledger.forecast(pool, job.tier, tenant)
+            line = lines[job.tier]
+            if line is None or now_ms - line.at_ms > _FRESH_MS:
+                return None
+            return max(0.0, start_s(line.curve, line.waiting, ahead_s) - (now_ms - line.at_ms) / 1000)
+
+        return start
 
     def _promise(self, tenant: Tenant | None) -> Promise:
         burst = self._context.settings.burst
@@ -216,7 +235,7 @@ class Buyer:
                 job.id,
                 context.worker,
                 nonce,
-                intent_of(offer, attempt.key),
+                intent_of(offer, attempt.key, job.batch),
                 price=price,
                 caps=attempt.caps,
                 details=details,
@@ -281,9 +300,10 @@ class Buyer:
         self._context.ledger.note_decision(job.id, {"verdict": verdict, "why": words, "numbers": numbers, **more})
 
 
-def intent_of(offer: Offer, key: str) -> Mapping[str, object]:
+def intent_of(offer: Offer, key: str, batch: str | None) -> Mapping[str, object]:
     """What is kept of a choice, in the ledger and in the recipe. The key's name, never the key."""
-    return {
+    of_batch = {"batch": batch} if batch else {}
+    return of_batch | {
         "provider": offer.provider,
         "dialect": offer.dialect,
         "key": key,

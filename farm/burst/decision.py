@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from farm.burst.local import Able
 from farm.jobs.job import Job
+from farm.jobs.states import Tier
 from farm.providers.entry import Entry
 from farm.providers.offers import Offer
 
@@ -64,16 +65,20 @@ def predicted(
     *,
     share: float,
     now_ms: int,
+    foretold: Callable[[Job, float], float | None] = lambda _job, _ahead_s: None,
 ) -> list[QueuedJob]:
-    """When each of a tenant's queued jobs, in their order, will start here. `able`: who could render it; `share`: the
-    tenant's part of the pool, in (0, 1], while others want theirs."""
-    found, own_s = [], 0.0
+    """When each of a tenant's queued jobs, in their order, will start here. `able`: who could render it; `foretold`:
+    the scheduler's own forecast for a job with so many GPU-seconds of its tenant's before it in its tier, where there
+    is one; otherwise `share`, the tenant's part of the pool in (0, 1] while others want theirs."""
+    found, own_s, in_tier = [], 0.0, dict.fromkeys(Tier, 0.0)
     for job in jobs:
         # others are served beside it, by their share, until they have nothing left
         before_s = own_s + min(load.others_s, own_s * (1 - share) / share)
         who = able(job)
         nobody = not load.slots or not who.count
+        told_s = None if nobody else foretold(job, in_tier[job.tier])
         start_s = math.inf if nobody else (before_s + load.busy_s / 2) / load.slots
+        start_s = start_s if told_s is None else told_s
         found.append(
             QueuedJob(
                 job,
@@ -85,6 +90,7 @@ def predicted(
             )
         )
         own_s += job.predicted_s
+        in_tier[job.tier] += job.predicted_s
     return found
 
 

@@ -16,7 +16,10 @@ _day = click.DateTime(["%Y-%m-%d"])
 
 @click.command()
 @click.option(
-    "--by", type=click.Choice(["tenant", "label", "provider", "model", "day"]), default="label", show_default=True
+    "--by",
+    type=click.Choice(["tenant", "label", "batch", "provider", "model", "day"]),
+    default="label",
+    show_default=True,
 )
 @click.option("--from", "first", type=_day, help="The first day (UTC). Default: the first of this month.")
 @click.option("--to", "last", type=_day, help="The last day (UTC). Default: today.")

@@ -134,7 +134,7 @@ class BuyingFarm:
         return purchases[-1]
 
     def until(self, job_id: str, true: Callable[[Job], object], what: str) -> Job:
-        wait_until(lambda: true(self.job(job_id)), 20, f"{what}; it is {self.job(job_id)}")
+        wait_until(lambda: true(self.job(job_id)), 60, f"{what}; it is {self.job(job_id)}")
         return self.job(job_id)
 
     def until_over(self, job_id: str) -> Job:

@@ -95,6 +95,19 @@ def test_a_deadline_is_a_promise_of_its_own() -> None:
     assert bought([soon, later]) == [soon]
 
 
+def test_a_forecast_of_the_scheduler_s_goes_before_the_sum() -> None:
+    jobs = queued(3)
+    found = predicted(
+        jobs,
+        FULL,
+        lambda _: BUSY,
+        share=1.0,
+        now_ms=NOW,
+        foretold=lambda job, ahead_s: None if job is jobs[0] else ahead_s,
+    )
+    assert [one.start_s for one in found] == [30.0, 60.0, 120.0]
+
+
 def test_others_are_served_beside_a_tenant_by_their_share() -> None:
     jobs = queued(10)
     alone = predicted(jobs, FULL, lambda _: BUSY, share=1.0, now_ms=NOW)

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,9 +65,20 @@ def killed(settings: Settings, kie: Simulator, folder: Path, **burst: object) ->
     Store(settings.s3).ensure_bucket()
     with served(create_app(settings)) as url:
         made = Killed(buying(settings, {"kie": kie}, public_url=url, **burst), folder)
+        over = threading.Event()
+
+        def reap() -> None:
+            # as the io worker does
+            while not over.wait(0.2):
+                made.farm.ledger.reap()
+
+        reaper = threading.Thread(target=reap, daemon=True)
+        reaper.start()
         try:
             yield made
         finally:
+            over.set()
+            reaper.join(10)
             made.stop()
 
 
@@ -86,7 +98,7 @@ def test_a_kill_at_each_step_charges_no_job_twice(settings: Settings, kie: Simul
         kie.faults.set([mishap("create", "hang", seconds=1.5, times=1)])
         burst.start()
         (first,) = here.admit(new_job("first"))
-        wait_until(lambda: kie.ledger()["accepted"] == 1, what="an order")
+        wait_until(lambda: kie.ledger()["accepted"] == 1, 60, "an order")
         burst.kill()
         # while it renders there
         kie.knobs.render_s = 5.0
@@ -123,10 +135,9 @@ def settle_as_an_operator(here: BuyingFarm, kie: Simulator) -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(3000)
-def test_the_law_holds_over_a_thousand_jobs_and_random_kills(
-    settings: Settings, kie: Simulator, tmp_path: Path
-) -> None:
-    jobs = int(os.environ.get("BURST_JOBS", "1000"))
+def test_the_law_holds_over_many_jobs_and_random_kills(settings: Settings, kie: Simulator, tmp_path: Path) -> None:
+    """BURST_JOBS=1000 takes about an hour."""
+    jobs = int(os.environ.get("BURST_JOBS", "60"))
     rng = random.Random(7)
     kie.faults.set(
         [

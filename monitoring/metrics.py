@@ -112,8 +112,8 @@ REAPED = counter("wanfarm_reaped_total", "What the reaper did", ["action"], role
 FORGOTTEN = counter("wanfarm_forgotten_jobs_total", "Jobs removed after their retention", roles=_IO)
 ORPHANS = counter("wanfarm_orphan_objects_total", "Objects removed that no job pointed to", roles=_IO)
 
-PREDICTION_RATIO = histogram(
-    "wanfarm_prediction_ratio",
+FORECAST_RATIO = histogram(
+    "wanfarm_forecast_ratio",
     "What a queued job took until it started or ended, over what was predicted",
     ["what"],
     buckets=(0.1, 0.25, 0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.6, 2, 4, 10),

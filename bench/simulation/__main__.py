@@ -1,13 +1,12 @@
 """The farm's scheduling beside other rules on the same traces. 8 and 64 GPUs take minutes; 1,000 is an option."""
 
 import argparse
-import time
 from collections.abc import Sequence
 
 from bench.ledger import redis_server
-from bench.report import checked_server, show
+from bench.report import checked_server, machine
 from bench.simulation.farm import simulate
-from bench.simulation.figures import figures
+from bench.simulation.figures import Figures, figures
 from bench.simulation.ledger_policy import LedgerPolicy
 from bench.simulation.policy import ALTERNATIVES
 from bench.simulation.traces import TRACES, make
@@ -24,26 +23,33 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--traces", nargs="+", choices=TRACES, default=list(TRACES))
     parser.add_argument("--size", type=float, default=1.0, help="how many shots, against the usual number")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--slack", type=float, nargs="+", help="values of scheduling.affinity_slack_s to compare")
     parser.add_argument("--alone", action="store_true", help="without the alternatives")
     options = parser.parse_args(argv)
     with redis_server() as url, connect(RedisSettings(ledger_url=url)) as redis:
         server = checked_server(redis, fsync="no")
+        print(f"On {machine()}; {server}")
         for gpus in options.gpus:
-            rows = []
+            print(f"\n{gpus} GPUs\n\n| trace | rule | {' | '.join(COLUMNS)} |\n|---|---|{'---:|' * len(COLUMNS)}")
             for name in options.traces:
                 trace = make(name, gpus=gpus, size=options.size, seed=options.seed)
-                began = time.monotonic()
-                policies = [LedgerPolicy(trace, redis, SchedulingSettings())]
-                outs = [simulate(trace, policy) for policy in policies]
+                outs = [simulate(trace, LedgerPolicy(trace, redis, rule)) for rule in _rules(options.slack)]
                 if not options.alone:
                     outs += [simulate(trace, rule(trace)) for rule in ALTERNATIVES]
-                for out in outs:
-                    one = figures(out)
-                    cells = (f"{one.makespan:.3f}", f"{one.shortfall:.1%}", f"{one.ratio:.2f}", f"{one.jain:.3f}")
-                    cells += (f"{one.p50_s:.0f}", f"{one.p95_s:.0f}", f"{one.deadlines:.0%}", f"{one.loads}")
-                    rows.append((f"{trace.name}: {out.policy}", *cells, f"{one.idle_s:.0f}"))
-                print(f"{trace.name}: {len(trace.shots)} shots, {time.monotonic() - began:.0f} s", flush=True)
-            show(f"{gpus} GPUs", ("trace: rule", *COLUMNS), rows, server=server)
+                for n, out in enumerate(outs):
+                    print(f"| {'' if n else trace.name} | {out.policy} | {_cells(figures(out))} |", flush=True)
+
+
+def _cells(one: Figures) -> str:
+    cells = (f"{one.makespan:.3f}", f"{one.shortfall:.1%}", f"{one.ratio:.2f}", f"{one.jain:.3f}", f"{one.p50_s:.0f}")
+    cells += (f"{one.p95_s:.0f}", f"{one.deadlines:.0%}", f"{one.loads}", f"{one.idle_s:.0f}")
+    return " | ".join(cells)
+
+
+def _rules(slacks: Sequence[float] | None) -> list[SchedulingSettings]:
+    if not slacks:
+        return [SchedulingSettings()]
+    return [SchedulingSettings(affinity_slack_s=slack) for slack in slacks]
 
 
 if __name__ == "__main__":

@@ -5,16 +5,16 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from bench.simulation.policy import Policy
-from bench.simulation.trace import LOAD_S, Run, Shot, Trace
+from bench.simulation.trace import LOAD_S, Run, Trace, TraceShot
 
 #: a poisonous shot fails after this part of its time
-_POISON_PART = 0.1
+POISON_PART = 0.1
 #: how often the policy's tick is called: leases are renewed and reaped
 TICK_S = 30.0
 
 
 @dataclass
-class Outcome:
+class Simulated:
     """`idle_s`: GPU-seconds in which a worker idled while a shot that it could run was queued. `ended`: shot -> when it
     was done or given up. started: shot -> when it first ran."""
 
@@ -30,13 +30,13 @@ class Outcome:
 class _Farm:
     def __init__(self, trace: Trace, policy: Policy) -> None:
         self.trace, self.policy = trace, policy
-        self.out = Outcome(trace, policy.name)
+        self.out = Simulated(trace, policy.name)
         self.order = count()
         self.events: list[tuple[float, int, str, object]] = []
         self.loaded: list[str | None] = [None] * trace.gpus
         self.running: dict[int, Run] = {}
         self.away: set[int] = set()
-        self.queued: dict[str, Shot] = {}
+        self.queued: dict[str, TraceShot] = {}
         self.now = 0.0
         for at_s in sorted({shot.at_s for shot in trace.shots}):
             self.at(at_s, "arrive", [shot for shot in trace.shots if shot.at_s == at_s])
@@ -51,7 +51,7 @@ class _Farm:
     def free(self) -> list[int]:
         return [n for n in range(self.trace.gpus) if n not in self.running and n not in self.away]
 
-    def go(self) -> Outcome:
+    def go(self) -> Simulated:
         while self.events and len(self.out.ended) < len(self.trace.shots):
             when_s = self.events[0][0]
             self._count_idle(when_s - self.now)
@@ -83,12 +83,12 @@ class _Farm:
             load_s = 0.0 if self.loaded[worker] == shot.lane else LOAD_S
             self.out.loads += load_s > 0
             self.loaded[worker] = shot.lane
-            true_s = shot.true_s * (_POISON_PART if shot.poison else 1.0)
+            true_s = shot.true_s * (POISON_PART if shot.poison else 1.0)
             run = Run(shot, worker, self.now, load_s, self.now + load_s + true_s, not shot.poison)
             self.running[worker] = run
             self.at(run.ended_s, "end", run)
 
-    def on_arrive(self, shots: list[Shot]) -> None:
+    def on_arrive(self, shots: list[TraceShot]) -> None:
         self.queued |= {shot.name: shot for shot in shots}
         self.policy.admit(shots, self.now)
 
@@ -108,7 +108,7 @@ class _Farm:
         else:
             self.at(self.now + wait_s, "again", run.shot)
 
-    def on_again(self, shot: Shot) -> None:
+    def on_again(self, shot: TraceShot) -> None:
         self.queued[shot.name] = shot
 
     def on_crash(self, crash: object) -> None:
@@ -126,11 +126,11 @@ class _Farm:
         self.away.discard(worker)
 
     def on_tick(self, _: None) -> None:
-        for shot in self.policy.tick(self.now):
-            self.queued[shot.name] = shot
+        for shot, wait_s in self.policy.tick(self.now):
+            self.at(self.now + wait_s, "again", shot)
         self.at(self.now + TICK_S, "tick", None)
 
 
-def simulate(trace: Trace, policy: Policy) -> Outcome:
+def simulate(trace: Trace, policy: Policy) -> Simulated:
     """Run the trace to its end."""
     return _Farm(trace, policy).go()

@@ -5,8 +5,10 @@ import statistics
 from collections import defaultdict
 from dataclasses import dataclass
 
-from bench.simulation.farm import Outcome
-from bench.simulation.trace import LOAD_S, Shot, Trace
+from bench.simulation.farm import POISON_PART, Simulated
+from bench.simulation.policy import ATTEMPTS
+from bench.simulation.trace import LOAD_S, Trace, TraceShot
+from farm.jobs.states import Tier
 
 HOUR_S = 3600.0
 
@@ -29,7 +31,7 @@ class Figures:
     idle_s: float
 
 
-def figures(out: Outcome) -> Figures:
+def figures(out: Simulated) -> Figures:
     trace = out.trace
     end_s = max(out.ended.values())
     shortfalls, jains = _shares(out, end_s)
@@ -65,13 +67,13 @@ def lower_bound_s(trace: Trace) -> float:
     return best
 
 
-def _work_s(shot: Shot) -> float:
-    return 0.0 if shot.poison else shot.true_s
+def _work_s(shot: TraceShot) -> float:
+    return shot.true_s * (ATTEMPTS * POISON_PART if shot.poison else 1.0)
 
 
-def _shares(out: Outcome, end_s: float) -> tuple[list[float], list[float]]:
-    """Of each hour in which all GPUs could be busy: the worst shortfall, and Jain's index of what tenants got over what
-    was theirs."""
+def _shares(out: Simulated, end_s: float) -> tuple[list[float], list[float]]:
+    """Of each hour in which the GPUs were busy, among tenants whose jobs are not economy: the worst shortfall, and
+    Jain's index of what tenants got over what was theirs."""
     trace, shortfalls, jains = out.trace, [], []
     runs = defaultdict(list)
     for run in out.runs:
@@ -81,13 +83,13 @@ def _shares(out: Outcome, end_s: float) -> tuple[list[float], list[float]]:
         demand: dict[str, float] = defaultdict(float)
         for shot in trace.shots:
             first, last = max(begin_s, shot.at_s), min(until_s, out.ended[shot.name])
-            if first < last and not shot.poison:
+            if first < last and not shot.poison and shot.tier is not Tier.ECONOMY:
                 demand[shot.tenant] += min(last - first, shot.true_s)
         got = {
             tenant: sum(max(0.0, min(until_s, run.ended_s) - max(begin_s, run.began_s)) for run in runs[tenant])
             for tenant in demand
         }
-        total = sum(got.values())
+        total = sum(max(0.0, min(until_s, run.ended_s) - max(begin_s, run.began_s)) for run in out.runs)
         if len(demand) < 2 or total < 0.9 * HOUR_S * trace.gpus:
             continue
         ideal = water_filled({t: max(demand[t], got[t]) for t in demand}, trace, total)
@@ -113,7 +115,7 @@ def water_filled(demand: dict[str, float], trace: Trace, total: float) -> dict[s
     return given
 
 
-def _ratio(out: Outcome, tenant: str) -> float:
+def _ratio(out: Simulated, tenant: str) -> float:
     """When the tenant's last shot ended, over when it would have on GPUs of its own, as many as its weight is worth (a
     fluid, which no real farm is faster than)."""
     trace = out.trace

@@ -4,14 +4,14 @@ from redis import Redis
 
 from bench.ledger import ADMIT_AT_ONCE, ARTIFACTS
 from bench.simulation.farm import TICK_S
-from bench.simulation.trace import Shot, Trace
+from bench.simulation.trace import Trace, TraceShot
 from bench.virtual_clock import VirtualClock
 from farm.config import LeaseSettings, RedisSettings, SchedulingSettings, Settings
 from farm.jobs.errors import FaultCode, JobFault
 from farm.jobs.ids import new_job_id
-from farm.jobs.job import Claim, NewJob
+from farm.jobs.job import Claim, Job, NewJob
 from farm.jobs.spec import JobSpec
-from farm.jobs.states import TERMINAL
+from farm.jobs.states import State
 from farm.jobs.worker_status import WorkerStatus
 from farm.ledger import Ledger
 from farm.ledger.outcomes import Beat, FailOutcome
@@ -36,18 +36,18 @@ def settings(scheduling: SchedulingSettings | None = None) -> Settings:
 class LedgerPolicy:
     """Runs lua/*.lua on `redis`, whose keys under PREFIX it deletes first."""
 
-    name = "the farm"
-
     def __init__(self, trace: Trace, redis: Redis, scheduling: SchedulingSettings | None = None) -> None:
         for key in redis.scan_iter(f"{PREFIX}:*", count=10_000):
             redis.delete(key)
+        slack_s = (scheduling or SchedulingSettings()).affinity_slack_s
+        self.name = "the farm" if slack_s == SchedulingSettings().affinity_slack_s else f"the farm, slack {slack_s:g} s"
         self.trace, self.clock = trace, VirtualClock(redis, PREFIX, START_MS)
         self.ledger = Ledger(redis, settings(scheduling), clock=self.clock.lua)
         self.now_s = 0.0
-        self.shots: dict[str, Shot] = {}
+        self.shots: dict[str, TraceShot] = {}
         self.ids: dict[str, str] = {}
         self.claims: dict[str, Claim] = {}
-        self.gone: dict[str, Shot] = {}
+        self.gone: dict[str, TraceShot] = {}
         for tenant, weight in trace.weights.items():
             redis.hset(f"{PREFIX}:tenant:{tenant}", "weight", weight)
         #: who is live decides only where a job is left to another worker
@@ -73,7 +73,7 @@ class LedgerPolicy:
         told = {"device_bytes": memory.device_mb * 1e6, "host_bytes": memory.host_mb * 1e6} if memory else {}
         self.ledger.worker_seen(f"w{worker}", POOL, WorkerStatus(memory=told), ttl_s=2 * TICK_S)
 
-    def _job(self, shot: Shot) -> NewJob:
+    def _job(self, shot: TraceShot) -> NewJob:
         job_id = self.ids[shot.name] = new_job_id()
         self.shots[job_id] = shot
         return NewJob(
@@ -90,12 +90,12 @@ class LedgerPolicy:
             tier=shot.tier,
         )
 
-    def admit(self, shots: list[Shot], now_s: float) -> None:
+    def admit(self, shots: list[TraceShot], now_s: float) -> None:
         self._to(now_s)
         for at in range(0, len(shots), ADMIT_AT_ONCE):
             self.ledger.admit([self._job(shot) for shot in shots[at : at + ADMIT_AT_ONCE]])
 
-    def claim(self, worker: int, loaded: str | None, now_s: float) -> Shot | None:
+    def claim(self, worker: int, loaded: str | None, now_s: float) -> TraceShot | None:
         self._to(now_s)
         claim = self.ledger.claim(
             POOL, f"w{worker}", loaded=loaded, memory=self._memory(worker), patience_s=_PATIENCE_S
@@ -106,15 +106,15 @@ class LedgerPolicy:
         self.ledger.heartbeat(claim.job.id, claim.attempt)
         return self.shots[claim.job.id]
 
-    def _take(self, shot: Shot, now_s: float) -> Claim:
+    def _take(self, shot: TraceShot, now_s: float) -> Claim:
         self._to(now_s)
         return self.claims.pop(self.ids[shot.name])
 
-    def done(self, shot: Shot, worker: int, now_s: float, took_s: float) -> None:
+    def done(self, shot: TraceShot, worker: int, now_s: float, took_s: float) -> None:
         claim = self._take(shot, now_s)
         self.ledger.commit(claim.job.id, claim.attempt, ARTIFACTS, gpu_s=took_s)
 
-    def failed(self, shot: Shot, worker: int, now_s: float, took_s: float) -> float | None:
+    def failed(self, shot: TraceShot, worker: int, now_s: float, took_s: float) -> float | None:
         claim = self._take(shot, now_s)
         outcome, _ = self.ledger.fail(
             claim.job.id, claim.attempt, JobFault(FaultCode.ENGINE_ERROR, "poison"), gpu_s=took_s
@@ -123,15 +123,18 @@ class LedgerPolicy:
             return None
         job = self.ledger.get(shot.tenant, claim.job.id)
         assert job is not None
-        # until the time of its retry has come, no worker may take it
-        return max(0.0, (job.not_before_ms or 0) / 1000 - START_MS / 1000 - now_s)
+        return self._wait_s(job)
 
-    def lost(self, shot: Shot, worker: int, now_s: float) -> None:
+    def _wait_s(self, job: Job) -> float:
+        """Until the time of its retry has come, no worker may take it."""
+        return max(0.0, ((job.not_before_ms or 0) - START_MS) / 1000 - self.now_s)
+
+    def lost(self, shot: TraceShot, worker: int, now_s: float) -> None:
         self._to(now_s)
         claim = self.claims.pop(self.ids[shot.name])
         self.gone[claim.job.id] = shot
 
-    def tick(self, now_s: float) -> list[Shot]:
+    def tick(self, now_s: float) -> list[tuple[TraceShot, float]]:
         self._to(now_s)
         beats = [Beat(claim.job.id, claim.attempt) for claim in self.claims.values()]
         for at in range(0, len(beats), 200):
@@ -142,8 +145,7 @@ class LedgerPolicy:
         for job_id, shot in list(self.gone.items()):
             job = self.ledger.get(shot.tenant, job_id)
             assert job is not None
-            assert job.state not in TERMINAL
-            if job.position is not None:
+            if job.state is State.QUEUED:
                 del self.gone[job_id]
-                back.append(shot)
+                back.append((shot, self._wait_s(job)))
         return back

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from typing import Protocol
 
-from bench.simulation.trace import Shot, Trace
+from bench.simulation.trace import Trace, TraceShot
 from farm.jobs.states import Tier
 
 _TIERS = [Tier.URGENT, Tier.NORMAL, Tier.ECONOMY]
@@ -16,23 +16,23 @@ class Policy(Protocol):
 
     name: str
 
-    def admit(self, shots: list[Shot], now_s: float) -> None:
+    def admit(self, shots: list[TraceShot], now_s: float) -> None:
         """They are there now."""
 
-    def claim(self, worker: int, loaded: str | None, now_s: float) -> Shot | None:
+    def claim(self, worker: int, loaded: str | None, now_s: float) -> TraceShot | None:
         """The worker is free."""
 
-    def done(self, shot: Shot, worker: int, now_s: float, took_s: float) -> None:
+    def done(self, shot: TraceShot, worker: int, now_s: float, took_s: float) -> None:
         """It was rendered."""
 
-    def failed(self, shot: Shot, worker: int, now_s: float, took_s: float) -> float | None:
+    def failed(self, shot: TraceShot, worker: int, now_s: float, took_s: float) -> float | None:
         """It failed; how many seconds until it may be tried again, None when never."""
 
-    def lost(self, shot: Shot, worker: int, now_s: float) -> None:
+    def lost(self, shot: TraceShot, worker: int, now_s: float) -> None:
         """Its worker went away; heard by tick."""
 
-    def tick(self, now_s: float) -> list[Shot]:
-        """Now and then; shots that were lost and may be claimed again."""
+    def tick(self, now_s: float) -> list[tuple[TraceShot, float]]:
+        """Now and then; shots that were lost, and in how many seconds each may be claimed again."""
 
 
 class Plain:
@@ -43,23 +43,23 @@ class Plain:
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
-        self.queue: list[Shot] = []
-        self.gone: list[Shot] = []
+        self.queue: list[TraceShot] = []
+        self.gone: list[TraceShot] = []
         self.tries: dict[str, int] = defaultdict(int)
         self.used: dict[str, float] = defaultdict(float)
         self.running: dict[str, int] = defaultdict(int)
 
-    def admit(self, shots: list[Shot], now_s: float) -> None:
+    def admit(self, shots: list[TraceShot], now_s: float) -> None:
         self.queue += shots
 
-    def key(self, shot: Shot) -> tuple[object, ...]:
+    def key(self, shot: TraceShot) -> tuple[object, ...]:
         """The least goes first."""
         return (shot.at_s, shot.name)
 
-    def choose(self, shots: list[Shot], loaded: str | None) -> Shot:
+    def choose(self, shots: list[TraceShot], loaded: str | None) -> TraceShot:
         return min(shots, key=self.key)
 
-    def claim(self, worker: int, loaded: str | None, now_s: float) -> Shot | None:
+    def claim(self, worker: int, loaded: str | None, now_s: float) -> TraceShot | None:
         fitting = [shot for shot in self.queue if self.trace.large[worker] or not shot.large]
         if not fitting:
             return None
@@ -69,11 +69,11 @@ class Plain:
         self.running[shot.tenant] += 1
         return shot
 
-    def done(self, shot: Shot, worker: int, now_s: float, took_s: float) -> None:
+    def done(self, shot: TraceShot, worker: int, now_s: float, took_s: float) -> None:
         self.running[shot.tenant] -= 1
         self.used[shot.tenant] += took_s - shot.predicted_s
 
-    def failed(self, shot: Shot, worker: int, now_s: float, took_s: float) -> float | None:
+    def failed(self, shot: TraceShot, worker: int, now_s: float, took_s: float) -> float | None:
         self.done(shot, worker, now_s, took_s)
         self.tries[shot.name] += 1
         if self.tries[shot.name] >= ATTEMPTS:
@@ -81,14 +81,14 @@ class Plain:
         self.queue.append(shot)
         return 0.0
 
-    def lost(self, shot: Shot, worker: int, now_s: float) -> None:
+    def lost(self, shot: TraceShot, worker: int, now_s: float) -> None:
         self.running[shot.tenant] -= 1
         self.gone.append(shot)
 
-    def tick(self, now_s: float) -> list[Shot]:
+    def tick(self, now_s: float) -> list[tuple[TraceShot, float]]:
         back, self.gone = self.gone, []
         self.queue += back
-        return back
+        return [(shot, 0.0) for shot in back]
 
 
 class Priority(Plain):
@@ -96,7 +96,7 @@ class Priority(Plain):
 
     name = "strict priority"
 
-    def key(self, shot: Shot) -> tuple[object, ...]:
+    def key(self, shot: TraceShot) -> tuple[object, ...]:
         return (_TIERS.index(shot.tier), -shot.priority, shot.deadline_s or 1e18, shot.at_s, shot.name)
 
 
@@ -110,7 +110,7 @@ class RoundRobin(Plain):
         self.turn: dict[str, int] = defaultdict(int)
         self.turns = 0
 
-    def choose(self, shots: list[Shot], loaded: str | None) -> Shot:
+    def choose(self, shots: list[TraceShot], loaded: str | None) -> TraceShot:
         shot = min(shots, key=lambda shot: (self.turn[shot.tenant], shot.at_s, shot.name))
         self.turns += 1
         self.turn[shot.tenant] = self.turns
@@ -122,7 +122,7 @@ class FairAffinity(Plain):
 
     name = "fair, affinity 32"
 
-    def choose(self, shots: list[Shot], loaded: str | None) -> Shot:
+    def choose(self, shots: list[TraceShot], loaded: str | None) -> TraceShot:
         tier = min(_TIERS.index(shot.tier) for shot in shots)
         shots = [shot for shot in shots if _TIERS.index(shot.tier) == tier]
         tenant = min({shot.tenant for shot in shots}, key=lambda name: (self.used[name], name))
@@ -138,7 +138,7 @@ class Lending(Plain):
 
     name = "percentages, lent"
 
-    def choose(self, shots: list[Shot], loaded: str | None) -> Shot:
+    def choose(self, shots: list[TraceShot], loaded: str | None) -> TraceShot:
         part = self.trace.gpus / len(self.trace.tenants)
         return min(shots, key=lambda shot: (self.running[shot.tenant] >= part, *self.key(shot)))
 

@@ -10,7 +10,7 @@ LOAD_S = 60.0
 
 
 @dataclass(frozen=True)
-class Shot:
+class TraceShot:
     """`true_s` of one GPU, which the farm predicts as `predicted_s`. `deadline_s`, a time; `large`: only a large card
     holds it. `poison`: it fails on every worker after a tenth of its time."""
 
@@ -42,7 +42,7 @@ class Trace:
     has none."""
 
     name: str
-    shots: tuple[Shot, ...]
+    shots: tuple[TraceShot, ...]
     large: tuple[bool, ...]
     weights: Mapping[str, float] = field(default_factory=dict)
     small: frozenset[str] = frozenset()
@@ -62,7 +62,7 @@ class Run:
     """One stretch of a worker on a shot: `began_s` to `ended_s`, of which the first `load_s` were loading. `done`: the
     shot was finished by it."""
 
-    shot: Shot
+    shot: TraceShot
     worker: int
     began_s: float
     load_s: float

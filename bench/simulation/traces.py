@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Iterable
 
-from bench.simulation.trace import Crash, Shot, Trace
+from bench.simulation.trace import Crash, Trace, TraceShot
 from farm.jobs.states import Tier
 
 MEAN_S = 240.0
@@ -12,7 +12,7 @@ MEAN_S = 240.0
 class _Maker:
     def __init__(self, gpus: int, size: float, seed: int) -> None:
         self.gpus, self.size, self.chance = gpus, size, random.Random(seed)
-        self.shots: list[Shot] = []
+        self.shots: list[TraceShot] = []
 
     def count(self, per_gpu: float) -> int:
         return max(4, round(per_gpu * self.gpus * self.size))
@@ -21,7 +21,7 @@ class _Maker:
         """`wrong`: by which part of the truth predictions differ from it."""
         true_s = self.chance.uniform(0.5, 1.5) * MEAN_S * (2.0 if more.get("large") else 1.0)
         predicted_s = true_s * self.chance.uniform(1 - wrong, 1 + wrong)
-        self.shots.append(Shot(f"{len(self.shots):06}", tenant, at_s, true_s, predicted_s, **more))  # type: ignore[arg-type]
+        self.shots.append(TraceShot(f"{len(self.shots):06}", tenant, at_s, true_s, predicted_s, **more))  # type: ignore[arg-type]
 
     def dump(self, tenant: str, count: int, at_s: float = 0.0, **more: object) -> None:
         for _ in range(count):
@@ -95,7 +95,7 @@ def wrong(m: _Maker) -> Trace:
         m.dump(f"t{n}", m.count(10), wrong=0.5)
     for _ in range(m.count(10)):
         true_s = m.chance.uniform(0.5, 1.5) * MEAN_S
-        m.shots.append(Shot(f"{len(m.shots):06}", "low", 0.0, true_s, true_s / 2))
+        m.shots.append(TraceShot(f"{len(m.shots):06}", "low", 0.0, true_s, true_s / 2))
     return m.trace("predictions wrong by half")
 
 

@@ -30,6 +30,9 @@ class SchedulingSettings(Section):
     affinity_window: int = 16
     #: and a job may be passed over this many times
     affinity_passes: int = 4
+    #: a worker goes on with its loaded model for a tenant whose turn is near, while the one whose turn it is is owed no
+    #: more GPU-seconds than this: two loads, the one of a switch and the one of its return. 0: never
+    affinity_slack_s: float = Field(default=120.0, ge=0)
     #: an economy job that names no deadline is to be finished in this time
     economy_window_s: float = Field(default=86_400.0, gt=0)
     #: it becomes a normal one so long (at most a quarter of its window), and its own render, before its window ends

@@ -4,7 +4,7 @@ from farm.ledger import BURST_POOL, INTAKE_POOL, Ledger
 from farm.ledger.forecasts import Foretold
 from farm.scheduling.forecast import Curve, Snapshot, curves, start_s
 from farm.scheduling.prediction import ratio
-from monitoring.metrics import PREDICTION_RATIO
+from monitoring.metrics import FORECAST_RATIO
 
 #: predictions of a pool that wait for their outcome at once
 OPEN_MOST = 50
@@ -59,5 +59,5 @@ class Forecasting:
 
     def _learn(self, pool: str, what: str, predicted_s: float, actual_s: float) -> None:
         found = ratio(predicted_s, max(0.0, actual_s))
-        PREDICTION_RATIO.labels(what).observe(found)
+        FORECAST_RATIO.labels(what).observe(found)
         self._ledger.learn_ratio(pool, what, found)

@@ -185,6 +185,30 @@ local function drop(tenant, id)
   if why then job_expired(job, why) end
 end
 
+-- A switch to another model costs a load now and, where a job of the loaded one waits, another load later. That is weighed
+-- against the turn of the tenant: one whose turn is near goes before the first, for as long as the first is owed no more
+-- than AFFINITY_SLACK_S GPU-seconds and its job was not passed over too often.
+local function near_turn(first, at)
+  if Setting.AFFINITY_SLACK_S == 0 or loaded == '' or model_of(first.lane) == model_of(loaded) then return end
+  if (first.passes or 0) >= Setting.AFFINITY_PASSES then return end
+  local near = redis.call('ZRANGE', Key.fair(line), at, at + Setting.AFFINITY_WINDOW, 'WITHSCORES')
+  local latest = tonumber(near[2]) + Setting.AFFINITY_SLACK_S / fair_weight(first.tenant)
+  for n = 1, #near, 2 do
+    if tonumber(near[n + 1]) > latest then return end
+    local _, job
+    if near[n] == first.tenant then
+      job = first
+    elseif not limit_binds(pool, line_tier, near[n]) then
+      _, job = first_of(near[n])
+    end
+    job = job and preferred(job)
+    if job and model_of(job.lane) == model_of(loaded) then
+      if near[n] ~= first.tenant then redis.call('HINCRBY', Key.job(first.id), 'passes', 1) end
+      return job
+    end
+  end
+end
+
 local looks = Setting.STALE_PER_CLAIM
 local function nearest()
   local left = 0  -- tenants of which everything in reach is left to others
@@ -196,7 +220,7 @@ local function nearest()
       limit_aside(line, tenant)
     else
       local id, job = first_of(tenant)
-      if job then return preferred(job) end
+      if job then return near_turn(job, left) or preferred(job) end
       if id then
         drop(tenant, id)
       elseif redis.call('EXISTS', Key.queue(line, tenant)) == 1 then

@@ -2,9 +2,10 @@
 
 import random
 
-from ledger_parts import ARTIFACTS, BROKE, POOL, REFUSED, admit, claimed, new_job, pass_time
+from ledger_parts import ARTIFACTS, BROKE, POOL, REFUSED, ByNumber, admit, claimed, new_job, pass_time
 from redis import Redis
 
+from farm.config import SchedulingSettings, Settings
 from farm.jobs.job import Claim
 from farm.ledger import INTAKE_POOL, Ledger
 
@@ -154,9 +155,22 @@ class TestAffinity:
         admit(ledger, new_job(lane=other), *[new_job(lane=ink) for _ in range(10)])
         assert self.lanes(ledger, 6, fox) == [ink] * 4 + [other, ink]
 
-    def test_it_never_chooses_the_tenant(self, ledger: Ledger) -> None:
+    def test_a_tenant_whose_turn_is_near_goes_before_only_while_little_is_owed(self, ledger: Ledger) -> None:
+        admit(ledger, *[new_job("a", lane="cold", predicted_s=50) for _ in range(9)])
+        admit(ledger, *[new_job("b", lane="warm", predicted_s=50) for _ in range(9)])
+        # b may be 120 GPU-seconds ahead (scheduling.affinity_slack_s)
+        assert [claimed(ledger, loaded="warm").job.tenant for _ in range(9)] == [*"bbbabab", *"ab"]
+
+    def test_without_slack_it_never_chooses_the_tenant(self, redis: Redis, ledger_settings: Settings) -> None:
+        strict = SchedulingSettings(affinity_slack_s=0)
+        ledger = ByNumber(redis, ledger_settings.model_copy(update={"scheduling": strict}))
         admit(ledger, new_job("a", lane="cold"), new_job("b", lane="warm"), new_job("b", lane="warm"))
         assert [claimed(ledger, loaded="warm").job.tenant for _ in range(2)] == ["a", "b"]
+
+    def test_no_job_is_passed_over_for_other_tenants_more_often_than_for_its_own(self, ledger: Ledger) -> None:
+        admit(ledger, new_job("a", lane="cold", predicted_s=1))
+        admit(ledger, *[new_job("b", lane="warm", predicted_s=1) for _ in range(9)])
+        assert [claimed(ledger, loaded="warm").job.tenant for _ in range(6)] == [*"bbbbab"]
 
     def test_a_retry_starts_with_a_clean_count(self, ledger: Ledger, redis: Redis) -> None:
         admit(ledger, new_job(lane="cold"), *[new_job(lane="warm") for _ in range(20)])

@@ -1,0 +1,126 @@
+"""Claims, and every script whose cost could follow the size of the farm, with many queued jobs, tenants and workers.
+One server, one client; nothing is rendered."""
+
+import argparse
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from redis import Redis
+
+from bench.ledger import ADMIT_AT_ONCE, ARTIFACTS, MEMORY, POOL, batched, jobs, redis_cpu_s, redis_server, used_bytes
+from bench.report import checked_server, show
+from farm.config import RedisSettings, SchedulingSettings, Settings
+from farm.io_worker.forecasting import Forecasting
+from farm.jobs.job import Claim, NewJob
+from farm.jobs.worker_status import WorkerStatus
+from farm.ledger import Ledger, connect
+from farm.ledger.outcomes import Beat
+
+MOST_CLAIMS, LOADED = 2_000, "wan2.2-t2v-a14b/bf16/0"
+
+
+def _shots(tenants: int) -> Iterator[NewJob]:
+    chance = random.Random(1)
+    for job in jobs(chance):
+        yield replace(job, tenant=f"tenant-{chance.randrange(tenants)}")
+
+
+class _Busy:
+    """How long each kind of call keeps Redis busy: processor time of its main thread, however busy the machine is. The
+    longest of the calls that were tried."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self.ms: dict[str, float] = {}
+
+    def of(self, name: str, act: Callable[[], object]) -> None:
+        """Run it, which may be several scripts, and keep what it took."""
+        before_s = redis_cpu_s(self._redis)
+        act()
+        self.ms[name] = max(self.ms.get(name, 0.0), (redis_cpu_s(self._redis) - before_s) * 1e3)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the two tables."""
+    parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=1_000_000)
+    parser.add_argument("--tenants", type=int, default=1_000)
+    parser.add_argument("--workers", type=int, default=10_000)
+    size = parser.parse_args(argv)
+    with redis_server() as url, connect(RedisSettings(ledger_url=url, socket_timeout_s=60)) as redis:
+        server = checked_server(redis, fsync="no")
+        settings = Settings(
+            redis=RedisSettings(ledger_url=url, waitaof=False, socket_timeout_s=60),
+            scheduling=SchedulingSettings(max_open=10 * size.jobs),
+        )
+        ledger, busy = Ledger(redis, settings), _Busy(redis)
+        for n in range(size.workers):
+            ledger.worker_seen(f"w{n}", POOL, WorkerStatus(), ttl_s=60)
+        busy.of("worker_seen", lambda: ledger.worker_seen("w0", POOL, WorkerStatus(), ttl_s=60))
+        began = time.perf_counter()
+        for piece in batched(_shots(size.tenants), size.jobs, ADMIT_AT_ONCE):
+            ledger.admit(piece)
+        admitted_per_s = size.jobs / (time.perf_counter() - began)
+        busy.of("admit, 100 jobs", lambda: ledger.admit(next(batched(_shots(size.tenants), 100, 100))))
+
+        took, taken, claims = [], [], min(MOST_CLAIMS, size.jobs // 2)
+        cpu_s, began = redis_cpu_s(redis), time.perf_counter()
+        for n in range(claims):
+            start = time.perf_counter()
+            claim = ledger.claim(POOL, f"w{n % size.workers}", loaded=LOADED, memory=MEMORY)
+            took.append((time.perf_counter() - start) * 1e3)
+            assert claim is not None
+            taken.append(claim)
+        claims_per_s = claims / (time.perf_counter() - began)
+        claim_us = (redis_cpu_s(redis) - cpu_s) / claims * 1e6
+        for n in range(200):
+            busy.of("claim", lambda n=n: ledger.claim(POOL, f"w{n}", loaded=LOADED, memory=MEMORY))
+        _others(ledger, busy, taken)
+        bytes_each = used_bytes(redis) / size.jobs
+    of = f"{size.jobs:,} jobs, {size.tenants:,} tenants, {size.workers:,} workers"
+    show(
+        f"claims: {of}",
+        ("claims/s", "p50 ms", "p99 ms", "Redis us a claim", "admitted/s", "bytes each"),
+        [
+            (
+                f"{claims_per_s:,.0f}",
+                *(f"{value:.2f}" for value in _quantiles(took)),
+                f"{claim_us:,.0f}",
+                f"{admitted_per_s:,.0f}",
+                f"{bytes_each:,.0f}",
+            )
+        ],
+        server=server,
+    )
+    show(
+        f"Redis busy with one call, at most: {of}",
+        ("script", "ms"),
+        [(name, f"{ms:.1f}") for name, ms in busy.ms.items()],
+        server=server,
+    )
+
+
+def _quantiles(values: Sequence[float]) -> tuple[float, float]:
+    cut = statistics.quantiles(values, n=100)
+    return cut[49], cut[98]
+
+
+def _others(ledger: Ledger, busy: _Busy, taken: Sequence[Claim]) -> None:
+    beats = [Beat(claim.job.id, claim.attempt) for claim in taken[:200]]
+    busy.of("heartbeat, 200", lambda: ledger.heartbeats(beats))
+    for claim in taken[:50]:
+        busy.of("commit", lambda one=claim: ledger.commit(one.job.id, one.attempt, ARTIFACTS, gpu_s=100))
+    queued = ledger.page("tenant-1", states=(), limit=50).jobs
+    for job in queued:
+        busy.of("explain", lambda one=job: ledger.standing(one.id))
+    busy.of("reap", ledger.reap)
+    busy.of("exporter", ledger.farm_numbers)
+    busy.of("snapshot and forecast", Forecasting(ledger).refresh)
+    busy.of("workers", ledger.workers)
+
+
+if __name__ == "__main__":
+    main()

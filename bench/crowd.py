@@ -41,7 +41,7 @@ STANDBY_S = 10.0
 CALLS = 1_000
 
 
-class RoundRobin(ConnectionPool):
+class ConnectionsInTurn(ConnectionPool):
     """A connection for each agent, used in turn: Redis sees as many clients as there are agents."""
 
     def __init__(self, url: str, size: int) -> None:
@@ -195,7 +195,7 @@ def crowd(size: int) -> Iterator[tuple[Crowd, str]]:
     with redis_server() as url, Redis.from_url(url, decode_responses=True) as client:
         client.config_set("maxclients", 19_900)
         server = checked_server(client, fsync="no")
-        pool = RoundRobin(url, size)
+        pool = ConnectionsInTurn(url, size)
         settings = Settings(redis=RedisSettings(ledger_url=url, waitaof=False))
         try:
             yield Crowd(client, Redis(connection_pool=pool), settings, size), server

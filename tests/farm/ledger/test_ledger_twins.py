@@ -45,7 +45,7 @@ def test_the_holder_of_a_lost_claim_is_refused_everything(raw_redis: Redis, redi
         assert ledger.commit(job_id, lost.attempt, ARTIFACTS, gpu_s=1) is CommitOutcome.FENCED
         assert ledger.fail(job_id, lost.attempt, BROKE)[0] is FailOutcome.FENCED
         assert ledger.release(job_id, lost.attempt)[0] is FailOutcome.FENCED
-        assert ledger.unbuy(job_id, lost.attempt)[0] is FailOutcome.FENCED
+        assert ledger.unbuy(job_id, lost.attempt, "n", None)[0] is FailOutcome.FENCED
         assert ledger.intake_done(job_id, lost.attempt, {})[0] is CommitOutcome.FENCED
         assert redis.hgetall(f"wf:job:{job_id}") == before
 
@@ -67,11 +67,11 @@ def test_intake_has_twins_as_well(raw_redis: Redis, ledger: Ledger) -> None:
 
 def test_whoever_resumes_a_bought_job_shuts_its_buyer_out(ledger: Ledger) -> None:
     [job_id] = admit(ledger, new_job())
-    buyer = ledger.buy(job_id, "b", "n1", {"provider": "p"})
-    assert buyer is not None
+    buyer = ledger.buy(job_id, "b", "n1", {"provider": "p"}, price=0)
+    assert isinstance(buyer, Claim)
     assert ledger.release(job_id, buyer.attempt)[0] is FailOutcome.RETRY
     resumed = claimed(ledger, BURST_POOL, "b2")
-    assert ledger.buy(job_id, "b", "n1", {"provider": "p"}) is None
+    assert ledger.buy(job_id, "b", "n1", {"provider": "p"}, price=0) is None
     assert ledger.heartbeat(job_id, buyer.attempt) is Verdict.LOST
     assert ledger.commit(job_id, resumed.attempt, ARTIFACTS, gpu_s=0) is CommitOutcome.COMMITTED
 

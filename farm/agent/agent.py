@@ -138,6 +138,12 @@ class Agent:
         self._presence.start()
         self._quarantine.sit_out(self._draining, QUARANTINE_LOOK_S)
         self.room.open()
+        threading.Thread(target=self._tell_ready, name="ready", daemon=True).start()
+
+    def _tell_ready(self) -> None:
+        """Announce at once that the engine takes work, so that permits come."""
+        if self.wait_ready():
+            self._presence.news()
 
     def wait_ready(self) -> bool:
         """Until the engine can take work; False when the agent is to end instead."""

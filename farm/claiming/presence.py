@@ -38,6 +38,7 @@ class Presence:
         self._status, self._slots = status, slots
         self._lease_s, self._on_look, self._on_away, self._go_on = lease_s, on_look, on_away, go_on
         self._due = 0.0
+        self._told: tuple[WorkerStatus, int] | None = None
         self._stopped = threading.Event()
         self._news = threading.Event()
         self._announcing = threading.Lock()
@@ -47,7 +48,7 @@ class Presence:
         threading.Thread(target=self._run, name="presence", daemon=True).start()
 
     def news(self) -> None:
-        """The status has changed: announce it at once."""
+        """The status has changed: announce it at once. Without this, a change is noticed at the next look."""
         self._news.set()
 
     def stop(self) -> None:
@@ -71,7 +72,7 @@ class Presence:
                 self._news.clear()
                 self._due = 0.0
             try:
-                if time.monotonic() >= self._due:
+                if time.monotonic() >= self._due or self._told != (self._status(), self._slots()):
                     self._announce()
                     self._due = time.monotonic() + self._lease_s / 3
                 self._on_look()
@@ -89,6 +90,6 @@ class Presence:
     def _announce(self) -> None:
         with self._announcing:
             if not self._stopped.is_set():
-                self._ledger.worker_seen(
-                    self._worker, self._pool, self._status(), ttl_s=self._lease_s, slots=self._slots()
-                )
+                status, slots = self._status(), self._slots()
+                self._ledger.worker_seen(self._worker, self._pool, status, ttl_s=self._lease_s, slots=slots)
+                self._told = status, slots

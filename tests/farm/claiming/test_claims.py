@@ -112,6 +112,20 @@ def test_a_worker_is_seen_with_its_news_and_then_gone(ledger: Ledger) -> None:
     assert states() == []
 
 
+def test_a_change_that_nobody_reports_is_announced_at_the_next_look(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that died, say: a whole third of a lease would be long to be woken for nothing."""
+    monkeypatch.setattr("farm.claiming.presence.LOOK_S", 0.05)
+    slots = [1]
+    presence = Presence(ledger, "w1", "gpu", WorkerStatus, lambda: slots[0], lease_s=900)
+    presence.start()
+    wait_until(lambda: sum(pool.slots for pool in ledger.farm_numbers().pools) == 1, what="the worker")
+    slots[0] = 0
+    wait_until(lambda: sum(pool.slots for pool in ledger.farm_numbers().pools) == 0, what="the change")
+    presence.leave()
+
+
 def test_presence_asks_after_each_telling_whether_to_go_on(
     ledger: Ledger, away: tuple[Ledger, Callable[[], None]]
 ) -> None:

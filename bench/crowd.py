@@ -25,7 +25,7 @@ from farm.ledger import Beat, Ledger
 from farm.ledger.connection import HEALTH_CHECK_S
 from models import catalog
 
-SIZES, FULL = (10, 100, 1_000), (10, 100, 1_000, 10_000)
+SIZES, FULL = (100, 1_000), (100, 1_000, 10_000)
 #: a render of 40 steps: seconds, and the phases that it passes through
 RENDER_S, PHASES = 300.0, 8
 #: the last seconds of a render, in which its agent looks for the next job
@@ -65,7 +65,7 @@ class ConnectionsInTurn(ConnectionPool):
 
 
 @dataclass
-class Call:
+class TimedCall:
     """One kind of call: `per_s` is how often one agent makes it (`shared`: how often the whole farm does)."""
 
     name: str
@@ -97,25 +97,25 @@ class Crowd:
             assert claim is not None
             self._held.append(claim)
 
-    def calls(self) -> list[Call]:
+    def calls(self) -> list[TimedCall]:
         """What a busy agent says to Redis, and how often; then what its job costs once."""
         beat_s = Settings().lease.seconds / 3
         reports = (1 / REPORT_SHARE + PHASES) / RENDER_S
         nearly = NEARLY_DONE_S / RENDER_S / LOOK_S
         return [
-            Call("GET, for comparison", 0.0, lambda _: self.any_agent.get("nothing")),
-            Call("worker_seen", 1 / beat_s + PHASES / 2 / RENDER_S, self._seen),
-            Call("reap, not due", 1 / STANDBY_S, lambda _: self.ledger.reap(unless_s=60)),
-            Call("heartbeat with progress", reports, self._report),
-            Call("heartbeat", max(0.0, 1 / beat_s - reports), self._beat),
-            Call("may_prefetch", nearly, lambda n: self.ledger.may_prefetch(POOL, _name(n))),
-            Call("ping of the subscription", 1 / HEALTH_CHECK_S, lambda _: self.any_agent.ping()),
-            Call("admit", 1 / RENDER_S, lambda _: self.ledger.admit([next(self._jobs)])),
-            Call("claim", 1 / RENDER_S, self._claim),
-            Call("commit", 1 / RENDER_S, self._commit),
-            Call("offers, of gateways", GATEWAYS, lambda _: self.ledger.offers(), shared=True),
-            Call("workers, of operators", 1 / DISCOVERY_S, lambda _: self.ledger.workers(), shared=True),
-            Call("farm_numbers, of the exporter", 1 / SCRAPE_S, lambda _: self.ledger.farm_numbers(), shared=True),
+            TimedCall("GET, for comparison", 0.0, lambda _: self.any_agent.get("nothing")),
+            TimedCall("worker_seen", 1 / beat_s + PHASES / 2 / RENDER_S, self._seen),
+            TimedCall("reap, not due", 1 / STANDBY_S, lambda _: self.ledger.reap(unless_s=60)),
+            TimedCall("heartbeat with progress", reports, self._report),
+            TimedCall("heartbeat", max(0.0, 1 / beat_s - reports), self._beat),
+            TimedCall("may_prefetch", nearly, lambda n: self.ledger.may_prefetch(POOL, _name(n))),
+            TimedCall("ping of the subscription", 1 / HEALTH_CHECK_S, lambda _: self.any_agent.ping()),
+            TimedCall("admit", 1 / RENDER_S, lambda _: self.ledger.admit([next(self._jobs)])),
+            TimedCall("claim", 1 / RENDER_S, self._claim),
+            TimedCall("commit", 1 / RENDER_S, self._commit),
+            TimedCall("offers, of gateways", GATEWAYS, lambda _: self.ledger.offers(), shared=True),
+            TimedCall("workers, of operators", 1 / DISCOVERY_S, lambda _: self.ledger.workers(), shared=True),
+            TimedCall("farm_numbers, of the exporter", 1 / SCRAPE_S, lambda _: self.ledger.farm_numbers(), shared=True),
         ]
 
     def cancel_heard_ms(self) -> list[float]:
@@ -150,14 +150,14 @@ class Crowd:
             for way in ways:
                 way.close()
 
-    def measure(self, call: Call) -> None:
+    def measure(self, call: TimedCall) -> None:
         # what costs milliseconds needs no thousands of calls
         trial = self._timed(call, 3)
         count = CALLS if trial < 5_000 else 20
         call.wall_us.clear()
         call.cpu_us = self._timed(call, count)
 
-    def _timed(self, call: Call, count: int) -> float:
+    def _timed(self, call: TimedCall, count: int) -> float:
         before = redis_cpu_s(self.client)
         for n in range(count):
             start = time.perf_counter()
@@ -207,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.crowd", description=__doc__)
     parser.add_argument("--full", action="store_true", help="10,000 agents too")
     sizes = FULL if parser.parse_args(argv).full else SIZES
-    measured: dict[int, list[Call]] = {}
+    measured: dict[int, list[TimedCall]] = {}
     cancels: dict[int, list[float]] = {}
     for size in sizes:
         with crowd(size) as (agents, server):
@@ -228,11 +228,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     show("Busy agents on one ledger", columns, rows, server=server)
 
 
-def _each_us(calls: Sequence[Call]) -> float:
+def _each_us(calls: Sequence[TimedCall]) -> float:
     return sum(call.cpu_us * call.per_s for call in calls if not call.shared)
 
 
-def _cores(calls: Sequence[Call], size: int) -> float:
+def _cores(calls: Sequence[TimedCall], size: int) -> float:
     shared = sum(call.cpu_us * call.per_s for call in calls if call.shared)
     return (_each_us(calls) * size + shared) / 1e6
 

@@ -71,6 +71,7 @@ class Buyer:
         #: (pool, tenant) that jobs are being bought for
         self._buying: set[tuple[str, str]] = set()
         self._workers: Sequence[LiveWorker] = ()
+        self._learned: dict[tuple[str, str], Seen] = {}
         #: jobs whose promise breaks now, and of each what was said last
         self._late: set[str] = set()
         self._said: dict[str, str] = {}
@@ -85,6 +86,7 @@ class Buyer:
         numbers, self._workers = context.ledger.farm_numbers(), context.ledger.workers()
         look, found = _Look(context.settings.burst.most_at_once), []
         self._late.clear()
+        self._learned.clear()
         for pool in numbers.pools:
             if pool.pool not in _OURS and pool.queued:
                 for share in numbers.shares:
@@ -170,8 +172,12 @@ class Buyer:
         return self._choose.ranked(found.offers, entries, self._seen)
 
     def _seen(self, offer: Offer) -> Seen:
-        learned = self._context.gate.learned(offer.provider, offer.model)
-        return Seen(learned.failure, learned.seconds, learned.busy_wait_s)
+        """Asked once in a look: jobs of one model have it in common."""
+        known = (offer.provider, offer.model)
+        if known not in self._learned:
+            learned = self._context.gate.learned(*known)
+            self._learned[known] = Seen(learned.failure, learned.seconds, learned.busy_wait_s)
+        return self._learned[known]
 
     def _in_order(
         self, found: Sequence[tuple[QueuedJob, float, list[Ranked]]]

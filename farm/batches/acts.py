@@ -8,7 +8,7 @@ from farm.ledger import Ledger
 from farm.ledger.outcomes import PermitPublisher
 
 #: s that a request works on the act that it asks for
-AT_ONCE_S = 0.3
+AT_ONCE_S = 1.0
 
 
 def new_act_id() -> str:

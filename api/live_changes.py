@@ -1,6 +1,7 @@
-"""What happens to a tenant's jobs, for pages that follow it live: however many are open, a process reads the events of
-a tenant once, folds those of a second into one, and encodes them once."""
+"""What happens to jobs, for pages that follow it live: however many are open, a process reads a stream of events (a
+tenant's, or a batch's: Ledger.stream_of) once, folds those of a second into one, and encodes them once."""
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +12,8 @@ from api.streams import LOOK_MS, stopping
 from farm.jobs.errors import FarmError
 from farm.jobs.job import JobEvent
 from farm.ledger import Ledger
+
+log = logging.getLogger(__name__)
 
 #: events read at one look; what is more was not seen one by one
 _AT_ONCE = 2000
@@ -53,54 +56,61 @@ class LiveChanges:
         self._lock = threading.Lock()
 
     @contextmanager
-    def follow(self, tenant: str, rendered: Rendered) -> Iterator[LiveFollower]:
-        """What happens to the tenant's jobs from now on. The first page of a tenant starts a thread that ends with the
-        last one; `rendered` is then that of the first."""
+    def follow(self, stream: str, rendered: Rendered) -> Iterator[LiveFollower]:
+        """What a stream tells from now on. The first page of a stream starts a thread that ends with the last one;
+        `rendered` is then that of the first."""
         follower = LiveFollower()
         # before the thread starts, so that it begins where this page was made
-        after = self._ledger.last_event_id(tenant)
+        after = self._ledger.last_event_id(stream)
         with self._lock:
-            others = self._followers.setdefault(tenant, [])
+            others = self._followers.get(stream)
+            if others is None:
+                # nobody follows it, nor does a thread that is about to end
+                others = self._followers[stream] = []
+                threading.Thread(target=self._read, args=(stream, after, rendered), name="live", daemon=True).start()
             others.append(follower)
-            if len(others) == 1:
-                threading.Thread(target=self._read, args=(tenant, after, rendered), name="live", daemon=True).start()
         try:
             yield follower
         finally:
             with self._lock:
                 others.remove(follower)
 
-    def _read(self, tenant: str, after: str, rendered: Rendered) -> None:
-        while (followers := self._still(tenant)) and not stopping.is_set():
+    def _read(self, stream: str, after: str, rendered: Rendered) -> None:
+        while (followers := self._still(stream)) and not stopping.is_set():
             try:
-                events = self._ledger.events(tenant, after=after, block_ms=LOOK_MS, count=_AT_ONCE)
+                events = self._ledger.events(stream, after=after, block_ms=LOOK_MS, count=_AT_ONCE)
                 if not events:
                     continue
                 full = len(events) == _AT_ONCE
-                after = self._ledger.last_event_id(tenant) if full else events[-1].id
+                after = self._ledger.last_event_id(stream) if full else events[-1].id
                 frame = rendered(folded(events), full)
             except FarmError:
+                stopping.wait(_PACE_S)
+                continue
+            except Exception:
+                # what one event says must not blind the pages to all that follow
+                log.exception("events of %s", stream)
                 stopping.wait(_PACE_S)
                 continue
             for follower in followers:
                 follower.give(frame)
             stopping.wait(_PACE_S)
 
-    def _still(self, tenant: str) -> list[LiveFollower]:
-        """Those who follow the tenant now; with the last one the thread's place is free again."""
+    def _still(self, stream: str) -> list[LiveFollower]:
+        """Those who follow the stream now; after the last one the thread ends, and its place is free."""
         with self._lock:
-            found = list(self._followers.get(tenant, ()))
+            found = list(self._followers[stream])
             if not found:
-                self._followers.pop(tenant, None)
+                del self._followers[stream]
             return found
 
 
 def folded(events: list[JobEvent]) -> dict[str, dict[str, Any]]:
     """Job id -> what its events said, the last word of each kind. A new state or attempt takes back what was said of
-    progress and faults before."""
+    progress and faults before. News of a batch as a whole stand under the batch's id."""
     found: dict[str, dict[str, Any]] = {}
     for event in events:
-        known = found.setdefault(event.job, {})
+        known = found.setdefault(event.job or str(event.data.get("batch")), {})
         if (known.get("state"), known.get("attempt")) != (event.data.get("state"), event.data.get("attempt")):
             known.clear()
         known.update(event.data)

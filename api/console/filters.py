@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from werkzeug.datastructures import MultiDict
 
 from api.services import services
-from farm.jobs.batch import is_batch_id
+from farm.jobs.batch import Batch, is_batch_id
 from farm.jobs.errors import InvalidRequest, NotFound
 from farm.jobs.ids import is_job_id
 from farm.jobs.job import Job, Page
@@ -150,3 +150,8 @@ def counts(tenant: str, label: str = "") -> dict[str, int]:
     if not label:
         found |= {reason.value: count for reason, count in ledger.held_counts(tenant).items()}
     return found
+
+
+def counts_of(batch: Batch) -> dict[str, int]:
+    """The same of a batch."""
+    return {"": batch.jobs, **{state.value: count for state, count in batch.counts.items()}}

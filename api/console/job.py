@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from flask import Response, make_response, render_template
 
-from api.auth import tenant
 from api.console import words
 from api.console.blueprint import console, to
 from api.console.compare import told
@@ -68,10 +67,11 @@ def _explained(job: Job) -> ExplainView | None:
 
 
 def log_lines(job: Job) -> list[LogLine]:
-    """What happened to the job, the oldest first, for as long as its tenant's events are kept."""
+    """What happened to the job, the oldest first, for as long as the events of its tenant or batch are kept."""
     lines = [LogLine(job.created_ms, "submitted")]
     last: tuple[object, ...] = ()
-    for event in services().ledger.events(tenant(), after=f"{job.created_ms - 1}", job_id=job.id, count=_EVENTS_READ):
+    ledger, since = services().ledger, f"{job.created_ms - 1}"
+    for event in ledger.events(ledger.stream_of(job), after=since, job_id=job.id, count=_EVENTS_READ):
         data = event.data
         at_ms = int(event.id.partition("-")[0])
         if "retry_in_s" in data:

@@ -7,7 +7,6 @@ from api.console import filters, words
 from api.console.blueprint import console
 from api.own.batches import batch_of, show
 from api.services import services
-from farm.jobs.batch import Batch
 from farm.jobs.errors import InvalidRequest
 from farm.jobs.ids import is_job_id
 
@@ -23,7 +22,7 @@ def list_jobs() -> Response:
     chosen = filters.JobFilter.of(request.args)
     limit = TILES if chosen.tiles else ROWS
     batch = batch_of(chosen.batch) if chosen.batch else None
-    counts = filters.counts(tenant(), chosen.label) if batch is None else by_word(batch)
+    counts = filters.counts(tenant(), chosen.label) if batch is None else filters.counts_of(batch)
     found = filters.page(tenant(), chosen, cursor=request.args.get("cursor") or None, limit=limit)
     page = render_template(
         "console/jobs.html",
@@ -37,11 +36,6 @@ def list_jobs() -> Response:
         status_of=words.status_of,
     )
     return make_response(page)
-
-
-def by_word(batch: Batch) -> dict[str, int]:
-    """As filters.counts, of a batch."""
-    return {"": batch.jobs, **{state.value: count for state, count in batch.counts.items()}}
 
 
 @console.get("/jobs/some")

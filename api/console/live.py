@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, cast
 
-from flask import Flask, Response, current_app, stream_with_context
+from flask import Flask, Response, current_app, request, stream_with_context
 from werkzeug.local import LocalProxy
 
 from api.auth import key_holds, tenant
 from api.console import filters, words
 from api.console.blueprint import console
 from api.live_changes import LiveChanges, Rendered
+from api.own.batches import batch_of
 from api.services import services
 from api.streams import COMMENT, Pulse, client_gone, frame, stopping
+from farm.jobs.batch import is_batch_id
 from farm.jobs.errors import FarmError
 from farm.jobs.states import State
 
@@ -28,34 +30,45 @@ _WAIT_S, _CHECK_S = 1.0, 5.0
 
 @console.get("/live")
 def follow() -> Response:
-    """Frames `changes`: {jobs: where they stand now, fresh: ids that were made, counts, more: look anew}."""
+    """Frames `changes`: {jobs: where they stand now, fresh: ids that were made, batches: those of which some job moved,
+    counts, more: look anew}. `batch`: of its jobs one by one; without, of all others."""
     here, owner = services(), tenant()
-    rendered = _renderer(owner)
-    frames = _frames(here.live, owner, rendered, client_gone(), key_holds())
+    batch = request.args.get("batch") or None
+    stream = owner if batch is None else f"{owner}!{batch_of(batch).id}"
+    frames = _frames(here.live, stream, _renderer(owner, batch), client_gone(), key_holds())
     return here.console_streams.respond(owner, stream_with_context(frames))
 
 
-def _renderer(owner: str) -> Rendered:
-    """Works outside of a request, for whichever pages of the owner's are open."""
+def _renderer(owner: str, batch: str | None) -> Rendered:
+    """Works outside of a request, for whichever pages of the stream are open."""
     app = cast("LocalProxy[Flask]", current_app)._get_current_object()
 
     def rendered(changed: Mapping[str, Mapping[str, Any]], passed_over: bool) -> bytes:
         with app.app_context():
-            return changes(changed, passed_over, filters.counts(owner))
+            return changes(changed, passed_over, _counts(owner, batch))
 
     return rendered
 
 
+def _counts(owner: str, batch: str | None) -> Mapping[str, int]:
+    if batch is None:
+        return filters.counts(owner)
+    found = services().ledger.batch(owner, batch)
+    return {} if found is None else filters.counts_of(found)
+
+
 def changes(changed: Mapping[str, Mapping[str, Any]], passed_over: bool, counts: Mapping[str, int]) -> bytes:
     """The frame of what happened in a second."""
+    batches = [one for one in changed if is_batch_id(one)]
     fresh = [job_id for job_id, data in changed.items() if _is_new(data)]
-    moved = {job_id: data for job_id, data in changed.items() if not _is_new(data)}
+    moved = {one: data for one, data in changed.items() if not _is_new(data) and one not in batches}
     told = [
         {"id": job_id, **asdict(words.status_of_event(data)), "state": data["state"]}
         for job_id, data in list(moved.items())[:_MOST]
     ]
     more = passed_over or len(moved) > _MOST
-    return frame("changes", {"jobs": told, "fresh": fresh[:_MOST], "new": len(fresh), "counts": counts, "more": more})
+    told_more = {"fresh": fresh[:_MOST], "new": len(fresh), "batches": batches, "counts": counts, "more": more}
+    return frame("changes", {"jobs": told, **told_more})
 
 
 def _is_new(data: Mapping[str, Any]) -> bool:
@@ -64,11 +77,11 @@ def _is_new(data: Mapping[str, Any]) -> bool:
 
 
 def _frames(
-    live: LiveChanges, owner: str, rendered: Rendered, gone: Callable[[], bool], holds: Callable[[], bool]
+    live: LiveChanges, stream: str, rendered: Rendered, gone: Callable[[], bool], holds: Callable[[], bool]
 ) -> Iterator[bytes]:
     pulse, check_at = Pulse(), 0.0
     try:
-        with live.follow(owner, rendered) as follower:
+        with live.follow(stream, rendered) as follower:
             yield frame("ready", {})
             while not (stopping.is_set() or gone()):
                 if time.monotonic() >= check_at:

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from farm.burst.followed import Followed, Next
 from farm.jobs.errors import Unavailable
+from farm.tracing import about
 
 log = logging.getLogger(__name__)
 
@@ -82,11 +83,12 @@ class Followers:
         nonce = followed.purchase.nonce
         with self._lock:
             self._running += 1
-        try:
-            following = step()
-        except Exception:
-            log.exception("%s", followed.job.id)
-            following = _PUZZLED_S
+        with about(followed.job.id):
+            try:
+                following = step()
+            except Exception:
+                log.exception("%s", followed.job.id)
+                following = _PUZZLED_S
         with self._lock:
             self._running -= 1
             if following is Next.DELIVER and nonce in self._all:

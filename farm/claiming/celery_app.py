@@ -10,7 +10,7 @@ from celery.signals import setup_logging
 
 from farm.claiming.broker import broker_options, broker_tls, broker_url
 from farm.config import Settings, load
-from farm.tracing import log_handler
+from farm.tracing import begin_logs
 
 #: the task that a permit wakes, in agents and in the io worker
 PERMIT_TASK = "farm.permit"
@@ -97,4 +97,4 @@ def _transport(settings: Settings, patience_s: float | None) -> dict[str, Any]:
 @setup_logging.connect
 def _own_logging(loglevel: int | str | None = None, **_: Any) -> None:
     """Celery leaves logging alone when somebody answers this signal."""
-    logging.basicConfig(level=loglevel or logging.INFO, handlers=[log_handler(json_lines=load().logs.json_lines)])
+    begin_logs(json_lines=load().logs.json_lines, level=loglevel or logging.INFO)

@@ -13,9 +13,9 @@ def burst(session: Session) -> int:
     Which providers there are, what may be bought and for how much is in the configuration. Several may run; what one
     of them leaves behind is followed by another.
     """
-    import logging
-
     from farm.burst.process import main
+    from farm.tracing import begin_logs
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    return main(session.farm_settings())
+    settings = session.farm_settings()
+    begin_logs(json_lines=settings.logs.json_lines)
+    return main(settings)

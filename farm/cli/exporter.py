@@ -12,9 +12,9 @@ def exporter(session: Session) -> int:
 
     It reads the ledger of the configuration at each scrape. One is enough for a farm.
     """
-    import logging
-
     from farm.exporter.exporter import main
+    from farm.tracing import begin_logs
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    return main(session.farm_settings())
+    settings = session.farm_settings()
+    begin_logs(json_lines=settings.logs.json_lines)
+    return main(settings)

@@ -22,16 +22,16 @@ def worker(session: Session, end_when_idle: float | None) -> int:
     them back (worker.on_term = "hand_back": the first one does).
     """
     import importlib.util
-    import logging
 
     from farm.agent.supervisor import main
     from farm.config import WorkerSettings
+    from farm.tracing import begin_logs
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if end_when_idle is not None:
         # for the agents, too
         os.environ["WANFARM_WORKER__END_WHEN_IDLE_S"] = str(end_when_idle)
     settings = session.farm_settings()
+    begin_logs(json_lines=settings.logs.json_lines)
     if settings.worker.engine == WorkerSettings().engine and importlib.util.find_spec("torch") is None:
         raise click.ClickException("this installation renders nothing: pip install 'wanfarm[render]'")
     session.hand_on()

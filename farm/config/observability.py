@@ -6,7 +6,7 @@ from farm.config.section import Section
 
 
 class LogSettings(Section):
-    #: one JSON object for each line of the gateway, the agents and the io worker
+    #: one JSON object for each line of the gateway, agents, io worker, burst and exporter
     json_lines: bool = False
 
 

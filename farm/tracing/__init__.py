@@ -2,7 +2,7 @@
 on: whoever knows the job knows its trace."""
 
 from farm.tracing.ids import trace_of
-from farm.tracing.log_lines import about, log_handler
+from farm.tracing.log_lines import about, begin_logs, log_handler
 from farm.tracing.spans import begin, begin_with, span
 
-__all__ = ["about", "begin", "begin_with", "log_handler", "span", "trace_of"]
+__all__ = ["about", "begin", "begin_logs", "begin_with", "log_handler", "span", "trace_of"]

@@ -58,3 +58,8 @@ def log_handler(*, json_lines: bool, text_format: str = JOB_FORMAT) -> logging.H
     handler.addFilter(WithTrace())
     handler.setFormatter(JsonLines() if json_lines else logging.Formatter(text_format))
     return handler
+
+
+def begin_logs(*, json_lines: bool, level: int | str = logging.INFO) -> None:
+    """Log lines of this process go to standard error from now on."""
+    logging.basicConfig(level=level, handlers=[log_handler(json_lines=json_lines)])

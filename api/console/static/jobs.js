@@ -55,18 +55,38 @@ export function followJobs(page) {
     bar.hidden = job.progress === null;
     bar.value = job.progress ?? 0;
     // its poster is there now
-    if (ended) some([job.id]).then(([whole]) => {
-      if (!whole) return;
-      const chosen = one.querySelector('[type=checkbox]').checked;
-      whole.querySelector('[type=checkbox]').checked = chosen;
-      one.replaceChildren(...whole.childNodes);
-    });
+    if (ended) some([job.id]).then(([whole]) => replace(one, whole));
+  }
+
+  // of the jobs of a batch the stream of all tells together: those in sight are asked for, not more often than people see
+  const moved = new Set();
+  let asked = 0;
+  function lookAtBatches(batches) {
+    batches.forEach((id) => moved.add(id));
+    if (asked || !moved.size) return;
+    asked = setTimeout(async () => {
+      const seen = [...list.querySelectorAll('[data-batch]')].filter((one) => moved.has(one.dataset.batch)
+        && !['succeeded', 'failed', 'cancelled'].includes(one.dataset.kind) && inSight(one));
+      if ([...moved].some((id) => !list.querySelector(`[data-batch="${CSS.escape(id)}"]`)) && !label) tell(0);
+      moved.clear();
+      for (const whole of await some(seen.slice(0, 50).map((one) => one.dataset.job))) replace(item(whole.dataset.job), whole);
+      asked = 0;
+    }, 3000);
+  }
+  const inSight = (one) => { const { top, bottom } = one.getBoundingClientRect(); return bottom > 0 && top < innerHeight; };
+
+  function replace(one, whole) {
+    if (!one || !whole) return;
+    whole.querySelector('[type=checkbox]').checked = one.querySelector('[type=checkbox]').checked;
+    one.dataset.kind = whole.dataset.kind;
+    one.replaceChildren(...whole.childNodes);
   }
 
   function changes(frame) {
+    if (!query.get('batch')) lookAtBatches(frame.batches);
     frame.jobs.forEach(patch);
     for (const count of document.querySelectorAll('[data-count]')) {
-      if (!label && count.dataset.count in frame.counts) count.textContent = frame.counts[count.dataset.count].toLocaleString();
+      if ((!label || query.get('batch')) && count.dataset.count in frame.counts) count.textContent = frame.counts[count.dataset.count].toLocaleString();
     }
     if (frame.more) tell(0);
     if (!frame.new || 'older' in page.dataset || label || !['', 'queued', 'waiting'].includes(show)) return;

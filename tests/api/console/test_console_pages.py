@@ -1,14 +1,14 @@
 """What people see in the console and do there, asked as a browser asks."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from api.console import filters, words
 from api.console.live import changes
-from api.live_changes import folded
+from api.live_changes import LiveFollower, folded
 from api.services import Services
 from farm.jobs.errors import FaultCode, JobFault
 from farm.jobs.job import JobEvent
@@ -130,6 +130,33 @@ def test_a_page_follows_its_tenant_alone(alice: Caller, bob: Caller, here: Brows
         frame = follower.take(10)
         assert frame is not None
         assert list(json.loads(frame)) == [job]
+
+
+def test_a_page_of_a_batch_follows_its_jobs_and_every_other_hears_of_the_batch(
+    alice: Caller, here: Browser, hand: Hand, parts: Services
+) -> None:
+    made = alice.post(
+        "/v1/batches", data=json.dumps({"prompt": "a shot"}), headers={"Content-Type": "application/x-ndjson"}
+    )
+    batch = made.json["id"]
+
+    def told(changed: Any, passed_over: bool) -> bytes:
+        return changes(changed, passed_over, {})
+
+    with parts.live.follow("alice", told) as every, parts.live.follow(f"alice!{batch}", told) as its:
+        claim = hand.claim()
+        hand.finish(claim)
+
+        def frames(follower: LiveFollower) -> Iterator[dict[str, Any]]:
+            while (frame := follower.take(20)) is not None:
+                yield json.loads(frame.partition(b"data: ")[2])
+
+        assert next(one for one in frames(its) if [job["word"] for job in one["jobs"]] == ["Done"])
+        heard = next(frames(every))
+        assert (heard["batches"], heard["jobs"]) == ([batch], [])
+    page = here.get(f"/jobs/{claim.job.id}").text
+    assert f"live?batch={batch}" in page
+    assert "done, attempt 1" in page
 
 
 def test_a_second_of_events_is_told_as_where_the_jobs_stand_now() -> None:

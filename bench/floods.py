@@ -5,8 +5,10 @@ measure what was before. The flood comes from this machine, over the loopback in
 """
 
 import argparse
+import base64
 import contextlib
 import http.client
+import json
 import os
 import socket
 import subprocess
@@ -18,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.flood_media import dripping_server, edited_clip
 from bench.gateway import redis_server
 from bench.local_farm import ROOT, SHOT
 from bench.report import p50, p99, show
@@ -30,6 +33,8 @@ from farm.tenants.tenants import Tenants
 #: seconds that the other tenant's client waits for an answer
 _PATIENCE_S = 10.0
 _COUNT = 128
+#: a model that takes a clip and nothing beside it
+_OF_CLIPS = "wan2.2-vace-fun-a14b-tiny"
 
 
 class Flood:
@@ -97,6 +102,18 @@ def _post(body: bytes, path: str = "/v1/jobs") -> Callable[[Flood, http.client.H
     return ask
 
 
+def _clips(flood: Flood) -> None:
+    clip = "data:video/mp4;base64," + base64.b64encode(edited_clip()).decode()
+    ask = _post(json.dumps({"prompt": "p", "model": _OF_CLIPS, "video": clip}).encode())
+    flood.many(64, lambda to: ask(flood, to))
+
+
+def _fetches(flood: Flood) -> None:
+    with dripping_server() as address:
+        ask = _post(json.dumps({"prompt": "p", "model": _OF_CLIPS, "image": address}).encode())
+        flood.many(64, lambda to: ask(flood, to))
+
+
 _HEAD = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n{"
 _VALUES = _post(b'{"prompt":"p","a":[' + b"1," * (6 << 20) + b"1]}", "/generate")
 _DEEP = _post(b'{"prompt":"p","a":' + b"[" * 90_000 + b"]" * 90_000 + b"}", "/generate")
@@ -111,6 +128,8 @@ FLOODS: dict[str, Callable[[Flood], None]] = {
     "64 clients that list": lambda flood: flood.many(
         64, lambda to: to.request("GET", "/v1/jobs?limit=200", headers={"X-API-Key": flood.key})
     ),
+    "64 x a clip of 100,000 edits": _clips,
+    "64 x an address that drips": _fetches,
 }
 
 
@@ -127,10 +146,11 @@ def gateway(root: Path, folder: Path) -> Iterator[tuple[int, str, str]]:
             for name in ("mallory", "victim"):
                 tenants.create(name)
                 keys.append(tenants.api_keys.create(name)[1])
-            status = WorkerStatus(models=(str(SHOT["model"]),))
+            status = WorkerStatus(models=(str(SHOT["model"]), _OF_CLIPS))
             Ledger(redis, settings).worker_seen("bench", "default", status, ttl_s=3600)
         # by hand, so that a checkout that knows fewer settings reads it
         text = f'state_dir = "{folder}/state"\n[redis]\nledger_url = "{url}/0"\nbroker_url = "{url}/1"\n'
+        text += '[intake]\nallow_networks = ["127.0.0.0/8"]\n'
         (folder / "farm.toml").write_text(text, encoding="utf-8")
         command = [sys.executable, "-m", "gunicorn", "--config", "python:api.gunicorn_conf", "api.app:create_app()"]
         environment = {**os.environ, "PYTHONPATH": str(root), CONFIG_ENV: str(folder / "farm.toml")}
@@ -191,10 +211,13 @@ def measure(
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.floods", description=__doc__)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each flood")
+    parser.add_argument("--only", default="", metavar="WORDS", help="floods whose names have these words")
     parser.add_argument("--root", type=Path, default=ROOT, help="the checkout whose gateway is measured")
     asked = parser.parse_args(argv)
     rows: list[tuple[str | float, ...]] = []
     for name, flood in FLOODS.items():
+        if asked.only not in name:
+            continue
         with tempfile.TemporaryDirectory(prefix="wanfarm-floods-") as place, gateway(asked.root, Path(place)) as given:
             calls = measure(*given, flood, asked.seconds)
         took = [one for one in calls if one is not None]

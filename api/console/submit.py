@@ -20,7 +20,8 @@ from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import InvalidRequest, RequestError, Unavailable
 from farm.wire import own
 from farm.wire.own import InvalidBody
-from farm.wire.own_views import JobView, ModelView, view_estimate
+from farm.wire.own_farm_views import ModelView
+from farm.wire.own_views import JobView, view_estimate
 from models.catalog import MODELS, ROLES
 
 #: fields of the form that are numbers in the body

@@ -11,7 +11,7 @@ from api.own.blueprint import keyless
 from api.own.operations import operation
 from api.services import renderers, services
 from farm.jobs.errors import FarmError
-from farm.wire.own_views import Health
+from farm.wire.own_farm_views import Health
 from farm.wire.report import Reply
 
 OK, _SILENT = "ok", "does not answer"

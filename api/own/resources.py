@@ -16,15 +16,8 @@ from farm.jobs.draft import Draft
 from farm.jobs.errors import NotFound, RequestError, TooLarge, Unavailable
 from farm.wire import own
 from farm.wire.model_ids import OPENAI_DEFAULTS
-from farm.wire.own_views import (
-    ModelList,
-    ModelView,
-    ProblemView,
-    UploadView,
-    WorkerList,
-    view_model,
-    view_worker,
-)
+from farm.wire.own_farm_views import ModelList, ModelView, WorkerList, view_model, view_worker
+from farm.wire.own_views import ProblemView, UploadView
 from farm.wire.report import Reply
 from models.catalog import MODELS
 

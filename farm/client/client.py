@@ -31,17 +31,8 @@ from farm.jobs import errors
 from farm.jobs.ids import is_job_id
 from farm.jobs.states import TERMINAL, State
 from farm.wire.own_explain import ExplainView
-from farm.wire.own_views import (
-    EstimateView,
-    Health,
-    JobList,
-    JobView,
-    ModelList,
-    ModelView,
-    UploadView,
-    WorkerList,
-    WorkerView,
-)
+from farm.wire.own_farm_views import Health, ModelList, ModelView, WorkerList, WorkerView
+from farm.wire.own_views import EstimateView, JobList, JobView, UploadView
 from models.catalog import ROLES
 
 __all__ = [

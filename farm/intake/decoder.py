@@ -2,7 +2,7 @@
 farm keeps of it to its standard output (a file), and reports as JSON on the descriptor that its arguments name.
 
 It opens nothing else: the demuxer is given, no protocol is allowed (a playlist inside a file would be a second
-fetcher), and the kernel limits its time, memory and files.
+fetcher), and the kernel limits its time, memory and files, and ends it with the process that waits for it.
 """
 
 import importlib
@@ -13,6 +13,7 @@ import signal
 import sys
 from typing import Any
 
+from farm import lifeline
 from farm.intake.refusal import Refused
 
 #: kind -> the module that knows how; only that one's libraries are loaded
@@ -41,6 +42,8 @@ def main() -> None:
 
 def _limit(asked: dict[str, Any]) -> None:
     """The kernel ends this process at the limits: no code of a decoder is asked to."""
+    # the thread that started it waits for it, so that it lives as long
+    lifeline.bind(parent=asked["parent"])
     resource.setrlimit(resource.RLIMIT_CPU, (asked["cpu_s"], asked["cpu_s"] + 1))
     resource.setrlimit(resource.RLIMIT_FSIZE, (asked["output"], asked["output"]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -116,7 +116,13 @@ def _child(
     made.truncate()
     hears, tells = os.pipe()
     # -I: the file's owner chooses no module, and this process' environment is none of the child's business
-    command = [sys.executable, "-I", "-m", "farm.intake.decoder", json.dumps(asked | {"report": tells})]
+    command = [
+        sys.executable,
+        "-I",
+        "-m",
+        "farm.intake.decoder",
+        json.dumps(asked | {"report": tells, "parent": os.getpid()}),
+    ]
     try:
         with os.fdopen(hears, "rb") as report:
             try:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from models.planning.request import RenderSettings
+
 
 @dataclass(frozen=True)
 class InputRef:
@@ -46,27 +48,14 @@ class InputRef:
 
 
 @dataclass(frozen=True)
-class JobSpec:
-    """The render that was asked for. Fields as in models.planning.request.RenderRequest; inputs are references.
+class JobSpec(RenderSettings):
+    """The render that was asked for; inputs are references.
 
     picture_area   pixels of the clip, while its sides still have to be taken from the aspect of a picture that intake
                    has not fetched yet (width and height are the model's own until then); None when they are final
     length_of      the same for frames and fps: an input that still decides them; None when they are final
     """
 
-    model: str
-    task: str
-    prompt: str
-    negative_prompt: str
-    width: int
-    height: int
-    frames: int
-    fps: float
-    steps: int
-    guidance: float
-    guidance_2: float | None
-    shift: float
-    seed: int
     inputs: Mapping[str, InputRef] = field(default_factory=dict)
     loras: tuple[Mapping[str, Any], ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -39,8 +39,8 @@ class Lora:
 
 
 @dataclass(frozen=True)
-class RenderRequest:
-    """A render, fully decided: no defaults are left to the engine.
+class RenderSettings:
+    """What is rendered, but for the files: the same of a job and of the request to an engine.
 
     model       catalog id
     task        "t2v", "i2v", "flf2v", "animate", "replace", "vace"
@@ -49,10 +49,6 @@ class RenderRequest:
     guidance    classifier-free guidance of the (high-noise) expert; guidance_2 of the low-noise one, or None
     shift       flow shift of the scheduler
     seed        0 .. 2**63-1
-    inputs      role -> local file: "image", "last_image", "video", "audio", ...
-    input_sha256 role -> content hash of that file
-    out_dir     existing empty folder that the engine fills: video.mp4, poster.jpg, recipe.json
-    options     what only some models read (lossy caches, segment lengths, ...); part of the recipe
     """
 
     model: str
@@ -68,6 +64,18 @@ class RenderRequest:
     guidance_2: float | None
     shift: float
     seed: int
+
+
+@dataclass(frozen=True)
+class RenderRequest(RenderSettings):
+    """A render, fully decided: no defaults are left to the engine.
+
+    inputs      role -> local file: "image", "last_image", "video", "audio", ...
+    input_sha256 role -> content hash of that file
+    out_dir     existing empty folder that the engine fills: video.mp4, poster.jpg, recipe.json
+    options     what only some models read (lossy caches, segment lengths, ...); part of the recipe
+    """
+
     out_dir: str
     inputs: Mapping[str, str] = field(default_factory=dict)
     input_sha256: Mapping[str, str] = field(default_factory=dict)

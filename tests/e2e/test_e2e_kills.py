@@ -26,6 +26,22 @@ def test_a_part_killed_under_a_render_is_not_missed(farm: Farm, part: str) -> No
     assert [job.state for job in jobs] == [State.SUCCEEDED] * 4
 
 
+def test_a_frozen_beat_keeps_nobody_waiting(farm: Farm) -> None:
+    """It lives, so nobody starts it again, and asks for nothing: who was asked before reaps without it."""
+    [beat] = farm.pids("beat")
+    farm.freeze("beat")
+    job = farm.submit("hold frozen")
+    farm.wait_render(job)
+    farm.kill("agent", farm.agent_at(job))
+    # the dead agent's lease ends by a reap alone
+    farm.wait_render(job, times=2)
+    assert e2e_processes.state(beat) == "T"
+    farm.pull("frozen")
+
+    [ended] = farm.wait_over(job)
+    assert ended.state is State.SUCCEEDED
+
+
 @pytest.mark.parametrize("part", ["engine", "agent"])
 def test_a_job_outlives_what_renders_it(farm: Farm, part: str) -> None:
     job = farm.submit(f"hold {part}")

@@ -1,9 +1,13 @@
 """Files that are made to hurt, each against the defence that stops it: nothing but a child process ever pays."""
 
+import contextlib
 import io
 import os
 import resource
+import signal
 import struct
+import subprocess
+import sys
 import zlib
 from fractions import Fraction
 from pathlib import Path
@@ -15,12 +19,14 @@ import pytest
 from PIL import Image
 from test_intake_clips import clip
 
+from bench.flood_media import edited_clip
 from farm.config import IntakeSettings
 from farm.intake.check import check
 from farm.intake.rendition import Rendition
 from farm.jobs.errors import InvalidRequest
 from farm.jobs.inputs import Kind
 from models.media import clips
+from tests.conftest import wait_until
 
 
 def taken(data: bytes, kind: Kind = Kind.CLIP) -> Rendition:
@@ -163,3 +169,35 @@ def test_a_codec_that_is_not_taken_is_named(form: str, codec: str, size: tuple[i
     with pytest.raises(InvalidRequest, match="is not taken; encode it again as") as raised:
         taken(out.getvalue())
     assert f"encoded with {called}" in raised.value.detail
+
+
+def ended(process: Path) -> bool:
+    """Whether it runs no more; nobody may be there to reap it."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def test_no_decoder_outlives_the_process_that_asked(tmp_path: Path) -> None:
+    """A gateway that is killed under a flood left eight of them, each with four minutes of CPU before it."""
+    hostile = tmp_path / "edits.mp4"
+    hostile.write_bytes(edited_clip())
+    code = (
+        "import sys; from farm.config import IntakeSettings; from farm.intake.check import check;"
+        "from farm.jobs.inputs import Kind; check(open(sys.argv[1], 'rb'), Kind.CLIP, IntakeSettings())"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(hostile)]) as asking:
+        children = Path(f"/proc/{asking.pid}/task/{asking.pid}/children")
+        wait_until(children.read_text, what="the decoder to be started")
+        decoder = Path("/proc") / children.read_text().split()[0]
+        wait_until(lambda: b"farm.intake.decoder" in (decoder / "cmdline").read_bytes(), what="it to be one")
+        # it has asked for the signal before it opens anything
+        wait_until(lambda: b"libav" in (decoder / "maps").read_bytes(), what="it to decode")
+        os.kill(int(decoder.name), signal.SIGSTOP)  # so that it does not end by itself
+        asking.kill()
+    try:
+        wait_until(lambda: ended(decoder), 10, "the decoder to end with it")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(decoder.name), signal.SIGKILL)

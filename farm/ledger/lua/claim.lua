@@ -4,7 +4,7 @@
 -- while, one that its memory does not hold to those that do, and one of a model that it does not offer to whoever does
 -- ('': it offers all). Answers {attempt, job as lib/read.lua} or false.
 -- O(log n) in queued jobs.
--- uses: late full clock age tier job event fair fits limit queue due permit read verdict workforce
+-- uses: late full clock age tier job event fair fits limit queue due permit read verdict workforce headroom
 local pool, worker, loaded, permit, nonce, memory, models = unpack(ARGV)
 
 -- The line that is looked at: a tier of the pool.
@@ -198,7 +198,7 @@ local function near_turn(first, at)
     local _, job
     if near[n] == first.tenant then
       job = first
-    elseif not limit_binds(pool, line_tier, near[n]) then
+    elseif not limit_binds(pool, line_tier, near[n]) and not headroom_keeps(pool, line_tier, line, near[n]) then
       _, job = first_of(near[n])
     end
     job = job and preferred(job)
@@ -249,6 +249,8 @@ local function nearest()
     if not tenant or left > Setting.AFFINITY_WINDOW then return end
     if limit_binds(pool, line_tier, tenant) then
       limit_aside(line, tenant)
+    elseif headroom_keeps(pool, line_tier, line, tenant) then
+      left = left + 1
     else
       local id, job = first_of(tenant)
       if job then return scarcer(job) or near_turn(job, left) or preferred(job) end
@@ -279,7 +281,8 @@ local function farther()
     local ids = redis.call('ZRANGE', Key.queue(line, tenants[at]), offset, offset + budget - 1)
     for n, id in ipairs(ids) do
       local job = not not_for_here(unpack(redis.call('HMGET', Key.job(id), 'needs', 'lane'))) and job_load(id)
-      if job and belongs(job) and not left_to_others(job) then
+      if job and belongs(job) and not left_to_others(job)
+        and not headroom_keeps(pool, line_tier, line, tenants[at]) then
         found, ids = job, {unpack(ids, 1, n - 1)}
         break
       end

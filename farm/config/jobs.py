@@ -31,8 +31,8 @@ class SchedulingSettings(Section):
     #: and a job may be passed over this many times
     affinity_passes: int = 4
     #: a worker goes on with its loaded model for a tenant whose turn is near, while the one whose turn it is is owed no
-    #: more GPU-seconds than this: two loads, the one of a switch and the one of its return. 0: never
-    affinity_slack_s: float = Field(default=120.0, ge=0)
+    #: more GPU-seconds than this: a switch would cost two loads, one of them on the way back. 0: never
+    affinity_slack_s: float = Field(default=360.0, ge=0)
     #: an economy job that names no deadline is to be finished in this time
     economy_window_s: float = Field(default=86_400.0, gt=0)
     #: it becomes a normal one so long (at most a quarter of its window), and its own render, before its window ends
@@ -63,6 +63,9 @@ class PoolSettings(Section):
     models: tuple[str, ...] = ()
     #: speed of one of its GPUs, TFLOP/s, until it is measured; None: scheduling.assumed_tflops
     tflops: float | None = Field(None, gt=0)
+    #: part of its slots that is kept for tenants below their share: h while one tenant wants the pool, h^2 while two
+    #: do, and so on. What is kept idles meanwhile. 0: nothing is kept
+    headroom: float = Field(0.0, ge=0, lt=1)
 
 
 class PriceSettings(Section):

@@ -10,6 +10,8 @@ class Limit(StrEnum):
     PAUSED = "tenant_paused"
     POOL_CAP = "pool_cap"
     CAP = "cap"
+    #: the pool keeps what is free for tenants below their share
+    HEADROOM = "headroom"
 
 
 @dataclass(frozen=True)

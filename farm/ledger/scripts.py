@@ -114,6 +114,7 @@ def lua_settings(settings: Settings) -> dict[str, int | float | str]:
         "MAX_OPEN": scheduling.max_open,
         "AFFINITY_WINDOW": max(1, scheduling.affinity_window),
         "AFFINITY_PASSES": scheduling.affinity_passes,
+        "HEADROOMS": " ".join(f"{name}={pool.headroom}" for name, pool in settings.pools.items() if pool.headroom),
         "AFFINITY_SLACK_S": scheduling.affinity_slack_s,
         "ECONOMY_RISE_MS": int(scheduling.economy_rise_s * 1000),
         "ELSEWHERE_MS": int(scheduling.elsewhere_s * 1000),

@@ -25,6 +25,7 @@ class Binds(StrEnum):
     LANE_PAUSED = "lane_paused"
     CAP = "cap"
     POOL_CAP = "pool_cap"
+    HEADROOM = "headroom"
     POOL = "pool"
     LANE = "lane"
     MEMORY = "memory"
@@ -45,6 +46,10 @@ _WORDS: dict[Binds, tuple[str, str]] = {
     Binds.LANE_PAUSED: ("an operator paused its model or lane", "an operator resumes it"),
     Binds.CAP: ("so many of your jobs may be at work at once", "one of your running jobs ends, or a higher cap"),
     Binds.POOL_CAP: ("so many of your jobs may be at work in this pool", "one of them ends, or a higher cap"),
+    Binds.HEADROOM: (
+        "the pool keeps some slots for tenants below their share, and you have yours",
+        "one of your running jobs ends, or more workers",
+    ),
     Binds.POOL: ("a job runs on a worker of its pool", "a worker of the pool starts"),
     Binds.LANE: ("a job runs where its model is offered", "a worker that offers the model starts"),
     Binds.MEMORY: ("a job runs on a worker whose memory holds it", "a worker with more memory, or a smaller shape"),
@@ -143,6 +148,7 @@ def _binds(job: Job, standing: Standing, offered: bool) -> Binds:
     if job.state is not State.QUEUED:
         return Binds.NOTHING
     limits = {Limit.PAUSED: Binds.TENANT_PAUSED, Limit.CAP: Binds.CAP, Limit.POOL_CAP: Binds.POOL_CAP}
+    limits[Limit.HEADROOM] = Binds.HEADROOM
     # the first of these that holds would keep it back although all that follow were gone
     reasons = {
         Binds.BACKOFF: job.position is None,

@@ -4,7 +4,7 @@
 -- while, one that its memory does not hold to those that do, and one of a model that it does not offer to whoever does
 -- ('': it offers all). Answers {attempt, job as lib/read.lua} or false.
 -- O(log n) in queued jobs.
--- uses: late full clock age tier job event fair fits limit queue due permit read verdict
+-- uses: late full clock age tier job event fair fits limit queue due permit read verdict workforce headroom
 local pool, worker, loaded, permit, nonce, memory, models = unpack(ARGV)
 
 -- The line that is looked at: a tier of the pool.
@@ -198,7 +198,7 @@ local function near_turn(first, at)
     local _, job
     if near[n] == first.tenant then
       job = first
-    elseif not limit_binds(pool, line_tier, near[n]) then
+    elseif not limit_binds(pool, line_tier, near[n]) and not headroom_keeps(pool, line_tier, line, near[n]) then
       _, job = first_of(near[n])
     end
     job = job and preferred(job)
@@ -207,6 +207,37 @@ local function near_turn(first, at)
       return job
     end
   end
+end
+
+-- In a pool of unequal workers one prefers, among the tenant's first jobs of the same priority, what fewest live workers
+-- hold: so the large card is there for the large shot. A job is passed over for that as seldom as for a lane.
+local function scarcer(first)
+  if memory == '' or (first.passes or 0) >= Setting.AFFINITY_PASSES then return end
+  local offers = redis.call('HGETALL', Key.offers(pool))
+  if #offers <= 2 then return end  -- all workers are alike
+  local known = {}
+  local function holders(needs)
+    if not known[needs] then
+      known[needs] = 0
+      for n = 1, #offers, 2 do
+        local theirs = offer_parts(offers[n])
+        if fits(needs, theirs) then known[needs] = known[needs] + tonumber(offers[n + 1]) end
+      end
+    end
+    return known[needs]
+  end
+  local fewest, best = holders(first.needs or ''), nil
+  for _, id in ipairs(redis.call('ZRANGE', Key.queue(line, first.tenant), 0, Setting.AFFINITY_WINDOW - 1)) do
+    local lane, priority, needs = unpack(redis.call('HMGET', Key.job(id), 'lane', 'priority', 'needs'))
+    if not not_for_here(needs, lane) then
+      if tonumber(priority or -1) ~= first.priority then break end
+      if holders(needs or '') < fewest then fewest, best = holders(needs or ''), id end
+    end
+  end
+  local job = best and job_load(best)
+  if not job or not belongs(job) or left_to_others(job) then return end
+  redis.call('HINCRBY', Key.job(first.id), 'passes', 1)
+  return job
 end
 
 local looks = Setting.STALE_PER_CLAIM
@@ -218,9 +249,11 @@ local function nearest()
     if not tenant or left > Setting.AFFINITY_WINDOW then return end
     if limit_binds(pool, line_tier, tenant) then
       limit_aside(line, tenant)
+    elseif headroom_keeps(pool, line_tier, line, tenant) then
+      left = left + 1
     else
       local id, job = first_of(tenant)
-      if job then return near_turn(job, left) or preferred(job) end
+      if job then return scarcer(job) or near_turn(job, left) or preferred(job) end
       if id then
         drop(tenant, id)
       elseif redis.call('EXISTS', Key.queue(line, tenant)) == 1 then
@@ -248,7 +281,8 @@ local function farther()
     local ids = redis.call('ZRANGE', Key.queue(line, tenants[at]), offset, offset + budget - 1)
     for n, id in ipairs(ids) do
       local job = not not_for_here(unpack(redis.call('HMGET', Key.job(id), 'needs', 'lane'))) and job_load(id)
-      if job and belongs(job) and not left_to_others(job) then
+      if job and belongs(job) and not left_to_others(job)
+        and not headroom_keeps(pool, line_tier, line, tenants[at]) then
         found, ids = job, {unpack(ids, 1, n - 1)}
         break
       end

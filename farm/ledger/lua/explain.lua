@@ -4,7 +4,7 @@
 -- whosever it is), limit (a Limit or ''), pool_paused,
 -- lane_paused, at_work (attempts in the pool), capacity (slots of live workers), fits (whether a worker that
 -- was seen lately holds it).
--- uses: full clock tier job fair fits limit permit
+-- uses: full clock tier job fair fits limit permit headroom
 local SUMMED = 1000
 local job = job_load(ARGV[1])
 if not job then return false end
@@ -59,7 +59,8 @@ end
 local lane = job.lane or ''
 return {
   'own_ms', own, 'own_exact', exact, 'others_ms', others, 'above_ms', higher,
-  'limit', limit_binds(pool, job.tier, job.tenant) or '',
+  'limit', limit_binds(pool, job.tier, job.tenant)
+    or rank and headroom_keeps(pool, job.tier or Tier.NORMAL, line, job.tenant) and Limit.HEADROOM or '',
   'pool_paused', limit_switched('pool', pool) and 1 or 0,
   'lane_paused', (limit_switched('lane', lane) or limit_switched('lane', string.match(lane, '^[^@+]*'))) and 1 or 0,
   'at_work', redis.call('ZCARD', Key.leases(pool)), 'capacity', workers_slots(pool),

@@ -156,9 +156,9 @@ class TestAffinity:
         assert self.lanes(ledger, 6, fox) == [ink] * 4 + [other, ink]
 
     def test_a_tenant_whose_turn_is_near_goes_before_only_while_little_is_owed(self, ledger: Ledger) -> None:
-        admit(ledger, *[new_job("a", lane="cold", predicted_s=50) for _ in range(9)])
-        admit(ledger, *[new_job("b", lane="warm", predicted_s=50) for _ in range(9)])
-        # b may be 120 GPU-seconds ahead (scheduling.affinity_slack_s)
+        admit(ledger, *[new_job("a", lane="cold", predicted_s=150) for _ in range(9)])
+        admit(ledger, *[new_job("b", lane="warm", predicted_s=150) for _ in range(9)])
+        # b may be 360 GPU-seconds ahead (scheduling.affinity_slack_s)
         assert [claimed(ledger, loaded="warm").job.tenant for _ in range(9)] == [*"bbbabab", *"ab"]
 
     def test_without_slack_it_never_chooses_the_tenant(self, redis: Redis, ledger_settings: Settings) -> None:

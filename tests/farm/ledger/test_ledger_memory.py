@@ -161,3 +161,20 @@ def test_the_script_and_farm_fits_keep_one_rule(ledger: Ledger, memory: Memory, 
     ledger.cancel("acme", job_id)
     if claim is not None:
         ledger.release(job_id, claim.attempt)
+
+
+def test_a_large_worker_prefers_what_the_small_ones_do_not_hold(ledger: Ledger) -> None:
+    seen(ledger, small=SMALL, small2=SMALL, big=BIG)
+    ids = admit(ledger, *[new_job(needs="9000:60000") for _ in range(8)], new_job(needs=LARGE), new_job(needs=LARGE))
+    urgent = admit(ledger, new_job(needs="9000:60000", priority=6))
+    took = [claimed(ledger, worker="big", memory=BIG).job.id for _ in range(4)]
+    # never before a higher priority
+    assert took == [*urgent, ids[8], ids[9], ids[0]]
+    assert claimed(ledger, worker="small", memory=SMALL).job.id == ids[1]
+
+
+def test_a_job_is_passed_over_for_a_scarce_worker_only_so_often(ledger: Ledger) -> None:
+    seen(ledger, small=SMALL, big=BIG)
+    first = admit(ledger, new_job(needs="9000:60000"), *[new_job(needs=LARGE) for _ in range(9)])[0]
+    took = [claimed(ledger, worker="big", memory=BIG).job.id for _ in range(5)]
+    assert took.index(first) == 4

@@ -1,0 +1,22 @@
+-- An operator keeps a part of a pool's slots for tenants below their share (pools.<name>.headroom): while n tenants want the
+-- pool, part^n of it, so that hardly anything is kept where many are there. Only the first of them are ever counted.
+-- uses: tier fair workforce
+local ACTIVE_MOST = 16
+
+-- Whether the tenant, which has jobs in this line, may not take a slot now because it has its share of the rest already.
+local function headroom_keeps(pool, tier, line, tenant)
+  if tier == Tier.URGENT then return false end
+  local part = 0
+  for name, told in string.gmatch(Setting.HEADROOMS, '(%S+)=(%S+)') do
+    if name == pool then part = tonumber(told) end
+  end
+  if part == 0 then return false end
+  local active = redis.call('ZRANGE', Key.fair(line), 0, ACTIVE_MOST)
+  local slots = workers_slots(pool)
+  local kept = math.floor(slots * part ^ math.max(1, #active))
+  if kept == 0 or slots - redis.call('ZCARD', Key.leases(pool)) > kept then return false end
+  local weights = 0
+  for _, name in ipairs(active) do weights = weights + fair_weight(name) end
+  local share = (slots - kept) * fair_weight(tenant) / math.max(weights, fair_weight(tenant))
+  return redis.call('ZCARD', Key.busy(pool, tenant)) >= share
+end

@@ -68,3 +68,18 @@ def test_an_expert_sees_the_noise_levels_that_it_is_called_for(name: str) -> Non
     low, high = expert.noise
     assert low <= levels.min() < low + 0.02
     assert high - 0.02 < levels.max() <= high
+
+
+def test_an_expert_begins_where_another_one_is_and_ignores_what_only_it_is_shown() -> None:
+    torch.manual_seed(0)
+    stem, other = experts.make("t2v-stem").eval(), experts.make("i2v-high").eval()
+    with torch.no_grad():
+        torch.nn.init.normal_(stem.proj_out.weight, std=0.1)
+    experts.begin_with(other, stem.state_dict())
+    latents, picture = torch.randn(1, 16, 2, 4, 4), torch.randn(1, 20, 2, 4, 4)
+    text, time = words.table()[:1], torch.tensor([700.0])
+    with torch.no_grad():
+        alone = stem(latents, time, text, return_dict=False)[0]
+        shown = other(torch.cat([latents, picture], 1), time, text, return_dict=False)[0]
+    torch.testing.assert_close(shown, alone)
+    assert alone.abs().max() > 0.01

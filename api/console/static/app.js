@@ -12,6 +12,8 @@ const page = document.querySelector('[data-page]');
 const starts = { jobs: followJobs, job: followJob, compare: compareTakes, submit: mindForm };
 
 showTimes(document);
+// a poster that is no longer kept leaves its place empty
+document.addEventListener('error', (event) => { if (event.target.matches?.('.thumb img')) event.target.remove(); }, true);
 confirmForms(document);
 askWhy(document);
 if (page) {

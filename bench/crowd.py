@@ -192,7 +192,7 @@ def _name(n: int) -> str:
 @contextmanager
 def crowd(size: int) -> Iterator[tuple[Crowd, str]]:
     """So many agents on a Redis of their own, and its name."""
-    with redis_server() as url, Redis.from_url(url, decode_responses=True) as client:
+    with redis_server() as url, Redis.from_url(url, decode_responses=True, max_connections=20_000) as client:
         client.config_set("maxclients", 19_900)
         server = checked_server(client, fsync="no")
         pool = ConnectionsInTurn(url, size)

@@ -54,7 +54,7 @@ format: $(READY) ## let ruff rewrite
 	$(BIN)/ruff format .
 
 soak: $(READY) ## random ways to break the laws; two minutes of random faults, then an audit (SEED=n repeats one)
-	$(BIN)/pytest -m soak -s tests/e2e tests/models tests/farm/burst tests/farm/ledger tests/farm/agent $(if $(SEED),--soak-seed $(SEED))
+	$(BIN)/pytest -m soak -s tests/e2e tests/models tests/farm/burst tests/farm/ledger tests/farm/agent tests/api $(if $(SEED),--soak-seed $(SEED))
 
 images: $(READY) ## build wheel and images (root, buildah, debootstrap), start gateway, io and worker out of them, render a clip
 	$(BIN)/pytest -m soak -s tests/deploy

@@ -98,11 +98,17 @@ def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     yield from _serve(redis_command(folder, port), port, folder / "log")
 
 
+def empty(redis_port: int) -> None:
+    """Databases 0 and 1 of the tests' server. In others farms may live that outlast a test."""
+    for number in (0, 1):
+        with Redis(port=redis_port, db=number) as client:
+            client.flushdb()
+
+
 @pytest.fixture
 def redis_settings(redis_port: int) -> RedisSettings:
     """The two databases, emptied."""
-    with Redis(port=redis_port) as client:
-        client.flushall()
+    empty(redis_port)
     return RedisSettings(ledger_url=f"redis://127.0.0.1:{redis_port}/0", broker_url=f"redis://127.0.0.1:{redis_port}/1")
 
 

@@ -5,6 +5,7 @@ import re
 from typing import Any
 from urllib.parse import quote
 
+import pytest
 from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -62,10 +63,11 @@ def addresses(app: Flask) -> list[tuple[str, str]]:
     return sorted(found)
 
 
-def test_nothing_is_a_server_error(alice: Caller, app: Flask) -> None:
+@pytest.mark.parametrize("examples", [150, pytest.param(4000, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
+def test_nothing_is_a_server_error(alice: Caller, app: Flask, examples: int) -> None:
     everything = st.sampled_from(addresses(app))
 
-    @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
     @given(everything, _SEGMENT, _BODIES, _KINDS, _HEADERS, _QUERY)
     def ask(
         address: tuple[str, str], segment: str, body: bytes, kind: str, headers: dict[str, str], query: Any

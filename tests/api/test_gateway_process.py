@@ -13,7 +13,6 @@ from typing import Any
 
 import httpx
 import pytest
-from redis import Redis
 
 from farm.client.event_stream import ServerSentEvent, read_messages
 from farm.config import GatewaySettings, RedisSettings, S3Settings, Settings
@@ -22,7 +21,7 @@ from farm.storage.store import Store
 from farm.tenants.tenants import Tenants
 from tests.api.api_parts import TINY, Hand
 from tests.api.gateway_process import Gateway, running
-from tests.conftest import wait_until
+from tests.conftest import empty, wait_until
 
 #: one server for the module, also when tests are spread over processes
 pytestmark = pytest.mark.xdist_group("gateway")
@@ -32,8 +31,7 @@ LIMIT = 1024 * 1024
 
 @pytest.fixture(scope="module")
 def farm(redis_port: int, s3_server: S3Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    with Redis(port=redis_port) as client:
-        client.flushall()
+    empty(redis_port)
     urls = {"ledger_url": f"redis://127.0.0.1:{redis_port}/0", "broker_url": f"redis://127.0.0.1:{redis_port}/1"}
     gateway = GatewaySettings(processes=1, threads=8, max_streams=3, max_body=LIMIT)
     return Settings(
@@ -56,7 +54,7 @@ def keys(farm: Settings) -> dict[str, str]:
         return {name: tenants.api_keys.create(name, role="admin")[1] for name in ("alice", "bob")}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def hand(farm: Settings) -> Hand:
     hand = Hand(Ledger(connect(farm.redis), farm), Store(farm.s3))
     hand.offer(TINY)

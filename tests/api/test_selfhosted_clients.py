@@ -11,7 +11,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from redis import Redis
 
 from farm.config import GatewaySettings, RedisSettings, S3Settings, Settings
 from farm.ledger import Ledger, connect
@@ -19,6 +18,7 @@ from farm.storage.store import Store
 from farm.tenants.tenants import Tenants
 from tests.api.api_parts import POOL, TINY, VIDEO, Hand
 from tests.api.gateway_process import Gateway, running
+from tests.conftest import empty
 from tests.seed_texts import text
 
 pytestmark = pytest.mark.xdist_group("selfhosted-clients")
@@ -28,8 +28,7 @@ ADDRESS, KEY = "http://<your-server-ip>:8000", "<your-api-key>"
 
 @pytest.fixture
 def farm(redis_port: int, s3_server: S3Settings, tmp_path: Path) -> Settings:
-    with Redis(port=redis_port) as client:
-        client.flushall()
+    empty(redis_port)
     urls = {"ledger_url": f"redis://127.0.0.1:{redis_port}/0", "broker_url": f"redis://127.0.0.1:{redis_port}/1"}
     return Settings(
         state_dir=tmp_path / "state", redis=RedisSettings(**urls), s3=s3_server, gateway=GatewaySettings(processes=1)

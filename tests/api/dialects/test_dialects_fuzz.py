@@ -63,7 +63,10 @@ def bent(draw: st.DrawFn, body: Any) -> bytes:
 
 
 @pytest.mark.parametrize("name", list(CLIENTS))
-def test_any_bytes_get_the_dialects_own_envelope(name: str, app: Flask, caller: Make, worker: Worker) -> None:
+@pytest.mark.parametrize("examples", [40, pytest.param(1200, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
+def test_any_bytes_get_the_dialects_own_envelope(
+    name: str, app: Flask, caller: Make, worker: Worker, examples: int
+) -> None:
     client, alice, envelope = CLIENTS[name], caller("alice"), ENVELOPES[name]
     rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint.split(".")[0] == name and not rule.websocket]
     assert rules
@@ -74,7 +77,7 @@ def test_any_bytes_get_the_dialects_own_envelope(name: str, app: Flask, caller: 
         st.sampled_from(["taskId", "task_id", "limit", "after", "order", "variant"]), st.text(max_size=9)
     )
 
-    @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(addresses), segments, bent(client.body), st.sampled_from(labels), queries)
     def ask(address: tuple[str, str], segment: str, body: bytes, label: str, query: dict[str, str]) -> None:
         method, rule = address

@@ -91,7 +91,8 @@ def law(settings: Settings, sellers: dict[str, Simulated], tmp_path: Path, monke
                 commands = [Path(f"/proc/{one.pid}/cmdline").read_bytes() for one in farm.running.values()]
         assert all(commands)
         with Redis.from_url(settings.redis.ledger_url) as raw:
-            kept = [raw.dump(key) for key in raw.scan_iter(count=1000)]
+            # some end between the two calls
+            kept = [raw.dump(key) or b"" for key in raw.scan_iter(count=1000)]
         assert len(kept) > count
         for text in (*commands, *kept, farm.log.read_bytes(), config.read_bytes()):
             assert KEY.encode() not in text
@@ -196,7 +197,7 @@ def _held_to_account(books: Books, ids: list[str], cap_usd: float) -> None:
 
 @pytest.mark.timeout(400)
 def test_what_providers_charged_is_what_was_settled_whoever_is_killed(law: Callable[..., None]) -> None:
-    law(count=20, kills=2, every_s=(0.3, 1.5), patience_s=120, rate_per_s=8.0)
+    law(count=15, kills=2, every_s=(0.2, 1.0), patience_s=120, rate_per_s=8.0)
 
 
 @pytest.mark.soak

@@ -188,25 +188,27 @@ end
 -- A switch to another model costs a load now and, where a job of the loaded one waits, another load later. That is weighed
 -- against the turn of the tenant: one whose turn is near goes before the first, for as long as the first is owed no more
 -- than AFFINITY_SLACK_S GPU-seconds and its job was not passed over too often.
+local NEAR_MOST = 8  -- tenants; of each but the first the head of its queue alone is looked at
 local function near_turn(first, at)
-  if Setting.AFFINITY_SLACK_S == 0 or loaded == '' or model_of(first.lane) == model_of(loaded) then return end
-  if (first.passes or 0) >= Setting.AFFINITY_PASSES then return end
-  local near = redis.call('ZRANGE', Key.fair(line), at, at + Setting.AFFINITY_WINDOW, 'WITHSCORES')
+  local own = preferred(first)
+  if Setting.AFFINITY_SLACK_S == 0 or loaded == '' or model_of(own.lane) == model_of(loaded) then return own end
+  if (first.passes or 0) >= Setting.AFFINITY_PASSES then return own end
+  local near = redis.call('ZRANGE', Key.fair(line), at, at + NEAR_MOST - 1, 'WITHSCORES')
   local latest = tonumber(near[2]) + Setting.AFFINITY_SLACK_S / fair_weight(first.tenant)
-  for n = 1, #near, 2 do
-    if tonumber(near[n + 1]) > latest then return end
-    local _, job
-    if near[n] == first.tenant then
-      job = first
-    elseif not limit_binds(pool, line_tier, near[n]) and not headroom_keeps(pool, line_tier, line, near[n]) then
-      _, job = first_of(near[n])
-    end
-    job = job and preferred(job)
-    if job and model_of(job.lane) == model_of(loaded) then
-      if near[n] ~= first.tenant then redis.call('HINCRBY', Key.job(first.id), 'passes', 1) end
-      return job
+  for n = 3, #near, 2 do
+    if tonumber(near[n + 1]) > latest then return own end
+    local head = redis.call('ZRANGE', Key.queue(line, near[n]), 0, 0)[1]
+    local lane = head and redis.call('HGET', Key.job(head), 'lane')
+    if lane and model_of(lane) == model_of(loaded) and not limit_binds(pool, line_tier, near[n])
+      and not headroom_keeps(pool, line_tier, line, near[n]) then
+      local _, job = first_of(near[n])
+      if job and model_of(job.lane) == model_of(loaded) then
+        redis.call('HINCRBY', Key.job(first.id), 'passes', 1)
+        return job
+      end
     end
   end
+  return own
 end
 
 -- In a pool of unequal workers one prefers, among the tenant's first jobs of the same priority, what fewest live workers
@@ -253,7 +255,7 @@ local function nearest()
       left = left + 1
     else
       local id, job = first_of(tenant)
-      if job then return scarcer(job) or near_turn(job, left) or preferred(job) end
+      if job then return scarcer(job) or near_turn(job, left) end
       if id then
         drop(tenant, id)
       elseif redis.call('EXISTS', Key.queue(line, tenant)) == 1 then

@@ -262,7 +262,7 @@ def test_other_methods_and_addresses_are_told_in_the_dialect_of_the_address(alic
         ("PUT", "/v1/jobs", 405),
         ("PATCH", "/v1/models", 405),
         ("GET", "/v1/nothing", 404),
-        ("GET", "/", 404),
+        ("GET", "/nowhere", 404),
         ("POST", "/v1//jobs", 404),
         ("BREW", "/v1/jobs", 405),
     ):

@@ -170,6 +170,7 @@ def test_limits_an_empty_account_and_a_retired_model_refuse_by_themselves(provid
         ({"rate": 0}, client(provider), (Why.BUSY,)),
     ]
     if provider.dialect != "selfhosted":
+        client(provider).created(what, ask(client(provider).create(what)))
         model = provider.ledger()["charged"][-1]["model"]
         cases.append(({"balance": 0.001, "rate": None, "concurrency": None}, client(provider), (Why.CREDIT,)))
         cases.append(

@@ -188,5 +188,6 @@ def test_dead_letters_and_the_secret_over_http(
     receiver.status = 200
     assert alice.post(f"/v1/webhooks/{letter['job']}/replay").status_code == 202
     postman.look()
+    wait_until(lambda: len(receiver.posts) == 2, what="the replayed letter")
     postman.close()
     assert [post.headers["webhook-id"] for post in receiver.posts] == [letter["id"]] * 2

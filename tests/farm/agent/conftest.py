@@ -1,3 +1,4 @@
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -5,8 +6,6 @@ import pytest
 
 from farm.config import LeaseSettings, RedisSettings, S3Settings, SchedulingSettings, Settings, WorkerSettings
 from tests.farm.agent.agent_farm import AgentFarm, AgentProcess, changed, farm_on
-
-_farms = iter(range(1000))
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +22,7 @@ def short_clocks(redis_port: int, s3_server: S3Settings, folder: Path) -> Settin
     return Settings(
         state_dir=folder / "state",
         redis=RedisSettings(
-            ledger_url=f"{base}/4", broker_url=f"{base}/5", prefix=f"yard{next(_farms)}", waitaof=False
+            ledger_url=f"{base}/4", broker_url=f"{base}/5", prefix=f"yard-{uuid.uuid4().hex[:8]}", waitaof=False
         ),
         s3=s3_server,
         lease=LeaseSettings(

@@ -54,8 +54,9 @@ def test_a_key_is_in_no_log_record_recipe_or_label(
     here.until(jobs[0], lambda _: kie.ledger()["submits"] >= 1, "an order")
     register(ProcessRole.BURST, registry := CollectorRegistry())
     registry.register(FarmCollector(redis, here.settings))
+    refused = 'wanfarm_provider_submissions_total{outcome="refused",provider="kie"}'
+    here.until(jobs[0], lambda _: refused in generate_latest(registry).decode(), "a refusal")
     shown = generate_latest(registry).decode()
-    assert 'wanfarm_provider_submissions_total{outcome="refused",provider="kie"}' in shown
     written = [*everything(redis), shown, *(record.getMessage() for record in caplog.records), caplog.text]
     for job in here.ledger.find_many(jobs):
         if job is not None and job.state is State.SUCCEEDED and job.artifacts is not None:

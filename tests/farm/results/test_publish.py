@@ -41,7 +41,7 @@ def claim(ledger: Ledger) -> Claim:
     """A job that a buyer has: it publishes as an engine's agent does."""
     spec = JobSpec("m", "t2v", "a fox", "", 832, 480, 81, 16, 2, 4.0, None, 12.0, 1)
     ledger.admit([NewJob(job_id := new_job_id(), "acme", spec, "gpu", "lane", 1.0, 60.0)])
-    bought = ledger.buy(job_id, "burst", "n1", {"provider": "p"})
+    bought = ledger.buy(job_id, "burst", "n1", {"provider": "p"}, price=0)
     assert bought is not None
     return bought
 

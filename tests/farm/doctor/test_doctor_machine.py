@@ -1,6 +1,7 @@
 """The doctor on this machine: disk, clock, devices, weights, addresses; and the command that tells it."""
 
 import json
+import logging
 import resource
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,9 @@ def test_the_command(settings: Settings, tmp_path: Path) -> None:
         f'[s3]\nendpoint = "{settings.s3.endpoint}"\naccess_key = "test-access"\nsecret_key = "test-secret"\n'
     )
     given = ("--config", config, "--state-dir", tmp_path / "state")
+    before = logging.getLogger("farm").level
     ran = run("doctor", *given, "redis", "machine")
+    assert logging.getLogger("farm").level == before
     assert ran.code == 0, ran
     assert "redis.waitaof" in ran.out
     assert "s3." not in ran.out

@@ -34,7 +34,7 @@ tests: $(READY)
 
 test-old-redis: $(READY) ## ledger, permits and webhooks once more, on the redis-server of PATH
 	@command -v redis-server >/dev/null || { echo "no redis-server on PATH (Debian: apt-get install redis-server)"; exit 1; }
-	WANFARM_TEST_REDIS="$$(command -v redis-server)" $(BIN)/pytest -n 3 --dist loadgroup \
+	WANFARM_TEST_REDIS="$$(command -v redis-server)" $(BIN)/pytest -n 3 --dist loadgroup -m "not soak" \
 	    tests/farm/ledger tests/farm/permits tests/farm/webhooks
 
 sdks: $(READY) ## other versions of OpenAI's clients, for tests that skip without them (the npm one needs node and npm)

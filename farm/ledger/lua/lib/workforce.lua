@@ -7,7 +7,7 @@ local GONE_AT_ONCE = 256
 
 local function workers_count(pool, note, sign)
   local slots, state, able, offer = string.match(note, '^(%d+) (%S+) ([01]) (.*)$')
-  redis.call('HINCRBY', Key.tally(pool), 'slots', sign * tonumber(slots))
+  redis.call('HINCRBY', Key.tally(pool), 'slots', sign * tonumber(slots) + 0)
   local function add(key, field)
     if redis.call('HINCRBY', key, field, sign) <= 0 then redis.call('HDEL', key, field) end
   end

@@ -1,5 +1,8 @@
 """/v1/admin: the operator's hands. For keys with the role admin; every act is a line of a log that only grows."""
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 from flask import Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,6 +29,8 @@ from farm.wire.own_admin import (
 )
 from farm.wire.own_views import ProblemView, moment
 from farm.wire.report import Reply
+
+_Asked = TypeVar("_Asked", AskTier, AskMove, AskWhy)
 
 _REFUSED = {
     OperationOutcome.OVER: "the job is over",
@@ -108,55 +113,68 @@ def resume() -> Response:
     return answer(Reply(200, ActView(changed=changed)))
 
 
+#: what an act on a job may answer
+_OF_A_JOB: Mapping[int, type[BaseModel] | str] = {
+    200: ActView,
+    403: ProblemView,
+    404: ProblemView,
+    409: ProblemView,
+    422: ProblemView,
+}
+
+
+def _about_job(job_id: str, kind: type[_Asked]) -> tuple[str, _Asked]:
+    """Who asks, and what. Raises Forbidden, then InvalidRequest, then NotFound for what is no job's id."""
+    who, asked = _who(), own.parse(kind, json_body())
+    check_id(job_id)
+    return who, asked
+
+
 @own_api.post("/v1/admin/jobs/<job_id>/tier")
 @operation(
     "Make a job urgent, or normal",
-    {200: ActView, 403: ProblemView, 404: ProblemView, 409: ProblemView, 422: ProblemView},
+    _OF_A_JOB,
     body=AskTier,
 )
 def set_tier(job_id: str) -> Response:
     """An urgent job goes before every other of its pool, whosever turn it is, and no cap keeps it back."""
-    who, asked = _who(), own.parse(AskTier, json_body())
-    check_id(job_id)
+    who, asked = _about_job(job_id, AskTier)
     return _done(*services().ledger.set_tier(job_id, Tier(asked.tier), who=who, why=asked.why), job_id)
 
 
 @own_api.post("/v1/admin/jobs/<job_id>/requeue")
 @operation(
     "Queue a job again now",
-    {200: ActView, 403: ProblemView, 404: ProblemView, 409: ProblemView, 422: ProblemView},
+    _OF_A_JOB,
     body=AskWhy,
 )
 def requeue(job_id: str) -> Response:
     """Taken back from its worker, uncounted, or out of its backoff."""
-    who, asked = _who(), own.parse(AskWhy, json_body())
-    check_id(job_id)
+    who, asked = _about_job(job_id, AskWhy)
     return _done(*services().ledger.requeue(job_id, who=who, why=asked.why), job_id)
 
 
 @own_api.post("/v1/admin/jobs/<job_id>/move")
 @operation(
     "Move a job to another pool",
-    {200: ActView, 403: ProblemView, 404: ProblemView, 409: ProblemView, 422: ProblemView},
+    _OF_A_JOB,
     body=AskMove,
 )
 def move(job_id: str) -> Response:
     """One that nobody renders."""
-    who, asked = _who(), own.parse(AskMove, json_body())
-    check_id(job_id)
+    who, asked = _about_job(job_id, AskMove)
     return _done(*services().ledger.move(job_id, asked.pool, who=who, why=asked.why), job_id)
 
 
 @own_api.post("/v1/admin/jobs/<job_id>/fail")
 @operation(
     "End a job as failed",
-    {200: ActView, 403: ProblemView, 404: ProblemView, 409: ProblemView, 422: ProblemView},
+    _OF_A_JOB,
     body=AskWhy,
 )
 def end_failed(job_id: str) -> Response:
     """Unbilled, whatever it does now. `why` is in the message that its owner reads."""
-    who, asked = _who(), own.parse(AskWhy, json_body())
-    check_id(job_id)
+    who, asked = _about_job(job_id, AskWhy)
     return _done(*services().ledger.end_failed(job_id, who=who, why=asked.why), job_id)
 
 

@@ -1,5 +1,6 @@
 """Purchases that go on after their job has left them: cancelled, or rendered here because nothing was known. They are
-asked about until it is known what they came to; one that is found while its job still waits is used after all."""
+asked about until it is known what they came to, and asked to stop if their job is over; one that is found while its job
+still waits is used after all."""
 
 import logging
 
@@ -54,7 +55,12 @@ class LeftPurchases:
             log.info("%s goes back to what was bought of %s", job.id, purchase.provider)
             return True
         report = account.look(account.placed).report
-        if report is None or report.state not in TERMINAL:
+        if report is None:
+            return False
+        if report.state not in TERMINAL:
+            if job.state in TERMINAL:
+                # whoever followed it may have ended before he asked, or was not heard
+                account.cancel(account.placed, running=report.state is State.RUNNING)
             return False
         self._close(account, job, report)
         return True

@@ -219,9 +219,10 @@ class Simulator:
         for task in self.books.to_tell():
             mishap = self.faults.draw("callback")
             if mishap is None or mishap.do != "none":
-                threading.Thread(target=self._call_back, args=(task, mishap), daemon=True).start()
+                threading.Thread(target=self.call_back, args=(task, mishap), daemon=True).start()
 
-    def _call_back(self, task: Task, mishap: Mishap | None) -> None:
+    def call_back(self, task: Task, mishap: Mishap | None = None) -> None:
+        """Tell the caller how its task stands."""
         do = mishap.do if mishap else ""
         if mishap and do == "late":
             time.sleep(float(mishap.get("seconds", 5)))

@@ -71,8 +71,9 @@ def provider(simulator: Simulator, **more: Any) -> ProviderSettings:
     dialect = simulator.dialect.name
     values: dict[str, Any] = {
         "dialect": dialect, "base_url": simulator.address, "keys": {"main": {"env": KEY_ENV}},
-        "unit_usd": simulator.dialect.unit_usd, "models": SOLD[dialect], "poll_first_s": 0.05, "poll_max_s": 0.1,
-        "timeout_s": 2.0, "rate_per_s": 1000, "rate_burst": 1000, "concurrency": 100,
+        "unit_usd": simulator.dialect.unit_usd, "models": SOLD.get(dialect, {}),
+        "poll_first_s": 0.05, "poll_max_s": 0.1, "timeout_s": 2.0, "rate_per_s": 1000,
+        "rate_burst": 1000, "concurrency": 100,
     }  # fmt: skip
     return ProviderSettings.model_validate(values | more)
 
@@ -134,8 +135,18 @@ class BuyingFarm:
         return purchases[-1]
 
     def until(self, job_id: str, true: Callable[[Job], object], what: str) -> Job:
-        wait_until(lambda: true(self.job(job_id)), 60, f"{what}; it is {self.job(job_id)}")
-        return self.job(job_id)
+        seen: list[Job] = []
+
+        def holds() -> object:
+            seen[:] = [self.job(job_id)]
+            return true(seen[0])
+
+        try:
+            wait_until(holds, what=what)
+        except BaseException as error:
+            error.add_note(f"it is {seen}")
+            raise
+        return seen[0]
 
     def until_over(self, job_id: str) -> Job:
         return self.until(job_id, lambda job: job.state in (State.SUCCEEDED, State.FAILED, State.CANCELLED), "its end")

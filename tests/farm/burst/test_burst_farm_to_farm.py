@@ -135,6 +135,10 @@ def buyer(
         yield make
 
 
+def _states(seller: Seller) -> list[State]:
+    return [job.state for job in seller.ledger.page("buyer").jobs]
+
+
 def _each(*dialects: str) -> list[Any]:
     """Two with every landing, all of them with `make soak`."""
     return [pytest.param(one, marks=() if one in ("farm", "openai") else pytest.mark.soak) for one in dialects]
@@ -167,11 +171,7 @@ def test_a_cancel_reaches_the_other_farm(dialect: str, buyer: Any, seller: tuple
     here.until(job_id, lambda job: job.purchase_id, "its purchase")
     here.ledger.cancel("acme", job_id)
     assert here.until_over(job_id).state is State.CANCELLED
-
-    def states() -> list[State]:
-        return [job.state for job in seller[0].ledger.page("buyer").jobs]
-
-    wait_until(lambda: states() == [State.CANCELLED], what="the other farm to hear of it")
+    wait_until(lambda: _states(seller[0]) == [State.CANCELLED], what="the other farm to hear of it")
 
 
 def test_a_job_that_fails_there_is_rendered_here_and_costs_nothing(buyer: Any, seller: tuple[Seller, str]) -> None:

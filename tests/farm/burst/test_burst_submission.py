@@ -2,13 +2,28 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from burst_parts import KEY, PRICE, BuyingFarm, mishap, new_job
+from burst_parts import (
+    KEY,
+    KEY_ENV,
+    PRICE,
+    T2V,
+    TENANT,
+    BuyingFarm,
+    buying_from,
+    mishap,
+    new_job,
+    provider,
+    simulated,
+)
 
+from farm.config import Settings
 from farm.jobs.purchase import PurchaseEnding, PurchaseState
 from farm.jobs.states import Phase, State
+from tests.conftest import wait_until
 from tools.provider_simulator.simulator import Simulator
 
 Farm = Callable[..., BuyingFarm]
@@ -79,12 +94,12 @@ def test_an_answer_that_nobody_can_read_is_no_reason_to_ask_again(
 ) -> None:
     """The hold stays, nothing is sent again, and nobody else is asked; the callback, whose address nobody can guess,
     makes a verified read that settles it."""
-    kie.faults.set([fault])
-    kie.knobs.render_s = 0.3
+    kie.faults.set([fault, mishap("callback", "none")])
     here = farm(door=True)
     (job_id,) = here.admit(new_job())
     here.until(job_id, lambda job: job.phase == Phase.SUBMIT_UNKNOWN, "an unknown submission")
     assert here.spent() == (PRICE, 0)
+    kie.call_back(kie.books.tasks()[0])
     job = here.until_over(job_id)
     assert job.state is State.SUCCEEDED
     assert kie.ledger()["submits"] == 1
@@ -105,20 +120,38 @@ def test_a_submission_that_stays_unknown_is_rendered_here_and_keeps_its_hold(far
 
 
 def test_a_late_callback_brings_a_waiting_job_back_to_what_was_bought(farm: Farm, kie: Simulator) -> None:
-    kie.faults.set([mishap("create", "drop", times=1), mishap("callback", "late", seconds=1.0)])
+    kie.faults.set([mishap("create", "drop", times=1), mishap("callback", "none")])
     here = farm(door=True, unknown_after_s=0.3)
     (job_id,) = here.admit(new_job())
     here.until(job_id, lambda job: job.state is State.QUEUED and job.purchase_nonce, "its return")
+    kie.call_back(kie.books.tasks()[0])
     assert here.until_over(job_id).state is State.SUCCEEDED
     assert here.spent() == (0, PRICE)
     assert kie.ledger()["submits"] == 1
 
 
 def test_a_result_that_comes_when_the_job_is_rendered_here_is_waste_of_the_farm_s(farm: Farm, kie: Simulator) -> None:
-    kie.faults.set([mishap("create", "drop", times=1), mishap("callback", "late", seconds=1.0)])
+    kie.faults.set([mishap("create", "drop", times=1), mishap("callback", "none")])
     here = farm(door=True, unknown_after_s=0.3)
     (job_id,) = here.admit(new_job())
     here.until(job_id, lambda job: job.state is State.QUEUED and job.purchase_nonce, "its return")
     assert here.ledger.claim("gpu", "a GPU of our own") is not None
+    kie.call_back(kie.books.tasks()[0])
     here.until(job_id, lambda _: here.purchase(job_id).state is PurchaseState.CLOSED, "the purchase's end")
     assert (here.spent("tenant acme"), here.spent("overhead"), here.spent()) == ((0, 0), (0, PRICE), (0, PRICE))
+
+
+def test_a_cancel_that_the_provider_did_not_hear_is_repeated(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job is over at once; what was bought goes on without it, and costs money until it is stopped."""
+    monkeypatch.setenv(KEY_ENV, KEY)
+    with simulated("openai", tmp_path, render_s=600.0) as openai:
+        openai.faults.set([mishap("cancel", "refuse", kind="server", times=2)])
+        one = provider(openai, models={T2V: {"per_second": {"480p": 0.04}}})
+        with BuyingFarm(buying_from(settings, {"openai": one})) as here:
+            (job_id,) = here.admit(new_job())
+            here.until(job_id, lambda job: job.purchase_id, "its purchase")
+            here.ledger.cancel(TENANT, job_id)
+            assert here.until_over(job_id).state is State.CANCELLED
+            wait_until(lambda: openai.books.open_tasks() == 0, what="the provider to stop")

@@ -104,7 +104,7 @@ def test_a_kill_at_each_step_charges_no_job_twice(settings: Settings, kie: Simul
         burst.kill()
         # while its result is fetched
         kie.knobs.render_s = 0.05
-        kie.faults.set([mishap("file", "slow", seconds=2.0, times=1)])
+        kie.faults.set([mishap("file", "slow", seconds=20.0, times=1)])
         burst.start()
         (third,) = here.admit(new_job("third"))
         here.until(third, lambda job: job.phase == Phase.DOWNLOADING, "its result")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from farm.cli.label_option import label_option
 from farm.cli.session import Session, asks_the_farm
 from farm.jobs.states import State
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--state", type=click.Choice([str(state) for state in State]), help="Only these.")
 @click.option("--model", help="Only of this model.")
-@click.option("--label", help="Only with this label.")
+@label_option("Only with this label.")
 @click.option("--limit", "-n", type=click.IntRange(min=1), default=25, show_default=True, help="How many at most.")
 @asks_the_farm
 def jobs(session: Session, state: str | None, model: str | None, label: str | None, limit: int) -> None:

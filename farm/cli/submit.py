@@ -12,6 +12,7 @@ import click
 
 from farm.cli import shots
 from farm.cli.exit_codes import REFUSED
+from farm.cli.label_option import label_option
 from farm.cli.loras import parse_wear
 from farm.cli.session import Session, asks_the_farm
 from farm.cli.shots import ShotFaults, ShotLine, UnreadableShots
@@ -48,7 +49,6 @@ _FIELDS: list[tuple[str, Any, str]] = [
         "them, by any model for the task. Default: as you agreed with the farm.",
     ),
     ("--name", str, "Your name for the shot; downloads are called that."),
-    ("--label", str, "Your own word to list jobs by."),
     ("--webhook-url", str, "Told when the job is over."),
 ]
 #: what is submitted from, a file or an address each
@@ -67,7 +67,7 @@ _INPUTS = {
 
 #: fields of a shot in a file
 _KNOWN = frozenset(
-    {"prompt", "loras", "options", "idempotency_key", "metadata", "max_attempts", *_INPUTS}
+    {"prompt", "loras", "options", "idempotency_key", "label", "metadata", "max_attempts", *_INPUTS}
     | {name.removeprefix("--").replace("-", "_") for name, _, _ in _FIELDS}
 )
 #: shots that the farm is asked about at once
@@ -75,6 +75,7 @@ _AT_ONCE = 8
 
 
 def _shot_options(command: Any) -> Any:
+    command = label_option("Your own word to list jobs by.")(command)
     for name, kind, text in reversed(_FIELDS):
         command = click.option(name, type=kind, help=text)(command)
     for role, text in reversed(_INPUTS.items()):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from farm.cli.exit_codes import INTERRUPTED
+from farm.cli.label_option import label_option
 from farm.cli.session import Session, asks_the_farm
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _MOST_BYTES = 160
 
 @click.command()
 @click.argument("ids", nargs=-1, metavar="[JOB]...")
-@click.option("--label", help="The open jobs with this label.")
+@label_option("The open jobs with this label.")
 @click.option("--download", type=click.Path(path_type=Path, file_okay=False), help="Fetch the results there.")
 @click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="Give up watching (the jobs go on).")
 @asks_the_farm

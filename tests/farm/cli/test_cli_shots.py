@@ -34,6 +34,9 @@ def test_shots_are_submitted_with_the_options_as_defaults(wanfarm: Wanfarm, sour
         ("one", "t2v", "scene"),
         ("two", "i2v", "scene"),
     ]
+    by_old_name = wanfarm("jobs", "--batch", "scene", "--json")
+    assert len(by_old_name.document) == 2
+    assert "--batch is now --label" in by_old_name.err
 
 
 def test_every_fault_of_every_line_is_told_and_nothing_is_made(wanfarm: Wanfarm, source: Path) -> None:

@@ -51,6 +51,7 @@ class Bridge:
         self._tenants: OrderedDict[bytes, str] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request or socket, as ASGI hands it over."""
         if scope["type"] == "websocket":
             if self._sockets is not None:
                 await self._sockets(scope, receive, send)

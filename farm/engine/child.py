@@ -32,7 +32,9 @@ log = logging.getLogger("farm.engine")
 class Unfinished(Protocol):
     """Frames that need no device any more (models.render.pending_output.PendingOutput)."""
 
-    def finish(self) -> RenderResult: ...
+    def finish(self) -> RenderResult:
+        """Encode them, and write the files of the result. Raises RenderFault."""
+        ...
 
 
 class Renders(Protocol):
@@ -40,13 +42,27 @@ class Renders(Protocol):
     `render_frames` is called in one thread, `prefetch` in another, each `finish` in a thread of its own."""
 
     @property
-    def lane(self) -> str | None: ...
-    def device_facts(self) -> dict[str, Any]: ...
-    def offered(self) -> Sequence[str]: ...
-    def prefetch(self, request: RenderRequest) -> Sequence[str]: ...
+    def lane(self) -> str | None:
+        """What is loaded, None where nothing is."""
+        ...
+
+    def device_facts(self) -> dict[str, Any]:
+        """Name, memory in bytes and driver of the device, for operators and recipes."""
+        ...
+
+    def offered(self) -> Sequence[str]:
+        """Ids of the models whose weights are here and fit."""
+        ...
+
+    def prefetch(self, request: RenderRequest) -> Sequence[str]:
+        """Read the weights of the next request while another one renders. Answers what was read."""
+        ...
+
     def render_frames(
         self, request: RenderRequest, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]
-    ) -> Unfinished: ...
+    ) -> Unfinished:
+        """Everything that needs the device. Raises RenderFault, or Cancelled when `cancelled` says so at a step."""
+        ...
 
 
 def main(make: Callable[[Launch], Renders]) -> None:

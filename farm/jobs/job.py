@@ -196,6 +196,7 @@ class Fence(int):
     nonce: str
 
     def __new__(cls, attempt: int, nonce: str) -> "Fence":
+        """The attempt with the nonce of its claim."""
         fence = super().__new__(cls, attempt)
         fence.nonce = nonce
         return fence

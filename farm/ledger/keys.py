@@ -150,6 +150,7 @@ class Keys:
         }
 
     def __call__(self, name: str, *parts: str) -> str:
+        """A key with its parts filled in. Raises KeyError for one that nobody has named here."""
         return self._formats[name].format(*parts)
 
     def lua(self, name: str, arguments: list[str]) -> str:

@@ -119,7 +119,9 @@ class Permit:
 class PermitPublisher(Protocol):
     """Publishes permits to the workers' queues (farm.claiming.permits.Permits); it never raises."""
 
-    def publish(self, permits: Sequence[Permit]) -> object: ...
+    def publish(self, permits: Sequence[Permit]) -> object:
+        """Publish each to the queue of its pool."""
+        ...
 
 
 @dataclass(frozen=True)

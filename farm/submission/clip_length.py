@@ -19,13 +19,24 @@ class InputFacts(Protocol):
     not apply."""
 
     @property
-    def width(self) -> int | None: ...
+    def width(self) -> int | None:
+        """Pixels, as it is shown."""
+        ...
+
     @property
-    def height(self) -> int | None: ...
+    def height(self) -> int | None:
+        """Pixels, as it is shown."""
+        ...
+
     @property
-    def frames(self) -> int | None: ...
+    def frames(self) -> int | None:
+        """Of a clip."""
+        ...
+
     @property
-    def fps(self) -> float | None: ...
+    def fps(self) -> float | None:
+        """Frames per second of a clip."""
+        ...
 
 
 def deciding(model: Model, roles: Collection[str]) -> tuple[str, ...]:

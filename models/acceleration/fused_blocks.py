@@ -171,6 +171,7 @@ class FusedBlock:
         self.texts: dict[int, tuple[Any, Any, Any]] = {}
 
     def __call__(self, hidden_states: Any, encoder_hidden_states: Any, temb: Any, rotary_emb: Any) -> Any:
+        """The block's own forward, of one clip (1, tokens, width). Raises ValueError for any other shape."""
         from models.acceleration import kernels
 
         block, shape = self.block, hidden_states.shape

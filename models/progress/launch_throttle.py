@@ -13,7 +13,9 @@ _AHEAD = 2
 class Mark(Protocol):
     """A place in the device's queue (torch.cuda.Event)."""
 
-    def synchronize(self) -> None: ...
+    def synchronize(self) -> None:
+        """Wait until the device has come to it."""
+        ...
 
 
 class LaunchThrottle:

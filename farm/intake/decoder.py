@@ -25,6 +25,10 @@ _MAKERS = {
 }
 
 
+#: a third of a core's time beside a process that wants all of it
+_NICE = 5
+
+
 def main() -> None:
     """Make the rendition that the first argument asks for, as JSON."""
     asked = json.loads(sys.argv[1])
@@ -44,6 +48,8 @@ def _limit(asked: dict[str, Any]) -> None:
     """The kernel ends this process at the limits: no code of a decoder is asked to."""
     # the thread that started it waits for it, so that it lives as long
     lifeline.bind(parent=asked["parent"])
+    # answers and heartbeats come before it, where cores are few
+    os.nice(_NICE)
     resource.setrlimit(resource.RLIMIT_CPU, (asked["cpu_s"], asked["cpu_s"] + 1))
     resource.setrlimit(resource.RLIMIT_FSIZE, (asked["output"], asked["output"]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -5,7 +5,6 @@ import ast
 import re
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -64,43 +63,3 @@ def test_no_two_classes_share_a_name() -> None:
                 files[node.name].append(str(path.relative_to(ROOT)))
     assert len(files) > 200
     assert {name: paths for name, paths in files.items() if len(paths) > 1} == {}
-
-
-def test_every_public_function_says_what_it_does() -> None:
-    """A protocol explains its members, also for the classes of its room that have them."""
-    silent, known = [], 0
-    for room, paths in _rooms().items():
-        trees = {path: ast.parse(path.read_text()) for path in paths}
-        explained = {name for tree in trees.values() for name in _protocol_members(tree)}
-        for path, tree in trees.items():
-            for name, function in _public(tree.body):
-                known += 1
-                method = "." in name and function.name in explained
-                if ast.get_docstring(function) is None and not method:
-                    silent.append(f"{path.relative_to(ROOT)}: {name}")
-        assert paths, room
-    assert known > 900
-    assert silent == []
-
-
-def _rooms() -> dict[str, list[Path]]:
-    """Room -> its files, also those in folders within it."""
-    rooms: dict[str, list[Path]] = defaultdict(list)
-    for path in (path for folder in ("api", "farm", "models", "monitoring") for path in (ROOT / folder).rglob("*.py")):
-        rooms["/".join(path.relative_to(ROOT).parts[:2])].append(path)
-    return rooms
-
-
-def _protocol_members(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef) and any(ast.unparse(base) == "Protocol" for base in node.bases):
-            yield from (member.name for member in node.body if isinstance(member, ast.FunctionDef))
-
-
-def _public(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
-    """Functions, and methods of classes, whose names have no leading underscore."""
-    for node in body:
-        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-            yield from _public(node.body, f"{node.name}.")
-        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not node.name.startswith("_"):
-            yield prefix + node.name, node

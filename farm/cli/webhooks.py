@@ -92,9 +92,11 @@ def secret(session: Session, tenant: str, rotate: bool, retire: bool) -> None:
 @runs_here
 def kie_key(session: Session, tenant: str, value: str | None, remove: bool) -> None:
     """The key of kie's own webhook signature (webhookHmacKey). Without one those headers are not sent."""
-    from farm.tenants import vault
+    from farm.wire import dialects, kie
 
-    _secret(session, tenant, vault.KIE, value, remove=remove)
+    key = dialects.rules_of(kie.DIALECT).callback_key
+    assert key is not None
+    _secret(session, tenant, key.secret, value, remove=remove)
 
 
 @webhooks.command("wiro-secret")

@@ -19,8 +19,8 @@ from farm.jobs.errors import FarmError
 from farm.ledger.connection import mapped
 from farm.ledger.keys import Keys
 
-#: names of secrets
-WEBHOOK, WEBHOOK_BEFORE, KIE = "webhook", "webhook-before", "kie"
+#: names of secrets; a dialect that signs in its own way names its own (farm.wire.dialects.CallbackKey)
+WEBHOOK, WEBHOOK_BEFORE = "webhook", "webhook-before"
 #: a secret once read is trusted this long by a process
 _CACHE_S = 10.0
 

@@ -138,7 +138,7 @@ def test_two_tenants_in_two_dialects_with_receivers_that_fail_hang_and_recover(
 ) -> None:
     alice, bob = caller("alice"), caller("bob")
     sick, hanging = receivers(status=500), receivers(status=0)
-    parts.secrets.set("alice", vault.KIE, "hmac-key")
+    parts.secrets.set("alice", "kie", "hmac-key")
     kie_tasks = [KIE.made(alice, callback=sick.url) for _ in range(3)]
     crun_tasks = [CRUN.made(bob, callback=hanging.url) for _ in range(3)]
     for _ in range(6):

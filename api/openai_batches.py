@@ -17,7 +17,7 @@ from api.services import services
 from farm.batches.admission import new_batch_id
 from farm.batches.results import Results
 from farm.jobs.batch import Act, AskedBatch, Batch, is_batch_id
-from farm.jobs.errors import InvalidRequest, NotFound, TooLarge
+from farm.jobs.errors import FaultCode, InvalidRequest, NotFound, TooLarge
 from farm.jobs.job import Job
 from farm.jobs.states import State
 from farm.wire import openai, openai_batches, own
@@ -133,7 +133,11 @@ def shown(asked: AskedBatch, batch: Batch | None, acts: list[Act]) -> Mapping[st
     """A batch that came in this form."""
     if batch is None:
         return openai_batches.render_asked(asked)
-    return openai_batches.render_batch(asked, batch, acts)
+    left: list[Job] = []
+    if openai_batches.may_be_finalizing(batch):
+        most = openai_batches.FINALIZING_MOST
+        left = services().ledger.page(asked.tenant, states=[State.RUNNING], batch=batch.id, limit=most).jobs
+    return openai_batches.render_batch(asked, batch, acts, finalizing_s=openai_batches.finalizing_s(left))
 
 
 def cancel_asked(asked: AskedBatch) -> bool:
@@ -166,7 +170,7 @@ def _results(asked: AskedBatch) -> Iterator[bytes]:
 
 def _failures(asked: AskedBatch) -> Iterator[bytes]:
     for job in _of(asked).jobs(State.FAILED, State.CANCELLED):
-        code, message = job.error_code or job.state, job.error_message or "it was cancelled"
+        code, message = job.error_code or FaultCode.CANCELLED, job.error_message or "it was cancelled"
         yield _line(openai_batches.render_failure(job.id, str(job.shot.get("id")), code, message))
 
 

@@ -47,6 +47,10 @@ class AskedBatches:
 
     def _see_to(self, asked: AskedBatch) -> None:
         if self._ledger.batch(asked.tenant, asked.id) is None:
+            if self._clock() >= asked.expires_s:
+                # nobody could look at it in all its window
+                self._answer(asked, "expired")
+                return
             try:
                 self._admit(asked)
             except RequestError as error:

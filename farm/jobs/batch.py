@@ -56,7 +56,7 @@ class Choice:
 @dataclass(frozen=True)
 class Act:
     """An act on many jobs as it stands. `looked` jobs were looked at and `changed` changed; `error` is why it stopped
-    before its end ("payment")."""
+    before its end ("payment", "too_many")."""
 
     id: str
     batch: str
@@ -126,7 +126,7 @@ class Batch:
 class AskedBatch:
     """A batch that was asked for by the file of its requests, as OpenAI's API does. Times are seconds since the epoch.
 
-    answer   "" while the file is to be looked at, then "admitted", "failed" or "cancelled"
+    answer   "" while the file is to be looked at, then "admitted", "failed", "cancelled" or "expired"
     errors   why it failed: code, line, message, param of the first ones
     """
 

@@ -9,8 +9,8 @@ from farm.ledger.records import decode
 from farm.ledger.scripts import Scripted
 from farm.ledger.workforce import permits
 
-#: the two stages of an audit, as its cursors name them
-_RECORDS, _TENANT = "records", "tenant"
+#: the stages of an audit, as its cursors name them
+_RECORDS, _TENANT, _BATCHES = "records", "tenant", "batches"
 
 
 class Upkeep(Scripted):
@@ -31,13 +31,15 @@ class Upkeep(Scripted):
 
     def audit(self, cursor: str | None = None, limit: int = 500) -> AuditReport:
         """Compare indexes and counters with the records of about `limit` jobs after `cursor` and mend them. Begin with
-        None and go on with each report's cursor until that is None: first over all records, then tenant by tenant."""
+        None and go on with each report's cursor until that is None: first over all records, then tenant by tenant, of
+        each the sum of its holds and then those of its batches."""
         stage, _, place = (cursor or f"{_RECORDS}:0").partition(":")
         if stage == _RECORDS:
             report = self._audit_records(int(place), limit)
         else:
             tenant, _, after = place.partition(":")
-            report = self._audit_tenant(tenant, after, limit)
+            look = self._audit_tenant if stage == _TENANT else self._audit_batches
+            report = look(tenant, after, limit)
         if report.drift or report.cursor is None:
             found = [part for pair in report.drift.items() for part in pair]
             self.run("audit_note", int(report.cursor is None), *found)
@@ -58,7 +60,31 @@ class Upkeep(Scripted):
     def _audit_tenant(self, tenant: str, after: str, limit: int) -> AuditReport:
         last, checked, orphans, corrected = self.run("audit_tenant", tenant, after, limit)
         drift = {name: count for name, count in (("index", orphans), ("held", corrected)) if count}
-        return AuditReport(checked, drift, f"{_TENANT}:{tenant}:{last}" if last else self._after_tenant(tenant))
+        return AuditReport(checked, drift, f"{_TENANT}:{tenant}:{last}" if last else f"{_BATCHES}:{tenant}:")
+
+    def _audit_batches(self, tenant: str, place: str, limit: int) -> AuditReport:
+        """`place`: "batch after", the job of that batch behind which to go on; '' after which a new batch begins."""
+        batch, _, after = place.partition(" ")
+        checked, drift, end = 0, {"index": 0, "batch": 0}, False
+        while checked < limit and not end:
+            if not after:
+                batch, end = self._batch_behind(tenant, batch)
+            if not end:
+                after, looked, orphans, corrected = self.run("audit_batch", tenant, batch, after, limit - checked)
+                checked += 1 + looked
+                drift["index"] += orphans
+                drift["batch"] += corrected
+        found = {name: count for name, count in drift.items() if count}
+        return AuditReport(
+            checked, found, self._after_tenant(tenant) if end else f"{_BATCHES}:{tenant}:{batch} {after}"
+        )
+
+    def _batch_behind(self, tenant: str, batch: str) -> tuple[str, bool]:
+        """The tenant's next batch, and whether there is none."""
+        with mapped():
+            key, behind = self._keys("batches", tenant), f"({batch}" if batch else "-"
+            found = cast("list[str]", self._redis.zrangebylex(key, behind, "+", start=0, num=1))
+        return (found[0], False) if found else ("", True)
 
     def _after_tenant(self, tenant: str) -> str | None:
         with mapped():

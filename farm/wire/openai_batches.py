@@ -7,17 +7,28 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from farm.jobs.batch import Act, ActKind, AskedBatch, Batch, BatchState
-from farm.jobs.errors import InvalidRequest
-from farm.jobs.states import State
+from farm.jobs.errors import FaultCode, InvalidRequest
+from farm.jobs.job import Job
+from farm.jobs.states import Phase, State
 
 VIDEOS, JOBS = "/v1/videos", "/v1/jobs"
 MAX_CUSTOM_ID = 512
+#: jobs whose phases are asked for at most
+FINALIZING_MOST = 32
 _WINDOW = re.compile(r"([1-9][0-9]{0,3})(h|d)")
 _HOURS = {"h": 1, "d": 24}
 _MAX_WINDOW_S = 30 * 86400
 _BATCH, _OUTPUT, _ERRORS = "batch_", "file-output-", "file-error-"
 #: the state of a batch whose file was not admitted
-_ANSWERED = {"": "validating", "failed": "failed", "cancelled": "cancelled", "admitted": "validating"}
+_ANSWERED = {
+    "": "validating",
+    "failed": "failed",
+    "cancelled": "cancelled",
+    "expired": "expired",
+    "admitted": "validating",
+}
+#: how OpenAI calls what the farm calls otherwise
+_CODES: Mapping[str, str] = {FaultCode.EXPIRED: "batch_expired", FaultCode.CANCELLED: "batch_cancelled"}
 
 
 class CreateBatch(BaseModel):
@@ -77,9 +88,12 @@ def render_asked(asked: AskedBatch) -> dict[str, Any]:
     }
 
 
-def render_batch(asked: AskedBatch, batch: Batch, acts: Sequence[Act] = ()) -> dict[str, Any]:
-    """An admitted one. Its output can be read from the beginning."""
-    status = _status(asked, batch, acts)
+def render_batch(
+    asked: AskedBatch, batch: Batch, acts: Sequence[Act] = (), *, finalizing_s: int | None = None
+) -> dict[str, Any]:
+    """An admitted one. Its output can be read from the beginning. `finalizing_s`: since when all that is left of it is
+    to store results."""
+    status = _status(asked, batch, acts, finalizing=finalizing_s is not None)
     ended_s = None if batch.ended_ms is None else batch.ended_ms // 1000
     cancel = _cancelled(acts)
     counts = batch.counts
@@ -91,20 +105,30 @@ def render_batch(asked: AskedBatch, batch: Batch, acts: Sequence[Act] = ()) -> d
         "output_file_id": output_id(batch.id),
         "error_file_id": error_id(batch.id) if failed else None,
         "in_progress_at": batch.created_ms // 1000,
-        "finalizing_at": ended_s,
+        "finalizing_at": ended_s or finalizing_s,
         "cancelling_at": None if cancel is None else cancel.created_ms // 1000,
         **({f"{status}_at": ended_s} if ended_s is not None else {}),
         "request_counts": {"total": batch.jobs, "completed": counts[State.SUCCEEDED], "failed": failed},
     }
 
 
-def _status(asked: AskedBatch, batch: Batch, acts: Sequence[Act]) -> str:
+def may_be_finalizing(batch: Batch) -> bool:
+    """Whether so few jobs are left, all of them at work, that it is worth asking for their phases."""
+    return batch.state is BatchState.OPEN and 0 < batch.open == batch.counts[State.RUNNING] <= FINALIZING_MOST
+
+
+def finalizing_s(left: Sequence[Job]) -> int | None:
+    """Since when all that is left is to store the results of these jobs, seconds since the epoch."""
+    stored = [job.phase_ms or 0 for job in left if job.phase == Phase.UPLOADING]
+    return max(stored) // 1000 if left and len(stored) == len(left) else None
+
+
+def _status(asked: AskedBatch, batch: Batch, acts: Sequence[Act], *, finalizing: bool) -> str:
     cancelled = _cancelled(acts) is not None
     if batch.state is not BatchState.ENDED:
         if cancelled:
             return "cancelling"
-        # all that is left is to count the last of them
-        return "in_progress" if batch.open else "finalizing"
+        return "finalizing" if finalizing else "in_progress"
     if cancelled:
         return "cancelled"
     over = batch.counts[State.CANCELLED] and (batch.ended_ms or 0) // 1000 >= asked.expires_s
@@ -160,7 +184,7 @@ def render_result(job_id: str, custom_id: str, body: Mapping[str, Any]) -> dict[
 
 def render_failure(job_id: str, custom_id: str, code: str, message: str) -> dict[str, Any]:
     """A line of the file of errors."""
-    error = {"code": code, "message": message}
+    error = {"code": _CODES.get(code, code), "message": message}
     return {"id": f"batch_req_{job_id}", "custom_id": custom_id, "response": None, "error": error}
 
 

@@ -2,7 +2,7 @@
 -- ('' for what stays); the attempts of the intake do not count for the render. Where the account does not cover the new
 -- hold the job fails.
 -- Answers {CommitOutcome, {permit, pool, ...}}.
--- uses: full clock job event money queue permit verdict
+-- uses: full clock job event batch money queue permit verdict
 local id, fence, body = ARGV[1], ARGV[2], ARGV[3]
 local predicted_s, needs, hold = ARGV[4], ARGV[5], tonumber(ARGV[6])
 
@@ -17,7 +17,14 @@ attempt_end(job, 0)
 redis.call('SET', Key.body(id), body)
 redis.call('HSET', Key.job(id), 'intake_attempt', fence, 'queued_ms', NOW)
 redis.call('HDEL', Key.job(id), 'attempts_used', 'worker_losses', 'worker')
-if predicted_s ~= '' then redis.call('HSET', Key.job(id), 'predicted_s', predicted_s) end
+if predicted_s ~= '' then
+  redis.call('HSET', Key.job(id), 'predicted_s', predicted_s)
+  if job.batch then
+    local change = batch_gpu_ms(predicted_s) - batch_gpu_ms(job.predicted_s)
+    redis.call('HINCRBY', Key.batch(job.batch), 'gpu_ms', change + 0)
+  end
+  job.predicted_s = tonumber(predicted_s)
+end
 if needs ~= '' then redis.call('HSET', Key.job(id), 'needs', needs) end
 local available = hold and money_rehold(job, hold)
 if available then

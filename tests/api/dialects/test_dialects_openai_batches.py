@@ -13,6 +13,7 @@ from api.services import Services
 from farm.claiming.permits import Permits
 from farm.io_worker.batch_keeper import keeper_of
 from farm.jobs.errors import FaultCode, JobFault
+from farm.jobs.states import Phase
 from tests.api.api_parts import TINY, Caller, Hand
 from tests.api.gateway_thread import served
 from tests.conftest import wait_until
@@ -107,6 +108,71 @@ def test_cancel_before_and_after_it_is_admitted(sdk: openai.OpenAI, look: Any, p
     wait_until(lambda: look() or sdk.batches.retrieve(late.id).status == "cancelled")
     assert sdk.batches.retrieve(early.id).status == "cancelled"
     assert parts.ledger.batch("alice", early.id) is None
+
+
+def failures(sdk: openai.OpenAI, batch: Any) -> list[tuple[str, str]]:
+    told = [json.loads(line) for line in sdk.files.content(batch.error_file_id).text.splitlines()]
+    return [(line["custom_id"], line["error"]["code"]) for line in told]
+
+
+def test_finalizing_while_the_last_results_are_stored(sdk: openai.OpenAI, look: Any, hand: Hand) -> None:
+    batch = ask(sdk, lines(VIDEO_BODY, VIDEO_BODY))
+    look()
+    first, last = hand.claim(), hand.claim()
+    hand.ledger.heartbeat(last.job.id, last.attempt, phase=Phase.UPLOADING, progress=0.99)
+    assert sdk.batches.retrieve(batch.id).status == "in_progress"
+    hand.finish(first)
+    left = sdk.batches.retrieve(batch.id)
+    assert (left.status, left.finalizing_at is not None, left.completed_at) == ("finalizing", True, None)
+    hand.finish(last)
+    assert sdk.batches.retrieve(batch.id).status == "completed"
+
+
+def test_cancelling_until_the_last_worker_stops(sdk: openai.OpenAI, look: Any, hand: Hand) -> None:
+    batch = ask(sdk, lines(VIDEO_BODY, VIDEO_BODY, VIDEO_BODY))
+    look()
+    hand.finish(hand.claim())
+    claim = hand.claim()
+    stopped = sdk.batches.cancel(batch.id)
+    assert (stopped.status, stopped.cancelling_at is not None, stopped.cancelled_at) == ("cancelling", True, None)
+    hand.ledger.fail(claim.job.id, claim.attempt, JobFault(FaultCode.CANCELLED, "asked to"))
+    over = sdk.batches.retrieve(batch.id)
+    assert (over.status, over.cancelled_at is not None, over.request_counts.completed) == ("cancelled", True, 1)
+    assert failures(sdk, over) == [("shot-2", "batch_cancelled"), ("shot-3", "batch_cancelled")]
+
+
+def window_passes(parts: Services, redis: Redis, batch_id: str) -> None:
+    """As if the clocks had gone on for a day and an hour: what was stored of the batch as a time moves back."""
+    seconds, prefix = 25 * 3600, parts.settings.redis.prefix
+    key = f"{prefix}:batch-asked:{batch_id}"
+    asked = json.loads(redis.get(key))
+    redis.set(key, json.dumps(asked | {name: asked[name] - seconds for name in ("created_s", "expires_s")}))
+    for job_id in parts.ledger.ids("alice", batch=batch_id, limit=10):
+        for name in ("expires_ms", "rises_ms"):
+            redis.hincrby(f"{prefix}:job:{job_id}", name, -1000 * seconds)
+        redis.zadd(f"{prefix}:due", {job_id: 0}, xx=True)
+
+
+def test_expired_when_its_window_is_over(
+    sdk: openai.OpenAI, look: Any, hand: Hand, parts: Services, redis: Redis
+) -> None:
+    batch = ask(sdk, lines(VIDEO_BODY, VIDEO_BODY, VIDEO_BODY))
+    look()
+    hand.finish(hand.claim())
+    claim = hand.claim()
+    unseen = ask(sdk, lines(VIDEO_BODY))
+    for one in (batch, unseen):
+        window_passes(parts, redis, one.id)
+    parts.ledger.reap()
+    # what runs is stopped
+    hand.ledger.fail(claim.job.id, claim.attempt, JobFault(FaultCode.CANCELLED, "asked to"))
+    over = sdk.batches.retrieve(batch.id)
+    assert (over.status, over.expired_at is not None, over.request_counts.completed) == ("expired", True, 1)
+    assert failures(sdk, over) == [("shot-2", "batch_expired"), ("shot-3", "batch_expired")]
+    # one that nobody looked at in all that time is not begun
+    look()
+    assert sdk.batches.retrieve(unseen.id).status == "expired"
+    assert parts.ledger.batch("alice", unseen.id) is None
 
 
 def test_files_are_kept_listed_read_and_removed(sdk: openai.OpenAI, bob: Caller) -> None:

@@ -1,11 +1,13 @@
-"""SIGKILL in the middle of admitting a batch, and of an act on its jobs: all of it is there, or nothing."""
+"""SIGKILL in the middle of admitting a batch, of an act on its jobs, and of its zip: all of it is there, or nothing."""
 
 import contextlib
+import io
 import json
 import re
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +31,7 @@ from farm.jobs.worker_status import WorkerStatus
 from farm.ledger import Ledger, connect
 from farm.storage.store import Store
 from farm.tenants.tenants import Tenants
-from tests.api.api_parts import TINY
+from tests.api.api_parts import TINY, Hand
 from tests.api.gateway_process import Gateway, running
 from tests.conftest import wait_until
 
@@ -225,3 +227,49 @@ def test_of_the_io_worker_under_an_act(farm: KillableFarm, shots: int) -> None:
     account = farm.ledger.credit(farm.tenant)
     assert account is not None
     assert account.held == 0
+
+
+@pytest.mark.parametrize("killed", ["gateway", "redis"])
+def test_in_the_middle_of_a_zip(farm: KillableFarm, killed: str) -> None:
+    answer = Request(farm, 2).over()
+    assert answer is not None
+    store = Store(farm.settings.s3)
+    hand, large = Hand(farm.ledger, store, "w"), b"x" * (12 << 20)
+    for _ in range(2):
+        claim = hand.claim()
+        hand.finish(claim)
+        job = farm.ledger.find(claim.job.id)
+        assert job is not None
+        assert job.artifacts is not None
+        store.put_bytes(job.artifacts.video, large, "video/mp4")
+    url = f"{farm.gateway.url}/v1/batches/{answer.json()['id']}/results.zip"
+    headers = {"Authorization": f"Bearer {farm.key}"}
+    with httpx.stream("GET", url, headers=headers, timeout=60) as sent:
+        blocks = sent.iter_raw()
+        next(blocks)
+        if killed == "redis":
+            farm.kill_redis()
+        else:
+            for worker in psutil.Process(farm.gateway.process.pid).children():
+                worker.kill()
+        # what was sent by then is no zip that looks whole
+        with pytest.raises(httpx.TransportError):
+            for _ in blocks:
+                pass
+    if killed == "redis":
+        farm.start_redis()
+    wait_until(farm.gateway.answers, 120, what="the gateway")
+    whole = io.BytesIO()
+
+    def fetched() -> bool:
+        whole.seek(0)
+        again = httpx.get(url, headers=headers, timeout=60)
+        whole.write(again.content)
+        return again.status_code == 200
+
+    wait_until(fetched, 60, what="a zip once more")
+    with zipfile.ZipFile(whole) as archive:
+        assert archive.testzip() is None
+        assert [one.file_size for one in archive.infolist()][:2] == [len(large)] * 2
+        assert len(archive.read("results.ndjson").splitlines()) == 2
+    assert farm.audited() == {}

@@ -270,7 +270,8 @@ class Model(Lines):
         if job.state in TERMINAL:
             return HoldOutcome.OVER
         job.held_for.add(reason)
-        if job.at == "lease":
+        # what was bought goes on at its provider, also while no process follows it
+        if job.at == "lease" or job.state is State.RUNNING:
             return HoldOutcome.RUNNING
         if job.stopped:
             job.at = "held"

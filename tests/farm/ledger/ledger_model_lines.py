@@ -8,6 +8,8 @@ from farm.jobs.states import TERMINAL, HoldReason, State, Tier
 from farm.ledger import BURST_POOL, INTAKE_POOL
 
 AFFINITY_WINDOW, AFFINITY_PASSES = 4, 2
+#: GPU-seconds; no sum of what the test charges, so that no rounding decides
+AFFINITY_SLACK_S = 17.3
 #: after its admission: a job's start-by time, and the end of an economy job's window and when it becomes a normal one
 START_BY_S, WINDOW_S, RISES_S = 55.0, 230.0, 194.0
 
@@ -129,7 +131,8 @@ class Lines:
                 continue
             queue = sorted(self._queued(line, tenant), key=lambda job: job.key)
             if not self._overdue(queue[0]):
-                return self._preferred(queue, loaded)
+                own = self._preferred(queue, loaded)
+                return self._near_turn(share, line, queue[0], loaded) or own if own.new.lane != loaded else own
             queue[0].late = True
             self._end(queue[0], State.CANCELLED)
         return None
@@ -231,6 +234,22 @@ class Lines:
                 return first
             passed.append(job)
         return first
+
+    def _near_turn(self, share: Share, line: str, first: ModelJob, loaded: str | None) -> ModelJob | None:
+        """The job that keeps the loaded lane: of a tenant whose turn is near. It may pass over the first so often."""
+        if loaded is None or first.passes >= AFFINITY_PASSES:
+            return None
+        pool, _, tier = line.partition("!")
+        latest = share.own[first.new.tenant] + AFFINITY_SLACK_S / self.weights[first.new.tenant]
+        for tenant in sorted(share.members, key=lambda tenant: (share.own[tenant], tenant)):
+            if tenant == first.new.tenant or not self._stands(line, tenant) or share.own[tenant] > latest:
+                continue
+            head = min(self._queued(line, tenant), key=lambda job: job.key)
+            limited = self._limited(pool, Tier(tier or "normal"), tenant)
+            if head.new.lane == loaded and not limited and not self._overdue(head):
+                first.passes += 1
+                return head
+        return None
 
     def _correct(self, job: ModelJob, gpu_s: float) -> None:
         if job.state is State.WAITING or job.charged_s is None:

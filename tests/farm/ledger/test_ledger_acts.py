@@ -108,6 +108,21 @@ class TestActs:
         assert done(ledger, batch, ActKind.RETRY) == 1
         assert ledger.acts([batch.id])[0][0].error == "payment"
 
+    def test_a_retry_stops_at_the_limit_of_open_jobs(self, ledger: Ledger, redis: Redis) -> None:
+        batch = Manifest(3).admit(ledger)
+        for _ in range(3):
+            claim = ledger.claim(POOL, "w")
+            assert claim is not None
+            ledger.fail(claim.job.id, claim.attempt, REFUSED)
+        redis.hset("wf:tenant:acme", "max_open", 2)
+        assert done(ledger, batch, ActKind.RETRY) == 2
+        assert ledger.acts([batch.id])[0][0].error == "too_many"
+        assert states(ledger, batch) == {State.QUEUED: 2, State.FAILED: 1}
+        # once there is room it goes on with what is left
+        redis.hset("wf:tenant:acme", "max_open", 3)
+        assert done(ledger, batch, ActKind.RETRY) == 1
+        assert audit(ledger) == {}
+
     def test_only_those_that_were_chosen(self, ledger: Ledger) -> None:
         batch = Manifest(6).admit(ledger)
         assert ledger.claim(POOL, "w") is not None

@@ -154,6 +154,51 @@ class TestLimits:
             ledger.begin_batch(third.new(key="k", sha="other"))
 
 
+class TestItsSums:
+    @pytest.mark.parametrize("limit", [1, 100])
+    @pytest.mark.parametrize(
+        ("name", "value"), [("held", 7), ("spent", 7), ("gpu_ms_over", 7), ("state", "ended"), (None, None)]
+    )
+    def test_an_audit_mends_its_sums_and_its_state(
+        self, name: str | None, value: int | str, limit: int, ledger: Ledger, redis: Redis
+    ) -> None:
+        ledger.topup("acme", 1000)
+        other = Manifest(2, name="batch_" + "1" * 32, hold=10).admit(ledger)
+        batch = Manifest(5, hold=100).admit(ledger)
+        for job in (*other.jobs, *batch.jobs[:2]):
+            claim = ledger.claim(POOL, "w")
+            assert claim is not None
+            assert claim.job.id == job
+            ledger.commit(job, claim.attempt, ARTIFACTS, gpu_s=1)
+        before = ledger.batches("acme", [batch.id, other.id])
+        if name is None:
+            redis.zadd(f"wf:batch-jobs:{batch.id}:queued", {other.jobs[1]: 0})
+        else:
+            redis.hset(f"wf:batch:{batch.id}", name, value)
+        assert audit(ledger, limit) == {"index" if name is None else "batch": 1}
+        assert audit(ledger, limit) == {}
+        assert ledger.batches("acme", [batch.id, other.id]) == before
+
+    def test_an_audit_of_its_sums_is_exact_while_its_jobs_end(self, ledger: Ledger) -> None:
+        ledger.topup("acme", 10_000)
+        batch = Manifest(40, hold=100).admit(ledger)
+        cursor, steps = "batches:acme:", 0
+        while cursor:
+            report = ledger.audit(cursor, 3)
+            assert report.drift == {}
+            cursor, steps = report.cursor or "", steps + 1
+            claim = ledger.claim(POOL, "w")
+            assert claim is not None
+            ledger.commit(claim.job.id, claim.attempt, ARTIFACTS, gpu_s=1)
+            newest = ledger.ids("acme", states=[State.QUEUED], batch=batch.id, limit=1)
+            ledger.cancel("acme", newest[0])
+        assert steps > 10
+        found = ledger.batch("acme", batch.id)
+        assert found is not None
+        assert (found.spent, found.held) == (100 * steps, 100 * (40 - 2 * steps))
+        assert audit(ledger) == {}
+
+
 class TestGivenUp:
     def test_a_staging_that_was_left_leaves_nothing(self, ledger: Ledger, redis: Redis) -> None:
         ledger.topup("acme", 1000)

@@ -7,9 +7,10 @@ from ledger_parts import ARTIFACTS, BROKE, POOL, admit, audit, claimed, new_job,
 from redis import Redis
 
 from farm.jobs.job import Job
+from farm.jobs.purchase import PurchaseEnding
 from farm.jobs.spec import InputRef
 from farm.jobs.states import HoldReason, State
-from farm.ledger import INTAKE_POOL, CancelOutcome, CommitOutcome, HoldOutcome, Ledger
+from farm.ledger import BURST_POOL, INTAKE_POOL, CancelOutcome, CommitOutcome, HoldOutcome, Ledger
 
 PAUSED, APPROVAL, DEPENDENCY = HoldReason.PAUSED, HoldReason.APPROVAL, HoldReason.DEPENDENCY
 
@@ -62,6 +63,22 @@ def test_an_attempt_goes_on_and_its_retry_is_held(ledger: Ledger, redis: Redis) 
     assert ledger.hold([job_id], PAUSED) == [HoldOutcome.RUNNING]
     assert ledger.commit(job_id, second.attempt, ARTIFACTS, gpu_s=1) is CommitOutcome.COMMITTED
     assert ledger.held_counts("acme") == dict.fromkeys(HoldReason, 0)
+
+
+def test_what_was_bought_is_resumed_in_spite_of_a_reason_and_held_once_it_is_to_be_rendered_here(
+    ledger: Ledger, redis: Redis
+) -> None:
+    (job_id,) = admit(ledger, new_job())
+    assert ledger.buy(job_id, "buyer", "n1", {"provider": "p"}, price=1, caps=[])
+    pass_time(redis, 3600)
+    assert ledger.reap().resumable == 1
+    # no process follows it; its money is spent all the same
+    assert ledger.hold([job_id], PAUSED) == [HoldOutcome.RUNNING]
+    resumed = claimed(ledger, BURST_POOL)
+    ledger.unbuy(job_id, resumed.attempt, "n1", PurchaseEnding.REFUSED, 0)
+    assert ledger.claim(POOL, "w1") is None
+    assert found(ledger, job_id).held
+    assert audit(ledger) == {}
 
 
 def test_a_backoff_goes_on_while_a_job_is_held(ledger: Ledger) -> None:

@@ -11,8 +11,17 @@ local function again_stored(body)
   return true
 end
 
--- Queue the job anew as `id`. Answers nil, or why not: 'payment'.
+-- Whether its owner may have one open job more.
+local function again_room(tenant)
+  local limit = tonumber(redis.call('HGET', Key.tenant(tenant), 'max_open') or '') or Setting.MAX_OPEN
+  local open = redis.call('ZCARD', Key.jobs(tenant, State.WAITING)) + redis.call('ZCARD', Key.jobs(tenant, State.QUEUED))
+    + redis.call('ZCARD', Key.jobs(tenant, State.RUNNING))
+  return open + batch_coming(tenant) < limit
+end
+
+-- Queue the job anew as `id`. Answers nil, or why not: 'payment', 'too_many'.
 local function again(old, id, pools)
+  if not again_room(old.tenant) then return 'too_many' end
   if old.hold and money_has_account(old.tenant) then
     local account = redis.call('HMGET', Key.credit(old.tenant), 'balance', 'held')
     if old.hold > tonumber(account[1]) - tonumber(account[2] or 0) then return 'payment' end
@@ -33,7 +42,7 @@ local function again(old, id, pools)
   redis.call('HDEL', Key.job(old.id), 'batch')
   redis.call('HSET', Key.job(old.id), 'retried_as', id)
   local key = Key.batch(old.batch)
-  redis.call('HINCRBY', key, 'gpu_ms_over', 0 - math.floor(1000 * (old.predicted_s or 0) + 0.5) + 0)
+  batch_add(old, 'gpu_ms_over', 0 - batch_gpu_ms(old.predicted_s))
   redis.call('HSET', key, 'state', Batch.OPEN)
   redis.call('ZADD', Key.batches_open(), 'NX', NOW, old.batch)
   local job = job_load(id)

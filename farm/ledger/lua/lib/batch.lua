@@ -34,10 +34,25 @@ local function batch_changed(id, tenant)
   end
 end
 
+-- One of its sums changes by this much with this job. An audit that is under way has summed the jobs up to audit_pos: a
+-- change to one of those changes its sum too.
+local function batch_add(job, sum, change)
+  local key = Key.batch(job.batch)
+  -- + 0: minus 0 is no integer to Redis 7.0
+  redis.call('HINCRBY', key, sum, change + 0)
+  local pos = redis.call('HGET', key, 'audit_pos')
+  if pos and job.id <= pos then redis.call('HINCRBY', key, 'audit_' .. sum, change + 0) end
+end
+
+-- The GPU-milliseconds that a job is predicted to take.
+local function batch_gpu_ms(predicted_s)
+  return math.floor(1000 * (tonumber(predicted_s) or 0) + 0.5)
+end
+
 -- One of its jobs ended: with the last one the batch ends.
 local function batch_job_ended(job)
   local key = Key.batch(job.batch)
-  redis.call('HINCRBY', key, 'gpu_ms_over', math.floor(1000 * (job.predicted_s or 0) + 0.5) + 0)
+  batch_add(job, 'gpu_ms_over', batch_gpu_ms(job.predicted_s))
   if redis.call('HGET', key, 'state') ~= Batch.OPEN then return end
   for n = 1, 3 do
     if redis.call('EXISTS', Key.batch_jobs(job.batch, BATCH_STATES[n])) == 1 then return end

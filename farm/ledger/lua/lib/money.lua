@@ -1,5 +1,6 @@
 -- Credit: `balance` is what was paid in and not yet spent, `held` the part of it that open jobs will cost. A job's hold
 -- is open while its record says `hold_open`; closing it removes that mark, so it is settled or released once.
+-- uses: batch
 local function money_has_account(tenant)
   return redis.call('HEXISTS', Key.credit(tenant), 'balance') == 1
 end
@@ -15,7 +16,7 @@ end
 local function money_held(job, change)
   local key = Key.credit(job.tenant)
   redis.call('HINCRBY', key, 'held', change)
-  if job.batch then redis.call('HINCRBY', Key.batch(job.batch), 'held', change) end
+  if job.batch then batch_add(job, 'held', change) end
   local pos = redis.call('HGET', key, 'audit_pos')
   if pos and job.id <= pos then redis.call('HINCRBY', key, 'audit_sum', change) end
 end
@@ -53,6 +54,7 @@ local function money_rehold(job, hold)
     if change > 0 then money_note(job.tenant, Statement.HOLD, change, job.id, 'the length of its clip') end
     if change < 0 then money_note(job.tenant, Statement.RELEASE, 0 - change, job.id, 'the length of its clip') end
   end
+  if job.batch then redis.call('HINCRBY', Key.batch(job.batch), 'hold', hold - (job.hold or 0) + 0) end
   job.hold = hold
   redis.call('HSET', Key.job(job.id), 'hold', hold)
 end
@@ -62,7 +64,7 @@ local function money_settle(job)
   money_close(job, Statement.SETTLE)
   if job.hold then
     redis.call('HSET', Key.job(job.id), 'charged', job.hold)
-    if job.batch then redis.call('HINCRBY', Key.batch(job.batch), 'spent', job.hold) end
+    if job.batch then batch_add(job, 'spent', job.hold) end
   end
 end
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -133,7 +133,7 @@ def shown(asked: AskedBatch, batch: Batch | None, acts: list[Act]) -> Mapping[st
     """A batch that came in this form."""
     if batch is None:
         return openai_batches.render_asked(asked)
-    left: list[Job] = []
+    left: Sequence[Job] = ()
     if openai_batches.may_be_finalizing(batch):
         most = openai_batches.FINALIZING_MOST
         left = services().ledger.page(asked.tenant, states=[State.RUNNING], batch=batch.id, limit=most).jobs

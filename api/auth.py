@@ -7,8 +7,10 @@ from flask import g, request
 from api.server.marks import TENANT
 from api.services import services
 from farm.jobs.errors import Forbidden, Unauthorized
+from farm.jobs.roles import Role
+from farm.ledger.operations import Actor
 from farm.tenants import vault
-from farm.tenants.api_keys import Principal, Role
+from farm.tenants.api_keys import Principal
 
 #: checks a request by the secret of its key; raises Unauthorized
 Signature = Callable[[str], None]
@@ -68,7 +70,13 @@ def tenant() -> str:
     return principal().tenant
 
 
-def require_admin() -> None:
-    """Raises Forbidden unless the key has the role admin."""
-    if principal().role is not Role.ADMIN:
-        raise Forbidden("this needs a key with the role admin")
+def require(role: Role) -> None:
+    """Raises Forbidden unless the key may do what this role may."""
+    if not principal().role.covers(role):
+        raise Forbidden(f"this needs a key with the role {role}; this one is a {principal().role}'s")
+
+
+def by(why: str = "") -> Actor:
+    """Who asks, as the log of operations names them."""
+    key = principal()
+    return Actor(f"key {key.key_id} of {key.tenant}", why)

@@ -1,6 +1,6 @@
 """The console: pages for people, below /console/. Server-rendered; sessions by cookie, which no other address takes."""
 
-from api.console import account, acts, batches, blueprint, compare, job, jobs, live, operators, sign_in, submit
+from api.console import account, acts, batches, blueprint, compare, job, jobs, live, operators, sign_in, studio, submit
 from api.console.errors import render_error
 from api.dialect import Dialect
 
@@ -15,6 +15,7 @@ __all__ = [
     "live",
     "operators",
     "sign_in",
+    "studio",
     "submit",
 ]
 

@@ -10,7 +10,7 @@ from api.console import words
 from api.services import services
 from farm.config import Settings
 from farm.jobs.errors import Forbidden, NotFound, Unauthorized
-from farm.tenants.api_keys import Role
+from farm.jobs.roles import Role
 from farm.tenants.sessions import ConsoleSession
 
 console = Blueprint(
@@ -131,7 +131,8 @@ def _for_templates() -> dict[str, Any]:
         "csrf": session.csrf if session is not None else "",
         "theme": theme if theme in THEMES else "",
         "holder": holder,
-        "operator": holder is not None and holder.role is Role.ADMIN,
+        "admin": holder is not None and holder.role.covers(Role.ADMIN),
+        "operator": holder is not None and holder.role.covers(Role.OPERATOR),
         "layout": "console/part.html" if request.headers.get(PART_HEADER) else "console/layout.html",
     }
 

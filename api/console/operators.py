@@ -1,16 +1,17 @@
-"""Pages for operators (keys with the role admin): the farm's workers, tenants, lanes, queue, and what was done to it.
+"""Pages for operators: the farm's workers, tenants, lanes, queue, and what was done to it.
 None shows what a tenant wrote."""
 
 from dataclasses import dataclass
 
 from flask import Response, make_response, render_template, request, url_for
 
-from api.auth import principal, require_admin
+from api.auth import by, require
 from api.console.account import place
 from api.console.blueprint import back, console, to
 from api.own.jobs import check_id
 from api.services import services
 from farm.jobs.errors import Conflict, InvalidRequest, NotFound
+from farm.jobs.roles import Role
 from farm.jobs.states import State, Tier
 from farm.ledger import INTAKE_POOL, OperationOutcome, Permit, SwitchKind
 from farm.ledger.farm_numbers import FarmNumbers, PoolNumbers, ShareNumbers, TenantNumbers
@@ -61,14 +62,14 @@ class PoolRow:
 @console.get("/farm/workers")
 def workers() -> Response:
     """Every live worker."""
-    require_admin()
+    require(Role.OPERATOR)
     return make_response(render_template("console/workers.html", workers=services().ledger.workers(), paused=_paused()))
 
 
 @console.get("/farm/tenants")
 def tenants() -> Response:
     """Share, spend and limits of every tenant."""
-    require_admin()
+    require(Role.OPERATOR)
     here = services()
     rows = tenant_rows(
         list(here.tenants.list()), here.ledger.farm_numbers(), here.uploads.quota.stored_by_tenant(), _paused()
@@ -105,7 +106,7 @@ def tenant_rows(
 @console.get("/farm/lanes")
 def lanes() -> Response:
     """How fast each lane is, and where it is loaded."""
-    require_admin()
+    require(Role.OPERATOR)
     ledger, paused = services().ledger, _paused()
     live = ledger.workers()
     pools = sorted({one.pool for one in ledger.farm_numbers().pools} - {INTAKE_POOL})
@@ -126,7 +127,7 @@ def lanes() -> Response:
 @console.get("/farm/queue")
 def queue() -> Response:
     """What stands in each pool, and whose turn it is."""
-    require_admin()
+    require(Role.OPERATOR)
     farm = services().ledger.farm_numbers()
     return make_response(render_template("console/queue.html", rows=pool_rows(farm), tiers=Tier, intake=INTAKE_POOL))
 
@@ -150,7 +151,7 @@ def pool_rows(farm: FarmNumbers) -> list[PoolRow]:
 @console.get("/farm/providers")
 def providers() -> Response:
     """Whom jobs may be bought from, and how it stands with each."""
-    require_admin()
+    require(Role.OPERATOR)
     here = services()
     known = Providers(here.settings).entries
     rows = [(known[one.name], one) for one in Gate(here.redis, here.settings, known).states()]
@@ -160,7 +161,7 @@ def providers() -> Response:
 @console.get("/farm/log")
 def audit_log() -> Response:
     """What operators did, newest first."""
-    require_admin()
+    require(Role.OPERATOR)
     lines = services().ledger.operations(before=place("before"), limit=_LINES)
     more = lines[-1].id if len(lines) == _LINES else None
     return make_response(render_template("console/audit_log.html", lines=lines, more=more))
@@ -190,7 +191,7 @@ def switch(name: str) -> Response:
 @console.post("/farm/workers/forgive")
 def forgive() -> Response:
     """End a worker's quarantine. Raises Forbidden, NotFound."""
-    require_admin()
+    require(Role.OPERATOR)
     worker = request.form.get("worker", "")
     if worker not in {one.worker for one in services().ledger.workers()}:
         raise NotFound("no such worker")
@@ -227,8 +228,8 @@ def _paused() -> set[tuple[str, str]]:
 
 def _operator() -> str:
     """The operator, as the log names them. Raises Forbidden."""
-    require_admin()
-    return f"key {principal().key_id} of {principal().tenant}"
+    require(Role.OPERATOR)
+    return by().who
 
 
 def _why() -> str:

@@ -14,6 +14,7 @@ from api.own import (
     purchases,
     resources,
     spend,
+    tenant,
     usage,
     webhooks,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "purchases",
     "resources",
     "spend",
+    "tenant",
     "usage",
     "webhooks",
 ]

@@ -1,4 +1,4 @@
-"""/v1/admin: the operator's hands. For keys with the role admin; every act is a line of a log that only grows."""
+"""/v1/admin: the operator's hands. For keys with the role operator; every act is a line of a log that only grows."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -6,13 +6,14 @@ from typing import TypeVar
 from flask import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.auth import principal, require_admin
+from api.auth import by
 from api.dialect import answer
 from api.own.blueprint import own_api
 from api.own.jobs import check_id
 from api.own.operations import json_body, operation, query
 from api.services import services
 from farm.jobs.errors import Conflict, NotFound
+from farm.jobs.roles import Role
 from farm.jobs.states import Tier
 from farm.ledger import OperationOutcome, Permit, SwitchKind
 from farm.wire import own
@@ -51,10 +52,8 @@ class LogQuery(BaseModel):
 
 
 def _who() -> str:
-    """The operator, as the log names them. Raises Forbidden."""
-    require_admin()
-    key = principal()
-    return f"key {key.key_id} of {key.tenant}"
+    """The operator, as the log names them."""
+    return by().who
 
 
 def _done(outcome: OperationOutcome, wanted: list[Permit], job_id: str) -> Response:
@@ -67,10 +66,9 @@ def _done(outcome: OperationOutcome, wanted: list[Permit], job_id: str) -> Respo
 
 
 @own_api.get("/v1/admin/pauses")
-@operation("What operators paused", {200: PauseList, 403: ProblemView})
+@operation("What operators paused", {200: PauseList, 403: ProblemView}, role=Role.OPERATOR)
 def list_pauses() -> Response:
-    """For a key with the role admin."""
-    require_admin()
+    """What is paused now, and since when."""
     found = services().ledger.paused()
     return answer(
         Reply(
@@ -87,6 +85,7 @@ def list_pauses() -> Response:
     "Pause a tenant, lane, pool, worker or provider",
     {200: ActView, 403: ProblemView, 422: ProblemView},
     body=AskPause,
+    role=Role.OPERATOR,
 )
 def pause() -> Response:
     """Nothing of it starts any more; what runs goes on."""
@@ -104,6 +103,7 @@ def pause() -> Response:
     "Resume a tenant, lane, pool, worker or provider",
     {200: ActView, 403: ProblemView, 422: ProblemView},
     body=AskPause,
+    role=Role.OPERATOR,
 )
 def resume() -> Response:
     """The end of a pause."""
@@ -124,7 +124,7 @@ _OF_A_JOB: Mapping[int, type[BaseModel] | str] = {
 
 
 def _about_job(job_id: str, kind: type[_Asked]) -> tuple[str, _Asked]:
-    """Who asks, and what. Raises Forbidden, then InvalidRequest, then NotFound for what is no job's id."""
+    """Who asks, and what. Raises InvalidRequest, then NotFound for what is no job's id."""
     who, asked = _who(), own.parse(kind, json_body())
     check_id(job_id)
     return who, asked
@@ -135,6 +135,7 @@ def _about_job(job_id: str, kind: type[_Asked]) -> tuple[str, _Asked]:
     "Make a job urgent, or normal",
     _OF_A_JOB,
     body=AskTier,
+    role=Role.OPERATOR,
 )
 def set_tier(job_id: str) -> Response:
     """An urgent job goes before every other of its pool, whosever turn it is, and no cap keeps it back."""
@@ -147,6 +148,7 @@ def set_tier(job_id: str) -> Response:
     "Queue a job again now",
     _OF_A_JOB,
     body=AskWhy,
+    role=Role.OPERATOR,
 )
 def requeue(job_id: str) -> Response:
     """Taken back from its worker, uncounted, or out of its backoff."""
@@ -159,6 +161,7 @@ def requeue(job_id: str) -> Response:
     "Move a job to another pool",
     _OF_A_JOB,
     body=AskMove,
+    role=Role.OPERATOR,
 )
 def move(job_id: str) -> Response:
     """One that nobody renders."""
@@ -171,6 +174,7 @@ def move(job_id: str) -> Response:
     "End a job as failed",
     _OF_A_JOB,
     body=AskWhy,
+    role=Role.OPERATOR,
 )
 def end_failed(job_id: str) -> Response:
     """Unbilled, whatever it does now. `why` is in the message that its owner reads."""
@@ -179,10 +183,11 @@ def end_failed(job_id: str) -> Response:
 
 
 @own_api.get("/v1/admin/operations")
-@operation("What operators did, newest first", {200: OperationList, 403: ProblemView}, query=LogQuery)
+@operation(
+    "What operators did, newest first", {200: OperationList, 403: ProblemView}, query=LogQuery, role=Role.OPERATOR
+)
 def list_operations() -> Response:
-    """For a key with the role admin."""
-    require_admin()
+    """Who, when, why, before and after; the log only grows."""
     asked = query(LogQuery)
     found = services().ledger.operations(before=asked.cursor, limit=asked.limit + 1)
     data = [

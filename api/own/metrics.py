@@ -5,22 +5,23 @@ from collections.abc import Iterator
 
 from flask import Response, jsonify, request
 
-from api.auth import authenticate, bearer_or_header, require_admin
+from api.auth import authenticate, bearer_or_header, require
 from api.metrics import exposition
 from api.own.blueprint import keyless
 from api.own.operations import operation
 from api.services import services
 from farm.claiming.page_address import on_loopback
 from farm.jobs.metrics_page import MetricsPage
+from farm.jobs.roles import Role
 from farm.ledger import INTAKE_POOL
 from farm.wire.own_views import ProblemView
 from monitoring.roles import ProcessRole
 
 
 @keyless.get("/metrics")
-@operation("Prometheus metrics", {200: "text/plain", 401: ProblemView, 403: ProblemView})
+@operation("Prometheus metrics", {200: "text/plain", 401: ProblemView, 403: ProblemView}, role=Role.OPERATOR)
 def metrics() -> Response:
-    """For a key with the role admin, or for anybody where the operator opened it (gateway.open_metrics)."""
+    """For anybody where the operator opened it (gateway.open_metrics)."""
     _may_read()
     return Response(*exposition())
 
@@ -29,6 +30,7 @@ def metrics() -> Response:
 @operation(
     "Where each process shows its metrics (Prometheus HTTP service discovery)",
     {200: "application/json", 401: ProblemView, 403: ProblemView},
+    role=Role.OPERATOR,
 )
 def targets() -> Response:
     """Gateways, the exporter, agents and io workers that live, as Prometheus' http_sd_configs reads them. A page on a
@@ -47,7 +49,7 @@ def targets() -> Response:
 def _may_read() -> None:
     if not services().settings.gateway.open_metrics:
         authenticate(bearer_or_header())
-        require_admin()
+        require(Role.OPERATOR)
 
 
 def _pages() -> Iterator[tuple[MetricsPage, dict[str, str]]]:

@@ -17,6 +17,7 @@ from api.problems import PROBLEM_JSON
 from api.streams import EVENT_ID
 from farm.jobs.batch import BATCH_ID
 from farm.jobs.ids import JOB_ID
+from farm.jobs.roles import Role
 from farm.loras.lora import NAME
 from farm.wire.own import IDEMPOTENCY_KEY
 from farm.wire.own_views import ProblemView
@@ -113,7 +114,12 @@ def _operation(path: str, method: str, view: Callable[..., Any], op: Operation, 
         "parameters": _parameters(path, op),
         "responses": answers,
     }
-    if text := inspect.getdoc(view):
+    text = inspect.getdoc(view) or ""
+    if op.role is not Role.MEMBER:
+        made["x-role"] = op.role
+        text = f"{text}\n\nFor a key with the role {' or '.join(role for role in Role if role.covers(op.role))}."
+        answers.setdefault("403", _answer(403, ProblemView, schemas))
+    if text:
         made["description"] = text
     content: dict[str, Any] = {media: {"schema": {"type": "string"}} for media in op.media}
     if op.body is not None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from api.problems import HttpRefusal
 from farm.jobs.errors import InvalidRequest
+from farm.jobs.roles import Role
 from farm.wire import own
 from farm.wire.own import InvalidBody
 
@@ -20,7 +21,7 @@ _M = TypeVar("_M", bound=BaseModel)
 class Operation:
     """answers: status -> the model of the JSON, or the media type of what is no JSON. headers: request header -> what
     it does. keyless: no API key is asked for. bodiless: the body may be left out. media: types of a body that is
-    no JSON."""
+    no JSON. role: what the key must be; others get 403."""
 
     summary: str
     answers: Mapping[int, type[BaseModel] | str]
@@ -30,6 +31,7 @@ class Operation:
     keyless: bool = False
     media: tuple[str, ...] = ()
     bodiless: bool = False
+    role: Role = Role.MEMBER
 
 
 #: view -> what it says of itself

@@ -8,7 +8,7 @@ from typing import Literal
 from flask import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.auth import principal, require_admin, tenant
+from api.auth import by, tenant
 from api.dialect import answer
 from api.own.blueprint import own_api
 from api.own.operations import json_body, operation, query
@@ -17,6 +17,7 @@ from farm.billing.spend import By, Spend, spend
 from farm.jobs.errors import InvalidRequest, NotFound
 from farm.jobs.money import MICRO
 from farm.jobs.purchase import Purchase, PurchaseEnding, PurchaseState
+from farm.jobs.roles import Role
 from farm.wire import own
 from farm.wire.own_admin import ActView
 from farm.wire.own_spend import AskSettle, PurchaseList, SpendLine, SpendView, as_csv, purchase_view
@@ -56,10 +57,14 @@ def own_spend() -> Response:
 
 
 @own_api.get("/v1/admin/spend")
-@operation("The same of the whole farm", {200: SpendView, 403: ProblemView, 422: ProblemView}, query=SpendQuery)
+@operation(
+    "The same of the whole farm",
+    {200: SpendView, 403: ProblemView, 422: ProblemView},
+    query=SpendQuery,
+    role=Role.OPERATOR,
+)
 def farm_spend() -> Response:
-    """For a key with the role admin."""
-    require_admin()
+    """In sums, of every tenant."""
     return _spend(None)
 
 
@@ -96,11 +101,15 @@ def _line(row: Spend) -> SpendLine:
 
 
 @own_api.get("/v1/admin/purchases")
-@operation("Purchases from providers", {200: PurchaseList, 403: ProblemView, 422: ProblemView}, query=PurchaseQuery)
+@operation(
+    "Purchases from providers",
+    {200: PurchaseList, 403: ProblemView, 422: ProblemView},
+    query=PurchaseQuery,
+    role=Role.OPERATOR,
+)
 def purchases() -> Response:
-    """For a key with the role admin. Those that their job has left and whose end is not known are an operator's to
+    """Those that their job has left and whose end is not known are an operator's to
     settle, where the provider's own records say more than its answers did."""
-    require_admin()
     asked, ledger = query(PurchaseQuery), services().ledger
     if asked.which == "all":
         now_ms = int(datetime.now(UTC).timestamp() * 1000)
@@ -111,18 +120,21 @@ def purchases() -> Response:
 
 
 @own_api.post("/v1/admin/purchases/<nonce>/settle")
-@operation("Settle a purchase", {200: ActView, 403: ProblemView, 404: ProblemView, 422: ProblemView}, body=AskSettle)
+@operation(
+    "Settle a purchase",
+    {200: ActView, 403: ProblemView, 404: ProblemView, 422: ProblemView},
+    body=AskSettle,
+    role=Role.OPERATOR,
+)
 def settle(nonce: str) -> Response:
-    """For a key with the role admin, who has read the provider's own records."""
-    require_admin()
+    """By an operator who has read the provider's own records."""
     asked, ledger = own.parse(AskSettle, json_body()), services().ledger
     if (asked.arrived_as is None) == (asked.cost_usd is None):
         raise InvalidRequest("say either arrived_as or cost_usd", "arrived_as")
     purchase = ledger.purchase(nonce)
     if purchase is None:
         raise NotFound(f"no purchase {nonce}")
-    key = principal()
-    who = f"key {key.key_id} of {key.tenant}"
+    who = by().who
     if asked.arrived_as is not None:
         ledger.bought(nonce, asked.arrived_as, who=who, why=asked.why)
         changed = purchase.id is None

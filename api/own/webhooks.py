@@ -6,15 +6,16 @@ from typing import Literal
 from flask import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from api import tenant_acts
 from api.auth import tenant
 from api.dialect import answer
 from api.own.blueprint import own_api
 from api.own.operations import operation, query
 from api.services import services
 from farm.jobs.errors import NotFound
-from farm.tenants import vault
-from farm.webhooks import signing
+from farm.jobs.roles import Role
 from farm.webhooks.deliveries import Deliveries, message_id
+from farm.webhooks.own_secret import secret_of
 from farm.wire.own_views import ProblemView, View, moment
 from farm.wire.report import Reply
 
@@ -52,15 +53,21 @@ class DeadLetters(View):
 
 
 @own_api.get("/v1/webhooks/secret")
-@operation("Get the webhook secret", {200: Secret})
+@operation("Get the webhook secret", {200: Secret}, role=Role.ADMIN)
 def webhook_secret() -> Response:
-    """Made when it is first asked for or needed. An operator changes it."""
-    secret = services().secrets.get_or_make(tenant(), vault.WEBHOOK, signing.new_secret())
-    return answer(Reply(200, Secret(secret=secret)))
+    """Made when it is first asked for or needed."""
+    return answer(Reply(200, Secret(secret=secret_of(services().secrets, tenant()))))
+
+
+@own_api.post("/v1/webhooks/secret")
+@operation("Change the webhook secret", {200: Secret}, role=Role.ADMIN)
+def change_webhook_secret() -> Response:
+    """A new one. Events are signed with the one before it, too, until that is changed again."""
+    return answer(Reply(200, Secret(secret=tenant_acts.change_webhook_secret())))
 
 
 @own_api.get("/v1/webhooks/dead")
-@operation("List dead letters, newest first", {200: DeadLetters, 422: ProblemView}, query=DeadQuery)
+@operation("List dead letters, newest first", {200: DeadLetters, 422: ProblemView}, query=DeadQuery, role=Role.ADMIN)
 def dead_letters() -> Response:
     """Events that no receiver took in a day, or that were refused for good."""
     found = _deliveries().dead(tenant(), count=query(DeadQuery).limit)
@@ -80,7 +87,7 @@ def dead_letters() -> Response:
 
 
 @own_api.post("/v1/webhooks/<job_id>/replay")
-@operation("Send a dead letter again", {202: "", 404: ProblemView})
+@operation("Send a dead letter again", {202: "", 404: ProblemView}, role=Role.ADMIN)
 def replay_letter(job_id: str) -> Response:
     """The one of that job: with all its retries, and the addresses of the result signed anew."""
     if not _deliveries().replay(tenant(), message_id(job_id)):

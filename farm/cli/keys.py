@@ -1,26 +1,43 @@
-"""`wanfarm keys`: API keys of tenants. Speaks to the farm's Redis, on the farm's machine."""
+"""`wanfarm keys`: API keys. Of a tenant that is named, through the farm's Redis, on the farm's machine; else of the
+tenant whose admin asks, over HTTP."""
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
+from farm.cli.by_hand import by_hand
 from farm.cli.farm_redis import farm_tenants
-from farm.cli.session import Session, runs_here
+from farm.cli.session import Session, here_or_asked, runs_here
+
+#: the words of farm.jobs.roles.Role
+_ROLES = ("member", "admin", "operator")
 
 
 @click.group()
 def keys() -> None:
-    """API keys of tenants."""
+    """API keys: of a TENANT on the farm's own machine, else of your own tenant, with an admin's key.
+
+    \b
+    member    submits, reads and cancels its tenant's jobs
+    admin     also sees to its tenant's keys, webhooks and limits
+    operator  also sees to the farm
+    """
 
 
 @keys.command("list")
-@click.argument("tenant")
-@runs_here
-def list_keys(session: Session, tenant: str) -> None:
-    """List a tenant's keys: what may be seen of them, and when they were last used."""
-    with farm_tenants(session) as known:
-        listed = known.api_keys.of(tenant)
+@click.argument("tenant", required=False)
+@here_or_asked
+def list_keys(session: Session, tenant: str | None) -> None:
+    """List keys: what may be seen of them, and when they were last used."""
+    listed: Any
+    if tenant is None:
+        with session.client() as client:
+            listed = client.tenant.keys()
+    else:
+        with farm_tenants(session) as known:
+            listed = known.api_keys.of(tenant)
     if session.out.as_json:
         session.out.document(listed)
         return
@@ -32,7 +49,7 @@ def list_keys(session: Session, tenant: str) -> None:
                 f"{key.shown}…",
                 key.role,
                 key.name,
-                datetime.fromtimestamp(key.created_ms / 1000, UTC).strftime("%Y-%m-%d"),
+                _day(key),
                 key.last_used or "never",
             ]
             for key in listed
@@ -41,21 +58,32 @@ def list_keys(session: Session, tenant: str) -> None:
     )
 
 
+def _day(key: Any) -> str:
+    made = key.created_at if hasattr(key, "created_at") else datetime.fromtimestamp(key.created_ms / 1000, UTC)
+    return str(made.strftime("%Y-%m-%d"))
+
+
 @keys.command("create")
-@click.argument("tenant")
-@click.option("--role", type=click.Choice(["tenant", "admin"]), default="tenant", show_default=True)
+@click.argument("tenant", required=False)
+@click.option("--role", type=click.Choice(_ROLES), default="member", show_default=True, help="What it may do.")
 @click.option("--name", default="", help="What it is for.")
 @click.option("--ak", is_flag=True, help="`ak_` and 32 characters: crun's clients take no other form.")
-@runs_here
-def create_key(session: Session, tenant: str, *, role: str, name: str, ak: bool) -> None:
+@here_or_asked
+def create_key(session: Session, tenant: str | None, *, role: str, name: str, ak: bool) -> None:
     """Make a key. It is shown once: only its hash is kept."""
-    with farm_tenants(session) as known:
-        key, text = known.api_keys.create(tenant, role=role, name=name, ak=ak)
+    key: Any
+    if tenant is None:
+        with session.client() as client:
+            key = client.tenant.make_key(role, name, ak=ak)
+        text = key.api_key
+    else:
+        with farm_tenants(session) as known:
+            key, text = known.api_keys.create(tenant, role=role, name=name, ak=ak, by=by_hand())
     if session.out.as_json:
         session.out.document({"key": key, "api_key": text})
         return
     session.out.line(text)
-    session.out.say(f"key {key.id} of {tenant}: shown only now")
+    session.out.say(f"key {key.id} of {tenant or 'your tenant'}: shown only now")
 
 
 @keys.command("first")
@@ -88,11 +116,16 @@ def first(session: Session, url: str, metrics_key: Path | None) -> None:
 
 @keys.command("revoke")
 @click.argument("key_id", metavar="KEY_ID")
-@runs_here
-def revoke_key(session: Session, key_id: str) -> None:
+@click.option("--own", is_flag=True, help="One of your own tenant, with an admin's key.")
+@here_or_asked
+def revoke_key(session: Session, key_id: str, own: bool) -> None:
     """Revoke a key by its id (`wanfarm keys list`). It stops working within seconds."""
-    with farm_tenants(session) as known:
-        known.api_keys.revoke(key_id)
+    if own:
+        with session.client() as client:
+            client.tenant.revoke_key(key_id)
+    else:
+        with farm_tenants(session) as known:
+            known.api_keys.revoke(key_id, by=by_hand())
     if session.out.as_json:
         session.out.document({"revoked": key_id})
     else:

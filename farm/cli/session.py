@@ -108,7 +108,7 @@ def _required(notes: "ClientNotes | None") -> "ClientNotes":
     return notes
 
 
-def _stated(function: Callable[..., _R], *, address: bool) -> Callable[..., _R]:
+def _stated(function: Callable[..., _R], *, address: bool, here: bool = False) -> Callable[..., _R]:
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> _R:
         above = click.get_current_context().obj or {}
@@ -130,7 +130,7 @@ def _stated(function: Callable[..., _R], *, address: bool) -> Callable[..., _R]:
             click.option("--url", envvar=URL_ENV, show_envvar=True, help="The farm's address."),
             click.option("--key", envvar=KEY_ENV, show_envvar=True, help="An API key of the farm."),
         ]
-    else:
+    if here or not address:
         options.append(
             click.option(
                 "--config",
@@ -147,6 +147,11 @@ def _stated(function: Callable[..., _R], *, address: bool) -> Callable[..., _R]:
 def asks_the_farm(function: Callable[..., _R]) -> Callable[..., _R]:
     """For commands that go over HTTP: --url, --key, --state-dir, --json. The function gets a Session first."""
     return _stated(function, address=True)
+
+
+def here_or_asked(function: Callable[..., _R]) -> Callable[..., _R]:
+    """For commands that do the one or the other: the options of both. The function gets a Session first."""
+    return _stated(function, address=True, here=True)
 
 
 def runs_here(function: Callable[..., _R]) -> Callable[..., _R]:

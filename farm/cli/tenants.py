@@ -1,14 +1,17 @@
-"""`wanfarm tenants`: who may use the farm, and for what share. Speaks to the farm's Redis, on the farm's machine."""
+"""`wanfarm tenants`: who may use the farm, and for what share. Speaks to the farm's Redis, on the farm's machine; where
+no tenant is named, about the one whose admin asks, over HTTP."""
 
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from farm.cli.by_hand import by_hand
 from farm.cli.farm_redis import farm_tenants
-from farm.cli.session import Session, runs_here
+from farm.cli.session import Session, here_or_asked, runs_here
 
 if TYPE_CHECKING:
     from farm.tenants.tenants import Tenant
+    from farm.wire.own_tenant import TenantView
 
 #: the words of models.provenance.signing.SigningPolicy, which a command line does not load to print its help
 _POLICIES = ("off", "on", "required")
@@ -69,10 +72,15 @@ def _row(tenant: "Tenant") -> list[object]:
 
 
 @tenants.command("show")
-@click.argument("tenant")
-@runs_here
-def show_tenant(session: Session, tenant: str) -> None:
-    """Show one tenant: its share, its limits, whether its results are signed."""
+@click.argument("tenant", required=False)
+@here_or_asked
+def show_tenant(session: Session, tenant: str | None) -> None:
+    """Show one tenant: its share, its limits, whether its results are signed. Without TENANT your own, with its admin's
+    key: the limits that hold and those that the operator grants."""
+    if tenant is None:
+        with session.client() as client:
+            _show_own(session, client.tenant.get())
+        return
     from farm.jobs.errors import NotFound
     from farm.results.provenance import Policies
 
@@ -96,26 +104,43 @@ def show_tenant(session: Session, tenant: str) -> None:
     session.out.line(f"provenance {signed}{'' if found.provenance else ', as the settings say'}")
 
 
+def _show_own(session: Session, own: "TenantView") -> None:
+    if session.out.as_json:
+        session.out.document(own)
+        return
+    session.out.line(f"{own.id}: {own.name}")
+    session.out.line(f"weight {own.weight:g}")
+    granted = dict(own.granted)
+    rows = [[name, _told(value), _told(granted[name])] for name, value in own.limits]
+    session.out.table(["limit", ">now", ">granted"], rows, empty="")
+
+
+def _told(limit: Any) -> str:
+    if isinstance(limit, dict):
+        return ", ".join(f"{pool}={most}" for pool, most in limit.items()) or "any"
+    return "any" if limit is None else f"{limit:g}"
+
+
 @tenants.command("create")
 @click.argument("tenant")
 @_limits
 @click.option("--provenance", type=click.Choice(_POLICIES), help="Whether its results are signed. Default: the farm's.")
 @runs_here
 def create_tenant(session: Session, tenant: str, name: str | None, **limits: Any) -> None:
-    """Create a tenant, and a first API key for it."""
+    """Create a tenant, and a first API key for it, an admin's."""
     given = {field: value for field, value in limits.items() if value is not None}
     with farm_tenants(session) as known:
-        made = known.create(tenant, name=name, **given)
-        key, text = known.api_keys.create(tenant, name="first")
+        made = known.create(tenant, name=name, by=by_hand(), **given)
+        key, text = known.api_keys.create(tenant, role="admin", name="first", by=by_hand())
     if session.out.as_json:
         session.out.document({"tenant": made, "key": key, "api_key": text})
         return
     session.out.line(text)
-    session.out.say(f"tenant {tenant} is made; this is its API key, shown only now")
+    session.out.say(f"tenant {tenant} is made; this is its admin's API key, shown only now")
 
 
 @tenants.command("set")
-@click.argument("tenant")
+@click.argument("tenant", required=False)
 @_limits
 @click.option("--no-limits", is_flag=True, help="Remove every limit that is not given here.")
 @click.option(
@@ -130,23 +155,32 @@ def create_tenant(session: Session, tenant: str, name: str | None, **limits: Any
     type=click.Choice([*_POLICIES, "default"]),
     help="Whether its results are signed: off, on, required (an unsigned result is a failure), or as the settings say.",
 )
-@runs_here
+@here_or_asked
 def set_tenant(
-    session: Session, tenant: str, no_limits: bool, provenance: str | None, pool_caps: tuple[str, ...], **limits: Any
+    session: Session,
+    tenant: str | None,
+    no_limits: bool,
+    provenance: str | None,
+    pool_caps: tuple[str, ...],
+    **limits: Any,
 ) -> None:
-    """Change a tenant's name, share, limits or provenance."""
+    """Change a tenant's name, share, limits or provenance. Without TENANT lower your own limits, with its admin's key;
+    --no-limits is then what the operator grants."""
     given = {field: value for field, value in limits.items() if value is not None}
     if provenance is not None:
         given["provenance"] = None if provenance == "default" else provenance
     if no_limits:
         given = {"max_open": None, "max_running": None, "rate_per_minute": None, "rate_burst": None, **given}
     caps = dict(_pool_cap(text) for text in pool_caps)
+    if tenant is None:
+        _lower_own(session, given, caps)
+        return
     if not given and not caps:
         raise click.UsageError("nothing to change; see wanfarm tenants set --help")
     with farm_tenants(session) as known:
-        changed = known.set(tenant, **given)
+        changed = known.set(tenant, by=by_hand(), **given)
         for pool, most in caps.items():
-            changed = known.cap_in_pool(tenant, pool, most)
+            changed = known.cap_in_pool(tenant, pool, most, by=by_hand())
     if session.out.as_json:
         session.out.document(changed)
     else:
@@ -154,3 +188,20 @@ def set_tenant(
     if changed.provenance == "required" and session.farm_settings().provenance.certificate is None:
         # it may well be configured where the agents are, and only there
         session.out.say("no certificate is configured here; agents without one will fail this tenant's jobs")
+
+
+def _lower_own(session: Session, given: dict[str, Any], caps: dict[str, int | None]) -> None:
+    from farm.wire.own_tenant import LowerLimits
+
+    if given.get("rate_burst", 0) is None:
+        # --no-limits names it, too
+        del given["rate_burst"]
+    if foreign := sorted(given.keys() - LowerLimits.model_fields.keys()):
+        raise click.UsageError(f"only an operator changes {', '.join(foreign)}")
+    if caps:
+        given["max_running_in"] = caps
+    if not given:
+        raise click.UsageError("nothing to change; see wanfarm tenants set --help")
+    with session.client() as client:
+        changed = client.tenant.lower(**given)
+    _show_own(session, changed)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from farm.cli.by_hand import by_hand
 from farm.cli.ledger_here import farm_here
 from farm.cli.session import Session, runs_here
 
@@ -68,15 +69,13 @@ def replay(session: Session, tenant: str, delivery: tuple[str, ...], everything:
 def secret(session: Session, tenant: str, rotate: bool, retire: bool) -> None:
     """The Standard Webhooks secret that signs everything sent to a tenant's receivers."""
     from farm.tenants import vault
-    from farm.webhooks import signing
+    from farm.webhooks.own_secret import change_secret, secret_of
 
     with farm_here(session) as here:
         here.known(tenant)
-        current = here.secrets.get_or_make(tenant, vault.WEBHOOK, signing.new_secret())
+        current = (change_secret if rotate else secret_of)(here.secrets, tenant)
         if rotate:
-            here.secrets.set(tenant, vault.WEBHOOK_BEFORE, current)
-            current = signing.new_secret()
-            here.secrets.set(tenant, vault.WEBHOOK, current)
+            here.ledger.note(by_hand(), "webhook secret changed", f"tenant {tenant}")
         if retire:
             here.secrets.delete(tenant, vault.WEBHOOK_BEFORE)
     if session.out.as_json:

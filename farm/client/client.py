@@ -25,6 +25,7 @@ from farm.client.admin import Admin
 from farm.client.batches import Batches
 from farm.client.event_stream import ServerSentEvent
 from farm.client.loras import JobLora, Loras, asked
+from farm.client.own_tenant import OwnTenant
 from farm.client.spending import Spending
 from farm.client.transport import Transport, UnexpectedAnswer, Unreachable
 from farm.jobs import errors
@@ -137,6 +138,7 @@ class Client:
         self.batches = Batches(self._transport)
         self.uploads = Uploads(self._transport)
         self.loras = Loras(self._transport)
+        self.tenant = OwnTenant(self._transport)
         self.admin = Admin(self._transport)
         self.spending = Spending(self._transport)
 

@@ -1,4 +1,4 @@
-"""The first tenant, `studio`, with a key of its own and one for operators, made when a farm starts for the first time.
+"""The first tenant, `studio`, with an admin's key of its own and one for operators, made when a farm first starts.
 
 Both are kept in the state folder's client.toml, which the command line reads, so that `wanfarm submit` just works.
 """
@@ -8,8 +8,8 @@ import contextlib
 from farm.config import Settings
 from farm.embedded.folder import ClientNotes, StateFolder
 from farm.jobs.errors import Conflict
+from farm.jobs.roles import Role
 from farm.ledger.connection import connect
-from farm.tenants.api_keys import Role
 from farm.tenants.tenants import Tenants
 
 TENANT = "studio"
@@ -24,8 +24,8 @@ def first_keys(settings: Settings, url: str, folder: StateFolder) -> ClientNotes
             tenants.create(TENANT, name="Studio")
         notes = ClientNotes(
             url=url,
-            key=_working(tenants, old.key if old else None, Role.TENANT),
-            admin_key=_working(tenants, old.admin_key if old else None, Role.ADMIN),
+            key=_working(tenants, old.key if old else None, Role.ADMIN),
+            admin_key=_working(tenants, old.admin_key if old else None, Role.OPERATOR),
             tenant=TENANT,
         )
     folder.write_client(notes)

@@ -1,13 +1,33 @@
 """What an operator may do to the queues. Every act is a line of a log that only grows, in the write that does it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
+
+from redis.client import Pipeline
 
 from farm.jobs.states import Tier
 from farm.ledger.connection import mapped
+from farm.ledger.keys import Keys
 from farm.ledger.outcomes import OperationOutcome, OperatorAct, Permit, SwitchKind
 from farm.ledger.scripts import Scripted
 from farm.ledger.workforce import permits
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who does something that the log keeps, and why, where they were asked."""
+
+    who: str
+    why: str = ""
+
+
+def add_operation(
+    pipe: Pipeline, keys: Keys, by: Actor, *, at_ms: int, act: str, target: str, before: str = "", after: str = ""
+) -> None:
+    """A line of the log, in the transaction that does the act: for what no script of the ledger writes."""
+    line = {"who": by.who, "why": by.why, "act": act, "target": target, "before": before, "after": after}
+    pipe.xadd(keys("operations"), {"at_ms": at_ms, **line})  # type: ignore[dict-item]
 
 
 class Operations(Scripted):
@@ -54,6 +74,13 @@ class Operations(Scripted):
         alone (BOUGHT)."""
         outcome, wanted = self.run("end_failed", job_id, who, why, durable=True)
         return OperationOutcome(outcome), permits(wanted)
+
+    def note(self, by: Actor, act: str, target: str, *, before: str = "", after: str = "") -> None:
+        """A line about what was done elsewhere, where no transaction of Redis does it."""
+        with mapped(), self._redis.pipeline(transaction=True) as pipe:
+            at_ms = int(self.run("now"))
+            add_operation(pipe, self._keys, by, at_ms=at_ms, act=act, target=target, before=before, after=after)
+            pipe.execute()
 
     def operations(self, *, before: str | None = None, limit: int = 50) -> Sequence[OperatorAct]:
         """What was done, the newest first; before the line `before`."""

@@ -14,15 +14,17 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from typing import Any, cast
 
 from redis import Redis
+from redis.client import Pipeline
 
 from farm.config import Settings
 from farm.jobs.errors import InvalidRequest, NotFound
+from farm.jobs.roles import Role
 from farm.ledger.connection import mapped
 from farm.ledger.keys import Keys
+from farm.ledger.operations import Actor, add_operation
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 #: characters of the public key id (it finds the record) and of the secret behind it: 28 x log2(62) = 166 bits
@@ -35,13 +37,6 @@ _AK_SECRET_CHARS = 32 - _ID_CHARS - _CRC_CHARS
 _AK_KEY = re.compile(rf"ak_([0-9A-Za-z]{{{_ID_CHARS}}})[0-9A-Za-z]{{{_AK_SECRET_CHARS}}}[0-9A-Za-z]{{{_CRC_CHARS}}}")
 #: verdicts remembered per process, apart for good and bad keys, so that guesses cannot push out what is in use
 _REMEMBERED = 4096
-
-
-class Role(StrEnum):
-    """`tenant` sees its own jobs; `admin` also sees the workers and the metrics, and still no other tenant's jobs."""
-
-    TENANT = "tenant"
-    ADMIN = "admin"
 
 
 @dataclass(frozen=True)
@@ -88,10 +83,17 @@ class ApiKeys:
         self._good, self._bad = _Memory(), _Memory()
 
     def create(
-        self, tenant_id: str, *, role: Role | str = Role.TENANT, name: str = "", env: str = "live", ak: bool = False
+        self,
+        tenant_id: str,
+        *,
+        role: Role | str = Role.MEMBER,
+        name: str = "",
+        env: str = "live",
+        ak: bool = False,
+        by: Actor | None = None,
     ) -> tuple[ApiKey, str]:
         """A new key and its text, which is shown here and never again. A tenant may have any number of live keys. `ak`:
-        of the form that crun's clients check for; it is good in every dialect."""
+        of the form that crun's clients check for; it is good in every dialect. `by`: who does it, for the log."""
         self._existing(tenant_id)
         try:
             role = Role(role)
@@ -107,6 +109,7 @@ class ApiKeys:
         with mapped(), self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(self._key(key_id), mapping={**record, "sha256": _digest(text)})
             pipe.sadd(self._keys(tenant_id), key_id)
+            self._note(pipe, by, "key made", key, after=role)
             pipe.execute()
         return key, text
 
@@ -120,17 +123,19 @@ class ApiKeys:
         found = [_loaded_key(raw, day) for raw, day in zip(records, used, strict=True) if raw]
         return sorted(found, key=lambda key: (key.created_ms, key.id))
 
-    def revoke(self, key_id: str) -> None:
+    def revoke(self, key_id: str, *, by: Actor | None = None) -> None:
         """Effective everywhere within gateway.key_cache_s. Raises NotFound."""
         with mapped():
-            tenant = cast("str | None", self._redis.hget(self._key(key_id), "tenant"))
-            if tenant is None:
+            raw = cast("dict[str, str]", self._redis.hgetall(self._key(key_id)))
+            if not raw:
                 raise NotFound(f"no key {key_id!r}")
+            key = _loaded_key(raw, None)
             # no transaction: a full Redis refuses those, and would keep a key that was revoked
             with self._redis.pipeline(transaction=False) as pipe:
                 pipe.delete(self._key(key_id))
-                pipe.srem(self._keys(tenant), key_id)
+                pipe.srem(self._keys(key.tenant), key_id)
                 pipe.hdel(self._used, key_id)
+                self._note(pipe, by, "key revoked", key, before=key.role)
                 pipe.execute()
         self._good.clear()
 
@@ -173,6 +178,13 @@ class ApiKeys:
                 if isinstance(paced, Exception):
                     raise paced
         return Principal(tenant, Role(raw["role"]), key_id, bool(paced))
+
+    def _note(
+        self, pipe: Pipeline, by: Actor | None, act: str, key: ApiKey, *, before: str = "", after: str = ""
+    ) -> None:
+        if by is not None:
+            at_ms, target = int(1000 * self._wall_s()), f"key {key.id} of {key.tenant}"
+            add_operation(pipe, self._names, by, at_ms=at_ms, act=act, target=target, before=before, after=after)
 
     @property
     def _used(self) -> str:

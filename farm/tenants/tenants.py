@@ -12,17 +12,17 @@ from dataclasses import field as dataclass_field
 from typing import Any, cast
 
 from redis import Redis
+from redis.client import Pipeline
 
 from farm.config import Settings
 from farm.jobs.errors import Conflict, InvalidRequest, NotFound
 from farm.ledger.connection import mapped
 from farm.ledger.keys import Keys
+from farm.ledger.operations import Actor, add_operation
 from farm.tenants.api_keys import ApiKeys
+from farm.tenants.own_limits import GRANTED, POOL_CAP, POOL_NAME, OwnLimits
 from models.provenance.signing import SigningPolicy
 
-_POOL = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-#: a field of the hash for each pool, read by the ledger's scripts (lua/lib/limit.lua)
-_POOL_CAP = "max_running|"
 _TENANT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 
 
@@ -51,8 +51,9 @@ class Tenant:
 
 
 class Tenants:
-    """Tenants and, in `api_keys`, their keys. `redis` decodes responses. Every call may raise Unavailable. Threads may
-    share one."""
+    """Tenants and, in `api_keys`, their keys; in `own_limits` what they lower themselves. What is done `by` somebody is
+    a line of the log of operations, in the same write. `redis` decodes responses. Every call may raise Unavailable.
+    Threads may share one."""
 
     def __init__(
         self,
@@ -66,8 +67,9 @@ class Tenants:
         self._keys = Keys(settings.redis.prefix)
         self._wall_s = wall_s
         self.api_keys = ApiKeys(redis, settings, self._existing, wall_s=wall_s, mono_s=mono_s)
+        self.own_limits = OwnLimits(redis, settings, wall_s=wall_s)
 
-    def create(self, tenant_id: str, *, name: str | None = None, **limits: Any) -> Tenant:
+    def create(self, tenant_id: str, *, name: str | None = None, by: Actor | None = None, **limits: Any) -> Tenant:
         """Raises InvalidRequest on a bad id or limit, Conflict when the id is taken."""
         if not _TENANT.fullmatch(tenant_id):
             raise InvalidRequest("1 to 32 of a-z, 0-9 and -, not at the ends", "id")
@@ -78,6 +80,7 @@ class Tenants:
             pipe.sadd(self._all, tenant_id)
             for field, value in _stored(tenant).items():
                 pipe.hsetnx(self._tenant(tenant_id), field, value)
+            self._note(pipe, by, "tenant made", tenant_id, after=_limits_said(_stored(tenant)))
             added = pipe.execute()[0]
         if not added:
             raise Conflict(f"there is a tenant {tenant_id!r} already", "id")
@@ -97,13 +100,14 @@ class Tenants:
             ids = sorted(cast("set[str]", self._redis.smembers(self._all)))
         return [tenant for tenant_id in ids if (tenant := self.get(tenant_id))]
 
-    def set(self, tenant_id: str, **changes: Any) -> Tenant:
+    def set(self, tenant_id: str, *, by: Actor | None = None, **changes: Any) -> Tenant:
         """Change name, limits or provenance; None removes one. A first request rate begins within gateway.key_cache_s.
         Raises NotFound, InvalidRequest."""
         for field in ("name", "weight"):
             if field in changes and changes[field] is None:
                 raise InvalidRequest("it can be changed, but not removed", field)
-        stored = _stored(_checked(replace(self._existing(tenant_id), **_known(changes))))
+        before = self._existing(tenant_id)
+        stored = _stored(_checked(replace(before, **_known(changes))))
         # only what changes is written: somebody else may be changing the rest
         new: dict[Any, Any] = {field: stored[field] for field in changes if field in stored}
         gone = changes.keys() - new.keys()
@@ -112,23 +116,40 @@ class Tenants:
                 pipe.hset(self._tenant(tenant_id), mapping=new)
             if gone:
                 pipe.hdel(self._tenant(tenant_id), *gone)
+            if changes:
+                pipe.hdel(self._tenant(tenant_id), *(GRANTED + field for field in changes))
+            said = (_limits_said({field: raw.get(field) for field in changes}) for raw in (_stored(before), stored))
+            self._note(pipe, by, "limits", tenant_id, before=next(said), after=next(said))
             pipe.hgetall(self._tenant(tenant_id))
             return _loaded(pipe.execute()[-1])
 
-    def cap_in_pool(self, tenant_id: str, pool: str, most: int | None) -> Tenant:
+    def cap_in_pool(self, tenant_id: str, pool: str, most: int | None, *, by: Actor | None = None) -> Tenant:
         """At most so many of its jobs are at work in the pool at once; None: any number. Raises NotFound,
         InvalidRequest."""
-        self._existing(tenant_id)
-        if not _POOL.fullmatch(pool):
+        before = self._existing(tenant_id).max_running_in.get(pool)
+        if not POOL_NAME.fullmatch(pool):
             raise InvalidRequest("the name of a pool", "max_running_in")
         if most is not None and not 1 <= most <= 1e9:
             raise InvalidRequest("at least 1", "max_running_in")
-        with mapped():
+        with mapped(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.hdel(self._tenant(tenant_id), GRANTED + POOL_CAP + pool)
             if most is None:
-                self._redis.hdel(self._tenant(tenant_id), _POOL_CAP + pool)
+                pipe.hdel(self._tenant(tenant_id), POOL_CAP + pool)
             else:
-                self._redis.hset(self._tenant(tenant_id), _POOL_CAP + pool, most)
+                pipe.hset(self._tenant(tenant_id), POOL_CAP + pool, most)
+            said = (_limits_said({POOL_CAP + pool: value}) for value in (before, most))
+            self._note(pipe, by, "limits", tenant_id, before=next(said), after=next(said))
+            pipe.execute()
         return self._existing(tenant_id)
+
+    def _note(
+        self, pipe: Pipeline, by: Actor | None, act: str, tenant_id: str, *, before: str = "", after: str = ""
+    ) -> None:
+        if by is not None:
+            at_ms = int(1000 * self._wall_s())
+            add_operation(
+                pipe, self._keys, by, at_ms=at_ms, act=act, target=f"tenant {tenant_id}", before=before, after=after
+            )
 
     def _existing(self, tenant_id: str) -> Tenant:
         tenant = self.get(tenant_id)
@@ -147,6 +168,14 @@ class Tenants:
 #: of a tenant's record: what may be bought for it
 _EXTERNAL = ("external", "external_after_s", "external_day_usd", "external_month_usd")
 _CONSENTS = ("never", "same", "family", "any")
+#: of a record: what is no limit
+_ABOUT = frozenset({"id", "name", "created_ms"})
+
+
+def _limits_said(fields: Mapping[str, Any]) -> str:
+    # what it is called is a text of the tenant's, and the log is for operators
+    said = (f"{name}={'any' if value is None else value}" for name, value in fields.items() if name not in _ABOUT)
+    return " ".join(said)
 
 
 def _known(limits: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -197,6 +226,6 @@ def _loaded(raw: Mapping[str, str]) -> Tenant:
     }
     # the ledger may keep fields of its own in the same hash
     ours = {field.name for field in fields(Tenant)}
-    caps = {name.partition("|")[2]: int(most) for name, most in sorted(raw.items()) if name.startswith(_POOL_CAP)}
+    caps = {name.partition("|")[2]: int(most) for name, most in sorted(raw.items()) if name.startswith(POOL_CAP)}
     given = {name: convert.get(name, str)(value) for name, value in raw.items() if name in ours}
     return Tenant(**given, max_running_in=caps)

@@ -10,8 +10,8 @@ from redis import Redis
 from api.app import create_app
 from api.services import Services
 from farm.config import Settings
+from farm.jobs.roles import Role
 from farm.ledger import Ledger
-from farm.tenants.api_keys import Role
 from tests.api.api_parts import TINY, Caller, Hand
 
 
@@ -36,9 +36,9 @@ def ledger(parts: Services) -> Ledger:
 
 @pytest.fixture
 def caller(app: Flask, parts: Services) -> Callable[..., Caller]:
-    """caller("studio-a", role="admin"): a tenant (made when it is not there) and a key of its own."""
+    """caller("studio-a", role="operator"): a tenant (made when it is not there) and a key of its own."""
 
-    def make(tenant: str, role: str = Role.TENANT, **limits: Any) -> Caller:
+    def make(tenant: str, role: str = Role.MEMBER, **limits: Any) -> Caller:
         if parts.tenants.get(tenant) is None:
             parts.tenants.create(tenant, **limits)
         return Caller(app.test_client(), tenant, parts.tenants.api_keys.create(tenant, role=role)[1])

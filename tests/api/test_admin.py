@@ -11,7 +11,7 @@ from tests.api.api_parts import Caller
 def test_an_operator_pauses_grants_urgent_and_requeues_and_the_log_tells_all(
     alice: Caller, caller: Callable[..., Caller]
 ) -> None:
-    operator = caller("house", role="admin")
+    operator = caller("house", role="operator")
     job_id = alice.submit()["id"]
     acts = [
         ("/v1/admin/pause", {"kind": "tenant", "name": alice.tenant, "why": "unpaid"}),
@@ -80,7 +80,7 @@ def test_an_explanation_tells_gpu_seconds_and_no_other_tenant(
 def test_an_operator_locks_a_worker_moves_a_job_and_ends_one(
     alice: Caller, caller: Callable[..., Caller], parts: Services
 ) -> None:
-    operator = caller("house", role="admin")
+    operator = caller("house", role="operator")
     job_id = alice.submit()["id"]
     parts.ledger.worker_seen("gpu-7", "spare", WorkerStatus(), ttl_s=60)
     acts = [

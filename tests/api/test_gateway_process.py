@@ -51,7 +51,7 @@ def keys(farm: Settings) -> dict[str, str]:
         tenants = Tenants(redis, farm)
         for name in ("alice", "bob"):
             tenants.create(name)
-        return {name: tenants.api_keys.create(name, role="admin")[1] for name in ("alice", "bob")}
+        return {name: tenants.api_keys.create(name, role="operator")[1] for name in ("alice", "bob")}
 
 
 @pytest.fixture(scope="module", autouse=True)

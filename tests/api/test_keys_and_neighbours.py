@@ -11,8 +11,8 @@ import api.own.openapi
 from api.services import Services
 from farm.config import Settings
 from farm.jobs.ids import JOB_ID
+from farm.jobs.roles import Role
 from farm.tenants import vault
-from farm.tenants.api_keys import Role
 from tests.api.api_parts import Caller
 
 
@@ -23,7 +23,7 @@ def test_a_revoked_keys_stream_ends(settings: Settings, redis: object, monkeypat
     app = create_app(settings.model_copy(update={"gateway": settings.gateway.model_copy(update={"key_cache_s": 0.1})}))
     parts: Services = app.extensions["wanfarm"]
     parts.tenants.create("alice")
-    key, text = parts.tenants.api_keys.create("alice", role=Role.TENANT)
+    key, text = parts.tenants.api_keys.create("alice", role=Role.MEMBER)
     answer = Caller(app.test_client(), "alice", text).get("/v1/events")
     frames = answer.iter_encoded()
     assert b"event: ready" in next(frames)

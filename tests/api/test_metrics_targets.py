@@ -33,7 +33,7 @@ def test_every_process_is_told_with_what_it_is(caller: Callable[..., Caller], le
     ledger.page_seen(MetricsPage("gateway", "b", "10.0.0.8:8000"), ttl_s=60)
     ledger.page_seen(MetricsPage("gateway", "gone", "10.0.0.9:8000"), ttl_s=-1)
 
-    admin = caller("ops", role="admin")
+    admin = caller("ops", role="operator")
     others = {
         "10.0.0.7:9101": {"job": "wanfarm-agent", "machine": "a", "device": "gpu-1"},
         "10.0.0.7:9300": {"job": "wanfarm-io-worker", "machine": "a"},

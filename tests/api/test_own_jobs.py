@@ -291,13 +291,13 @@ def test_without_any_worker_a_job_is_refused_for_now(caller: Callable[..., Calle
 
 def test_workers_are_for_operators(alice: Caller, caller: Callable[..., Caller]) -> None:
     assert alice.get("/v1/workers").status_code == 403
-    workers = caller("ops", role="admin").get("/v1/workers").json["data"]
+    workers = caller("ops", role="operator").get("/v1/workers").json["data"]
     assert [(worker["worker"], worker["models"]) for worker in workers] == [("hand", [TINY])]
 
 
 def test_an_operators_key_opens_no_other_tenants_jobs(alice: Caller, caller: Callable[..., Caller]) -> None:
     job_id = alice.submit()["id"]
-    assert caller("ops", role="admin").get(f"/v1/jobs/{job_id}").status_code == 404
+    assert caller("ops", role="operator").get(f"/v1/jobs/{job_id}").status_code == 404
 
 
 def test_the_time_left_is_told_by_the_ledgers_clock(alice: Caller, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:

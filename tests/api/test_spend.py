@@ -82,7 +82,7 @@ def test_an_operator_sees_the_farm_and_settles_what_nobody_knows(
     spent: tuple[Caller, Caller], caller: Make, ledger: Ledger
 ) -> None:
     alice, _ = spent
-    op = caller("ops", role="admin")
+    op = caller("ops", role="operator")
     assert set(rows(op.get("/v1/admin/spend?by=tenant"))) == {"alice", "bob"}
     for path in ("/v1/admin/spend", "/v1/admin/purchases"):
         assert alice.get(path).status_code == 403

@@ -9,7 +9,8 @@ from redis import Redis
 
 from farm.config import Settings
 from farm.jobs.errors import Conflict, InvalidRequest, NotFound, Unavailable
-from farm.tenants.api_keys import Principal, Role, new_key, well_formed
+from farm.jobs.roles import Role
+from farm.tenants.api_keys import Principal, new_key, well_formed
 from farm.tenants.tenants import Tenant, Tenants
 
 
@@ -111,7 +112,7 @@ def test_a_key_opens_once_shown_and_is_not_stored(tenants: Tenants, redis: Redis
     key, text = tenants.api_keys.create("a", name="laptop")
     assert text.startswith(key.shown)
     assert key.shown.startswith("wf_live_")
-    assert tenants.api_keys.authenticate(text) == Principal("a", Role.TENANT, key.id)
+    assert tenants.api_keys.authenticate(text) == Principal("a", Role.MEMBER, key.id)
     for name in redis.keys("*"):
         kind = redis.type(name)
         stored = str(redis.hgetall(name) if kind == "hash" else redis.smembers(name))
@@ -123,12 +124,12 @@ def test_two_keys_live_side_by_side(tenants: Tenants, clock: Clock) -> None:
     tenants.create("a")
     first, old = tenants.api_keys.create("a")
     clock.now += 1
-    second, new = tenants.api_keys.create("a", role="admin", env="test")
+    second, new = tenants.api_keys.create("a", role="operator", env="test")
     assert [k.id for k in tenants.api_keys.of("a")] == [first.id, second.id]
     assert tenants.api_keys.authenticate(old) is not None
     principal = tenants.api_keys.authenticate(new)
     assert principal is not None
-    assert principal.role is Role.ADMIN
+    assert principal.role is Role.OPERATOR
 
 
 def test_the_last_day_of_use_is_kept(tenants: Tenants, clock: Clock) -> None:

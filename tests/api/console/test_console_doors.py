@@ -20,6 +20,7 @@ PAGES = (
     "/submit",
     "/usage",
     "/activity",
+    "/studio",
     "/farm/workers",
     "/farm/queue",
     "/farm/lanes",
@@ -31,7 +32,7 @@ PAGES = (
 
 @pytest.fixture
 def operator(caller: Callable[..., Caller], browser: Callable[[Caller], Browser], hand: Hand) -> Browser:
-    return browser(caller("house", role="admin"))
+    return browser(caller("house", role="operator"))
 
 
 def test_nothing_is_shown_before_one_signs_in(app: Flask) -> None:

@@ -170,8 +170,9 @@ def test_two_tenants_in_two_dialects_with_receivers_that_fail_hang_and_recover(
 
 
 def test_dead_letters_and_the_secret_over_http(
-    alice: Caller, caller: Make, worker: Worker, parts: Services, settings: Settings, receivers: Callable[..., Receiver]
+    caller: Make, worker: Worker, parts: Services, settings: Settings, receivers: Callable[..., Receiver]
 ) -> None:
+    alice = caller("alice", role="admin")
     secret, receiver = alice.get("/v1/webhooks/secret").json["secret"], receivers(status=410)
     KIE.made(alice, callback=receiver.url)
     worker.render()
@@ -181,7 +182,7 @@ def test_dead_letters_and_the_secret_over_http(
     (letter,) = alice.get("/v1/webhooks/dead").json["data"]
     assert (letter["status"], letter["error"]) == (410, "the receiver answered 410")
     Webhook(secret).verify(receiver.posts[0].body, receiver.posts[0].headers)
-    bob = caller("bob")
+    bob = caller("bob", role="admin")
     assert bob.get("/v1/webhooks/dead").json["data"] == []
     assert bob.post(f"/v1/webhooks/{letter['job']}/replay").status_code == 404
     assert bob.get("/v1/webhooks/secret").json["secret"] != secret

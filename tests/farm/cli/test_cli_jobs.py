@@ -12,8 +12,8 @@ from farm.cli.jobs import _length, _size
 from farm.cli.submit import _INPUTS
 from farm.embedded import samples
 from farm.embedded.ports import free_port
+from farm.jobs.roles import Role
 from farm.jobs.worker_status import WorkerState, WorkerStatus
-from farm.tenants.api_keys import Role
 from farm.wire.own import CreateJob
 from farm.wire.own_views import JobView
 from models.catalog import ROLES
@@ -132,7 +132,7 @@ def test_models_workers_and_the_environment(wanfarm: Wanfarm, gateway: Gateway) 
     ready = [line.split()[0] for line in wanfarm("models", "list").ok().out.splitlines() if " yes " in line]
     assert ready == [TINY]
     assert any(model["id"] == TINY for model in wanfarm("models", "list", "--json").document)
-    with gateway.client("ops", role=Role.ADMIN) as operator:
+    with gateway.client("ops", role=Role.OPERATOR) as operator:
         key = operator.key
     assert wanfarm("workers", "--key", key).ok().out.splitlines()[1].startswith("hand")
     bad = WorkerStatus(state=WorkerState.QUARANTINED, reason="3 jobs failed", until="2030-01-01T00:00:00Z")

@@ -149,10 +149,10 @@ def test_tenants_and_keys(settings: Settings, redis: Redis, monkeypatch: pytest.
     assert "provenance off, as the settings say" in run("tenants", "show", "studio-a").ok().out
     assert run("tenants", "set", "studio-a", "--provenance", "maybe").code == 2
     assert run("tenants", "show", "nobody").code == 4
-    shown = run("keys", "create", "studio-a", "--role", "admin", "--name", "ops").ok()
+    shown = run("keys", "create", "studio-a", "--role", "operator", "--name", "ops").ok()
     assert shown.out.strip().startswith("wf_live_")
     keys = run("keys", "list", "studio-a", "--json").document
-    assert [(key["role"], key["name"]) for key in keys] == [("tenant", "first"), ("admin", "ops")]
+    assert [(key["role"], key["name"]) for key in keys] == [("admin", "first"), ("operator", "ops")]
     # a key is never to be seen again
     assert shown.out.strip() not in run("keys", "list", "studio-a").ok().out
     run("keys", "revoke", keys[1]["id"]).ok()

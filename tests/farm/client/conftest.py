@@ -15,9 +15,9 @@ from api.services import Services
 from farm.client import Client
 from farm.config import Settings
 from farm.jobs.job import Artifacts, Claim
+from farm.jobs.roles import Role
 from farm.ledger import CommitOutcome
 from farm.storage.object_keys import result_key
-from farm.tenants.api_keys import Role
 from tests.api.api_parts import POOL, TINY, Hand
 
 VIDEO = b"a video, as far as the farm cares"
@@ -29,7 +29,7 @@ class Gateway:
     parts: Services
     hand: Hand
 
-    def client(self, tenant: str = "studio", role: str = Role.TENANT, **more: float) -> Client:
+    def client(self, tenant: str = "studio", role: str = Role.MEMBER, **more: float) -> Client:
         if self.parts.tenants.get(tenant) is None:
             self.parts.tenants.create(tenant)
         return Client(self.url, self.parts.tenants.api_keys.create(tenant, role=role)[1], **more)

@@ -205,7 +205,7 @@ def test_a_video_that_is_not_what_was_committed_is_not_kept(
 
 def test_models_workers_and_health(farm: Client, gateway: Gateway) -> None:
     assert {model.id for model in farm.models() if model.available} == {TINY}
-    with gateway.client("ops", role="admin") as operator:
+    with gateway.client("ops", role="operator") as operator:
         assert [worker.worker for worker in operator.workers()] == ["hand"]
     gateway.parts.ledger.reap()  # as somebody does all the time
     assert farm.health().status == "ok"

@@ -215,6 +215,7 @@ class Model(Lines):
             over = job.state is State.CANCELLED and job.attempt == attempt
             return CommitOutcome.CANCELLED if over else CommitOutcome.FENCED
         job.intake_done, job.used, job.losses, job.unheard = attempt, 0, 0, 0
+        job.charged_s = None
         money = self.money.get(job.new.tenant)
         if costs is not None:
             change = costs - (job.new.hold or 0)

@@ -252,7 +252,10 @@ class Lines:
         return None
 
     def _correct(self, job: ModelJob, gpu_s: float) -> None:
-        if job.state is State.WAITING or job.charged_s is None:
+        if job.charged_s is None:
+            return
+        if job.state is State.WAITING:
+            job.charged_s = None
             return
         share, tenant = self.shares[line_of(job.new.pool, job.tier)], job.new.tenant
         correction = (gpu_s - job.charged_s) / self.weights[tenant]

@@ -9,7 +9,7 @@ from redis import Redis
 from farm.jobs.job import Claim, Job
 from farm.jobs.purchase import Cap, OverCap, Payer, PurchaseEnding, PurchaseNews, PurchaseState
 from farm.jobs.states import HoldReason, Phase, State
-from farm.ledger import BURST_POOL, CommitOutcome, FailOutcome, Ledger, Verdict
+from farm.ledger import BURST_POOL, INTAKE_POOL, CommitOutcome, FailOutcome, Ledger, Verdict
 from farm.ledger.scripts import lua_settings, source
 
 PURCHASE = {"provider": "kie", "key": "main", "price": 420}
@@ -132,6 +132,16 @@ def test_buying_costs_no_share_of_the_gpus(ledger: Ledger) -> None:
     ledger.commit(bought, claim.attempt, ARTIFACTS, gpu_s=0)
     mine, _other = admit(ledger, new_job("buyer"), new_job("other"))
     assert claimed(ledger).job.id == mine  # of two that have used nothing the first by name
+
+
+def test_nor_does_the_intake_before_it(ledger: Ledger, redis: Redis) -> None:
+    (job_id,) = admit(ledger, new_job(intake=True))
+    ledger.intake_done(job_id, claimed(ledger, INTAKE_POOL).attempt, {})
+    claim = ledger.buy(job_id, "b", "n1", PURCHASE, price=0)
+    assert claim is not None
+    ledger.commit(job_id, claim.attempt, ARTIFACTS, gpu_s=0)
+    assert float(redis.hget(f"wf:share:{POOL}", "acme") or 0) == 0
+    assert audit(ledger) == {}
 
 
 def test_only_what_waits_for_a_gpu_can_be_bought(ledger: Ledger) -> None:

@@ -87,7 +87,12 @@ end
 -- The attempt took gpu_s instead of what was predicted. Where the tenant was lifted to the clock since, the lift had
 -- made up for a charge that was too high, and takes in what was too low.
 local function fair_correct(job, gpu_s)
-  if job.state == State.WAITING or not job.charged_s then return end
+  if not job.charged_s then return end
+  if job.state == State.WAITING then
+    -- the second of an intake stays charged, and is no charge of the render that follows, or of what is bought
+    redis.call('HDEL', Key.job(job.id), 'charged_s', 'vlifted')
+    return
+  end
   local line, tenant = tier_line(job.pool, job.tier), job.tenant
   local state = fair_state(line, tenant)
   local weight = fair_converted(tenant, state)

@@ -5,15 +5,15 @@ from typing import cast
 from farm.jobs.job import Job
 from farm.ledger.connection import mapped
 from farm.ledger.outcomes import AuditReport, ReapReport
+from farm.ledger.purchase_audit import PURCHASES, PurchaseAudit
 from farm.ledger.records import decode
-from farm.ledger.scripts import Scripted
 from farm.ledger.workforce import permits
 
-#: the two stages of an audit, as its cursors name them
+#: the first two stages of an audit, as its cursors name them
 _RECORDS, _TENANT = "records", "tenant"
 
 
-class Upkeep(Scripted):
+class Upkeep(PurchaseAudit):
     def reap(self, limit: int = 200, *, unless_s: float = 0.0) -> ReapReport:
         """Expired leases become retries or verdicts; delayed retries whose time has come are queued; missing permits
         are asked for. Every action checks again what it acts on, so several reapers are harmless. `limit` is per pool.
@@ -31,10 +31,13 @@ class Upkeep(Scripted):
 
     def audit(self, cursor: str | None = None, limit: int = 500) -> AuditReport:
         """Compare indexes and counters with the records of about `limit` jobs after `cursor` and mend them. Begin with
-        None and go on with each report's cursor until that is None: first over all records, then tenant by tenant."""
+        None and go on with each report's cursor until that is None: first over all records, then tenant by tenant, then
+        over what purchases hold."""
         stage, _, place = (cursor or f"{_RECORDS}:0").partition(":")
         if stage == _RECORDS:
             report = self._audit_records(int(place), limit)
+        elif stage != _TENANT:
+            report = self.audit_purchases(stage, int(place), limit)
         else:
             tenant, _, after = place.partition(":")
             report = self._audit_tenant(tenant, after, limit)
@@ -60,11 +63,11 @@ class Upkeep(Scripted):
         drift = {name: count for name, count in (("index", orphans), ("held", corrected)) if count}
         return AuditReport(checked, drift, f"{_TENANT}:{tenant}:{last}" if last else self._after_tenant(tenant))
 
-    def _after_tenant(self, tenant: str) -> str | None:
+    def _after_tenant(self, tenant: str) -> str:
         with mapped():
             owners = cast("set[str]", self._redis.smembers(self._keys("owners")))
         following = min((owner for owner in owners if owner > tenant), default=None)
-        return f"{_TENANT}:{following}:" if following else None
+        return f"{_TENANT}:{following}:" if following else f"{PURCHASES}:0"
 
     def forget(self, before_ms: int, limit: int = 500) -> list[Job]:
         """Remove terminal jobs that ended before `before_ms`; returns them, so that their objects can go too."""

@@ -65,7 +65,7 @@ UPLOAD_SECONDS = histogram(
 # --- burst: jobs that are bought
 BURST_DECISIONS = counter(
     "wanfarm_burst_decisions_total",
-    "What was decided about jobs that would wait too long: bought, would_buy, waits, stays",
+    "What was decided about jobs that would wait too long: bought, would_buy, waits, parked, stays",
     ["verdict"],
     roles=_BURST,
 )
@@ -77,7 +77,7 @@ PROVIDER_SUBMISSIONS = counter(
 )
 PROVIDER_POLLS = counter(
     "wanfarm_provider_polls_total",
-    "Questions about bought jobs: read, missed, unknown_job",
+    "Questions about bought jobs: read, missed, unknown_job, unknown_word (a status that no document has)",
     ["provider", "outcome"],
     roles=_BURST,
 )

@@ -11,6 +11,7 @@ from redis import Redis
 from redis.commands.core import Script
 
 from farm.config import Settings
+from farm.jobs.purchase import PurchaseState
 from farm.ledger.connection import mapped
 from farm.ledger.keys import Keys
 from farm.providers.entry import Entry
@@ -20,6 +21,8 @@ from farm.wire.http import Why
 _BUSY_MOST_S = 30.0
 _WORDS_MOST = 200
 _ACCOUNT_FIELDS = 7
+#: exchanges with a provider that may come between a slot and its purchase: inputs handed over, and an estimate
+_EXCHANGES_BEFORE = 5
 
 
 class Holdup(StrEnum):
@@ -125,13 +128,15 @@ class ProviderState:
 
 @dataclass(frozen=True)
 class Learned:
-    """Of one provider's model, decayed. `failure`: part of its jobs; `seconds`: that one takes; `weight`: how many jobs
-    that is known from. `busy_wait_s`: what the provider's 429s cost a job of any model on average."""
+    """Of one provider's model, decayed. `failure`: part of its jobs; `failed_cost`: part of its price that one of those
+    came to; `seconds`: that one takes; `weight`: how many jobs that is known from. `busy_wait_s`: what the provider's
+    429s cost a job of any model on average."""
 
     failure: float
     seconds: float | None
     busy_wait_s: float
     weight: float
+    failed_cost: float = 0.0
 
 
 class Gate:
@@ -143,16 +148,17 @@ class Gate:
         """`clock`: a Lua text that defines NOW, for tests; otherwise it is the server's."""
         self._redis, self._entries = redis, entries
         self._keys = Keys(settings.redis.prefix)
-        self._health = settings.provider_health
+        self._health, self._lease_s = settings.provider_health, settings.lease.seconds
         self._clock = clock
         self._scripts: dict[str, Script] = {}
 
     def take(self, provider: str, key: str | None, holder: str) -> Taken | Wait:
-        """A place for one submission of the job `holder`, or none at all. `key` None: the one with most room. Said
-        again, it is the same place."""
+        """A place for one submission, or none at all. `holder`: the nonce of its purchase, which has to begin within a
+        lease and a few exchanges, or the slot is free again. `key` None: the one with most room. Said again, it is the
+        same place."""
         entry = self._entries[provider]
         keys = entry.key_names if key is None else (key,)
-        numbers = (entry.rate_per_s, entry.rate_burst, entry.concurrency, int(entry.slot_s * 1000))
+        numbers = (entry.rate_per_s, entry.rate_burst, entry.concurrency, *self._terms(entry))
         done, *answer = self._run("take", provider, holder, *numbers, *keys)
         if done:
             return Taken(answer[0], bool(answer[1]))
@@ -170,12 +176,13 @@ class Gate:
         ok: bool,
         holder: str = "",
         seconds: float | None = None,
+        lost: float = 0.0,
     ) -> bool:
         """What became of a job there; `ok` False only where it was the provider's fault. `seconds`: from the submission
-        to its end. True when the breaker is open now."""
+        to its end; `lost`: part of its price that one that failed came to. True when the breaker is open now."""
         peers = [name for name in self._entries if name != provider]
         took = "" if seconds is None else seconds
-        return bool(self._run("went", provider, model, int(ok), took, holder, *peers) == "open")
+        return bool(self._run("went", provider, model, int(ok), took, lost, holder, *peers) == "open")
 
     def penalise(self, provider: str, key: str, why: Why, retry_after_s: float | None, words: str = "") -> float:
         """A refusal that is no fault of the job's: BUSY, CREDIT, KEY, AWAY. Seconds in which nobody asks; 0 for any
@@ -190,14 +197,14 @@ class Gate:
         if why not in usual:
             return 0.0
         pause_s = min(health.longest_pause_s, usual[why] if retry_after_s is None else max(0.0, retry_after_s))
-        self._run("penalise", provider, key, why, int(pause_s * 1000), words[:_WORDS_MOST])
+        self._run("penalise", provider, key, why, int(pause_s * 1000), words[:_WORDS_MOST], *self._terms(entry))
         return pause_s
 
     def state(self, provider: str) -> ProviderState:
         """How it stands with a provider now."""
         entry = self._entries[provider]
         paused, away, words, opened, probe, asked, failed, keys, now = self._run(
-            "state", provider, entry.concurrency, *entry.key_names
+            "state", provider, entry.concurrency, *self._terms(entry), *entry.key_names
         )
         rows = [keys[n : n + _ACCOUNT_FIELDS] for n in range(0, len(keys), _ACCOUNT_FIELDS)]
         return ProviderState(
@@ -221,14 +228,20 @@ class Gate:
 
     def learned(self, provider: str, model: str) -> Learned:
         """What is known of a provider's model."""
-        asked, failed, seconds, waited = self._run("learned", provider, model)
+        asked, failed, lost, seconds, waited = self._run("learned", provider, model)
         weight = float(asked)
         return Learned(
             failure=float(failed) / weight if weight > 0 else 0.0,
             seconds=float(seconds) if seconds else None,
             busy_wait_s=float(waited),
+            failed_cost=float(lost),
             weight=weight,
         )
+
+    def _terms(self, entry: Entry) -> tuple[int, int]:
+        """ms that a slot counts without a purchase, and with one at the longest."""
+        unbound_s = self._lease_s + _EXCHANGES_BEFORE * entry.timeout_s
+        return int(min(unbound_s, entry.slot_s) * 1000), int(entry.slot_s * 1000)
 
     def _run(self, name: str, *args: str | int | float) -> Any:
         script = self._scripts.get(name)
@@ -253,6 +266,7 @@ class Gate:
             "PROBE_MS": health.probe_after_s * 1000,
             "HELD_MS": health.held_s * 1000,
             "RAISE_MS": health.raise_every_s * 1000,
+            "OPEN": PurchaseState.OPEN.value,
         }
         return f"local {', '.join(numbers)} = {', '.join(map(repr, numbers.values()))}"
 

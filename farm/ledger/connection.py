@@ -18,8 +18,8 @@ from farm.jobs.errors import Unavailable
 
 #: what a ledger_url says of a server whose address the Sentinels know
 _OF_A_SERVER = frozenset({"username", "password", "db"})
-#: an idle connection is checked before use when it has been silent this long
-HEALTH_CHECK_S = 15
+#: an idle connection is checked before use when it has been silent this long: twice as long as a worker is silent
+HEALTH_CHECK_S = 30
 #: answers of a server that is there but cannot write now: full, loading, read-only after a failover, disk error
 _PASSING = re.compile(
     r"\b(OOM|LOADING|BUSY|READONLY|MISCONF|MASTERDOWN|NOREPLICAS|UNBLOCKED|TRYAGAIN|CLUSTERDOWN)\b"

@@ -7,11 +7,11 @@ from typing import Any
 
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.connection import parse_url
+from redis.connection import SSLConnection, parse_url
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.retry import Retry
-from redis.sentinel import Sentinel, SentinelConnectionPool
+from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
 from farm.config import RedisSettings
 from farm.jobs.errors import Unavailable
@@ -28,6 +28,19 @@ _PASSING = re.compile(
 
 #: what it says when a write would go over its maxmemory, also through a script
 _FULL = re.compile(r"\bOOM\b|used memory > 'maxmemory'")
+
+
+class PrimaryConnection(SentinelManagedConnection):
+    """To whoever the Sentinels name. One on which an answer did not come in time is closed, as every other connection
+    is: redis-py keeps it here, and the late answer would be taken for that of the next call."""
+
+    def read_response(self, disable_decoding: bool = False, *, disconnect_on_error: bool = True, **more: Any) -> Any:
+        """As redis-py's, with the default of its other connections."""
+        return super().read_response(disable_decoding, disconnect_on_error=disconnect_on_error, **more)
+
+
+class PrimarySSLConnection(PrimaryConnection, SSLConnection):
+    """The same over TLS."""
 
 
 def connect(settings: RedisSettings) -> Redis:
@@ -52,7 +65,7 @@ def connect(settings: RedisSettings) -> Redis:
     pool = SentinelConnectionPool(
         settings.service,
         Sentinel(sentinel_addresses(settings), sentinel_kwargs=sentinel_options(settings, settings.ledger_url)),
-        ssl=uses_tls(settings.ledger_url),
+        connection_class=PrimarySSLConnection if uses_tls(settings.ledger_url) else PrimaryConnection,
         **known,
         **options,
     )

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -32,6 +33,19 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if report.skipped and os.environ.get("CI"):
         report.outcome = "failed"
         report.longrepr = f"skipped under CI: {report.longrepr}"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak-seed", type=int, default=None, help="the seed of a soak's faults (default: a new one)")
+
+
+@pytest.fixture(scope="session")
+def soak_seed(request: pytest.FixtureRequest) -> int:
+    """Decides jobs and faults of the soaks; it is in the output of one that fails."""
+    asked = request.config.getoption("--soak-seed")
+    seed = random.SystemRandom().randrange(1_000_000) if asked is None else int(asked)
+    print(f"\nsoak seed {seed} (repeat with --soak-seed {seed})", flush=True)
+    return seed
 
 
 LONGEST_ID = 60

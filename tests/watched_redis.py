@@ -2,7 +2,8 @@
 
 import signal
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from redis.exceptions import RedisError
 from farm.config import RedisSettings
 from farm.embedded.binaries import redis_server
 from farm.embedded.ports import free_port
+from farm.jobs.errors import Unavailable
+from farm.jobs.job import NewJob
+from farm.ledger import Ledger
+from farm.ledger.outcomes import Permit
 from tests.conftest import wait_until
 
 SERVICE, PASSWORD, SENTINEL_PASSWORD = "ledger", "server-word", "sentinel-word"
@@ -66,8 +71,16 @@ class WatchedRedis:
         """SIGKILL; returns once another server is the primary."""
         old = self.primary
         assert old is not None
-        self._processes[old].kill()
-        self._processes[old].wait()
+        self.end(old)
+        wait_until(lambda: self.primary not in (None, old), what="a new primary")
+        return old
+
+    def freeze_primary(self) -> int:
+        """SIGSTOP, as of a machine that hangs; returns once another server is the primary. The old one goes on where it
+        was at `thaw`, and believes that it still is the primary."""
+        old = self.primary
+        assert old is not None
+        self.freeze(old)
         wait_until(lambda: self.primary not in (None, old), what="a new primary")
         return old
 
@@ -75,6 +88,18 @@ class WatchedRedis:
     def replica(self) -> int:
         """The port of the server that is not the primary."""
         return next(port for port in self.servers if port != self.primary)
+
+    def has_all(self, port: int) -> bool:
+        """Whether that replica has everything that its primary has."""
+        primary = self.primary
+        return primary is not None and self._told(port, "slave_repl_offset") == self._told(
+            primary, "master_repl_offset"
+        )
+
+    def end(self, port: int) -> None:
+        """SIGKILL, and nobody waits for a new primary."""
+        self._processes[port].kill()
+        self._processes[port].wait()
 
     def stop(self, port: int) -> None:
         """End a server in order, as before an upgrade of its program."""
@@ -92,8 +117,17 @@ class WatchedRedis:
 
     def restart(self, port: int) -> None:
         """Start a server that died, told whom to follow; returns once it does."""
-        self._start_server(port, "--replicaof", f"{self._host} {self.primary}")
-        wait_until(lambda: self._told(port, "master_link_status") == "up", what="the old primary to follow the new one")
+        assert self.primary is not None
+        self.start_as_replica(port, self.primary)
+        wait_until(lambda: self.follows(port), what="the old primary to follow the new one")
+
+    def start_as_replica(self, port: int, primary: int) -> None:
+        """Start a server that ended, with what it had; whether or not the primary lives."""
+        self._start_server(port, "--replicaof", f"{self._host} {primary}")
+
+    def follows(self, port: int) -> bool:
+        """Whether that server is a replica that has what its primary has."""
+        return self._told(port, "master_link_status") == "up"
 
     def freeze(self, port: int) -> None:
         self._processes[port].send_signal(signal.SIGSTOP)
@@ -152,6 +186,44 @@ class WatchedRedis:
             found = client.sentinel_master(SERVICE)
             return found["num-other-sentinels"] == 2 and found["num-slaves"] == 1
         return False
+
+
+class Admissions(threading.Thread):
+    """Submits one job after another as a gateway does for a patient client: each is said again, under its id, until it
+    is acknowledged. `admitted` hears the wake-ups of each."""
+
+    def __init__(
+        self, ledger: Ledger, job: Callable[[], NewJob], admitted: Callable[[Sequence[Permit]], object] = len
+    ) -> None:
+        super().__init__(daemon=True)
+        self._ledger, self._job, self._admitted, self._over = ledger, job, admitted, threading.Event()
+        self.acknowledged: list[str] = []
+        self.refused = 0
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            job = self._job()
+            while True:
+                try:
+                    _, permits = self._ledger.admit([job])
+                    break
+                except Unavailable:
+                    self.refused += 1
+                    self._over.wait(0.05)
+            self.acknowledged.append(job.id)
+            self._admitted(permits)
+            self._over.wait(0.1)
+
+    def wait_more(self, count: int) -> None:
+        """Until so many more were acknowledged."""
+        before = len(self.acknowledged)
+        wait_until(lambda: len(self.acknowledged) >= before + count, timeout_s=60, what="more admissions")
+
+    def end(self) -> list[str]:
+        """Submit no more; ids of what was acknowledged."""
+        self._over.set()
+        self.join()
+        return self.acknowledged
 
 
 @contextmanager

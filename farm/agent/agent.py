@@ -49,7 +49,7 @@ from monitoring.roles import ProcessRole
 log = logging.getLogger(__name__)
 
 #: how often an agent whose engine is about to be free looks for a job to prepare
-LOOK_S = 0.5
+LOOK_S = 1.0
 #: results that may be on their way to the store while the next job renders; with more, nothing new is claimed
 MOST_FINISHING = 2
 #: how often a quarantined agent asks whether an operator has forgiven it

@@ -3,8 +3,21 @@
 from typing import Any
 from urllib.parse import urlsplit
 
+from kombu.transport.redis import SentinelChannel
+
 from farm.config import RedisSettings
-from farm.ledger.connection import sentinel_addresses, sentinel_options, tls_options, uses_tls
+from farm.ledger.connection import (
+    PrimaryConnection,
+    PrimarySSLConnection,
+    sentinel_addresses,
+    sentinel_options,
+    tls_options,
+    uses_tls,
+)
+
+# what is said of them there holds for the broker, too
+SentinelChannel.connection_class = PrimaryConnection
+SentinelChannel.connection_class_ssl = PrimarySSLConnection
 
 
 def broker_url(settings: RedisSettings) -> str:

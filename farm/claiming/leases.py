@@ -19,7 +19,7 @@ from monitoring.metrics import HEARTBEAT_FAILURES
 log = logging.getLogger(__name__)
 
 #: progress is reported at most this often and in steps of this share, a new phase at once
-REPORT_S, REPORT_SHARE = 0.5, 0.02
+REPORT_S, REPORT_SHARE = 0.5, 0.05
 #: pause after a heartbeat that got no answer
 RETRY_S = 1.0
 #: leases that are renewed in one call: what takes Redis about a millisecond

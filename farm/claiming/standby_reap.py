@@ -17,10 +17,16 @@ class StandbyReaper:
         self._ledger, self._permits = ledger, permits
         self._after_s = max(_LEAST_S, _INTERVALS * settings.scheduling.reap_every_s)
         self._due = 0.0
+        self._last: str | None = None
 
     def look(self) -> None:
-        """Costs one read in as long as a reap may be missed. Raises Unavailable."""
+        """Costs one GET in as long as a reap may be missed: the script is asked only where nobody reaped since the last
+        look. Raises Unavailable."""
         if time.monotonic() < self._due:
             return
         self._due = time.monotonic() + self._after_s
-        self._permits.publish(self._ledger.reap(unless_s=self._after_s).permits)
+        last = self._ledger.last_reap()
+        if self._last in (None, last):
+            self._permits.publish(self._ledger.reap(unless_s=self._after_s).permits)
+            last = self._ledger.last_reap()
+        self._last = last

@@ -94,7 +94,7 @@ def create_key(session: Session, tenant: str | None, *, role: str, name: str, ak
     help="Put an operator's key here too, readable by all: for Prometheus, in a folder of its own.",
 )
 @runs_here
-def first(session: Session, url: str, metrics_key: Path | None) -> None:
+def first(session: Session, metrics_key: Path | None) -> None:
     """Make a new farm's first tenant, its key and the operator's, in the state folder's client.toml.
 
     Keys that are there and work are kept: run it at every start.
@@ -103,7 +103,8 @@ def first(session: Session, url: str, metrics_key: Path | None) -> None:
 
     folder = session.folder()
     folder.make()
-    notes = first_keys(session.farm_settings(), url, folder)
+    # the option is the one by which a session knows the farm's address
+    notes = first_keys(session.farm_settings(), session.url or "", folder)
     if metrics_key is not None:
         # Prometheus is another user
         metrics_key.write_text(notes.admin_key or "")

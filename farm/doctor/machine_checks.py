@@ -1,5 +1,6 @@
 """This machine: its disk, its limits, its clock, the key of tenants' secrets."""
 
+import errno
 import os
 import resource
 import shutil
@@ -42,10 +43,11 @@ def disk(state_dir: Path, floor: int) -> Finding:
             probe.flush()
             os.fsync(probe.fileno())
     except OSError as refused:
-        todo = "give state_dir a folder that this user may write, on a disk with room"
+        full = refused.errno in (errno.ENOSPC, errno.EDQUOT)
+        todo = "make room there" if full else "give state_dir a folder that this user may write"
         return error("machine.disk", f"{nearest} cannot be written: {refused.strerror}", todo)
     free = shutil.disk_usage(nearest).free
-    text = f"{nearest}: {free / 1e9:.1f} GB free; {floor / 1e9:.1f} GB stay free (storage.min_free_bytes)"
+    text = f"{nearest}: {free / 1e9:.1f} GB free; storage.min_free_bytes keeps {floor / 1e9:.1f} GB of it"
     if free < floor:
         return error("machine.disk", text, "make room: nothing new is taken, and workers here are out of service")
     if free < _ROOMY * floor:

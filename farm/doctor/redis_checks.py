@@ -48,7 +48,7 @@ def examine(settings: RedisSettings) -> Iterator[Finding]:
         yield latency(redis)
         writes = scripts(redis, settings.prefix)
         yield writes
-        if settings.waitaof_replicas:
+        if settings.waitaof_replicas or settings.sentinels:
             yield replicas(redis, settings.waitaof_replicas)
         if writes.todo is None and settings.waitaof and server.waits and server.fsync != "no":
             yield sync(redis, settings.prefix, settings.waitaof_replicas)
@@ -210,7 +210,13 @@ def broker(settings: RedisSettings) -> Finding:
 
 
 def replicas(redis: Redis, wanted: int) -> Finding:
-    """As many replicas follow as an answer waits for."""
+    """As many replicas follow as an answer waits for, and it waits for one where there may be a failover."""
+    if not wanted:
+        return warning(
+            "redis.replicas",
+            "no answer waits for a replica: a failover may lose acknowledged jobs and order purchases twice",
+            "set redis.waitaof_replicas = 1 (docs/operations.md, A Redis that fails over)",
+        )
     follow = int(redis.info("replication").get("connected_slaves", 0))
     text = f"{follow} replicas follow; an answer waits for {wanted} (redis.waitaof_replicas)"
     if follow < wanted:

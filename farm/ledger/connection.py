@@ -7,19 +7,19 @@ from typing import Any
 
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.connection import parse_url
+from redis.connection import SSLConnection, parse_url
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.retry import Retry
-from redis.sentinel import Sentinel, SentinelConnectionPool
+from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
 from farm.config import RedisSettings
 from farm.jobs.errors import Unavailable
 
 #: what a ledger_url says of a server whose address the Sentinels know
 _OF_A_SERVER = frozenset({"username", "password", "db"})
-#: an idle connection is checked before use when it has been silent this long
-HEALTH_CHECK_S = 15
+#: an idle connection is checked before use when it has been silent this long: twice as long as a worker is silent
+HEALTH_CHECK_S = 30
 #: answers of a server that is there but cannot write now: full, loading, read-only after a failover, disk error
 _PASSING = re.compile(
     r"\b(OOM|LOADING|BUSY|READONLY|MISCONF|MASTERDOWN|NOREPLICAS|UNBLOCKED|TRYAGAIN|CLUSTERDOWN)\b"
@@ -28,6 +28,19 @@ _PASSING = re.compile(
 
 #: what it says when a write would go over its maxmemory, also through a script
 _FULL = re.compile(r"\bOOM\b|used memory > 'maxmemory'")
+
+
+class PrimaryConnection(SentinelManagedConnection):
+    """To whoever the Sentinels name. One on which an answer did not come in time is closed, as every other connection
+    is: redis-py keeps it here, and the late answer would be taken for that of the next call."""
+
+    def read_response(self, disable_decoding: bool = False, *, disconnect_on_error: bool = True, **more: Any) -> Any:
+        """As redis-py's, with the default of its other connections."""
+        return super().read_response(disable_decoding, disconnect_on_error=disconnect_on_error, **more)
+
+
+class PrimarySSLConnection(PrimaryConnection, SSLConnection):
+    """The same over TLS."""
 
 
 def connect(settings: RedisSettings) -> Redis:
@@ -52,7 +65,7 @@ def connect(settings: RedisSettings) -> Redis:
     pool = SentinelConnectionPool(
         settings.service,
         Sentinel(sentinel_addresses(settings), sentinel_kwargs=sentinel_options(settings, settings.ledger_url)),
-        ssl=uses_tls(settings.ledger_url),
+        connection_class=PrimarySSLConnection if uses_tls(settings.ledger_url) else PrimaryConnection,
         **known,
         **options,
     )

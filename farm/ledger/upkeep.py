@@ -25,9 +25,14 @@ class Upkeep(PurchaseAudit):
 
     def reaped_s_ago(self) -> float | None:
         """How long ago the last reap was; None: there was none yet."""
+        last = self.last_reap()
+        return None if last is None else (int(self.run("now")) - int(last)) / 1000
+
+    def last_reap(self) -> str | None:
+        """When the last reap was, to be compared with another answer; None: there was none yet."""
         with mapped():
             last = self._redis.get(self._keys("reaped"))
-        return (int(self.run("now")) - int(last)) / 1000 if isinstance(last, str) else None
+        return last if isinstance(last, str) else None
 
     def audit(self, cursor: str | None = None, limit: int = 500) -> AuditReport:
         """Compare indexes and counters with the records of about `limit` jobs after `cursor` and mend them. Begin with

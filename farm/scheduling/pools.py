@@ -57,7 +57,7 @@ class Pools:
         """As offered; raises Unavailable while no worker has reported its models."""
         if offered := self.offered():
             return offered
-        raise Unavailable("no worker has said yet which models it renders; try again in a moment", 5.0)
+        raise Unavailable("no worker has said yet which models it renders; try again in a moment", 2.0)
 
     def pool_for(self, model: str, burden: plan.Burden | None = None) -> str:
         """The pool to queue a job of `model` in: of those that can hold the burden, the one with the most live workers

@@ -1,5 +1,6 @@
 """compose.yaml: right by its schema, and right about the farm: commands, settings, secrets, health."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -139,10 +140,13 @@ def test_the_redis_of_compose_is_one_that_the_doctor_likes(tmp_path: Path) -> No
     port = free_port()
     line = SERVICES["redis"]["command"][2].replace("/run/secrets/redis_password", str(tmp_path / "password"))
     line = line.replace("/etc/wanfarm-redis.conf", str(tmp_path / "conf"))
+    assert "exec valkey-server - <<" in line
     line = line.replace("valkey-server -", f"{redis_server()} - --port {port}")
     for _ in _serve(["sh", "-c", line], port, tmp_path / "log"):
         with Redis(port=port, password="pass") as redis:
-            assert redis.ping()
+            server = int(redis.info("server")["process_id"])
+        # no shell stands before it: what ends the container ends the server, in order
+        assert Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[1] == str(os.getpid())
         url = f"redis://:pass@127.0.0.1:{port}"
         settings = Settings().redis.model_copy(update={"ledger_url": f"{url}/0", "broker_url": f"{url}/1"})
         found = list(redis_checks.examine(settings))

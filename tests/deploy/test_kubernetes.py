@@ -16,6 +16,7 @@ import yaml
 from farm.config import Settings
 from monitoring import farm_metrics
 from tests.deploy.commands import known
+from tests.deploy.compose_files import ROOT, load
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
 OVERLAYS = ("one-node", "gpu-pool", "spot")
@@ -159,3 +160,12 @@ def test_one_nodes_settings_differ_in_the_store_alone() -> None:
     assert here["s3"].pop("endpoint") == "s3:9000"
     base["s3"].pop("endpoint")
     assert here == base
+
+
+def test_one_nodes_redis_is_begun_as_composes_is() -> None:
+    """tests/deploy/test_compose.py runs that one."""
+    ours = load(ROOT / "compose.yaml", {})["services"]["redis"]["command"][2]
+    (redis,) = (template for name, template in pods("one-node") if name == "redis")
+    (line,) = redis["spec"]["containers"][0]["args"]
+    line = line.replace("/run/secrets/wanfarm/", "/run/secrets/")
+    assert line.replace("/etc/valkey/valkey.conf", "/etc/wanfarm-redis.conf") == ours

@@ -1,15 +1,11 @@
-"""Fixtures of the end-to-end tests, and the option that repeats a soak."""
+"""Fixtures of the end-to-end tests."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from e2e_laws import audit_end
-from harness import Farm, fresh_seed
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--soak-seed", type=int, default=None, help="the seed of the soak's faults (default: a new one)")
+from harness import Farm
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -17,12 +13,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.e2e)
-
-
-@pytest.fixture(scope="session")
-def soak_seed(request: pytest.FixtureRequest) -> int:
-    asked = request.config.getoption("--soak-seed")
-    return fresh_seed() if asked is None else int(asked)
 
 
 @pytest.fixture(scope="module")

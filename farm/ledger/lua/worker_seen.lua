@@ -3,8 +3,8 @@
 -- uses: full clock workforce
 local worker, pool, facts, ttl_ms, slots, state, able, memory, models = unpack(ARGV)
 local offer = memory .. '|' .. models
-redis.call('SADD', Key.pools(), pool)
-redis.call('ZADD', Key.workers(pool), NOW + tonumber(ttl_ms), worker)
+-- a worker that was there has a pool that is known
+if redis.call('ZADD', Key.workers(pool), NOW + tonumber(ttl_ms), worker) == 1 then redis.call('SADD', Key.pools(), pool) end
 redis.call('HSET', Key.facts(pool), worker, facts)
 worker_note(pool, worker, slots .. ' ' .. state .. ' ' .. able .. ' ' .. offer)
 redis.call('ZADD', Key.offered(pool), NOW, offer)

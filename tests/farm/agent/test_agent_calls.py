@@ -105,7 +105,7 @@ def test_an_idle_agent_announces_itself_and_looks_for_work(heard: Heard) -> None
     calls = heard.between_beats()
     assert calls.pop("worker_seen") == BEATS
     assert calls.pop("claimable") in range(BEATS - 1, BEATS + 2)
-    assert calls.pop("reap", 0) <= 1, "whether somebody reaps is asked every ten seconds"
+    assert calls.pop("reap", 0) + calls.pop("GET", 0) <= 3, "whether somebody reaps is asked every ten seconds"
     assert set(calls) <= BROKER
 
 
@@ -116,7 +116,7 @@ def test_a_busy_agent_announces_itself_and_keeps_its_lease(farm: AgentFarm, hear
     assert calls.pop("worker_seen") == BEATS
     # both beat at a third of the lease, each at its own moment
     assert calls.pop("heartbeat") in range(BEATS - 1, BEATS + 2)
-    assert calls.pop("reap", 0) <= 1
+    assert calls.pop("reap", 0) + calls.pop("GET", 0) <= 3
     assert set(calls) <= {"PING"}, "a busy agent does not even ask for permits"
     (tmp_path / "go").touch()
     farm.committed(job)

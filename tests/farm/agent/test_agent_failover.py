@@ -1,15 +1,15 @@
 """The ledger's and the broker's Redis dies in the middle of renders and of admissions, and a replica takes over."""
 
+import random
 import signal
-import threading
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from watched_redis import WatchedRedis, watched_redis
+from watched_redis import Admissions, WatchedRedis, watched_redis
 
 from farm.config import S3Settings, Settings
-from farm.jobs.errors import Unavailable
 from farm.jobs.ids import new_job_id
 from farm.jobs.job import NewJob
 from farm.jobs.spec import JobSpec
@@ -21,40 +21,8 @@ from tests.farm.agent.conftest import short_clocks
 pytestmark = pytest.mark.xdist_group("agent_failover")
 
 PRICE, CREDIT = 3, 1_000_000
-
-
-class Admissions(threading.Thread):
-    """Submits one small job after another as a gateway does for a patient client: each is said again, under its id,
-    until it is acknowledged."""
-
-    def __init__(self, farm: AgentFarm) -> None:
-        super().__init__(daemon=True)
-        self._farm, self._over = farm, threading.Event()
-        self.acknowledged: list[str] = []
-        self.refused = 0
-
-    def run(self) -> None:
-        while not self._over.is_set():
-            job = small("ok")
-            while True:
-                try:
-                    _, permits = self._farm.ledger.admit([job])
-                    break
-                except Unavailable:
-                    self.refused += 1
-                    self._over.wait(0.05)
-            self.acknowledged.append(job.id)
-            self._farm.permits.publish(permits)
-            self._over.wait(0.1)
-
-    def wait_more(self, count: int) -> None:
-        before = len(self.acknowledged)
-        wait_until(lambda: len(self.acknowledged) >= before + count, timeout_s=60, what="more admissions")
-
-    def end(self) -> list[str]:
-        self._over.set()
-        self.join()
-        return self.acknowledged
+#: of the soak
+FAILOVERS, PROMPTS = 8, ("ok", "slow:0.2", "slow:1", "slow:3")
 
 
 def small(prompt: str) -> NewJob:
@@ -68,32 +36,68 @@ def settings_on(redis: WatchedRedis, s3: S3Settings, folder: Path, lease_s: floa
     return changed(base.model_copy(update={"redis": redis.settings(prefix="watched")}), folder, lease=lease)
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(6, marks=pytest.mark.soak)])
-def test_no_acknowledged_job_is_lost_or_doubled(tmp_path: Path, s3_server: S3Settings, kills: int) -> None:
+def test_no_acknowledged_job_is_lost_or_doubled(tmp_path: Path, s3_server: S3Settings) -> None:
     with (
         watched_redis(tmp_path / "redis") as redis,
         farm_on(settings_on(redis, s3_server, tmp_path), tmp_path / "farm") as farm,
     ):
         farm.ledger.topup(TENANT, CREDIT, reference="once")
         farm.agent()
-        jobs: list[str] = []
-        for kill in range(kills):
-            go = tmp_path / f"go-{kill}"
-            job = small(f"draw:{go}")
-            farm.permits.publish(farm.ledger.admit([job])[1])
-            farm.wait_state(job.id, State.RUNNING, phase="denoising")
-            admissions = Admissions(farm)
-            admissions.start()
-            admissions.wait_more(3)
-            dead = redis.kill_primary()
-            redis.restart(dead)
-            admissions.wait_more(3)
-            jobs += [job.id, *admissions.end()]
-            assert admissions.refused, "somebody asked while there was no primary"
-            go.touch()
-            for job_id in jobs:
-                farm.committed(job_id)
+        go = tmp_path / "go"
+        job = small(f"draw:{go}")
+        farm.permits.publish(farm.ledger.admit([job])[1])
+        farm.wait_state(job.id, State.RUNNING, phase="denoising")
+        admissions = Admissions(farm.ledger, lambda: small("ok"), farm.permits.publish)
+        admissions.start()
+        admissions.wait_more(3)
+        dead = redis.kill_primary()
+        redis.restart(dead)
+        admissions.wait_more(3)
+        jobs = [job.id, *admissions.end()]
+        assert admissions.refused, "somebody asked while there was no primary"
+        go.touch()
+        for job_id in jobs:
+            farm.committed(job_id)
         laws_hold(farm, jobs)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_again_and_again_at_any_moment(tmp_path: Path, s3_server: S3Settings, soak_seed: int) -> None:
+    """The primary is killed or frozen at random moments of renders, commits and admissions, sometimes with an agent."""
+    dice, prompts = random.Random(soak_seed), random.Random(f"prompts {soak_seed}")
+    with (
+        watched_redis(tmp_path / "redis") as redis,
+        farm_on(settings_on(redis, s3_server, tmp_path), tmp_path / "farm") as farm,
+    ):
+        farm.ledger.topup(TENANT, CREDIT, reference="once")
+        agents = {slot: farm.agent(slot) for slot in ("cpu-0", "cpu-1")}
+        admissions = Admissions(farm.ledger, lambda: small(prompts.choice(PROMPTS)), farm.permits.publish)
+        admissions.start()
+        for _ in range(FAILOVERS):
+            admissions.wait_more(2)
+            time.sleep(dice.uniform(0.0, 1.5))
+            if dice.random() < 0.3:
+                slot = dice.choice(sorted(agents))
+                agents[slot].process.kill()
+                agents[slot] = farm.agent(slot, ready=False)
+            if dice.random() < 0.5:
+                redis.restart(redis.kill_primary())
+            else:
+                frozen = redis.freeze_primary()
+                time.sleep(dice.uniform(0.0, 2.0))
+                redis.thaw(frozen)
+                wait_until(lambda frozen=frozen: redis.follows(frozen), what="the old primary to follow the new one")
+        jobs = admissions.end()
+        assert admissions.refused
+        wait_until(lambda: all(over(farm, job) for job in jobs), 300, "every job to end")
+        for job_id in jobs:
+            farm.committed(job_id)
+        laws_hold(farm, jobs)
+
+
+def over(farm: AgentFarm, job_id: str) -> bool:
+    return farm.job(job_id).state in TERMINAL
 
 
 @pytest.mark.soak
@@ -108,7 +112,7 @@ def test_servers_and_agents_are_upgraded_without_stopping_a_render(tmp_path: Pat
         job, go = small(f"draw:{tmp_path / 'go'}"), tmp_path / "go"
         farm.permits.publish(farm.ledger.admit([job])[1])
         farm.wait_state(job.id, State.RUNNING, phase="denoising")
-        admissions = Admissions(farm)
+        admissions = Admissions(farm.ledger, lambda: small("ok"), farm.permits.publish)
         admissions.start()
         replica = redis.replica
         redis.stop(replica)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from own_redis import redis_command
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, TimeoutError
 
 from farm.claiming.permits import Permits
 from farm.config import RedisSettings, Settings
@@ -91,3 +91,26 @@ def test_ledger_and_permits_follow_the_name(servers: tuple[int, int]) -> None:
     assert permits.publish([Permit("3", "gpu")]) == 1
     with Redis(port=new, db=1) as broker:
         assert broker.llen("wf:celery:pool.gpu") >= 2, "what came after the name moved"
+
+
+@pytest.fixture
+def slow_primary(redis: Redis, redis_port: int, monkeypatch: pytest.MonkeyPatch) -> Redis:
+    """A client of a primary that Sentinels name; an answer has 0.2 s."""
+    monkeypatch.setattr("redis.sentinel.Sentinel.discover_master", lambda *_: ("127.0.0.1", redis_port))
+    settings = RedisSettings(
+        ledger_url="redis://nobody.invalid/0", sentinels=("nobody.invalid:1",), socket_timeout_s=0.2
+    )
+    return connect(settings)
+
+
+def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_calls(slow_primary: Redis, redis: Redis) -> None:
+    redis.mset({"one": "the first", "two": "the second"})
+    assert slow_primary.get("one") == "the first"
+    redis.client_pause(1000, all=True)
+    with pytest.raises(TimeoutError):
+        slow_primary.get("one")
+    found = None
+    while found is None:
+        with suppress(TimeoutError):
+            found = slow_primary.get("two")
+    assert found == "the second"

@@ -18,6 +18,7 @@ from farm.embedded import settings_file
 from farm.embedded.folder import StateFolder
 from farm.jobs.worker_status import WorkerState, WorkerStatus
 from farm.ledger import Ledger
+from farm.tenants.tenants import Tenants
 from tests.farm.cli.cli_run import run
 
 ROOT = Path(__file__).parents[3]
@@ -124,6 +125,20 @@ def test_completion_completes() -> None:
         [sys.executable, "-m", "farm.cli"], env={**os.environ, **words}, capture_output=True, text=True, check=False
     )
     assert "tenants" in done.stdout
+
+
+def test_the_first_keys_of_a_farm_and_prometheus_own(
+    settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WANFARM_REDIS__LEDGER_URL", settings.redis.ledger_url)
+    command = ("keys", "first", "--url", "http://gateway:8000", "--metrics-key", tmp_path / "key")
+    for _ in range(2):
+        # as at every start: what is there is kept
+        run(*command, "--state-dir", tmp_path / "state").ok()
+        notes = tomllib.loads((tmp_path / "state/client.toml").read_text())
+        assert notes["url"] == "http://gateway:8000"
+        assert Tenants(redis, settings).api_keys.authenticate((tmp_path / "key").read_text()) is not None
+    assert len(run("tenants", "list", "--json").document) == 1
 
 
 def test_tenants_and_keys(settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

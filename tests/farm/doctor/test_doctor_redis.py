@@ -112,6 +112,7 @@ def test_a_user_that_may_not_write_and_a_replica(server: Redis, port: int) -> No
 
 
 def test_replicas_that_an_answer_waits_for(server: Redis, port: int, tmp_path: Path) -> None:
+    assert redis_checks.replicas(server, 0).level is Level.WARNING
     asked = settings(port, waitaof_replicas=1)
     assert found(asked)["redis.replicas"].level is Level.ERROR
     other = free_port()

@@ -106,3 +106,29 @@ class TestStandbyReaper:
         StandbyReaper(ledger, Permits(settings), settings).look()
         age: Any = ledger.reaped_s_ago()
         assert age < 10
+
+    def test_where_others_reap_it_costs_a_read_and_no_script(self, settings: Settings, redis: Redis) -> None:
+        ledger = Ledger(redis, settings)
+        reaper = StandbyReaper(ledger, Permits(settings), settings)
+        reaper.look()
+        for _ in range(3):
+            ledger.reap()
+            redis.incr("wf:reaped")  # two reaps in one millisecond are one
+            redis.config_resetstat()
+            self.look_again(reaper)
+            stats = redis.info("commandstats")
+            assert stats["cmdstat_get"]["calls"] == 1
+            assert "cmdstat_evalsha" not in stats
+        # and then nobody does any more
+        redis.decrby("wf:reaped", 11_000)
+        self.look_again(reaper)
+        before = redis.get("wf:reaped")
+        self.look_again(reaper)
+        assert redis.get("wf:reaped") != before
+        age: Any = ledger.reaped_s_ago()
+        assert age < 10
+
+    def look_again(self, reaper: StandbyReaper) -> None:
+        """Its next look, at once."""
+        reaper._due = 0.0
+        reaper.look()

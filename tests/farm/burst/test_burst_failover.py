@@ -1,0 +1,225 @@
+"""The ledger's Redis fails over while jobs are bought. The law: no order is sent before its intent is stored where a
+failover finds it, so nothing is paid for twice. `make soak` runs these."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
+from pathlib import Path
+
+import pytest
+from burst_parts import POOL, TENANT, BuyingFarm, buying, mishap, new_job
+from watched_redis import Admissions, WatchedRedis, watched_redis
+
+from api.app import create_app
+from farm.config import CONFIG_ENV, S3Settings, Settings
+from farm.embedded.settings_file import render
+from farm.jobs.errors import Unavailable
+from farm.jobs.job import Artifacts
+from farm.jobs.purchase import PurchaseEnding
+from farm.jobs.states import TERMINAL, State
+from farm.ledger import Ledger
+from farm.storage.store import Store
+from tests.api.gateway_thread import served
+from tests.conftest import wait_until
+from tools.provider_simulator.simulator import Simulator
+
+pytestmark = [pytest.mark.xdist_group("burst_failover"), pytest.mark.soak, pytest.mark.timeout(900)]
+
+FAILOVERS = 8
+#: longer than a failover; how long an order is looked for of which nobody knows whether it was sent
+LEASE_S, UNKNOWN_S = 15.0, 20.0
+#: orders that were taken and not answered, above all
+FAULTS = [
+    mishap("create", "hang", seconds=1.0, chance=0.2),
+    mishap("create", "drop", chance=0.1),
+    mishap("status", "drop", chance=0.05),
+    mishap("callback", "late", seconds=1.0, chance=0.2),
+    mishap("file", "slow", seconds=1.0, chance=0.1),
+]
+
+OURS = Artifacts("v.mp4", "p.jpg", "r.json", 1234, "ab" * 32, 832, 480, 81, 16.0, 5.06)
+
+
+class Buyers:
+    """Processes that buy."""
+
+    def __init__(self, config: Path) -> None:
+        self._config, self._running = config, dict[int, subprocess.Popen[bytes]]()
+
+    def start(self, number: int) -> None:
+        with self._config.with_name(f"burst-{number}.log").open("ab") as log:
+            self._running[number] = subprocess.Popen(
+                [sys.executable, "-m", "farm.cli", "burst"],
+                env={**os.environ, CONFIG_ENV: str(self._config)},
+                stdout=log,
+                stderr=log,
+            )
+
+    def kill(self, number: int) -> None:
+        process = self._running.pop(number)
+        assert process.poll() is None, "it had ended by itself"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    def close(self) -> None:
+        for number in tuple(self._running):
+            self.kill(number)
+
+
+@contextmanager
+def reaping(ledger: Ledger) -> Iterator[None]:
+    """As the io worker does."""
+    over = threading.Event()
+
+    def reap() -> None:
+        while not over.wait(0.2):
+            with suppress(Unavailable):
+                ledger.reap()
+
+    reaper = threading.Thread(target=reap, daemon=True)
+    reaper.start()
+    try:
+        yield
+    finally:
+        over.set()
+        reaper.join(30)
+
+
+@contextmanager
+def buying_on(
+    redis: WatchedRedis, s3: S3Settings, kie: Simulator, folder: Path, **more: object
+) -> Iterator[tuple[BuyingFarm, Buyers]]:
+    """A farm that buys on such a Redis; only the hands of the first are used."""
+    settings = Settings(state_dir=folder / "state", redis=redis.settings(prefix="watched", **more), s3=s3)
+    Store(s3).ensure_bucket()
+    with ExitStack() as stack:
+        url = stack.enter_context(served(create_app(settings)))
+        settings = buying(settings, {"kie": kie}, public_url=url, unknown_after_s=UNKNOWN_S)
+        settings = settings.model_copy(update={"lease": settings.lease.model_copy(update={"seconds": LEASE_S})})
+        here, config = BuyingFarm(settings), folder / "farm.toml"
+        config.write_text(render(settings))
+        stack.enter_context(reaping(here.ledger))
+        buyers = Buyers(config)
+        stack.callback(buyers.close)
+        yield here, buyers
+
+
+def settle(here: BuyingFarm, kie: Simulator, jobs: list[str]) -> None:
+    """Until every job is over. A buyer that died before it had sent its order left one that nobody can find: the job is
+    rendered here, and an operator closes the purchase."""
+
+    def over() -> bool:
+        with suppress(Unavailable):
+            while (claim := here.ledger.claim(POOL, "a GPU of ours")) is not None:
+                here.ledger.commit(claim.job.id, claim.attempt, OURS, gpu_s=1.0)
+            return all(here.job(job_id).state in TERMINAL for job_id in jobs)
+        return False
+
+    queued = [job_id for job_id in jobs if here.job(job_id).state is State.QUEUED]
+    wait_until(lambda: not any(undecided(here, job_id) for job_id in queued), 240, "a decision about each")
+    wait_until(lambda: all(here.job(job_id).state is not State.RUNNING for job_id in jobs), 240, "what was bought")
+    wait_until(over, 240, "every job to end")
+    arrived = {one["callback_url"].rpartition("/")[2] for one in kie.ledger()["charged"]}
+    for purchase in here.ledger.open_purchases():
+        if purchase.id is None and purchase.nonce not in arrived:
+            ending = PurchaseEnding.NEVER_ARRIVED
+            here.ledger.close_purchase(purchase.nonce, ending, 0, who="ada", why="not on its page")
+    wait_until(lambda: here.ledger.open_purchases() == [], 240, "every purchase to be settled")
+
+
+def undecided(here: BuyingFarm, job_id: str) -> bool:
+    """Whether the job may still be bought."""
+    if here.job(job_id).state is not State.QUEUED:
+        return False
+    return (here.ledger.decision(job_id) or {}).get("verdict") not in ("stays", "waits")
+
+
+def charges(kie: Simulator) -> Counter[str]:
+    """Orders that the provider charged, by prompt."""
+    return Counter(one["prompt"] for one in kie.ledger()["charged"] if one["units"])
+
+
+def test_nothing_is_paid_twice_however_often_the_primary_dies(
+    tmp_path: Path, s3_server: S3Settings, kie: Simulator, soak_seed: int
+) -> None:
+    dice, numbers = random.Random(soak_seed), count()
+    kie.knobs.render_s = 1.0
+    kie.faults.set(FAULTS)
+    with (
+        watched_redis(tmp_path / "redis") as redis,
+        buying_on(redis, s3_server, kie, tmp_path) as (here, buyers),
+    ):
+        buyers.start(0)
+        buyers.start(1)
+        admissions = Admissions(here.ledger, lambda: new_job(f"shot {next(numbers)}"))
+        admissions.start()
+        for _ in range(FAILOVERS):
+            admissions.wait_more(2)
+            ordered = kie.ledger()["submits"]
+            wait_until(lambda before=ordered: kie.ledger()["submits"] > before, 120, "an order")
+            time.sleep(dice.uniform(0.0, 1.5))
+            if dice.random() < 0.3:
+                buyer = dice.choice((0, 1))
+                buyers.kill(buyer)
+                buyers.start(buyer)
+            if dice.random() < 0.5:
+                redis.restart(redis.kill_primary())
+            else:
+                frozen = redis.freeze_primary()
+                time.sleep(dice.uniform(0.0, 2.0))
+                redis.thaw(frozen)
+                wait_until(lambda frozen=frozen: redis.follows(frozen), 60, "the old primary to follow the new one")
+        jobs = admissions.end()
+        assert admissions.refused
+        settle(here, kie, jobs)
+        assert {here.job(job_id).state for job_id in jobs} == {State.SUCCEEDED}
+        # no order twice, and the farm settled what the provider charged
+        paid = charges(kie)
+        assert set(paid.values()) == {1}
+        assert len(paid) > len(jobs) / 2, "it was no idle run"
+        charged = {one["id"]: round(one["units"] * 5000) for one in kie.ledger()["charged"]}
+        purchases = here.ledger.purchases(0, 1 << 52)
+        assert {one.id: one.cost for one in purchases if one.cost} == charged
+        assert here.spent() == here.spent(f"tenant {TENANT}") == (0, sum(charged.values()))
+        delivered = Counter(one.job for one in purchases if one.ending is PurchaseEnding.DELIVERED)
+        assert set(delivered.values()) == {1}
+
+
+@pytest.mark.parametrize(("replicas", "paid"), [(1, 1), (0, 2)])
+def test_an_order_that_a_failover_forgets_was_never_sent_where_a_replica_is_asked_for(
+    tmp_path: Path, s3_server: S3Settings, kie: Simulator, replicas: int, paid: int
+) -> None:
+    """The replica has the job and not the purchase. Without being asked for, the purchase is made, forgotten and made
+    again: what docs/operations.md says of it."""
+    kie.knobs.render_s = 600.0
+    with (
+        watched_redis(tmp_path / "redis") as redis,
+        buying_on(redis, s3_server, kie, tmp_path, waitaof_replicas=replicas) as (here, buyers),
+    ):
+        (job_id,) = here.admit(new_job("the shot"))
+        replica, primary = redis.replica, redis.primary
+        assert primary is not None
+        wait_until(lambda: redis.has_all(replica), what="the replica to have the job")
+        redis.end(replica)
+        buyers.start(0)
+        # it stands on the primary in either case
+        wait_until(here.ledger.open_purchases, 120, "a purchase")
+        if not replicas:
+            wait_until(lambda: kie.ledger()["accepted"] == 1, 120, "an order")
+        assert kie.ledger()["submits"] == 1 - replicas
+        redis.end(primary)
+        redis.start_as_replica(replica, primary)
+        wait_until(lambda: redis.primary == replica, 60, "the replica to take over")
+        redis.restart(primary)
+        wait_until(lambda: kie.ledger()["accepted"] == paid, 120, "the order to be made on the new primary")
+        wait_until(lambda: here.purchase(job_id).id, 120, "its id")
+        assert len(here.ledger.purchases(0, 1 << 52)) == 1
+        assert kie.ledger()["accepted"] == paid

@@ -62,7 +62,7 @@ def _explained(job: Job) -> ExplainView | None:
         return None
     ledger = services().ledger
     standing = ledger.standing(job.id)
-    offered = any(one.pool == job.pool and job.spec.model in one.status.models for one in ledger.workers())
+    offered = any(one.pool == job.pool and one.workers and job.spec.model in one.models for one in ledger.offers())
     return None if standing is None else explain(job, standing, offered=offered)
 
 

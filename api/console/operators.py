@@ -9,6 +9,7 @@ from api.auth import by, require
 from api.console.account import place
 from api.console.blueprint import back, console, to
 from api.own.jobs import check_id
+from api.own.resources import place_of
 from api.services import services
 from farm.jobs.errors import Conflict, InvalidRequest, NotFound
 from farm.jobs.roles import Role
@@ -22,6 +23,8 @@ from farm.scheduling.throughput import Speed
 from farm.tenants.tenants import Tenant
 
 _LINES = 100
+#: workers on one page
+_WORKERS = 200
 _WHY_CHARS = 500
 
 
@@ -61,9 +64,12 @@ class PoolRow:
 
 @console.get("/farm/workers")
 def workers() -> Response:
-    """Every live worker."""
+    """Live workers, a page of them."""
     require(Role.OPERATOR)
-    return make_response(render_template("console/workers.html", workers=services().ledger.workers(), paused=_paused()))
+    after = place_of(request.args.get("after") or None)
+    found, more = services().ledger.some_workers(after=after, limit=_WORKERS)
+    last = f"{found[-1].pool} {found[-1].worker}" if more and found else None
+    return make_response(render_template("console/workers.html", workers=found, paused=_paused(), more=last))
 
 
 @console.get("/farm/tenants")
@@ -193,7 +199,7 @@ def forgive() -> Response:
     """End a worker's quarantine. Raises Forbidden, NotFound."""
     require(Role.OPERATOR)
     worker = request.form.get("worker", "")
-    if worker not in {one.worker for one in services().ledger.workers()}:
+    if not services().ledger.is_live(worker):
         raise NotFound("no such worker")
     services().ledger.forgive(worker)
     return to(url_for("console.workers"))

@@ -93,7 +93,7 @@ def pause() -> Response:
     kind = SwitchKind(asked.kind)
     if kind is SwitchKind.TENANT and services().tenants.get(asked.name) is None:
         raise NotFound(f"no tenant {asked.name!r}")
-    if kind is SwitchKind.WORKER and all(one.worker != asked.name for one in services().ledger.workers()):
+    if kind is SwitchKind.WORKER and not services().ledger.is_live(asked.name):
         raise NotFound(f"no live worker {asked.name!r}")
     return answer(Reply(200, ActView(changed=services().ledger.pause(kind, asked.name, who=who, why=asked.why))))
 

@@ -4,16 +4,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from flask import Response, request
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import tenant
 from api.dialect import answer
 from api.own.blueprint import keyless, own_api
-from api.own.operations import json_body, operation
+from api.own.operations import json_body, operation, query
 from api.services import offered_models, services
 from farm.config import IntakeSettings
 from farm.jobs.draft import Draft
-from farm.jobs.errors import NotFound, RequestError, TooLarge, Unavailable
+from farm.jobs.errors import InvalidRequest, NotFound, RequestError, TooLarge, Unavailable
 from farm.jobs.roles import Role
 from farm.wire import own
 from farm.wire.model_ids import OPENAI_DEFAULTS
@@ -30,6 +30,15 @@ class CreateUpload(own.Strict):
     size: int | None = Field(
         None, ge=1, description="bytes of the file: `url` takes exactly so many. Left out: fewer fit (`max_bytes`)"
     )
+
+
+class WorkersQuery(BaseModel):
+    """`cursor` is the `next_cursor` of the page before."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cursor: str | None = Field(None, max_length=600)
+    limit: int = Field(1000, ge=1, le=1000)
 
 
 @own_api.post("/v1/uploads")
@@ -99,10 +108,25 @@ def listed_models() -> list[ModelView]:
 
 
 @own_api.get("/v1/workers")
-@operation("List workers", {200: WorkerList, 403: ProblemView}, role=Role.OPERATOR)
+@operation(
+    "List workers", {200: WorkerList, 403: ProblemView, 422: ProblemView}, query=WorkersQuery, role=Role.OPERATOR
+)
 def list_workers() -> Response:
     """What each live worker last said of itself."""
-    return answer(Reply(200, WorkerList(data=[view_worker(one) for one in services().ledger.workers()])))
+    asked = query(WorkersQuery)
+    found, more = services().ledger.some_workers(after=place_of(asked.cursor), limit=asked.limit)
+    cursor = f"{found[-1].pool} {found[-1].worker}" if more and found else None
+    return answer(Reply(200, WorkerList(data=[view_worker(one) for one in found], next_cursor=cursor)))
+
+
+def place_of(cursor: str | None) -> tuple[str, str] | None:
+    """The pool and the name that a cursor of a list of workers consists of. Raises InvalidRequest."""
+    if cursor is None:
+        return None
+    pool, space, worker = cursor.partition(" ")
+    if not space:
+        raise InvalidRequest("not the next_cursor of any page", "cursor")
+    return pool, worker
 
 
 def _largest_input(limits: IntakeSettings) -> int:

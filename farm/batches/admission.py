@@ -2,8 +2,10 @@
 `Keeper` removes, one after it what `Keeper` finishes."""
 
 import logging
+import threading
+import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -23,6 +25,9 @@ from farm.submission.submit import Submissions
 from monitoring.metrics import BATCH_SHOTS
 
 log = logging.getLogger(__name__)
+
+#: s that the request which admits a batch goes on with its placing
+AT_ONCE_S = 1.0
 
 
 def new_batch_id() -> str:
@@ -48,11 +53,20 @@ class Came:
 
 
 class BatchAdmission:
-    """One per process; threads may share it."""
+    """One per process; threads may share it. `at_once_s`: what is not placed by then, a thread of its own places."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, submissions: Submissions, permits: PermitPublisher) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        submissions: Submissions,
+        permits: PermitPublisher,
+        *,
+        at_once_s: float = AT_ONCE_S,
+    ) -> None:
         self._settings, self._ledger = settings, ledger
         self._submissions, self._permits = submissions, permits
+        self._at_once_s = at_once_s
 
     def known(self, tenant: str, key: str | None, sha256: str) -> str | None:
         """The batch that came with this key before. Raises Conflict when it came with another body."""
@@ -80,7 +94,8 @@ class BatchAdmission:
         hold_after: int | None = None,
         data: Mapping[str, Any] | None = None,
     ) -> Came:
-        """All of it or nothing. Raises Conflict, TooMany, PaymentRequired, Unavailable."""
+        """All of it or nothing. Its jobs are in their queues at once, or soon: a large one is `placing` for a while.
+        Raises Conflict, TooMany, PaymentRequired, Unavailable."""
         file, size = planned.file, self._settings.batches.chunk
         new = NewBatch(
             id=batch_id or new_batch_id(),
@@ -121,18 +136,34 @@ class BatchAdmission:
 
     def _place(self, batch_id: str) -> None:
         """It is admitted: should this fail, housekeeping goes on."""
+        if not self._placed(batch_id, self._at_once_s):
+            threading.Thread(target=self._placed, args=(batch_id, None), name=f"place {batch_id}", daemon=True).start()
+
+    def _placed(self, batch_id: str, seconds: float | None) -> bool:
+        """Whether there is nothing left to do here."""
         try:
-            place(self._ledger, self._permits, batch_id)
+            return place(self._ledger, self._permits, batch_id, seconds=seconds)
         except Unavailable as error:
             log.warning("the placing of %s is left to housekeeping: %s", batch_id, error)
+            return True
 
 
-def place(ledger: Ledger, permits: PermitPublisher, batch_id: str) -> None:
-    """Put all that is left of an admitted batch into the queues. Raises Unavailable."""
-    left = 1
-    while left:
+def place(
+    ledger: Ledger,
+    permits: PermitPublisher,
+    batch_id: str,
+    *,
+    seconds: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> bool:
+    """Put what is left of an admitted batch into the queues, for so long, and one chunk at least; None: all of it.
+    Whether nothing is left. Raises Unavailable."""
+    end = None if seconds is None else clock() + seconds
+    while True:
         left, wanted = ledger.place_chunk(batch_id)
         permits.publish(wanted)
+        if not left or (end is not None and clock() >= end):
+            return not left
 
 
 def _chunks(planned: Planned, size: int, hold_after: int | None) -> Iterator[str]:

@@ -29,6 +29,7 @@ from models.catalog import MAX_SEED, ROLES
 
 #: what a line has for itself: it changes neither shape nor price nor lane
 _OWN = ("prompt", "negative_prompt", "seed", "name", "metadata", "id", "takes", "after", "start_from")
+_OWN_NAMES = frozenset(_OWN)
 _OWN_SPEC = ("prompt", "negative_prompt")
 #: stands for the prompt of any line
 _ANY = "any"
@@ -184,8 +185,10 @@ def _told(error: RequestError) -> list[tuple[str | None, str]]:
 
 def _split(raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str], bytes]:
     """(own part, addresses by role, mark of the rest)."""
-    own_part = {name: raw[name] for name in _OWN if name in raw}
-    rest = {name: value for name, value in raw.items() if name not in own_part}
+    own_part: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
+    for name, value in raw.items():
+        (own_part if name in _OWN_NAMES else rest)[name] = value
     sources = {}
     for role in ROLES:
         given = rest.get(role)

@@ -159,7 +159,14 @@ class Client:
 
     def workers(self) -> list[WorkerView]:
         """What each live worker last said of itself. For an operator's key; Forbidden with another."""
-        return self._transport.ask(WorkerList, "GET", "/v1/workers").data
+        found: list[WorkerView] = []
+        query: dict[str, str] = {}
+        while True:
+            page = self._transport.ask(WorkerList, "GET", "/v1/workers", params=query)
+            found += page.data
+            if page.next_cursor is None:
+                return found
+            query = {"cursor": page.next_cursor}
 
     def health(self) -> Health:
         """Every part of the farm and its state. `status` is "accepting" when jobs would wait, and "unready" when

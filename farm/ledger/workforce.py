@@ -1,7 +1,10 @@
 """Workers that are live, the permits that wake them, and how fast they are."""
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import cast
 
 from farm.jobs.metrics_page import MetricsPage
@@ -15,8 +18,8 @@ from farm.scheduling.throughput import Speed, learned
 
 #: how long a worker may take to hear that it was forgiven
 FORGIVEN_S = 60
-#: facts of workers that are read in one call
-_FACTS_AT_ONCE = 500
+#: workers whose names, or facts, are read in one call
+_READ_AT_ONCE = 500
 
 
 def permits(flat: Sequence[str]) -> list[Permit]:
@@ -47,20 +50,49 @@ class Workforce(Scripted):
         self.run("worker_gone", worker, pool)
 
     def workers(self) -> list[LiveWorker]:
-        """Every live worker, by pool and name. For operators and the exporter: it costs what there are of them."""
-        return sorted(
-            (one for pool, flat in self.run("workers") for one in self._facts(pool, flat)),
-            key=lambda one: (one.pool, one.worker),
-        )
+        """Every live worker, by pool and name, in many short calls. For operators and Prometheus' discovery: it costs
+        what there are of them."""
+        return self.some_workers(limit=None)[0]
 
-    def _facts(self, pool: str, flat: Sequence[str]) -> list[LiveWorker]:
-        names, found, key = flat[::2], list[str | None](), self._keys("facts", pool)
-        for begin in range(0, len(names), _FACTS_AT_ONCE):
+    def some_workers(self, *, after: tuple[str, str] | None = None, limit: int | None) -> tuple[list[LiveWorker], bool]:
+        """Those behind this pool and name, in that order, at most so many; and whether there are more. Of the others
+        only the names are read."""
+        names = sorted(self._live())
+        begin = 0 if after is None else bisect_right(names, (*after, math.inf))
+        end = len(names) if limit is None else begin + limit
+        found: list[LiveWorker] = []
+        for pool, listed in groupby(names[begin:end], key=lambda one: one[0]):
+            found += self._facts(pool, [(worker, until) for _, worker, until in listed])
+        return found, end < len(names)
+
+    def is_live(self, worker: str) -> bool:
+        """Whether a worker of this name is live, in any pool."""
+        now_ms = int(self.run("now"))
+        with mapped():
+            pools = cast("set[str]", self._redis.smembers(self._keys("pools")))
+            until = [self._redis.zscore(self._keys("workers", pool), worker) for pool in pools]
+        return any(isinstance(one, float) and one > now_ms for one in until)
+
+    def _live(self) -> Iterator[tuple[str, str, float]]:
+        """(pool, worker, until when it counts as live, ms), each once. Read in pieces, so that no call takes long: one
+        that comes or goes meanwhile is there or not."""
+        now_ms = int(self.run("now"))
+        with mapped():
+            pools = cast("set[str]", self._redis.smembers(self._keys("pools")))
+            for pool in pools:
+                key = self._keys("workers", pool)
+                scanned = dict(cast("Iterator[tuple[str, float]]", self._redis.zscan_iter(key, count=_READ_AT_ONCE)))
+                yield from ((pool, worker, until) for worker, until in scanned.items() if until > now_ms)
+
+    def _facts(self, pool: str, names: Sequence[tuple[str, float]]) -> list[LiveWorker]:
+        found, key = list[str | None](), self._keys("facts", pool)
+        for begin in range(0, len(names), _READ_AT_ONCE):
+            asked = [worker for worker, _ in names[begin : begin + _READ_AT_ONCE]]
             with mapped():
-                found += cast("list[str | None]", self._redis.hmget(key, names[begin : begin + _FACTS_AT_ONCE]))
+                found += cast("list[str | None]", self._redis.hmget(key, asked))
         return [
-            LiveWorker(worker, pool, WorkerStatus.from_json(json.loads(told)), int(float(until)))
-            for worker, until, told in zip(names, flat[1::2], found, strict=True)
+            LiveWorker(worker, pool, WorkerStatus.from_json(json.loads(told)), int(until))
+            for (worker, until), told in zip(names, found, strict=True)
             # one that said goodbye meanwhile has no facts
             if told is not None
         ]

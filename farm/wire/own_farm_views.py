@@ -114,10 +114,11 @@ class WorkerView(View):
 
 
 class WorkerList(View):
-    """For operators: every live worker."""
+    """For operators: live workers by pool and name. `next_cursor` continues after the last one, null at the end."""
 
     object: Literal["list"] = "list"
     data: list[WorkerView]
+    next_cursor: str | None = None
 
 
 def view_worker(one: LiveWorker) -> WorkerView:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from api.services import Services
 from farm.jobs.worker_status import WorkerStatus
-from tests.api.api_parts import Caller
+from tests.api.api_parts import Caller, Hand
 
 
 def test_an_operator_pauses_grants_urgent_and_requeues_and_the_log_tells_all(
@@ -100,3 +100,16 @@ def test_an_operator_locks_a_worker_moves_a_job_and_ends_one(
     lost = {"kind": "worker", "name": "gpu-8", "why": "a test"}
     assert operator.post("/v1/admin/pause", json=lost).status_code == 404
     assert operator.post(f"/v1/admin/jobs/{job_id}/move", json={"pool": "spare", "why": "x"}).status_code == 409
+
+
+def test_workers_are_listed_by_pages(caller: Callable[..., Caller], hand: Hand) -> None:
+    operator = caller("house", role="operator")
+    for n in range(3):
+        hand.ledger.worker_seen(f"w{n}", "second", WorkerStatus(), ttl_s=60)
+    first = operator.get("/v1/workers?limit=2").json
+    assert isinstance(first, dict)
+    rest = operator.get("/v1/workers", query_string={"cursor": first["next_cursor"]}).json
+    assert isinstance(rest, dict)
+    assert [one["worker"] for one in first["data"] + rest["data"]] == ["hand", "w0", "w1", "w2"]
+    assert rest["next_cursor"] is None
+    assert operator.get("/v1/workers?cursor=x").status_code == 422

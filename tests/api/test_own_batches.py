@@ -3,6 +3,7 @@
 import csv
 import io
 import socket
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -12,11 +13,13 @@ from redis import Redis
 from werkzeug.test import TestResponse
 
 from api.services import Services
+from farm.batches.admission import BatchAdmission
 from farm.config import BatchSettings, Settings
 from farm.jobs.states import State
 from tests.api.api_parts import Caller, Hand
 from tests.api.batch_api_parts import CSV, NDJSON, SMALL, ndjson, send
 from tests.api.gateway_thread import served
+from tests.conftest import wait_until
 
 #: shots of one manifest here
 MOST = 1000
@@ -55,6 +58,21 @@ class TestAdmitted:
         ]
         assert jobs[1]["seed"] == 7
         assert {job["batch"] for job in jobs} == {made["id"]}
+
+    def test_a_large_one_is_admitted_before_all_of_it_is_queued(self, alice: Caller, parts: Services) -> None:
+        settings = parts.settings.model_copy(update={"batches": BatchSettings(chunk=2)})
+        admission = BatchAdmission(settings, parts.ledger, parts.submissions, parts.permits, at_once_s=0.0)
+        planned = admission.plan(
+            "alice", io.BytesIO(ndjson(*({"prompt": f"{n}"} for n in range(40)))), NDJSON, SMALL, 1
+        )
+        with closing(planned.file):
+            came = admission.admit("alice", planned)
+        # it counts as a whole from now on, also where it is not placed yet
+        made = alice.get(f"/v1/batches/{came.id}").json
+        assert made is not None
+        assert (made["jobs"], made["counts"]["queued"]) == (40, 40)
+        wait_until(lambda: alice.get(f"/v1/batches/{came.id}").json["state"] == "open", what="all to be queued")  # type: ignore[index]
+        assert parts.ledger.counts("alice")[State.QUEUED] == 40
 
     def test_takes_are_jobs_with_seeds_of_their_own(self, alice: Caller) -> None:
         made = send(alice, ndjson({"prompt": "one", "seed": 5}, {"prompt": "two", "takes": 1}), takes=3).json

@@ -161,3 +161,24 @@ def test_no_call_of_a_worker_or_a_gateway_costs_more_among_many(ledger: Ledger, 
     live(600)
     # a command more is the server's clock read anew; what reads workers would be hundreds more
     assert {name: (few[name], cost) for name, cost in costs().items() if cost > few[name] + 9} == {}
+
+
+def test_a_list_of_many_is_read_in_short_calls_and_in_pages(ledger: Ledger, redis: Redis) -> None:
+    for n in range(1_203):
+        ledger.worker_seen(f"w{n:04}", f"pool-{n % 2}", WorkerStatus(models=(MODEL,)), ttl_s=60)
+    ledger.worker_gone("w0000", "pool-0")
+    names = sorted((f"pool-{n % 2}", f"w{n:04}") for n in range(1, 1_203))
+    live, calls = commands(redis, ledger.workers)
+    assert [(one.pool, one.worker) for one in live] == names
+    # in pieces of some hundreds: that is what keeps a call among ten thousand short
+    assert 1_202 / calls > 100
+    assert redis.info("commandstats")["cmdstat_hmget"]["calls"] == 4
+    paged: list[tuple[str, str]] = []
+    more = True
+    while more:
+        after = paged[-1] if paged else None
+        page, more = ledger.some_workers(after=after, limit=500)
+        paged += [(one.pool, one.worker) for one in page]
+    assert paged == names
+    assert ledger.is_live("w0001")
+    assert not ledger.is_live("w0000")

@@ -1,7 +1,7 @@
 """Workers that are live, the permits that wake them, and how fast they are."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 from farm.jobs.metrics_page import MetricsPage
@@ -49,22 +49,27 @@ class Workforce(Scripted):
 
     def workers(self) -> list[LiveWorker]:
         """Every live worker, by pool and name. For operators and the exporter: it costs what there are of them."""
-        return sorted(
-            (one for pool, flat in self.run("workers") for one in self._facts(pool, flat)),
-            key=lambda one: (one.pool, one.worker),
-        )
+        now_ms = int(self.run("now"))
+        with mapped():
+            pools = cast("set[str]", self._redis.smembers(self._keys("pools")))
+            # a hash that grows while it is read may tell one twice
+            found = {(pool, one.worker): one for pool in pools for one in self._live(pool, now_ms)}
+        return [found[where] for where in sorted(found)]
 
-    def _facts(self, pool: str, flat: Sequence[str]) -> list[LiveWorker]:
-        names, found, key = flat[::2], list[str | None](), self._keys("facts", pool)
-        for begin in range(0, len(names), _FACTS_AT_ONCE):
-            with mapped():
-                found += cast("list[str | None]", self._redis.hmget(key, names[begin : begin + _FACTS_AT_ONCE]))
-        return [
-            LiveWorker(worker, pool, WorkerStatus.from_json(json.loads(told)), int(float(until)))
-            for worker, until, told in zip(names, flat[1::2], found, strict=True)
-            # one that said goodbye meanwhile has no facts
-            if told is not None
-        ]
+    def _live(self, pool: str, now_ms: int) -> Iterator[LiveWorker]:
+        """In many small calls: one for ten thousand workers would keep everybody else waiting. A worker that comes or
+        goes meanwhile may be among them or not; one that stays is."""
+        cursor, more = 0, True
+        while more:
+            key = self._keys("facts", pool)
+            cursor, told = cast("tuple[int, dict[str, str]]", self._redis.hscan(key, cursor, count=_FACTS_AT_ONCE))
+            more = cursor != 0
+            if not told:
+                continue
+            ends = self._redis.zmscore(self._keys("workers", pool), list(told))
+            for (worker, facts), until in zip(told.items(), ends, strict=True):
+                if until is not None and until > now_ms:
+                    yield LiveWorker(worker, pool, WorkerStatus.from_json(json.loads(facts)), int(until))
 
     def offers(self) -> list[PoolOffer]:
         """What the workers of each pool offer, or offered within scheduling.elsewhere_s. Costs what there are of

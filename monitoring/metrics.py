@@ -77,7 +77,7 @@ PROVIDER_SUBMISSIONS = counter(
 )
 PROVIDER_POLLS = counter(
     "wanfarm_provider_polls_total",
-    "Questions about bought jobs: read, missed, unknown_job",
+    "Questions about bought jobs: read, missed, unknown_job, unknown_word (a status that no document has)",
     ["provider", "outcome"],
     roles=_BURST,
 )

@@ -170,6 +170,10 @@ class ProviderAccount:
         """Ask where the job is. Nothing that goes wrong here says anything about the job."""
         look = self._looked(placed)
         outcome = "read" if look.report else "unknown_job" if look.gone else "missed"
+        if look.report and look.report.unknown_word:
+            outcome = "unknown_word"
+            log.error("%s: no document has its status %.40r of %s: taken for not over yet",
+                      self.entry.name, look.report.unknown_word, placed.id)  # fmt: skip
         PROVIDER_POLLS.labels(self.entry.name, outcome).inc()
         if look.words:
             log.info("%s: asking about %s: %s", self.entry.name, placed.id, look.words)

@@ -18,7 +18,6 @@ from farm.claiming import retry
 from farm.jobs.job import Job
 from farm.jobs.purchase import Cap, OverCap, PurchaseEnding, PurchaseState
 from farm.jobs.states import Tier
-from farm.jobs.worker_status import LiveWorker
 from farm.ledger import BURST_POOL, INTAKE_POOL
 from farm.ledger.farm_numbers import FarmNumbers, PoolNumbers
 from farm.providers.carrier import NoAnswer, NotSent, carry
@@ -28,6 +27,7 @@ from farm.providers.offers import Offer, offers
 from farm.providers.registry import KeyMissing
 from farm.scheduling.expected_wait import entitlements
 from farm.scheduling.forecast import LineForecast, start_s
+from farm.scheduling.offers import PoolOffer
 from farm.tenants.tenants import Tenant
 from farm.wire.http import Can, Outbound, ProviderRefused, Unreadable
 from farm.wire.purchase_order import PurchaseOrder
@@ -44,10 +44,12 @@ _OURS = frozenset({INTAKE_POOL, BURST_POOL})
 
 @dataclass
 class _Look:
-    """One look at the farm. `spent`: scopes of caps that hold no more in this look."""
+    """One look at the farm. `spent`: scopes of caps that hold no more in this look; `closed`: why a provider takes
+    nothing more in it."""
 
     left: int
     spent: set[str] = field(default_factory=set)
+    closed: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Buyer:
         self._choose = Chooser(burst.hour_usd, burst.explore)
         #: (pool, tenant) that jobs are being bought for
         self._buying: set[tuple[str, str]] = set()
-        self._workers: Sequence[LiveWorker] = ()
+        self._offers: Sequence[PoolOffer] = ()
         self._learned: dict[tuple[str, str], Seen] = {}
         #: jobs whose promise breaks now, and of each what was said last
         self._late: set[str] = set()
@@ -83,7 +85,7 @@ class Buyer:
             return 0
         if not context.ledger.my_turn("buying", context.worker, 3 * context.settings.burst.every_s):
             return 0
-        numbers, self._workers = context.ledger.farm_numbers(), context.ledger.workers()
+        numbers, self._offers = context.ledger.farm_numbers(), context.ledger.offers()
         look, found = _Look(context.settings.burst.most_at_once), []
         self._late.clear()
         self._learned.clear()
@@ -116,7 +118,7 @@ class Buyer:
         waiting = predicted(
             jobs,
             load,
-            lambda job: able_for(job, self._workers),
+            lambda job: able_for(job, self._offers),
             share=_share(numbers, pool.pool, tenant_id),
             now_ms=numbers.now_ms,
             foretold=self._foretold(pool.pool, tenant_id, numbers.now_ms),
@@ -208,12 +210,15 @@ class Buyer:
         caps = self._caps(job.tenant, offer.provider)
         if full := next((cap.scope for cap in caps if cap.scope in look.spent), None):
             return f"the cap of {full} is reached"
+        if why := look.closed.get(offer.provider):
+            return why
         nonce = uuid4().hex
         taken = context.gate.take(offer.provider, None, nonce)
         if isinstance(taken, Wait):
             log.info("%s: %s", offer.provider, taken)
             # what a provider says is for operators
-            return f"{taken.why} for {taken.seconds:.0f} s"
+            look.closed[offer.provider] = why = f"{taken.why} for {taken.seconds:.0f} s"
+            return why
         used = False
         try:
             why, used = self._with_place(_Attempt(job, offer, caps, nonce, taken.key), look)

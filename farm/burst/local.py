@@ -1,13 +1,10 @@
 """Which of the farm's own workers could render a job. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from farm.jobs.job import Job
-from farm.jobs.worker_status import LiveWorker, WorkerState
-
-#: states in which a worker takes jobs, or will when its engine is up
-_AT_WORK = frozenset({WorkerState.STARTING, WorkerState.IDLE, WorkerState.BUSY})
+from farm.scheduling.offers import PoolOffer
 
 
 @dataclass(frozen=True)
@@ -18,15 +15,7 @@ class Able:
     idle: int
 
 
-def able_for(job: Job, workers: Sequence[LiveWorker]) -> Able:
-    """Who could render the job here. A worker that is too small for what waits says so (`leaves`), and counts for none
-    of it."""
-    found = [
-        one
-        for one in workers
-        if one.pool == job.pool
-        and one.status.state in _AT_WORK
-        and job.spec.model in one.status.models
-        and not one.status.leaves
-    ]
-    return Able(len(found), sum(one.status.state is WorkerState.IDLE for one in found))
+def able_for(job: Job, offers: Iterable[PoolOffer]) -> Able:
+    """Who could render the job here. A worker that is too small for what waits says so, and counts for none of it."""
+    found = [one for one in offers if one.pool == job.pool and job.spec.model in one.models]
+    return Able(sum(one.able for one in found), sum(one.idle for one in found))

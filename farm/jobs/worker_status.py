@@ -20,6 +20,10 @@ class WorkerState(StrEnum):
     OUT_OF_SERVICE = "out_of_service"
 
 
+#: states in which a worker takes jobs, or will when its engine is up
+AT_WORK = frozenset({WorkerState.STARTING, WorkerState.IDLE, WorkerState.BUSY})
+
+
 @dataclass(frozen=True)
 class WorkerStatus:
     """What a worker tells every few seconds, for operators, for admission and for other workers.

@@ -35,10 +35,11 @@ TEMPLATES: dict[str, str] = {
     "permit_seq": "permit-seq",  # counter
     "workers": "workers:{pool}",  # ZSET, worker -> until when it counts as live, ms
     "facts": "facts:{pool}",  # HASH, worker -> JSON for operators
-    "notes": "notes:{pool}",  # HASH, worker -> what is counted of it in the next four (lua/lib/workforce.lua)
+    "notes": "notes:{pool}",  # HASH, worker -> what is counted of it in the next five (lua/lib/workforce.lua)
     "tally": "tally:{pool}",  # HASH, "slots" -> of all live workers; "state <state>" -> workers in that state
     "offers": "offers:{pool}",  # HASH, "memory|models" -> live workers that offer it
-    "free": "free:{pool}",  # HASH, "memory|models" -> of those, idle ones that could take what waits
+    "able": "able:{pool}",  # HASH, "memory|models" -> of those, ones that could take what waits, now or later
+    "free": "free:{pool}",  # HASH, "memory|models" -> of those, idle ones
     "offered": "offered:{pool}",  # ZSET, "memory|models" -> when a worker last offered it, ms
     "notices": "notices:{worker}",  # CHANNEL, ids of jobs that this worker should ask about (lua/lib/notify.lua)
     "bookmark": "bookmark:{line}:{worker}",  # STRING "offset tenant", how far it looked behind what it leaves to others
@@ -132,7 +133,7 @@ WEBHOOKS: dict[str, str] = {
 PROVIDERS: dict[str, str] = {
     "provider": "provider:{provider}",  # HASH, its breaker, a shortage of all its accounts, what became of its jobs
     "provider_account": "provider:{provider}:key:{key}",  # HASH, rate, cap and shortage of one account
-    "provider_slots": "provider:{provider}:slots:{key}",  # ZSET, job id that is open there -> until when it counts, ms
+    "provider_slots": "provider:{provider}:slots:{key}",  # ZSET, nonce of a purchase -> when it is looked at, ms
     "provider_model": "provider:{provider}:model:{model}",  # HASH, what became of jobs of one model, decayed
 }
 

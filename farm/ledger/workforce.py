@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from farm.jobs.metrics_page import MetricsPage
-from farm.jobs.worker_status import LiveWorker, WorkerState, WorkerStatus
+from farm.jobs.worker_status import AT_WORK, LiveWorker, WorkerState, WorkerStatus
 from farm.ledger.connection import mapped
 from farm.ledger.outcomes import Permit
 from farm.ledger.scripts import Scripted
@@ -38,9 +38,8 @@ class Workforce(Scripted):
         """Keep `worker` among the pool's live workers for `ttl_s`. `slots`: jobs that it takes at once; 0 for one that
         shall be seen and not be woken. `status.memory` decides which jobs are left to it."""
         memory = Memory.of(status.memory)
-        able = status.state is WorkerState.IDLE and not status.leaves
         told = json.dumps(status.to_json())
-        counted = (status.state, int(able), memory.text if memory else "", " ".join(sorted(status.models)))
+        counted = (status.state, _able(status), memory.text if memory else "", " ".join(sorted(status.models)))
         self.run("worker_seen", worker, pool, told, int(ttl_s * 1000), slots, *counted)
 
     def worker_gone(self, worker: str, pool: str) -> None:
@@ -71,9 +70,10 @@ class Workforce(Scripted):
         different offers, not of workers."""
         found = []
         for pool, flat in self.run("offers"):
-            for offer, count in zip(flat[::2], flat[1::2], strict=True):
+            for offer, live, able, idle in zip(*(flat[n::4] for n in range(4)), strict=True):
                 memory, _, models = offer.partition("|")
-                found.append(PoolOffer(pool, tuple(models.split()), Memory.parse(memory), int(count)))
+                counts = (int(live), int(able), int(idle))
+                found.append(PoolOffer(pool, tuple(models.split()), Memory.parse(memory), *counts))
         return found
 
     def may_prefetch(self, pool: str, worker: str) -> bool:
@@ -116,6 +116,13 @@ class Workforce(Scripted):
             speed = learned(_speed(text) if isinstance(text, str) else None, work_tflop, seconds)
             if speed is not None:
                 self._redis.hset(key, lane, f"{speed.s_per_tflop!r} {speed.samples}")
+
+
+def _able(status: WorkerStatus) -> int:
+    """As lua/lib/workforce.lua counts it."""
+    if status.leaves or status.state not in AT_WORK:
+        return 0
+    return 1 if status.state is WorkerState.IDLE else 2
 
 
 def _speed(text: str) -> Speed:

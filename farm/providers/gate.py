@@ -11,6 +11,7 @@ from redis import Redis
 from redis.commands.core import Script
 
 from farm.config import Settings
+from farm.jobs.purchase import PurchaseState
 from farm.ledger.connection import mapped
 from farm.ledger.keys import Keys
 from farm.providers.entry import Entry
@@ -20,6 +21,8 @@ from farm.wire.http import Why
 _BUSY_MOST_S = 30.0
 _WORDS_MOST = 200
 _ACCOUNT_FIELDS = 7
+#: exchanges with a provider that may come between a slot and its purchase: inputs handed over, and an estimate
+_EXCHANGES_BEFORE = 5
 
 
 class Holdup(StrEnum):
@@ -143,16 +146,17 @@ class Gate:
         """`clock`: a Lua text that defines NOW, for tests; otherwise it is the server's."""
         self._redis, self._entries = redis, entries
         self._keys = Keys(settings.redis.prefix)
-        self._health = settings.provider_health
+        self._health, self._lease_s = settings.provider_health, settings.lease.seconds
         self._clock = clock
         self._scripts: dict[str, Script] = {}
 
     def take(self, provider: str, key: str | None, holder: str) -> Taken | Wait:
-        """A place for one submission of the job `holder`, or none at all. `key` None: the one with most room. Said
-        again, it is the same place."""
+        """A place for one submission, or none at all. `holder`: the nonce of its purchase, which has to begin within a
+        lease and a few exchanges, or the slot is free again. `key` None: the one with most room. Said again, it is the
+        same place."""
         entry = self._entries[provider]
         keys = entry.key_names if key is None else (key,)
-        numbers = (entry.rate_per_s, entry.rate_burst, entry.concurrency, int(entry.slot_s * 1000))
+        numbers = (entry.rate_per_s, entry.rate_burst, entry.concurrency, *self._terms(entry))
         done, *answer = self._run("take", provider, holder, *numbers, *keys)
         if done:
             return Taken(answer[0], bool(answer[1]))
@@ -190,14 +194,14 @@ class Gate:
         if why not in usual:
             return 0.0
         pause_s = min(health.longest_pause_s, usual[why] if retry_after_s is None else max(0.0, retry_after_s))
-        self._run("penalise", provider, key, why, int(pause_s * 1000), words[:_WORDS_MOST])
+        self._run("penalise", provider, key, why, int(pause_s * 1000), words[:_WORDS_MOST], *self._terms(entry))
         return pause_s
 
     def state(self, provider: str) -> ProviderState:
         """How it stands with a provider now."""
         entry = self._entries[provider]
         paused, away, words, opened, probe, asked, failed, keys, now = self._run(
-            "state", provider, entry.concurrency, *entry.key_names
+            "state", provider, entry.concurrency, *self._terms(entry), *entry.key_names
         )
         rows = [keys[n : n + _ACCOUNT_FIELDS] for n in range(0, len(keys), _ACCOUNT_FIELDS)]
         return ProviderState(
@@ -230,6 +234,11 @@ class Gate:
             weight=weight,
         )
 
+    def _terms(self, entry: Entry) -> tuple[int, int]:
+        """ms that a slot counts without a purchase, and with one at the longest."""
+        unbound_s = self._lease_s + _EXCHANGES_BEFORE * entry.timeout_s
+        return int(min(unbound_s, entry.slot_s) * 1000), int(entry.slot_s * 1000)
+
     def _run(self, name: str, *args: str | int | float) -> Any:
         script = self._scripts.get(name)
         if script is None:
@@ -253,6 +262,7 @@ class Gate:
             "PROBE_MS": health.probe_after_s * 1000,
             "HELD_MS": health.held_s * 1000,
             "RAISE_MS": health.raise_every_s * 1000,
+            "OPEN": PurchaseState.OPEN.value,
         }
         return f"local {', '.join(numbers)} = {', '.join(map(repr, numbers.values()))}"
 

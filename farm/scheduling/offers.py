@@ -12,9 +12,13 @@ class PoolOffer:
     models   ids of the models that they render; empty where they have not said
     memory   what their engines may use; None where they have not said
     workers  how many of them are live: 0 for an offer that was made lately and may come back
+    able     of those, how many take jobs, or will, and are not too small for what waits
+    idle     of those, how many would take one now
     """
 
     pool: str
     models: tuple[str, ...]
     memory: Memory | None
     workers: int
+    able: int = 0
+    idle: int = 0

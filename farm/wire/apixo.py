@@ -28,7 +28,7 @@ from farm.wire.answers import addresses_of, aspect_word, compact, data_of, dump,
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.http import Unreadable
 from farm.wire.json_body import keepable
-from farm.wire.report import UNLIMITED, Fault, Output, Reply, Report, credits_from, credits_number
+from farm.wire.report import UNLIMITED, Fault, Output, Reply, Report, credits_from, credits_number, state_of
 from farm.wire.words import Fields, as_source, parse_nested
 from models.catalog import resolution_word
 
@@ -231,8 +231,7 @@ def parse_status(body: Any) -> Report:
     data = data_of(body)
     if not data.get("taskId"):
         raise parse_error(200, body) or Unreadable("the answer carries no task")
-    # a word that nobody documented means "not over yet"
-    state = _STATES.get(str(data.get("state")), State.RUNNING)
+    state, unknown_word = state_of(_STATES, data.get("state"))
     fault = None
     if state is State.FAILED:
         word = str(data.get("failCode") or "")
@@ -247,6 +246,7 @@ def parse_status(body: Any) -> Report:
         state=state,
         outputs=tuple(Output(url=str(url)) for url in urls) if isinstance(urls, list) else (),
         fault=fault,
+        unknown_word=unknown_word,
         created_ms=positive(data.get("createTime")),
         finished_ms=positive(data.get("completeTime")),
     )

@@ -36,6 +36,7 @@ from farm.wire.report import (
     credits_number,
     fault_number,
     fault_of,
+    state_of,
 )
 from farm.wire.words import Fields, as_source, parse_nested
 from models.catalog import resolution_word
@@ -200,8 +201,7 @@ def parse_callback(body: Any) -> Report:
 
 
 def _parse(data: Mapping[str, Any]) -> Report:
-    # a word that nobody documented means "not over yet"
-    state = _STATES.get(str(data.get("status")), State.RUNNING)
+    state, unknown_word = state_of(_STATES, data.get("status"))
     result = data.get("result")
     result = result if isinstance(result, Mapping) else {}
     fault = None
@@ -218,6 +218,7 @@ def _parse(data: Mapping[str, Any]) -> Report:
         model=str(model),
         outputs=tuple(Output(url=str(url)) for url in urls) if isinstance(urls, list) else (),
         fault=fault,
+        unknown_word=unknown_word,
         request=compact(param),
         created_ms=_ms(data.get("create_at")),
         finished_ms=_ms(data.get("complete_at")),

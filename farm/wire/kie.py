@@ -39,6 +39,7 @@ from farm.wire.report import (
     credits_number,
     fault_number,
     fault_of,
+    state_of,
 )
 from farm.wire.words import Fields, as_source, parse_nested
 from models.catalog import resolution_word
@@ -220,8 +221,7 @@ def parse_status(body: Any) -> Report:
     if code not in (200, 408, 501) or not task_id:
         raise parse_error(200, body) or Unreadable("the answer carries no task")
     assert isinstance(data, Mapping)
-    # a word that nobody documented means "not over yet"
-    state = _STATES.get(str(data.get("state")), State.RUNNING)
+    state, unknown_word = state_of(_STATES, data.get("state"))
     if code in (408, 501):
         state = State.FAILED
     fault = None
@@ -237,6 +237,7 @@ def parse_status(body: Any) -> Report:
         model=str(data.get("model") or ""),
         outputs=tuple(Output(url=url) for url in _result_urls(data.get("resultJson"))),
         fault=fault,
+        unknown_word=unknown_word,
         request=request if isinstance(request, (Mapping, str)) else {},
         progress=share(progress),
         created_ms=positive(data.get("createTime")),

@@ -30,7 +30,7 @@ from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.http import Unreadable
 from farm.wire.json_body import keepable
 from farm.wire.model_ids import OPENAI_DEFAULTS
-from farm.wire.report import Fault, Output, Reply, Report
+from farm.wire.report import Fault, Output, Reply, Report, state_of
 from farm.wire.words import Fields, as_number, as_source, as_text, as_url, is_unset, parse_nested
 
 DIALECT = "openai"
@@ -249,8 +249,7 @@ def parse_status(body: Any) -> Report:
     if not isinstance(body, Mapping) or not isinstance(body.get("id"), str) or not body.get("status"):
         refusal = parse_error(400, body) if isinstance(body, Mapping) and body.get("error") else None
         raise refusal or Unreadable("the answer carries no video")
-    # a word that nobody documented means "not over yet"
-    state = _STATES.get(str(body.get("status")), State.RUNNING)
+    state, unknown_word = state_of(_STATES, body.get("status"))
     fault = None
     if state is State.FAILED:
         given = body.get("error")
@@ -273,6 +272,7 @@ def parse_status(body: Any) -> Report:
         progress=share(progress),
         outputs=(Output(url=content_path(body["id"]), content_type="video/mp4"),) if done else (),
         fault=fault,
+        unknown_word=unknown_word,
         prompt=body.get("prompt") if isinstance(body.get("prompt"), str) else None,
         size=(wide, high) if wide and high else None,
         seconds=_seconds(body.get("seconds")),

@@ -43,6 +43,7 @@ class Report:
     progress       [0, 1], None where unknown; step of steps while denoising
     credits_micro  millionths of the dialect's unit of money: reserved while open, spent once over
     size           (width, height) in pixels; seconds of the clip; None until an input is here that decides them
+    unknown_word   the status as it was told, where no document has that word; `state` is RUNNING then
     """
 
     id: str
@@ -66,6 +67,7 @@ class Report:
     finished_ms: int | None = None
     credits_micro: int | None = None
     credits_left_micro: int | None = None
+    unknown_word: str = ""
     #: what was done otherwise than asked, in sentences for the owner
     notes: tuple[str, ...] = ()
 
@@ -73,6 +75,12 @@ class Report:
     def urls(self) -> tuple[str, ...]:
         """The addresses of all outputs."""
         return tuple(output.url for output in self.outputs)
+
+
+def state_of(states: Mapping[str, State], word: object) -> tuple[State, str]:
+    """What a dialect's status word means, and the word again where nobody documented it: that means "not over yet"."""
+    told = str(word)
+    return (states[told], "") if told in states else (State.RUNNING, told)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from farm.wire.answers import compact, state_word
 from farm.wire.error_table import Row, error_of, retry_headers, row_of
 from farm.wire.http import Unreadable
 from farm.wire.json_body import keepable
-from farm.wire.report import Fault, Output, Reply, Report
+from farm.wire.report import Fault, Output, Reply, Report, state_of
 from farm.wire.words import Fields
 
 DIALECT = "selfhosted"
@@ -121,8 +121,7 @@ def parse_status(body: Any) -> Report:
     """A /status answer, or one entry of /jobs. Raises Unreadable when it is neither."""
     if not isinstance(body, Mapping) or not isinstance(body.get("job_id"), str):
         raise Unreadable("the answer carries no job")
-    # a word that nobody documented means "not over yet"
-    state = _STATES.get(str(body.get("status")), State.RUNNING)
+    state, unknown_word = state_of(_STATES, body.get("status"))
     text, url, fault = body.get("error"), body.get("video_url"), None
     if state is State.FAILED:
         cancelled = text == _CANCELLED
@@ -134,6 +133,7 @@ def parse_status(body: Any) -> Report:
         state=state,
         outputs=(Output(url=url),) if isinstance(url, str) and url else (),
         fault=fault,
+        unknown_word=unknown_word,
         prompt=prompt if isinstance(prompt, str) else None,
         created_ms=_parse_time(body.get("created_at")),
     )

@@ -55,6 +55,7 @@ _MEANINGS = {
     "task_end": Phase.ENCODING,
     "task_postprocess_start": Phase.UPLOADING,
 }
+_KNOWN = frozenset({*ORDER, *OVER, "task_error"})
 
 
 def status_word(report: Report) -> str:
@@ -224,7 +225,8 @@ def _parse(task: Mapping[str, Any]) -> Report:
     given = task.get("outputs")
     outputs = tuple(_parse_output(o) for o in given if isinstance(o, Mapping)) if isinstance(given, list) else ()
     pexit = str(task["pexit"]) if task.get("pexit") is not None else ""
-    state, phase = status_state(str(task.get("status")), pexit, outputs=bool(outputs))
+    told = str(task.get("status"))
+    state, phase = status_state(told, pexit, outputs=bool(outputs))
     fault = None
     if state in (State.FAILED, State.CANCELLED):
         fault = _fault(str(task.get("debugerror") or ""), state)
@@ -237,6 +239,7 @@ def _parse(task: Mapping[str, Any]) -> Report:
         step=0 if phase is not Phase.DENOISING or task.get("status") == "task_start" else 1,
         outputs=outputs,
         fault=fault,
+        unknown_word="" if told in _KNOWN else told,
         request=request if isinstance(request, Mapping) else {},
         created_ms=_ms(task.get("createtime")),
         started_ms=_ms(task.get("starttime")),

@@ -42,7 +42,7 @@ def make() -> Dashboard:
         ),
         graph(
             "Missed polls",
-            "Questions about bought jobs that got no readable answer. None of them ends a job.",
+            "Questions about bought jobs without a readable answer, or with a status that no document has.",
             (
                 "sum by (provider, outcome) "
                 '(rate(wanfarm_provider_polls_total{provider=~"$provider", outcome!="read"}[10m])) * 60',

@@ -36,6 +36,13 @@ CASES: dict[str, tuple[Series, Series]] = {
             'wanfarm_provider_parked{provider="wiro", reason="paused"}': "1x100",
         },
     ),
+    "WanfarmProviderUnknownWord": (
+        {'wanfarm_provider_polls_total{provider="kie", outcome="unknown_word"}': "_x94 1 2 3 3 3"},
+        {
+            'wanfarm_provider_polls_total{provider="kie", outcome="unknown_word"}': "3x100",
+            'wanfarm_provider_polls_total{provider="kie", outcome="missed"}': "0+1x100",
+        },
+    ),
     "WanfarmPurchasesUnreconciled": (
         {"wanfarm_purchases_unreconciled": "1x100"},
         {"wanfarm_purchases_unreconciled": "1x20 0x80"},

@@ -19,7 +19,7 @@ end
 
 workers_forget_gone(pool)
 local needs, model = first()
-local _, _, own_able, own = string.find(redis.call('HGET', Key.notes(pool), worker) or '', '^%d+ %S+ ([01]) (.*)$')
+local _, _, own_able, own = string.find(redis.call('HGET', Key.notes(pool), worker) or '', '^%d+ %S+ ([012]) (.*)$')
 local free = redis.call('HGETALL', Key.free(pool))
 for n = 1, #free, 2 do
   local memory, models = offer_parts(free[n])

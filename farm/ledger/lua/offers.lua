@@ -1,4 +1,5 @@
--- offers(): {{pool, {"memory|models", live workers, ...}}, ...} of what workers of each pool offer, or offered lately: then 0.
+-- offers(): {{pool, {"memory|models", live workers, of them able ones, of those idle ones, ...}}, ...} of what workers of each
+-- pool offer, or offered lately: then 0.
 -- uses: full clock workforce
 local answer = {}
 for _, pool in ipairs(redis.call('SMEMBERS', Key.pools())) do
@@ -6,7 +7,9 @@ for _, pool in ipairs(redis.call('SMEMBERS', Key.pools())) do
   local counts = {}
   for _, offer in ipairs(redis.call('ZRANGEBYSCORE', Key.offered(pool), NOW - Setting.ELSEWHERE_MS, '+inf')) do
     counts[#counts + 1] = offer
-    counts[#counts + 1] = redis.call('HGET', Key.offers(pool), offer) or '0'
+    for _, key in ipairs({Key.offers(pool), Key.able(pool), Key.free(pool)}) do
+      counts[#counts + 1] = redis.call('HGET', key, offer) or '0'
+    end
   end
   answer[#answer + 1] = {pool, counts}
 end

@@ -1,4 +1,4 @@
--- worker_seen(worker, pool, facts JSON, ttl_ms, slots, state, able 1 or 0, memory or '', models or ''): the worker counts
+-- worker_seen(worker, pool, facts JSON, ttl_ms, slots, state, able as in lib/workforce.lua, memory or '', models or ''): the worker counts
 -- as live for ttl_ms.
 -- uses: full clock workforce
 local worker, pool, facts, ttl_ms, slots, state, able, memory, models = unpack(ARGV)

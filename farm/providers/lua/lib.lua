@@ -1,5 +1,5 @@
 -- What the scripts of providers share. NOW (ms) and the settings stand before it: HALF_LIFE_MS, WORSE_BY, ALONE_ABOVE,
--- LEAST_ASKED, PROBE_MS, HELD_MS, RAISE_MS.
+-- LEAST_ASKED, PROBE_MS, HELD_MS, RAISE_MS; and OPEN, the state of a purchase whose price is held.
 
 -- the least part of the full rate that a cap leaves; a tenth of it is raised at a time
 local LEAST_CAP, STEP = 0.02, 0.1
@@ -40,4 +40,19 @@ end
 local function counts_of(key)
   local part = left(number(key, 'at', NOW))
   return number(key, 'asked', 0) * part, number(key, 'failed', 0) * part
+end
+
+-- How many slots of an account are taken. A slot counts for `term` ms after it was taken, and for as long as the purchase of
+-- its holder is open, `most` ms at the longest: a process that is killed before its purchase begins blocks no slot.
+local function slots_taken(provider, key, term, most)
+  local slots = Key.provider_slots(provider, key)
+  for _, holder in ipairs(redis.call('ZRANGEBYSCORE', slots, '-inf', NOW)) do
+    local purchase = redis.call('HMGET', Key.purchase(holder), 'state', 'at_ms')
+    if purchase[1] == OPEN and NOW < purchase[2] + most then
+      redis.call('ZADD', slots, math.min(NOW + term, purchase[2] + most), holder)
+    else
+      redis.call('ZREM', slots, holder)
+    end
+  end
+  return redis.call('ZCARD', slots)
 end

@@ -1,4 +1,4 @@
--- penalise(provider, key, why, pause ms or '', words): a shortage that all share. busy: the account's rate is halved and held,
+-- penalise(provider, key, why, pause ms, words, term ms, most ms): a shortage that all share. busy: the account's rate is halved and held,
 -- its slots are what it has; credit, key: the account is parked; away: the provider. Answers when it may be asked again, ms.
 local provider, key, why, pause, words = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local this, account = Key.provider(provider), Key.provider_account(provider, key)
@@ -9,12 +9,11 @@ if why == 'away' then
 end
 if why == 'busy' then
   add(this, {waited = pause / 1000})
-  local slots = Key.provider_slots(provider, key)
-  redis.call('ZREMRANGEBYSCORE', slots, '-inf', NOW)
+  local taken = slots_taken(provider, key, tonumber(ARGV[6]), tonumber(ARGV[7]))
   -- many that were under way at once hear the same 429: one of them lowers the cap
   if number(account, 'lowered_ms', 0) + 1000 <= NOW then
     redis.call('HSET', account, 'cap', string.format('%.6f', math.max(LEAST_CAP, cap_of(account) / 2)), 'lowered_ms', NOW,
-      'slots', math.max(1, redis.call('ZCARD', slots) - 1))
+      'slots', math.max(1, taken - 1))
   end
   redis.call('HSET', account, 'held_until', NOW + math.max(HELD_MS, pause))
 end

@@ -1,15 +1,15 @@
--- state(provider, concurrency, key, ...): for people and metrics. Answers {paused since ms or 0, away until, words, opened
+-- state(provider, concurrency, term ms, most ms, key, ...): for people and metrics. Answers {paused since ms or 0, away until, words, opened
 -- ms, probe at, asked, failed as text, {key, parked until, why, words, cap as text, slots, in use, ...}, NOW}.
-local provider, most = ARGV[1], tonumber(ARGV[2])
+local provider, most, term, slot_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local this = Key.provider(provider)
 local keys = {}
-for n = 3, #ARGV do
-  local account, slots = Key.provider_account(provider, ARGV[n]), Key.provider_slots(provider, ARGV[n])
+for n = 5, #ARGV do
+  local account = Key.provider_account(provider, ARGV[n])
   local parked = number(account, 'parked_until', 0)
   local is = parked > NOW
   for _, value in ipairs({ARGV[n], is and parked or 0, is and redis.call('HGET', account, 'parked_why') or '',
     is and redis.call('HGET', account, 'parked_words') or '', string.format('%.4f', cap_of(account)),
-    slots_of(account, most), redis.call('ZCOUNT', slots, '(' .. NOW, '+inf')}) do table.insert(keys, value) end
+    slots_of(account, most), slots_taken(provider, ARGV[n], term, slot_ms)}) do table.insert(keys, value) end
 end
 local asked, failed = counts_of(this)
 local away = number(this, 'away_until', 0)

@@ -1,12 +1,13 @@
--- take(provider, holder, rate per s, burst, concurrency, slot ms, key, ...): a place for one submission,
+-- take(provider, holder, rate per s, burst, concurrency, term ms, most ms, key, ...): a place for one submission,
 -- all of it or nothing: the provider is not paused, its breaker lets it through, and one of the keys has a slot and a
 -- turn. The one with most room is taken. Answers {1, key, 1 if it is the breaker's probe} or {0, wait ms, why, words}.
 local provider, holder = ARGV[1], ARGV[2]
-local per_ms, burst, most, slot_ms = tonumber(ARGV[3]) / 1000, tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local per_ms, burst, most = tonumber(ARGV[3]) / 1000, tonumber(ARGV[4]), tonumber(ARGV[5])
+local term, slot_ms = tonumber(ARGV[6]), tonumber(ARGV[7])
 local this = Key.provider(provider)
 
 -- said again after a lost reply: the same slot
-for n = 7, #ARGV do
+for n = 8, #ARGV do
   local until_ms = redis.call('ZSCORE', Key.provider_slots(provider, ARGV[n]), holder)
   if until_ms and tonumber(until_ms) > NOW then
     return {1, ARGV[n], redis.call('HGET', this, 'probe') == holder and 1 or 0}
@@ -30,15 +31,14 @@ local best, room, wait, why, words
 local function later(ms, reason, said)
   if not wait or ms < wait then wait, why, words = math.ceil(ms), reason, said or '' end
 end
-for n = 7, #ARGV do
+for n = 8, #ARGV do
   local key = ARGV[n]
   local account, slots = Key.provider_account(provider, key), Key.provider_slots(provider, key)
   local parked = number(account, 'parked_until', 0)
   if parked > NOW then
     later(parked - NOW, redis.call('HGET', account, 'parked_why'), redis.call('HGET', account, 'parked_words'))
   else
-    redis.call('ZREMRANGEBYSCORE', slots, '-inf', NOW)
-    local free = slots_of(account, most) - redis.call('ZCARD', slots)
+    local free = slots_of(account, most) - slots_taken(provider, key, term, slot_ms)
     local cap = cap_of(account)
     local interval = 1 / (per_ms * cap)
     local due = math.max(NOW, math.min(number(account, 'due', 0), NOW + interval * burst))
@@ -54,7 +54,7 @@ for n = 7, #ARGV do
 end
 if not best then return {0, wait or 60000, why or 'key', words or ''} end
 
-redis.call('ZADD', best.slots, NOW + slot_ms, holder)
+redis.call('ZADD', best.slots, NOW + term, holder)
 redis.call('HSET', best.account, 'due', string.format('%.3f', best.due))
 -- one of which nothing is ever told, because its process was killed, does not keep the breaker open
 if probing then redis.call('HSET', this, 'probe', holder, 'probe_until', NOW + math.min(slot_ms, 10 * PROBE_MS)) end

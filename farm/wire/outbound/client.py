@@ -1,6 +1,7 @@
 """What the client sides of all dialects have in common: how answers are read, and that an order is said whole."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -141,19 +142,30 @@ class DialectClient:
 
     def _told(self, body: Any, parse: Callable[[Any], Read]) -> Read:
         try:
-            return parse(body)
+            read = parse(body)
         except Unreadable:
             raise
         except FarmError as error:
             raise self._refused(error) from None
+        return self._told_of(read) if isinstance(read, Report) else read  # type: ignore[return-value]
+
+    def _told_of(self, report: Report) -> Report:
+        fault, word = report.fault, self._without_secrets(report.unknown_word)
+        if fault is not None:
+            fault = replace(fault, message=self._without_secrets(fault.message))
+        return replace(report, fault=fault, unknown_word=word)
 
     def _refused(self, error: FarmError) -> ProviderRefused:
-        """Without our secrets, which a provider may repeat in its words."""
         no = refused(error)
+        no.message = self._without_secrets(no.message)
+        return no
+
+    def _without_secrets(self, text: str) -> str:
+        """A provider may repeat them in its words."""
         for secret in (self._key, self._secret):
             if secret:
-                no.message = no.message.replace(secret, "<key>")
-        return no
+                text = text.replace(secret, "<key>")
+        return text
 
     def _read_created(self, answer: ProviderAnswer, parse: Callable[[Any], Read]) -> Read:
         """The same of a request that costs money: an error of the server says nothing about whether it was done."""

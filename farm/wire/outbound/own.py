@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from farm.jobs import errors
 from farm.jobs.draft import Draft
 from farm.jobs.errors import FarmError, FaultCode
+from farm.jobs.states import Phase, State
 from farm.wire import own
 from farm.wire.error_table import Row, error_of
 from farm.wire.http import Can, NotOffered, Placed, ProviderAnswer, ProviderRequest, Unreadable
@@ -103,10 +104,23 @@ def _available(body: Any) -> int | None:
     return credits_from(credit.get("available")) if isinstance(credit, Mapping) else None
 
 
+def _in_known_words(body: Any) -> tuple[Any, str]:
+    """What another farm says, which may be of a later version: the state that is not known here, apart."""
+    if not isinstance(body, Mapping):
+        return body, ""
+    fields, told = dict(body), body.get("state")
+    if fields.get("phase") not in Phase.__members__.values():
+        fields.pop("phase", None)
+    if not isinstance(told, str) or told in State.__members__.values():
+        return fields, ""
+    return fields | {"state": State.RUNNING}, told
+
+
 def _report(body: Any) -> Report:
+    fields, unknown_word = _in_known_words(body)
     try:
         # `strict` is for requests: here times and words are the JSON that they are
-        job = JobView.model_validate(body, strict=False)
+        job = JobView.model_validate(fields, strict=False)
     except ValidationError as error:
         raise Unreadable(f"the answer carries no job: {error.error_count()} fields are none of one's") from error
     result, fault = job.result, job.error
@@ -125,6 +139,7 @@ def _report(body: Any) -> Report:
         fault=Fault(FaultCode(fault.code) if fault.code in known else FaultCode.PROVIDER_FAILED, fault.message)
         if fault
         else None,
+        unknown_word=unknown_word,
         prompt=job.prompt,
         size=(job.width, job.height) if job.width and job.height else None,
         seconds=job.duration_s,

@@ -13,7 +13,7 @@ from farm.config import ProviderSettings, Settings
 from farm.jobs.ids import new_job_id
 from farm.jobs.job import Job, NewJob
 from farm.jobs.purchase import Purchase
-from farm.jobs.spec import JobSpec
+from farm.jobs.spec import InputRef, JobSpec
 from farm.jobs.states import State
 from farm.ledger import Ledger
 from models.catalog import MODELS
@@ -32,7 +32,13 @@ T2V = "wan2.2-t2v-a14b-4step"
 #: what the tests buy of each dialect: provider's model -> its settings
 SOLD = {
     "kie": {"wan/2-2-a14b-text-to-video-turbo": {"per_second": {"480p": 0.04}}},
+    "crun": {"wan/2-2-animate-move": {"per_second": {"480p": 0.03}, "minimum_s": 5}},
 }
+PICTURE = InputRef(key="inputs/acme/a", sha256="a", kept_sha256="a", content_type="image/png", width=832, height=480)
+CLIP = InputRef(
+    key="inputs/acme/b", sha256="b", kept_sha256="b", content_type="video/mp4", width=832, height=480, seconds=4.8,
+    frames=77, fps=16.0,
+)  # fmt: skip
 
 
 def spec(prompt: str = "a fox", model: str = T2V, **changes: Any) -> JobSpec:
@@ -52,6 +58,12 @@ def new_job(prompt: str = "a fox", **changes: Any) -> NewJob:
         "predicted_s": 60.0, "wall_s": 1800.0,
     }  # fmt: skip
     return NewJob(**values | changes)
+
+
+def animate_job(prompt: str = "a fox") -> NewJob:
+    """What crun sells something for."""
+    inputs = {"image": PICTURE, "video": CLIP}
+    return new_job(spec=spec(prompt, "wan2.2-animate-14b", task="animate", frames=77, fps=16.0, inputs=inputs))
 
 
 @contextmanager
@@ -82,11 +94,13 @@ def buying(
     settings: Settings, simulators: dict[str, Simulator], *, public_url: str | None = None, **burst: Any
 ) -> Settings:
     """The settings of a farm that buys from these at once whatever waits."""
-    made = buying_from(settings, {name: provider(one) for name, one in simulators.items()}, **burst)
-    return made.model_copy(update={"gateway": settings.gateway.model_copy(update={"public_url": public_url})})
+    providers = {name: provider(one) for name, one in simulators.items()}
+    return buying_from(settings, providers, public_url=public_url, **burst)
 
 
-def buying_from(settings: Settings, providers: dict[str, ProviderSettings], **burst: Any) -> Settings:
+def buying_from(
+    settings: Settings, providers: dict[str, ProviderSettings], *, public_url: str | None = None, **burst: Any
+) -> Settings:
     """The same of any providers."""
     eager = {"external": "any", "after_s": 0.0, "least_depth": 1, "least_dwell_s": 0.0, "every_s": 0.05,
              "left_every_s": 0.1, "unknown_after_s": 600.0, "allow_networks": ("127.0.0.0/8",)}  # fmt: skip
@@ -94,6 +108,7 @@ def buying_from(settings: Settings, providers: dict[str, ProviderSettings], **bu
         update={
             "burst": settings.burst.model_copy(update=eager | burst),
             "providers": providers,
+            "gateway": settings.gateway.model_copy(update={"public_url": public_url}),
             "lease": settings.lease.model_copy(update={"seconds": 3.0}),
         }
     )

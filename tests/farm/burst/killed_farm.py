@@ -14,21 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+from burst_parts import CLIP, PICTURE
 
 from farm.config import Settings
 from farm.jobs.ids import new_job_id
 from farm.jobs.job import NewJob
-from farm.jobs.spec import InputRef, JobSpec
+from farm.jobs.spec import JobSpec
 from models.catalog import MODELS
 from tests.simulators import KEY, Simulated
 
 KEY_ENV = "LAW_TEST_KEY"
 TENANTS = ("acme", "globex")
-_PICTURE = InputRef(key="inputs/acme/a", sha256="a", kept_sha256="a", content_type="image/png", width=832, height=480)
-_CLIP = InputRef(
-    key="inputs/acme/b", sha256="b", kept_sha256="b", content_type="video/mp4", width=832, height=480, seconds=4.8,
-    frames=77, fps=16.0,
-)  # fmt: skip
 #: model, task, roles: what each of the providers sells something for
 _WANTED = (
     ("wan2.2-t2v-a14b-4step", "t2v", ()),
@@ -61,7 +57,7 @@ def _job(number: int) -> NewJob:
     spec = JobSpec(
         model, task, f"shot {number:04d}", "", 832, 480, 77 if roles == ("image", "video") else own.frames, 16.0,
         own.steps, own.guidance, own.guidance_2, own.shift, 7,
-        inputs={role: _CLIP if role == "video" else _PICTURE for role in roles},
+        inputs={role: CLIP if role == "video" else PICTURE for role in roles},
     )  # fmt: skip
     return NewJob(
         id=new_job_id(), tenant=TENANTS[number % len(TENANTS)], spec=spec, pool="gpu", lane=f"{model}@bf16",

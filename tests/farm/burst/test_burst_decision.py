@@ -22,10 +22,11 @@ from farm.burst.decision import (
 )
 from farm.burst.local import Able, able_for
 from farm.jobs.job import Job
-from farm.jobs.worker_status import LiveWorker, WorkerState, WorkerStatus
 from farm.ledger.records import fresh
 from farm.providers.entry import Entry, Match
 from farm.providers.offers import Offer
+from farm.scheduling.memory_fit import Memory
+from farm.scheduling.offers import PoolOffer
 
 NOW = 1_900_000_000_000
 FULL = PoolLoad("gpu", slots=2, running=2, queued=50, busy_s=120.0)
@@ -74,16 +75,14 @@ def test_a_job_that_nobody_here_can_render_waits_for_ever() -> None:
 
 def test_who_could_render_a_job_is_who_offers_its_model_and_does_not_leave_it_to_others() -> None:
     (job,) = queued(1)
-    mine = WorkerStatus(models=(job.spec.model,))
+    model = job.spec.model
     told = [
-        mine,
-        replace(mine, state=WorkerState.BUSY),
-        replace(mine, state=WorkerState.QUARANTINED),
-        replace(mine, leaves=True),
-        replace(mine, models=("another",)),
+        PoolOffer(job.pool, (model,), None, workers=9, able=2, idle=1),
+        PoolOffer(job.pool, ("other", model), Memory(24_000, 64_000), workers=3, able=3, idle=0),
+        PoolOffer(job.pool, ("other",), None, workers=4, able=4, idle=4),
+        PoolOffer("another", (model,), None, workers=5, able=5, idle=5),
     ]
-    workers = [LiveWorker(f"w{n}", job.pool, status, 0) for n, status in enumerate(told)]
-    assert able_for(job, [*workers, LiveWorker("elsewhere", "another", mine, 0)]) == Able(count=2, idle=1)
+    assert able_for(job, told) == Able(count=5, idle=1)
 
 
 def test_a_job_that_came_just_now_waits_a_moment_first() -> None:

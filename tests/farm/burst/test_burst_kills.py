@@ -10,15 +10,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from burst_parts import PRICE, TENANT, BuyingFarm, buying, mishap, new_job
+import pytest
+from burst_parts import (
+    KEY,
+    KEY_ENV,
+    PRICE,
+    TENANT,
+    BuyingFarm,
+    animate_job,
+    buying_from,
+    mishap,
+    new_job,
+    provider,
+    simulated,
+)
+from redis import Redis
 
 from api.app import create_app
-from farm.config import CONFIG_ENV, Settings
+from farm.config import CONFIG_ENV, ProviderSettings, Settings
 from farm.embedded.settings_file import render
 from farm.jobs.states import Phase, State
 from farm.storage.store import Store
 from tests.api.gateway_thread import served
 from tests.conftest import wait_until
+from tests.farm.ledger.ledger_parts import pass_time
 from tools.provider_simulator.simulator import Simulator
 
 
@@ -57,10 +72,10 @@ class Killed:
 
 
 @contextmanager
-def killed(settings: Settings, kie: Simulator, folder: Path, **burst: object) -> Iterator[Killed]:
+def killed(settings: Settings, seller: ProviderSettings, folder: Path) -> Iterator[Killed]:
     Store(settings.s3).ensure_bucket()
     with served(create_app(settings)) as url:
-        made = Killed(buying(settings, {"kie": kie}, public_url=url, **burst), folder)
+        made = Killed(buying_from(settings, {seller.dialect: seller}, public_url=url), folder)
         over = threading.Event()
 
         def reap() -> None:
@@ -88,7 +103,7 @@ def law(here: BuyingFarm, kie: Simulator) -> None:
 
 
 def test_a_kill_at_each_step_charges_no_job_twice(settings: Settings, kie: Simulator, tmp_path: Path) -> None:
-    with killed(settings, kie, tmp_path) as burst:
+    with killed(settings, provider(kie), tmp_path) as burst:
         here = burst.farm
         # while the provider has the order and has not answered
         kie.faults.set([mishap("create", "hang", seconds=1.5, times=1)])
@@ -116,3 +131,25 @@ def test_a_kill_at_each_step_charges_no_job_twice(settings: Settings, kie: Simul
         assert kie.ledger()["submits"] == 3
         law(here, kie)
         assert here.spent(f"tenant {TENANT}") == (0, 3 * PRICE)
+
+
+def test_a_kill_before_the_purchase_begins_takes_no_slot(
+    settings: Settings, redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the provider is asked what the job will cost, its only slot is taken, and nothing is bought yet."""
+    monkeypatch.setenv(KEY_ENV, KEY)
+    with simulated("crun", tmp_path) as crun:
+        seller = provider(crun, concurrency=1, timeout_s=20.0)
+        crun.faults.set([mishap("estimate", "hang", seconds=60, times=1)])
+        with killed(settings, seller, tmp_path) as burst:
+            here = burst.farm
+            burst.start()
+            (job_id,) = here.admit(animate_job())
+            wait_until(lambda: here.context.gate.state("crun").accounts[0].in_use == 1, 60, "a slot")
+            burst.kill()
+            assert here.ledger.purchases_of_job(job_id) == []
+            # a lease and what comes before a purchase
+            pass_time(redis, 3 + 5 * 20)
+            burst.start()
+            assert here.until_over(job_id).state is State.SUCCEEDED
+            assert crun.ledger()["submits"] == 1

@@ -96,8 +96,8 @@ def pass_time(redis: Redis, seconds: float, prefix: str = "wf") -> None:
     time moves into the past. (The scripts read TIME and nothing else, so this needs no door in them.)"""
     ms = int(seconds * 1000)
     _pass_windows(redis, ms, prefix)
-    for kind in ("leases", "delayed", "permits", "workers"):
-        for key in redis.scan_iter(f"{prefix}:{kind}:*"):
+    for kind in ("leases", "delayed", "permits", "workers", "provider"):
+        for key in redis.scan_iter(f"{prefix}:{kind}:*", _type="ZSET"):
             for member, score in redis.zrange(key, 0, -1, withscores=True):
                 redis.zadd(key, {member: score - ms})
                 if kind == "leases" and redis.hexists(f"{prefix}:job:{member}", "started_ms"):

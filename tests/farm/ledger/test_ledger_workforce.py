@@ -9,7 +9,7 @@ import pytest
 from ledger_parts import ARTIFACTS, POOL, admit, new_job, pass_time
 from redis import Redis
 
-from farm.jobs.worker_status import WorkerState, WorkerStatus
+from farm.jobs.worker_status import AT_WORK, WorkerState, WorkerStatus
 from farm.ledger import Ledger
 from farm.scheduling.memory_fit import Memory
 from farm.scheduling.offers import PoolOffer
@@ -51,13 +51,22 @@ def test_the_counts_are_what_a_look_at_every_worker_finds(ledger: Ledger, redis:
         live = ledger.workers()
         offered = Counter((one.status.models, Memory.of(one.status.memory)) for one in live)
         assert {(one.models, one.memory): one.workers for one in ledger.offers() if one.workers} == offered
+        able = Counter(
+            (one.status.models, one.status.state is WorkerState.IDLE)
+            for one in live
+            if one.status.state in AT_WORK and not one.status.leaves
+        )
+        for models in ((), ("a",), ("a", "b")):
+            same = [one for one in ledger.offers() if one.models == models]
+            idle, busy = able[models, True], able[models, False]
+            assert (sum(one.idle for one in same), sum(one.able for one in same)) == (idle, idle + busy)
         numbers = ledger.farm_numbers().pools
         assert [(one.slots, one.workers) for one in numbers] == [
             (sum(slots[one.worker] for one in live), Counter(one.status.state for one in live))
         ]
     for worker in slots:
         ledger.worker_gone(worker, POOL)
-    assert [redis.hgetall(f"wf:{key}:{POOL}") for key in ("notes", "offers", "free")] == [{}, {}, {}]
+    assert [redis.hgetall(f"wf:{key}:{POOL}") for key in ("notes", "offers", "able", "free")] == [{}] * 4
 
 
 def test_an_offer_is_remembered_when_its_workers_are_gone(ledger: Ledger) -> None:
@@ -66,7 +75,7 @@ def test_an_offer_is_remembered_when_its_workers_are_gone(ledger: Ledger) -> Non
     ledger.worker_gone("big", POOL)
     assert sorted(ledger.offers(), key=lambda one: one.workers) == [
         PoolOffer(POOL, (MODEL,), BIG, 0),
-        PoolOffer(POOL, (MODEL,), SMALL, 1),
+        PoolOffer(POOL, (MODEL,), SMALL, 1, 1, 1),
     ]
 
 

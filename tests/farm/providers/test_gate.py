@@ -10,10 +10,12 @@ import pytest
 from redis import Redis
 
 from farm.config import RedisSettings, Settings
+from farm.jobs.purchase import PurchaseEnding
 from farm.ledger import Ledger, SwitchKind
 from farm.providers.entry import Entry
 from farm.providers.gate import Gate, Holdup, Taken, Wait
 from farm.wire.http import Why
+from tests.farm.ledger.ledger_parts import new_job
 
 _NOW = "test-now"
 _CLOCK = f"local NOW = tonumber(redis.call('GET', '{_NOW}'))\n"
@@ -288,13 +290,33 @@ def test_failures_and_times_fade(gate: Callable[..., Gate], clock: Clock) -> Non
     assert mine.learned("kie", "never asked").weight == 0
 
 
-def test_a_slot_that_nobody_gives_back_ends_by_itself(gate: Callable[..., Gate], clock: Clock) -> None:
-    mine = gate()
-    mine.take("kie", None, "early")
-    clock.on(400)
-    mine.take("kie", None, "later")
-    clock.on(201)
-    assert mine.state("kie").accounts[0].in_use == 1
+def test_a_slot_is_its_purchase_s_and_without_one_it_ends_by_itself(
+    gate: Callable[..., Gate], redis: Redis, redis_settings: RedisSettings, clock: Clock
+) -> None:
+    """Also where its process was killed before the purchase began, and where an operator closed the purchase."""
+    mine, ledger = gate(entry(slot_s=5000.0)), Ledger(redis, Settings(redis=redis_settings), clock=_CLOCK)
+
+    def in_use() -> int:
+        return mine.state("kie").accounts[0].in_use
+
+    jobs = [new_job() for _ in range(2)]
+    ledger.admit(jobs)
+    for one in jobs:
+        nonce = f"of {one.id}"
+        assert isinstance(mine.take("kie", None, nonce), Taken)
+        assert ledger.buy(one.id, "burst", nonce, {"provider": "kie", "key": "a"}, price=1) is not None
+    assert isinstance(mine.take("kie", None, "killed"), Taken)
+    assert isinstance(mine.take("kie", None, "next"), Wait)
+    clock.on(200)
+    assert in_use() == 2
+    clock.on(600)
+    assert isinstance(mine.take("kie", None, "next"), Taken)
+    ledger.close_purchase(f"of {jobs[0].id}", PurchaseEnding.NEVER_ARRIVED, 0, **BUYER)
+    clock.on(200)
+    assert in_use() == 1
+    # a provider that is never done with a job
+    clock.on(5000)
+    assert in_use() == 0
 
 
 @pytest.fixture(autouse=True)

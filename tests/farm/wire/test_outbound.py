@@ -285,6 +285,33 @@ def test_a_provider_that_repeats_our_key_is_quoted_without_it(name: str) -> None
         assert raised.value.__cause__ is None
 
 
+@each
+def test_a_report_that_repeats_our_key_is_read_without_it(name: str) -> None:
+    sold, fault = SOLD[name], Fault(FaultCode.PROVIDER_FAILED, f"no, {KEY} of {SECRET}")
+    failed = Report(id="t-1", state=State.FAILED, fault=fault, created_ms=MADE_MS, finished_ms=MADE_MS)
+    read = client(name).report(sold.placed, answer(sold.status(failed)))
+    assert read.state is State.FAILED
+    assert KEY not in repr(read.fault)
+    assert SECRET not in repr(read.fault)
+
+
+@each
+def test_a_status_that_no_document_has_is_not_over_yet_and_is_told(name: str) -> None:
+    def said(body: Any, word: str) -> Any:
+        if isinstance(body, list):
+            return [said(one, word) for one in body]
+        if not isinstance(body, dict):
+            return body
+        spoilt = {key: said(value, word) for key, value in body.items()}
+        return spoilt | {key: word for key in ("state", "status") if isinstance(body.get(key), str)}
+
+    sold, mine = SOLD[name], client(name)
+    told = json.loads(json.dumps(sold.status(Report(id="t-1", state=State.RUNNING, created_ms=MADE_MS))))
+    assert mine.report(sold.placed, answer(told)).unknown_word == ""
+    read = mine.report(sold.placed, answer(said(told, f"dozing with {KEY}")))
+    assert (read.state, read.unknown_word) == (State.RUNNING, "dozing with <key>")
+
+
 def _reply(name: str, error: Exception) -> Any:
     codec: Any = {"kie": kie, "apixo": apixo, "crun": crun, "wiro": wiro, "openai": openai, "selfhosted": selfhosted}
     return codec[name].render_error(error) if name in codec else None

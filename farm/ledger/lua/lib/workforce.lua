@@ -1,12 +1,13 @@
 -- The workers of a pool, counted as they come, change and go, so that no question about them reads them all. Key.notes has
 -- what is counted for each: "slots state able offer", where an offer is "memory|models" as claim.lua takes them, and
--- `able` is 1 for an idle worker that could take what waits. Pools have few different offers, however many workers.
+-- `able` is 1 for an idle worker that could take what waits, 2 for one that could when it is free, else 0. Pools have few
+-- different offers, however many workers.
 -- uses: clock
 -- a call forgets at most so many; the reaper calls for every pool every few seconds
 local GONE_AT_ONCE = 256
 
 local function workers_count(pool, note, sign)
-  local slots, state, able, offer = string.match(note, '^(%d+) (%S+) ([01]) (.*)$')
+  local slots, state, able, offer = string.match(note, '^(%d+) (%S+) ([012]) (.*)$')
   redis.call('HINCRBY', Key.tally(pool), 'slots', sign * tonumber(slots) + 0)
   local function add(key, field)
     if redis.call('HINCRBY', key, field, sign) <= 0 then redis.call('HDEL', key, field) end
@@ -14,6 +15,7 @@ local function workers_count(pool, note, sign)
   add(Key.tally(pool), 'state ' .. state)
   add(Key.offers(pool), offer)
   if able == '1' then add(Key.free(pool), offer) end
+  if able ~= '0' then add(Key.able(pool), offer) end
   return offer
 end
 
@@ -54,7 +56,7 @@ end
 
 -- Slots of one worker, 0 of one that is not live; and what it offers, or nil.
 local function worker_slots(pool, worker)
-  local slots, offer = string.match(redis.call('HGET', Key.notes(pool), worker) or '', '^(%d+) %S+ [01] (.*)$')
+  local slots, offer = string.match(redis.call('HGET', Key.notes(pool), worker) or '', '^(%d+) %S+ [012] (.*)$')
   return tonumber(slots or 0), offer
 end
 

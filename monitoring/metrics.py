@@ -65,7 +65,7 @@ UPLOAD_SECONDS = histogram(
 # --- burst: jobs that are bought
 BURST_DECISIONS = counter(
     "wanfarm_burst_decisions_total",
-    "What was decided about jobs that would wait too long: bought, would_buy, waits, stays",
+    "What was decided about jobs that would wait too long: bought, would_buy, waits, parked, stays",
     ["verdict"],
     roles=_BURST,
 )

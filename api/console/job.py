@@ -13,7 +13,8 @@ from api.services import services
 from farm.jobs.errors import NotFound
 from farm.jobs.job import Job
 from farm.jobs.states import State
-from farm.wire.own_explain import ExplainView, explain
+from farm.scheduling.offers import is_offered
+from farm.wire.own_explain import ExplainView, explain, external
 
 #: events that are read of a tenant's stream to find those of one job
 _EVENTS_READ = 2000
@@ -62,8 +63,10 @@ def _explained(job: Job) -> ExplainView | None:
         return None
     ledger = services().ledger
     standing = ledger.standing(job.id)
-    offered = any(one.pool == job.pool and job.spec.model in one.status.models for one in ledger.workers())
-    return None if standing is None else explain(job, standing, offered=offered)
+    if standing is None:
+        return None
+    told = explain(job, standing, offered=is_offered(ledger.offers(), job.pool, job.spec.model))
+    return told.model_copy(update={"external": external(ledger.decision(job.id))})
 
 
 def log_lines(job: Job) -> list[LogLine]:

@@ -16,6 +16,7 @@ from farm.jobs.ids import JOB_ID, is_job_id
 from farm.jobs.job import Job, Page
 from farm.jobs.states import TERMINAL, State
 from farm.ledger import CancelOutcome
+from farm.scheduling.offers import is_offered
 from farm.wire import own
 from farm.wire.own_explain import ExplainView, explain, external
 from farm.wire.own_forecast import forecast_of, left_s
@@ -95,9 +96,7 @@ def explain_job(job_id: str) -> Response:
     standing = services().ledger.standing(job_id)
     if standing is None:
         raise NotFound(f"no job {job_id}")
-    offered = any(
-        one.workers and one.pool == job.pool and job.spec.model in one.models for one in services().ledger.offers()
-    )
+    offered = is_offered(services().ledger.offers(), job.pool, job.spec.model)
     line = services().ledger.forecast(job.pool, job.tier, job.tenant) if job.position is not None else None
     forecast = forecast_of(job, line, standing.own_s)
     view = explain(job, standing, offered=offered, forecast=forecast)

@@ -2,27 +2,30 @@
 What is decided about a job is kept with its numbers, for whoever asks."""
 
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from uuid import uuid4
 
 from farm.burst.account import ProviderAccount
 from farm.burst.context import BurstContext
 from farm.burst.decision import Chooser, PoolLoad, Promise, QueuedJob, Ranked, Seen, by_gain, predicted, to_buy
+from farm.burst.decision_notes import DecisionNotes
 from farm.burst.followed import Followed
 from farm.burst.followers import Followers
 from farm.burst.inputs import CannotHandOver, addresses_of, callback_of, details_of
 from farm.burst.local import able_for
+from farm.burst.windows import Windows
 from farm.claiming import retry
 from farm.jobs.job import Job
 from farm.jobs.purchase import Cap, OverCap, PurchaseEnding, PurchaseState
 from farm.jobs.states import Tier
 from farm.ledger import BURST_POOL, INTAKE_POOL
+from farm.ledger.burst_notes import Turn
 from farm.ledger.farm_numbers import FarmNumbers, PoolNumbers
 from farm.providers.carrier import NoAnswer, NotSent, carry
 from farm.providers.entry import Consent, Entry
-from farm.providers.gate import Wait
+from farm.providers.gate import SHORTAGES, Wait
 from farm.providers.offers import Offer, offers
 from farm.providers.registry import KeyMissing
 from farm.scheduling.expected_wait import entitlements
@@ -31,7 +34,6 @@ from farm.scheduling.offers import PoolOffer
 from farm.tenants.tenants import Tenant
 from farm.wire.http import Can, Outbound, ProviderRefused, Unreadable
 from farm.wire.purchase_order import PurchaseOrder
-from monitoring.metrics import BURST_DECISIONS
 
 log = logging.getLogger(__name__)
 
@@ -42,14 +44,24 @@ _FRESH_MS = 30_000
 _OURS = frozenset({INTAKE_POOL, BURST_POOL})
 
 
+@dataclass(frozen=True)
+class _No:
+    """Why a job is not bought of a provider now. `parked`: all jobs there share it, and it is over at a known time."""
+
+    words: str
+    parked: bool = False
+
+
 @dataclass
 class _Look:
     """One look at the farm. `spent`: scopes of caps that hold no more in this look; `closed`: why a provider takes
-    nothing more in it."""
+    nothing more in it; `bought`: ids of jobs."""
 
+    now_ms: int
     left: int
     spent: set[str] = field(default_factory=set)
-    closed: dict[str, str] = field(default_factory=dict)
+    closed: dict[str, _No] = field(default_factory=dict)
+    bought: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -74,33 +86,33 @@ class Buyer:
         self._buying: set[tuple[str, str]] = set()
         self._offers: Sequence[PoolOffer] = ()
         self._learned: dict[tuple[str, str], Seen] = {}
-        #: jobs whose promise breaks now, and of each what was said last
-        self._late: set[str] = set()
-        self._said: dict[str, str] = {}
+        self._windows = Windows(burst.looked_at)
+        self._notes = DecisionNotes(context.ledger)
 
     def look(self) -> int:
         """Buy what is to be bought now. Answers how many. Raises Unavailable."""
         context = self._context
         if context.settings.burst.paused or not context.providers.entries:
             return 0
-        if not context.ledger.my_turn("buying", context.worker, 3 * context.settings.burst.every_s):
+        turn = context.ledger.my_turn("buying", context.worker, 3 * context.settings.burst.every_s)
+        if turn is Turn.NOT_MINE:
             return 0
+        if turn is Turn.BEGUN:
+            self._notes.forget()
         numbers, self._offers = context.ledger.farm_numbers(), context.ledger.offers()
-        look, found = _Look(context.settings.burst.most_at_once), []
-        self._late.clear()
+        look, found = _Look(numbers.now_ms, context.settings.burst.most_at_once), []
         self._learned.clear()
         for pool in numbers.pools:
             if pool.pool not in _OURS and pool.queued:
                 for share in numbers.shares:
                     if share.pool == pool.pool and share.queued:
                         found += self._wanted(numbers, pool, share.tenant)
-        self._said = {job_id: said for job_id, said in self._said.items() if job_id in self._late}
-        bought = 0
         for waiting, gain_s, choices in self._in_order(found):
             if look.left <= 0:
                 break
-            bought += self._buy(waiting, gain_s, choices, look)
-        return bought
+            self._buy(waiting, gain_s, choices, look)
+        self._windows.turn(look.bought)
+        return len(look.bought)
 
     # --- which
     def _wanted(
@@ -113,7 +125,9 @@ class Buyer:
         if consent is Consent.NEVER:
             return []
         promise = self._promise(tenant)
-        jobs = ledger.queued_first(pool.pool, tenant_id, burst.looked_at)
+        window = self._windows.of(pool.pool, tenant_id)
+        jobs = ledger.queued_first(pool.pool, tenant_id, self._windows.size, window.skip)
+        self._windows.seen(pool.pool, tenant_id, jobs)
         load = _load(numbers, pool, tenant_id)
         waiting = predicted(
             jobs,
@@ -121,17 +135,17 @@ class Buyer:
             lambda job: able_for(job, self._offers),
             share=_share(numbers, pool.pool, tenant_id),
             now_ms=numbers.now_ms,
+            before=window.before_s,
             foretold=self._foretold(pool.pool, tenant_id, numbers.now_ms),
         )
         buying = (pool.pool, tenant_id) in self._buying
         chosen = to_buy(waiting, load, promise, buying=buying)
         (self._buying.add if chosen else self._buying.discard)((pool.pool, tenant_id))
         found = []
-        self._late.update(one.job.id for one, _ in chosen)
         for one, gain_s in chosen:
             choices = self._choices(one.job, consent)
             if isinstance(choices, str):
-                self._say(one, "stays", choices)
+                self._notes.say(one, "stays", choices)
             else:
                 found.append((one, gain_s, choices))
         return found
@@ -189,27 +203,28 @@ class Buyer:
         return [(waiting, gain_s, choices[waiting.job.id]) for waiting, gain_s, _ in ordered]
 
     # --- buying
-    def _buy(self, waiting: QueuedJob, gain_s: float, choices: Sequence[Ranked], look: _Look) -> int:
-        reasons = []
+    def _buy(self, waiting: QueuedJob, gain_s: float, choices: Sequence[Ranked], look: _Look) -> None:
+        reasons: dict[str, _No] = {}
         for ranked in choices:
             if self._context.settings.burst.dry_run:
-                look.left -= 1
-                self._say(waiting, "would_buy", ranked.words(), gain_s, ranked)
-                return 0
+                self._notes.say(waiting, "would_buy", ranked.words(), gain_s, ranked)
+                return
             why = self._bought(waiting, gain_s, ranked, look)
             if why is None:
                 look.left -= 1
-                return 1
-            reasons.append(f"{ranked.offer.provider}: {why}")
-        self._say(waiting, "waits", "; ".join(reasons), gain_s)
-        return 0
+                look.bought.add(waiting.job.id)
+                return
+            reasons[ranked.offer.provider] = why
+        verdict = "parked" if all(why.parked for why in reasons.values()) else "waits"
+        words = "; ".join(f"{provider}: {why.words}" for provider, why in sorted(reasons.items()))
+        self._notes.say(waiting, verdict, words, gain_s)
 
-    def _bought(self, waiting: QueuedJob, gain_s: float, ranked: Ranked, look: _Look) -> str | None:
+    def _bought(self, waiting: QueuedJob, gain_s: float, ranked: Ranked, look: _Look) -> _No | None:
         """None once it is bought, else why it is not."""
         context, job, offer = self._context, waiting.job, ranked.offer
         caps = self._caps(job.tenant, offer.provider)
         if full := next((cap.scope for cap in caps if cap.scope in look.spent), None):
-            return f"the cap of {full} is reached"
+            return _No(f"the cap of {full} is reached")
         if why := look.closed.get(offer.provider):
             return why
         nonce = uuid4().hex
@@ -217,8 +232,10 @@ class Buyer:
         if isinstance(taken, Wait):
             log.info("%s: %s", offer.provider, taken)
             # what a provider says is for operators
-            look.closed[offer.provider] = why = f"{taken.why} for {taken.seconds:.0f} s"
-            return why
+            until = datetime.fromtimestamp(look.now_ms / 1000 + taken.seconds, UTC)
+            no = _No(f"{taken.why} until {until:%H:%M:%S} UTC", parked=taken.why in SHORTAGES)
+            look.closed[offer.provider] = no
+            return no
         used = False
         try:
             why, used = self._with_place(_Attempt(job, offer, caps, nonce, taken.key), look)
@@ -226,10 +243,10 @@ class Buyer:
             if not used:
                 context.gate.give(offer.provider, taken.key, nonce)
         if why is None:
-            self._say(waiting, "bought", ranked.words(), gain_s, ranked)
+            self._notes.say(waiting, "bought", ranked.words(), gain_s, ranked)
         return why
 
-    def _with_place(self, attempt: _Attempt, look: _Look) -> tuple[str | None, bool]:
+    def _with_place(self, attempt: _Attempt, look: _Look) -> tuple[_No | None, bool]:
         """(why it was not bought, whether the place at the provider is used)."""
         context, job, offer, nonce = self._context, attempt.job, attempt.offer, attempt.nonce
         entry = context.providers.entries[offer.provider]
@@ -237,7 +254,7 @@ class Buyer:
             client = context.providers.client_of(entry.name, attempt.key)
             inputs = addresses_of(job.spec, entry, client, context)
         except (CannotHandOver, KeyMissing) as error:
-            return str(error), False
+            return _No(str(error)), False
         details = details_of(inputs, callback_of(job.id, nonce, entry, context.settings.gateway.public_url))
         price = max(offer.price_micro, _quoted(client, entry, offer, job, inputs) or 0)
         # asked until it answers: a call that may have bought finds its own lease under the same name
@@ -255,9 +272,9 @@ class Buyer:
         if isinstance(claim, OverCap):
             if claim.cap.scope in ("farm", f"tenant {job.tenant}"):
                 look.spent.add(claim.cap.scope)
-            return _over(claim, job.tenant), False
+            return _No(_over(claim, job.tenant)), False
         if claim is None:
-            return "it is no longer there to be bought", False
+            return _No("it is no longer there to be bought"), False
         purchase = retry.redis(lambda: context.ledger.purchase(nonce))
         assert purchase is not None
         account = ProviderAccount(context, entry, purchase, job.spec)
@@ -281,34 +298,6 @@ class Buyer:
             for period, usd in zip(("day", "month"), both, strict=True)
             if usd is not None
         ]
-
-    # --- saying
-    def _say(
-        self, waiting: QueuedJob, verdict: str, words: str, gain_s: float = 0.0, ranked: Ranked | None = None
-    ) -> None:
-        """Kept once for each thing that is said."""
-        job, said = waiting.job, f"{verdict} {words}"
-        if self._said.get(job.id) == said:
-            return
-        self._said[job.id] = said
-        BURST_DECISIONS.labels(verdict).inc()
-        log.info("%s %s: %s", job.id, verdict, words)
-        numbers = {
-            "start_s": _finite(waiting.start_s),
-            "end_s": _finite(waiting.end_s),
-            "waited_s": round(waiting.dwell_s, 1),
-            "deadline_s": None if waiting.due_s is None else round(waiting.due_s, 1),
-            "gain_s": _finite(gain_s),
-        }
-        if ranked is not None:
-            numbers |= {
-                "price_usd": ranked.offer.price_micro / 1e6,
-                "effective_usd": ranked.effective / 1e6,
-                "seconds_there": round(ranked.seconds, 1),
-                "failure": round(ranked.seen.failure, 4),
-            }
-        more = {"provider": ranked.offer.provider, "explored": ranked.explored} if ranked else {}
-        self._context.ledger.note_decision(job.id, {"verdict": verdict, "why": words, "numbers": numbers, **more})
 
 
 def intent_of(offer: Offer, key: str, batch: str | None) -> Mapping[str, object]:
@@ -357,7 +346,3 @@ def _share(numbers: FarmNumbers, pool: str, tenant: str) -> float:
     weights = {one.tenant: one.weight for one in numbers.tenants}
     wanting = {one.tenant: weights.get(one.tenant, 1.0) for one in numbers.shares if one.pool == pool and one.queued}
     return entitlements(wanting).get(tenant, 1.0)
-
-
-def _finite(seconds: float) -> float | None:
-    return round(seconds, 1) if math.isfinite(seconds) else None

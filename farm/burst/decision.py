@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from farm.burst.local import Able
@@ -65,12 +65,15 @@ def predicted(
     *,
     share: float,
     now_ms: int,
+    before: Mapping[Tier, float] | None = None,
     foretold: Callable[[Job, float], float | None] = lambda _job, _ahead_s: None,
 ) -> list[QueuedJob]:
     """When each of a tenant's queued jobs, in their order, will start here. `able`: who could render it; `foretold`:
     the scheduler's own forecast for a job with so many GPU-seconds of its tenant's before it in its tier, where there
-    is one; otherwise `share`, the tenant's part of the pool in (0, 1] while others want theirs."""
-    found, own_s, in_tier = [], 0.0, dict.fromkeys(Tier, 0.0)
+    is one; otherwise `share`, the tenant's part of the pool in (0, 1] while others want theirs. `before`: GPU-seconds
+    of the tenant's that are served before the first of `jobs`, by tier."""
+    in_tier = dict.fromkeys(Tier, 0.0) | dict(before or {})
+    found, own_s = [], sum(in_tier.values())
     for job in jobs:
         # others are served beside it, by their share, until they have nothing left
         before_s = own_s + min(load.others_s, own_s * (1 - share) / share)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from enum import IntEnum
 from typing import Any, cast
 
 from farm.jobs.job import Job
@@ -13,14 +14,22 @@ from farm.ledger.reading import Reading
 _DECISIONS_KEPT, _DECISION_S = 20_000, 7 * 86_400
 
 
-class BurstNotes(Reading):
-    def my_turn(self, what: str, worker: str, seconds: float) -> bool:
-        """Whether this worker is the one that does `what` for all, for so long from now."""
-        return bool(self.run("turn", what, worker, seconds))
+class Turn(IntEnum):
+    """BEGUN: this worker's from now on, another may have had it until now."""
 
-    def queued_first(self, pool: str, tenant: str, limit: int) -> list[Job]:
-        """The tenant's queued jobs of a pool, in the order in which they are served."""
-        ids = self.run("queued_first", pool, tenant, limit)
+    NOT_MINE = 0
+    KEPT = 1
+    BEGUN = 2
+
+
+class BurstNotes(Reading):
+    def my_turn(self, what: str, worker: str, seconds: float) -> Turn:
+        """Whether this worker is the one that does `what` for all, for so long from now."""
+        return Turn(self.run("turn", what, worker, seconds))
+
+    def queued_first(self, pool: str, tenant: str, limit: int, skip: int = 0) -> list[Job]:
+        """The tenant's queued jobs of a pool, in the order in which they are served, without the first `skip`."""
+        ids = self.run("queued_first", pool, tenant, limit, skip)
         return [job for job in self.find_many(ids) if job is not None and job.state is State.QUEUED]
 
     def note_decision(self, job_id: str, decision: Mapping[str, Any]) -> None:

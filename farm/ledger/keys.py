@@ -63,6 +63,7 @@ TEMPLATES: dict[str, str] = {
     "account": "account:{provider}:{key}",
     "purchases_of": "purchases-of:{id}",  # LIST, nonces of a job's purchases, the oldest first
     "purchases_open": "purchases-open",  # ZSET, the same of those whose price is held
+    "purchases_moved": "purchases-moved",  # counter of purchases that were begun or closed, by which an audit sees them
     "spend": "spend:{scope}:{period}",  # HASH {held, spent} of "tenant x", "provider x", "farm", "overhead" in a period
     "turn": "turn:{what}",  # STRING, the worker that does for all what one does
     "decision": "decision:{id}",  # STRING, JSON of what was last decided about buying a job

@@ -5,15 +5,15 @@ from typing import cast
 from farm.jobs.job import Job
 from farm.ledger.connection import mapped
 from farm.ledger.outcomes import AuditReport, ReapReport
+from farm.ledger.purchase_audit import PURCHASES, PurchaseAudit
 from farm.ledger.records import decode
-from farm.ledger.scripts import Scripted
 from farm.ledger.workforce import permits
 
-#: the stages of an audit, as its cursors name them
+#: the first stages of an audit, as its cursors name them
 _RECORDS, _TENANT, _BATCHES = "records", "tenant", "batches"
 
 
-class Upkeep(Scripted):
+class Upkeep(PurchaseAudit):
     def reap(self, limit: int = 200, *, unless_s: float = 0.0) -> ReapReport:
         """Expired leases become retries or verdicts; delayed retries whose time has come are queued; missing permits
         are asked for. Every action checks again what it acts on, so several reapers are harmless. `limit` is per pool.
@@ -32,14 +32,16 @@ class Upkeep(Scripted):
     def audit(self, cursor: str | None = None, limit: int = 500) -> AuditReport:
         """Compare indexes and counters with the records of about `limit` jobs after `cursor` and mend them. Begin with
         None and go on with each report's cursor until that is None: first over all records, then tenant by tenant, of
-        each the sum of its holds and then those of its batches."""
+        each the sum of its holds and then those of its batches, then over what purchases hold."""
         stage, _, place = (cursor or f"{_RECORDS}:0").partition(":")
         if stage == _RECORDS:
             report = self._audit_records(int(place), limit)
-        else:
+        elif stage in (_TENANT, _BATCHES):
             tenant, _, after = place.partition(":")
             look = self._audit_tenant if stage == _TENANT else self._audit_batches
             report = look(tenant, after, limit)
+        else:
+            report = self.audit_purchases(stage, int(place), limit)
         if report.drift or report.cursor is None:
             found = [part for pair in report.drift.items() for part in pair]
             self.run("audit_note", int(report.cursor is None), *found)
@@ -86,11 +88,11 @@ class Upkeep(Scripted):
             found = cast("list[str]", self._redis.zrangebylex(key, behind, "+", start=0, num=1))
         return (found[0], False) if found else ("", True)
 
-    def _after_tenant(self, tenant: str) -> str | None:
+    def _after_tenant(self, tenant: str) -> str:
         with mapped():
             owners = cast("set[str]", self._redis.smembers(self._keys("owners")))
         following = min((owner for owner in owners if owner > tenant), default=None)
-        return f"{_TENANT}:{following}:" if following else None
+        return f"{_TENANT}:{following}:" if following else f"{PURCHASES}:0"
 
     def forget(self, before_ms: int, limit: int = 500) -> list[Job]:
         """Remove terminal jobs that ended before `before_ms`; returns them, so that their objects can go too."""

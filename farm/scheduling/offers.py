@@ -1,5 +1,6 @@
 """What the workers of a pool offer, summed up: a pool has few different offers, however many workers."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from farm.scheduling.memory_fit import Memory
@@ -22,3 +23,8 @@ class PoolOffer:
     workers: int
     able: int = 0
     idle: int = 0
+
+
+def is_offered(offers: Iterable[PoolOffer], pool: str, model: str) -> bool:
+    """Whether a live worker of the pool renders the model."""
+    return any(one.workers and one.pool == pool and model in one.models for one in offers)

@@ -74,8 +74,9 @@ class AheadView(View):
 
 class ExternalView(View):
     """What was decided last about buying the job. verdict: bought; would_buy, on a farm that only tries; waits, where
-    it would be bought and cannot be now; stays, where nobody may or can render it elsewhere. numbers: what it was
-    decided with, in seconds and US dollars."""
+    it would be bought and cannot be now; parked, where that is a shortage that all jobs share (too many requests, no
+    credit, maintenance): `why` says until when, and a GPU of the farm's own may take it all the same; stays, where
+    nobody may or can render it elsewhere. numbers: what it was decided with, in seconds and US dollars."""
 
     verdict: str
     why: str

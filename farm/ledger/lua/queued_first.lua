@@ -1,11 +1,14 @@
--- queued_first(pool, tenant, n): ids of the tenant's first queued jobs of the pool, in the order in which they are served.
+-- queued_first(pool, tenant, n, skip): ids of the tenant's queued jobs of the pool, in the order in which they are served: n of
+-- them after the first `skip`.
 -- uses: tier
-local pool, tenant, left = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local pool, tenant, left, skip = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local found = {}
 for _, tier in ipairs(TIERS) do
   if left <= 0 then break end
-  for _, id in ipairs(redis.call('ZRANGE', Key.queue(tier_line(pool, tier), tenant), 0, left - 1)) do
+  local key = Key.queue(tier_line(pool, tier), tenant)
+  for _, id in ipairs(redis.call('ZRANGE', key, skip, skip + left - 1)) do
     found[#found + 1], left = id, left - 1
   end
+  skip = math.max(0, skip - redis.call('ZCARD', key))
 end
 return found

@@ -1,8 +1,8 @@
 -- turn(name, worker, seconds): whether it is this worker's turn to do what one of them does for all. Whoever has it keeps
--- it by asking again in time.
+-- it by asking again in time. Answers a Turn (farm.ledger.burst_notes).
 -- uses: full
 local key = Key.turn(ARGV[1])
 local holder = redis.call('GET', key)
 if holder and holder ~= ARGV[2] then return 0 end
 redis.call('SET', key, ARGV[2], 'PX', math.floor(1000 * tonumber(ARGV[3])))
-return 1
+return holder and 1 or 2

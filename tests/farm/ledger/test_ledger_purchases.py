@@ -7,7 +7,7 @@ from ledger_parts import ARTIFACTS, BROKE, POOL, admit, audit, claimed, new_job,
 from redis import Redis
 
 from farm.jobs.job import Claim, Job
-from farm.jobs.purchase import Cap, OverCap, Payer, PurchaseEnding, PurchaseNews, PurchaseState
+from farm.jobs.purchase import Cap, OverCap, Payer, Purchase, PurchaseEnding, PurchaseNews, PurchaseState
 from farm.jobs.states import HoldReason, Phase, State
 from farm.ledger import BURST_POOL, INTAKE_POOL, CommitOutcome, FailOutcome, Ledger, Verdict
 from farm.ledger.scripts import lua_settings, source
@@ -286,3 +286,45 @@ def test_days_and_months_are_those_of_the_calendar(ledger: Ledger) -> None:
     moments += [datetime(2028, 2, 28, 12, tzinfo=UTC) + timedelta(days=n) for n in range(4)]
     told = script(args=[int(at.timestamp() * 1000) for at in moments])
     assert told == [f"{at:%Y-%m-%d %Y-%m}" for at in moments]
+
+
+def test_what_purchases_hold_is_mended_wherever_it_is_wrong(ledger: Ledger, redis: Redis) -> None:
+    """Of a tenant, a provider, the farm and an account, in a day and a month; also where nothing is held any more, and
+    where an open purchase is not in the list of open ones."""
+    for n in range(3):
+        assert ledger.buy(admit(ledger, new_job())[0], "burst", f"n{n}", PURCHASE, price=100) is not None
+    ledger.close_purchase("n2", PurchaseEnding.DELIVERED, 90)
+    assert audit(ledger) == {}
+    now = datetime.now(UTC)
+    scopes = [(scope, now.strftime(form)) for scope in ("tenant acme", "provider kie", "farm")
+              for form in ("%Y-%m-%d", "%Y-%m")]  # fmt: skip
+    for n, (scope, period) in enumerate(scopes):
+        redis.hincrby(f"wf:spend:{scope}:{period}", "held", n - 2 or 7)
+    redis.hset("wf:spend:provider wiro:2020-01", "held", 5)
+    redis.hincrby("wf:account:kie:main", "held", -1)
+    redis.zrem("wf:purchases-open", "n0")
+    redis.zadd("wf:purchases-open", {"n2": 1})
+    assert audit(ledger) == {"purchases_open": 2, "held_external": 8}
+    assert audit(ledger) == {}
+    assert {ledger.external_spend(*where) for where in scopes} == {(200, 90)}
+    assert ledger.external_spend("provider wiro", "2020-01") == (0, 0)
+    assert ledger.accounts_there([("kie", "main")])[0]["held"] == 200
+    redis.delete(f"wf:spend:farm:{scopes[0][1]}")
+    assert audit(ledger) == {"held_external": 1}
+
+
+def test_an_audit_is_not_led_astray_by_what_is_bought_meanwhile(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its look at the open purchases and its comparison another is begun, several times."""
+    ids, look = iter(admit(ledger, *(new_job() for _ in range(9)))), ledger.open_purchases
+
+    def meanwhile() -> list[Purchase]:
+        found = look()
+        if (job_id := next(ids, None)) is not None:
+            assert ledger.buy(job_id, "burst", job_id, PURCHASE, price=100) is not None
+        return found
+
+    monkeypatch.setattr(ledger, "open_purchases", meanwhile)
+    assert audit(ledger) == {}
+    assert ledger.external_spend("farm", datetime.now(UTC).strftime("%Y-%m")) == (900, 0)

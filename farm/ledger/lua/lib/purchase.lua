@@ -51,6 +51,7 @@ local function purchase_hold(record)
   record.state = Purchase.OPEN
   redis.call('HSET', Key.purchase(record.nonce), 'state', record.state)
   redis.call('ZADD', Key.purchases_open(), record.at_ms, record.nonce)
+  redis.call('INCR', Key.purchases_moved())
   for _, scope in ipairs(purchase_scopes(record)) do purchase_book(scope, record, tonumber(record.price), 0) end
   purchase_account(record, tonumber(record.price), 0)
 end
@@ -62,6 +63,7 @@ local function purchase_close(record, ending, cost, wasted)
   redis.call('HSET', Key.purchase(record.nonce), 'state', record.state, 'ending', ending, 'cost', cost,
     'payer', wasted and 'overhead' or 'tenant', 'closed_ms', NOW)
   redis.call('ZREM', Key.purchases_open(), record.nonce)
+  redis.call('INCR', Key.purchases_moved())
   local tenant, provider, farm = unpack(purchase_scopes(record))
   local price = 0 - tonumber(record.price)
   purchase_book(tenant, record, price, wasted and 0 or cost)

@@ -12,11 +12,11 @@ from monitoring.read_metrics import Family
 
 
 def purchases(ledger: Ledger, settings: Settings) -> Iterator[Family]:
-    """Nothing where no provider is configured. Raises Unavailable."""
-    if not settings.providers:
+    """Nothing where no provider is configured and nothing was left when the last one went. Raises Unavailable."""
+    found = ledger.open_purchases()
+    if not settings.providers and not found:
         return
     now_ms = time.time() * 1000
-    found = ledger.open_purchases()
     late_ms = settings.burst.unknown_after_s * 1000
     lost = [p for p in found if not p.current or (p.id is None and now_ms - p.at_ms > late_ms)]
     yield single(metrics.UNRECONCILED, len(lost))

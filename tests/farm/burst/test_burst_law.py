@@ -5,6 +5,7 @@ it. What the providers' books say is the truth here: they are kept by nobody who
 import random
 import socket
 import time
+import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,15 +13,18 @@ from typing import Any
 
 import pytest
 from killed_farm import FAULTS, KEY_ENV, TENANTS, Killed, killed_farm, new_jobs, wait_for, written
+from prometheus_client import CollectorRegistry
 from redis import Redis
 
 from farm.config import Settings
+from farm.exporter.collector import FarmCollector
 from farm.jobs.job import Artifacts, Job
 from farm.jobs.purchase import Payer, Purchase, PurchaseEnding, PurchaseState
 from farm.jobs.states import State
 from farm.ledger import Ledger
 from farm.ledger.connection import connect
 from farm.storage.store import Store
+from tests.farm.ledger.ledger_parts import audit
 from tests.simulators import KEY, Simulated, simulated
 
 _MONTH = time.strftime("%Y-%m", time.gmtime())
@@ -57,6 +61,13 @@ class Books:
         return of
 
 
+def unreconciled(config: Path) -> float | None:
+    """What the exporter shows of a farm with these settings."""
+    settings, registry = Settings(**tomllib.loads(config.read_text())), CollectorRegistry()
+    registry.register(FarmCollector(connect(settings.redis), settings))
+    return registry.get_sample_value("wanfarm_purchases_unreconciled")
+
+
 @pytest.fixture
 def sellers(tmp_path: Path) -> Iterator[dict[str, Simulated]]:
     with simulated(tmp_path / "sellers", *_DIALECTS) as running:
@@ -87,6 +98,9 @@ def law(settings: Settings, sellers: dict[str, Simulated], tmp_path: Path, monke
                 _chaos(farm, ledger, ids, kills, every_s, cap_usd)
                 _settle(farm, Books(ledger, sellers), ids, patience_s)
                 _held_to_account(Books(ledger, sellers), ids, cap_usd)
+                # nor does the ledger's own audit find anything to mend
+                assert audit(ledger) == {}
+                assert unreconciled(config) == 0
                 assert farm.kills == kills
                 commands = [Path(f"/proc/{one.pid}/cmdline").read_bytes() for one in farm.running.values()]
         assert all(commands)
@@ -150,6 +164,7 @@ def _settle(farm: Killed, books: Books, ids: list[str], patience_s: float) -> No
     wait_for(lambda: all(one.id is None for one in ledger.open_purchases()), patience_s,
              lambda: f"{ledger.open_purchases()} {farm.log.read_text()[-3000:]}")  # fmt: skip
     came = books.by_purchase(_found(ledger, ids))
+    assert unreconciled(farm.config) == len(ledger.open_purchases())
     for purchase in ledger.open_purchases():
         tasks = came.get(purchase.nonce, [])
         if not tasks:

@@ -13,9 +13,12 @@ from api.services import services
 from farm.claiming.page_address import on_loopback
 from farm.jobs.metrics_page import MetricsPage
 from farm.jobs.roles import Role
-from farm.ledger import INTAKE_POOL
+from farm.ledger import BURST_POOL, INTAKE_POOL
 from farm.wire.own_views import ProblemView
 from monitoring.roles import ProcessRole
+
+#: pools whose workers are no agents
+_ROLES = {INTAKE_POOL: ProcessRole.IO_WORKER, BURST_POOL: ProcessRole.BURST}
 
 
 @keyless.get("/metrics")
@@ -33,8 +36,8 @@ def metrics() -> Response:
     role=Role.OPERATOR,
 )
 def targets() -> Response:
-    """Gateways, the exporter, agents and io workers that live, as Prometheus' http_sd_configs reads them. A page on a
-    loopback address is told to askers of its own machine only."""
+    """Gateways, the exporter, agents, io workers and burst processes that live, as Prometheus' http_sd_configs reads
+    them. A page on a loopback address is told to askers of its own machine only."""
     _may_read()
     here, local = socket.gethostname(), on_loopback(f"{request.remote_addr or ''}:0")
     return jsonify(
@@ -58,6 +61,6 @@ def _pages() -> Iterator[tuple[MetricsPage, dict[str, str]]]:
     for worker in services().ledger.workers():
         if worker.status.metrics is None:
             continue
-        role = ProcessRole.IO_WORKER if worker.pool == INTAKE_POOL else ProcessRole.AGENT
+        role = _ROLES.get(worker.pool, ProcessRole.AGENT)
         page = MetricsPage(role.replace(" ", "-"), worker.status.host or "", worker.status.metrics)
         yield page, {"device": worker.status.slot} if worker.status.slot else {}

@@ -9,7 +9,7 @@ from flask import Flask
 from farm.claiming.page_address import dialled, on_loopback, own_address
 from farm.jobs.metrics_page import MetricsPage
 from farm.jobs.worker_status import WorkerStatus
-from farm.ledger import INTAKE_POOL, Ledger
+from farm.ledger import BURST_POOL, INTAKE_POOL, Ledger
 from tests.api.api_parts import Caller
 
 
@@ -26,6 +26,7 @@ def test_every_process_is_told_with_what_it_is(caller: Callable[..., Caller], le
 
     seen("a/gpu-1", "gpu", "10.0.0.7:9101", "a", "gpu-1")
     seen("a/io-1", INTAKE_POOL, "10.0.0.7:9300", "a")
+    seen("a/burst-1", BURST_POOL, "10.0.0.7:9500", "a")
     seen("b/gpu-0", "gpu", None, "b", "gpu-0")
     seen("c/gpu-0", "gpu", "127.0.0.1:9100", "c", "gpu-0")
     seen("here/gpu-0", "gpu", "127.0.0.1:9100", gethostname(), "gpu-0")
@@ -37,6 +38,7 @@ def test_every_process_is_told_with_what_it_is(caller: Callable[..., Caller], le
     others = {
         "10.0.0.7:9101": {"job": "wanfarm-agent", "machine": "a", "device": "gpu-1"},
         "10.0.0.7:9300": {"job": "wanfarm-io-worker", "machine": "a"},
+        "10.0.0.7:9500": {"job": "wanfarm-burst", "machine": "a"},
         "10.0.0.7:9400": {"job": "wanfarm-exporter", "machine": "a"},
         "10.0.0.8:8000": {"job": "wanfarm-gateway", "machine": "b"},
     }

@@ -8,24 +8,30 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from harness import SMALL, Farm
+from harness import MODEL, SMALL, Farm
 
 from farm.embedded.ports import free_port
 from farm.jobs.states import State
 from farm.tenants.tenants import Tenants
+from tests.simulators import KEY, simulated
 
 ROOT = Path(__file__).parents[2]
 JOBS = 12
-#: what only a machine with a GPU has, and what only a farm with a provider (tests/farm/burst sees those metrics move)
+#: what only a machine with a GPU has
 GPU_ONLY = ("wanfarm_gpu_",)
-PROVIDER_ONLY = ("wanfarm_burst_", "wanfarm_purchases", "wanfarm_provider_", "wanfarm_external_")
+PLACED = 'wanfarm_provider_submissions_total{outcome="placed"}'
+#: the provider says no once, and once answers nothing that can be read
+TROUBLE = (
+    {"on": "create", "do": "refuse", "kind": "busy", "retry_after": 1, "times": 1},
+    {"on": "status", "do": "text", "times": 1},
+)
 
 
 class Prometheus:
@@ -93,18 +99,37 @@ def panel_queries() -> dict[str, str]:
         for panel in json.loads(path.read_text())["panels"]:
             for target in panel.get("targets", ()):
                 expr = target["expr"].replace("$__rate_interval", "1m")
-                for variable in ("pool", "tenant", "machine"):
+                for variable in ("pool", "tenant", "machine", "provider"):
                     expr = expr.replace(f"${variable}", ".*")
                 found[f"{path.stem} / {panel['title']} / {target['refId']}"] = expr
     return found
+
+
+def buying_from(address: str) -> dict[str, Any]:
+    """The sections of the settings: a kie that sells something for the model of these tests."""
+    model = {"per_second": {"480p": 0.04}, "minimum_s": 5, "replaces": {MODEL: "substitute"}}
+    kie = {
+        "dialect": "kie", "base_url": address, "keys": {"main": {"env": "KIE_KEY"}}, "unit_usd": 0.005,
+        "models": {"wan/2-2-a14b-text-to-video-turbo": model}, "poll_first_s": 0.2, "poll_max_s": 0.5,
+    }  # fmt: skip
+    burst = {
+        "metrics_port": free_port(), "every_s": 0.2, "least_depth": 1, "least_dwell_s": 0.0, "balances_every_s": 1.0,
+        "allow_networks": ["127.0.0.0/8"],
+    }  # fmt: skip
+    return {"providers": {"kie": kie}, "burst": burst}
 
 
 def test_every_panel_gets_data_from_a_farm_under_load(tmp_path: Path) -> None:
     if shutil.which("prometheus") is None:
         pytest.skip("no prometheus (Debian: apt-get install prometheus)")
     ports = {"metrics_port": free_port(), "io_metrics_port": free_port()}
-    settings = {"worker": ports, "gateway": {"processes": 2}}
-    with Farm(tmp_path / "farm", settings).start() as farm, watching(farm, tmp_path / "prometheus") as prometheus:
+    with ExitStack() as stack:
+        kie = stack.enter_context(simulated(tmp_path / "kie", "kie"))["kie"]
+        kie.settings(queue_s=0.0, render_s=0.1, size=[64, 64], frames=5)
+        kie.faults(*TROUBLE)
+        settings = {"worker": ports, "gateway": {"processes": 2}, **buying_from(kie.address)}
+        farm = stack.enter_context(Farm(tmp_path / "farm", settings, KIE_KEY=KEY).start())
+        prometheus = stack.enter_context(watching(farm, tmp_path / "prometheus"))
 
         def scraped() -> bool:
             return {one["metric"]["job"] for one in prometheus.ask("up == 1")} >= {
@@ -112,6 +137,7 @@ def test_every_panel_gets_data_from_a_farm_under_load(tmp_path: Path) -> None:
                 "wanfarm-exporter",
                 "wanfarm-agent",
                 "wanfarm-io-worker",
+                "wanfarm-burst",
             }
 
         farm.wait(scraped, "every kind of process to be found and scraped")
@@ -133,12 +159,18 @@ def test_every_panel_gets_data_from_a_farm_under_load(tmp_path: Path) -> None:
                 lambda: client.batches.get(batch.id).counts.get(State.SUCCEEDED) == 1, "the first shot of the batch"
             )
         # entitlement, and who is next, are there only while jobs wait
-        waiting = [farm.submit(prompt) for prompt in ("hold end", "a fox", "a fox")]
+        waiting = [farm.submit(prompt, external="never") for prompt in ("hold end", "a fox", "a fox")]
         farm.wait_render(waiting[0])
+        # what its owner lets others render is bought: twice, so that there is a rate
+        Tenants(farm.redis(), farm.settings).set(tenant, external="any", external_after_s=0)
+        for _ in range(2):
+            jobs.append(farm.submit("a fox", external="any"))
+            farm.wait_over(jobs[-1])
+            farm.wait(lambda: prometheus.has_data(PLACED), "an order to be seen")
+        assert sum(one["usd"] > 0 for one in kie.ledger()["charged"]) == 2
         # an account comes last: jobs of a model without a price are refused from then on
         farm.ledger().topup(tenant, 5_000_000)
-        absent = GPU_ONLY + PROVIDER_ONLY
-        wanted = {where: expr for where, expr in panel_queries().items() if not any(name in expr for name in absent)}
+        wanted = {where: expr for where, expr in panel_queries().items() if not any(name in expr for name in GPU_ONLY)}
         missing = dict(wanted)
 
         def all_answered() -> bool:
@@ -152,7 +184,7 @@ def test_every_panel_gets_data_from_a_farm_under_load(tmp_path: Path) -> None:
         finally:
             print(f"\n{len(wanted) - len(missing)} of {len(wanted)} queries returned data; without: {missing}")
             left = [where for where in panel_queries() if where not in wanted]
-            print(f"not asked, since this farm has no GPU and no provider: {left}")
+            print(f"not asked, since this farm has no GPU: {left}")
 
         farm.pull("end")
         farm.wait_over(*waiting)

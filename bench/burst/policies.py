@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 
 from bench.burst.world import Arrival, World
-from farm.burst.decision import Chooser
+from farm.burst.decision import Chooser, Seen
 from farm.providers.entry import Entry, Match
 from farm.providers.offers import Offer
 
@@ -58,8 +58,12 @@ def ours(seed: int = 5) -> Policy:
         entries = {one.provider: Entry(one.provider, "farm", "http://x") for one in offers}
         if not offers:
             return []
+
+        def seen(offer: Offer) -> Seen:
+            return world.known[offer.provider].seen
+
         return [
-            (shot, chooser.ranked(offers, entries, lambda offer: world.known[offer.provider].seen)[0].offer.provider)
+            (shot, chooser.ranked(offers, entries, seen, shot.due_s - world.now)[0].offer.provider)
             for shot in _late(world)
         ]
 

@@ -210,18 +210,18 @@ class ProviderAccount:
             return max(0, said)
         return self.purchase.price if report.state is State.SUCCEEDED else 0
 
-    def over(self, *, ok: bool, seconds: float | None) -> None:
-        """The job is over there: its place is free, and its provider is judged by it."""
+    def over(self, *, ok: bool, seconds: float | None, cost: int) -> None:
+        """The job is over there, and came to `cost`: its place is free, and its provider is judged by it."""
         self._context.gate.give(self.entry.name, self.key_name, self.purchase.nonce)
-        self._went(ok=ok, seconds=seconds)
+        self._went(ok=ok, seconds=seconds, lost=cost / self.purchase.price if self.purchase.price else 0.0)
 
     def left(self) -> None:
         """Nothing is at the provider: its place is free."""
         self._context.gate.give(self.entry.name, self.key_name, self.purchase.nonce)
 
-    def _went(self, *, ok: bool, seconds: float | None = None) -> None:
+    def _went(self, *, ok: bool, seconds: float | None = None, lost: float = 0.0) -> None:
         model = str(self.purchase.intent["model"])
-        self._context.gate.went(self.entry.name, model, ok=ok, holder=self.purchase.nonce, seconds=seconds)
+        self._context.gate.went(self.entry.name, model, ok=ok, holder=self.purchase.nonce, seconds=seconds, lost=lost)
 
     def _carry(self, request: ProviderRequest) -> ProviderAnswer:
         return carry(request, self.entry.timeout_s)

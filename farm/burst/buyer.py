@@ -143,7 +143,7 @@ class Buyer:
         (self._buying.add if chosen else self._buying.discard)((pool.pool, tenant_id))
         found = []
         for one, gain_s in chosen:
-            choices = self._choices(one.job, consent)
+            choices = self._choices(one, consent)
             if isinstance(choices, str):
                 self._notes.say(one, "stays", choices)
             else:
@@ -169,8 +169,9 @@ class Buyer:
         after_s = burst.after_s if tenant is None or tenant.external_after_s is None else tenant.external_after_s
         return Promise(after_s, burst.until_share, burst.least_depth, burst.least_dwell_s)
 
-    def _choices(self, job: Job, consent: Consent) -> list[Ranked] | str:
+    def _choices(self, waiting: QueuedJob, consent: Consent) -> list[Ranked] | str:
         """Who would render it, the best first; or why nobody."""
+        job = waiting.job
         before = self._context.ledger.purchases_of_job(job.id) if job.purchase_nonce else []
         if any(purchase.state is PurchaseState.OPEN for purchase in before):
             return "it left a purchase of which nothing is known, so nothing more is bought for it"
@@ -185,14 +186,14 @@ class Buyer:
             return (
                 "; ".join(f"{name}: {why}" if name else why for name, why in found.refused.items()) or "nobody sells it"
             )
-        return self._choose.ranked(found.offers, entries, self._seen)
+        return self._choose.ranked(found.offers, entries, self._seen, waiting.due_s)
 
     def _seen(self, offer: Offer) -> Seen:
         """Asked once in a look: jobs of one model have it in common."""
         known = (offer.provider, offer.model)
         if known not in self._learned:
             learned = self._context.gate.learned(*known)
-            self._learned[known] = Seen(learned.failure, learned.seconds, learned.busy_wait_s)
+            self._learned[known] = Seen(learned.failure, learned.seconds, learned.busy_wait_s, learned.failed_cost)
         return self._learned[known]
 
     def _in_order(

@@ -120,12 +120,18 @@ def to_buy(
 
 @dataclass(frozen=True)
 class Seen:
-    """What is known of a provider's model: failure: share of its jobs that fail; seconds: from submission to the end;
-    busy_wait_s: expected wait after a 429. None: nothing yet."""
+    """What is known of a provider's model. failure: share of its jobs that fail; failed_cost: part of its price that
+    one of those costs; seconds: from submission to the end; busy_wait_s: expected wait after a 429. None: nothing yet.
+    """
 
     failure: float = 0.0
     seconds: float | None = None
     busy_wait_s: float = 0.0
+    failed_cost: float = 0.0
+
+
+#: nobody is taken to fail more often: then he is asked again now and then
+MOST_FAILS = 0.95
 
 
 @dataclass(frozen=True)
@@ -137,6 +143,10 @@ class Ranked:
     seconds: float
     seen: Seen
     explored: bool = False
+
+    def late(self, due_s: float | None) -> bool:
+        """Whether a result is not to be expected within `due_s`, failures included."""
+        return due_s is not None and self.seconds / (1 - min(self.seen.failure, MOST_FAILS)) > due_s
 
     def words(self) -> str:
         """For whoever asks why."""
@@ -159,14 +169,21 @@ class Chooser:
     explore: float
     draw: Callable[[], float] = field(default=random.random)
 
-    def ranked(self, offers: Sequence[Offer], entries: dict[str, Entry], seen: Callable[[Offer], Seen]) -> list[Ranked]:
-        """The best first: of the operator's lowest order, then by effective price. Now and then one of the others
-        comes first, so that what is known of it stays true."""
+    def ranked(
+        self,
+        offers: Sequence[Offer],
+        entries: Mapping[str, Entry],
+        seen: Callable[[Offer], Seen],
+        due_s: float | None = None,
+    ) -> list[Ranked]:
+        """The best first: who will have it done within `due_s`, then the operator's lowest order, then by effective
+        price. Now and then one of the others comes first, so that what is known of it stays true; not where it is
+        urgent."""
         found = sorted(
             (self._judged(offer, seen(offer)) for offer in offers),
-            key=lambda one: (entries[one.offer.provider].order, one.effective),
+            key=lambda one: (one.late(due_s), entries[one.offer.provider].order, one.effective),
         )
-        if len(found) > 1 and self.draw() < self.explore:
+        if len(found) > 1 and not found[-1].late(due_s) and self.draw() < self.explore:
             at = 1 + int(self.draw() * (len(found) - 1)) % (len(found) - 1)
             other = found.pop(at)
             found.insert(0, Ranked(other.offer, other.effective, other.seconds, other.seen, explored=True))
@@ -175,9 +192,9 @@ class Chooser:
     def _judged(self, offer: Offer, seen: Seen) -> Ranked:
         seconds = (UNSEEN_S if seen.seconds is None else seen.seconds) + seen.busy_wait_s
         wait = seconds / 3600 * self.hour_usd * 1e6
-        # one that fails costs its time, and is bought again
-        fails = min(seen.failure, 0.95)
-        again = fails / (1 - fails) * (offer.price_micro + wait)
+        # one that fails costs its time, and what is billed of it, and is bought again
+        fails = min(seen.failure, MOST_FAILS)
+        again = fails / (1 - fails) * (offer.price_micro * seen.failed_cost + wait)
         return Ranked(offer, round(offer.price_micro + wait + again), seconds, seen)
 
 

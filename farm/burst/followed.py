@@ -171,7 +171,7 @@ class Followed:
     def _over_there(self, report: Report) -> float | Next:
         ledger, nonce = self._context.ledger, self.purchase.nonce
         cost, good = self._account.cost_of(report), report.state is State.SUCCEEDED
-        self._account.over(ok=good, seconds=self._age_s())
+        self._account.over(ok=good, seconds=self._age_s(), cost=cost)
         if cost > self.purchase.price:
             log.error("%s costs more than its settings say: %.4f for %.4f dollars",
                       self.purchase.provider, cost / 1e6, self.purchase.price / 1e6)  # fmt: skip

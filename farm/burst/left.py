@@ -79,7 +79,7 @@ class LeftPurchases:
 
     def _close(self, account: ProviderAccount, job: Job, report: Report) -> None:
         purchase, cost = account.purchase, account.cost_of(report)
-        account.over(ok=report.state is State.SUCCEEDED, seconds=None)
+        account.over(ok=report.state is State.SUCCEEDED, seconds=None, cost=cost)
         # whoever cancelled has asked for it; whoever has his result from here must not pay for another
         payer = Payer.TENANT if job.state is State.CANCELLED else Payer.OVERHEAD
         ending = _ENDINGS.get(report.state, PurchaseEnding.FAILED)

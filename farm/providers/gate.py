@@ -128,13 +128,15 @@ class ProviderState:
 
 @dataclass(frozen=True)
 class Learned:
-    """Of one provider's model, decayed. `failure`: part of its jobs; `seconds`: that one takes; `weight`: how many jobs
-    that is known from. `busy_wait_s`: what the provider's 429s cost a job of any model on average."""
+    """Of one provider's model, decayed. `failure`: part of its jobs; `failed_cost`: part of its price that one of those
+    came to; `seconds`: that one takes; `weight`: how many jobs that is known from. `busy_wait_s`: what the provider's
+    429s cost a job of any model on average."""
 
     failure: float
     seconds: float | None
     busy_wait_s: float
     weight: float
+    failed_cost: float = 0.0
 
 
 class Gate:
@@ -174,12 +176,13 @@ class Gate:
         ok: bool,
         holder: str = "",
         seconds: float | None = None,
+        lost: float = 0.0,
     ) -> bool:
         """What became of a job there; `ok` False only where it was the provider's fault. `seconds`: from the submission
-        to its end. True when the breaker is open now."""
+        to its end; `lost`: part of its price that one that failed came to. True when the breaker is open now."""
         peers = [name for name in self._entries if name != provider]
         took = "" if seconds is None else seconds
-        return bool(self._run("went", provider, model, int(ok), took, holder, *peers) == "open")
+        return bool(self._run("went", provider, model, int(ok), took, lost, holder, *peers) == "open")
 
     def penalise(self, provider: str, key: str, why: Why, retry_after_s: float | None, words: str = "") -> float:
         """A refusal that is no fault of the job's: BUSY, CREDIT, KEY, AWAY. Seconds in which nobody asks; 0 for any
@@ -225,12 +228,13 @@ class Gate:
 
     def learned(self, provider: str, model: str) -> Learned:
         """What is known of a provider's model."""
-        asked, failed, seconds, waited = self._run("learned", provider, model)
+        asked, failed, lost, seconds, waited = self._run("learned", provider, model)
         weight = float(asked)
         return Learned(
             failure=float(failed) / weight if weight > 0 else 0.0,
             seconds=float(seconds) if seconds else None,
             busy_wait_s=float(waited),
+            failed_cost=float(lost),
             weight=weight,
         )
 

@@ -27,7 +27,7 @@ local function slots_of(account, most)
 end
 
 -- Add to what is counted there.
-local COUNTED = {'asked', 'failed', 'took', 'took_of', 'waited'}
+local COUNTED = {'asked', 'failed', 'lost', 'took', 'took_of', 'waited'}
 local function add(key, more)
   local part = left(number(key, 'at', NOW))
   for _, field in ipairs(COUNTED) do

@@ -1,11 +1,13 @@
--- went(provider, model, ok: 1 or 0, seconds or '', holder, peer, ...): what became of a job there. Counts
+-- went(provider, model, ok: 1 or 0, seconds or '', lost, holder, peer, ...): what became of a job there; `lost` is the part of its
+-- price that one that failed came to. Counts
 -- it, decayed, and opens or closes the breaker: a provider is bad when it fails more than its peers do, since what all of
 -- them fail is the job's fault, or the network's. Answers 'closed' or 'open'.
-local provider, model, ok, seconds, holder = ARGV[1], ARGV[2], ARGV[3] == '1', tonumber(ARGV[4]), ARGV[5]
+local provider, model, ok, seconds, holder = ARGV[1], ARGV[2], ARGV[3] == '1', tonumber(ARGV[4]), ARGV[6]
+local lost = ok and 0 or tonumber(ARGV[5])
 local this = Key.provider(provider)
 
 local function count(key)
-  add(key, {asked = 1, failed = ok and 0 or 1, took = seconds or 0, took_of = seconds and 1 or 0})
+  add(key, {asked = 1, failed = ok and 0 or 1, lost = lost, took = seconds or 0, took_of = seconds and 1 or 0})
 end
 count(this)
 count(Key.provider_model(provider, model))
@@ -29,7 +31,7 @@ if ok then return 'closed' end
 local asked, failed = counts_of(this)
 if asked < LEAST_ASKED then return 'closed' end
 local rates = {}
-for n = 6, #ARGV do
+for n = 7, #ARGV do
   local theirs, bad = counts_of(Key.provider(ARGV[n]))
   if theirs >= 1 then table.insert(rates, bad / theirs) end
 end

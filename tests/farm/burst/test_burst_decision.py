@@ -9,6 +9,8 @@ from burst_parts import new_job
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.burst.__main__ import TRACES, measure, worse_on
+from bench.burst.policies import POLICIES
 from farm.burst.decision import (
     Chooser,
     PoolLoad,
@@ -148,10 +150,29 @@ def ranked(seen: dict[str, Seen], *, explore: float = 0.0, draws: Any = None) ->
 
 def test_the_price_is_that_of_a_result_and_not_of_a_try() -> None:
     assert [one.offer for one in ranked({})] == [CHEAP, DEAR]
-    assert [one.offer for one in ranked({"cheap": Seen(failure=0.5)})] == [DEAR, CHEAP]
+    assert [one.offer for one in ranked({"cheap": Seen(failure=0.5, failed_cost=1.0)})] == [DEAR, CHEAP]
+    # failures that are not billed cost their time alone
+    assert [one.offer for one in ranked({"cheap": Seen(failure=0.5)})] == [CHEAP, DEAR]
     assert [one.offer for one in ranked({"cheap": Seen(seconds=3600.0)})] == [DEAR, CHEAP]
     assert [one.offer for one in ranked({"cheap": Seen(busy_wait_s=3600.0)})] == [DEAR, CHEAP]
     assert ranked({"cheap": Seen(failure=1.0)})[-1].offer == CHEAP
+
+
+def test_who_is_not_done_in_time_comes_last_whatever_he_costs() -> None:
+    def first(seen: Seen, due_s: float | None, draw: float = 0.99) -> Offer:
+        chooser = Chooser(hour_usd=0.1, explore=0.03, draw=lambda: draw)
+        return chooser.ranked([CHEAP, DEAR], ENTRIES, lambda one: seen if one == CHEAP else Seen(), due_s)[0].offer
+
+    assert first(Seen(seconds=300.0), due_s=301.0) == CHEAP
+    assert first(Seen(seconds=300.0), due_s=299.0) == DEAR
+    # every second one fails: a result takes two
+    assert first(Seen(failure=0.5, seconds=200.0), due_s=399.0) == DEAR
+    assert first(Seen(failure=0.5, seconds=200.0), due_s=401.0) == CHEAP
+    # nor is anybody tried who would be late
+    assert first(Seen(seconds=300.0), due_s=299.0, draw=0.01) == DEAR
+    assert first(Seen(seconds=300.0), due_s=None, draw=0.01) == DEAR
+    # nobody is: as ever
+    assert first(Seen(seconds=300.0), due_s=1.0) == CHEAP
 
 
 def test_the_operator_s_order_goes_before_price() -> None:
@@ -180,3 +201,12 @@ def test_hysteresis_is_on_the_promise(buying: bool, left: float) -> None:
     (job,) = queued(1)
     assert QueuedJob(job, left, 0.0, 0.0).broken_s(PROMISE, buying=buying) == 0.0
     assert QueuedJob(job, left + 1, 0.0, 0.0).broken_s(PROMISE, buying=buying) == 1.0
+
+
+@pytest.mark.parametrize("trace", TRACES)
+def test_the_policy_is_worse_than_no_other_in_two_of_late_shots_spend_and_wait(trace: str) -> None:
+    """On a day of bench/burst; bench/README.md has the figures of three."""
+    mine = measure(trace, "ours", seeds=(1,))
+    assert mine.missed == 0
+    for policy in sorted(set(POLICIES) - {"ours"}):
+        assert len(worse_on(mine, measure(trace, policy, seeds=(1,)))) < 2, policy

@@ -278,9 +278,14 @@ def test_failures_and_times_fade(gate: Callable[..., Gate], clock: Clock) -> Non
     mine.went("kie", "m", ok=True, seconds=50.0)
     mine.penalise("kie", "a", Why.BUSY, 10.0)
     now = mine.learned("kie", "m")
-    assert (now.failure, now.seconds, now.busy_wait_s, now.weight) == (0.6, 50.0, 2.0, 5.0)
+    assert (now.failure, now.failed_cost, now.seconds, now.busy_wait_s, now.weight) == (0.6, 0.0, 50.0, 2.0, 5.0)
     assert mine.learned("wiro", "m").busy_wait_s == 0.0
+    mine.went("wiro", "m", ok=False, lost=1.0)
+    mine.went("wiro", "m", ok=False, lost=0.5)
+    mine.went("wiro", "m", ok=True, lost=1.0)
+    assert mine.learned("wiro", "m").failed_cost == 0.75
     clock.on(300)
+    assert mine.learned("wiro", "m").failed_cost == 0.75
     assert mine.learned("kie", "m").weight == pytest.approx(5 / 8, abs=1e-3)
     for _ in range(5):
         mine.went("kie", "m", ok=True, seconds=10.0)

@@ -32,6 +32,7 @@ T2V = "wan2.2-t2v-a14b-4step"
 #: what the tests buy of each dialect: provider's model -> its settings
 SOLD = {
     "kie": {"wan/2-2-a14b-text-to-video-turbo": {"per_second": {"480p": 0.04}}},
+    "apixo": {"wan-2-2-animate": {"per_second": {"480p": 0.04}, "minimum_s": 5}},
     "crun": {"wan/2-2-animate-move": {"per_second": {"480p": 0.03}, "minimum_s": 5}},
 }
 PICTURE = InputRef(key="inputs/acme/a", sha256="a", kept_sha256="a", content_type="image/png", width=832, height=480)
@@ -61,7 +62,7 @@ def new_job(prompt: str = "a fox", **changes: Any) -> NewJob:
 
 
 def animate_job(prompt: str = "a fox") -> NewJob:
-    """What crun sells something for."""
+    """What apixo and crun sell something for."""
     inputs = {"image": PICTURE, "video": CLIP}
     return new_job(spec=spec(prompt, "wan2.2-animate-14b", task="animate", frames=77, fps=16.0, inputs=inputs))
 

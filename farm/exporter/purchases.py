@@ -10,6 +10,9 @@ from farm.ledger import Ledger
 from monitoring import farm_metrics as metrics
 from monitoring.read_metrics import Family
 
+#: whether the provider's id is known
+_WORDS = ("known", "unknown")
+
 
 def purchases(ledger: Ledger, settings: Settings) -> Iterator[Family]:
     """Nothing where no provider is configured and nothing was left when the last one went. Raises Unavailable."""
@@ -20,9 +23,9 @@ def purchases(ledger: Ledger, settings: Settings) -> Iterator[Family]:
     late_ms = settings.burst.unknown_after_s * 1000
     lost = [p for p in found if not p.current or (p.id is None and now_ms - p.at_ms > late_ms)]
     yield single(metrics.UNRECONCILED, len(lost))
-    counts: dict[tuple[str, ...], float] = {}
+    counts: dict[tuple[str, ...], float] = {(name, word): 0 for name in settings.providers for word in _WORDS}
     for purchase in found:
-        label = (purchase.provider, "known" if purchase.id else "unknown")
+        label = (purchase.provider, _WORDS[purchase.id is None])
         counts[label] = counts.get(label, 0) + 1
     yield each(metrics.PURCHASES_OPEN, counts)
     accounts = [(name, key) for name, provider in settings.providers.items() for key in provider.keys]

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -162,6 +162,15 @@ class Killed:
     def stop(self) -> None:
         for name in tuple(self.running):
             self._end(name)
+
+    def commands(self) -> list[bytes]:
+        """The command lines of all its processes and of everything that they started."""
+        groups, found = {one.pid for one in self.running.values()}, []
+        for place in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # some end meanwhile
+                if os.getpgid(int(place.name)) in groups:
+                    found.append((place / "cmdline").read_bytes())
+        return found
 
     def _end(self, name: str) -> None:
         process = self.running.pop(name)

@@ -36,7 +36,7 @@ class Receiver:
                 outer.posts.append(Post(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
                 status = outer.status
                 if status == 0:
-                    outer._go.wait(30)
+                    outer._go.wait(90)
                     status = 503
                 self.send_response(status)
                 for name, value in outer.headers.items():

@@ -12,7 +12,7 @@ import httpx
 
 KEY = "sim-key"
 #: one for all: each makes a TLS context, which takes longer than a test
-HTTP = httpx.Client(trust_env=False, verify=False, timeout=20)
+HTTP = httpx.Client(trust_env=False, verify=False, timeout=90)
 ROOT = Path(__file__).parents[1]
 
 

@@ -115,6 +115,7 @@ class Burst:
             pause_s = min(self._followers.turn(), max(0.0, resume_at - time.monotonic()))
             self._followers.changed.wait(pause_s)
         self._followers.close(_CLOSE_S)
+        self._context.leases.close()
         self._guarded("leave", self._presence.leave)
 
     def _resume(self) -> None:

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 REPORT_S, REPORT_SHARE = 0.5, 0.02
 #: pause after a heartbeat that got no answer
 RETRY_S = 1.0
+#: a keeper that is closed has ended by then, unless Redis keeps it waiting
+CLOSING_S = 0.5
 #: leases that are renewed in one call: what takes Redis about a millisecond
 MOST_AT_ONCE = 100
 
@@ -73,7 +75,8 @@ class LeaseKeeper:
         self._notices = ledger.notices(worker) if worker else None
         self._leases: set[Lease] = set()
         self._change = threading.Condition()
-        self._started = False
+        self._threads: list[threading.Thread] = []
+        self._closed = False
 
     def hold(self, claim: Claim, on_verdict: Callable[[Verdict], None]) -> Lease:
         """Renew this claim's lease from now on. `on_verdict` hears CANCEL and LOST, in the keeper's thread: it must
@@ -83,13 +86,18 @@ class LeaseKeeper:
             # at once: a lease that was never renewed counts as a lost claim
             lease._due = time.monotonic()
             self._leases.add(lease)
-            if not self._started:
-                self._started = True
-                threading.Thread(target=self._keep, name="leases", daemon=True).start()
-                if self._notices is not None:
-                    threading.Thread(target=self._listen, args=(self._notices,), name="notices", daemon=True).start()
+            if not self._threads:
+                self._start()
             self._change.notify()
         return lease
+
+    def _start(self) -> None:
+        self._threads.append(threading.Thread(target=self._keep, name="leases", daemon=True))
+        if self._notices is not None:
+            listens = threading.Thread(target=self._listen, args=(self._notices,), name="notices", daemon=True)
+            self._threads.append(listens)
+        for thread in self._threads:
+            thread.start()
 
     def reported(self, lease: Lease, report: _Report) -> None:
         """Take over a lease's latest phase and progress, for the next heartbeat; a new phase is sent soon."""
@@ -110,8 +118,17 @@ class LeaseKeeper:
         with self._change:
             self._leases.discard(lease)
 
+    def close(self) -> None:
+        """Renew nothing more. Returns when the threads have ended, CLOSING_S or one answer of Redis later."""
+        with self._change:
+            self._closed = True
+            self._leases.clear()
+            self._change.notify()
+        for thread in self._threads:
+            thread.join()
+
     def _keep(self) -> None:
-        while True:
+        while not self._closed:
             with self._change:
                 now = time.monotonic()
                 due = [lease for lease in self._leases if lease._due <= now]
@@ -119,16 +136,17 @@ class LeaseKeeper:
                     due += [lease for lease in self._leases if self._comes_along(lease, now)]
                 if not due:
                     until = min((lease._due for lease in self._leases), default=None)
-                    self._change.wait(None if until is None else until - now)
+                    if not self._closed:
+                        self._change.wait(None if until is None else until - now)
                     continue
             for at in range(0, len(due), MOST_AT_ONCE):
                 self._beat(due[at : at + MOST_AT_ONCE])
 
     def _listen(self, notices: Notices) -> None:
         deaf = False
-        while True:
+        while not self._closed:
             try:
-                job_id = notices.wait(self._beat_s)
+                job_id = notices.wait(min(CLOSING_S, self._beat_s))
             except Exception as error:  # noqa: BLE001 - this thread must outlive whatever a connection that breaks raises
                 if not deaf:
                     log.warning("not told of cancels; heartbeats hear of them: %s: %s", type(error).__name__, error)
@@ -142,6 +160,7 @@ class LeaseKeeper:
                     if lease.claim.job.id == job_id:
                         lease._due = 0.0
                         self._change.notify()
+        notices.close()
 
     def _comes_along(self, lease: Lease, now: float) -> bool:
         """Whoever is due soon: however many there are, a beat is one round trip. Nobody reports more often for it."""

@@ -62,7 +62,7 @@ def running(settings: Settings, folder: Path, *, patience_s: float = 30.0) -> It
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(15)
+            process.wait(90)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

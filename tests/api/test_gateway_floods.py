@@ -45,13 +45,13 @@ def port() -> Iterator[int]:
 
 
 def connect(port: int, begin: bytes) -> socket.socket:
-    peer = socket.create_connection(("127.0.0.1", port), timeout=20)
+    peer = socket.create_connection(("127.0.0.1", port), timeout=90)
     peer.sendall(begin)
     return peer
 
 
 def asked(port: int, path: str = "/x", **more: Any) -> tuple[int, dict[str, Any]]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=90)
     try:
         connection.request("POST" if "body" in more else "GET", path, **more)
         answer = connection.getresponse()
@@ -177,7 +177,7 @@ class Work:
         def run() -> None:
             self.running.append(caller)
             self.order.append(caller)
-            self.go.wait(20)
+            self.go.wait(90)
 
         for _ in range(count):
             self.places.run(caller, run)

@@ -66,7 +66,7 @@ def port(told: list[str]) -> Iterator[int]:
 
 
 def sent(port: int, body: bytes) -> http.client.HTTPConnection:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=90)
     connection.request("POST", "/looks", body=body)
     return connection
 

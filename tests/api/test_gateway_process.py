@@ -63,13 +63,13 @@ def hand(farm: Settings) -> Hand:
 
 @pytest.fixture
 def alice(gateway: Gateway, keys: dict[str, str]) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=gateway.url, headers={"Authorization": f"Bearer {keys['alice']}"}, timeout=10) as client:
+    with httpx.Client(base_url=gateway.url, headers={"Authorization": f"Bearer {keys['alice']}"}, timeout=90) as client:
         yield client
 
 
 @pytest.fixture
 def bob(gateway: Gateway, keys: dict[str, str]) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=gateway.url, headers={"X-API-Key": keys["bob"]}, timeout=10) as client:
+    with httpx.Client(base_url=gateway.url, headers={"X-API-Key": keys["bob"]}, timeout=90) as client:
         yield client
 
 
@@ -182,13 +182,13 @@ def head(keys: dict[str, str], more: str) -> bytes:
 
 
 def test_a_large_body_is_refused_before_it_is_sent(gateway: Gateway, keys: dict[str, str]) -> None:
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as peer:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=90) as peer:
         peer.sendall(head(keys, "Content-Type: application/json\r\nContent-Length: 209715200"))
         assert peer.recv(4096).startswith(b"HTTP/1.1 413 ")
 
 
 def test_who_sends_all_of_it_still_reads_the_refusal(gateway: Gateway, keys: dict[str, str]) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=90)
     headers = {"X-API-Key": keys["alice"], "Content-Type": "application/json"}
     connection.request("POST", "/v1/jobs", body=b" " * (20 * LIMIT), headers=headers)
     answer = connection.getresponse()
@@ -198,7 +198,7 @@ def test_who_sends_all_of_it_still_reads_the_refusal(gateway: Gateway, keys: dic
 
 
 def test_a_body_without_a_length_is_refused_when_it_grows_too_large(gateway: Gateway, keys: dict[str, str]) -> None:
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as peer:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=90) as peer:
         peer.sendall(head(keys, "Content-Type: application/json\r\nTransfer-Encoding: chunked"))
         block = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
         for _ in range(LIMIT // 0x10000 + 2):
@@ -212,14 +212,14 @@ def test_a_broken_body_is_the_senders_fault(gateway: Gateway, keys: dict[str, st
         ("Transfer-Encoding: chunked", b"5\r\nabcdefgh\r\n"),
         ("Content-Length: 100", b"{"),
     ):
-        with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as peer:
+        with socket.create_connection(("127.0.0.1", gateway.port), timeout=90) as peer:
             peer.sendall(head(keys, more) + body)
             peer.shutdown(socket.SHUT_WR)
             assert peer.recv(4096)[:12] in (b"HTTP/1.1 400", b""), gateway.log.read_text()[-3000:]
 
 
 def test_the_connection_serves_on_after_a_refusal(gateway: Gateway, keys: dict[str, str]) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=90)
     for body, status in ((b"{}", 422), (b"nonsense", 400), (b'{"prompt": "p"}', 201)):
         connection.request("POST", "/v1/jobs", body=body, headers={"X-API-Key": keys["alice"]})
         answer = connection.getresponse()
@@ -235,7 +235,7 @@ def test_two_processes_count_together_and_end_well(farm: Settings, tmp_path: Pat
     two = farm.model_copy(update={"gateway": farm.gateway.model_copy(update={"processes": 2})})
     # a connection for each request, so that both processes get some
     limits = httpx.Limits(max_keepalive_connections=0)
-    with running(two, tmp_path) as gateway, httpx.Client(base_url=gateway.url, limits=limits, timeout=20) as client:
+    with running(two, tmp_path) as gateway, httpx.Client(base_url=gateway.url, limits=limits, timeout=90) as client:
         assert client.get("/metrics").status_code == 401
         client.headers["Authorization"] = f"Bearer {keys['alice']}"
         for _ in range(20):
@@ -257,7 +257,7 @@ def test_two_processes_count_together_and_end_well(farm: Settings, tmp_path: Pat
             gateway.process.send_signal(signal.SIGTERM)
             # in good order: a process that was killed in the middle of it would be an error here
             list(lines)
-        gateway.process.wait(30)
+        gateway.process.wait(90)
     assert gateway.process.returncode == 0
     assert "SIGKILL" not in gateway.log.read_text()
 

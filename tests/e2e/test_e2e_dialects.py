@@ -53,7 +53,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def web(farm: Farm) -> Iterator[httpx.Client]:
     notes = farm.notes
     keys = {"Authorization": f"Bearer {notes['key']}", "X-API-Key": notes["key"]}
-    with httpx.Client(base_url=notes["url"], headers=keys, timeout=30) as client:
+    with httpx.Client(base_url=notes["url"], headers=keys, timeout=90) as client:
         yield client
 
 

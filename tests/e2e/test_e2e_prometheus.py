@@ -32,7 +32,7 @@ class Prometheus:
     """A running one."""
 
     def __init__(self, url: str) -> None:
-        self._client = httpx.Client(base_url=url, timeout=20, trust_env=False)
+        self._client = httpx.Client(base_url=url, timeout=90, trust_env=False)
 
     def ask(self, expr: str) -> list[dict[str, Any]]:
         """The samples of an instant query."""
@@ -83,7 +83,7 @@ def watching(farm: Farm, folder: Path) -> Iterator[Prometheus]:
         yield prometheus
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(90)
 
 
 def panel_queries() -> dict[str, str]:

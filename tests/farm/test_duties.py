@@ -11,7 +11,7 @@ def test_a_long_duty_delays_neither_the_others_nor_whoever_asks() -> None:
     go_on, swept, reaped = threading.Event(), [], []
 
     def sweep() -> None:
-        go_on.wait(30)
+        go_on.wait(90)
         swept.append(1)
 
     duties = Duties({"sweep": sweep, "reap": lambda: reaped.append(1)})

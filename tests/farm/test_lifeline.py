@@ -64,10 +64,10 @@ def test_a_parent_that_is_gone_already_is_noticed() -> None:
     # the launcher is told of a parent that is not its own: as if that one had died before the signal was asked for
     launcher = [*lifeline.bound(["sleep", "600"])]
     launcher[4] = "1" if os.getppid() != 1 else "2"
-    assert subprocess.run(launcher, timeout=30, check=False).returncode == -signal.SIGKILL
+    assert subprocess.run(launcher, timeout=90, check=False).returncode == -signal.SIGKILL
 
 
 def test_a_program_that_is_not_there_is_one_line() -> None:
-    done = subprocess.run(lifeline.bound(["no-such-program"]), capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(lifeline.bound(["no-such-program"]), capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 1
     assert done.stderr.strip() == "cannot start no-such-program: No such file or directory"

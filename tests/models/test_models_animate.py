@@ -38,8 +38,15 @@ def inputs_of(guides: dict[str, str], task: str) -> dict[str, str]:
     return {role: path for role, path in guides.items() if role in roles}
 
 
-@pytest.mark.parametrize("task", ["animate", "replace"])
-@pytest.mark.parametrize("guidance", [1.0, 2.0])
+@pytest.mark.parametrize(
+    ("task", "guidance"),
+    [
+        ("animate", 1.0),
+        ("replace", 2.0),
+        pytest.param("animate", 2.0, marks=pytest.mark.soak),
+        pytest.param("replace", 1.0, marks=pytest.mark.soak),
+    ],
+)
 def test_the_loop_makes_the_stock_pipelines_frames(
     renderer: Renderer, render: Render, guides: dict[str, str], task: str, guidance: float
 ) -> None:
@@ -261,7 +268,7 @@ def frames_before_encoding(renderer: Renderer, driven: dict[str, str]) -> Any:
         return animate2.animate(pipe, request, facts, watch, piece=(9, 1), most=100).array()
 
 
-@pytest.mark.parametrize("frames", [2, 3, 9, 10])
+@pytest.mark.parametrize("frames", [2, 10, *(pytest.param(n, marks=pytest.mark.soak) for n in (3, 9))])
 def test_animate_2_takes_short_clips(render: Render, driven: dict[str, str], tmp_path: Path, frames: int) -> None:
     clip = film(tmp_path / "short.mp4", frames, 25)
     result = render(ANIMATE_2, "animate", inputs={**driven, "video": str(clip)}, **{**CFG, "steps": 1})

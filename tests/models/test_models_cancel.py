@@ -14,20 +14,21 @@ def test_cancel_stops_in_every_stage_and_leaves_nothing(
     renderer: Renderer, render: Render, picture: Path, tmp_path: Path, stage: Stage
 ) -> None:
     inputs = {"image": str(picture)}
-    before = render(I2V, "i2v", inputs=inputs)
+    wanted = {"inputs": inputs, "frames": 5, "steps": 2}
+    before = render(I2V, "i2v", **wanted)
     loaded = renderer._loaded
     told: list[Progress] = []
 
     def wanted_no_more() -> bool:
         return bool(told) and told[-1].stage is stage
 
-    request = request_for(tmp_path / "cancelled", I2V, "i2v", inputs=inputs)
+    request = request_for(tmp_path / "cancelled", I2V, "i2v", **wanted)
     with pytest.raises(Cancelled):
         renderer.render(request, told.append, wanted_no_more)
     assert told[-1].stage is stage
     assert renderer._loaded is loaded
     assert not (tmp_path / "cancelled" / "recipe.json").exists()
-    assert render(I2V, "i2v", inputs=inputs).recipe["frames_sha256"] == before.recipe["frames_sha256"]
+    assert render(I2V, "i2v", **wanted).recipe["frames_sha256"] == before.recipe["frames_sha256"]
 
 
 def test_cancel_is_looked_at_inside_a_step(renderer: Renderer, render: Render, tmp_path: Path) -> None:

@@ -21,7 +21,12 @@ ONE = {"guidance": 1.0, "guidance_2": None, "steps": 1}
 
 @pytest.mark.parametrize(
     ("model", "task"),
-    [(T2V, "t2v"), (TI2V, "t2v"), (TI2V, "i2v"), (VACE, "vace"), (ANIMATE, "animate"), (ANIMATE_2, "animate")],
+    [
+        (TI2V, "i2v"),
+        (VACE, "vace"),
+        (ANIMATE_2, "animate"),
+        *(pytest.param(*one, marks=pytest.mark.soak) for one in ((T2V, "t2v"), (TI2V, "t2v"), (ANIMATE, "animate"))),
+    ],
 )
 def test_every_pipeline_makes_the_size_that_was_asked(
     renderer: Renderer, render: Render, models_dir: Path, tmp_path: Path, model: str, task: str

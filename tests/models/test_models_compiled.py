@@ -42,7 +42,9 @@ def test_one_graph_serves_all_blocks_and_what_looks_on_stays_outside(models_dir:
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
-@pytest.mark.parametrize("kind", ["ti2v-i2v", "vace", "animate"])
+@pytest.mark.parametrize(
+    "kind", ["animate", *(pytest.param(kind, marks=pytest.mark.soak) for kind in ("ti2v-i2v", "vace"))]
+)
 def test_every_pipelines_blocks_are_whole_graphs(models_dir: Path, kind: str) -> None:
     import torch._dynamo
 

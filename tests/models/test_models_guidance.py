@@ -52,7 +52,14 @@ def draw(renderer: Renderer, request: RenderRequest) -> Any:
     return result
 
 
-@pytest.mark.parametrize(("model", "task"), [(T2V, "t2v"), (I2V, "i2v"), (TI2V, "t2v"), (TI2V, "i2v")])
+@pytest.mark.parametrize(
+    ("model", "task"),
+    [
+        (I2V, "i2v"),
+        (TI2V, "t2v"),
+        *(pytest.param(*one, marks=pytest.mark.soak) for one in ((T2V, "t2v"), (TI2V, "i2v"))),
+    ],
+)
 def test_one_batch_is_two_passes(
     eager: Renderer, render: Render, picture: Path, tmp_path: Path, model: str, task: str
 ) -> None:

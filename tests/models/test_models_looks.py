@@ -67,7 +67,9 @@ CLIPS: dict[str, tuple[str, list[list[Any]], list[int] | None, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", CLIPS)
+@pytest.mark.parametrize(
+    "name", ["gone", "cut", *(pytest.param(name, marks=pytest.mark.soak) for name in ("nobody", "several", "one"))]
+)
 def test_what_cannot_be_followed_is_said_alike(name: str, lookout: dict[str, Path], tmp_path: Path) -> None:
     sees, poses, grounds, says = CLIPS[name]
     clip = shot(tmp_path / "clip.mkv", poses, WIDE, HIGH, grounds)

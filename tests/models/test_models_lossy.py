@@ -19,7 +19,22 @@ from models.planning.request import Cancelled, RenderFault
 from models.render import warmup
 from models.render.renderer import Renderer
 
-RIGHT = [(kind, name) for name, how in options.LOSSY.items() for kind in sorted(how.kinds)]
+_PAIRS = [(kind, name) for name, how in options.LOSSY.items() for kind in sorted(how.kinds)]
+
+
+def _some(pairs: list[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Of these, so many that every kind and every name is among them."""
+    found: set[tuple[str, str]] = set()
+    for kind, name in pairs:
+        kinds, names = {one[0] for one in found}, {one[1] for one in found}
+        if kind not in kinds or name not in names:
+            found.add((kind, name))
+    return found
+
+
+RIGHT = [
+    pytest.param(*pair, marks=() if pair in _some(_PAIRS) else pytest.mark.soak, id="-".join(pair)) for pair in _PAIRS
+]
 
 
 @contextmanager

@@ -26,7 +26,7 @@ def test_one_render_is_finished_while_the_next_is_drawn(renderer: Renderer, rend
             order.append(f"{name} {progress.stage}")
             if name == "second" and progress.stage is Stage.DENOISING:
                 drawing.set()
-                assert encoded.wait(30)
+                assert encoded.wait(90)
 
         return tell
 
@@ -35,7 +35,7 @@ def test_one_render_is_finished_while_the_next_is_drawn(renderer: Renderer, rend
     results: list[Any] = []
 
     def finish() -> None:
-        assert drawing.wait(30)
+        assert drawing.wait(90)
         results.append(first.finish())
         encoded.set()
 
@@ -107,10 +107,15 @@ def while_drawing(renderer: Renderer, request: RenderRequest, work: Callable[[],
     ("model", "task", "roles", "parts"),
     [
         (T2V, "t2v", {}, ["texts"]),
-        (TI2V, "i2v", {"image": "picture"}, ["texts", "inputs"]),
         (VACE, "vace", {"video": "clip", "image": "picture"}, ["texts", "inputs"]),
-        (ANIMATE, "animate", {"pose_video": "clip", "face_video": "clip"}, ["texts", "inputs"]),
-        (ANIMATE_2, "animate", {}, ["texts"]),
+        *(
+            pytest.param(*one, marks=pytest.mark.soak)
+            for one in (
+                (TI2V, "i2v", {"image": "picture"}, ["texts", "inputs"]),
+                (ANIMATE, "animate", {"pose_video": "clip", "face_video": "clip"}, ["texts", "inputs"]),
+                (ANIMATE_2, "animate", {}, ["texts"]),
+            )
+        ),
     ],
 )
 def test_what_was_ready_makes_the_same_frames(

@@ -1,9 +1,6 @@
 """Animate's preprocessing: the geometry by hand-made bodies, the networks by their tiny likes, and faults that name
 the frame."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +24,7 @@ from models.preprocess.persons import Box, Detector, Track
 from models.preprocess.poses import PoseNet, peaks
 from models.preprocess.retarget import Proportions
 from models.progress.render_monitor import RenderMonitor
+from tests.farm.cli.cli_run import run
 
 ANIMATE = catalog.get("wan2.2-animate-14b-tiny")
 CPU = torch.device("cpu")
@@ -367,18 +365,13 @@ def test_the_sheets_show_every_step(tmp_path: Path, folder: Path) -> None:
 
 def test_the_command_writes_sheets_or_says_why_not(tmp_path: Path, folder: Path) -> None:
     clip = shot(tmp_path / "clip.mkv", dance(3), 64, 80)
-    command = [sys.executable, "-m", "farm.cli", "models", "preprocess", str(clip), "--show", str(tmp_path / "sheets")]
-    done = subprocess.run(
-        [*command, "--tiny", "--json", "--models-dir", str(folder.parent)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert Path(json.loads(done.stdout)["all"]).is_file()
-    refused = subprocess.run(
-        [*command, "--models-dir", str(tmp_path / "none")], capture_output=True, text=True, check=False
-    )
-    assert refused.returncode == 1
-    assert "must hold person and pose: wanfarm models pull preprocess/person" in refused.stderr
-    assert f"wanfarm models pull {catalog.ANIMATE_14B.id}; or see --tiny" in refused.stderr
+    command = ["models", "preprocess", clip, "--show", tmp_path / "sheets"]
+    done = run(*command, "--tiny", "--json", "--models-dir", folder.parent)
+    assert Path(done.document["all"]).is_file()
+    refused = run(*command, "--models-dir", tmp_path / "none")
+    assert refused.code == 1
+    assert "must hold person and pose: wanfarm models pull preprocess/person" in refused.err
+    assert f"wanfarm models pull {catalog.ANIMATE_14B.id}; or see --tiny" in refused.err
     assert guides.folder_of(tmp_path, catalog.ANIMATE_14B) is None
 
 

@@ -31,7 +31,7 @@ def test_every_input_of_vace_reaches_the_frames(render: Render, clip: Path, pict
         ("vace", {**base, "image": str(picture), "image_2": str(mask)}),
         ("r2v", {"image": str(picture)}),
     ]
-    results = [render(VACE, task, inputs=inputs) for task, inputs in ways]
+    results = [render(VACE, task, inputs=inputs, steps=1) for task, inputs in ways]
     assert len({r.recipe["frames_sha256"] for r in results}) == len(ways)
     assert all((r.frames, r.width, r.height) == (9, 64, 64) for r in results)
 

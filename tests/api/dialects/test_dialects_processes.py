@@ -45,7 +45,7 @@ def io_worker(settings: Settings, folder: Path) -> Iterator[None]:
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(90)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -81,7 +81,7 @@ def test_a_task_from_run_to_webhook(
         heard = []
         with contextlib.suppress(ConnectionClosed):
             while True:
-                heard.append(json.loads(socket.receive(timeout=20))["type"])
+                heard.append(json.loads(socket.receive(timeout=90))["type"])
         assert list(dict.fromkeys(heard)) == list(wiro_task.ORDER)
         detail = httpx.post(f"{gateway.url}/v1/Task/Detail", json={"taskid": made["taskid"]}, headers=key).json()
         assert httpx.get(wiro_task.parse_status(detail).urls[0]).content == VIDEO

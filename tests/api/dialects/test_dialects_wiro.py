@@ -123,7 +123,7 @@ class Watch:
         self.socket.send(wiro_socket.render_registration(token))
 
     def frame(self) -> dict[str, Any]:
-        text = self.socket.receive(timeout=20)
+        text = self.socket.receive(timeout=90)
         assert text is not None, "the socket said nothing for 20 s"
         frame = json.loads(text)
         assert isinstance(frame, dict)

@@ -217,4 +217,4 @@ def test_an_agent_without_an_engine_ends_and_claims_nothing(
         wait_until(lambda: "exited with status 1" in agent.facts().get("reason", ""), what="the reason to be told")
         assert farm.job(job).state == State.QUEUED
         os.kill(agent.pid, signal.SIGTERM)
-        assert agent.process.wait(30) == 0
+        assert agent.process.wait(90) == 0

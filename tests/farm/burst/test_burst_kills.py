@@ -49,7 +49,7 @@ class Killed:
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
-            self._process.wait(30)
+            self._process.wait(90)
 
     @property
     def log(self) -> str:

@@ -141,7 +141,7 @@ def test_presence_asks_after_each_telling_whether_to_go_on(
         there, "w1", "gpu", WorkerStatus, lambda: 0, lease_s=45, on_look=told.set, on_away=untold.set, go_on=go_on
     )
     presence.start()
-    assert untold.wait(10)
+    assert untold.wait(90)
     back()
     deadline = time.monotonic() + 20
     while not ended.wait(0.1) and time.monotonic() < deadline:

@@ -83,6 +83,22 @@ def slow(settings: Settings, redis_port: int) -> Iterator[Ledger]:
     line.close()
 
 
+Keeper = Callable[..., LeaseKeeper]
+
+
+@pytest.fixture
+def keeper() -> Iterator[Keeper]:
+    made: list[LeaseKeeper] = []
+
+    def make(ledger: Ledger, worker: str | None = None) -> LeaseKeeper:
+        made.append(LeaseKeeper(ledger, LEASE_S, worker))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
 class Heard:
     """What a holder is told."""
 
@@ -101,12 +117,12 @@ def hold(keeper: LeaseKeeper, claims: list[Claim], heard: Heard) -> list[Lease]:
 
 @pytest.mark.long
 def test_slow_answers_lose_none_of_many_leases(
-    claims: Callable[[int], list[Claim]], slow: Ledger, redis: Redis, settings: Settings
+    claims: Callable[[int], list[Claim]], keeper: Keeper, slow: Ledger, redis: Redis, settings: Settings
 ) -> None:
     """Forty leases, each beat 0.3 s away: one by one a round of them would take four leases' time."""
     slow.heartbeat(new_job_id(), 1)  # the connection is made and the script is known
     mine, heard, ledger = claims(40), Heard(), Ledger(redis, settings)
-    leases = hold(LeaseKeeper(slow, LEASE_S), mine, heard)
+    leases = hold(keeper(slow), mine, heard)
     before = {claim.job.id: claim.job.lease_until_ms for claim in mine}
     end = time.monotonic() + 2 * LEASE_S
     while time.monotonic() < end:
@@ -143,30 +159,30 @@ def test_many_heartbeats_are_one_call_and_each_has_its_own_answer(
 
 
 def test_a_holder_that_raises_takes_no_other_lease_along(
-    claims: Callable[[int], list[Claim]], redis: Redis, settings: Settings
+    claims: Callable[[int], list[Claim]], keeper: Keeper, redis: Redis, settings: Settings
 ) -> None:
-    ledger, keeper = Ledger(redis, settings), LeaseKeeper(Ledger(redis, settings), LEASE_S, "w")
+    ledger, shared = Ledger(redis, settings), keeper(Ledger(redis, settings), "w")
     bad, good = claims(2)
     heard = Heard()
 
     def raises(_verdict: Verdict) -> None:
         raise RuntimeError("what a holder does is its own business")
 
-    leases = [keeper.hold(bad, raises), keeper.hold(good, heard)]
+    leases = [shared.hold(bad, raises), shared.hold(good, heard)]
     for claim in (bad, good):
         ledger.cancel("acme", claim.job.id)
-    assert heard.any.wait(10)
+    assert heard.any.wait(90)
     assert set(heard.verdicts) == {Verdict.CANCEL}
     for lease in leases:
         lease.drop()
 
 
 def test_a_report_that_did_not_arrive_is_told_later(
-    claims: Callable[[int], list[Claim]], redis: Redis, settings: Settings
+    claims: Callable[[int], list[Claim]], keeper: Keeper, redis: Redis, settings: Settings
 ) -> None:
     (mine,) = claims(1)
     ledger = Ledger(redis, settings)
-    lease = LeaseKeeper(Ledger(connect(settings.redis), settings), LEASE_S, "w").hold(mine, Heard())
+    lease = keeper(Ledger(connect(settings.redis), settings), "w").hold(mine, Heard())
     redis.config_set("maxmemory", 1)  # every script that writes is refused
     try:
         lease.report(Phase.DECODING, 0.75)

@@ -147,7 +147,7 @@ def test_ctrl_c_is_said_once(wanfarm: Wanfarm) -> None:
         assert "a" in first
         time.sleep(0.2)
         watch.send_signal(signal.SIGINT)
-        _, rest = watch.communicate(timeout=30)
+        _, rest = watch.communicate(timeout=90)
     assert (watch.returncode, rest.splitlines()) == (
         130,
         ["no longer watching; the jobs go on (wanfarm watch, wanfarm cancel)"],

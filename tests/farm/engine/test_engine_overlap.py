@@ -65,7 +65,7 @@ def test_one_is_encoded_while_the_next_is_drawn(engine: Engine, beside: Callable
     events: list[str] = []
     go = tmp_path / "go"
     first = beside("a", f"encode:{go}", events)
-    assert first.drawn.wait(30)
+    assert first.drawn.wait(90)
     second = beside("b", "slow:2", events)
     assert isinstance(second.join(), RenderResult)
     # a third, too, may be cancelled while the first is at it, and the other way round
@@ -79,7 +79,7 @@ def test_one_is_encoded_while_the_next_is_drawn(engine: Engine, beside: Callable
     assert order == ["a drawn", "b denoising", "b ended", "a ended"]
 
     fourth = beside("d", "encode-hang", events)
-    assert fourth.drawn.wait(30)
+    assert fourth.drawn.wait(90)
     fifth = beside("e", "slow:3", events)
     wait_until(lambda: "e denoising" in events, what="the fifth to be drawn")
     engine.cancel("d")
@@ -94,7 +94,7 @@ def test_a_fault_while_encoding_leaves_the_next_alone(
 ) -> None:
     events: list[str] = []
     first = beside("a", f"encode-{prompt}", events)
-    assert first.drawn.wait(30)
+    assert first.drawn.wait(90)
     second = beside("b", "slow:2", events)
     fault = first.join()
     assert isinstance(fault, RenderFault)
@@ -107,7 +107,7 @@ def test_nobody_is_blamed_for_an_engine_that_died_with_two_in_hand(
 ) -> None:
     events: list[str] = []
     both = [beside("a", f"encode:{tmp_path / 'never'}", events)]
-    assert both[0].drawn.wait(30)
+    assert both[0].drawn.wait(90)
     both.append(beside("b", "slow:1000", events))
     wait_until(lambda: "b denoising" in events, what="the second to be drawn")
     assert engine.pid
@@ -121,7 +121,7 @@ def test_nobody_is_blamed_for_an_engine_that_died_with_two_in_hand(
 def test_a_poisoned_end_is_one_renders_alone(engine: Engine, beside: Callable[..., Beside]) -> None:
     events: list[str] = []
     first = beside("a", "encode-poisoned", events)
-    assert first.drawn.wait(30)
+    assert first.drawn.wait(90)
     second = beside("b", "slow:1000", events)
     fault, end = first.join(), second.join()
     assert isinstance(fault, RenderFault)
@@ -142,7 +142,7 @@ def test_last_words_are_heard_before_the_end(
 
     monkeypatch.setattr(engine, "_heard", hear_late)
     first = beside("a", "encode-poisoned", [])
-    assert first.drawn.wait(30)
+    assert first.drawn.wait(90)
     second = beside("b", "slow:1000", [])
     assert isinstance(first.join(), RenderFault)
     assert isinstance(second.join(), EngineDied)

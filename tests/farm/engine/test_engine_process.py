@@ -78,7 +78,7 @@ def test_an_unforeseen_exception_tells_the_owner_no_paths(engine: Engine, reques
 
 def test_a_cancel_stops_the_render_and_keeps_the_process(engine: Engine, request_for: Requests) -> None:
     pid, first = engine.pid, threading.Event()
-    threading.Thread(target=lambda: first.wait(10) and engine.cancel("a:1"), daemon=True).start()
+    threading.Thread(target=lambda: first.wait(90) and engine.cancel("a:1"), daemon=True).start()
     steps: list[int] = []
 
     def progress(at: Progress) -> None:

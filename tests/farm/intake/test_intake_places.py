@@ -30,7 +30,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Looks]:
 
     def check(*args: Any) -> Any:
         looks.begun += 1
-        looks.go.wait(20)
+        looks.go.wait(90)
         return real(*args)
 
     monkeypatch.setattr(farm.intake.intake, "check", check)

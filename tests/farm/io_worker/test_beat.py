@@ -88,7 +88,7 @@ class TestStandby:
         begun, stopped = threading.Event(), threading.Event()
         standby = Standby({"reap": -2.0}, lambda _name: begun.set(), time.monotonic)
         standby.start(stopped)
-        assert begun.wait(20)
+        assert begun.wait(90)
         stopped.set()
 
 

@@ -207,7 +207,7 @@ def test_two_calls_at_once_make_one_lora(put: Put, loras: TenantLoras, store: St
     ended: list[object] = []
     both = threading.Barrier(2)
     real = loras._made
-    loras._made = lambda *given: (both.wait(30), real(*given))[1]  # type: ignore[method-assign]
+    loras._made = lambda *given: (both.wait(90), real(*given))[1]  # type: ignore[method-assign]
 
     def add(seed: int) -> None:
         try:

@@ -14,6 +14,7 @@ import pytest
 from bad_servers import serve  # noqa: F401 - a fixture for everyone
 from own_redis import redis_command
 from redis import Redis
+from werkzeug.routing import Rule
 
 from farm.config import RedisSettings, S3Settings, Settings
 from farm.embedded import s3_part
@@ -22,6 +23,21 @@ from farm.embedded.ports import free_port
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a shell starts its background jobs deaf to SIGINT, and children inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+_compile_builder = Rule._compile_builder
+_builders: dict[object, Callable[..., tuple[str, str]]] = {}
+
+
+def _builder_once(rule: Rule, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
+    key = (rule.rule, append_unknown, tuple(rule._trace), repr(rule.defaults), rule.subdomain, rule.host)
+    if key not in _builders:
+        _builders[key] = _compile_builder(rule, append_unknown)
+    return _builders[key]
+
+
+# a thousand tests make an app each, all with the same addresses, and this is most of what making one costs
+Rule._compile_builder = _builder_once  # type: ignore[method-assign]
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -67,7 +83,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             terminalreporter.write_line(f"{name:12}" + "".join(f"{row.get(c, '?'):>17}" for c in columns))
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float = 60.0, what: str = "condition") -> None:
+def wait_until(condition: Callable[[], object], timeout_s: float = 90.0, what: str = "condition") -> None:
     """Poll until `condition()` is truthy; fail with `what` after timeout_s. The deadline is only a safety net."""
     end = time.monotonic() + timeout_s
     while not condition():

@@ -24,7 +24,7 @@ class Gateway:
     log: Path
 
     def answers(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             connection.request("GET", "/v1/health/live")
             return connection.getresponse().status == 200
@@ -35,7 +35,7 @@ class Gateway:
 
 
 @contextmanager
-def running(settings: Settings, folder: Path, *, patience_s: float = 30.0) -> Iterator[Gateway]:
+def running(settings: Settings, folder: Path, *, patience_s: float = 90.0) -> Iterator[Gateway]:
     """gunicorn on a free port with these settings; ended, and killed if that does not help. `patience_s`: it may take
     so long to start."""
     port = free_port()

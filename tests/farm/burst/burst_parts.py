@@ -116,7 +116,7 @@ class BuyingFarm:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join(20)
+        self._thread.join(90)
         assert not self._thread.is_alive()
 
     def admit(self, *jobs: NewJob) -> list[str]:

@@ -94,7 +94,7 @@ def test_a_kill_at_each_step_charges_no_job_twice(settings: Settings, kie: Simul
         kie.faults.set([mishap("create", "hang", seconds=1.5, times=1)])
         burst.start()
         (first,) = here.admit(new_job("first"))
-        wait_until(lambda: kie.ledger()["accepted"] == 1, 60, "an order")
+        wait_until(lambda: kie.ledger()["accepted"] == 1, what="an order")
         burst.kill()
         # while it renders there
         kie.knobs.render_s = 5.0

@@ -67,7 +67,7 @@ def test_the_demo_makes_what_it_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     process = demo(tmp_path)
-    wait_until(lambda: list((tmp_path / "tmp").glob("*/farm/run.json")), 60, "the farm to start")
+    wait_until(lambda: list((tmp_path / "tmp").glob("*/farm/run.json")), what="the farm to start")
     process.send_signal(number)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err

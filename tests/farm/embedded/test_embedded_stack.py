@@ -105,7 +105,7 @@ def test_parts_come_back_and_a_killed_farm_leaves_nothing_and_goes_on(folder: Pa
         parts = (first.folder.running() or {})["parts"].values()
         return all(part["phase"] == "ready" for part in parts)
 
-    wait_until(all_ready, 60, "every part to be ready again")
+    wait_until(all_ready, what="every part to be ready again")
     assert first.process.poll() is None
     rendered(first)
 
@@ -114,7 +114,7 @@ def test_parts_come_back_and_a_killed_farm_leaves_nothing_and_goes_on(folder: Pa
         waiting = [client.jobs.create("ok", model=MODEL, width=64, height=64, frames=5).id for _ in range(3)]
         first.process.kill()
         first.process.wait()
-    wait_until(lambda: not living_in(folder), 30, "every process to end with its farm")
+    wait_until(lambda: not living_in(folder), what="every process to end with its farm")
     assert first.folder.running() is not None
 
     # same address, same keys, same jobs
@@ -123,7 +123,7 @@ def test_parts_come_back_and_a_killed_farm_leaves_nothing_and_goes_on(folder: Pa
     with Client(notes.url, str(notes.key), patience_s=60) as client:
         assert {client.jobs.wait(job_id, timeout_s=60).state for job_id in waiting} == {"succeeded"}
         slow = client.jobs.create("slow:6000", model=MODEL, width=64, height=64, frames=5).id
-        wait_until(lambda: client.jobs.get(slow).phase == "denoising", 60, "the slow job to run")
+        wait_until(lambda: client.jobs.get(slow).phase == "denoising", what="the slow job to run")
         # the first signal would wait for the ten minutes of this render; the second hands it back
         assert second.stop(hurry=True, timeout_s=60) == 0
     assert not living_in(folder)

@@ -197,7 +197,7 @@ def test_no_decoder_outlives_the_process_that_asked(tmp_path: Path) -> None:
         os.kill(int(decoder.name), signal.SIGSTOP)  # so that it does not end by itself
         asking.kill()
     try:
-        wait_until(lambda: ended(decoder), 10, "the decoder to end with it")
+        wait_until(lambda: ended(decoder), what="the decoder to end with it")
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(decoder.name), signal.SIGKILL)

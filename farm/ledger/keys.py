@@ -2,6 +2,8 @@
 (farm.ledger.scripts), of webhooks (farm.webhooks.deliveries) and of providers (farm.providers.gate)."""
 
 import re
+from collections.abc import Mapping
+from functools import cache
 
 #: name -> its parts after the prefix; a part in braces is an argument. The type and the meaning of each:
 TEMPLATES: dict[str, str] = {
@@ -144,10 +146,7 @@ class Keys:
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
-        self._formats = {
-            name: f"{prefix}:" + "".join("{}" if part.startswith("{") else part for part in _split(template))
-            for name, template in (TEMPLATES | OTHERS | WEBHOOKS | PROVIDERS).items()
-        }
+        self._formats = _formats(prefix)
 
     def __call__(self, name: str, *parts: str) -> str:
         """A key with its parts filled in. Raises KeyError for one that nobody has named here."""
@@ -177,6 +176,14 @@ class Keys:
             arguments, end = _arguments(script, call.end())
             script = script[: call.start()] + self.lua(call[1], arguments) + script[end:]
         return script
+
+
+@cache
+def _formats(prefix: str) -> Mapping[str, str]:
+    return {
+        name: f"{prefix}:" + "".join("{}" if part.startswith("{") else part for part in _split(template))
+        for name, template in (TEMPLATES | OTHERS | WEBHOOKS | PROVIDERS).items()
+    }
 
 
 def _arguments(script: str, start: int) -> tuple[list[str], int]:

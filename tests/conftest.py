@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +27,25 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-_compile_builder = Rule._compile_builder
-_builders: dict[object, Callable[..., tuple[str, str]]] = {}
+_compile = Rule.compile
+_compiled: dict[object, Rule] = {}
 
 
-def _builder_once(rule: Rule, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
-    key = (rule.rule, append_unknown, tuple(rule._trace), repr(rule.defaults), rule.subdomain, rule.host)
-    if key not in _builders:
-        _builders[key] = _compile_builder(rule, append_unknown)
-    return _builders[key]
+def _compile_once(rule: Rule) -> None:
+    """What Rule.compile finds out, which depends on the address and not on the app."""
+    key = (rule.rule, repr(rule.defaults), rule.subdomain, rule.host, rule.merge_slashes, rule.strict_slashes)
+    if (known := _compiled.get(key)) is None:
+        _compile(rule)
+        _compiled[key] = rule
+        return
+    rule._parts, rule._trace, rule._converters = known._parts, known._trace, known._converters
+    rule.arguments |= known.arguments
+    rule._build = known._build.__func__.__get__(rule)  # type: ignore[attr-defined]
+    rule._build_unknown = known._build_unknown.__func__.__get__(rule)  # type: ignore[attr-defined]
 
 
-# a thousand tests make an app each, all with the same addresses, and this is most of what making one costs
-Rule._compile_builder = _builder_once  # type: ignore[method-assign]
+# a thousand tests make an app each, all with the same addresses, and this was most of what making one costs
+Rule.compile = _compile_once  # type: ignore[method-assign]
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -128,11 +135,15 @@ def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     yield from _serve(redis_command(folder, port), port, folder / "log")
 
 
+@cache
+def _database(redis_port: int, number: int) -> Redis:
+    return Redis(port=redis_port, db=number)
+
+
 def empty(redis_port: int) -> None:
     """Databases 0 and 1 of the tests' server. In others farms may live that outlast a test."""
     for number in (0, 1):
-        with Redis(port=redis_port, db=number) as client:
-            client.flushdb()
+        _database(redis_port, number).flushdb()
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def bent(draw: st.DrawFn, body: Any) -> bytes:
 
 
 @pytest.mark.parametrize("name", list(CLIENTS))
-@pytest.mark.parametrize("examples", [40, pytest.param(1200, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize("examples", [15, pytest.param(1200, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
 def test_any_bytes_get_the_dialects_own_envelope(
     name: str, app: Flask, caller: Make, worker: Worker, examples: int
 ) -> None:

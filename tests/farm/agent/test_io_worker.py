@@ -127,7 +127,7 @@ def test_a_silent_store_stops_no_duty_but_the_sweep(farm_settings: Settings, tmp
             tmp_path,
             s3={"endpoint": f"127.0.0.1:{hole.port}"},
             redis={"prefix": "silent"},
-            scheduling={"reap_every_s": 0.3, "audit_every_s": 0.1, "forget_every_s": 0.1},
+            scheduling={"reap_every_s": 0.5, "audit_every_s": 1.0, "forget_every_s": 1.0},
         )
         (settings.state_dir / "beat").mkdir(parents=True)
         with farm_on(settings, tmp_path, reaping=False) as farm:
@@ -136,7 +136,7 @@ def test_a_silent_store_stops_no_duty_but_the_sweep(farm_settings: Settings, tmp
             farm.start([*celery, "worker", "-P", "threads", "-c", "3", "-Q", "pool.intake,beat", "-l", "INFO"], "io")
             farm.start([*celery, "beat", "--pidfile", ""], "beat")
             # the third dial follows two reads that ran out, after two processes have started
-            wait_until(lambda: hole.dialled > 2, 30.0 + 3 * READ_S, what="a sweep to hang on the store")
+            wait_until(lambda: hole.dialled > 2, 90.0 + 3 * READ_S, what="a sweep to hang on the store")
             for _ in range(3):
                 job = farm.submit("ok")
                 claim = farm.ledger.claim("default", "nobody")

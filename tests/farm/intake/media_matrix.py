@@ -6,9 +6,9 @@ tested.
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import av
@@ -124,7 +124,10 @@ _TABLES = (CONTAINERS, ENCODERS, TURNS, ASPECTS, RATES, COLOURS, SOUNDS)
 def matrix() -> list[Kind]:
     """Few clips in which every two values of different columns that go together meet."""
     everything = [kind for kind in _product() if kind.possible]
-    columns = np.array([[table.index(getattr(kind, name)) for kind in everything] for name, table in _columns()])
+    places = [{value: at for at, value in enumerate(table)} for _, table in _columns()]
+    columns = np.array(
+        [[place[value] for place, value in zip(places, astuple(kind), strict=True)] for kind in everything]
+    ).T
     # every pair of values of two columns has a number: (clips, pairs of columns)
     pairs, first = np.empty((len(everything), 0), int), 0
     for (n, (_, left)), (m, (_, right)) in combinations(enumerate(_columns()), 2):
@@ -152,9 +155,12 @@ def _columns() -> list[tuple[str, list[str]]]:
 
 
 def _product() -> Iterator[Kind]:
-    from itertools import product
-
-    return (Kind(*names) for names in product(*_TABLES))
+    """All of whose containers hold the codec and the sound: most do not."""
+    for container, codec, sound in product(CONTAINERS, ENCODERS, SOUNDS):
+        if codec in HOLDS[container] and sound in SOUND_HOLDS[container]:
+            turns = TURNS if container in ("mp4", "mov") else ("upright",)
+            for turn, aspect, rate, colour in product(turns, ASPECTS, RATES, COLOURS):
+                yield Kind(container, codec, turn, aspect, rate, colour, sound)
 
 
 def shade(number: int) -> int:

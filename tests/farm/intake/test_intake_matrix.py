@@ -32,6 +32,20 @@ from farm.jobs.inputs import Kind as Wanted
 from models.media import clips
 
 MATRIX = matrix()
+
+
+def _in_every_run() -> set[Kind]:
+    """So many of them that every value of every column is there; in a soak every pair of two is."""
+    chosen, seen = set[Kind](), set[tuple[int, str]]()
+    for kind in MATRIX:
+        values = set(enumerate(astuple(kind)))
+        if not values <= seen:
+            chosen.add(kind)
+            seen |= values
+    return chosen
+
+
+SOME = _in_every_run()
 #: of 255; the table that converts HDR is coarse where one colour of a pixel is nearly dark
 NEAR, NEAR_HDR = 7, 16
 
@@ -59,7 +73,10 @@ def quarters(frame: Any) -> Any:
     )
 
 
-@pytest.mark.parametrize("kind", MATRIX, ids=["-".join(astuple(kind)) for kind in MATRIX])
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, id="-".join(astuple(kind)), marks=() if kind in SOME else pytest.mark.soak) for kind in MATRIX],
+)
 def test_what_is_rendered_is_what_was_drawn(kind: Kind, tmp_path: Path) -> None:
     data = encoded(kind)
     path = tmp_path / "kept.mp4"
@@ -85,6 +102,6 @@ def test_what_is_rendered_is_what_was_drawn(kind: Kind, tmp_path: Path) -> None:
 
 
 def test_every_value_is_in_the_matrix() -> None:
-    assert {kind.sound for kind in MATRIX} == set(SOUNDS)
-    assert {kind.aspect for kind in MATRIX} == set(ASPECTS)
-    assert {kind.rate for kind in MATRIX} == set(RATES)
+    assert {kind.sound for kind in SOME} == set(SOUNDS)
+    assert {kind.aspect for kind in SOME} == set(ASPECTS)
+    assert {kind.rate for kind in SOME} == set(RATES)

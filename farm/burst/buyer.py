@@ -15,7 +15,7 @@ from farm.burst.followed import Followed
 from farm.burst.followers import Followers
 from farm.burst.inputs import CannotHandOver, addresses_of, callback_of, details_of
 from farm.burst.local import able_for
-from farm.burst.windows import Windows
+from farm.burst.queue_windows import QueueWindows
 from farm.claiming import retry
 from farm.jobs.job import Job
 from farm.jobs.purchase import Cap, OverCap, PurchaseEnding, PurchaseState
@@ -86,7 +86,7 @@ class Buyer:
         self._buying: set[tuple[str, str]] = set()
         self._offers: Sequence[PoolOffer] = ()
         self._learned: dict[tuple[str, str], Seen] = {}
-        self._windows = Windows(burst.looked_at)
+        self._windows = QueueWindows(burst.looked_at)
         self._notes = DecisionNotes(context.ledger)
 
     def look(self) -> int:

@@ -105,7 +105,7 @@ class Crowd:
         return [
             TimedCall("GET, for comparison", 0.0, lambda _: self.any_agent.get("nothing")),
             TimedCall("worker_seen", 1 / beat_s + PHASES / 2 / RENDER_S, self._seen),
-            TimedCall("reap, not due", 1 / STANDBY_S, lambda _: self.ledger.reap(unless_s=60)),
+            TimedCall("whether somebody reaps", 1 / STANDBY_S, lambda _: self.ledger.last_reap()),
             TimedCall("heartbeat with progress", reports, self._report),
             TimedCall("heartbeat", max(0.0, 1 / beat_s - reports), self._beat),
             TimedCall("may_prefetch", nearly, lambda n: self.ledger.may_prefetch(POOL, _name(n))),

@@ -34,9 +34,9 @@ class PrimaryConnection(SentinelManagedConnection):
     """To whoever the Sentinels name. One on which an answer did not come in time is closed, as every other connection
     is: redis-py keeps it here, and the late answer would be taken for that of the next call."""
 
-    def read_response(self, disable_decoding: bool = False, *, disconnect_on_error: bool = True, **more: Any) -> Any:
+    def read_response(self, *args: Any, disconnect_on_error: bool | None = True, **more: Any) -> Any:
         """As redis-py's, with the default of its other connections."""
-        return super().read_response(disable_decoding, disconnect_on_error=disconnect_on_error, **more)
+        return super().read_response(*args, disconnect_on_error=disconnect_on_error, **more)
 
 
 class PrimarySSLConnection(PrimaryConnection, SSLConnection):

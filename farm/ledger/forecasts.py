@@ -30,6 +30,7 @@ class Foretold:
 class JobTimes:
     """over: it ended, whatever way; finished_ms only where it succeeded."""
 
+    tenant: str
     over: bool
     started_ms: int | None
     finished_ms: int | None
@@ -39,7 +40,7 @@ class Forecasts(Scripted):
     def snapshot(self, pool: str) -> tuple[int, Snapshot]:
         """The pool's queues now, and when that was, ms. A paused pool has no slots. Raises Unavailable."""
         told = json.loads(self.run("snapshot", pool))
-        tiers = [[Waiting(**{"last": "", **one}) for one in line["waiting"] or ()] for line in told["lines"]]
+        tiers = [[Waiting(**{"one": "", **one}) for one in line["waiting"] or ()] for line in told["lines"]]
         slots = 0 if told["paused"] else int(told["slots"])
         return int(told["at_ms"]), Snapshot(slots, list(told["running"] or ()), int(told["at_work"]), tiers)
 
@@ -110,16 +111,33 @@ class Forecasts(Scripted):
             pipe.ltrim(key, 0, KEPT - 1)
             pipe.execute()
 
+    def learn_render(self, pool: str, tenant: str, predicted_s: float, actual_s: float) -> None:
+        """A render of the tenant was to take so long, and took so long."""
+        key = self._keys("ratios", pool, "render")
+        with mapped(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.lpush(key, f"{tenant} {predicted_s:.2f} {actual_s:.2f}")
+            pipe.ltrim(key, 0, KEPT - 1)
+            pipe.execute()
+
+    def renders(self, pool: str) -> list[tuple[str, float, float]]:
+        """(tenant, predicted, actual seconds) of the last ones that were watched."""
+        with mapped():
+            found = cast("list[str]", self._redis.lrange(self._keys("ratios", pool, "render"), 0, -1))
+        parts = (one.split(" ") for one in found)
+        return [(tenant, float(predicted), float(actual)) for tenant, predicted, actual in parts]
+
     def job_times(self, job_ids: Sequence[str]) -> Mapping[str, JobTimes]:
         """When each of them started and ended."""
         with mapped(), self._redis.pipeline(transaction=False) as pipe:
             for job_id in job_ids:
-                pipe.hmget(self._keys("job", job_id), "state", "started_ms", "finished_ms")
+                pipe.hmget(self._keys("job", job_id), "tenant", "state", "started_ms", "finished_ms")
             answers = pipe.execute()
         return {job_id: _times(*answer) for job_id, answer in zip(job_ids, answers, strict=True)}
 
 
-def _times(state: str | None, started: str | None, finished: str | None) -> JobTimes:
+def _times(tenant: str | None, state: str | None, started: str | None, finished: str | None) -> JobTimes:
     over = state in (None, "succeeded", "failed", "cancelled")
     started_ms = None if started is None else int(started)
-    return JobTimes(over, started_ms, int(finished) if state == "succeeded" and finished is not None else None)
+    return JobTimes(
+        tenant or "", over, started_ms, int(finished) if state == "succeeded" and finished is not None else None
+    )

@@ -48,7 +48,7 @@ TEMPLATES: dict[str, str] = {
     "speeds": "speeds:{pool}",  # HASH, lane -> "seconds per TFLOP, renders measured"
     "forecast": "forecast:{line}",  # HASH, "|" -> JSON of the line's curve; tenant -> its place (farm.ledger.forecasts)
     "foretold": "foretold:{pool}",  # HASH, job id -> JSON of a prediction whose outcome is not known yet
-    "ratios": "ratios:{pool}:{what}",  # LIST, outcomes over predictions, the newest first
+    "ratios": "ratios:{pool}:{what}",  # LIST, outcomes over predictions, the newest first; of "render" both, in s
     "forgiven": "forgiven:{worker}",  # STRING, an operator lifts this worker's quarantine
     "claim": "claim:{nonce}",  # STRING, "job attempt" of a claim, for a call that is repeated after a lost reply
     "nothing": "nothing",  # never written (lib/full.lua)

@@ -2,29 +2,38 @@
 
 Within a tier the tenants with the least virtual time are served, by weight, and the level up to which all have been
 served rises. So one curve of a tier, level -> seconds from now, tells of every job in it: a tenant at `time` whose job
-has `ahead_s` before it gets its turn at the level time + ahead_s / weight."""
+has `ahead_s` before it gets its turn at the level time + ahead_s / weight.
+
+Work is a fluid between tenants, and slots take whole jobs: what is before a job has to be begun by then, not done."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
-#: points that are kept of a curve
-_POINTS = 64
+#: points that are kept of a curve: where tenants come and go, of the first rounds of the slots, and of the whole
+_CHANGES, _ROUNDS, _WHOLE = 40, 32, 24
+#: slots that are told apart
+_SLOTS = 128
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A tenant in a line: its virtual time and weight, and the GPU-seconds and jobs that it has queued. `last`: the id
-    and the predicted seconds of the job that is behind all others of it."""
+    """A tenant in a line: its virtual time and weight, and the GPU-seconds and jobs that it has queued. `one`: a job of
+    it, with its predicted seconds and its place (0: the next)."""
 
     tenant: str
     time: float
     weight: float
     queued_s: float
     queued: int
-    last: str = ""
-    last_s: float = 0.0
+    one: str = ""
+    one_s: float = 0.0
+    one_rank: int = 0
+
+    def ahead_of(self, rank: int) -> float:
+        """GPU-seconds that so many of its jobs take on average."""
+        return self.queued_s * rank / max(1, self.queued)
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,13 @@ class Snapshot:
     running: Sequence[float]
     at_work: int
     tiers: Sequence[Sequence[Waiting]]
+
+    def scaled(self, parts: Mapping[str, float]) -> "Snapshot":
+        """As if what a tenant has queued took this part of what is predicted."""
+        tiers = [
+            [replace(one, queued_s=parts.get(one.tenant, 1.0) * one.queued_s) for one in tier] for tier in self.tiers
+        ]
+        return replace(self, tiers=tiers)
 
 
 @dataclass(frozen=True)
@@ -81,7 +97,7 @@ def curves(snapshot: Snapshot) -> list[Curve | None]:
     free = _free_times(snapshot)
     for tier in snapshot.tiers:
         waiting = [one for one in tier if one.queued_s > 0]
-        found.append(_curve(waiting, above_s, free) if waiting and free else None)
+        found.append(_curve(waiting, above_s, _Slots(free, _mean_s(waiting))) if waiting and free else None)
         above_s += sum(one.queued_s for one in waiting)
     return found
 
@@ -94,7 +110,37 @@ def _free_times(snapshot: Snapshot) -> list[float]:
     return sorted([0.0] * (snapshot.slots - len(times)) + times)
 
 
-def _curve(waiting: Sequence[Waiting], above_s: float, free: Sequence[float]) -> Curve:
+def _mean_s(waiting: Sequence[Waiting]) -> float:
+    return max(1e-3, sum(one.queued_s for one in waiting) / max(1, sum(one.queued for one in waiting)))
+
+
+class _Slots:
+    """Slots that are free from these times on and take jobs of `mean_s`."""
+
+    def __init__(self, free: Sequence[float], mean_s: float) -> None:
+        self.mean_s, self.count = mean_s, len(free)
+        kept = min(len(free), _SLOTS)
+        #: some of the times, each for as many slots as `each`
+        self._free = [free[(2 * n + 1) * len(free) // (2 * kept)] for n in range(kept)]
+        self._each = len(free) / kept
+
+    def _begun(self, now: float) -> float:
+        """Jobs that have begun by then: one on each slot that is free, and half a job more than it has done."""
+        return self._each * sum(max(1.0, (now - free) / self.mean_s + 0.5) for free in self._free if free <= now)
+
+    def turn_s(self, work_s: float) -> float:
+        """When a job starts that has so much before it."""
+        wanted = work_s / self.mean_s + 0.5
+        low, high = self._free[0], self._free[-1] + work_s / self.count + self.mean_s
+        if self._begun(low) >= wanted:
+            return low
+        for _ in range(40):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self._begun(middle) >= wanted else (middle, high)
+        return high
+
+
+def _curve(waiting: Sequence[Waiting], above_s: float, slots: _Slots) -> Curve:
     changes = sorted(
         change
         for one in waiting
@@ -106,16 +152,19 @@ def _curve(waiting: Sequence[Waiting], above_s: float, free: Sequence[float]) ->
         if after > level:
             levels.append(after)
             work.append(work[-1] + active * (after - level))
-    step = max(1, len(levels) // _POINTS)
-    kept = [n for n in range(len(levels)) if n % step == 0 or n == len(levels) - 1]
-    return Curve(tuple(levels[n] for n in kept), tuple(_seconds_for(above_s + work[n], free) for n in kept))
+    asked = {work[n * (len(work) - 1) // _CHANGES] for n in range(_CHANGES + 1)}
+    asked |= {work[-1] * n / _WHOLE for n in range(_WHOLE + 1)}
+    # the slots' first rounds are no straight line
+    asked |= {turn for n in range(_ROUNDS) if (turn := slots.count * slots.mean_s * n / 16 - above_s) > 0}
+    kept = sorted(one for one in asked if one <= work[-1])
+    return Curve(
+        tuple(_level_at(one, levels, work) for one in kept), tuple(slots.turn_s(above_s + one) for one in kept)
+    )
 
 
-def _seconds_for(work_s: float, free: Sequence[float]) -> float:
-    """When so many GPU-seconds have been begun, of slots that are free from these times on."""
-    done, freed = 0.0, 0
-    for freed, (now, then) in enumerate(pairwise(free), 1):
-        if done + freed * (then - now) >= work_s:
-            return now + (work_s - done) / freed
-        done += freed * (then - now)
-    return free[-1] + (work_s - done) / (freed + 1)
+def _level_at(done_s: float, levels: Sequence[float], work: Sequence[float]) -> float:
+    """The level up to which so many GPU-seconds serve everybody."""
+    at = min(bisect_left(work, done_s), len(work) - 1)
+    if at == 0 or work[at] == work[at - 1]:
+        return levels[at]
+    return levels[at - 1] + (levels[at] - levels[at - 1]) * (done_s - work[at - 1]) / (work[at] - work[at - 1])

@@ -14,7 +14,7 @@ def forecast_of(job: Job, line: LineForecast | None, own_s: float | None = None)
     if line is None or job.position is None:
         return None
     if own_s is None:
-        own_s = line.waiting.queued_s * job.position / max(1, line.waiting.queued)
+        own_s = line.waiting.ahead_of(job.position)
     begins_s = start_s(line.curve, line.waiting, own_s)
     start = predicted(begins_s, line.start_ratios)
     finish = predicted(begins_s + job.predicted_s, line.finish_ratios)

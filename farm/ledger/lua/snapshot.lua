@@ -16,10 +16,13 @@ for _, tier in ipairs(TIERS) do
   local standing = redis.call('ZRANGE', Key.fair(line), 0, TENANTS_MOST - 1, 'WITHSCORES')
   for n = 1, #standing, 2 do
     local tenant = standing[n]
-    local last = redis.call('ZREVRANGE', Key.queue(line, tenant), 0, 0)[1]
+    local queued = redis.call('ZCARD', Key.queue(line, tenant))
+    -- one of its jobs, another each time, shallow and deep: what is foretold of it is compared with what becomes of it
+    local rank = queued > 0 and math.floor(NOW / 1000) * 7919 % queued or 0
+    local one = redis.call('ZRANGE', Key.queue(line, tenant), rank, rank)[1]
     waiting[#waiting + 1] = {tenant = tenant, time = tonumber(standing[n + 1]), weight = fair_weight(tenant),
-      queued = redis.call('ZCARD', Key.queue(line, tenant)), last = last,
-      last_s = tonumber(last and redis.call('HGET', Key.job(last), 'predicted_s') or 0),
+      queued = queued, one = one, one_rank = rank,
+      one_s = tonumber(one and redis.call('HGET', Key.job(one), 'predicted_s') or 0),
       queued_s = tonumber(redis.call('HGET', Key.backlog(line), tenant) or 0) / 1000}
   end
   lines[#lines + 1] = {tier = tier, waiting = waiting}

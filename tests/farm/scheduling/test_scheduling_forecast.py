@@ -6,7 +6,7 @@ import random
 import pytest
 
 from farm.scheduling.forecast import Snapshot, Waiting, curves, start_s
-from farm.scheduling.prediction import predicted, ratio
+from farm.scheduling.prediction import predicted, ratio, work_ratios
 
 
 def served_in_turn(slots: int, running: list[float], tiers: list[list[Waiting]], job_s: float) -> dict[str, float]:
@@ -76,3 +76,20 @@ def test_the_interval_holds_in_four_of_five_cases() -> None:
     # before anything is known the middle is the prediction itself
     assert predicted(100.0, []).seconds == pytest.approx(100.0)
     assert predicted(0.0, learned).low == 0.0
+
+
+def test_slots_take_whole_jobs() -> None:
+    """Of eight jobs behind eight that run, the last starts when the last slot is free: none before it has to end."""
+    running = [10.0 * n for n in range(8)]
+    alone = Waiting("a", 0.0, 1.0, 8 * 100.0, 8)
+    (curve,) = curves(Snapshot(8, running, 8, [[alone]]))
+    assert curve is not None
+    found = [start_s(curve, alone, alone.ahead_of(rank)) for rank in range(8)]
+    assert found == pytest.approx(running, abs=6.0)
+
+
+def test_renders_that_take_longer_make_everybody_wait_longer() -> None:
+    found = work_ratios([("a", 10.0, 20.0)] * 98 + [("b", 10.0, 20.0)])
+    assert found == {"a": pytest.approx(1.98), "b": pytest.approx(4 / 3)}
+    scaled = Snapshot(1, [], 0, [[Waiting("a", 0, 1, 10, 1), Waiting("c", 0, 1, 10, 1)]]).scaled({"a": 2.0})
+    assert [one.queued_s for one in scaled.tiers[0]] == [20.0, 10.0]

@@ -104,7 +104,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             terminalreporter.write_line(f"{name:12}" + "".join(f"{row.get(c, '?'):>17}" for c in columns))
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float = 90.0, what: str = "condition") -> None:
+def wait_until(condition: Callable[[], object], timeout_s: float = 180.0, what: str = "condition") -> None:
     """Poll until `condition()` is truthy; fail with `what` after timeout_s. The deadline is only a safety net."""
     end = time.monotonic() + timeout_s
     while not condition():

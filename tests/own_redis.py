@@ -5,7 +5,7 @@ from pathlib import Path
 
 from farm.embedded import redis_part
 
-#: another server for the tests of ledger, permits and webhooks, as `make test-debian-redis` runs them
+#: another server for the tests of ledger, permits and webhooks, as `make test-old-redis` runs them
 SERVER = Path(os.environ["WANFARM_TEST_REDIS"]) if "WANFARM_TEST_REDIS" in os.environ else None
 
 

@@ -38,7 +38,7 @@ REDIS_PASSWORD = "e2e-password"
 SMALL = {"model": MODEL, "width": 64, "height": 64, "frames": 5, "steps": 3, "fps": 8}
 #: everything that waits for something waits this long at most, also where ten processes start on a busy machine; it is
 #: no measurement
-PATIENCE_S = 90.0
+PATIENCE_S = 180.0
 
 
 class Farm:

@@ -41,10 +41,10 @@ def told(here: BuyingFarm, job_id: str) -> Iterator[str]:
     tenants = here.context.tenants
     tenants.create(TENANT)
     client = create_app(here.settings).test_client()
-    keys = {role: tenants.api_keys.create(TENANT, role=role)[1] for role in ("tenant", "admin")}
+    keys = {role: tenants.api_keys.create(TENANT, role=role)[1] for role in ("member", "operator")}
     for role, path in (
-        *(("tenant", path) for path in (f"/v1/jobs/{job_id}", f"/v1/jobs/{job_id}/explain", "/v1/usage/spend")),
-        ("admin", "/v1/admin/purchases?which=all"),
+        *(("member", path) for path in (f"/v1/jobs/{job_id}", f"/v1/jobs/{job_id}/explain", "/v1/usage/spend")),
+        ("operator", "/v1/admin/purchases?which=all"),
     ):
         answer = client.get(path, headers={"Authorization": f"Bearer {keys[role]}"})
         assert answer.status_code == 200, answer.text

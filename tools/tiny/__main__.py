@@ -25,6 +25,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=None, help="learning rate at its highest")
     parser.add_argument("--settle-at", type=float, default=0.0, help="with a VAE: when its latents are final")
     parser.add_argument("--end", type=float, default=0.0, help="with one model: when to end, in place of --budget-s")
+    parser.add_argument("--stills", action="store_true", help="with one t2v model: learn from single pictures, before clips")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     if given.what == "all":
@@ -67,7 +68,7 @@ def _one(given: argparse.Namespace) -> int:
         lessons.learn_vae(given.what, place, both, decoder, **rate)
     else:
         budget = (lambda: Steps(given.steps)) if given.steps else (lambda: Seconds.until(end))
-        lessons.learn_expert(given.what, place, budget, **rate)
+        lessons.learn_expert(given.what, place, budget, **rate, stills=given.stills)
     return 0
 
 

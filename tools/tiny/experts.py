@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -130,6 +131,32 @@ class Bank:
         self._scaling = (mean, std)
         self.filled.zero_()
 
+    def keep(self, path: Path) -> None:
+        """Write the clips that there are, for whoever goes on: to encode them takes longer than many steps."""
+        from safetensors.torch import save_file
+
+        held = {"latents": self.latents, "named": self.named, "both_ends": self.both_ends, "at": self._at}
+        if self.conditions is not None:
+            held["conditions"] = self.conditions
+        filled = int(self.filled)
+        draft = path.with_suffix(".draft")
+        kept = {name: (part if name == "at" else part[:filled]).contiguous() for name, part in held.items()}
+        save_file(kept, draft)
+        draft.replace(path)
+
+    def take(self, path: Path) -> None:
+        """The clips that were kept, as far as there are any."""
+        from safetensors.torch import load_file
+
+        if not path.is_file():
+            return
+        kept = load_file(path, device=str(self.device))
+        filled = kept["latents"].shape[0]
+        for name in ("latents", "named", "both_ends", *(["conditions"] if self.conditions is not None else [])):
+            getattr(self, name)[:filled] = kept[name]
+        self._at.copy_(kept["at"])
+        self.filled.fill_(filled)
+
     @torch.no_grad()
     def refresh(self) -> None:
         """Replace the oldest piece. Does nothing before there is a VAE."""
@@ -172,8 +199,10 @@ def picture_mask(both: Tensor, like: Tensor) -> Tensor:
 class Denoising:
     """A transformer at its noise levels, on a batch of the bank."""
 
-    def __init__(self, dit: Any, expert: Expert, bank: Bank, table: Tensor, *, batch: int) -> None:
+    def __init__(self, dit: Any, expert: Expert, bank: Bank, table: Tensor, *, batch: int, stills: bool = False) -> None:
         self.dit, self._expert, self._bank, self._batch = dit, expert, bank, batch
+        #: one latent picture of each clip, of any moment: five times as many clips for the same work
+        self._stills = stills
         self._table = table.to(bank.device)
         dit.set_attn_processor(ShortText())
 
@@ -188,6 +217,9 @@ class Denoising:
         bank, device = self._bank, self._bank.device
         rows = (torch.rand(self._batch, device=device) * bank.filled).long()
         clean = bank.latents[rows].float()
+        if self._stills:
+            moments = torch.randint(0, clean.shape[2], (self._batch, 1, 1, 1, 1), device=device)
+            clean = clean.gather(2, moments.expand(-1, clean.shape[1], 1, *clean.shape[3:]))
         text = self._table[words.row(bank.named[rows], self._said())]
         noise = torch.randn_like(clean)
         level = self._levels().view(-1, 1, 1, 1, 1)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tools.tiny import checkpoint
 from tools.tiny.average import Average
+from tools.tiny.muon import Muon
 
 
 class Lesson(Protocol):
@@ -80,7 +81,7 @@ def train(
     parameters = lesson.parameters
     device = parameters[0].device
     cuda = device.type == "cuda"
-    optimizer = torch.optim.AdamW(parameters, lr=0.0, betas=(0.9, 0.97), weight_decay=0.01, fused=cuda)
+    optimizer = Muon(parameters)
 
     def step() -> Tensor:
         optimizer.zero_grad(set_to_none=True)
@@ -99,7 +100,8 @@ def train(
     told, saved = _Told(name, log, device), time.time()
     while (passed := budget.passed(steps)) < 1:
         now = rate * min(1.0, (steps + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * passed)) + 1e-6
-        optimizer.param_groups[0]["lr"] = now
+        for group in optimizer.param_groups:
+            group["lr"] = now
         if steps % feeds_every == 0:
             lesson.feed()
         loss = step()

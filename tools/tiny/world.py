@@ -36,7 +36,7 @@ _NUMBERS = 16
 @dataclass(frozen=True)
 class Scenes:
     """What is drawn, B clips at once. named: (B, 4) which word of each slot; chance: (B, 16) numbers in [0, 1) that
-    decide the rest (place, size, speed, weather)."""
+    decide the rest (place, size, speed, hills)."""
 
     named: Tensor
     chance: Tensor
@@ -111,17 +111,17 @@ def _land(scenes: Scenes, x: Tensor, y: Tensor, t: Tensor, soft: float) -> Tenso
     picture = above + (low - above) * fade + torch.zeros_like(x + t)[:, None]
 
     phase = _number(scenes, 0, 0, 2 * math.pi)
-    light = ((x - _number(scenes, 1, -0.40, 0.40)) ** 2 + (y - _number(scenes, 2, -0.42, -0.30)) ** 2).sqrt() - 0.065
+    light = ((x - _number(scenes, 1, -0.42, -0.30)) ** 2 + (y - _number(scenes, 2, -0.42, -0.36)) ** 2).sqrt() - 0.065
     glow = torch.stack([day + 0.95 * night, 0.93 * day + 0.93 * night, 0.55 * day + 0.78 * night], 1)
     picture = _over(picture, glow, _cover(light, soft) * (day + night))
 
     picture = _over(picture, torch.ones_like(glow), _specks(scenes, x, y, t, soft, night, snow))
-    cloud_x, cloud_y = _number(scenes, 3, -0.45, 0.35) + 0.12 * t, _number(scenes, 4, -0.38, -0.18)
+    cloud_x, cloud_y = _number(scenes, 3, 0.12, 0.26) + 0.12 * t, _number(scenes, 4, -0.40, -0.34)
     puff = ((x - cloud_x) / 0.13) ** 2 + ((y - cloud_y) / 0.045) ** 2
     puff = torch.minimum(puff, ((x - cloud_x - 0.07) / 0.09) ** 2 + ((y - cloud_y + 0.03) / 0.05) ** 2)
     picture = _over(picture, torch.ones_like(glow), ((1 - puff) * 6).clamp(0, 0.85) * day)
 
-    hill = _number(scenes, 5, 0.16, 0.26) + 0.035 * torch.sin(5 * x + phase) * (1 - water)
+    hill = _number(scenes, 5, 0.18, 0.26) + 0.035 * torch.sin(5 * x + phase) * (1 - water)
     hill = hill + water * (0.014 * torch.sin(11 * x + phase + 2 * math.pi * t) - 0.05)
     wave = torch.sin(48 * (y - hill) + 2.5 * torch.sin(7 * x + phase) - 4 * math.pi * t)
     shade = 1 - 0.35 * ((y - hill) / 0.4).clamp(0, 1) * (1 - snow) + 0.22 * wave * water
@@ -129,11 +129,12 @@ def _land(scenes: Scenes, x: Tensor, y: Tensor, t: Tensor, soft: float) -> Tenso
 
 
 def _specks(scenes: Scenes, x: Tensor, y: Tensor, t: Tensor, soft: float, night: Tensor, snow: Tensor) -> Tensor:
-    """Stars stand and flakes fall: at most one in each cell of a grid, its place made of the cell's own numbers."""
-    fall = y - snow * _number(scenes, 6, 0.25, 0.45) * t + 0.5
+    """Stars stand and flakes fall: at most one in each cell of a grid, its place made of the cell's own numbers.
+    They are the same in every clip: what is random here is noise to a model, and it would have to learn that first."""
+    fall = y - snow * 0.35 * t + 0.5
     across, down = (x + 0.5) * 7 + 42, fall * 7 + 42
     column, row = across.floor(), down.floor()
-    seed = _number(scenes, 7, 0, 90)
+    seed = 40.0
     first = torch.frac(torch.sin(column * 12.9898 + row * 78.233 + seed) * 437.585).abs()
     second = torch.frac(torch.sin(column * 39.346 + row * 11.135 + seed * 1.7) * 751.731).abs()
     far = ((across - column - 0.25 - 0.5 * first) ** 2 + (down - row - 0.25 - 0.5 * second) ** 2).sqrt() / 7
@@ -163,12 +164,12 @@ def path(scenes: Scenes, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     kind = scenes.named[:, 2]
     is_ = {word: (kind == number).float()[:, None, None, None] for number, word in enumerate(MOTIONS)}
     ease = t * t * (3 - 2 * t) * 0.5 + t * 0.5
-    reach = _number(scenes, 8, 0.26, 0.34)
-    size = _number(scenes, 11, 0.13, 0.17)
-    place_x = _number(scenes, 9, -0.13, 0.13) + reach * ease * (is_["right"] - is_["left"])
-    place_y = _number(scenes, 10, -0.08, 0.13) + reach * ease * (is_["down"] - is_["up"])
-    place_y = place_y - 0.26 * (math.pi * t).sin() * is_["jumps"]
-    size = size * (1 + ease * (0.95 * is_["grows"] - 0.62 * is_["shrinks"]))
+    reach = _number(scenes, 8, 0.20, 0.28)
+    size = _number(scenes, 11, 0.20, 0.26)
+    place_x = _number(scenes, 9, -0.10, 0.10) + reach * ease * (is_["right"] - is_["left"])
+    place_y = _number(scenes, 10, -0.06, 0.10) + reach * ease * (is_["down"] - is_["up"])
+    place_y = place_y - 0.22 * (math.pi * t).sin() * is_["jumps"]
+    size = size * (1 + ease * (0.70 * is_["grows"] - 0.55 * is_["shrinks"]))
     return place_x, place_y, size + 0 * t, math.pi * ease * is_["turns"] + 0 * size
 
 

@@ -129,7 +129,9 @@ def _finish(average: Average) -> None:
         average.swap()
 
 
-def learn_expert(name: str, place: Place, budget: Callable[[], Budget], rate: float = 1.5e-3, stills: bool = False) -> None:
+def learn_expert(
+    name: str, place: Place, budget: Callable[[], Budget], rate: float = 1.5e-3, stills: bool = False
+) -> None:
     """One transformer, in the latents of its VAE, once they are settled; its budget begins then."""
     expert, effort = experts.EXPERTS[name], place.effort
     dit = experts.make(name)

@@ -100,8 +100,7 @@ def train(
     told, saved = _Told(name, log, device), time.time()
     while (passed := budget.passed(steps)) < 1:
         now = rate * min(1.0, (steps + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * passed)) + 1e-6
-        for group in optimizer.param_groups:
-            group["lr"] = now
+        _set_rate(optimizer, now)
         if steps % feeds_every == 0:
             lesson.feed()
         loss = step()
@@ -122,6 +121,11 @@ def train(
         checkpoint.save(state, steps, parameters, average, optimizer)
     _say(log, {"name": name, "step": steps, "passed": 1.0, "done": True})
     return steps
+
+
+def _set_rate(optimizer: Any, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 class _Told:

@@ -1,4 +1,4 @@
-"""Muon for the wide matrices, AdamW for all other weights: a transformer of this size learns in about half the steps."""
+"""Muon for the wide matrices, AdamW for all other weights."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ WIDE = 96
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(torch.optim.Optimizer):  # type: ignore[misc]
     """Both in one, so that a checkpoint holds one state. `lr` of every group is set by who trains: `scale` times the
     rate in the first group (matrices), the rate itself in the second."""
 
@@ -26,7 +26,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__([group for group in groups if group["params"]], {"lr": 0.0})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> None:
         for group in self.param_groups:
             rate = group["lr"] * group["scale"]
             weights = [weight for weight in group["params"] if weight.grad is not None]

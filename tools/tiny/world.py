@@ -24,7 +24,7 @@ SCENES = ("day", "night", "snow", "water")
 SLOTS = (tuple(COLOURS), SHAPES, MOTIONS, SCENES)
 
 #: top of the sky, its lower edge, the ground
-_LAND = {
+LAND = {
     "day": ((0.33, 0.60, 0.95), (0.78, 0.90, 1.00), (0.36, 0.66, 0.30)),
     "night": ((0.03, 0.04, 0.13), (0.11, 0.13, 0.32), (0.06, 0.10, 0.12)),
     "snow": ((0.58, 0.65, 0.76), (0.80, 0.84, 0.90), (0.94, 0.96, 0.99)),
@@ -106,7 +106,7 @@ def _land(scenes: Scenes, x: Tensor, y: Tensor, t: Tensor, soft: float) -> Tenso
     """Sky, lights, clouds, ground and what falls."""
     scene = scenes.named[:, 3]
     day, night, snow, water = ((scene == number).float()[:, None, None, None] for number in range(4))
-    above, low, ground = (_rgb([_LAND[name][part] for name in SCENES], scene) for part in range(3))
+    above, low, ground = (_rgb([LAND[name][part] for name in SCENES], scene) for part in range(3))
     fade = ((y + 0.5) / 0.75).clamp(0, 1)[:, None]
     picture = above + (low - above) * fade + torch.zeros_like(x + t)[:, None]
 
@@ -150,7 +150,7 @@ def _thing(scenes: Scenes, picture: Tensor, x: Tensor, y: Tensor, t: Tensor, sof
     across, down = (x - place_x) / size, (y - place_y) / size
     cos, sin = angle.cos(), angle.sin()
     px, py = cos * across + sin * down, cos * down - sin * across
-    far = _distance(shape, px, py) * size
+    far = distance(shape, px, py) * size
     fill = _rgb(COLOURS.values(), scenes.named[:, 0])
     shade = 1 - 0.16 * (across + down).clamp(-1.5, 1.5)
     ring = ((shape == 0).float()[:, None, None, None]) * _cover((px.abs() - 0.2) * size, soft)
@@ -173,7 +173,7 @@ def path(scenes: Scenes, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return place_x, place_y, size + 0 * t, math.pi * ease * is_["turns"] + 0 * size
 
 
-def _distance(shape: Tensor, px: Tensor, py: Tensor) -> Tensor:
+def distance(shape: Tensor, px: Tensor, py: Tensor) -> Tensor:
     """Signed distance to the shape of radius about one, negative inside."""
     side = px.abs()
     round_ = (px * px + py * py + 1e-9).sqrt()

@@ -4,8 +4,8 @@ import importlib
 import sys
 
 #: in the order in which a reader asks: how fast does it wake, what does a job cost, the gateway, floods, the ledger,
-#: 100,000 shots in one request, a durable answer, many workers
-NAMES = ("wakeup", "overhead", "gateway", "floods", "ledger", "batches", "durability", "crowd")
+#: 100,000 shots in one request, a durable answer, many workers, how far approximations are
+NAMES = ("wakeup", "overhead", "gateway", "floods", "ledger", "batches", "durability", "crowd", "distances")
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from safetensors.numpy import save
 Q = "diffusion_model.blocks.0.self_attn.q"
 
 
-def pair(name: str = Q, wide: int = 24, rank: int = 2, seed: int = 0, strength: float = 0.3) -> dict[str, Any]:
+def pair(name: str = Q, wide: int = 96, rank: int = 2, seed: int = 0, strength: float = 0.3) -> dict[str, Any]:
     """One layer's two matrices."""
     draw = np.random.default_rng(seed)
     return {
@@ -18,7 +18,7 @@ def pair(name: str = Q, wide: int = 24, rank: int = 2, seed: int = 0, strength: 
     }
 
 
-def lora_bytes(seed: int = 0, wide: int = 24, blocks: int = 2, strength: float = 0.3, **tensors: Any) -> bytes:
+def lora_bytes(seed: int = 0, wide: int = 96, blocks: int = 2, strength: float = 0.3, **tensors: Any) -> bytes:
     """The query of every block: fits every tiny model that wears any."""
     made: dict[str, Any] = {}
     for block in range(blocks):

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def demo(session: Session, out: Path) -> int:
     """Start a farm in a temporary folder, submit a batch of shots, watch them, fetch the results, end the farm.
 
-    Nothing is left running. The models are tiny and their weights random: everything is real but the pictures.
+    Nothing is left running. Text to video was trained on drawn shapes: it knows a few dozen words and ignores every
+    other (docs/tiny-models.md).
     """
     from farm.cli.watch import follow_to_the_end
     from farm.embedded.demo import demo_farm, fetch, submit_shots
@@ -109,7 +110,10 @@ def _tell(session: Session, made: "Sequence[DemoClip]", out: Path) -> None:
     )
     session.out.line()
     session.out.line(f"Each video has its poster (.jpg) and its recipe (.json) beside it in {out}/.")
-    session.out.line("The weights of these tiny models are random: the pipelines are real, the pictures are noise.")
+    session.out.line(
+        "Text to video is a tiny model that knows a few dozen words and ignores all others (docs/tiny-models.md);"
+    )
+    session.out.line("image to video has random weights: its picture is noise.")
     session.out.line("Next: `make up` keeps a farm running; `wanfarm models pull` fetches real weights.")
 
 

@@ -154,12 +154,17 @@ def tiny_of(model_id: str) -> str:
     return f"{model_id}-tiny"
 
 
-def _tiny(model: Model, dit: Dit) -> Model:
-    """The same pipeline with tiny random weights: real classes on a CPU in a second, pictures of noise."""
+def _tiny(model: Model, dit: Dit, *, draws: bool = False) -> Model:
+    """The same pipeline with tiny weights: real classes on a CPU in seconds.
+
+    draws   whether the weights are trained: then a prompt of the drawn world's words shows (docs/tiny-models.md)
+    """
+    what = "tiny weights trained on drawn shapes" if draws else "tiny random weights: tests the plumbing, draws noise"
+    steps = min(12 if draws else 4, model.defaults.steps)
     return replace(
         model,
         id=tiny_of(model.id),
-        title=f"{model.title} (tiny random weights: tests the plumbing, draws noise)",
+        title=f"{model.title} ({what})",
         weights=Weights(tiny=True),
         dit=dit,
         precision="fp8" if model.precision == "fp8" else "fp32",
@@ -167,7 +172,7 @@ def _tiny(model: Model, dit: Dit) -> Model:
         loras=tuple(LoraFile(f"{lora.name}-tiny", lora.expert) for lora in model.loras),
         segment=(9, 1) if model.segment else None,
         looks_with=(),
-        defaults=replace(model.defaults, width=128, height=128, frames=17, fps=16, steps=min(4, model.defaults.steps)),
+        defaults=replace(model.defaults, width=128, height=128, frames=17, fps=16, steps=steps),
         limits=replace(model.limits, min_side=model.limits.multiple * 2, max_frames=481),
     )
 
@@ -185,14 +190,14 @@ MODELS: dict[str, Model] = {
         VACE_A14B,
         ANIMATE_14B,
         ANIMATE_2,
-        _tiny(T2V_A14B, Dit(24, 48, 2, 16, 16)),
-        _tiny(T2V_4STEP, Dit(24, 48, 2, 16, 16)),
-        _tiny(T2V_FP8, Dit(24, 48, 2, 16, 16)),
-        _tiny(I2V_A14B, Dit(24, 48, 2, 36, 16)),
-        _tiny(I2V_4STEP, Dit(24, 48, 2, 36, 16)),
-        _tiny(TI2V_5B, Dit(24, 48, 2, 48, 48)),
-        _tiny(VACE_A14B, Dit(24, 48, 3, 16, 16)),
-        _tiny(ANIMATE_14B, Dit(24, 48, 2, 36, 16)),
+        _tiny(T2V_A14B, Dit(96, 288, 4, 16, 16), draws=True),
+        _tiny(T2V_4STEP, Dit(96, 288, 4, 16, 16)),
+        _tiny(T2V_FP8, Dit(96, 288, 4, 16, 16), draws=True),
+        _tiny(I2V_A14B, Dit(96, 288, 2, 36, 16)),
+        _tiny(I2V_4STEP, Dit(96, 288, 2, 36, 16)),
+        _tiny(TI2V_5B, Dit(96, 288, 2, 48, 48)),
+        _tiny(VACE_A14B, Dit(96, 288, 3, 16, 16)),
+        _tiny(ANIMATE_14B, Dit(96, 288, 2, 36, 16)),
         _tiny(ANIMATE_2, Dit(32, 48, 2, 36, 16)),
     )
 }

@@ -1,6 +1,8 @@
-"""Tiny random weights in the layout of the real ones: the real diffusers classes, small enough for a CPU.
+"""Tiny weights in the layout of the real ones: the real diffusers classes, small enough for a CPU.
 
-Built from configurations only, offline and deterministic: the same versions build the same bytes. It renders noise.
+Text to video with two experts is put together of trained parts (models.weights.trained) and draws what a prompt of
+their few words says. The others are built from configurations and random numbers: they draw noise. Offline and
+deterministic: the same versions build the same bytes.
 """
 
 import json
@@ -11,17 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from models import catalog
+from models.weights import trained
 
 #: the vocabulary of the tiny tokenizer; any other character is a token of its own
 _WORDS = "a an the of in on and with red fox runs through snow cat dog man woman walks video blurry static"
 
 _DIT: dict[str, Any] = {
     "patch_size": (1, 2, 2),
-    "num_attention_heads": 2,
-    "attention_head_dim": 12,
+    "num_attention_heads": 4,
+    "attention_head_dim": 24,
     "text_dim": 32,
     "freq_dim": 32,
-    "ffn_dim": 48,
+    "ffn_dim": 288,
     "num_layers": 2,
     "cross_attn_norm": True,
     "qk_norm": "rms_norm_across_heads",
@@ -62,7 +65,7 @@ def build(model_id: str, folder: Path) -> None:
     model = catalog.get(model_id)
     if model.weights.tiny and model.base is not None:
         for number, lora in enumerate(model.loras):
-            lora_file(folder / f"{lora.expert}.safetensors", seed=number)
+            lora_file(folder / f"{lora.expert}.safetensors", seed=number, model_id=model.id)
         return
     make = _BUILDERS.get(model_id.removesuffix("-tiny"))
     if not model.weights.tiny or make is None:
@@ -72,17 +75,20 @@ def build(model_id: str, folder: Path) -> None:
         make().save_pretrained(str(folder), safe_serialization=True)
 
 
-def lora_file(path: Path, seed: int, rank: int = 4, strength: float = 0.2) -> None:
-    """A random LoRA for one tiny expert, with the names that Wan's own trainers write."""
+def lora_file(
+    path: Path, seed: int, rank: int = 4, strength: float = 0.2, model_id: str = catalog.tiny_of(catalog.T2V_A14B.id)
+) -> None:
+    """A random LoRA for one expert of a tiny model, with the names that Wan's own trainers write."""
     import torch
     from safetensors.torch import save_file
 
-    width, ffn = _DIT["num_attention_heads"] * _DIT["attention_head_dim"], _DIT["ffn_dim"]
+    dit = catalog.get(model_id).dit
+    width, ffn = dit.dim, dit.ffn
     sides = {f"{kind}_attn.{part}": (width, width) for kind in ("self", "cross") for part in "qkvo"}
     sides |= {"ffn.0": (width, ffn), "ffn.2": (ffn, width)}
     random = torch.Generator().manual_seed(seed)
     tensors = {}
-    for block in range(_DIT["num_layers"]):
+    for block in range(dit.layers):
         for name, (inward, outward) in sides.items():
             key = f"diffusion_model.blocks.{block}.{name}"
             tensors[f"{key}.lora_down.weight"] = torch.randn(rank, inward, generator=random) * strength
@@ -95,11 +101,11 @@ def _t2v() -> Any:
     from diffusers import WanPipeline
 
     return WanPipeline(
-        **_text(),
-        vae=_vae21(),
+        **trained.text(),
+        vae=trained.vae("vae21"),
         scheduler=_scheduler(),
-        transformer=_dit(16, 16),
-        transformer_2=_dit(16, 16),
+        transformer=trained.transformer("t2v-high"),
+        transformer_2=trained.transformer("t2v-low"),
         boundary_ratio=0.875,
     )
 
@@ -148,7 +154,7 @@ def _animate() -> Any:
         latent_channels=16,
         out_channels=16,
         image_dim=16,
-        added_kv_proj_dim=24,
+        added_kv_proj_dim=96,
         motion_encoder_channel_sizes={"4": 8, "8": 8, "16": 8},
         motion_encoder_size=16,
         motion_style_dim=8,

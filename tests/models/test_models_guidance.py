@@ -66,13 +66,14 @@ def test_one_batch_is_two_passes(
     inputs = {"image": str(picture)} if task == "i2v" else {}
     with batches() as seen:
         result = draw(eager, request_for(tmp_path / "a", model, task, inputs=inputs))
-    assert seen == [2] * (4 * 2)  # 4 steps of 2 blocks
+    assert seen == [2] * (4 * catalog.get(model).dit.layers)  # of 4 steps
     assert result.recipe["plan"] == "resident, both passes at once"
     again = draw(eager, request_for(tmp_path / "b", model, task, inputs=inputs))
     assert again.recipe["frames_sha256"] == result.recipe["frames_sha256"]
     assert render(model, task, inputs=inputs).recipe["plan"] == "resident"
 
-    pipe, texts = eager.pipe_for(task), torch.randn(2, 1, 512, 32, generator=torch.Generator().manual_seed(3))
+    pipe, random = eager.pipe_for(task), torch.Generator().manual_seed(3)
+    texts = torch.randn(2, 1, 512, pipe.text_encoder.config.d_model, generator=random)
 
     def latents(negative: Any) -> Any:
         more: dict[str, Any] = {"image": Image.open(picture)} if task == "i2v" else {}

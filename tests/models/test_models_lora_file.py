@@ -26,7 +26,7 @@ def judged(data: bytes, block: int = 1 << 20) -> lora_file.Anatomy:
     return reader.done()
 
 
-def pair(inward: int = 24, outward: int = 24, rank: int = 4, name: str = Q, **more: Any) -> dict[str, torch.Tensor]:
+def pair(inward: int = 96, outward: int = 96, rank: int = 4, name: str = Q, **more: Any) -> dict[str, torch.Tensor]:
     made = {f"{name}.lora_down.weight": torch.ones(rank, inward), f"{name}.lora_up.weight": torch.ones(outward, rank)}
     return made | {f"{name}.{end}": value for end, value in more.items()}
 
@@ -44,9 +44,11 @@ def file_of(header: Any, data: bytes = b"") -> bytes:
 def test_a_good_file_in_blocks_of_any_length(tmp_path: Path, block: int) -> None:
     tiny.lora_file(tmp_path / "a", seed=1, rank=3)
     anatomy = judged((tmp_path / "a").read_bytes(), block)
-    assert (anatomy.rank, len(anatomy.modules), anatomy.ignored) == (3, 20, 0)
-    assert anatomy.modules["blocks.1.ffn.2"] == (48, 24)
-    assert {"wan2.2-t2v-a14b-tiny", "wan2.2-i2v-a14b-4step-tiny", "wan2.2-ti2v-5b-tiny"} <= set(anatomy.fits)
+    assert (anatomy.rank, len(anatomy.modules), anatomy.ignored) == (3, 40, 0)
+    assert anatomy.modules["blocks.1.ffn.2"] == (288, 96)
+    assert set(anatomy.fits) == {"wan2.2-t2v-a14b-tiny", "wan2.2-t2v-a14b-4step-tiny"}  # the only ones so deep
+    shallow = judged(saved(pair()), block).fits
+    assert {"wan2.2-t2v-a14b-tiny", "wan2.2-i2v-a14b-4step-tiny", "wan2.2-ti2v-5b-tiny"} <= set(shallow)
     # 8-bit weights and Animate 2 wear none
     assert not [model for model in anatomy.fits if "fp8" in model or "animate-2" in model]
 
@@ -62,10 +64,10 @@ def test_the_widths_tell_the_family() -> None:
 
 
 def test_half_precision_biases_and_what_is_ignored() -> None:
-    tensors = pair(alpha=torch.tensor(2.0), diff_b=torch.ones(24)) | pair(name="blocks.1.cross_attn.o")
+    tensors = pair(alpha=torch.tensor(2.0), diff_b=torch.ones(96)) | pair(name="blocks.1.cross_attn.o")
     tensors |= {
-        "diffusion_model.blocks.0.norm3.diff": torch.ones(24),
-        "diffusion_model.patch_embedding.diff_b": torch.ones(24),
+        "diffusion_model.blocks.0.norm3.diff": torch.ones(96),
+        "diffusion_model.patch_embedding.diff_b": torch.ones(96),
     }
     for kind in (torch.float32, torch.float16, torch.bfloat16):
         anatomy = judged(saved({name: tensor.to(kind) for name, tensor in tensors.items()}), 5)
@@ -123,7 +125,7 @@ def test_a_pytorch_file_by_another_name(tmp_path: Path) -> None:
     with pytest.raises(LoraError, match=r"zip or PyTorch file.*save_file"):
         lora_file.read(tmp_path / "lora.safetensors")
     (tmp_path / "cut").write_bytes(saved(pair())[:-5])
-    with pytest.raises(LoraError, match="there are 763"):
+    with pytest.raises(LoraError, match="there are 3067"):
         lora_file.read(tmp_path / "cut")
 
 
@@ -131,20 +133,20 @@ def test_a_pytorch_file_by_another_name(tmp_path: Path) -> None:
     ("tensors", "says"),
     [
         (pair(1536, 1536), "1536 wide; those of the models here are 5120"),
-        (pair(24, 24, name="blocks.9.self_attn.q"), "none here has 10 blocks"),
-        (pair(24, 25), "another model"),
+        (pair(96, 96, name="blocks.9.self_attn.q"), "none here has 10 blocks"),
+        (pair(96, 97), "another model"),
         (pair(name="lora_unet_down_blocks_0_attentions_0_proj_in"), "no part of a LoRA for Wan"),
         (pair(name="double_blocks.0.img_attn.qkv"), "Wan 2.2 has no double_blocks.0"),
         (pair(name="blocks.0.self_attn.norm_q"), "Wan 2.2 has no blocks.0.self_attn.norm_q"),
         (pair(name="lora_te1_encoder_layers_0"), "for a text encoder"),
         ({f"{Q}.hada_w1_a": torch.ones(2, 2)}, "a LoHa"),
-        (pair(dora_scale=torch.ones(24)), "a DoRA"),
+        (pair(dora_scale=torch.ones(96)), "a DoRA"),
         ({"model.embed.weight": torch.ones(2, 2)}, "no part of a LoRA"),
-        ({f"{Q}.lora_down.weight": torch.ones(4, 24)}, "no pair"),
+        ({f"{Q}.lora_down.weight": torch.ones(4, 96)}, "no pair"),
         ({f"{Q}.alpha": torch.tensor(4.0)}, "no pair"),
-        (pair() | {"blocks.0.attn1.to_q.lora_A.weight": torch.ones(4, 24)}, "same part of the same module"),
-        (pair() | {f"{Q}.lora_up.weight": torch.ones(24, 5)}, "do not belong together"),
-        (pair() | {f"{Q}.lora_up.weight": torch.ones(24, 4, 1, 1)}, "do not belong together"),
+        (pair() | {"blocks.0.attn1.to_q.lora_A.weight": torch.ones(4, 96)}, "same part of the same module"),
+        (pair() | {f"{Q}.lora_up.weight": torch.ones(96, 5)}, "do not belong together"),
+        (pair() | {f"{Q}.lora_up.weight": torch.ones(96, 4, 1, 1)}, "do not belong together"),
         (pair(name="text_embedding.2"), "changes no block"),
         (pair(rank=513), "rank 513 is more than 512"),
         (pair(alpha=torch.tensor(0.0)), "alpha is 0; for a rank of 4"),
@@ -152,8 +154,8 @@ def test_a_pytorch_file_by_another_name(tmp_path: Path) -> None:
         (pair(alpha=torch.tensor(float("inf"))), "not finite"),
         (pair(alpha=torch.ones(4)), "not one number"),
         (pair(alpha=torch.ones(2)), "not one number"),
-        (pair(diff_b=torch.ones(23)), "bias"),
-        (pair(diff_b=torch.full((24,), float("nan"))), "not finite"),
+        (pair(diff_b=torch.ones(95)), "bias"),
+        (pair(diff_b=torch.full((96,), float("nan"))), "not finite"),
     ],
 )
 def test_what_is_no_lora_for_wan(tensors: Mapping[str, Any], says: str) -> None:

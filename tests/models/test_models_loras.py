@@ -191,8 +191,8 @@ def test_a_lora_that_cannot_be_used_is_the_jobs_fault(renderer: Renderer, render
     save_file({"blocks.0.norm3.diff": torch.zeros(2)}, tmp_path / "none")
     save_file(
         {
-            "transformer.blocks.0.attn1.to_q.lora_A.weight": torch.full((2, 24), float("nan")),
-            "transformer.blocks.0.attn1.to_q.lora_B.weight": torch.zeros(24, 2),
+            "transformer.blocks.0.attn1.to_q.lora_A.weight": torch.full((2, 96), float("nan")),
+            "transformer.blocks.0.attn1.to_q.lora_B.weight": torch.zeros(96, 2),
         },
         tmp_path / "nan",
     )
@@ -205,8 +205,8 @@ def test_a_lora_that_cannot_be_used_is_the_jobs_fault(renderer: Renderer, render
     )
     save_file(
         {
-            "transformer.blocks.7.attn1.to_q.lora_A.weight": torch.zeros(2, 24),
-            "transformer.blocks.7.attn1.to_q.lora_B.weight": torch.zeros(24, 2),
+            "transformer.blocks.7.attn1.to_q.lora_A.weight": torch.zeros(2, 96),
+            "transformer.blocks.7.attn1.to_q.lora_B.weight": torch.zeros(96, 2),
         },
         tmp_path / "deep",
     )
@@ -215,7 +215,7 @@ def test_a_lora_that_cannot_be_used_is_the_jobs_fault(renderer: Renderer, render
         "text": "not a safetensors",
         "none": "no LoRA weights",
         "nan": "not finite",
-        "wide": "5120 wide, not 24",
+        "wide": "5120 wide, not 96",
         "deep": "none here has 8 blocks",
     }
     for name, expected in says.items():
@@ -250,7 +250,8 @@ def test_first_and_last_frame(render: Render, picture: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize("model", ["wan2.2-vace-fun-a14b-tiny", "wan2.2-animate-14b-tiny"])
 def test_what_fits_by_its_bytes_can_be_worn(models_dir: Path, tmp_path: Path, model: str) -> None:
     """The other tests wear them in renders; these models' are long."""
-    worn = lora(tmp_path / "a.safetensors")
+    tiny.lora_file(tmp_path / "a.safetensors", 5, model_id=I2V)
+    worn = Lora(str(tmp_path / "a.safetensors"), "ab" * 32)
     assert model in lora_file.read(Path(worn.path)).fits
     entry = catalog.get(model)
     task = next(iter(entry.tasks))

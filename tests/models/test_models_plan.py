@@ -113,7 +113,7 @@ def test_what_a_job_wears_is_counted_where_its_expert_lies(models_dir: Path, tmp
         pytest.approx(counted) for counted in [(2.5, 0), (2.5, 0), (1.5, 2.5), (3 * 1.5 / 40, 2.5), (1.5, 2.5)]
     ]
     # and the engine plans with it
-    tiny.lora_file(tmp_path / "a.safetensors", 5)
+    tiny.lora_file(tmp_path / "a.safetensors", 5, rank=1)
     just = MemoryLimits(needs(Burden(catalog.get(T2V), 64, 64, 9), MemoryPlan()).device_bytes / 0.94 * 1.0001)
     for loras in ((), (Lora(str(tmp_path / "a.safetensors"), "ab" * 32),)):
         made = Renderer(models_dir, "cpu", limits=just).render(

@@ -5,18 +5,20 @@ import argparse
 import time
 from pathlib import Path
 
+from models.weights import trained
 from tools.tiny import experts, sizes
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.tiny", description=__doc__)
-    parser.add_argument("what", help="all, words, sheets, assemble, or the name of one model: " + ", ".join(names()))
+    parser.add_argument("what", help="all, words, sheets, ship, strip, or the name of one model: " + ", ".join(names()))
     parser.add_argument("--out", type=Path, required=True, help="folder of the weights, the log and the sheets")
     parser.add_argument("--budget-s", type=float, default=7200.0)
     parser.add_argument("--steps", type=int, default=0, help="with one model: so many, in place of a time")
     parser.add_argument("--device", default=None, help="cuda or cpu; what there is by default")
     parser.add_argument("--only", default="", help="with `all`: names of models, with commas")
-    where = "with `all`: leave the results there too, as archives; with `assemble`: the models' folder"
+    where = "with `all`: leave the results there too, as archives; with `ship`: the folder, in place of the package's; "
+    where += "with `strip`: the picture to make of the videos in --out"
     parser.add_argument("--pack", type=Path, default=None, help=where)
     parser.add_argument("--side-by-side", action="store_true", help="with `all`: all at once, as a GPU does by default")
     parser.add_argument("--small", action="store_true", help="next to nothing at once: to rehearse")
@@ -25,6 +27,9 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=None, help="learning rate at its highest")
     parser.add_argument("--settle-at", type=float, default=0.0, help="with a VAE: when its latents are final")
     parser.add_argument("--end", type=float, default=0.0, help="with one model: when to end, in place of --budget-s")
+    parser.add_argument(
+        "--stills", action="store_true", help="with one t2v model: learn from single pictures, before clips"
+    )
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     if given.what == "all":
@@ -36,10 +41,15 @@ def main() -> int:
 
         words.save(given.out / "words")
         return 0
-    if given.what == "assemble":
-        from tools.tiny import assemble
+    if given.what == "strip":
+        from tools.tiny.strip import strip
 
-        assemble.main(given.out, given.pack or given.out / "models")
+        strip(sorted(given.out.glob("*.mp4")), given.pack or given.out / "strip.jpg")
+        return 0
+    if given.what == "ship":
+        from tools.tiny import ship
+
+        print(*ship.ship(given.out, given.pack or trained.FOLDER))
         return 0
     return _one(given)
 
@@ -67,7 +77,7 @@ def _one(given: argparse.Namespace) -> int:
         lessons.learn_vae(given.what, place, both, decoder, **rate)
     else:
         budget = (lambda: Steps(given.steps)) if given.steps else (lambda: Seconds.until(end))
-        lessons.learn_expert(given.what, place, budget, **rate)
+        lessons.learn_expert(given.what, place, budget, **rate, stills=given.stills)
     return 0
 
 

@@ -20,7 +20,11 @@ def save(path: Path, steps: int, parameters: list[Tensor], average: Average | No
     if average is not None:
         held |= {f"mean.{number}": weight for number, weight in enumerate(average.shadow)}
     for number, weight in enumerate(parameters):
-        held |= {f"{name}.{number}": optimizer.state[weight][name] for name in _MOMENTS if weight in optimizer.state}
+        held |= {
+            f"{name}.{number}": optimizer.state[weight][name]
+            for name in _MOMENTS
+            if name in optimizer.state.get(weight, {})
+        }
     numbers = {"steps": str(steps), "averaged": str(average.count if average is not None else 0)}
     draft = path.with_suffix(".draft")
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in held.items()}, draft, metadata=numbers)

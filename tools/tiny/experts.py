@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -130,6 +131,32 @@ class Bank:
         self._scaling = (mean, std)
         self.filled.zero_()
 
+    def keep(self, path: Path) -> None:
+        """Write the clips that there are, for whoever goes on: to encode them takes longer than many steps."""
+        from safetensors.torch import save_file
+
+        held = {"latents": self.latents, "named": self.named, "both_ends": self.both_ends, "at": self._at}
+        if self.conditions is not None:
+            held["conditions"] = self.conditions
+        filled = int(self.filled)
+        draft = path.with_suffix(".draft")
+        kept = {name: (part if name == "at" else part[:filled]).contiguous() for name, part in held.items()}
+        save_file(kept, draft)
+        draft.replace(path)
+
+    def take(self, path: Path) -> None:
+        """The clips that were kept, as far as there are any."""
+        from safetensors.torch import load_file
+
+        if not path.is_file():
+            return
+        kept = load_file(path, device=str(self.device))
+        filled = kept["latents"].shape[0]
+        for name in ("latents", "named", "both_ends", *(["conditions"] if self.conditions is not None else [])):
+            getattr(self, name)[:filled] = kept[name]
+        self._at.copy_(kept["at"])
+        self.filled.fill_(filled)
+
     @torch.no_grad()
     def refresh(self) -> None:
         """Replace the oldest piece. Does nothing before there is a VAE."""
@@ -172,8 +199,14 @@ def picture_mask(both: Tensor, like: Tensor) -> Tensor:
 class Denoising:
     """A transformer at its noise levels, on a batch of the bank."""
 
-    def __init__(self, dit: Any, expert: Expert, bank: Bank, table: Tensor, *, batch: int) -> None:
+    def __init__(
+        self, dit: Any, expert: Expert, bank: Bank, table: Tensor, *, batch: int, stills: bool = False
+    ) -> None:
         self.dit, self._expert, self._bank, self._batch = dit, expert, bank, batch
+        #: one latent picture of each clip, of any moment: five times as many clips for the same work
+        self._stills = stills
+        self._means: Tensor | None = None
+        self._calls = 0
         self._table = table.to(bank.device)
         dit.set_attn_processor(ShortText())
 
@@ -188,6 +221,11 @@ class Denoising:
         bank, device = self._bank, self._bank.device
         rows = (torch.rand(self._batch, device=device) * bank.filled).long()
         clean = bank.latents[rows].float()
+        weight = self._weight(clean, bank.named[rows, 3])
+        if self._stills:
+            moments = torch.randint(0, clean.shape[2], (self._batch, 1, 1, 1, 1), device=device)
+            clean = clean.gather(2, moments.expand(-1, clean.shape[1], 1, *clean.shape[3:]))
+            weight = weight.gather(2, moments.expand(-1, 1, 1, *clean.shape[3:]))
         text = self._table[words.row(bank.named[rows], self._said())]
         noise = torch.randn_like(clean)
         level = self._levels().view(-1, 1, 1, 1, 1)
@@ -199,7 +237,22 @@ class Denoising:
                 shown = bank.conditions[rows].float()
                 noisy = torch.cat([noisy, picture_mask(bank.both_ends[rows], shown), shown], 1)
             seen = self.dit(noisy, level.flatten() * 1000, text, return_dict=False)[0]
-        return (seen.float() - (noise - clean)).square().mean()
+        return ((seen.float() - (noise - clean)).square() * weight).mean()
+
+    def _weight(self, clean: Tensor, scene: Tensor) -> Tensor:
+        """(B, 1, T, H, W), 1 in the mean: more where a clip differs from the mean of its scene's, which is where the
+        thing is. A few pixels tell a square from a circle: evenly weighed, the background drowns them."""
+        bank = self._bank
+        if self._means is None or self._calls % 64 == 0:
+            filled = max(1, int(bank.filled))
+            known, scenes = bank.latents[:filled].float(), bank.named[:filled, 3]
+            here = [known[scenes == number] for number in range(len(world.SCENES))]
+            self._means = torch.stack([clips.mean(0) if len(clips) else known.mean(0) for clips in here])
+        self._calls += 1
+        far = (clean - self._means[scene]).square().mean(1, keepdim=True)
+        far = F.avg_pool3d(far, (1, 3, 3), stride=1, padding=(0, 1, 1), count_include_pad=False)
+        weight = 0.4 + (far / far.mean((1, 3, 4), keepdim=True)).clamp(max=4.0)
+        return weight / weight.mean((1, 2, 3, 4), keepdim=True)
 
     def _with_first_picture(self, noisy: Tensor, clean: Tensor, noise: Tensor, level: Tensor, text: Tensor) -> Tensor:
         """Half of the clips have their first picture clean, as the 5B's pipeline gives it: its tokens are at time 0."""

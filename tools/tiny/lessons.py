@@ -34,7 +34,7 @@ class Effort:
 
 EFFORTS = {
     "cuda": Effort(16, 0.5, 2, 1.0, 128, 8192, 16, 1024, 4),
-    "cpu": Effort(4, 0.25, 1, 0.5, 8, 2048, 1, 128, 4),
+    "cpu": Effort(4, 0.25, 1, 0.5, 8, 2048, 1, 48, 8),
     # to rehearse
     "small": Effort(1, 0.25, 1, 0.25, 2, 16, 2, 4, 2),
 }
@@ -129,7 +129,9 @@ def _finish(average: Average) -> None:
         average.swap()
 
 
-def learn_expert(name: str, place: Place, budget: Callable[[], Budget], rate: float = 1.5e-3) -> None:
+def learn_expert(
+    name: str, place: Place, budget: Callable[[], Budget], rate: float = 1.5e-3, stills: bool = False
+) -> None:
     """One transformer, in the latents of its VAE, once they are settled; its budget begins then."""
     expert, effort = experts.EXPERTS[name], place.effort
     dit = experts.make(name)
@@ -141,17 +143,19 @@ def learn_expert(name: str, place: Place, budget: Callable[[], Budget], rate: fl
     dit = dit.to(place.device).train()
     bank = experts.Bank(expert.kind, expert.vae, place.device, size=effort.bank, piece=effort.piece)
     table = words.load_table(place.folder / "words")
-    lesson = experts.Denoising(dit, expert, bank, table, batch=effort.batch)
+    lesson = experts.Denoising(dit, expert, bank, table, batch=effort.batch * (5 if stills else 1), stills=stills)
     if place.mode == "compiled":
         dit.compile_repeated_blocks(fullgraph=True)
     average = Average(lesson.parameters)
+    clips = place.folder / f"{expert.kind}.clips.safetensors"
 
     def begin() -> Budget:
         (place.folder / f"{name}.ready").touch()
         while not place.settled(expert.vae).is_file():
             time.sleep(0.2)
         bank.serve(autoencoders.load(expert.vae, place.weights(expert.vae)))
-        for _ in range(max(1, effort.first_fill // effort.piece)):
+        bank.take(clips)
+        while int(bank.filled) < effort.first_fill:
             bank.refresh()
         with torch.no_grad():
             # what the steps before the first clip left in the mean
@@ -163,6 +167,7 @@ def learn_expert(name: str, place: Place, budget: Callable[[], Budget], rate: fl
         average.swap()
         _save(dit, path)
         average.swap()
+        bank.keep(clips)
 
     train(
         lesson,
@@ -179,6 +184,7 @@ def learn_expert(name: str, place: Place, budget: Callable[[], Budget], rate: fl
     )
     _finish(average)
     _save(dit, path)
+    bank.keep(clips)
     place.state(name).unlink(missing_ok=True)
 
 

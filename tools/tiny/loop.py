@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tools.tiny import checkpoint
 from tools.tiny.average import Average
+from tools.tiny.muon import Muon
 
 
 class Lesson(Protocol):
@@ -80,7 +81,7 @@ def train(
     parameters = lesson.parameters
     device = parameters[0].device
     cuda = device.type == "cuda"
-    optimizer = torch.optim.AdamW(parameters, lr=0.0, betas=(0.9, 0.97), weight_decay=0.01, fused=cuda)
+    optimizer = Muon(parameters)
 
     def step() -> Tensor:
         optimizer.zero_grad(set_to_none=True)
@@ -99,7 +100,7 @@ def train(
     told, saved = _Told(name, log, device), time.time()
     while (passed := budget.passed(steps)) < 1:
         now = rate * min(1.0, (steps + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * passed)) + 1e-6
-        optimizer.param_groups[0]["lr"] = now
+        _set_rate(optimizer, now)
         if steps % feeds_every == 0:
             lesson.feed()
         loss = step()
@@ -120,6 +121,11 @@ def train(
         checkpoint.save(state, steps, parameters, average, optimizer)
     _say(log, {"name": name, "step": steps, "passed": 1.0, "done": True})
     return steps
+
+
+def _set_rate(optimizer: Any, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 class _Told:

@@ -24,7 +24,7 @@ SCENES = ("day", "night", "snow", "water")
 SLOTS = (tuple(COLOURS), SHAPES, MOTIONS, SCENES)
 
 #: top of the sky, its lower edge, the ground
-_LAND = {
+LAND = {
     "day": ((0.33, 0.60, 0.95), (0.78, 0.90, 1.00), (0.36, 0.66, 0.30)),
     "night": ((0.03, 0.04, 0.13), (0.11, 0.13, 0.32), (0.06, 0.10, 0.12)),
     "snow": ((0.58, 0.65, 0.76), (0.80, 0.84, 0.90), (0.94, 0.96, 0.99)),
@@ -36,7 +36,7 @@ _NUMBERS = 16
 @dataclass(frozen=True)
 class Scenes:
     """What is drawn, B clips at once. named: (B, 4) which word of each slot; chance: (B, 16) numbers in [0, 1) that
-    decide the rest (place, size, speed, weather)."""
+    decide the rest (place, size, speed, hills)."""
 
     named: Tensor
     chance: Tensor
@@ -106,22 +106,22 @@ def _land(scenes: Scenes, x: Tensor, y: Tensor, t: Tensor, soft: float) -> Tenso
     """Sky, lights, clouds, ground and what falls."""
     scene = scenes.named[:, 3]
     day, night, snow, water = ((scene == number).float()[:, None, None, None] for number in range(4))
-    above, low, ground = (_rgb([_LAND[name][part] for name in SCENES], scene) for part in range(3))
+    above, low, ground = (_rgb([LAND[name][part] for name in SCENES], scene) for part in range(3))
     fade = ((y + 0.5) / 0.75).clamp(0, 1)[:, None]
     picture = above + (low - above) * fade + torch.zeros_like(x + t)[:, None]
 
     phase = _number(scenes, 0, 0, 2 * math.pi)
-    light = ((x - _number(scenes, 1, -0.40, 0.40)) ** 2 + (y - _number(scenes, 2, -0.42, -0.30)) ** 2).sqrt() - 0.065
+    light = ((x - _number(scenes, 1, -0.42, -0.30)) ** 2 + (y - _number(scenes, 2, -0.42, -0.36)) ** 2).sqrt() - 0.065
     glow = torch.stack([day + 0.95 * night, 0.93 * day + 0.93 * night, 0.55 * day + 0.78 * night], 1)
     picture = _over(picture, glow, _cover(light, soft) * (day + night))
 
     picture = _over(picture, torch.ones_like(glow), _specks(scenes, x, y, t, soft, night, snow))
-    cloud_x, cloud_y = _number(scenes, 3, -0.45, 0.35) + 0.12 * t, _number(scenes, 4, -0.38, -0.18)
+    cloud_x, cloud_y = _number(scenes, 3, 0.12, 0.26) + 0.12 * t, _number(scenes, 4, -0.40, -0.34)
     puff = ((x - cloud_x) / 0.13) ** 2 + ((y - cloud_y) / 0.045) ** 2
     puff = torch.minimum(puff, ((x - cloud_x - 0.07) / 0.09) ** 2 + ((y - cloud_y + 0.03) / 0.05) ** 2)
     picture = _over(picture, torch.ones_like(glow), ((1 - puff) * 6).clamp(0, 0.85) * day)
 
-    hill = _number(scenes, 5, 0.16, 0.26) + 0.035 * torch.sin(5 * x + phase) * (1 - water)
+    hill = _number(scenes, 5, 0.18, 0.26) + 0.035 * torch.sin(5 * x + phase) * (1 - water)
     hill = hill + water * (0.014 * torch.sin(11 * x + phase + 2 * math.pi * t) - 0.05)
     wave = torch.sin(48 * (y - hill) + 2.5 * torch.sin(7 * x + phase) - 4 * math.pi * t)
     shade = 1 - 0.35 * ((y - hill) / 0.4).clamp(0, 1) * (1 - snow) + 0.22 * wave * water
@@ -129,11 +129,12 @@ def _land(scenes: Scenes, x: Tensor, y: Tensor, t: Tensor, soft: float) -> Tenso
 
 
 def _specks(scenes: Scenes, x: Tensor, y: Tensor, t: Tensor, soft: float, night: Tensor, snow: Tensor) -> Tensor:
-    """Stars stand and flakes fall: at most one in each cell of a grid, its place made of the cell's own numbers."""
-    fall = y - snow * _number(scenes, 6, 0.25, 0.45) * t + 0.5
+    """Stars stand and flakes fall: at most one in each cell of a grid, its place made of the cell's own numbers.
+    They are the same in every clip: what is random here is noise to a model, and it would have to learn that first."""
+    fall = y - snow * 0.35 * t + 0.5
     across, down = (x + 0.5) * 7 + 42, fall * 7 + 42
     column, row = across.floor(), down.floor()
-    seed = _number(scenes, 7, 0, 90)
+    seed = 40.0
     first = torch.frac(torch.sin(column * 12.9898 + row * 78.233 + seed) * 437.585).abs()
     second = torch.frac(torch.sin(column * 39.346 + row * 11.135 + seed * 1.7) * 751.731).abs()
     far = ((across - column - 0.25 - 0.5 * first) ** 2 + (down - row - 0.25 - 0.5 * second) ** 2).sqrt() / 7
@@ -149,7 +150,7 @@ def _thing(scenes: Scenes, picture: Tensor, x: Tensor, y: Tensor, t: Tensor, sof
     across, down = (x - place_x) / size, (y - place_y) / size
     cos, sin = angle.cos(), angle.sin()
     px, py = cos * across + sin * down, cos * down - sin * across
-    far = _distance(shape, px, py) * size
+    far = distance(shape, px, py) * size
     fill = _rgb(COLOURS.values(), scenes.named[:, 0])
     shade = 1 - 0.16 * (across + down).clamp(-1.5, 1.5)
     ring = ((shape == 0).float()[:, None, None, None]) * _cover((px.abs() - 0.2) * size, soft)
@@ -163,16 +164,16 @@ def path(scenes: Scenes, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     kind = scenes.named[:, 2]
     is_ = {word: (kind == number).float()[:, None, None, None] for number, word in enumerate(MOTIONS)}
     ease = t * t * (3 - 2 * t) * 0.5 + t * 0.5
-    reach = _number(scenes, 8, 0.26, 0.34)
-    size = _number(scenes, 11, 0.13, 0.17)
-    place_x = _number(scenes, 9, -0.13, 0.13) + reach * ease * (is_["right"] - is_["left"])
-    place_y = _number(scenes, 10, -0.08, 0.13) + reach * ease * (is_["down"] - is_["up"])
-    place_y = place_y - 0.26 * (math.pi * t).sin() * is_["jumps"]
-    size = size * (1 + ease * (0.95 * is_["grows"] - 0.62 * is_["shrinks"]))
+    reach = _number(scenes, 8, 0.20, 0.28)
+    size = _number(scenes, 11, 0.20, 0.26)
+    place_x = _number(scenes, 9, -0.10, 0.10) + reach * ease * (is_["right"] - is_["left"])
+    place_y = _number(scenes, 10, -0.06, 0.10) + reach * ease * (is_["down"] - is_["up"])
+    place_y = place_y - 0.22 * (math.pi * t).sin() * is_["jumps"]
+    size = size * (1 + ease * (0.70 * is_["grows"] - 0.55 * is_["shrinks"]))
     return place_x, place_y, size + 0 * t, math.pi * ease * is_["turns"] + 0 * size
 
 
-def _distance(shape: Tensor, px: Tensor, py: Tensor) -> Tensor:
+def distance(shape: Tensor, px: Tensor, py: Tensor) -> Tensor:
     """Signed distance to the shape of radius about one, negative inside."""
     side = px.abs()
     round_ = (px * px + py * py + 1e-9).sqrt()

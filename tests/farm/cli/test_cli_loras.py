@@ -29,7 +29,7 @@ def test_add_list_show_wear_remove(file: Path) -> None:
     assert added.out == "fox_v2\n"
     assert TINY in added.err
     listed = run("loras", "list").ok().out.splitlines()
-    assert listed[1].split()[:3] == ["fox_v2", "2", "1.2"]
+    assert listed[1].split()[:3] == ["fox_v2", "2", "3.5"]
     assert "fits wan2.2-t2v-a14b-tiny" in run("loras", "show", "fox_v2").ok().out
     shown = run("loras", "show", "fox_v2", "--json").document
     job = run("submit", "-p", "x", "--model", TINY, "--lora", "fox_v2:0.8", "--json").document

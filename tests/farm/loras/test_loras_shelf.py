@@ -379,7 +379,7 @@ def test_records_are_what_they_were(
 ) -> None:
     fox = put("fox", lora_bytes(seed=1))
     assert list(TenantLoras(redis, store, settings).all("ada")) == [fox]
-    assert lora_file.fitting({"blocks.0.self_attn.q": (24, 24)}) == fox.fits
+    assert lora_file.fitting({"blocks.0.self_attn.q": (96, 96)}) == fox.fits
 
 
 def test_what_is_worn_counts_where_memory_is_asked_for(

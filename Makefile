@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 # where the environment forbids bytecode files, every process that a test starts would compile the whole farm again
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test tests test-old-redis sdks up lint format soak images bench clean
+.PHONY: help demo test tests tests-that-render tests-of-the-farm test-old-redis sdks up lint format soak images bench clean
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -28,11 +28,18 @@ up: $(READY) ## keep a farm running here (Ctrl-C ends it)
 
 test: $(READY) ## lint, types, import rules and every test
 	@# side by side: types are one long computation, tests wait more than they compute
-	@$(MAKE) --no-print-directory -j2 lint tests
+	@$(MAKE) --no-print-directory -j3 lint tests-that-render tests-of-the-farm
 
 tests: $(READY)
-	@# four on two cores: they wait for processes
-	$(BIN)/pytest -n 4 --dist loadgroup -m "not soak"
+	@$(MAKE) --no-print-directory -j2 tests-that-render tests-of-the-farm
+
+# apart: each process of a run imports what all of its tests import, and torch takes seconds
+tests-that-render: $(READY)
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not soak" tests/models tests/tools
+
+tests-of-the-farm: $(READY)
+	@# three beside those two on two cores: they wait for processes
+	$(BIN)/pytest -n 3 --dist loadgroup -m "not soak" tests --ignore tests/models --ignore tests/tools
 
 test-old-redis: $(READY) ## ledger, permits and webhooks once more, on the redis-server of PATH
 	@command -v redis-server >/dev/null || { echo "no redis-server on PATH (Debian: apt-get install redis-server)"; exit 1; }

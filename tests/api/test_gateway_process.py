@@ -145,7 +145,7 @@ def test_streams_are_counted_and_dead_clients_give_theirs_back(
     def follow() -> socket.socket:
         peer = socket.create_connection(("127.0.0.1", gateway.port))
         peer.sendall(f"GET /v1/events HTTP/1.1\r\nHost: x\r\nX-API-Key: {keys['alice']}\r\n\r\n".encode())
-        peer.settimeout(10)
+        peer.settimeout(90)
         assert b"event: ready" in peer.recv(4096)
         return peer
 

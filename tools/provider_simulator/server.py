@@ -28,14 +28,19 @@ class SimulatorServer(ThreadingHTTPServer):
 
     def __init__(self, simulator: Simulator, host: str, port: int) -> None:
         self.simulator = simulator
+        self._closed = threading.Event()
         super().__init__((host, port), _Handler)
         simulator.address = f"http://{host}:{self.server_address[1]}"
         threading.Thread(target=self._tell, daemon=True).start()
 
+    def server_close(self) -> None:
+        """Ends the thread that tells of tasks, too."""
+        self._closed.set()
+        super().server_close()
+
     def _tell(self) -> None:
-        while True:
+        while not self._closed.wait(_TELL_EVERY_S):
             self.simulator.tell()
-            time.sleep(_TELL_EVERY_S)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -188,4 +188,20 @@ def test_times_and_sizes_can_be_read() -> None:
         "2 d 7 h",
     ]
     assert [words.size(n) for n in (None, 12, 1500, 2_000_000, 5e12)] == ["–", "12 B", "1.5 kB", "2.0 MB", "5.0 TB"]
-    assert [words.credits(n) for n in (None, 0, 1_500_000)] == ["–", "0", "1.5"]
+    assert [words.credits(n) for n in (None, 0, 1_500_000, 3_062_500)] == ["–", "0.00", "1.50", "3.0625"]
+    assert [words.percent(part) for part in (0, 0.004, 0.286, 1)] == ["0 %", "0.4 %", "29 %", "100 %"]
+
+
+def test_a_script_asks_for_longer_pieces_of_the_list_and_bookings_come_newest_first(
+    alice: Caller, here: Browser, ledger: Ledger
+) -> None:
+    jobs = [alice.submit()["id"] for _ in range(53)]
+    first = here.get("/jobs").text
+    assert ids(first) == jobs[:2:-1]
+    older = found(r'class="button older" rel="next" href="([^"]+)"', first)
+    assert ids(here.get(f"/jobs{older}".replace("&amp;", "&")).text) == jobs[2::-1]
+    assert ids(here.get("/jobs", headers={"X-Part": "1"}).text) == jobs[::-1]
+    for credits in (5, 7):
+        ledger.topup("alice", credits * 1_000_000)
+    page = here.get("/usage").text
+    assert page.index("+7.00") < page.index("+5.00")

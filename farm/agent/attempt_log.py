@@ -8,7 +8,6 @@ from farm.jobs.errors import Unavailable
 from farm.jobs.job import Claim
 from farm.ledger import Ledger
 from farm.ledger.job_lines import JobLine
-from models.planning.request import Stage
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +24,9 @@ class AttemptLog:
         log.log(logging.WARNING if bad else logging.INFO, "%s:%d: %s", self._job, self._attempt, text)
         self._lines.append(JobLine(int(time.time() * 1000), f"attempt {self._attempt}: {text}", bad))
 
-    def rendered(self, gpu_s: float, timings: Mapping[Stage, float]) -> None:
+    def rendered(self, gpu_s: float, timings: Mapping[str, float]) -> None:
         """How long the device worked, and on what."""
-        stages = ", ".join(f"{stage.value} {seconds:.1f} s" for stage, seconds in timings.items() if seconds >= 0.05)
+        stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in timings.items() if seconds >= 0.05)
         self.say(f"{gpu_s:.1f} s on the device" + (f": {stages}" if stages else ""))
 
     def keep(self) -> None:

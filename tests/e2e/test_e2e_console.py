@@ -4,8 +4,10 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from harness import SMALL, Farm
@@ -17,12 +19,13 @@ from farm.jobs.job import NewJob
 from farm.jobs.states import HoldReason, State
 from farm.tenants.tenants import Tenants
 from models.catalog import MODELS
+from models.media.output import write_video
 
 pytestmark = pytest.mark.xdist_group("e2e-real")
 
 #: renders take seconds; a busy machine takes longer
 PATIENCE_MS = 60_000
-I2V = "wan2.2-i2v-a14b-tiny"
+I2V, VACE = "wan2.2-i2v-a14b-tiny", "wan2.2-vace-fun-a14b-tiny"
 EVIL = "</title><script>alert(1)</script><img src=x onerror=alert(2)>\"'"
 PAGES = (
     "jobs",
@@ -117,14 +120,31 @@ def admitted(farm: Farm, count: int, label: str, *, tenant: str | None = None) -
     return made
 
 
-def test_a_picture_becomes_a_video_that_plays(page: Page) -> None:
+def dropped(page: Page, role: str, file: Path) -> None:
+    """A file that is dragged in from outside and let go over the field, as the browser itself is told of it."""
+    place = page.locator(f".drop[data-role={role}]")
+    place.scroll_into_view_if_needed()
+    box = place.bounding_box()
+    assert box is not None
+    at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    devtools = page.context.new_cdp_session(page)
+    for what in ("dragEnter", "dragOver", "drop"):
+        data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+        devtools.send("Input.dispatchDragEvent", {"type": what, **at, "data": data})
+        if what == "dragOver":
+            expect(place).to_have_class(re.compile(r"\bover\b"))
+    devtools.detach()
+
+
+def test_a_picture_becomes_a_video_that_plays(page: Page, tmp_path: Path) -> None:
+    lake = tmp_path / "lake<b>.jpg"
+    lake.write_bytes(samples.picture())
     page.get_by_role("link", name="New job").click()
     page.get_by_label("Prompt", exact=True).fill("a gentle wind moves the reeds")
     page.get_by_label("Model").select_option(I2V)
     expect(page.get_by_role("button", name="Submit")).to_be_disabled()
-    page.locator("#f-image").set_input_files(
-        {"name": "lake<b>.jpg", "mimeType": "image/jpeg", "buffer": samples.picture()}
-    )
+    dropped(page, "image", lake)
+    expect(page.locator(".drop[data-role=image] small")).to_contain_text("lake<b>.jpg")
     page.get_by_label("Name").fill("lake breathes")
     page.locator("summary").click()
     page.get_by_label("Steps").fill("900")
@@ -143,6 +163,39 @@ def test_a_picture_becomes_a_video_that_plays(page: Page) -> None:
     assert ready >= 2
     assert wide > 0
     expect(page.locator("#log")).to_contain_text("done")
+
+
+def test_a_dropped_clip_is_priced_and_what_is_wrong_is_said_before_it_is_sent(
+    chromium: Browser, farm: Farm, tmp_path: Path
+) -> None:
+    """On a studio that pays. The clip is taken in and checked; its render is others' business."""
+    tenants = Tenants(farm.redis(), farm.settings)
+    tenants.create("payer")
+    farm.ledger().topup("payer", 100_000_000)
+    clip = tmp_path / "walk.mp4"
+    write_video(clip, np.zeros((9, 64, 96, 3), np.uint8), 8, {"model": "none"})
+    context, page = signed_in(chromium, farm, tenants.api_keys.create("payer")[1])
+    page.get_by_role("link", name="New job").click()
+    page.get_by_label("Prompt", exact=True).fill("the same walk, at night")
+    expect(page.locator(".drop[data-role=video]")).to_be_hidden()
+    page.get_by_label("Model").select_option(VACE)
+    expect(page.locator("#e-")).to_be_empty()
+    dropped(page, "video", clip)
+    expect(page.locator(".drop[data-role=video] small")).to_contain_text("walk.mp4")
+    page.get_by_label("Resolution").select_option("480p")
+    # how long the clip is nobody has looked at yet
+    expect(page.locator("[data-say=cost]")).to_have_text("about 10 of 100 credits")
+    expect(page.locator("[data-say=model]")).to_have_text(VACE)
+    page.get_by_label("Resolution").select_option("720p")
+    expect(page.locator("#e-")).to_contain_text("The price of this job is not known")
+    expect(page.locator("[data-say=cost]")).to_have_text("not known")
+    expect(page.get_by_role("button", name="Submit")).to_be_disabled()
+    page.get_by_label("Resolution").select_option("480p")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("h1")).to_have_text("the same walk, at night")
+    expect(page.locator(".about")).to_contain_text("video video/mp4 · 96 × 64")
+    farm.ledger().cancel("payer", page.url.rpartition("/")[2])
+    context.close()
 
 
 def test_one_job_is_cancelled_and_many_by_their_filter(page: Page, farm: Farm) -> None:
@@ -190,11 +243,11 @@ def test_another_studios_job_is_not_there_and_strangers_text_is_text(page: Page,
 def test_a_thousand_tiles_fill_in_and_stay_live(page: Page, farm: Farm) -> None:
     ids = admitted(farm, 1000, "sheet")
     page.goto("/console/jobs?label=sheet&view=tiles")
-    tiles = page.locator("#jobs > .tile")
+    tiles = page.locator("#jobs .tile")
     while tiles.count() < 1000:
         before = tiles.count()
         page.mouse.wheel(0, 100_000)
-        page.wait_for_function("n => document.querySelectorAll('#jobs > .tile').length > n", arg=before)
+        page.wait_for_function("n => document.querySelectorAll('#jobs .tile').length > n", arg=before)
     # the oldest, which came last: told over the stream, not asked for
     farm.ledger().cancel(farm.notes["tenant"], ids[0])
     expect(page.locator(f'[data-job="{ids[0]}"] .chip')).to_have_text("Cancelled")
@@ -219,3 +272,36 @@ def test_axe_finds_nothing_serious(chromium: Browser, farm: Farm, looks: tuple[s
                 found.append((path, one["id"], [node["html"][:150] for node in one["nodes"][:3]]))
     context.close()
     assert found == []
+
+
+@pytest.mark.soak
+def test_ten_thousand_rows_stay_live_and_few_are_in_the_page_at_once(page: Page, farm: Farm) -> None:
+    """bench/console_pages.py says how long that takes and how much memory."""
+    ids = admitted(farm, 10_000, "rows")
+    page.goto("/console/jobs?label=rows")
+    rows = page.locator("#jobs .row")
+
+    def known() -> int:
+        return int(page.evaluate("document.querySelector('#chosen').textContent.replace(/\\D/g, '')") or 0)
+
+    while page.locator(".older").count():
+        page.mouse.wheel(0, 100_000)
+        page.wait_for_timeout(50)
+    assert rows.count() < 1500
+    # the oldest, which came last, and the newest, which was put aside meanwhile
+    farm.ledger().cancel(farm.notes["tenant"], ids[0])
+    expect(page.locator(f'[data-job="{ids[0]}"] .chip')).to_have_text("Cancelled")
+    page.get_by_label("Choose all shown").check()
+    assert known() == 10_000
+    page.evaluate("scrollTo(0, 0)")
+    expect(page.locator(f'[data-job="{ids[-1]}"] input')).to_be_checked()
+    # one in the middle is asked for again, and still chosen
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight / 2)")
+    middle = page.locator("#jobs .row input:checked")
+    expect(middle.first).to_be_attached()
+    assert rows.count() < 1500
+    page.get_by_label("Choose all shown").uncheck()
+    expect(middle).to_have_count(0)
+    # a filter of so many is answered as ever
+    page.goto("/console/jobs?label=rows&show=cancelled")
+    expect(rows).to_have_count(1)

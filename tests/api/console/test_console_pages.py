@@ -8,6 +8,7 @@ import pytest
 
 from api.console import filters, words
 from api.console.live import changes
+from api.console.submit import unpaid
 from api.live_changes import LiveFollower, folded
 from api.services import Services
 from farm.jobs.errors import FaultCode, JobFault
@@ -101,14 +102,14 @@ def test_a_batch_is_a_contact_sheet_in_the_order_of_its_lines(
     assert browser(bob).post("/acts/cancel", {"batch": batch}).status_code == 404
 
 
-def test_a_job_that_a_shortage_parks_says_so_until_when(alice: Caller, here: Browser, parts: Services) -> None:
-    job = alice.submit()["id"]
+
     assert "Elsewhere" not in here.get(f"/jobs/{job}").text
-    parts.ledger.note_decision(job, {"verdict": "parked", "why": "kie: credit until 12:00:00 UTC", "numbers": {}})
     assert "parked: kie: credit until 12:00:00 UTC" in here.get(f"/jobs/{job}").text
-
-
+    job = alice.submit()["id"]
+    parts.ledger.note_decision(job, {"verdict": "parked", "why": "kie: credit until 12:00:00 UTC", "numbers": {}})
+def test_a_job_that_a_shortage_parks_says_so_until_when(alice: Caller, here: Browser, parts: Services) -> None:
 def test_the_form_says_what_is_wrong_and_what_it_costs(alice: Caller, here: Browser) -> None:
+def test_the_form_says_what_is_wrong_and_what_it_costs(alice: Caller, here: Browser, ledger: Ledger) -> None:
     def checked(**form: Any) -> dict[str, Any]:
         answer = here.post("/submit/check", form).json
         assert isinstance(answer, dict)
@@ -119,6 +120,7 @@ def test_the_form_says_what_is_wrong_and_what_it_costs(alice: Caller, here: Brow
     assert [one["field"] for one in checked(prompt="", fps="0")["errors"]] == ["prompt", "fps"]
     right = checked(prompt="a fox", model=TINY, steps="3", chosen="image")
     assert (right["estimate"]["task"], right["estimate"]["steps"]) == ("i2v", 3)
+    assert (right["available"], right["errors"]) == (None, [])
     assert alice.get("/v1/jobs").json["data"] == []
     key = found('name="key" value="([^"]+)"', here.get("/submit").text)
     form = {"prompt": "a fox", "model": TINY, "steps": "3", "key": key, "label": "x"}
@@ -128,6 +130,13 @@ def test_the_form_says_what_is_wrong_and_what_it_costs(alice: Caller, here: Brow
     assert page.status_code == 422
     assert "a fox" in page.text
     assert "16:9" in page.text
+    # once the studio has an account, what it cannot pay for is said as well
+    ledger.topup("alice", 1_000_000)
+    unknown = checked(prompt="a fox", model=TINY)
+    assert (unknown["available"], unknown["held"]) == (1.0, None)
+    assert "not known" in unknown["errors"][0]["detail"]
+    assert unpaid(1_000_000, 1_000_000) is None
+    assert unpaid(2_500_000, 1_000_000) == "This job needs 2.50 credits, and 1.00 are free."
 
 
 def test_a_page_follows_its_tenant_alone(alice: Caller, bob: Caller, here: Browser, parts: Services) -> None:

@@ -137,14 +137,15 @@ def dropped(page: Page, role: str, file: Path) -> None:
 
 
 def test_a_picture_becomes_a_video_that_plays(page: Page, tmp_path: Path) -> None:
-    lake = tmp_path / "lake<b>.jpg"
+    # its name is text, too
+    lake = tmp_path / 'lake"><img src=x onerror=alert(1)>.jpg'
     lake.write_bytes(samples.picture())
     page.get_by_role("link", name="New job").click()
     page.get_by_label("Prompt", exact=True).fill("a gentle wind moves the reeds")
     page.get_by_label("Model").select_option(I2V)
     expect(page.get_by_role("button", name="Submit")).to_be_disabled()
     dropped(page, "image", lake)
-    expect(page.locator(".drop[data-role=image] small")).to_contain_text("lake<b>.jpg")
+    expect(page.locator(".drop[data-role=image] small")).to_contain_text(lake.name)
     page.get_by_label("Name").fill("lake breathes")
     page.locator("summary").click()
     page.get_by_label("Steps").fill("900")
@@ -238,6 +239,36 @@ def test_another_studios_job_is_not_there_and_strangers_text_is_text(page: Page,
     for path in ("jobs", f"jobs/{mine}", "batches", f"compare?id={mine}&id={mine}"):
         page.goto(f"/console/{path}")
         expect(page.locator("main")).to_contain_text("<script>alert(1)</script>")
+
+
+def test_another_sites_page_neither_acts_nor_shows_the_console(chromium: Browser, farm: Farm) -> None:
+    """From a page of another site, in the browser that is signed in: by a script, in a frame, by a form."""
+    context, page = signed_in(chromium, farm, farm.notes["key"])
+    [job] = admitted(farm, 1, "cross-site")
+    here = farm.notes["url"]
+    # by another name this machine is another site
+    elsewhere = here.replace("127.0.0.1", "localhost")
+    page.route(f"{elsewhere}/attack", lambda route: route.fulfill(content_type="text/html", body="<p>attack</p>"))
+    page.goto(f"{elsewhere}/attack")
+    cancel = f"{here}/console/jobs/{job}/cancel"
+    send = "url => fetch(url, {method: 'POST', mode: 'no-cors', credentials: 'include'}).catch(() => null)"
+    with page.expect_response(cancel) as answer:
+        page.evaluate(send, cancel)
+    assert answer.value.status == 403
+    framed = """url => new Promise(done => { const frame = document.createElement('iframe'); frame.src = url;
+        frame.onload = done; document.body.append(frame) }).then(() => null)"""
+    page.evaluate(framed, f"{here}/console/jobs")
+    assert len(page.frames) == 2
+    assert not page.frames[1].url.startswith(here)
+    form = """url => { const form = document.createElement('form'); form.method = 'post'; form.action = url;
+        document.body.append(form); form.submit() }"""
+    with page.expect_response(cancel) as answer:
+        page.evaluate(form, cancel)
+    assert answer.value.status == 403
+    found = farm.ledger().find(job)
+    assert found is not None
+    assert found.state is State.QUEUED
+    context.close()
 
 
 def test_a_thousand_tiles_fill_in_and_stay_live(page: Page, farm: Farm) -> None:

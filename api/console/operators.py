@@ -11,7 +11,7 @@ from api.auth import require
 from api.console.account import place
 from api.console.blueprint import console, switched_off
 from api.console.paging import paging
-from api.console.spending import ProviderSpending, Spending
+from api.console.spent_elsewhere import ProviderSpending, SpentElsewhere
 from api.services import services
 from farm.jobs.roles import Role
 from farm.jobs.states import Tier
@@ -183,7 +183,7 @@ def providers() -> Response:
     require(Role.OPERATOR)
     here = services()
     known = Providers(here.settings).entries
-    spending = Spending.read(here.ledger, here.settings)
+    spending = SpentElsewhere.read(here.ledger, here.settings)
     rows = [
         ProviderRow(known[one.name], one, spending.of(one.name))
         for one in Gate(here.redis, here.settings, known).states()

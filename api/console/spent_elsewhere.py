@@ -26,7 +26,7 @@ class ProviderSpending:
 
 
 @dataclass(frozen=True)
-class Spending:
+class SpentElsewhere:
     """By provider, and of the whole farm."""
 
     providers: Mapping[str, ProviderSpending]

@@ -102,13 +102,13 @@ def test_a_batch_is_a_contact_sheet_in_the_order_of_its_lines(
     assert browser(bob).post("/acts/cancel", {"batch": batch}).status_code == 404
 
 
-
-    assert "Elsewhere" not in here.get(f"/jobs/{job}").text
-    assert "parked: kie: credit until 12:00:00 UTC" in here.get(f"/jobs/{job}").text
-    job = alice.submit()["id"]
-    parts.ledger.note_decision(job, {"verdict": "parked", "why": "kie: credit until 12:00:00 UTC", "numbers": {}})
 def test_a_job_that_a_shortage_parks_says_so_until_when(alice: Caller, here: Browser, parts: Services) -> None:
-def test_the_form_says_what_is_wrong_and_what_it_costs(alice: Caller, here: Browser) -> None:
+    job = alice.submit()["id"]
+    assert "Elsewhere" not in here.get(f"/jobs/{job}").text
+    parts.ledger.note_decision(job, {"verdict": "parked", "why": "kie: credit until 12:00:00 UTC", "numbers": {}})
+    assert "parked: kie: credit until 12:00:00 UTC" in here.get(f"/jobs/{job}").text
+
+
 def test_the_form_says_what_is_wrong_and_what_it_costs(alice: Caller, here: Browser, ledger: Ledger) -> None:
     def checked(**form: Any) -> dict[str, Any]:
         answer = here.post("/submit/check", form).json

@@ -318,7 +318,7 @@ def test_axe_finds_nothing_serious(chromium: Browser, farm: Farm, looks: tuple[s
 
 @pytest.mark.soak
 def test_ten_thousand_rows_stay_live_and_few_are_in_the_page_at_once(page: Page, farm: Farm) -> None:
-    """bench/console_pages.py says how long that takes and how much memory."""
+    """bench/console_pages.py measures the same list."""
     ids = admitted(farm, 10_000, "rows")
     page.goto("/console/jobs?label=rows")
     rows = page.locator("#jobs .row")

@@ -3,7 +3,6 @@ checked and priced. Beside it, in the same run: publishing them one by one with 
 
 import argparse
 import json
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -12,16 +11,13 @@ from pathlib import Path
 
 import httpx
 import psutil
-from redis import Redis
 
-from bench.bare import BROKER_ENV, bare_app
-from bench.gateway import cpu_s, prepare, redis_server, served
+from bench.bare import bare_app
 from bench.local_farm import SHOT
-from bench.report import checked_server, p50, p99, show
-from farm.config import CONFIG_ENV, RedisSettings, Settings
+from bench.local_gateway import local_gateways
+from bench.report import p50, p99, show
+from farm.config import Settings
 from farm.config.gateway import GatewaySettings
-from farm.embedded.ports import free_port
-from farm.embedded.settings_file import render
 from farm.jobs.states import State
 from farm.ledger import Ledger, connect
 
@@ -93,37 +89,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.batches", description=__doc__)
     parser.add_argument("--shots", type=int, default=100_000)
     asked = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory(prefix="wanfarm-bench-") as place, ExitStack() as running:
-        folder = Path(place)
-        redis_url = running.enter_context(redis_server(folder))
-        settings = Settings(
-            state_dir=folder,
-            redis=RedisSettings(ledger_url=f"{redis_url}/0", broker_url=f"{redis_url}/1"),
-            gateway=GatewaySettings(processes=1),
+    with local_gateways(GatewaySettings(processes=1)) as ground, ExitStack() as running:
+        gateway, server = ground.serve("farm"), ground.server()
+        headers = {"X-API-Key": ground.key, "Content-Type": "application/x-ndjson"}
+        client = running.enter_context(
+            httpx.Client(base_url=f"http://127.0.0.1:{gateway.port}", headers=headers, timeout=600)
         )
-        (folder / "farm.toml").write_text(render(settings))
-        key, port = prepare(settings), free_port()
-        environment = {
-            CONFIG_ENV: str(folder / "farm.toml"),
-            BROKER_ENV: f"{redis_url}/2",
-            "PROMETHEUS_MULTIPROC_DIR": str(folder / "counts"),
-        }
-        gateway = running.enter_context(served("api.app:create_app()", port, environment, folder))
-        redis = running.enter_context(Redis.from_url(redis_url, decode_responses=True))
-        server = checked_server(redis, fsync="everysec")
-        headers = {"X-API-Key": key, "Content-Type": "application/x-ndjson"}
-        client = running.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=600))
         client.post("/v1/batches", content=manifest(10)).raise_for_status()
-        body, before_mb, before = manifest(asked.shots), rss_mb(gateway), cpu_s(gateway, redis)
-        with heartbeats(settings) as beats:
+        body, before_mb, before = manifest(asked.shots), rss_mb(gateway.process), ground.cpu_s(gateway)
+        with heartbeats(ground.settings) as beats:
             began = time.perf_counter()
             answer = client.post("/v1/batches", content=body)
             took_s = time.perf_counter() - began
             whole_s = took_s + _placed(client, answer.headers["Location"], began + took_s)
-        after = cpu_s(gateway, redis)
+        after = ground.cpu_s(gateway)
         if answer.status_code != 201 or answer.json()["counts"][State.QUEUED] != asked.shots:
             raise RuntimeError(answer.text)
-        per_s, delay_cpu_ms = delayed(f"{redis_url}/3", DELAYED)
+        per_s, delay_cpu_ms = delayed(f"{ground.redis_url}/3", DELAYED)
         used_s, redis_s = (a - b for a, b in zip(after, before, strict=True))
         show(
             f"{asked.shots:,} shots in one POST /v1/batches",
@@ -135,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                     asked.shots / took_s,
                     used_s,
                     redis_s,
-                    rss_mb(gateway),
+                    rss_mb(gateway.process),
                 ),
                 ("all of them in their queues", whole_s, asked.shots / whole_s, "", "", ""),
                 ("gateway before it", "", "", "", "", before_mb),

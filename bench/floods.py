@@ -21,8 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.flood_media import dripping_server, edited_clip
-from bench.gateway import redis_server
 from bench.local_farm import ROOT, SHOT
+from bench.local_gateway import redis_server
 from bench.report import p50, p99, show
 from farm.config import CONFIG_ENV, RedisSettings, Settings
 from farm.embedded.ports import free_port

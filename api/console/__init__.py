@@ -1,6 +1,21 @@
 """The console: pages for people, below /console/. Server-rendered; sessions by cookie, which no other address takes."""
 
-from api.console import account, acts, batches, blueprint, compare, job, jobs, live, operators, sign_in, studio, submit
+from api.console import (
+    account,
+    acts,
+    batches,
+    blueprint,
+    compare,
+    job,
+    jobs,
+    live,
+    operator_acts,
+    operators,
+    sign_in,
+    studio,
+    submit,
+    workers,
+)
 from api.console.errors import render_error
 from api.dialect import Dialect
 
@@ -13,10 +28,12 @@ __all__ = [
     "job",
     "jobs",
     "live",
+    "operator_acts",
     "operators",
     "sign_in",
     "studio",
     "submit",
+    "workers",
 ]
 
 DIALECT = Dialect(blueprint.console, ("/console",), render_error)

@@ -15,9 +15,9 @@ _PLACE = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 @console.get("/usage")
 def usage() -> Response:
-    """Credit, and the bookings after `after`, the oldest first."""
+    """Credit, and the bookings before `before`, the newest first."""
     ledger, owner = services().ledger, tenant()
-    lines = ledger.statement(owner, after=place("after"), count=_LINES)
+    lines = ledger.newest_bookings(owner, before=place("before"), count=_LINES)
     return make_response(
         render_template(
             "console/usage.html",

@@ -133,8 +133,17 @@ def _for_templates() -> dict[str, Any]:
         "holder": holder,
         "admin": holder is not None and holder.role.covers(Role.ADMIN),
         "operator": holder is not None and holder.role.covers(Role.OPERATOR),
+        "here": _place_in_menu(),
         "layout": "console/part.html" if request.headers.get(PART_HEADER) else "console/layout.html",
     }
+
+
+def _place_in_menu() -> str:
+    """The page of the menu that the one shown belongs to."""
+    page = (request.endpoint or "").removeprefix("console.")
+    if page == "list_jobs" and "batch" in request.args:
+        return "list_batches"
+    return "list_jobs" if page in ("show_job", "compare") else page
 
 
 def to(address: str) -> Response:
@@ -161,3 +170,8 @@ def back(default: str) -> Response:
 def is_ours(address: str) -> bool:
     """Whether `address` is a path of the console and nothing that a browser could read as another host."""
     return address.startswith("/console/") and "\\" not in address and address.isprintable()
+
+
+def switched_off() -> set[tuple[str, str]]:
+    """(kind, name) of what an operator paused."""
+    return {(kind.value, name) for kind, name in services().ledger.paused()}

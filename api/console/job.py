@@ -12,7 +12,7 @@ from api.own.jobs import job_of, show
 from api.services import services
 from farm.jobs.errors import NotFound
 from farm.jobs.job import Job
-from farm.jobs.states import State
+from farm.jobs.states import TERMINAL, HoldReason, State
 from farm.scheduling.offers import is_offered
 from farm.wire.own_explain import ExplainView, explain, external
 
@@ -42,6 +42,7 @@ def show_job(job_id: str) -> Response:
         view=view,
         status=words.status_of(job),
         why=_explained(job),
+        held=[] if job.state in TERMINAL else [_HELD[reason] for reason in job.held_for],
         lines=log_lines(job),
         recipe=told(view),
         like=like(view),
@@ -58,6 +59,15 @@ def job_file(job_id: str, name: str) -> Response:
     return to(services().store.presign_get(getattr(job.artifacts, _FILES[name])))
 
 
+#: why a job is held -> what its owner can do about it
+_HELD = {
+    HoldReason.APPROVAL: "It waits for somebody's approval. Approve it here, or cancel it.",
+    HoldReason.PAUSED: "It is paused, and starts when somebody resumes it.",
+    HoldReason.DEPENDENCY: "It waits until the jobs that it depends on are done.",
+    HoldReason.PARKED: "What it needs is not to be had now. It goes on by itself when that is over.",
+}
+
+
 def _explained(job: Job) -> ExplainView | None:
     if job.state not in (State.WAITING, State.QUEUED):
         return None
@@ -70,7 +80,8 @@ def _explained(job: Job) -> ExplainView | None:
 
 
 def log_lines(job: Job) -> list[LogLine]:
-    """What happened to the job, the oldest first, for as long as the events of its tenant or batch are kept."""
+    """What happened to the job, the oldest first, for as long as the events of its tenant or batch are kept; and what
+    its workers logged of it."""
     lines = [LogLine(job.created_ms, "submitted")]
     last: tuple[object, ...] = ()
     ledger, since = services().ledger, f"{job.created_ms - 1}"
@@ -90,4 +101,5 @@ def log_lines(job: Job) -> list[LogLine]:
                 LogLine(at_ms, f"{status.word.lower()}{attempt}{fault}", bad=data.get("state") == State.FAILED)
             )
         last = mark
-    return lines
+    lines += [LogLine(one.at_ms, one.text, one.bad) for one in ledger.lines_of(job.id)]
+    return sorted(lines, key=lambda line: line.at_ms)

@@ -4,14 +4,14 @@ from flask import Response, make_response, render_template, request
 
 from api.auth import tenant
 from api.console import filters, words
-from api.console.blueprint import console
+from api.console.blueprint import PART_HEADER, console
 from api.own.batches import batch_of, show
 from api.services import services
 from farm.jobs.errors import InvalidRequest
 from farm.jobs.ids import is_job_id
 
-#: jobs of one page
-ROWS, TILES = 50, 120
+#: jobs of one page; rows of a piece that a page's script asks for
+ROWS, TILES, ROWS_OF_PIECE = 50, 120, 200
 #: jobs that a page may ask for one by one
 _MOST_IDS = 50
 
@@ -20,7 +20,7 @@ _MOST_IDS = 50
 def list_jobs() -> Response:
     """The caller's jobs; what the filter in the address says."""
     chosen = filters.JobFilter.of(request.args)
-    limit = TILES if chosen.tiles else ROWS
+    limit = TILES if chosen.tiles else ROWS_OF_PIECE if PART_HEADER in request.headers else ROWS
     batch = batch_of(chosen.batch) if chosen.batch else None
     counts = filters.counts(tenant(), chosen.label) if batch is None else filters.counts_of(batch)
     found = filters.page(tenant(), chosen, cursor=request.args.get("cursor") or None, limit=limit)

@@ -1,31 +1,32 @@
-"""Pages for operators: the farm's workers, tenants, lanes, queue, and what was done to it.
+"""Pages for operators: tenants, lanes, queue, providers, and what was done to the farm.
 None shows what a tenant wrote."""
 
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from flask import Response, make_response, render_template, request, url_for
+from flask import Response, make_response, render_template
 
-from api.auth import by, require
+from api.auth import require
 from api.console.account import place
-from api.console.blueprint import back, console, to
-from api.own.jobs import check_id
-from api.own.resources import place_of
+from api.console.blueprint import console, switched_off
+from api.console.paging import paging
+from api.console.spent_elsewhere import ProviderSpending, SpentElsewhere
 from api.services import services
-from farm.jobs.errors import Conflict, InvalidRequest, NotFound
 from farm.jobs.roles import Role
-from farm.jobs.states import State, Tier
-from farm.ledger import INTAKE_POOL, OperationOutcome, Permit, SwitchKind
+from farm.jobs.states import Tier
+from farm.ledger import INTAKE_POOL, SwitchKind
 from farm.ledger.farm_numbers import FarmNumbers, PoolNumbers, ShareNumbers, TenantNumbers
+from farm.ledger.lane_numbers import LaneNumbers, LanesNow
 from farm.providers import Providers
-from farm.providers.gate import Gate
+from farm.providers.entry import Entry
+from farm.providers.gate import Gate, ProviderState
 from farm.scheduling.expected_wait import entitlements, expected_wait_s
 from farm.scheduling.throughput import Speed
 from farm.tenants.tenants import Tenant
 
-_LINES = 100
-#: workers on one page
-_WORKERS = 200
-_WHY_CHARS = 500
+#: lines of a log; rows of a table
+_LINES, _ROWS = 100, 100
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,29 @@ class TenantRow:
 
 @dataclass(frozen=True)
 class LaneRow:
-    """What was measured of a lane in a pool, and which workers have it loaded."""
+    """A lane in a pool: what was done and what waits, what was measured, how many workers have it loaded."""
 
     pool: str
     lane: str
-    speed: Speed
-    loaded_on: tuple[str, ...]
+    numbers: LaneNumbers | None
+    speed: Speed | None
+    loaded: int
     paused: bool
+
+    @property
+    def busy(self) -> int:
+        """Jobs that wait, run, or ended lately."""
+        one = self.numbers
+        return one.queued + one.running + one.done + one.failed if one else 0
+
+
+@dataclass(frozen=True)
+class ProviderRow:
+    """A provider as it is configured, as it stands, and its money."""
+
+    entry: Entry
+    state: ProviderState
+    spent: ProviderSpending
 
 
 @dataclass(frozen=True)
@@ -62,25 +79,16 @@ class PoolRow:
     shares: tuple[ShareNumbers, ...]
 
 
-@console.get("/farm/workers")
-def workers() -> Response:
-    """Live workers, a page of them."""
-    require(Role.OPERATOR)
-    after = place_of(request.args.get("after") or None)
-    found, more = services().ledger.some_workers(after=after, limit=_WORKERS)
-    last = f"{found[-1].pool} {found[-1].worker}" if more and found else None
-    return make_response(render_template("console/workers.html", workers=found, paused=_paused(), more=last))
-
-
 @console.get("/farm/tenants")
 def tenants() -> Response:
     """Share, spend and limits of every tenant."""
     require(Role.OPERATOR)
     here = services()
     rows = tenant_rows(
-        list(here.tenants.list()), here.ledger.farm_numbers(), here.uploads.quota.stored_by_tenant(), _paused()
+        list(here.tenants.list()), here.ledger.farm_numbers(), here.uploads.quota.stored_by_tenant(), switched_off()
     )
-    return make_response(render_template("console/tenants.html", rows=rows, states=State))
+    shown, pages = paging(rows, _ROWS)
+    return make_response(render_template("console/tenants.html", rows=shown, pages=pages))
 
 
 def tenant_rows(
@@ -111,23 +119,38 @@ def tenant_rows(
 
 @console.get("/farm/lanes")
 def lanes() -> Response:
-    """How fast each lane is, and where it is loaded."""
+    """What each lane does in an hour, how long one of its jobs takes, what waits, and where it is loaded."""
     require(Role.OPERATOR)
-    ledger, paused = services().ledger, _paused()
-    live = ledger.workers()
+    ledger, off = services().ledger, switched_off()
+    now, live = ledger.lanes(), ledger.workers()
     pools = sorted({one.pool for one in ledger.farm_numbers().pools} - {INTAKE_POOL})
+    speeds = {(pool, lane): speed for pool in pools for lane, speed in ledger.speeds(pool).items()}
+    loaded = Counter((one.pool, one.status.lane) for one in live)
+    shown, pages = paging(lane_rows(now, speeds, loaded, off), _ROWS)
+    return make_response(render_template("console/lanes.html", rows=shown, pages=pages, now=now))
+
+
+def lane_rows(
+    now: LanesNow,
+    speeds: Mapping[tuple[str, str], Speed],
+    loaded: Mapping[tuple[str, str | None], int],
+    off: Collection[tuple[str, str]],
+) -> list[LaneRow]:
+    """Every lane that was measured, is loaded, or has jobs: the busiest first."""
+    known = {(one.pool, one.lane): one for one in now.lanes if one.pool != INTAKE_POOL}
+    names = known.keys() | speeds.keys() | {(pool, lane) for pool, lane in loaded if lane}
     rows = [
         LaneRow(
             pool,
             lane,
-            speed,
-            tuple(one.worker for one in live if one.pool == pool and one.status.lane == lane),
-            bool({(SwitchKind.LANE, lane), (SwitchKind.LANE, lane.partition("@")[0])} & paused),
+            known.get((pool, lane)),
+            speeds.get((pool, lane)),
+            loaded.get((pool, lane), 0),
+            bool({(SwitchKind.LANE, lane), (SwitchKind.LANE, lane.partition("@")[0])} & set(off)),
         )
-        for pool in pools
-        for lane, speed in sorted(ledger.speeds(pool).items())
+        for pool, lane in names
     ]
-    return make_response(render_template("console/lanes.html", rows=rows))
+    return sorted(rows, key=lambda row: (-row.busy, row.pool, row.lane))
 
 
 @console.get("/farm/queue")
@@ -156,12 +179,16 @@ def pool_rows(farm: FarmNumbers) -> list[PoolRow]:
 
 @console.get("/farm/providers")
 def providers() -> Response:
-    """Whom jobs may be bought from, and how it stands with each."""
+    """Whom jobs may be bought from, how it stands with each, and what was spent there."""
     require(Role.OPERATOR)
     here = services()
     known = Providers(here.settings).entries
-    rows = [(known[one.name], one) for one in Gate(here.redis, here.settings, known).states()]
-    return make_response(render_template("console/providers.html", rows=rows))
+    spending = SpentElsewhere.read(here.ledger, here.settings)
+    rows = [
+        ProviderRow(known[one.name], one, spending.of(one.name))
+        for one in Gate(here.redis, here.settings, known).states()
+    ]
+    return make_response(render_template("console/providers.html", rows=rows, spending=spending))
 
 
 @console.get("/farm/log")
@@ -171,75 +198,3 @@ def audit_log() -> Response:
     lines = services().ledger.operations(before=place("before"), limit=_LINES)
     more = lines[-1].id if len(lines) == _LINES else None
     return make_response(render_template("console/audit_log.html", lines=lines, more=more))
-
-
-@console.post("/farm/<any(pause, resume):name>")
-def switch(name: str) -> Response:
-    """Pause or resume a tenant, lane or pool. Raises Forbidden, InvalidRequest."""
-    operator, why = _operator(), _why()
-    try:
-        kind = SwitchKind(request.form.get("kind", ""))
-    except ValueError:
-        raise InvalidRequest("tenant, lane or pool", "kind") from None
-    target = request.form.get("name", "")
-    if not target or len(target) > 200 or " " in target:
-        raise InvalidRequest("the name of one", "name")
-    if kind is SwitchKind.TENANT and services().tenants.get(target) is None:
-        raise NotFound(f"no tenant {target!r}")
-    if name == "pause":
-        services().ledger.pause(kind, target, who=operator, why=why)
-    else:
-        _changed, wanted = services().ledger.resume(kind, target, who=operator, why=why)
-        services().permits.publish(wanted)
-    return back(url_for("console.queue"))
-
-
-@console.post("/farm/workers/forgive")
-def forgive() -> Response:
-    """End a worker's quarantine. Raises Forbidden, NotFound."""
-    require(Role.OPERATOR)
-    worker = request.form.get("worker", "")
-    if not services().ledger.is_live(worker):
-        raise NotFound("no such worker")
-    services().ledger.forgive(worker)
-    return to(url_for("console.workers"))
-
-
-@console.post("/farm/jobs/<any(requeue, urgent, normal):name>")
-def act_on_job(name: str) -> Response:
-    """Requeue any tenant's job, or change its tier, by its id. Raises Forbidden, NotFound, Conflict."""
-    operator, why = _operator(), _why()
-    job_id = request.form.get("job", "").strip()
-    check_id(job_id)
-    ledger = services().ledger
-    if name == "requeue":
-        outcome, wanted = ledger.requeue(job_id, who=operator, why=why)
-    else:
-        outcome, wanted = ledger.set_tier(job_id, Tier(name), who=operator, why=why)
-    _publish(outcome, wanted, job_id)
-    return to(url_for("console.audit_log"))
-
-
-def _publish(outcome: OperationOutcome, wanted: list[Permit], job_id: str) -> None:
-    if outcome is OperationOutcome.NOT_FOUND:
-        raise NotFound(f"no job {job_id}")
-    if outcome not in (OperationOutcome.DONE, OperationOutcome.UNCHANGED):
-        raise Conflict(f"the job is {outcome}: it is left alone")
-    services().permits.publish(wanted)
-
-
-def _paused() -> set[tuple[str, str]]:
-    return {(kind.value, name) for kind, name in services().ledger.paused()}
-
-
-def _operator() -> str:
-    """The operator, as the log names them. Raises Forbidden."""
-    require(Role.OPERATOR)
-    return by().who
-
-
-def _why() -> str:
-    why = request.form.get("why", "").strip()
-    if not 1 <= len(why) <= _WHY_CHARS:
-        raise InvalidRequest(f"say why, in 1 to {_WHY_CHARS} characters: the log keeps it", "why")
-    return why

@@ -12,12 +12,14 @@ from werkzeug.datastructures import MultiDict
 
 from api.auth import tenant
 from api.console.blueprint import console, to, who
+from api.console.words import credits
 from api.limits import count_submission
 from api.own.resources import listed_models
 from api.services import services
 from api.streams import client_gone
 from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import InvalidRequest, RequestError, Unavailable
+from farm.jobs.money import MICRO
 from farm.wire import own
 from farm.wire.own import InvalidBody
 from farm.wire.own_farm_views import ModelView
@@ -42,19 +44,33 @@ def submit_form() -> Response:
 
 @console.post("/submit/check")
 def check() -> Response:
-    """{"estimate"} or {"errors": [{field, detail}]}, of a form whose files are named and not sent."""
+    """{"estimate", "available", "held", "errors"} or {"errors": [{field, detail}]}, of a form whose files are named and
+    not sent. held: what would be held of the credit; null where nobody pays or the price is not known."""
     try:
         draft = _draft(request.form)
         chosen = {role: _CHOSEN for role in request.form.getlist("chosen") if role in ROLES}
         here = services()
-        job = here.submissions.would_be(tenant(), replace(draft, inputs=chosen))
+        job = here.submissions.quoted(tenant(), replace(draft, inputs=chosen))
         estimate = view_estimate(job, here.prices.exact(job.spec, job.dialect_data))
     except RequestError as error:
         return jsonify(errors=[{"field": field, "detail": detail} for field, detail in errors_of(error).items()])
     account = here.ledger.credit(tenant())
+    wrong = None if account is None else unpaid(job.hold, account.available)
     return jsonify(
-        estimate=to_jsonable_python(estimate), available=None if account is None else account.available / 1_000_000
+        estimate=to_jsonable_python(estimate),
+        available=None if account is None else account.available / MICRO,
+        held=None if account is None or job.hold is None else job.hold / MICRO,
+        errors=[{"field": "", "detail": wrong}] if wrong else [],
     )
+
+
+def unpaid(hold: int | None, available: int) -> str | None:
+    """Why a studio with an account cannot pay for a job that holds so much; None: it can."""
+    if hold is None:
+        return "The price of this job is not known, so your credit cannot pay for it."
+    if hold > available:
+        return f"This job needs {credits(hold)} credits, and {credits(available)} are free."
+    return None
 
 
 @console.post("/submit")

@@ -8,6 +8,7 @@ from typing import Any
 from farm.jobs.job import Job
 from farm.jobs.money import MICRO
 from farm.jobs.states import TERMINAL, HoldReason, Phase, State
+from farm.ledger import StatementKind
 
 _STATES = {
     State.WAITING: "Fetching inputs",
@@ -37,6 +38,14 @@ _PHASES = {
     Phase.PROVIDER_QUEUED: "At provider",
     Phase.GENERATING: "At provider",
     Phase.DOWNLOADING: "Downloading",
+}
+
+
+BOOKINGS = {
+    StatementKind.TOPUP: "Top-up",
+    StatementKind.HOLD: "Held",
+    StatementKind.SETTLE: "Charged",
+    StatementKind.RELEASE: "Released",
 }
 
 
@@ -123,9 +132,28 @@ def clock(ms: int | None) -> str:
     return "" if ms is None else datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def credits(micro: int | None) -> str:
-    """Money, in credits; a dash where nobody pays."""
-    return "–" if micro is None else f"{micro / MICRO:,.4f}".rstrip("0").rstrip(".")
+def credits(micro: float | None) -> str:
+    """Money, in credits (two decimals, four where the price has them); a dash where nobody pays."""
+    if micro is None:
+        return "–"
+    text = f"{micro / MICRO:,.4f}"
+    return text.removesuffix("00")
+
+
+def booked(kind: StatementKind, micro: int) -> str:
+    """What a booking was about; with a sign where it changed the balance: "+25.00", "−3.0625"."""
+    return {StatementKind.TOPUP: "+", StatementKind.SETTLE: "−"}.get(kind, "") + credits(micro)
+
+
+def dollars(micro: float | None) -> str:
+    """Money of a provider, from millionths of a dollar."""
+    return "–" if micro is None else f"${micro / MICRO:,.2f}"
+
+
+def percent(part: float) -> str:
+    """Of one: "28 %", "0.4 %"."""
+    shown = 100 * part
+    return f"{shown:.0f} %" if shown >= 9.95 or not shown else f"{shown:.1f} %"
 
 
 def size(count: float | None) -> str:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from farm import tracing
 from farm.agent import service_level
 from farm.agent.attempt_context import AttemptContext
+from farm.agent.attempt_log import AttemptLog
 from farm.agent.attempt_trace import AttemptTrace
 from farm.agent.endings import Endings
 from farm.agent.inbox import Inbox
@@ -49,6 +50,7 @@ class Attempt(threading.Thread):
         self.claimed = time.monotonic()
         self._fraction = 0.0
         self._trace = AttemptTrace(claim)
+        self._log = AttemptLog(claim, context.ledger)
         self.stop_request = StopRequest(self.render_id)
         self._check = self.stop_request.check
         self._turn = RenderTurn(claim, context, self.stop_request, self._progressed)
@@ -67,6 +69,7 @@ class Attempt(threading.Thread):
 
     def _run(self) -> None:
         ending = "failed"
+        self._log.say(f"claimed for {self._context.room.slot.title or self._context.room.slot.name}")
         try:
             result = self._made()
             ending = self._finish(result)
@@ -75,12 +78,15 @@ class Attempt(threading.Thread):
             log.warning("%s: the lease was lost; its result is thrown away", self.render_id)
             ending = "lost"
         except HandedBack:
+            self._log.say("handed back, and not counted", bad=True)
             ending = self._endings.released()
         except Cancelled:
             ending = self._endings.failed(JobFault(FaultCode.CANCELLED, "cancelled by its owner"))
         except JobFault as fault:
+            self._log.say(f"failed: {fault}", bad=True)
             ending = self._endings.failed(fault)
         except OwnTrouble as trouble:
+            self._log.say("the worker is in trouble of its own", bad=True)
             ending = self._endings.troubled(trouble)
         except OSError as error:
             # an outage of Redis or the store is Unavailable, so this is the machine's disk
@@ -88,6 +94,7 @@ class Attempt(threading.Thread):
             ending = self._endings.troubled(OwnTrouble(disk_trouble(error)))
         except Exception:
             log.exception("%s: the worker failed", self.render_id)
+            self._log.say("the worker failed", bad=True)
             self._endings.failed(JobFault(FaultCode.ENGINE_ERROR, "the worker failed"))
         finally:
             self._end(ending)
@@ -106,6 +113,7 @@ class Attempt(threading.Thread):
         try:
             result = self._turn.render(self._prepare())
             verify(result)
+            self._log.rendered(self._turn.gpu_s, result.timings)
             return result
         except JobFault as fault:
             # before the engine is lent to another attempt
@@ -118,7 +126,9 @@ class Attempt(threading.Thread):
         # asked before the render: a result must be uploaded also while Redis is away
         self._policy = retry.redis(lambda: self._context.policies.before_render(self.job.tenant), self._check)
         request = Inbox(self._context, self.claim, self._folder, self._check).fill()
-        PREPARE_SECONDS.observe(time.monotonic() - self.claimed)
+        took_s = time.monotonic() - self.claimed
+        PREPARE_SECONDS.observe(took_s)
+        self._log.say(f"inputs on the worker after {took_s:.1f} s")
         return request
 
     def _finish(self, result: RenderResult) -> str:
@@ -126,7 +136,11 @@ class Attempt(threading.Thread):
         self._report(Phase.UPLOADING)
         began = time.monotonic()
         artifacts = self._publication.upload(result, self._policy)
-        UPLOAD_SECONDS.observe(time.monotonic() - began)
+        took_s = time.monotonic() - began
+        UPLOAD_SECONDS.observe(took_s)
+        self._log.say(f"uploaded in {took_s:.1f} s, the video has {artifacts.size:,} bytes")
+        # before the commit: whoever sees the result sees how it came about
+        self._log.keep()
         outcome = self._publication.commit(artifacts, gpu_s=self._turn.gpu_s)
         if outcome in (CommitOutcome.COMMITTED, CommitOutcome.ALREADY):
             self._context.health.rendered()
@@ -157,6 +171,7 @@ class Attempt(threading.Thread):
         finally:
             ATTEMPTS.labels(self.job.pool, ending).inc()
             self._trace.ended(ending)
+            self._log.keep()
             log.info("%s ended: %s after %.1f s on the device", self.render_id, ending, self._turn.gpu_s)
             self.ended.set()
             self._on_end()

@@ -33,6 +33,14 @@ class Accounts(Scripted):
             )
         return [_line(entry_id, fields) for entry_id, fields in cast("list[tuple[str, dict[str, str]]]", entries)]
 
+    def newest_bookings(self, tenant: str, *, before: str | None = None, count: int = 100) -> list[StatementLine]:
+        """Bookings before the id `before`, the newest first."""
+        with mapped():
+            entries = self._redis.xrevrange(
+                self._keys("statement", tenant), max=f"({before}" if before else "+", min="-", count=count
+            )
+        return [_line(entry_id, fields) for entry_id, fields in cast("list[tuple[str, dict[str, str]]]", entries)]
+
     def rate(self, tenant: str) -> RateVerdict:
         """Count one request against the tenant's rate, and say whether it may go on."""
         answer = self.run("rate", tenant)

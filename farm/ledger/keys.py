@@ -11,6 +11,7 @@ TEMPLATES: dict[str, str] = {
     "job": "job:{id}",  # HASH, what the scripts decide on; small values only, so that Redis keeps it packed
     "body": "body:{id}",  # STRING, JSON of what no script reads: spec, dialect, metadata, ...
     "result": "result:{id}",  # STRING, JSON of the artifacts, once committed
+    "lines": "lines:{id}",  # LIST, JSON of what workers logged of it for its owner (farm.ledger.job_lines)
     # --- indexes: ZSETs of job ids, all scores 0, so the order is that of the ids and a size is a count
     "jobs": "jobs:{tenant}:{state}",
     "label": "label:{tenant}:{state}:{label}",

@@ -19,6 +19,8 @@ from farm.ledger.connection import mapped
 from farm.ledger.explaining import Explaining
 from farm.ledger.farm_numbers import FarmNumbersReading
 from farm.ledger.forecasts import Forecasts
+from farm.ledger.job_lines import JobLines
+from farm.ledger.lane_numbers import LaneReading
 from farm.ledger.notices import Noticing
 from farm.ledger.operations import Operations
 from farm.ledger.outbox import Outbox
@@ -55,6 +57,8 @@ class Ledger(
     BatchTransitions,
     Acts,
     FarmNumbersReading,
+    LaneReading,
+    JobLines,
 ):
     """Threads may share one. Reading, upkeep, workers, credit, outbox and operators' acts are in the modules of the
     base classes; here is the life of a job, in order."""

@@ -26,7 +26,11 @@ def two_agents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
 def real_farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     """One worker that renders with the real pipelines on tiny weights. Modules that use it share the xdist group
     `e2e-real`, so that there is one."""
-    settings = {"worker": {"engine": "farm.engine.child"}, "lease": {"stuck_s": 60.0, "cancel_grace_s": 30.0}}
+    settings = {
+        "worker": {"engine": "farm.engine.child"},
+        "lease": {"stuck_s": 60.0, "cancel_grace_s": 30.0},
+        "prices": {"per_second": {"wan2.2-vace-fun-a14b-tiny": {"480p": 2.0}}},
+    }
     with Farm(tmp_path_factory.mktemp("real"), settings) as farm:
         yield farm.start()
 

@@ -4,8 +4,10 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from harness import SMALL, Farm
@@ -14,15 +16,17 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog,
 from farm.embedded import samples
 from farm.jobs.ids import new_job_id
 from farm.jobs.job import NewJob
+from farm.jobs.spec import JobSpec
 from farm.jobs.states import HoldReason, State
 from farm.tenants.tenants import Tenants
 from models.catalog import MODELS
+from models.media.output import write_video
 
 pytestmark = pytest.mark.xdist_group("e2e-real")
 
 #: renders take seconds; a busy machine takes longer
 PATIENCE_MS = 60_000
-I2V = "wan2.2-i2v-a14b-tiny"
+I2V, VACE = "wan2.2-i2v-a14b-tiny", "wan2.2-vace-fun-a14b-tiny"
 EVIL = "</title><script>alert(1)</script><img src=x onerror=alert(2)>\"'"
 PAGES = (
     "jobs",
@@ -97,14 +101,24 @@ def page(chromium: Browser, farm: Farm) -> Iterator[Page]:
 
 def admitted(farm: Farm, count: int, label: str, *, tenant: str | None = None) -> list[str]:
     """Ids of jobs that wait for approval, as a client's batch would."""
-    defaults = MODELS[I2V].defaults
+    model = MODELS[str(SMALL["model"])]
+    spec = JobSpec(
+        **SMALL,
+        task="t2v",
+        prompt="one of many",
+        negative_prompt="",
+        guidance=4.0,
+        guidance_2=3.0,
+        shift=12.0,
+        seed=7,
+    )
     job = NewJob(
         id="",
         tenant=tenant or farm.notes["tenant"],
-        spec=farm.ledger().page(farm.notes["tenant"], limit=1).jobs[0].spec,
+        spec=spec,
         pool="default",
-        lane=MODELS[I2V].lane,
-        predicted_s=float(defaults.steps),
+        lane=model.lane,
+        predicted_s=3.0,
         wall_s=60.0,
         label=label,
         held_for=(HoldReason.APPROVAL,),
@@ -117,14 +131,32 @@ def admitted(farm: Farm, count: int, label: str, *, tenant: str | None = None) -
     return made
 
 
-def test_a_picture_becomes_a_video_that_plays(page: Page) -> None:
+def dropped(page: Page, role: str, file: Path) -> None:
+    """A file that is dragged in from outside and let go over the field, as the browser itself is told of it."""
+    place = page.locator(f".drop[data-role={role}]")
+    place.scroll_into_view_if_needed()
+    box = place.bounding_box()
+    assert box is not None
+    at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    devtools = page.context.new_cdp_session(page)
+    for what in ("dragEnter", "dragOver", "drop"):
+        data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+        devtools.send("Input.dispatchDragEvent", {"type": what, **at, "data": data})
+        if what == "dragOver":
+            expect(place).to_have_class(re.compile(r"\bover\b"))
+    devtools.detach()
+
+
+def test_a_picture_becomes_a_video_that_plays(page: Page, tmp_path: Path) -> None:
+    # its name is text, too
+    lake = tmp_path / 'lake"><img src=x onerror=alert(1)>.jpg'
+    lake.write_bytes(samples.picture())
     page.get_by_role("link", name="New job").click()
     page.get_by_label("Prompt", exact=True).fill("a gentle wind moves the reeds")
     page.get_by_label("Model").select_option(I2V)
     expect(page.get_by_role("button", name="Submit")).to_be_disabled()
-    page.locator("#f-image").set_input_files(
-        {"name": "lake<b>.jpg", "mimeType": "image/jpeg", "buffer": samples.picture()}
-    )
+    dropped(page, "image", lake)
+    expect(page.locator(".drop[data-role=image] small")).to_contain_text(lake.name)
     page.get_by_label("Name").fill("lake breathes")
     page.locator("summary").click()
     page.get_by_label("Steps").fill("900")
@@ -143,6 +175,39 @@ def test_a_picture_becomes_a_video_that_plays(page: Page) -> None:
     assert ready >= 2
     assert wide > 0
     expect(page.locator("#log")).to_contain_text("done")
+
+
+def test_a_dropped_clip_is_priced_and_what_is_wrong_is_said_before_it_is_sent(
+    chromium: Browser, farm: Farm, tmp_path: Path
+) -> None:
+    """On a studio that pays. The clip is taken in and checked; its render is others' business."""
+    tenants = Tenants(farm.redis(), farm.settings)
+    tenants.create("payer")
+    farm.ledger().topup("payer", 100_000_000)
+    clip = tmp_path / "walk.mp4"
+    write_video(clip, np.zeros((9, 64, 96, 3), np.uint8), 8, {"model": "none"})
+    context, page = signed_in(chromium, farm, tenants.api_keys.create("payer")[1])
+    page.get_by_role("link", name="New job").click()
+    page.get_by_label("Prompt", exact=True).fill("the same walk, at night")
+    expect(page.locator(".drop[data-role=video]")).to_be_hidden()
+    page.get_by_label("Model").select_option(VACE)
+    expect(page.locator("#e-")).to_be_empty()
+    dropped(page, "video", clip)
+    expect(page.locator(".drop[data-role=video] small")).to_contain_text("walk.mp4")
+    page.get_by_label("Resolution").select_option("480p")
+    # how long the clip is nobody has looked at yet
+    expect(page.locator("[data-say=cost]")).to_have_text("about 10 of 100 credits")
+    expect(page.locator("[data-say=model]")).to_have_text(VACE)
+    page.get_by_label("Resolution").select_option("720p")
+    expect(page.locator("#e-")).to_contain_text("The price of this job is not known")
+    expect(page.locator("[data-say=cost]")).to_have_text("not known")
+    expect(page.get_by_role("button", name="Submit")).to_be_disabled()
+    page.get_by_label("Resolution").select_option("480p")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("h1")).to_have_text("the same walk, at night")
+    expect(page.locator(".about")).to_contain_text("video video/mp4 · 96 × 64")
+    farm.ledger().cancel("payer", page.url.rpartition("/")[2])
+    context.close()
 
 
 def test_one_job_is_cancelled_and_many_by_their_filter(page: Page, farm: Farm) -> None:
@@ -187,14 +252,44 @@ def test_another_studios_job_is_not_there_and_strangers_text_is_text(page: Page,
         expect(page.locator("main")).to_contain_text("<script>alert(1)</script>")
 
 
+def test_another_sites_page_neither_acts_nor_shows_the_console(chromium: Browser, farm: Farm) -> None:
+    """From a page of another site, in the browser that is signed in: by a script, in a frame, by a form."""
+    context, page = signed_in(chromium, farm, farm.notes["key"])
+    [job] = admitted(farm, 1, "cross-site")
+    here = farm.notes["url"]
+    # by another name this machine is another site
+    elsewhere = here.replace("127.0.0.1", "localhost")
+    page.route(f"{elsewhere}/attack", lambda route: route.fulfill(content_type="text/html", body="<p>attack</p>"))
+    page.goto(f"{elsewhere}/attack")
+    cancel = f"{here}/console/jobs/{job}/cancel"
+    send = """url => fetch(url, {method: 'POST', mode: 'no-cors', credentials: 'include'})
+        .then(answer => answer.type, error => error.name)"""
+    # it is sent, but the answer is kept from the page
+    assert page.evaluate(send, cancel) == "TypeError"
+    framed = """url => new Promise(done => { const frame = document.createElement('iframe'); frame.src = url;
+        frame.onload = done; document.body.append(frame) }).then(() => null)"""
+    page.evaluate(framed, f"{here}/console/jobs")
+    assert len(page.frames) == 2
+    assert not page.frames[1].url.startswith(here)
+    form = """url => { const form = document.createElement('form'); form.method = 'post'; form.action = url;
+        document.body.append(form); form.submit() }"""
+    with page.expect_response(cancel) as answer:
+        page.evaluate(form, cancel)
+    assert answer.value.status == 403
+    found = farm.ledger().find(job)
+    assert found is not None
+    assert found.state is State.QUEUED
+    context.close()
+
+
 def test_a_thousand_tiles_fill_in_and_stay_live(page: Page, farm: Farm) -> None:
     ids = admitted(farm, 1000, "sheet")
     page.goto("/console/jobs?label=sheet&view=tiles")
-    tiles = page.locator("#jobs > .tile")
+    tiles = page.locator("#jobs .tile")
     while tiles.count() < 1000:
         before = tiles.count()
         page.mouse.wheel(0, 100_000)
-        page.wait_for_function("n => document.querySelectorAll('#jobs > .tile').length > n", arg=before)
+        page.wait_for_function("n => document.querySelectorAll('#jobs .tile').length > n", arg=before)
     # the oldest, which came last: told over the stream, not asked for
     farm.ledger().cancel(farm.notes["tenant"], ids[0])
     expect(page.locator(f'[data-job="{ids[0]}"] .chip')).to_have_text("Cancelled")
@@ -219,3 +314,36 @@ def test_axe_finds_nothing_serious(chromium: Browser, farm: Farm, looks: tuple[s
                 found.append((path, one["id"], [node["html"][:150] for node in one["nodes"][:3]]))
     context.close()
     assert found == []
+
+
+@pytest.mark.soak
+def test_ten_thousand_rows_stay_live_and_few_are_in_the_page_at_once(page: Page, farm: Farm) -> None:
+    """bench/console_pages.py measures the same list."""
+    ids = admitted(farm, 10_000, "rows")
+    page.goto("/console/jobs?label=rows")
+    rows = page.locator("#jobs .row")
+
+    def known() -> int:
+        return int(page.evaluate("document.querySelector('#chosen').textContent.replace(/\\D/g, '')") or 0)
+
+    while page.locator(".older").count():
+        page.mouse.wheel(0, 100_000)
+        page.wait_for_timeout(50)
+    assert rows.count() < 1500
+    # the oldest, which came last, and the newest, which was put aside meanwhile
+    farm.ledger().cancel(farm.notes["tenant"], ids[0])
+    expect(page.locator(f'[data-job="{ids[0]}"] .chip')).to_have_text("Cancelled")
+    page.get_by_label("Choose all shown").check()
+    assert known() == 10_000
+    page.evaluate("scrollTo(0, 0)")
+    expect(page.locator(f'[data-job="{ids[-1]}"] input')).to_be_checked()
+    # one in the middle is asked for again, and still chosen
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight / 2)")
+    middle = page.locator("#jobs .row input:checked")
+    expect(middle.first).to_be_attached()
+    assert rows.count() < 1500
+    page.get_by_label("Choose all shown").uncheck()
+    expect(middle).to_have_count(0)
+    # a filter of so many is answered as ever
+    page.goto("/console/jobs?label=rows&show=cancelled")
+    expect(rows).to_have_count(1)

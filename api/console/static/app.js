@@ -18,7 +18,7 @@ confirmForms(document);
 askWhy(document);
 if (page) {
   starts[page.dataset.page]?.(page);
-  if (page.dataset.page === 'refresh') setInterval(() => document.hidden || refreshParts(), 4000);
+  if (page.dataset.page === 'refresh') setInterval(() => document.hidden || refreshParts(), 1000 * (page.dataset.every ?? 4));
 }
 document.addEventListener('keydown', (event) => {
   if (event.target.matches('input:not([type=checkbox]), textarea, select') || event.ctrlKey || event.metaKey || event.altKey) return;

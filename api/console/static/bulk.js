@@ -12,27 +12,38 @@ async function asked(address, options) {
   return body;
 }
 
-export function bulk(page, list) {
+export function bulk(page, list, shown) {
   const bar = document.getElementById('bulk');
   const all = document.getElementById('choose-all');
   const said = document.getElementById('chosen');
   const pair = bar.querySelector('[data-compare]');
-  const boxes = () => [...list.querySelectorAll('[type=checkbox]')];
-  const chosen = () => boxes().filter((box) => box.checked).map((box) => box.value);
+  // what is chosen stays so when its row is out of sight
+  const chosen = new Set();
 
   function show() {
-    const count = chosen().length;
-    said.textContent = count ? `${count.toLocaleString()} chosen` : 'Choose all shown';
-    pair.hidden = count !== 2;
+    said.textContent = chosen.size ? `${chosen.size.toLocaleString()} chosen` : 'Choose all shown';
+    pair.hidden = chosen.size !== 2;
   }
-  list.addEventListener('change', show);
-  all.addEventListener('change', () => { boxes().forEach((box) => { box.checked = all.checked; }); show(); });
+  function mark(some) { for (const one of some) one.querySelector('[type=checkbox]').checked = chosen.has(one.dataset.job); }
+  function choose(ids) {
+    chosen.clear();
+    ids.forEach((id) => chosen.add(id));
+    mark(shown.inPlace());
+    show();
+  }
+  // a browser that goes back ticks what was ticked
+  for (const box of list.querySelectorAll('[type=checkbox]:checked')) chosen.add(box.value);
+  list.addEventListener('change', ({ target }) => {
+    if (target.checked) chosen.add(target.value); else chosen.delete(target.value);
+    show();
+  });
+  all.addEventListener('change', () => choose(all.checked ? shown.ids() : []));
   pair.addEventListener('click', () => {
-    location.href = `${bar.dataset.compare}?${new URLSearchParams(chosen().map((id) => ['id', id]))}`;
+    location.href = `${bar.dataset.compare}?${new URLSearchParams([...chosen].map((id) => ['id', id]))}`;
   });
 
   async function act(name, text) {
-    const ids = chosen();
+    const ids = [...chosen];
     let what;
     if (ids.length) what = `${text} ${ids.length.toLocaleString()} chosen ${ids.length === 1 ? 'job' : 'jobs'}?`;
     else {
@@ -51,11 +62,12 @@ export function bulk(page, list) {
       said.textContent = `${done.toLocaleString()} ${past}…`;
     } while (cursor || rest.length);
     notice(`${done.toLocaleString()} ${past}${refused ? `, ${refused.toLocaleString()} refused: ${why}` : ''}. It is in the activity log.`);
-    boxes().forEach((box) => { box.checked = false; });
     all.checked = false;
-    show();
+    choose([]);
   }
   for (const button of bar.querySelectorAll('[data-act]')) {
     button.addEventListener('click', () => act(button.dataset.act, button.textContent).catch((error) => notice(error.message)));
   }
+  show();
+  return { mark };
 }

@@ -9,14 +9,14 @@ export async function fetchPage(address) {
   return new DOMParser().parseFromString(await answer.text(), 'text/html');
 }
 
-const busy = (part) => part.contains(document.activeElement) || [...part.querySelectorAll('input:not([type=hidden])')].some((field) => field.value);
+const busy = (part) => part.contains(document.activeElement) || part.querySelector('details[open]') || [...part.querySelectorAll('input:not([type=hidden])')].some((field) => field.value);
 
 export async function refreshParts() {
   const fresh = await fetchPage(location.href).catch(() => null);
   if (!fresh) return null;
   for (const part of document.querySelectorAll('[data-part]')) {
     const other = fresh.getElementById(part.id);
-    // what somebody is typing in stays as it is
+    // what somebody is typing in, or has opened, stays as it is
     if (!other || busy(part)) continue;
     showTimes(other);
     if (part.innerHTML === other.innerHTML && part.className === other.className) continue;

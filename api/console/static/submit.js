@@ -56,9 +56,11 @@ export function mindForm(page) {
     const missing = !form.elements.prompt.value.trim();
     // an empty form is not wrong yet
     showErrors((told.errors ?? []).filter((error) => !(missing && error.field === 'prompt')));
-    document.getElementById('send').disabled = missing || Boolean(told.errors);
+    document.getElementById('send').disabled = missing || Boolean(told.errors?.length);
     const { estimate } = told;
-    say('cost', !estimate ? '–' : estimate.cost === null ? 'not charged' : `${estimate.cost} of ${told.available ?? '?'} credits`);
+    const { available, held } = told;
+    const price = estimate?.cost ?? held;
+    say('cost', !estimate ? '–' : available === null ? 'not charged' : price === null ? 'not known' : `${estimate.cost === null ? 'about ' : ''}${price} of ${available} credits`);
     say('predicted', estimate?.predicted_s != null ? `about ${span(estimate.predicted_s)}` : estimate ? 'with its input' : '–');
     say('shape', !estimate ? '–' : estimate.width && estimate.frames ? `${estimate.width} × ${estimate.height}, ${(estimate.frames / estimate.fps).toFixed(1)} s` : 'as its input');
     say('model', estimate?.model ?? '–');

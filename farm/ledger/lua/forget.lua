@@ -18,7 +18,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', Key.ended(), '-inf', '(' .. befo
   if job and TERMINAL[job.state] then
     forgotten[#forgotten + 1] = job_read(id)
     job_index(job, 'ZREM', id)
-    redis.call('DEL', Key.job(id), Key.body(id), Key.result(id), Key.purchases_of(id), Key.children(id))
+    redis.call('DEL', Key.job(id), Key.body(id), Key.result(id), Key.lines(id), Key.purchases_of(id), Key.children(id))
     if job.batch then forget_batch(job.tenant, job.batch) end
   end
   redis.call('ZREM', Key.ended(), id)

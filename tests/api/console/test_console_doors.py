@@ -7,7 +7,10 @@ from flask import Flask
 
 from api.services import Services
 from farm.jobs.errors import FaultCode, JobFault
+from farm.jobs.worker_status import WorkerState, WorkerStatus
+from farm.ledger.job_lines import JobLine
 from farm.tenants.tenants import Tenants
+from farm.webhooks.deliveries import Deliveries
 from tests.api.api_parts import TINY, Caller, Hand
 from tests.api.console.console_parts import Browser, found
 
@@ -174,8 +177,17 @@ def test_what_a_tenant_wrote_is_text(
     other = alice.submit("plain")
     Tenants(parts.redis, parts.settings).set("alice", name=EVIL)
     parts.activity.note("alice", EVIL, EVIL, EVIL, 1)
-    # what came from elsewhere: a decoder's words on a file, a webhook's answer, a provider's
+    # what came from elsewhere: a decoder's words on a file, a worker's on its device, a webhook's answer
     claim = hand.claim()
+    parts.ledger.keep_lines(claim.job.id, claim.attempt, [JobLine(claim.job.created_ms, EVIL, bad=True)])
+    broken = WorkerStatus(device=EVIL, state=WorkerState.BROKEN, reason=EVIL, models=(EVIL,), lane=EVIL)
+    parts.ledger.worker_seen(EVIL, "default", broken, ttl_s=600)
+    deliveries = Deliveries(parts.redis, parts.settings)
+    deliveries.schedule(
+        "msg", job=job["id"], tenant="alice", url="https://a.example/", dialect="own", receiver="alice|a"
+    )
+    [delivery] = deliveries.take(1, suspects=1, lease_s=60)
+    deliveries.bury(delivery.id, status=500, error=EVIL)
     parts.ledger.fail(claim.job.id, claim.attempt, JobFault(FaultCode.INVALID_INPUT, EVIL))
     pages = [
         *(here.get(path) for path in ("/jobs", "/jobs?view=tiles", "/batches", "/activity", f"/jobs/{job['id']}")),
@@ -187,6 +199,8 @@ def test_what_a_tenant_wrote_is_text(
         here.get("/sign-in", query_string={"next": EVIL}),
         here.get(f"/{EVIL}"),
         operator.get("/farm/tenants"),
+        operator.get("/farm/workers"),
+        operator.get("/farm/lanes"),
         operator.post("/farm/pause", {"kind": "tenant", "name": EVIL.replace(" ", ""), "why": EVIL}),
         operator.get("/farm/log"),
     ]
@@ -196,7 +210,7 @@ def test_what_a_tenant_wrote_is_text(
         assert "<img src=x" not in page.text
         assert 'href="javascript:' not in page.text
         shown += "&lt;script&gt;" in page.text
-    assert shown >= 10
+    assert shown >= 12
 
 
 def test_a_name_of_a_lora_is_text(alice: Caller, browser: Callable[[Caller], Browser], parts: Services) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from api.console import filters, words
 from api.console.live import changes
+from api.console.submit import unpaid
 from api.live_changes import LiveFollower, folded
 from api.services import Services
 from farm.jobs.errors import FaultCode, JobFault
@@ -108,7 +109,7 @@ def test_a_job_that_a_shortage_parks_says_so_until_when(alice: Caller, here: Bro
     assert "parked: kie: credit until 12:00:00 UTC" in here.get(f"/jobs/{job}").text
 
 
-def test_the_form_says_what_is_wrong_and_what_it_costs(alice: Caller, here: Browser) -> None:
+def test_the_form_says_what_is_wrong_and_what_it_costs(alice: Caller, here: Browser, ledger: Ledger) -> None:
     def checked(**form: Any) -> dict[str, Any]:
         answer = here.post("/submit/check", form).json
         assert isinstance(answer, dict)
@@ -119,6 +120,7 @@ def test_the_form_says_what_is_wrong_and_what_it_costs(alice: Caller, here: Brow
     assert [one["field"] for one in checked(prompt="", fps="0")["errors"]] == ["prompt", "fps"]
     right = checked(prompt="a fox", model=TINY, steps="3", chosen="image")
     assert (right["estimate"]["task"], right["estimate"]["steps"]) == ("i2v", 3)
+    assert (right["available"], right["errors"]) == (None, [])
     assert alice.get("/v1/jobs").json["data"] == []
     key = found('name="key" value="([^"]+)"', here.get("/submit").text)
     form = {"prompt": "a fox", "model": TINY, "steps": "3", "key": key, "label": "x"}
@@ -128,6 +130,13 @@ def test_the_form_says_what_is_wrong_and_what_it_costs(alice: Caller, here: Brow
     assert page.status_code == 422
     assert "a fox" in page.text
     assert "16:9" in page.text
+    # once the studio has an account, what it cannot pay for is said as well
+    ledger.topup("alice", 1_000_000)
+    unknown = checked(prompt="a fox", model=TINY)
+    assert (unknown["available"], unknown["held"]) == (1.0, None)
+    assert "not known" in unknown["errors"][0]["detail"]
+    assert unpaid(1_000_000, 1_000_000) is None
+    assert unpaid(2_500_000, 1_000_000) == "This job needs 2.50 credits, and 1.00 are free."
 
 
 def test_a_page_follows_its_tenant_alone(alice: Caller, bob: Caller, here: Browser, parts: Services) -> None:
@@ -188,4 +197,20 @@ def test_times_and_sizes_can_be_read() -> None:
         "2 d 7 h",
     ]
     assert [words.size(n) for n in (None, 12, 1500, 2_000_000, 5e12)] == ["–", "12 B", "1.5 kB", "2.0 MB", "5.0 TB"]
-    assert [words.credits(n) for n in (None, 0, 1_500_000)] == ["–", "0", "1.5"]
+    assert [words.credits(n) for n in (None, 0, 1_500_000, 3_062_500)] == ["–", "0.00", "1.50", "3.0625"]
+    assert [words.percent(part) for part in (0, 0.004, 0.286, 1)] == ["0 %", "0.4 %", "29 %", "100 %"]
+
+
+def test_a_script_asks_for_longer_pieces_of_the_list_and_bookings_come_newest_first(
+    alice: Caller, here: Browser, ledger: Ledger
+) -> None:
+    jobs = [alice.submit()["id"] for _ in range(53)]
+    first = here.get("/jobs").text
+    assert ids(first) == jobs[:2:-1]
+    older = found(r'class="button older" rel="next" href="([^"]+)"', first)
+    assert ids(here.get(f"/jobs{older}".replace("&amp;", "&")).text) == jobs[2::-1]
+    assert ids(here.get("/jobs", headers={"X-Part": "1"}).text) == jobs[::-1]
+    for credits in (5, 7):
+        ledger.topup("alice", credits * 1_000_000)
+    page = here.get("/usage").text
+    assert page.index("+7.00") < page.index("+5.00")

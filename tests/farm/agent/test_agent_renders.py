@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import threading
 from pathlib import Path
 
@@ -40,6 +41,11 @@ def test_the_result_is_what_the_engine_made(farm: AgentFarm, agent: AgentProcess
     assert recipe["provenance"]["job"] == job.id
     assert farm.store.stat(job.artifacts.poster)
     assert job.progress > 0.9
+    # what the agent logged of it, for its owner
+    told = " / ".join(line.text for line in farm.ledger.lines_of(job.id))
+    assert re.fullmatch(
+        r"attempt 1: claimed for .+ / .+: inputs on .+ / .+ on the device.* / .+: uploaded in .+", told
+    ), told
 
 
 def test_the_agent_has_no_torch_and_tells_of_itself(farm: AgentFarm, agent: AgentProcess) -> None:

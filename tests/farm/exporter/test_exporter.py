@@ -9,6 +9,7 @@ from redis import Redis
 
 from farm.config import Settings
 from farm.exporter.collector import FarmCollector
+from farm.jobs.purchase import Cap, OverCap
 from farm.jobs.states import HoldReason
 from farm.jobs.worker_status import WorkerState, WorkerStatus
 from farm.ledger import Ledger
@@ -201,3 +202,21 @@ def test_a_provider_that_is_not_asked_says_why(redis: Redis, settings: Settings)
     assert {why: page("wanfarm_provider_parked", provider="kie", reason=why) for why in parked} == parked | {
         "credit": 1
     }
+
+
+def test_what_is_spent_elsewhere_is_what_a_cap_is_measured_against(
+    ledger: Ledger, redis: Redis, settings: Settings
+) -> None:
+    """Burst weighs the pools by FarmNumbers, which the tests above hold against claims; and money by these."""
+    seller = {"dialect": "kie", "base_url": "https://kie.example", "keys": {"main": {"env": "KIE_KEY"}}}
+    sold = Settings(**{**settings.model_dump(), "providers": {"kie": seller}})
+    sold.state_dir.mkdir(parents=True, exist_ok=True)
+    page, cap = Page(redis, sold), Cap("farm", "month", 10_000_000)
+    jobs, intent = admit(ledger, *(new_job() for _ in range(3))), {"provider": "kie", "key": "main"}
+    for nonce, job, price in (("n1", jobs[0], 3_000_000), ("n2", jobs[1], 4_500_000)):
+        assert not isinstance(ledger.buy(job, "b", nonce, intent, price=price, caps=[cap]), OverCap)
+    shown = page("wanfarm_external_month_usd", scope="farm")
+    assert shown == 7.5
+    over = ledger.buy(jobs[2], "b", "n3", intent, price=9_000_000, caps=[cap])
+    assert isinstance(over, OverCap)
+    assert over.left == cap.most - shown * 1_000_000

@@ -1,0 +1,82 @@
+"""What operators do to the farm: pause and resume, end a quarantine, requeue a job. Each act is in the audit log."""
+
+from flask import Response, request, url_for
+
+from api.auth import by, require
+from api.console.blueprint import back, console, to
+from api.own.jobs import check_id
+from api.services import services
+from farm.jobs.errors import Conflict, InvalidRequest, NotFound
+from farm.jobs.roles import Role
+from farm.jobs.states import Tier
+from farm.ledger import OperationOutcome, Permit, SwitchKind
+
+_WHY_CHARS = 500
+
+
+@console.post("/farm/<any(pause, resume):name>")
+def switch(name: str) -> Response:
+    """Pause or resume a tenant, lane or pool. Raises Forbidden, InvalidRequest."""
+    operator, why = _operator(), _why()
+    try:
+        kind = SwitchKind(request.form.get("kind", ""))
+    except ValueError:
+        raise InvalidRequest("tenant, lane or pool", "kind") from None
+    target = request.form.get("name", "")
+    if not target or len(target) > 200 or " " in target:
+        raise InvalidRequest("the name of one", "name")
+    if kind is SwitchKind.TENANT and services().tenants.get(target) is None:
+        raise NotFound(f"no tenant {target!r}")
+    if name == "pause":
+        services().ledger.pause(kind, target, who=operator, why=why)
+    else:
+        _changed, wanted = services().ledger.resume(kind, target, who=operator, why=why)
+        services().permits.publish(wanted)
+    return back(url_for("console.queue"))
+
+
+@console.post("/farm/workers/forgive")
+def forgive() -> Response:
+    """End a worker's quarantine. Raises Forbidden, NotFound."""
+    require(Role.OPERATOR)
+    worker = request.form.get("worker", "")
+    if not services().ledger.is_live(worker):
+        raise NotFound("no such worker")
+    services().ledger.forgive(worker)
+    return to(url_for("console.workers"))
+
+
+@console.post("/farm/jobs/<any(requeue, urgent, normal):name>")
+def act_on_job(name: str) -> Response:
+    """Requeue any tenant's job, or change its tier, by its id. Raises Forbidden, NotFound, Conflict."""
+    operator, why = _operator(), _why()
+    job_id = request.form.get("job", "").strip()
+    check_id(job_id)
+    ledger = services().ledger
+    if name == "requeue":
+        outcome, wanted = ledger.requeue(job_id, who=operator, why=why)
+    else:
+        outcome, wanted = ledger.set_tier(job_id, Tier(name), who=operator, why=why)
+    _publish(outcome, wanted, job_id)
+    return to(url_for("console.audit_log"))
+
+
+def _publish(outcome: OperationOutcome, wanted: list[Permit], job_id: str) -> None:
+    if outcome is OperationOutcome.NOT_FOUND:
+        raise NotFound(f"no job {job_id}")
+    if outcome not in (OperationOutcome.DONE, OperationOutcome.UNCHANGED):
+        raise Conflict(f"the job is {outcome}: it is left alone")
+    services().permits.publish(wanted)
+
+
+def _operator() -> str:
+    """The operator, as the log names them. Raises Forbidden."""
+    require(Role.OPERATOR)
+    return by().who
+
+
+def _why() -> str:
+    why = request.form.get("why", "").strip()
+    if not 1 <= len(why) <= _WHY_CHARS:
+        raise InvalidRequest(f"say why, in 1 to {_WHY_CHARS} characters: the log keeps it", "why")
+    return why

@@ -1,0 +1,111 @@
+"""The operators' pages of a farm with many workers, several lanes, and a provider."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+from redis import Redis
+
+from api.app import create_app
+from api.services import Services
+from farm.config import Settings
+from farm.jobs.worker_status import WorkerState, WorkerStatus
+from farm.ledger import Ledger
+from farm.ledger.job_lines import JobLine
+from farm.providers import Providers
+from farm.providers.gate import Gate
+from farm.wire.http import Why
+from tests.api.api_parts import TINY, Caller, Hand
+from tests.api.console.console_parts import Browser
+
+GB = 10**9
+
+
+@pytest.fixture
+def operator(caller: Callable[..., Caller], browser: Callable[[Caller], Browser], hand: Hand) -> Browser:
+    return browser(caller("house", role="operator"))
+
+
+def rows(page: str) -> list[str]:
+    """The rows of a page's table, as text."""
+    body = page.partition("<tbody>")[2].partition("</tbody>")[0]
+    return [re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", row)) for row in body.split("<tr")[1:]]
+
+
+def test_workers_in_trouble_come_first_and_the_rest_by_the_page(operator: Browser, ledger: Ledger) -> None:
+    for n in range(220):
+        busy = WorkerStatus(state=WorkerState.BUSY, device="H100", models=(TINY,), lane=f"{TINY}@bf16", slot=str(n))
+        ledger.worker_seen(f"gpu-{n:03}", "many", busy, ttl_s=600)
+    bad = WorkerStatus(
+        state=WorkerState.QUARANTINED,
+        device="H100",
+        reason="Xid 79",
+        until="2026-11-26T20:00:00+00:00",
+        memory={"device_bytes": 80 * GB, "host_bytes": 512 * GB},
+        models=(TINY,),
+    )
+    ledger.worker_seen("zz-bad", "many", bad, ttl_s=600, slots=0)
+    page = operator.get("/farm/workers").text
+    shown = rows(page)
+    assert len(shown) == 100
+    assert all(word in shown[0] for word in ("zz-bad", "quarantined", "Xid 79", "80 GB", "512 GB"))
+    assert "1 to 100 of 222" in page
+    seen = [row for begin in (0, 100, 200) for row in rows(operator.get(f"/farm/workers?from={begin}").text)]
+    assert len(seen) == len(set(seen)) == 222
+    assert len(rows(operator.get("/farm/workers?state=busy&pool=many&from=200").text)) == 20
+    assert [row for row in rows(operator.get("/farm/workers?state=idle").text) if "hand" in row]
+    assert operator.get("/farm/workers?state=nonsense").status_code == 422
+    assert operator.get("/farm/workers?from=-1").status_code == 422
+    # the last page of a list that became shorter
+    assert len(rows(operator.get("/farm/workers?from=99999999").text)) == 1
+
+
+def test_lanes_say_how_much_how_long_and_what_waits(
+    alice: Caller, operator: Browser, hand: Hand, ledger: Ledger, redis: Redis
+) -> None:
+    for _ in range(3):
+        alice.submit()
+    claim = hand.claim()
+    redis.hincrby(f"wf:job:{claim.job.id}", "started_ms", -1_200_000)
+    hand.finish(claim)
+    ledger.rendered(claim.job.pool, claim.job.lane, work_tflop=10, seconds=2)
+    [row] = rows(operator.get("/farm/lanes").text)
+    assert claim.job.lane in row
+    # done an hour, mean, failed, running, queued
+    assert re.search(r" 1 20 min 0 0 2 \d+ \w+ 5 of 1 ", row), row
+
+
+def test_a_provider_is_shown_with_its_money_and_why_it_is_not_asked(
+    settings: Settings, redis: Redis, caller: Callable[..., Caller], hand: Hand
+) -> None:
+    seller = {"dialect": "kie", "base_url": "https://kie.example", "keys": {"main": {"env": "KIE_KEY"}}}
+    sold = Settings(**{**settings.model_dump(), "providers": {"kie": seller}})
+    key = caller("house", role="operator").key
+    app: Flask = create_app(sold)
+    try:
+        here = Browser(app.test_client(), "house")
+        here.sign_in(key)
+        page = here.get("/farm/providers").text
+        assert ">open</span>" in page
+        assert "$0.00 <small>of $50.00</small>" in page
+        Gate(redis, sold, Providers(sold).entries).penalise("kie", "main", Why.CREDIT, None, "no money <b>left</b>")
+        page = here.get("/farm/providers").text
+        assert "credit for" in page
+        assert "no money &lt;b&gt;left" in page
+    finally:
+        app.extensions["wanfarm"].redis.close()
+
+
+def test_a_job_page_has_the_lines_that_its_worker_logged(
+    alice: Caller, browser: Callable[[Caller], Browser], hand: Hand, parts: Services
+) -> None:
+    job = alice.submit()
+    claim = hand.claim()
+    parts.ledger.keep_lines(
+        job["id"], claim.attempt, [JobLine(claim.job.created_ms + 1, "attempt 1: <i>began</i>", True)]
+    )
+    hand.finish(claim)
+    page = browser(alice).get(f"/jobs/{job['id']}").text
+    assert 'class="bad"' in page
+    assert "attempt 1: &lt;i&gt;began" in page

@@ -95,7 +95,8 @@ def through(page: Page, ground: LocalGateways, ids: list[str], view: str) -> lis
     """Rows of the table for one list of jobs, seen as `view`."""
     page.goto(f"/console/jobs?{view}")
     page.locator("#jobs [data-job]").first.wait_for()
-    tools, rows = Devtools(page), []
+    tools = Devtools(page)
+    rows: list[tuple[object, ...]] = []
     began = at = tools.cost()
     rows.append(("opened", at.items, at.busy_ms, at.heap_mb, at.nodes))
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def demo(session: Session, out: Path) -> int:
     """Start a farm in a temporary folder, submit a batch of shots, watch them, fetch the results, end the farm.
 
-    Nothing is left running. Text to video was trained on drawn shapes: it knows a few dozen words and ignores every
+    Nothing is left running. Text to video was trained on drawn clips: it knows a few dozen words and ignores every
     other (docs/tiny-models.md).
     """
     from farm.cli.watch import follow_to_the_end

@@ -51,7 +51,7 @@ def row_of(folder: Path, entry: "Model | Network") -> dict[str, str]:
 @MODELS_DIR
 @runs_here
 def build_tiny(session: Session, ids: tuple[str, ...], models_dir: Path | None) -> None:
-    """Build the tiny models (some draw simple shapes, the others noise; docs/tiny-models.md). Nothing is downloaded."""
+    """Build the tiny models (one draws simple scenes, the others noise; docs/tiny-models.md). Nothing is downloaded."""
     from models import catalog
     from models.weights import tiny
 

@@ -22,11 +22,11 @@ LABEL = "demo"
 #: (name, model without "-tiny", with the picture, what is asked for): in words that the tiny t2v knows; the tiny i2v
 #: has random weights
 _SHOTS: Sequence[tuple[str, str, bool, dict[str, Any]]] = (
-    ("red-square-rises", "wan2.2-t2v-a14b", False, {"prompt": "a red square moves up, water", "seed": 7}),
-    ("green-triangle-sinks", "wan2.2-t2v-a14b", False, {"prompt": "a green triangle moves down at night", "seed": 11}),
-    ("blue-star-grows", "wan2.2-t2v-a14b", False, {"prompt": "a blue star grows on a sunny day", "seed": 13}),
+    ("red-square-rises", "wan2.2-t2v-a14b", False, {"prompt": "a red square moves up, water", "seed": 0}),
+    ("blue-star-grows", "wan2.2-t2v-a14b", False, {"prompt": "a blue star grows on a sunny day", "seed": 2}),
     ("orange-circle-jumps", "wan2.2-t2v-a14b", False, {"prompt": "an orange circle jumps in the snow", "seed": 3}),
-    ("red-circle-right", "wan2.2-t2v-a14b", False, {"prompt": "a red circle moves right at night", "seed": 5}),
+    ("yellow-heart-turns", "wan2.2-t2v-a14b", False, {"prompt": "a yellow heart turns at night", "seed": 4}),
+    ("purple-circle-right", "wan2.2-t2v-a14b", False, {"prompt": "a purple circle moves right, day", "seed": 5}),
     ("picture-noise", "wan2.2-i2v-a14b", True, {"prompt": "the lake wakes up", "seed": 17}),
 )
 

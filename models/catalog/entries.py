@@ -159,8 +159,9 @@ def _tiny(model: Model, dit: Dit, *, draws: bool = False) -> Model:
 
     draws   whether the weights are trained: then a prompt of the drawn world's words shows (docs/tiny-models.md)
     """
-    what = "tiny weights trained on drawn shapes" if draws else "tiny random weights: tests the plumbing, draws noise"
+    what = "tiny weights trained on drawn clips" if draws else "tiny random weights: tests the plumbing, draws noise"
     steps = min(12 if draws else 4, model.defaults.steps)
+    shift = 5.0 if draws else model.defaults.shift  # that of so small pictures
     return replace(
         model,
         id=tiny_of(model.id),
@@ -172,7 +173,7 @@ def _tiny(model: Model, dit: Dit, *, draws: bool = False) -> Model:
         loras=tuple(LoraFile(f"{lora.name}-tiny", lora.expert) for lora in model.loras),
         segment=(9, 1) if model.segment else None,
         looks_with=(),
-        defaults=replace(model.defaults, width=128, height=128, frames=17, fps=16, steps=steps),
+        defaults=replace(model.defaults, width=128, height=128, frames=17, fps=16, steps=steps, shift=shift),
         limits=replace(model.limits, min_side=model.limits.multiple * 2, max_frames=481),
     )
 

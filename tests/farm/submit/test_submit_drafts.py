@@ -40,8 +40,8 @@ def test_a_prompt_alone_becomes_a_whole_job(submissions: Submissions, ledger: Le
     job = submitted(submissions, ledger, Draft("a lighthouse at dawn", model=T2V))
     assert (job.state, job.pool, job.lane, job.priority) == (State.QUEUED, "default", f"{T2V}@fp32", 5)
     spec = job.spec
-    assert (spec.task, spec.width, spec.height, spec.frames, spec.fps, spec.steps) == ("t2v", 128, 128, 17, 16, 4)
-    assert (spec.guidance, spec.guidance_2, spec.shift, spec.negative_prompt) == (4.0, 3.0, 12.0, "")
+    assert (spec.task, spec.width, spec.height, spec.frames, spec.fps, spec.steps) == ("t2v", 128, 128, 17, 16, 12)
+    assert (spec.guidance, spec.guidance_2, spec.shift, spec.negative_prompt) == (4.0, 3.0, 5.0, "")
     assert 0 <= spec.seed < 2**32
     assert job.predicted_s >= 1
     assert job.wall_s >= 1800

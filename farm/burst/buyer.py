@@ -175,6 +175,8 @@ class Buyer:
         before = self._context.ledger.purchases_of_job(job.id) if job.purchase_nonce else []
         if any(purchase.state is PurchaseState.OPEN for purchase in before):
             return "it left a purchase of which nothing is known, so nothing more is bought for it"
+        if any(purchase.cost for purchase in before):
+            return "it was paid for once, and what came was of no use; so it is rendered here"
         in_vain = {purchase.provider for purchase in before if purchase.ending not in _UNTRIED}
         if len(before) - sum(purchase.ending in _UNTRIED for purchase in before) >= self._context.settings.burst.tries:
             return "it was bought in vain before"

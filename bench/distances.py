@@ -27,10 +27,11 @@ def measure(models_dir: Path, frames: int = 17, prompts: Sequence[str] = PROMPTS
     from models.catalog import options
 
     entry = catalog.get(EXACT)
-    pipe, ratios = _pipe(models_dir, EXACT), lossy.ratios_file(models_dir, entry)
-    if not ratios.is_file():
-        with lossy.calibrating(pipe, STEPS, ratios):
-            draw(pipe, prompts[:1], frames)
+    pipe, ratios = _pipe(models_dir, EXACT), lossy.ratios_file(models_dir / "distances", entry)
+    ratios.parent.mkdir(parents=True, exist_ok=True)
+    # those that a farm has there may be of other sizes
+    with lossy.calibrating(pipe, STEPS, ratios):
+        draw(pipe, prompts[:1], frames)
     guided = draw(pipe, prompts, frames)
     unguided = draw(pipe, prompts, frames, guidance=1.0)
     for name, how in options.LOSSY.items():

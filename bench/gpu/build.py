@@ -50,7 +50,8 @@ def pipeline(model: Model, device: Any) -> Any:
         pipe.set_progress_bar_config(disable=True)
         for part in pipe.components.values():
             if isinstance(part, torch.nn.Module):
-                part.eval()
+                # parts that ship are stored in 16 bits
+                part.eval().float()
         return pipe
     single = model.experts == 1
     with _made_on(device, torch.bfloat16):

@@ -275,6 +275,7 @@ def test_animate_2_takes_short_clips(render: Render, driven: dict[str, str], tmp
     assert result.frames == frames
 
 
+@pytest.mark.soak
 def test_animate_2_stops_inside_a_step(
     renderer: Renderer, render: Render, driven: dict[str, str], tmp_path: Path
 ) -> None:

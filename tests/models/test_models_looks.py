@@ -106,7 +106,7 @@ def test_a_calibrated_model_renders_with_mag(models_dir: Path, renderer: Rendere
     done = run("models", "calibrate", T2V, "--size", "64x64x9", "--models-dir", models_dir, "--json")
     assert done.document == {"model": T2V, "file": str(file)}
     # as many as the model's own steps, each expert its own
-    assert [len(ratios) for ratios in json.loads(file.read_text()).values()] == [3, 1]
+    assert [len(ratios) for ratios in json.loads(file.read_text()).values()] == [6, 6]
     told = render(**wish).recipe["caches"]
     assert [(one["name"], one["part"]) for one in told] == [("mag", "transformer"), ("mag", "transformer_2")]
     for other in ("wan2.2-vace-fun-a14b-tiny", "wan2.2-animate-14b-tiny"):

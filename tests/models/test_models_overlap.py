@@ -49,22 +49,22 @@ def test_one_render_is_finished_while_the_next_is_drawn(renderer: Renderer, rend
 
 
 def test_a_text_is_encoded_once(renderer: Renderer, render: Render) -> None:
-    render(prompt="a dog", negative_prompt="static")
+    render(prompt="a red star", negative_prompt="static")
     loaded = renderer._loaded
     assert loaded is not None
     calls: list[Any] = []
     encoder = loaded.pipe_for("t2v").text_encoder
     hook = encoder.register_forward_pre_hook(lambda *_: calls.append(1))
     try:
-        again = render(prompt="a dog", negative_prompt="static", seed=9)
+        again = render(prompt="a red star", negative_prompt="static", seed=9)
         assert calls == []
-        other = render(prompt="a cat", negative_prompt="static", seed=9)
+        other = render(prompt="a blue star", negative_prompt="static", seed=9)
         assert len(calls) == 1
     finally:
         hook.remove()
     assert again.recipe["frames_sha256"] != other.recipe["frames_sha256"]
     renderer.unload()
-    fresh = render(T2V, prompt="a dog", negative_prompt="static", seed=9)
+    fresh = render(T2V, prompt="a red star", negative_prompt="static", seed=9)
     assert fresh.recipe["frames_sha256"] == again.recipe["frames_sha256"]
 
 

@@ -49,8 +49,8 @@ def test_same_seed_same_bytes_other_seed_other_frames(render: Render) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"prompt": "a cat"},
-        {"negative_prompt": "dog"},
+        {"prompt": "a blue circle"},
+        {"negative_prompt": "water"},
         {"guidance": 6.0},
         {"guidance_2": 1.5},
         {"shift": 3.0},

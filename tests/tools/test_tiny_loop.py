@@ -87,6 +87,7 @@ def test_a_loss_that_is_no_number_ends_it(tmp_path: Path) -> None:
         trained(line, Steps(5), tmp_path)
 
 
+@pytest.mark.soak
 @pytest.mark.long
 def test_a_vae_and_an_expert_are_trained_from_nothing_and_leave_what_can_be_loaded(tmp_path: Path) -> None:
     """Nearly no steps: that everything fits together."""

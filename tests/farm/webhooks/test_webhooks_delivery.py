@@ -33,7 +33,7 @@ def test_the_farms_own_event_is_signed_and_says_how_the_job_ended(office: Office
 
 
 def test_each_dialect_is_told_in_its_own_words(office: Office, receivers: Receivers) -> None:
-    Vault(office.redis, office.settings).set("acme", vault.KIE, "hook-key")
+    Vault(office.redis, office.settings).set("acme", "kie", "hook-key")
     told = {name: receivers() for name in ("kie", "apixo", "crun", "wiro")}
     data = {"model": "wan/2-2-animate-move", "tail": "abcdefgh", "request": {"model": "m"}}
     jobs = {name: office.end_job(r.url, dialect=name, **data) for name, r in told.items()}
@@ -131,10 +131,10 @@ def test_what_a_dead_postman_had_is_taken_by_the_next(office: Office, receivers:
 
 def test_a_secret_is_unreadable_in_redis(office: Office) -> None:
     secrets = Vault(office.redis, office.settings)
-    secrets.set("acme", vault.KIE, "hook-key")
-    raw = office.redis.hget("wf:secrets:acme", vault.KIE)
+    secrets.set("acme", "kie", "hook-key")
+    raw = office.redis.hget("wf:secrets:acme", "kie")
     assert "hook-key" not in raw
-    assert Vault(office.redis, office.settings).get("acme", vault.KIE) == "hook-key", "another process, same key file"
-    assert secrets.names("acme") == [vault.KIE]
-    assert secrets.delete("acme", vault.KIE)
-    assert secrets.get("acme", vault.KIE) is None
+    assert Vault(office.redis, office.settings).get("acme", "kie") == "hook-key", "another process, same key file"
+    assert secrets.names("acme") == ["kie"]
+    assert secrets.delete("acme", "kie")
+    assert secrets.get("acme", "kie") is None

@@ -9,10 +9,7 @@ import base64
 import contextlib
 import http.client
 import json
-import os
 import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -22,7 +19,7 @@ from pathlib import Path
 
 from bench.flood_media import dripping_server, edited_clip
 from bench.local_farm import ROOT, SHOT
-from bench.local_gateway import redis_server
+from bench.local_gateway import redis_server, served
 from bench.report import p50, p99, show
 from farm.config import CONFIG_ENV, RedisSettings, Settings
 from farm.embedded.ports import free_port
@@ -152,26 +149,9 @@ def gateway(root: Path, folder: Path) -> Iterator[tuple[int, str, str]]:
         text = f'state_dir = "{folder}/state"\n[redis]\nledger_url = "{url}/0"\nbroker_url = "{url}/1"\n'
         text += '[intake]\nallow_networks = ["127.0.0.0/8"]\n'
         (folder / "farm.toml").write_text(text, encoding="utf-8")
-        command = [sys.executable, "-m", "gunicorn", "--config", "python:api.gunicorn_conf", "api.app:create_app()"]
-        environment = {**os.environ, "PYTHONPATH": str(root), CONFIG_ENV: str(folder / "farm.toml")}
-        with (folder / "gateway.log").open("wb") as log:
-            process = subprocess.Popen(
-                [*command, "--bind", f"127.0.0.1:{port}"], cwd=folder, env=environment, stdout=log, stderr=log
-            )
-        try:
-            end = time.monotonic() + 60
-            while _call(port, keys[1]) is None:
-                if process.poll() is not None or time.monotonic() > end:
-                    raise RuntimeError((folder / "gateway.log").read_text()[-3000:])
-                time.sleep(0.1)
+        environment = {"PYTHONPATH": str(root), CONFIG_ENV: str(folder / "farm.toml")}
+        with served("api.app:create_app()", port, environment, folder):
             yield port, keys[0], keys[1]
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 def _call(port: int, key: str) -> float | None:

@@ -4,7 +4,6 @@ the same shots as bare Celery messages in a Redis list. One client, one server, 
 import argparse
 import json
 import random
-import socket
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -12,15 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from subprocess import DEVNULL, Popen
 
 from celery import Celery
 from redis import Redis
 
+from bench import local_gateway
 from bench.report import checked_server, show
 from farm.config import RedisSettings, Settings
-from farm.embedded import redis_part
-from farm.embedded.ports import free_port
 from farm.jobs.ids import new_job_id
 from farm.jobs.job import Artifacts, NewJob
 from farm.jobs.spec import JobSpec
@@ -56,26 +53,11 @@ class Numbers:
 @contextmanager
 def redis_server() -> Iterator[str]:
     """The embedded Redis with its own settings, but for the fsync: this measures the ledger, not the disk."""
-    with tempfile.TemporaryDirectory(prefix="wanfarm-bench-") as folder:
-        port = free_port()
-        server = Popen(
-            redis_part.command(Path(folder), port, password=None, fsync="no"), stdout=DEVNULL, stderr=DEVNULL
-        )
-        try:
-            end = time.monotonic() + 20
-            while not _listening(port):
-                if time.monotonic() > end or server.poll() is not None:
-                    raise RuntimeError("Redis did not start")
-                time.sleep(0.02)
-            yield f"redis://127.0.0.1:{port}/0"
-        finally:
-            server.kill()
-            server.wait()
-
-
-def _listening(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    with (
+        tempfile.TemporaryDirectory(prefix="wanfarm-bench-") as folder,
+        local_gateway.redis_server(Path(folder), fsync="no") as url,
+    ):
+        yield f"{url}/0"
 
 
 def jobs(chance: random.Random) -> Iterator[NewJob]:

@@ -58,7 +58,7 @@ class LocalGateways:
             "PROMETHEUS_MULTIPROC_DIR": str(self.folder / f"counts-{name}"),
             **(environment or {}),
         }
-        return ServedGateway(port, self._running.enter_context(_served(application, port, given, self.folder)))
+        return ServedGateway(port, self._running.enter_context(served(application, port, given, self.folder)))
 
     def server(self) -> str:
         """Which Redis this is, checked: one that keeps every write as the farm's own does."""
@@ -88,8 +88,8 @@ def local_gateways(gateway: GatewaySettings | None = None) -> Iterator[LocalGate
 
 
 @contextmanager
-def _served(application: str, port: int, environment: dict[str, str], folder: Path) -> Iterator[psutil.Process]:
-    """gunicorn with the farm's own settings for its gateway."""
+def served(application: str, port: int, environment: dict[str, str], folder: Path) -> Iterator[psutil.Process]:
+    """gunicorn with the farm's own settings for its gateway; `environment` may name another PYTHONPATH."""
     command = [
         *(sys.executable, "-m", "gunicorn", "--config", "python:api.gunicorn_conf"),
         *("--bind", f"127.0.0.1:{port}", "--log-level", "warning", application),
@@ -124,11 +124,13 @@ def _listens(port: int) -> bool:
 
 
 @contextmanager
-def redis_server(folder: Path) -> Iterator[str]:
+def redis_server(folder: Path, *, fsync: str = "everysec") -> Iterator[str]:
     """An address without a database, of a server that keeps every write as the farm's own does."""
     port = free_port()
     with (folder / "redis.log").open("wb") as log:
-        process = subprocess.Popen(redis_part.command(folder / "redis", port, password=None), stdout=log, stderr=log)
+        process = subprocess.Popen(
+            redis_part.command(folder / "redis", port, password=None, fsync=fsync), stdout=log, stderr=log
+        )
     try:
         with Redis(port=port, retry=None) as client:
             end = time.monotonic() + _START_S

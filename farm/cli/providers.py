@@ -162,7 +162,7 @@ def _known(known: "Providers", name: str) -> str:
     from farm.jobs.errors import NotFound
 
     if name not in known.entries:
-        raise NotFound(f"no provider {name!r} in the settings; there are {', '.join(known.entries) or 'none'}")
+        raise NotFound(f"no provider {name!r} in the settings; there are {', '.join(known.entries)}")
     return name
 
 
@@ -192,6 +192,30 @@ def resume(session: Session, name: str, why: str) -> None:
     with farm_here(session) as here:
         changed, _ = here.ledger.resume(SwitchKind.PROVIDER, name, who=_who(), why=why)
     _said(session, changed, f"{name} goes on")
+
+
+@providers.command("write-off")
+@click.argument("name")
+@click.argument("account", metavar="KEY")
+@click.option("--usd", type=click.FloatRange(0, min_open=True), help="At most so many dollars; all of it without this.")
+@_why
+@runs_here
+def write_off(session: Session, name: str, account: str, usd: float | None, why: str) -> None:
+    """The farm pays what went from this account without a purchase: an order that the provider took twice, say."""
+    from farm.jobs.errors import NotFound
+
+    entry = _providers(session).entries[_known(_providers(session), name)]
+    if account not in entry.key_names:
+        raise NotFound(
+            f"no key {account!r} of {name} in the settings; there are {', '.join(entry.key_names) or 'none'}"
+        )
+    most = None if usd is None else round(usd * 1e6)
+    with farm_here(session) as here:
+        micro = here.ledger.write_off(name, account, most, who=_who(), why=why)
+    if session.out.as_json:
+        session.out.document({"written_off_usd": micro / 1e6})
+    else:
+        session.out.say(f"written off: {micro / 1e6:.4f} dollars" if micro else "there was nothing unexplained")
 
 
 def _who() -> str:

@@ -152,8 +152,13 @@ class Purchases(Scripted):
 
     def balance_seen(self, provider: str, key: str, balance: int) -> int:
         """An account there has so much left. Answers what went without a purchase that explains it; it stays until an
-        operator has settled that purchase."""
+        operator has settled that purchase, or has written it off."""
         return int(self.run("balance_seen", provider, key, balance))
+
+    def write_off(self, provider: str, key: str, most: int | None, *, who: str, why: str) -> int:
+        """What went from an account without a purchase is paid by the overhead account: up to `most` millionths of a
+        dollar, None: all of it. Answers how much that was; it counts against today's caps of provider and farm."""
+        return int(self.run("write_off", provider, key, "" if most is None else most, who, why, durable=True))
 
     def accounts_there(self, accounts: Sequence[tuple[str, str]]) -> list[Mapping[str, int]]:
         """Of each (provider, key): held, spent, balance, balance_ms, unexplained; what is not known is left out."""

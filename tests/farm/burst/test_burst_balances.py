@@ -99,6 +99,18 @@ def test_what_is_gone_from_an_account_is_explained_or_told(
         wait_until(lambda: account("unexplained_usd") == pytest.approx(price), 60, "the difference")
         assert f"{dialect}/main has {price:.4f} dollars less than the purchases explain" in caplog.text
         assert here.spent(f"tenant {TENANT}") == (0, round(3 * price * 1e6))
+        # an operator writes it off, in two parts and no more than there is: the farm pays, and the next look finds none
+        micro = round(price * 1e6)
+        off = [here.ledger.write_off(dialect, "main", most, who="ada", why="taken twice") for most in (1, None, None)]
+        assert off == [1, micro - 1, 0]
+        looked = redis.hget("wf:account:" + dialect + ":main", "balance_ms")
+        wait_until(lambda: redis.hget("wf:account:" + dialect + ":main", "balance_ms") != looked, 60, "the next look")
+        assert account("unexplained_usd") == 0.0
+        assert account("spent_usd_total") == pytest.approx(4 * price)
+        assert here.spent("overhead") == (0, micro)
+        assert here.spent(f"tenant {TENANT}") == (0, 3 * micro)
+        acts = [(one.act, one.target, one.before, one.after) for one in here.ledger.operations(limit=3)]
+        assert ("write_off", f"account {dialect}/main", str(micro - 1), "0") in acts
 
 
 def test_a_provider_s_own_estimate_goes_before_a_price_of_the_settings_that_is_too_low(

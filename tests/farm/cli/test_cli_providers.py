@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from farm.config import RedisSettings
+from farm.config import RedisSettings, Settings
 from farm.embedded.ports import free_port
+from farm.ledger import Ledger, connect
 from tests.farm.cli.cli_run import run
 from tests.simulators import KEY, Simulated, simulated
 
@@ -102,3 +103,20 @@ def test_a_provider_is_paused_and_resumed() -> None:
     run("providers", "resume", "kie", "--why", "found them").ok()
     assert "ready" in now("kie")
     assert run("providers", "pause", "acme", "--why", "who?").code == 4
+
+
+@pytest.mark.usefixtures("configured")
+def test_what_no_purchase_explains_is_written_off(redis_settings: RedisSettings) -> None:
+    with connect(redis_settings) as redis:
+        ledger = Ledger(redis, Settings(redis=redis_settings))
+        ledger.balance_seen("kie", "good", 7_000_000)
+        assert ledger.balance_seen("kie", "good", 6_400_000) == 600_000
+        off = run("providers", "write-off", "kie", "good", "--usd", "0.2", "--why", "taken twice")
+        assert "0.2000 dollars" in off.ok().err
+        assert ledger.balance_seen("kie", "good", 6_400_000) == 400_000
+        run("providers", "write-off", "kie", "good", "--why", "the rest").ok()
+        assert ledger.balance_seen("kie", "good", 6_400_000) == 0
+    again = run("providers", "write-off", "kie", "good", "--why", "again", "--json")
+    assert again.document == {"written_off_usd": 0.0}
+    assert run("providers", "write-off", "kie", "bad", "--why", "?").code == 4
+    assert run("providers", "write-off", "kie", "good").code == 2

@@ -22,8 +22,15 @@ local probing = false
 local probe_at = number(this, 'probe_at', nil)
 if probe_at then
   if NOW < probe_at then return {0, math.ceil(probe_at - NOW), 'breaker', ''} end
-  local until_ms = number(this, 'probe_until', 0)
-  if redis.call('HEXISTS', this, 'probe') == 1 and until_ms > NOW then return {0, math.ceil(until_ms - NOW), 'breaker', ''} end
+  -- under way for as long as its slot is taken
+  local probe, until_ms = redis.call('HGET', this, 'probe'), number(this, 'probe_until', 0)
+  for n = 8, #ARGV do
+    slots_taken(provider, ARGV[n], term, slot_ms)
+    local slot_until = probe and redis.call('ZSCORE', Key.provider_slots(provider, ARGV[n]), probe)
+    if slot_until and until_ms > NOW then
+      return {0, math.ceil(math.min(until_ms, tonumber(slot_until)) - NOW), 'breaker', ''}
+    end
+  end
   probing = true
 end
 
@@ -56,6 +63,6 @@ if not best then return {0, wait or 60000, why or 'key', words or ''} end
 
 redis.call('ZADD', best.slots, NOW + term, holder)
 redis.call('HSET', best.account, 'due', string.format('%.3f', best.due))
--- one of which nothing is ever told, because its process was killed, does not keep the breaker open
+-- one that takes much longer than the others does not keep the breaker open
 if probing then redis.call('HSET', this, 'probe', holder, 'probe_until', NOW + math.min(slot_ms, 10 * PROBE_MS)) end
 return {1, best.key, probing and 1 or 0}

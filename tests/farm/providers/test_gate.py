@@ -19,6 +19,8 @@ from tests.farm.ledger.ledger_parts import new_job
 
 _NOW = "test-now"
 _CLOCK = f"local NOW = tonumber(redis.call('GET', '{_NOW}'))\n"
+#: a slot without a purchase: a lease and five exchanges
+_TERM_S = Settings().lease.seconds + 5 * 30.0
 BUYER = dict.fromkeys(("who", "why"), "test")
 
 
@@ -254,10 +256,27 @@ def test_a_probe_that_was_never_sent_makes_room_for_the_next(gate: Callable[...,
     assert mine.take("kie", None, "probe") == Taken("a", probe=True)
     mine.give("kie", "a", "probe")
     assert mine.take("kie", None, "another") == Taken("a", probe=True)
-    # and one whose process was killed before it could say so
-    assert mine.take("kie", None, "third") == Wait(600.0, Holdup.BREAKER)
-    clock.on(600)
+    # and one whose process was killed before it could say so, as soon as its slot is free
+    assert mine.take("kie", None, "third") == Wait(_TERM_S, Holdup.BREAKER)
+    clock.on(_TERM_S)
     assert mine.take("kie", None, "third") == Taken("a", probe=True)
+
+
+def test_a_probe_that_takes_much_longer_than_others_does_not_keep_the_breaker_open(
+    gate: Callable[..., Gate], clock: Clock, redis: Redis
+) -> None:
+    mine = gate(*(replace(one, slot_s=9000.0) for one in PEERS), probe_after_s=60.0)
+    fail(mine, "crun", 0, 5)
+    fail(mine, "kie", 5)
+    clock.on(60)
+    assert mine.take("kie", None, "probe") == Taken("a", probe=True)
+    redis.hset("wf:purchase:probe", mapping={"state": "open", "at_ms": clock.ms})
+    waits = []
+    while isinstance(found := mine.take("kie", None, "second"), Wait):
+        waits.append(found)
+        clock.on(found.seconds)
+    assert waits == [*[Wait(_TERM_S, Holdup.BREAKER)] * 3, Wait(600.0 - 3 * _TERM_S, Holdup.BREAKER)]
+    assert found == Taken("a", probe=True)
 
 
 def test_what_all_providers_fail_is_not_one_s_fault(gate: Callable[..., Gate]) -> None:

@@ -2,7 +2,7 @@
 
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from burst_parts import KEY_ENV, BuyingFarm, buying_from, new_job, spec
 from redis import Redis
 
 from api.app import create_app
-from farm.config import ProviderSettings, Settings
+from farm.config import PriceSettings, ProviderSettings, Settings
 from farm.jobs.job import Artifacts, Claim
 from farm.jobs.purchase import PurchaseEnding
 from farm.jobs.spec import InputRef
@@ -106,6 +106,8 @@ def seller(settings: Settings, redis: Redis) -> Iterator[tuple[Seller, str]]:
         update={
             "redis": settings.redis.model_copy(update={"prefix": "seller"}),
             "intake": settings.intake.model_copy(update={"allow_networks": ("127.0.0.0/8",)}),
+            # as much as its buyers expect: 0.01 dollars a second, at 0.005 dollars a credit
+            "prices": PriceSettings(per_second={TINY_T2V: dict.fromkeys(("480p", "580p", "720p"), 2.0)}),
         }
     )
     Store(own.s3).ensure_bucket()
@@ -182,6 +184,28 @@ def test_a_job_that_fails_there_is_rendered_here_and_costs_nothing(buyer: Any, s
     seller[0].ledger.cancel("buyer", there.id)
     here.until(job_id, lambda job: job.state is State.QUEUED, "its return")
     assert here.spent() == (0, 0)
+
+
+def test_an_account_at_another_farm_is_explained_by_what_was_bought(buyer: Any, seller: tuple[Seller, str]) -> None:
+    first = 5_000_000
+    seller[0].ledger.topup("buyer", first * 200)
+    here: BuyingFarm = buyer("farm", balances_every_s=0.1)
+
+    def account() -> Mapping[str, int]:
+        (one,) = here.ledger.accounts_there([("other", "main")])
+        return one
+
+    wait_until(lambda: account().get("balance") == first, what="the first look")
+    (job_id,) = here.admit(new_job(spec=spec("a fox", **TASKS["farm"])))
+    with seller[0].works():
+        assert here.until_over(job_id).state is State.SUCCEEDED
+    cost = here.purchase(job_id).cost
+    assert cost
+    wait_until(lambda: account()["balance"] == first - cost, what="a look after the purchase")
+    assert (account()["held"], account()["spent"], account()["unexplained"]) == (0, cost, 0)
+    # what somebody else orders with the same key is told
+    seller[0].ledger.topup("buyer", -200 * 30_000)
+    wait_until(lambda: account()["unexplained"] == 30_000, what="the difference")
 
 
 def test_a_farm_that_did_not_answer_is_asked_again_under_the_same_key(buyer: Any, seller: tuple[Seller, str]) -> None:

@@ -11,6 +11,7 @@ from farm.jobs.roles import Role
 from farm.ledger.operations import Actor
 from farm.tenants import vault
 from farm.tenants.api_keys import Principal
+from farm.wire.dialects import signing
 
 #: checks a request by the secret of its key; raises Unauthorized
 Signature = Callable[[str], None]
@@ -25,15 +26,15 @@ def bearer_or_header(name: str = "X-API-Key") -> str | None:
 
 
 def authenticate(key: str | None, signed: Signature | None = None) -> Principal:
-    """From here on `principal()` is whose key it is. Raises Unauthorized. A key that has a secret (wiro's) must sign,
-    so it is of no use where nothing is signed: `signed` looks at the signature."""
+    """From here on `principal()` is whose key it is. Raises Unauthorized. A key that has a secret must sign, so it is of
+    no use where nothing is signed: `signed` looks at the signature."""
     here = services()
     found = here.tenants.api_keys.authenticate(key)
     if found is None:
         raise Unauthorized(
             "this is no valid API key" if key else "send an API key: Authorization: Bearer <key>, or X-API-Key: <key>"
         )
-    secret = here.secrets.get(found.tenant, vault.wiro(found.key_id))
+    secret = here.secrets.get(found.tenant, vault.signing(found.key_id))
     if secret is not None:
         (signed or _unsigned)(secret)
     keys = here.tenants.api_keys
@@ -48,7 +49,7 @@ def speak_for(found: Principal, holds: Callable[[], bool]) -> None:
 
 
 def _unsigned(_secret: str) -> None:
-    raise Unauthorized("this key must sign (x-nonce, x-signature), which wiro's addresses understand alone")
+    raise Unauthorized(f"this key must sign its requests, as the addresses of {', '.join(signing())} understand it")
 
 
 def key_holds() -> Callable[[], bool]:

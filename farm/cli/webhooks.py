@@ -84,31 +84,34 @@ def secret(session: Session, tenant: str, rotate: bool, retire: bool) -> None:
         session.out.line(current)
 
 
-@webhooks.command("kie-key")
+@webhooks.command("callback-key")
+@click.argument("dialect")
 @click.argument("tenant")
-@click.option("--set", "value", help="The key that clients verify kie's signatures with.")
-@click.option("--remove", is_flag=True, help="Sign no more in kie's way.")
+@click.option("--set", "value", help="The key that the tenant's clients verify the signatures with.")
+@click.option("--remove", is_flag=True, help="Sign no more in this dialect's way.")
 @runs_here
-def kie_key(session: Session, tenant: str, value: str | None, remove: bool) -> None:
-    """The key of kie's own webhook signature (webhookHmacKey). Without one those headers are not sent."""
-    from farm.wire import dialects, kie
+def callback_key(session: Session, dialect: str, tenant: str, value: str | None, remove: bool) -> None:
+    """The key of a dialect's own signature on its callbacks (kie: webhookHmacKey). Without one those headers are not
+    sent."""
+    from farm.wire.dialects import with_callback_keys
 
-    key = dialects.rules_of(kie.DIALECT).callback_key
-    assert key is not None
-    _secret(session, tenant, key.secret, value, remove=remove)
+    keys = with_callback_keys()
+    if dialect not in keys:
+        raise click.UsageError(f"{dialect} has no signature of its own; these have: {', '.join(keys)}")
+    _secret(session, tenant, keys[dialect].secret, value, remove=remove)
 
 
-@webhooks.command("wiro-secret")
+@webhooks.command("signing-secret")
 @click.argument("tenant")
 @click.argument("key_id", metavar="KEY_ID")
-@click.option("--set", "value", help="The API secret that requests with this API key must be signed with.")
+@click.option("--set", "value", help="The secret that requests with this API key must be signed with.")
 @click.option("--remove", is_flag=True, help="The API key alone is enough again.")
 @runs_here
-def wiro_secret(session: Session, tenant: str, key_id: str, value: str | None, remove: bool) -> None:
-    """Make one of a tenant's API keys a signature project of the wiro dialect."""
+def signing_secret(session: Session, tenant: str, key_id: str, value: str | None, remove: bool) -> None:
+    """Requests with this API key must be signed, which some dialects can (wiro: a signature project)."""
     from farm.tenants import vault
 
-    _secret(session, tenant, vault.wiro(key_id), value, remove=remove)
+    _secret(session, tenant, vault.signing(key_id), value, remove=remove)
 
 
 def _secret(session: Session, tenant: str, name: str, value: str | None, *, remove: bool) -> None:

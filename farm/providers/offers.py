@@ -7,6 +7,7 @@ from typing import Any
 
 from farm.jobs.spec import JobSpec
 from farm.providers.entry import Consent, Entry, Match, SoldModel
+from farm.wire.dialects import rules_of
 from farm.wire.http import ProviderRefused
 from farm.wire.outbound import CLIENTS
 from farm.wire.purchase_order import PurchaseOrder, seconds_word, size_words
@@ -124,7 +125,8 @@ def _offer(entry: Entry, model: SoldModel, spec: JobSpec, consent: Consent) -> t
             None,
             f"its price is not known: providers.{entry.name}.models.{model.sold!r}.per_second has no {resolution}",
         )
-    data = {"route": model.route or _route(consent)} if entry.dialect == "apixo" else {}
+    route = rules_of(entry.dialect).route
+    data = {} if route is None else {"route": model.route or route(consent is Consent.SAME)}
     order = PurchaseOrder(
         spec, {role: f"{_SOMEWHERE}/{role}" for role in spec.inputs}, model=model.orders_as, dialect_data=data
     )
@@ -138,16 +140,6 @@ def _offer(entry: Entry, model: SoldModel, spec: JobSpec, consent: Consent) -> t
         *(entry.name, entry.dialect, model.sold, model.orders_as, model.replaces[spec.model], model.source),
         *(math.ceil(per_second * seconds), seconds, resolution, data),
     ), ""
-
-
-def _route(consent: Consent) -> str:
-    """apixo's routing: who wants the same weights gets the maker's own servers; `value` is chosen for nobody."""
-    return "official" if consent is Consent.SAME else "auto"
-
-
-def consent_of_route(route: str) -> Consent | None:
-    """The same backwards, for jobs that come in apixo's dialect. None: nothing was said."""
-    return {"official": Consent.SAME, "value": Consent.FAMILY}.get(route)
 
 
 def _billed_s(model: SoldModel, spec: JobSpec) -> float:

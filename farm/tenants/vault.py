@@ -1,4 +1,5 @@
-"""Secrets of tenants, encrypted at rest: webhook signing keys and wiro's API secrets. Knows no job and no HTTP.
+"""Secrets of tenants, encrypted at rest: webhook signing keys and secrets of API keys that sign. Knows no job,
+no HTTP.
 
 In Redis: `{p}:secrets:{tenant}` a hash of name -> Fernet token. The key is settings.secrets.key, else a file made once
 in the state folder; whoever has Redis' file alone has no secret.
@@ -25,9 +26,9 @@ WEBHOOK, WEBHOOK_BEFORE = "webhook", "webhook-before"
 _CACHE_S = 10.0
 
 
-def wiro(key_id: str) -> str:
-    """The name of the API secret that belongs to an API key: a key that has one must sign."""
-    return f"wiro:{key_id}"
+def signing(key_id: str) -> str:
+    """The name of the secret that requests with an API key are signed with: a key that has one must sign."""
+    return f"signing:{key_id}"
 
 
 class WrongKey(FarmError):

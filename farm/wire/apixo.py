@@ -99,6 +99,12 @@ _NAMES = {
 _CONSENTS = {"official": "same", "value": "family"}
 
 
+def route_for(same_weights: bool) -> str:
+    """The route to order with: the maker's own servers where only the same weights will do. `value` is chosen for
+    nobody."""
+    return "official" if same_weights else "auto"
+
+
 def parse_create(model: str, raw: Mapping[str, Any]) -> Draft:
     """A generateTask body for the model of the path. Raises InvalidRequest; NotFound for a model nobody knows."""
     meaning = model_ids.meaning(DIALECT, model)

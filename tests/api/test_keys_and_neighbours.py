@@ -56,7 +56,7 @@ def test_a_key_that_must_sign_opens_nothing_unsigned(
     open_now = alice.ask(method, path, headers=headers, json={} if method == "POST" else None)
     assert open_now.status_code != 401
     open_now.close()
-    parts.secrets.set("alice", vault.wiro(who.key_id), "s3cret")
+    parts.secrets.set("alice", vault.signing(who.key_id), "s3cret")
     answer = alice.ask(method, path, headers=headers, json={} if method == "POST" else None)
     told = answer.json
     assert answer.status_code == 401 or told["code"] == 401, answer.text

@@ -122,7 +122,7 @@ def signing(shell: Shell, parts: Services, alice: Caller) -> None:
     shell.before = lines.replace(" export", "\nexport").rstrip() + "\n"
     who = parts.tenants.api_keys.authenticate(alice.key)
     assert who is not None
-    parts.secrets.set("alice", vault.wiro(who.key_id), "the-api-secret")
+    parts.secrets.set("alice", vault.signing(who.key_id), "the-api-secret")
 
 
 @pytest.mark.usefixtures("signing")

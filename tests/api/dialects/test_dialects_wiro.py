@@ -59,7 +59,7 @@ def test_json_under_any_label_and_percent_encoded_models(alice: Caller) -> None:
 def test_a_key_with_a_secret_must_sign(alice: Caller, parts: Services) -> None:
     who = parts.tenants.api_keys.authenticate(alice.key)
     assert who is not None
-    parts.secrets.set("alice", vault.wiro(who.key_id), "s3cret")
+    parts.secrets.set("alice", vault.signing(who.key_id), "s3cret")
 
     def said(headers: dict[str, str]) -> str:
         answer = alice.client.post("/v1/Task/List", json={}, headers={"x-api-key": alice.key, **headers})
@@ -222,7 +222,7 @@ def test_tasks_tell_the_names_of_their_model(alice: Caller) -> None:
 def test_a_signed_project_lists_models_with_its_key_alone(alice: Caller, parts: Services) -> None:
     who = parts.tenants.api_keys.authenticate(alice.key)
     assert who is not None
-    parts.secrets.set("alice", vault.wiro(who.key_id), "s3cret")
+    parts.secrets.set("alice", vault.signing(who.key_id), "s3cret")
     for path, status in (("/v1/Tool/List", 200), ("/v1/Tool/Explore", 200), ("/v1/Task/List", 401)):
         answer = alice.client.post(path, json={}, headers={"x-api-key": alice.key})
         assert answer.status_code == status, path

@@ -67,8 +67,9 @@ def test_secrets(farm: Settings, redis: Redis) -> None:
     assert [kept.get("acme", name) for name in (vault.WEBHOOK, vault.WEBHOOK_BEFORE)] == [second, first]
     run("webhooks", "secret", "acme", "--retire").ok()
     assert Vault(redis, farm).get("acme", vault.WEBHOOK_BEFORE) is None
-    assert run("webhooks", "kie-key", "acme", "--set", "hmac").ok().out == "hmac\n"
-    assert run("webhooks", "kie-key", "acme", "--remove").ok().out == "none is set\n"
-    run("webhooks", "wiro-secret", "acme", "abcd1234", "--set", "s3cret").ok()
-    assert Vault(redis, farm).get("acme", vault.wiro("abcd1234")) == "s3cret"
+    assert run("webhooks", "callback-key", "kie", "acme", "--set", "hmac").ok().out == "hmac\n"
+    assert run("webhooks", "callback-key", "kie", "acme", "--remove").ok().out == "none is set\n"
+    assert run("webhooks", "callback-key", "crun", "acme").code == 2
+    run("webhooks", "signing-secret", "acme", "abcd1234", "--set", "s3cret").ok()
+    assert Vault(redis, farm).get("acme", vault.signing("abcd1234")) == "s3cret"
     assert run("webhooks", "secret", "nobody").code == 4

@@ -26,8 +26,8 @@ def bearer_or_header(name: str = "X-API-Key") -> str | None:
 
 
 def authenticate(key: str | None, signed: Signature | None = None) -> Principal:
-    """From here on `principal()` is whose key it is. Raises Unauthorized. A key that has a secret must sign, so it is of
-    no use where nothing is signed: `signed` looks at the signature."""
+    """From here on `principal()` is whose key it is. Raises Unauthorized. A key that has a secret must sign, so it is
+    of no use where nothing is signed: `signed` looks at the signature."""
     here = services()
     found = here.tenants.api_keys.authenticate(key)
     if found is None:

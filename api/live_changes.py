@@ -1,14 +1,14 @@
-"""What happens to jobs, for pages that follow it live: however many are open, a process reads a stream of events (a
-tenant's, or a batch's: Ledger.stream_of) once, folds those of a second into one, and encodes them once."""
+"""What happens to jobs, for pages that follow it live: however many are open, one thread of a process reads a stream of
+events (a tenant's, or a batch's: Ledger.stream_of), folds those of a second into one frame, and encodes it once."""
 
 import logging
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from api.streams import LOOK_MS, stopping
+from api.server.feed import Feed
+from api.streams import COMMENT, LOOK_MS, Pulse, stopping
 from farm.jobs.errors import FarmError
 from farm.jobs.job import JobEvent
 from farm.ledger import Ledger
@@ -19,32 +19,42 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 2000
 #: seconds between two looks: people see no more
 _PACE_S = 1.0
-#: frames that wait for a slow page; it is told that it missed some
+#: frames that wait for a slow page; the next one that says `more` makes it look anew
 _WAITING = 30
+#: seconds between two looks whether a page's session is still good
+_CHECK_S = 5.0
 
 #: (job id -> what its events of the last second said, whether some were passed over) -> the frame that is sent
 Rendered = Callable[[Mapping[str, Mapping[str, Any]], bool], bytes]
 
 
-class LiveFollower:
-    """One open page."""
+class LivePage:
+    """One open page. `holds`: whether its session is still good; `last_words`: the frame for one whose is not."""
 
-    def __init__(self) -> None:
-        self._frames: deque[bytes] = deque(maxlen=_WAITING)
-        self._came = threading.Condition()
+    def __init__(self, holds: Callable[[], bool], last_words: bytes = b"") -> None:
+        self.feed = Feed(_WAITING)
+        self._holds, self._last_words = holds, last_words
+        self._pulse, self._check_at = Pulse(), time.monotonic() + _CHECK_S
 
     def give(self, frame: bytes) -> None:
-        """A frame for the page. Of too many the oldest is dropped: the next one that says `more` makes it look anew."""
-        with self._came:
-            self._frames.append(frame)
-            self._came.notify()
+        """A frame for the page."""
+        self.feed.give(frame)
+        self._pulse.said()
 
-    def take(self, wait_s: float) -> bytes | None:
-        """The next frame; None when none came in `wait_s`."""
-        with self._came:
-            if not self._frames:
-                self._came.wait(wait_s)
-            return self._frames.popleft() if self._frames else None
+    def mind(self) -> None:
+        """What is due: a sign of life, the end of one that is signed out, or of which that cannot be told."""
+        if time.monotonic() >= self._check_at:
+            self._check_at = time.monotonic() + _CHECK_S
+            try:
+                if not self._holds():
+                    self.feed.give(self._last_words)
+                    self.feed.end()
+            except FarmError as error:
+                # the headers are long sent: end, and the browser comes back
+                log.warning("a console's stream ended: %s", error)
+                self.feed.end()
+        if self._pulse.due:
+            self.give(COMMENT)
 
 
 class LiveChanges:
@@ -52,31 +62,32 @@ class LiveChanges:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._followers: dict[str, list[LiveFollower]] = {}
+        self._pages: dict[str, list[LivePage]] = {}
         self._lock = threading.Lock()
 
-    @contextmanager
-    def follow(self, stream: str, rendered: Rendered) -> Iterator[LiveFollower]:
-        """What a stream tells from now on. The first page of a stream starts a thread that ends with the last one;
-        `rendered` is then that of the first."""
-        follower = LiveFollower()
+    def join(self, stream: str, rendered: Rendered, page: LivePage) -> None:
+        """Tell the page what a stream says from now on, until it leaves. The first page of a stream starts a thread
+        that ends with the last one; `rendered` is then that of the first."""
         # before the thread starts, so that it begins where this page was made
         after = self._ledger.last_event_id(stream)
         with self._lock:
-            others = self._followers.get(stream)
+            others = self._pages.get(stream)
             if others is None:
                 # nobody follows it, nor does a thread that is about to end
-                others = self._followers[stream] = []
+                others = self._pages[stream] = []
                 threading.Thread(target=self._read, args=(stream, after, rendered), name="live", daemon=True).start()
-            others.append(follower)
-        try:
-            yield follower
-        finally:
-            with self._lock:
-                others.remove(follower)
+            others.append(page)
+
+    def leave(self, stream: str, page: LivePage) -> None:
+        """The page was closed. May be called twice."""
+        with self._lock:
+            if page in (others := self._pages.get(stream, [])):
+                others.remove(page)
 
     def _read(self, stream: str, after: str, rendered: Rendered) -> None:
-        while (followers := self._still(stream)) and not stopping.is_set():
+        while (pages := self._still(stream)) and not stopping.is_set():
+            for page in pages:
+                page.mind()
             try:
                 events = self._ledger.events(stream, after=after, block_ms=LOOK_MS, count=_AT_ONCE)
                 if not events:
@@ -92,16 +103,21 @@ class LiveChanges:
                 log.exception("events of %s", stream)
                 stopping.wait(_PACE_S)
                 continue
-            for follower in followers:
-                follower.give(frame)
+            with self._lock:
+                # also those that came while this was read
+                pages = list(self._pages[stream])
+            for page in pages:
+                page.give(frame)
             stopping.wait(_PACE_S)
+        for page in pages:
+            page.feed.end()
 
-    def _still(self, stream: str) -> list[LiveFollower]:
+    def _still(self, stream: str) -> list[LivePage]:
         """Those who follow the stream now; after the last one the thread ends, and its place is free."""
         with self._lock:
-            found = list(self._followers[stream])
+            found = list(self._pages[stream])
             if not found:
-                del self._followers[stream]
+                del self._pages[stream]
             return found
 
 

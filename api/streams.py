@@ -13,6 +13,7 @@ from typing import Any
 from flask import Response, request
 from pydantic_core import to_json
 
+from api.server.feed import Feed
 from api.server.marks import GONE, STREAM
 from farm.jobs.errors import InvalidRequest, TooMany, Unavailable
 from monitoring.metrics import STREAMS
@@ -36,7 +37,7 @@ stopping = threading.Event()
 
 
 class Streams:
-    """The event streams of one process. Each holds one of its threads."""
+    """The event streams of one process. Each holds one of its threads, unless it is a Feed."""
 
     def __init__(self, most: int, most_each: int) -> None:
         """`most` at once, and `most_each` of one tenant."""
@@ -44,7 +45,7 @@ class Streams:
         self._open: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def respond(self, tenant: str, frames: Iterator[bytes]) -> Response:
+    def respond(self, tenant: str, frames: Iterator[bytes] | Feed) -> Response:
         """Raises TooMany when the tenant has as many as it may have, Unavailable when all have."""
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         if request.method == "HEAD":
@@ -52,7 +53,7 @@ class Streams:
         self._take(tenant)
         response = Response(frames, headers=headers, mimetype="text/event-stream")
         response.call_on_close(partial(self._release, tenant))
-        request.environ[STREAM] = True
+        request.environ[STREAM] = frames if isinstance(frames, Feed) else True
         return response
 
     @contextmanager

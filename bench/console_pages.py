@@ -121,12 +121,14 @@ def through(page: Page, ground: LocalGateways, ids: list[str], view: str) -> lis
         )
     tell("100 jobs in sight changed")
     page.get_by_label("Choose all shown").check()
-    page.wait_for_function(f"document.querySelector('#chosen').textContent.replace(/\\D/g, '') === '{len(ids)}'")
+    page.wait_for_function(
+        "count => document.querySelector('#chosen').textContent.replace(/\\D/g, '') === `${count}`", arg=len(ids)
+    )
     tell(f"{len(ids):,} chosen")
     for _ in range(50):
         page.mouse.wheel(0, -3000)
         page.wait_for_timeout(10)
-    page.wait_for_function("document.querySelectorAll('#jobs [data-job]').length > 0")
+    page.wait_for_function("() => document.querySelectorAll('#jobs [data-job]').length > 0")
     tell("150,000 px back, in 50 steps")
     assert began.items <= at.items
     return rows

@@ -1,6 +1,7 @@
 """What one scrape of the exporter takes, and how long its scripts keep Redis busy, as the queue grows."""
 
 import argparse
+import multiprocessing
 import random
 import statistics
 import tempfile
@@ -18,6 +19,16 @@ from farm.ledger import Ledger, connect
 
 SIZES = (1_000, 100_000, 1_000_000)
 SCRAPES = 20
+#: processes that admit, so that Redis never waits for one of them
+FILLERS = 2
+
+
+def _fill(settings: Settings, seed: int, count: int) -> None:
+    """So many jobs more, admitted as a client's are."""
+    with connect(settings.redis) as redis:
+        ledger = Ledger(redis, settings)
+        for piece in batched(jobs(random.Random(seed)), count, ADMIT_AT_ONCE):
+            ledger.admit(piece)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -25,19 +36,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.exporter", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     sizes = sorted(parser.parse_args(argv).sizes)
-    with redis_server() as url, tempfile.TemporaryDirectory() as folder:
+    with (
+        redis_server() as url,
+        tempfile.TemporaryDirectory() as folder,
+        multiprocessing.get_context("spawn").Pool(FILLERS) as fillers,
+    ):
         settings = Settings(
             state_dir=Path(folder),
             redis=RedisSettings(ledger_url=url, waitaof=False, socket_timeout_s=60),
             scheduling=SchedulingSettings(max_open=2 * max(sizes)),
         )
         redis = connect(settings.redis)
-        ledger, source, there, rows = Ledger(redis, settings), jobs(random.Random(1)), 0, []
+        there, rows = 0, list[tuple[object, ...]]()
         registry = CollectorRegistry()
         registry.register(FarmCollector(redis, settings))
         for size in sizes:
-            for piece in batched(source, size - there, ADMIT_AT_ONCE):
-                ledger.admit([*piece])
+            fillers.starmap(_fill, [(settings, n, (size - there) // FILLERS) for n in range(there, there + FILLERS)])
             there = size
             # streams of events are bounded and do not belong to what is measured
             redis.delete(*(f"wf:events:tenant-{n}" for n in range(TENANTS)))

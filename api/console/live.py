@@ -1,31 +1,26 @@
 """What happens to the caller's jobs, for the pages that are open: a stream of its own kind, with a quota of its own."""
 
-import logging
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any, cast
 
-from flask import Flask, Response, current_app, request, stream_with_context
+from flask import Flask, Response, current_app, request
 from werkzeug.local import LocalProxy
 
 from api.auth import key_holds, tenant
 from api.console import filters, words
 from api.console.blueprint import console
-from api.live_changes import LiveChanges, Rendered
+from api.live_changes import LivePage, Rendered
 from api.own.batches import batch_of
 from api.services import services
-from api.streams import COMMENT, Pulse, client_gone, frame, stopping
+from api.streams import frame
 from farm.jobs.batch import is_batch_id
 from farm.jobs.errors import FarmError
 from farm.jobs.states import State
 
-log = logging.getLogger(__name__)
-
 #: jobs that one frame tells one by one
 _MOST = 120
-#: seconds of one wait for a frame, and between two looks whether the session is still good
-_WAIT_S, _CHECK_S = 1.0, 5.0
 
 
 @console.get("/live")
@@ -35,8 +30,16 @@ def follow() -> Response:
     here, owner = services(), tenant()
     batch = request.args.get("batch") or None
     stream = owner if batch is None else f"{owner}!{batch_of(batch).id}"
-    frames = _frames(here.live, stream, _renderer(owner, batch), client_gone(), key_holds())
-    return here.console_streams.respond(owner, stream_with_context(frames))
+    page = LivePage(key_holds(), frame("signed-out", {}))
+    page.give(frame("ready", {}))
+    here.live.join(stream, _renderer(owner, batch), page)
+    try:
+        response = here.console_streams.respond(owner, page.feed)
+    except FarmError:
+        here.live.leave(stream, page)
+        raise
+    response.call_on_close(partial(here.live.leave, stream, page))
+    return response
 
 
 def _renderer(owner: str, batch: str | None) -> Rendered:
@@ -74,26 +77,3 @@ def changes(changed: Mapping[str, Mapping[str, Any]], passed_over: bool, counts:
 def _is_new(data: Mapping[str, Any]) -> bool:
     opening = data.get("state") in (State.WAITING, State.QUEUED) and not data.get("attempt")
     return opening and not {"held_for", "cancelling", "retry_in_s"} & set(data)
-
-
-def _frames(
-    live: LiveChanges, stream: str, rendered: Rendered, gone: Callable[[], bool], holds: Callable[[], bool]
-) -> Iterator[bytes]:
-    pulse, check_at = Pulse(), 0.0
-    try:
-        with live.follow(stream, rendered) as follower:
-            yield frame("ready", {})
-            while not (stopping.is_set() or gone()):
-                if time.monotonic() >= check_at:
-                    if not holds():
-                        yield frame("signed-out", {})
-                        return
-                    check_at = time.monotonic() + _CHECK_S
-                if (told := follower.take(_WAIT_S)) is not None:
-                    yield told
-                    pulse.said()
-                elif pulse.due:
-                    pulse.said()
-                    yield COMMENT
-    except FarmError as error:
-        log.warning("a console's stream ended: %s", error)

@@ -25,8 +25,8 @@ from farm.scheduling.expected_wait import entitlements, expected_wait_s
 from farm.scheduling.throughput import Speed
 from farm.tenants.tenants import Tenant
 
-#: lines of a log; rows of a table
-_LINES, _ROWS = 100, 100
+#: lines of a log; rows of a table; decisions about buying
+_LINES, _ROWS, _DECISIONS = 100, 100, 50
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,10 @@ def lanes() -> Response:
     """What each lane does in an hour, how long one of its jobs takes, what waits, and where it is loaded."""
     require(Role.OPERATOR)
     ledger, off = services().ledger, switched_off()
-    now, live = ledger.lanes(), ledger.workers()
+    now, live = ledger.lanes(), ledger.roll_call()
     pools = sorted({one.pool for one in ledger.farm_numbers().pools} - {INTAKE_POOL})
     speeds = {(pool, lane): speed for pool in pools for lane, speed in ledger.speeds(pool).items()}
-    loaded = Counter((one.pool, one.status.lane) for one in live)
+    loaded = Counter((one.pool, one.lane) for one in live)
     shown, pages = paging(lane_rows(now, speeds, loaded, off), _ROWS)
     return make_response(render_template("console/lanes.html", rows=shown, pages=pages, now=now))
 
@@ -188,7 +188,10 @@ def providers() -> Response:
         ProviderRow(known[one.name], one, spending.of(one.name))
         for one in Gate(here.redis, here.settings, known).states()
     ]
-    return make_response(render_template("console/providers.html", rows=rows, spending=spending))
+    decisions = here.ledger.decisions(before=place("before"), limit=_DECISIONS)
+    more = decisions[-1].id if len(decisions) == _DECISIONS else None
+    page = render_template("console/providers.html", rows=rows, spending=spending, decisions=decisions, more=more)
+    return make_response(page)
 
 
 @console.get("/farm/log")

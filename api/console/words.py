@@ -35,12 +35,20 @@ _PHASES = {
     Phase.UPLOADING: "Uploading",
     Phase.SUBMITTING: "Submitting",
     Phase.SUBMIT_UNKNOWN: "Submit unknown",
-    Phase.PROVIDER_QUEUED: "At provider",
+    Phase.PROVIDER_QUEUED: "Queued at provider",
     Phase.GENERATING: "At provider",
     Phase.DOWNLOADING: "Downloading",
 }
 
 
+#: verdict of the burst process -> (kind, word); see farm.wire.own_explain.ExternalView
+VERDICTS = {
+    "bought": ("succeeded", "Bought"),
+    "would_buy": ("running", "Would buy"),
+    "waits": ("queued", "Waits"),
+    "parked": ("parked", "Parked"),
+    "stays": ("idle", "Stays here"),
+}
 BOOKINGS = {
     StatementKind.TOPUP: "Top-up",
     StatementKind.HOLD: "Held",

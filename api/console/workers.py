@@ -15,7 +15,8 @@ from api.console.paging import paging
 from api.services import services
 from farm.jobs.errors import InvalidRequest
 from farm.jobs.roles import Role
-from farm.jobs.worker_status import LiveWorker, WorkerState
+from farm.jobs.worker_status import WorkerState
+from farm.ledger.workforce import RollCall
 
 #: workers of one page
 PAGE = 100
@@ -54,33 +55,33 @@ class WorkerFilter:
         }
         return urlencode({name: value for name, value in named.items() if value})
 
-    def fits(self, one: LiveWorker) -> bool:
+    def fits(self, one: RollCall) -> bool:
         """Whether a worker is shown."""
-        return self.state in ("", one.status.state) and self.pool in ("", one.pool)
+        return self.state in ("", one.state) and self.pool in ("", one.pool)
 
 
 @console.get("/farm/workers")
 def workers() -> Response:
-    """Live workers. Raises Forbidden, InvalidRequest."""
+    """Live workers: all are listed, and those of the page are read. Raises Forbidden, InvalidRequest."""
     require(Role.OPERATOR)
-    chosen, every = WorkerFilter.of(request.args), services().ledger.workers()
-    fitting = troubled_first(filter(chosen.fits, every))
-    shown, pages = paging(fitting, PAGE)
+    ledger, chosen = services().ledger, WorkerFilter.of(request.args)
+    every = ledger.roll_call()
+    shown, pages = paging(troubled_first(filter(chosen.fits, every)), PAGE)
     page = render_template(
         "console/workers.html",
-        workers=shown,
+        workers=ledger.told_by(shown),
         pages=pages,
         chosen=chosen,
-        states=counted(one.status.state for one in every if chosen.pool in ("", one.pool)),
+        states=counted(one.state for one in every if chosen.pool in ("", one.pool)),
         pools=counted(one.pool for one in every),
         paused=switched_off(),
     )
     return make_response(page)
 
 
-def troubled_first(found: Iterable[LiveWorker]) -> list[LiveWorker]:
+def troubled_first(found: Iterable[RollCall]) -> list[RollCall]:
     """Quarantined and broken ones, then the rest, by pool and name."""
-    return sorted(found, key=lambda one: (_ORDER.index(one.status.state), one.pool, one.worker))
+    return sorted(found, key=lambda one: (_ORDER.index(one.state), one.pool, one.worker))
 
 
 def counted(words: Iterable[str]) -> Mapping[str, int]:

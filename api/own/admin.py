@@ -23,6 +23,8 @@ from farm.wire.own_admin import (
     AskPause,
     AskTier,
     AskWhy,
+    DecisionList,
+    DecisionView,
     OperationList,
     OperationView,
     PauseList,
@@ -199,3 +201,23 @@ def list_operations() -> Response:
         for one in found[: asked.limit]
     ]
     return answer(Reply(200, OperationList(data=data, next_cursor=data[-1].id if len(found) > asked.limit else None)))
+
+
+@own_api.get("/v1/admin/decisions")
+@operation(
+    "What was decided about buying jobs, newest first",
+    {200: DecisionList, 403: ProblemView},
+    query=LogQuery,
+    role=Role.OPERATOR,
+)
+def list_decisions() -> Response:
+    """Why a job was bought, or was not: each thing that is decided of a job stands here once, with its numbers."""
+    asked = query(LogQuery)
+    found = services().ledger.decisions(before=asked.cursor, limit=asked.limit + 1)
+    data = [
+        DecisionView.model_validate(
+            {**one.told, "id": one.id, "at": moment(one.at_ms), "job": one.job, "tenant": one.tenant}
+        )
+        for one in found[: asked.limit]
+    ]
+    return answer(Reply(200, DecisionList(data=data, next_cursor=data[-1].id if len(found) > asked.limit else None)))

@@ -16,6 +16,7 @@ from api.dialect import dump
 from api.request_ids import HEADER, new_id
 from api.server.body import Bodies, Body, Gone, Receive, Scope
 from api.server.connections import CONNECTION, Http
+from api.server.feed import Feed
 from api.server.marks import GONE, STREAM, TENANT
 from api.server.places import Places
 from farm.config import BatchSettings, GatewaySettings
@@ -150,12 +151,39 @@ class _Exchange:
         return _no_write
 
     async def pump(self, send: Send) -> None:
-        """Send what the stream gives, from a thread of its own, as fast as the client takes it."""
+        """Send what the stream gives, as fast as the client takes it: from a thread of its own, or as it is fed."""
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        if isinstance(feed := self.environ[STREAM], Feed):
+            await self._pass_on(feed, send)
+            return
         done: asyncio.Future[None] = self._loop.create_future()
         threading.Thread(target=self._context.run, args=(self._pump, send, done), name="stream", daemon=True).start()
         await done
         await send({"type": "http.response.body", "body": b""})
+
+    async def _pass_on(self, feed: Feed, send: Send) -> None:
+        came = asyncio.Event()
+        self._connection.on_lost = came.set
+
+        def wake() -> None:
+            # a closed loop sends nothing more
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(came.set)
+
+        feed.wake_by(wake)
+        try:
+            while not self._connection.lost:
+                if (chunk := feed.take()) is None:
+                    await send({"type": "http.response.body", "body": b""})
+                    return
+                if chunk:
+                    await _within_stall(send, {"type": "http.response.body", "body": chunk, "more_body": True})
+                    continue
+                await came.wait()
+                came.clear()
+        finally:
+            if self.stream is not None:
+                _close(self.stream)
 
     def _pump(self, send: Send, done: "asyncio.Future[None]") -> None:
         assert self.stream is not None

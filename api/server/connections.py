@@ -81,6 +81,10 @@ class Connections:
         return any(there in network for network in self._proxies)
 
 
+def _nobody_asks() -> None:
+    """No answer waits for the end of its connection."""
+
+
 def _room(among: "OrderedDict[_Open, Any]", most: int, leave: Callable[[_Open], None]) -> bool:
     if len(among) < most:
         return True
@@ -104,6 +108,7 @@ class Http(HttpToolsProtocol):
         super().connection_made(transport)
         self.waiting = True
         self.lost = False
+        self.on_lost: Callable[[], None] = _nobody_asks
         self._timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._in_head, self._over = True, False
@@ -118,6 +123,7 @@ class Http(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self.lost = True
+        self.on_lost()
         self._disarm()
         self.everyone.leave(self)
         super().connection_lost(exc)

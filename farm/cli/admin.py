@@ -18,7 +18,8 @@ _kind = click.argument("kind", type=click.Choice(["tenant", "lane", "pool", "wor
 
 @click.group()
 def admin() -> None:
-    """Pause and resume, make a job urgent, queue it again; and the log of all that. Needs an operator's key."""
+    """Pause and resume, make a job urgent, queue it again; the log of all that; and what was decided about buying jobs.
+    Needs an operator's key."""
 
 
 def _act(session: Session, done: str, act: "Callable[[Admin], bool]") -> None:
@@ -146,3 +147,18 @@ def log(session: Session, limit: int) -> None:
         return
     columns = ("at", "who", "act", "target", "before", "after", "why")
     session.out.table(columns, [[getattr(one, name) for name in columns] for one in found], empty="nothing was done")
+
+
+@admin.command()
+@click.option("--limit", "-n", type=click.IntRange(min=1), default=25, show_default=True, help="How many at most.")
+@asks_the_farm
+def decisions(session: Session, limit: int) -> None:
+    """Why jobs were bought from a provider, or were not, newest first."""
+    with session.client(admin=True) as client:
+        found = list(islice(client.admin.decisions(), limit))
+    if session.out.as_json:
+        session.out.document(found)
+        return
+    columns = ("at", "verdict", "why", "job", "provider", "tenant")
+    rows = [[getattr(one, name) or "" for name in columns] for one in found]
+    session.out.table(columns, rows, empty="nothing was decided: no job waits for too long, or no burst process runs")

@@ -5,7 +5,16 @@ from typing import Any
 from urllib.parse import quote
 
 from farm.client.transport import Transport
-from farm.wire.own_admin import ActView, Kind, OperationList, OperationView, PauseList, PauseView
+from farm.wire.own_admin import (
+    ActView,
+    DecisionList,
+    DecisionView,
+    Kind,
+    OperationList,
+    OperationView,
+    PauseList,
+    PauseView,
+)
 
 
 class Admin:
@@ -48,9 +57,16 @@ class Admin:
 
     def operations(self) -> Iterator[OperationView]:
         """What operators did, newest first."""
+        yield from self._pages(OperationList, "operations")
+
+    def decisions(self) -> Iterator[DecisionView]:
+        """What was decided about buying jobs, newest first."""
+        yield from self._pages(DecisionList, "decisions")
+
+    def _pages(self, kind: type[Any], path: str) -> Iterator[Any]:
         query: dict[str, Any] = {}
         while True:
-            answer = self._transport.ask(OperationList, "GET", "/v1/admin/operations", params=query)
+            answer = self._transport.ask(kind, "GET", f"/v1/admin/{path}", params=query)
             yield from answer.data
             if answer.next_cursor is None:
                 return

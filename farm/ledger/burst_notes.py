@@ -1,7 +1,8 @@
 """What the burst processes tell each other and whoever asks: whose turn it is, what was decided about a job and why."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, cast
 
@@ -20,6 +21,17 @@ class Turn(IntEnum):
     NOT_MINE = 0
     KEPT = 1
     BEGUN = 2
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided about buying a job. `tenant`: None once the job is forgotten."""
+
+    id: str
+    at_ms: int
+    job: str
+    tenant: str | None
+    told: Mapping[str, Any]
 
 
 class BurstNotes(Reading):
@@ -46,8 +58,15 @@ class BurstNotes(Reading):
             text = self._redis.get(self._keys("decision", job_id))
         return dict(json.loads(text)) if isinstance(text, str) else None
 
-    def decisions(self, count: int = 100) -> list[tuple[int, str, Mapping[str, Any]]]:
-        """(when, ms; job; decision), the newest first."""
+    def decisions(self, *, before: str | None = None, limit: int = 100) -> Sequence[Decision]:
+        """What was decided of all jobs, the newest first; `before`: the id of the last one seen."""
         with mapped():
-            found = cast("list[Any]", self._redis.xrevrange(self._keys("decisions"), count=count))
-        return [(int(at.partition("-")[0]), fields["job"], json.loads(fields["data"])) for at, fields in found]
+            last = f"({before}" if before else "+"
+            found = cast("list[Any]", self._redis.xrevrange(self._keys("decisions"), max=last, count=limit))
+        jobs = self.find_many([fields["job"] for _, fields in found])
+        return [
+            Decision(
+                at, int(at.partition("-")[0]), fields["job"], job.tenant if job else None, json.loads(fields["data"])
+            )
+            for (at, fields), job in zip(found, jobs, strict=True)
+        ]

@@ -1,11 +1,11 @@
 """Workers that are live, the permits that wake them, and how fast they are."""
 
 import json
-import math
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import cast
+from operator import attrgetter
+from typing import NamedTuple, cast
 
 from farm.jobs.metrics_page import MetricsPage
 from farm.jobs.worker_status import AT_WORK, LiveWorker, WorkerState, WorkerStatus
@@ -20,6 +20,17 @@ from farm.scheduling.throughput import Speed, learned
 FORGIVEN_S = 60
 #: workers whose names, or facts, are read in one call
 _READ_AT_ONCE = 500
+_STATES = {str(state): state for state in WorkerState}
+
+
+class RollCall(NamedTuple):
+    """What is listed of a live worker without reading all that it told. They are sorted by pool and name."""
+
+    pool: str
+    worker: str
+    state: WorkerState
+    lane: str | None
+    until_ms: int
 
 
 def permits(flat: Sequence[str]) -> list[Permit]:
@@ -55,15 +66,36 @@ class Workforce(Scripted):
         return self.some_workers(limit=None)[0]
 
     def some_workers(self, *, after: tuple[str, str] | None = None, limit: int | None) -> tuple[list[LiveWorker], bool]:
-        """Those behind this pool and name, in that order, at most so many; and whether there are more. Of the others
-        only the names are read."""
-        names = sorted(self._live())
-        begin = 0 if after is None else bisect_right(names, (*after, math.inf))
-        end = len(names) if limit is None else begin + limit
-        found: list[LiveWorker] = []
-        for pool, listed in groupby(names[begin:end], key=lambda one: one[0]):
-            found += self._facts(pool, [(worker, until) for _, worker, until in listed])
-        return found, end < len(names)
+        """Those behind this pool and name, in that order, at most so many; and whether there are more. The others are
+        only listed."""
+        listed = self.roll_call()
+        begin = 0 if after is None else bisect_right(listed, after, key=lambda one: (one.pool, one.worker))
+        end = len(listed) if limit is None else begin + limit
+        return self.told_by(listed[begin:end]), end < len(listed)
+
+    def roll_call(self) -> list[RollCall]:
+        """Every live worker, by pool and name, in many short calls, each once."""
+        with mapped():
+            pools = cast("set[str]", self._redis.smembers(self._keys("pools")))
+        found: dict[tuple[str, str], RollCall] = {}
+        for pool in sorted(pools):
+            cursor = "0"
+            while True:
+                cursor, lines = self.run("roll", pool, cursor, _READ_AT_ONCE)
+                for line in lines.splitlines():
+                    state, until, lane, worker = line.split(" ", 3)
+                    known = _STATES.get(state, WorkerState.BUSY)
+                    found[pool, worker] = RollCall(pool, worker, known, lane if lane != "-" else None, int(until))
+                if cursor == "0":
+                    break
+        return sorted(found.values())
+
+    def told_by(self, listed: Sequence[RollCall]) -> list[LiveWorker]:
+        """All that these workers told, in their order; one that said goodbye meanwhile is left out."""
+        found: dict[RollCall, LiveWorker] = {}
+        for pool, few in groupby(sorted(listed), key=attrgetter("pool")):
+            found |= self._facts(pool, list(few))
+        return [found[one] for one in listed if one in found]
 
     def is_live(self, worker: str) -> bool:
         """Whether a worker of this name is live, in any pool."""
@@ -73,29 +105,17 @@ class Workforce(Scripted):
             until = [self._redis.zscore(self._keys("workers", pool), worker) for pool in pools]
         return any(isinstance(one, float) and one > now_ms for one in until)
 
-    def _live(self) -> Iterator[tuple[str, str, float]]:
-        """(pool, worker, until when it counts as live, ms), each once. Read in pieces, so that no call takes long: one
-        that comes or goes meanwhile is there or not."""
-        now_ms = int(self.run("now"))
-        with mapped():
-            pools = cast("set[str]", self._redis.smembers(self._keys("pools")))
-            for pool in pools:
-                key = self._keys("workers", pool)
-                scanned = dict(cast("Iterator[tuple[str, float]]", self._redis.zscan_iter(key, count=_READ_AT_ONCE)))
-                yield from ((pool, worker, until) for worker, until in scanned.items() if until > now_ms)
-
-    def _facts(self, pool: str, names: Sequence[tuple[str, float]]) -> list[LiveWorker]:
+    def _facts(self, pool: str, listed: Sequence[RollCall]) -> dict[RollCall, LiveWorker]:
         found, key = list[str | None](), self._keys("facts", pool)
-        for begin in range(0, len(names), _READ_AT_ONCE):
-            asked = [worker for worker, _ in names[begin : begin + _READ_AT_ONCE]]
+        for begin in range(0, len(listed), _READ_AT_ONCE):
+            asked = [one.worker for one in listed[begin : begin + _READ_AT_ONCE]]
             with mapped():
                 found += cast("list[str | None]", self._redis.hmget(key, asked))
-        return [
-            LiveWorker(worker, pool, WorkerStatus.from_json(json.loads(told)), int(until))
-            for (worker, until), told in zip(names, found, strict=True)
-            # one that said goodbye meanwhile has no facts
+        return {
+            one: LiveWorker(one.worker, pool, WorkerStatus.from_json(json.loads(told)), one.until_ms)
+            for one, told in zip(listed, found, strict=True)
             if told is not None
-        ]
+        }
 
     def offers(self) -> list[PoolOffer]:
         """What the workers of each pool offer, or offered within scheduling.elsewhere_s. Costs what there are of

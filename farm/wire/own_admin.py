@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from farm.wire.own import Strict
+from farm.wire.own_explain import ExternalView
 from farm.wire.own_views import View
 
 Kind = Literal["tenant", "lane", "pool", "worker", "provider"]
@@ -71,4 +72,21 @@ class OperationList(View):
 
     object: Literal["list"] = "list"
     data: list[OperationView]
+    next_cursor: str | None = None
+
+
+class DecisionView(ExternalView):
+    """What was decided about buying a job, and with which numbers. `tenant` is null once the job is forgotten."""
+
+    id: str
+    at: datetime
+    job: str
+    tenant: str | None = None
+
+
+class DecisionList(View):
+    """Newest first. `next_cursor` continues after the last one, null at the end."""
+
+    object: Literal["list"] = "list"
+    data: list[DecisionView]
     next_cursor: str | None = None

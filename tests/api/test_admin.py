@@ -48,6 +48,25 @@ def test_an_operator_pauses_grants_urgent_and_requeues_and_the_log_tells_all(
     assert alice.get("/v1/admin/operations").status_code == alice.get("/v1/admin/pauses").status_code == 403
 
 
+def test_an_operator_reads_why_jobs_were_bought_or_not(
+    alice: Caller, caller: Callable[..., Caller], parts: Services
+) -> None:
+    operator = caller("house", role="operator")
+    job_id = alice.submit()["id"]
+    for verdict, why in (("waits", "no money"), ("bought", "it waits for too long")):
+        parts.ledger.note_decision(
+            job_id, {"verdict": verdict, "why": why, "numbers": {"gain_s": 7.5, "start_s": None}}
+        )
+    first = operator.get("/v1/admin/decisions?limit=1").json
+    [newest] = first["data"]
+    assert (newest["job"], newest["tenant"], newest["verdict"]) == (job_id, alice.tenant, "bought")
+    assert newest["numbers"] == {"gain_s": 7.5, "start_s": None}
+    rest = operator.get(f"/v1/admin/decisions?cursor={first['next_cursor']}").json
+    assert [one["why"] for one in rest["data"]] == ["no money"]
+    assert rest["next_cursor"] is None
+    assert alice.get("/v1/admin/decisions").status_code == 403
+
+
 def test_a_tier_and_a_start_by_time_are_asked_for_and_shown(alice: Caller, caller: Callable[..., Caller]) -> None:
     soon = (datetime.now(UTC) + timedelta(hours=2)).replace(microsecond=0)
     job = alice.submit(tier="economy", start_by=soon.isoformat())

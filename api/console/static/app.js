@@ -12,6 +12,13 @@ const page = document.querySelector('[data-page]');
 const starts = { jobs: followJobs, job: followJob, compare: compareTakes, submit: mindForm };
 
 showTimes(document);
+// on a phone the menu and the filters are wider than the screen: where one is must be in sight
+for (const at of document.querySelectorAll('.side nav [aria-current], .filters [aria-current]')) {
+  // the first of a line, or of a group, is what one sees when nothing is chosen
+  if (at.matches(':first-child, .gap + *')) continue;
+  const line = at.parentElement;
+  line.scrollLeft = at.offsetLeft - line.offsetLeft - (line.clientWidth - at.offsetWidth) / 2;
+}
 // a poster that is no longer kept leaves its place empty
 document.addEventListener('error', (event) => { if (event.target.matches?.('.thumb img')) event.target.remove(); }, true);
 confirmForms(document);

@@ -51,12 +51,15 @@ export function windowed(list, { came }) {
   }, { rootMargin: NEAR });
 
   // older jobs come as one scrolls towards them; the link is there for whoever has no script, and for the last step
-  const end = new IntersectionObserver(async ([entry]) => {
+  const end = new IntersectionObserver(async (entries) => {
     const link = document.querySelector('.older');
-    if (!entry.isIntersecting || !link || link.dataset.asked) return;
+    // the link before it may stand in the same call, as one that left
+    if (!link || link.dataset.asked || !entries.some((one) => one.isIntersecting && one.target === link)) return;
     link.dataset.asked = '1';
+    end.unobserve(link);
     const next = await fetchPage(link.href).catch(() => null);
-    if (!next) { delete link.dataset.asked; return; }
+    // whoever stays at the end of the list need not scroll to have it asked again
+    if (!next) { setTimeout(() => { delete link.dataset.asked; end.observe(link); }, 2000); return; }
     const piece = next.querySelector('[data-piece]');
     showTimes(piece);
     list.append(piece);

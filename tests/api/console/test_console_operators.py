@@ -77,7 +77,7 @@ def test_lanes_say_how_much_how_long_and_what_waits(
 
 
 def test_a_provider_is_shown_with_its_money_and_why_it_is_not_asked(
-    settings: Settings, redis: Redis, caller: Callable[..., Caller], hand: Hand
+    settings: Settings, redis: Redis, caller: Callable[..., Caller], hand: Hand, alice: Caller, ledger: Ledger
 ) -> None:
     seller = {"dialect": "kie", "base_url": "https://kie.example", "keys": {"main": {"env": "KIE_KEY"}}}
     sold = Settings(**{**settings.model_dump(), "providers": {"kie": seller}})
@@ -93,6 +93,19 @@ def test_a_provider_is_shown_with_its_money_and_why_it_is_not_asked(
         page = here.get("/farm/providers").text
         assert "credit for" in page
         assert "no money &lt;b&gt;left" in page
+        assert "Nothing was decided yet" in page
+        told = {
+            "verdict": "stays",
+            "why": "it stays here: <i>its seed</i>",
+            "numbers": {"start_s": 95.0, "gain_s": 0.0},
+        }
+        ledger.note_decision(alice.submit()["id"], told)
+        numbers = {"start_s": None, "price_usd": 0.2, "effective_usd": 0.25, "seconds_there": 40}
+        bought = {"verdict": "bought", "why": "now", "provider": "kie", "explored": True, "numbers": numbers}
+        ledger.note_decision("gone", bought)
+        newest, before = rows(here.get("/farm/providers").text)
+        assert re.search("Bought kie, to try it now never 40 s .0.20 failures counted: .0.25", newest), newest
+        assert re.search("alice Stays here it stays here: &lt;i&gt;its seed&lt;/i&gt; 2 min – –", before), before
     finally:
         app.extensions["wanfarm"].redis.close()
 

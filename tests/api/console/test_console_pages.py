@@ -1,22 +1,31 @@
 """What people see in the console and do there, asked as a browser asks."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
+import httpx
 import pytest
 
+from api import live_changes
+from api.app import create_app
 from api.console import filters, words
 from api.console.live import changes
 from api.console.submit import unpaid
-from api.live_changes import LiveFollower, folded
+from api.live_changes import LivePage, folded
 from api.services import Services
+from api.streams import COMMENT, frame
+from farm.config import Settings
 from farm.jobs.errors import FaultCode, JobFault
 from farm.jobs.job import JobEvent
 from farm.jobs.states import HoldReason
 from farm.ledger import Ledger
 from tests.api.api_parts import TINY, Caller, Hand
 from tests.api.console.console_parts import Browser, found
+from tests.api.gateway_thread import served
+from tests.conftest import wait_until
 
 
 @pytest.fixture
@@ -139,13 +148,36 @@ def test_the_form_says_what_is_wrong_and_what_it_costs(alice: Caller, here: Brow
     assert unpaid(2_500_000, 1_000_000) == "This job needs 2.50 credits, and 1.00 are free."
 
 
+def as_json(changed: Any, _passed_over: bool) -> bytes:
+    return json.dumps(list(changed)).encode() + b"\n"
+
+
+def first_told(page: LivePage) -> Any:
+    """What the page is told first, signs of life left out."""
+    return next(json.loads(text.splitlines()[0]) for one in page.feed if (text := one.replace(COMMENT, b"")))
+
+
 def test_a_page_follows_its_tenant_alone(alice: Caller, bob: Caller, here: Browser, parts: Services) -> None:
-    with parts.live.follow("alice", lambda changed, _: json.dumps(changed).encode()) as follower:
-        bob.submit()
-        job = alice.submit()["id"]
-        frame = follower.take(10)
-        assert frame is not None
-        assert list(json.loads(frame)) == [job]
+    page = LivePage(lambda: True)
+    parts.live.join("alice", as_json, page)
+    bob.submit()
+    job = alice.submit()["id"]
+    assert first_told(page) == [job]
+    parts.live.leave("alice", page)
+
+
+def test_a_page_that_is_signed_out_hears_it_and_others_go_on(
+    alice: Caller, here: Browser, parts: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_changes, "_CHECK_S", 0.0)
+    gone, stays = LivePage(lambda: False, b"signed out"), LivePage(lambda: True)
+    for page in (gone, stays):
+        parts.live.join("alice", as_json, page)
+    assert list(gone.feed) == [b"signed out"]
+    parts.live.leave("alice", gone)
+    job = alice.submit()["id"]
+    assert first_told(stays) == [job]
+    parts.live.leave("alice", stays)
 
 
 def test_a_page_of_a_batch_follows_its_jobs_and_every_other_hears_of_the_batch(
@@ -159,20 +191,54 @@ def test_a_page_of_a_batch_follows_its_jobs_and_every_other_hears_of_the_batch(
     def told(changed: Any, passed_over: bool) -> bytes:
         return changes(changed, passed_over, {})
 
-    with parts.live.follow("alice", told) as every, parts.live.follow(f"alice!{batch}", told) as its:
-        claim = hand.claim()
-        hand.finish(claim)
+    every, its = LivePage(lambda: True), LivePage(lambda: True)
+    for stream, page in (("alice", every), (f"alice!{batch}", its)):
+        parts.live.join(stream, told, page)
+    claim = hand.claim()
+    hand.finish(claim)
 
-        def frames(follower: LiveFollower) -> Iterator[dict[str, Any]]:
-            while (frame := follower.take(20)) is not None:
-                yield json.loads(frame.partition(b"data: ")[2])
+    def frames(page: LivePage) -> Iterator[dict[str, Any]]:
+        for chunk in page.feed:
+            for one in chunk.replace(COMMENT, b"").split(b"\n\n")[:-1]:
+                yield json.loads(one.partition(b"data: ")[2])
 
-        assert next(one for one in frames(its) if [job["word"] for job in one["jobs"]] == ["Done"])
-        heard = next(frames(every))
-        assert (heard["batches"], heard["jobs"]) == ([batch], [])
+    assert next(one for one in frames(its) if [job["word"] for job in one["jobs"]] == ["Done"])
+    heard = next(frames(every))
+    assert (heard["batches"], heard["jobs"]) == ([batch], [])
+    for stream, page in (("alice", every), (f"alice!{batch}", its)):
+        parts.live.leave(stream, page)
     page = here.get(f"/jobs/{claim.job.id}").text
     assert f"live?batch={batch}" in page
     assert "done, attempt 1" in page
+
+
+def test_open_pages_take_no_threads_and_a_closed_one_frees_its_place(
+    settings: Settings, alice: Caller, here: Browser
+) -> None:
+    app = create_app(Settings(**{**settings.model_dump(), "console": {"max_streams_each": 3}}))
+    cookies = {"wanfarm_session": here.session or ""}
+    with (
+        served(app) as address,
+        httpx.Client(base_url=address, cookies=cookies, trust_env=False) as browser,
+        ExitStack() as kept_open,
+    ):
+        pages = [kept_open.enter_context(browser.stream("GET", "/console/live")) for _ in range(3)]
+        heard = [page.iter_text() for page in pages]
+        assert {next(one) for one in heard} == {frame("ready", {}).decode()}
+        # one reads for all of them, none waits for one of them
+        running = [thread.name for thread in threading.enumerate()]
+        assert (running.count("stream"), running.count("live")) == (0, 1)
+        assert browser.get("/console/live").status_code == 429
+        job = alice.submit()["id"]
+        assert all(any(job in chunk for chunk in one) for one in heard)
+        pages[0].close()
+        wait_until(lambda: _is_let_in(browser), what="the place of a page that was closed")
+    app.extensions["wanfarm"].redis.close()
+
+
+def _is_let_in(browser: httpx.Client) -> bool:
+    with browser.stream("GET", "/console/live") as page:
+        return page.status_code == 200
 
 
 def test_a_second_of_events_is_told_as_where_the_jobs_stand_now() -> None:

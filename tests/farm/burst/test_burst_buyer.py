@@ -52,7 +52,7 @@ def test_a_dry_run_tells_what_it_would_have_bought_for_how_much_and_buys_nothing
     assert (told["verdict"], told["provider"], told["numbers"]["price_usd"]) == ("would_buy", "kie", PRICE / 1e6)
     assert "kie wan/2-2-a14b-text-to-video-turbo (same_family) for 0.2000 dollars" in told["why"]
     assert decided("would_buy") >= before + 2
-    assert {job: said["verdict"] for _, job, said in here.ledger.decisions()} == dict.fromkeys(ids, "would_buy")
+    assert {one.job: one.told["verdict"] for one in here.ledger.decisions()} == dict.fromkeys(ids, "would_buy")
     for job_id in ids:
         assert f"{job_id} would_buy: {told['why']}" in caplog.text
     # some looks later nothing was spent or sent, and a GPU of the farm's own may have them
@@ -126,4 +126,4 @@ def test_a_thing_is_said_once_whatever_the_time_and_the_amount(farm: Farm) -> No
     for second in range(3):
         notes.say(waiting, "parked", f"kie: credit until 12:00:0{second} UTC")
     notes.say(waiting, "waits", "kie: the cap of farm is reached")
-    assert [said["verdict"] for _, _, said in here.ledger.decisions()] == ["waits", "parked"]
+    assert [one.told["verdict"] for one in here.ledger.decisions()] == ["waits", "parked"]

@@ -165,14 +165,20 @@ def test_no_call_of_a_worker_or_a_gateway_costs_more_among_many(ledger: Ledger, 
 
 def test_a_list_of_many_is_read_in_short_calls_and_in_pages(ledger: Ledger, redis: Redis) -> None:
     for n in range(1_203):
-        ledger.worker_seen(f"w{n:04}", f"pool-{n % 2}", WorkerStatus(models=(MODEL,)), ttl_s=60)
+        told = WorkerStatus(models=(MODEL,), lane=f"lane-{n % 3}" if n % 3 else None, reason='"lane": "x"')
+        ledger.worker_seen(f"w{n:04}", f"pool-{n % 2}", told, ttl_s=60)
     ledger.worker_gone("w0000", "pool-0")
     names = sorted((f"pool-{n % 2}", f"w{n:04}") for n in range(1, 1_203))
     live, calls = commands(redis, ledger.workers)
     assert [(one.pool, one.worker) for one in live] == names
     # in pieces of some hundreds: that is what keeps a call among ten thousand short
-    assert 1_202 / calls > 100
-    assert redis.info("commandstats")["cmdstat_hmget"]["calls"] == 4
+    assert 1_202 / calls > 40
+    listed = ledger.roll_call()
+    assert [(one.worker, one.state, one.lane) for one in listed] == [
+        (one.worker, one.status.state, one.status.lane) for one in live
+    ]
+    asked = [listed[700], listed[3]]
+    assert [one.worker for one in ledger.told_by(asked)] == [one.worker for one in asked]
     paged: list[tuple[str, str]] = []
     more = True
     while more:

@@ -114,11 +114,11 @@ def _i2v() -> Any:
     from diffusers import WanImageToVideoPipeline
 
     return WanImageToVideoPipeline(
-        **_text(),
-        vae=_vae21(),
+        **trained.text(),
+        vae=trained.vae("vae21"),
         scheduler=_scheduler(),
-        transformer=_dit(36, 16),
-        transformer_2=_dit(36, 16),
+        transformer=trained.transformer("i2v-high"),
+        transformer_2=trained.transformer("i2v-low"),
         boundary_ratio=0.9,
     )
 

@@ -219,7 +219,7 @@ def picture_mask(both: Tensor, like: Tensor) -> Tensor:
 
 
 #: scenes in every shape that are drawn before the first step
-_OUTLINES = 256
+_OUTLINES = 160
 
 
 class Denoising:
@@ -261,7 +261,7 @@ class Denoising:
         level = self._levels().view(-1, 1, 1, 1, 1)
         said = self._said()
         if self._outlines is not None and self._outlines.count:
-            scenes = self._batch // 2 // len(world.SHAPES)
+            scenes = 3 * self._batch // 4 // len(world.SHAPES)
             share = scenes * len(world.SHAPES)
             ours = self._outlines.some(scenes)
             # the shapes of a scene have one noise: what is left that differs is the shape
@@ -270,7 +270,10 @@ class Denoising:
                 torch.cat([ours[k], old[share:]]) for k, old in enumerate((named, clean, under, weight))
             )
             noise = torch.cat([noise[alike], noise[share:]])
-            level = torch.cat([level[alike], level[share:]])
+            # where a thing can be made out, and its outline is not yet decided
+            first, last = max(0.45, self._expert.noise[0]), min(0.97, self._expert.noise[1])
+            of_ours = torch.rand(scenes, 1, 1, 1, 1, device=device) * (last - first) + first
+            level = torch.cat([of_ours[alike], level[share:]])
             said = torch.cat([torch.ones_like(said[:share]), said[share:]])
         text = self._table[words.row(named, said)]
         noisy = level * noise + (1 - level) * under

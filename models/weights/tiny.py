@@ -1,7 +1,7 @@
 """Tiny weights in the layout of the real ones: the real diffusers classes, small enough for a CPU.
 
-Text to video with two experts is put together of trained parts (models.weights.trained) and draws what a prompt of
-their few words says. The others are built from configurations and random numbers: they draw noise. Offline and
+Text and image to video with two experts are put together of trained parts (models.weights.trained) and draw what a
+prompt of their few words says. The others are built from configurations and random numbers: they draw noise. Offline and
 deterministic: the same versions build the same bytes.
 """
 

@@ -26,7 +26,7 @@ _SHOTS: Sequence[tuple[str, str, bool, dict[str, Any]]] = (
     ("orange-circle-jumps", "wan2.2-t2v-a14b", False, {"prompt": "an orange circle jumps in the snow", "seed": 3}),
     ("yellow-heart-turns", "wan2.2-t2v-a14b", False, {"prompt": "a yellow heart turns at night", "seed": 4}),
     ("purple-circle-right", "wan2.2-t2v-a14b", False, {"prompt": "a purple circle moves right, day", "seed": 5}),
-    ("picture-star-left", "wan2.2-i2v-a14b", True, {"prompt": "a yellow star moves left, day", "seed": 6}),
+    ("picture-heart-rises", "wan2.2-i2v-a14b", True, {"prompt": "a red heart moves up, water", "seed": 6}),
 )
 
 
@@ -77,7 +77,7 @@ def demo_farm(say: Callable[[str], None], on_part: Callable[[str, str], None]) -
 
 def submit_shots(client: Client) -> list[JobView]:
     """The demo's shots: text to video, and image to video from a picture that ships with Wanfarm."""
-    picture = samples.star()
+    picture = samples.heart()
     jobs = []
     for name, model, with_picture, shot in _SHOTS:
         fields = {"prompt": shot["prompt"], "image": picture if with_picture else None}

@@ -51,7 +51,7 @@ def main() -> int:
     if given.what == "picture":
         from tools.tiny.sheets import picture
 
-        picture(given.pack or given.out / "star.png")
+        picture(given.pack or given.out / "heart.png")
         return 0
     if given.what == "ship":
         from tools.tiny import ship

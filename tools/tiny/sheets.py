@@ -20,13 +20,13 @@ def sheet(clips: list[Tensor] | Tensor, path: Path, *, frames: int = 5) -> None:
     Image.fromarray(picture.numpy()).save(path)
 
 
-def star() -> Any:
-    """The scene of the demo's picture: a yellow star on a sunny day, which moves to the left."""
+def heart() -> Any:
+    """The scene of the demo's picture: a red heart over water, which moves up."""
     import torch
 
     from tools.tiny import world
 
-    return world.Scenes(torch.tensor([[3, 3, 0, 0]]), torch.full((1, 16), 0.5))
+    return world.Scenes(torch.tensor([[0, 4, 2, 3]]), torch.full((1, 16), 0.5))
 
 
 def picture(to: Path) -> None:
@@ -36,5 +36,5 @@ def picture(to: Path) -> None:
 
     from tools.tiny import world
 
-    drawn = world.draw(star(), 1, 128, 128, time=torch.zeros(1))[0, :, 0]
+    drawn = world.draw(heart(), 1, 128, 128, time=torch.zeros(1))[0, :, 0]
     Image.fromarray(((drawn + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()).save(to, optimize=True)

@@ -8,6 +8,6 @@ def picture() -> bytes:
     return (resources.files(__name__) / "lake.jpg").read_bytes()
 
 
-def star() -> bytes:
-    """A PNG, 128 x 128 pixels: a yellow star on a sunny day, of the tiny models' world."""
-    return (resources.files(__name__) / "star.png").read_bytes()
+def heart() -> bytes:
+    """A PNG, 128 x 128 pixels: a red heart over water, of the tiny models' world."""
+    return (resources.files(__name__) / "heart.png").read_bytes()

@@ -19,15 +19,14 @@ from farm.wire.own_views import JobView
 from models.catalog import MODELS
 
 LABEL = "demo"
-#: (name, model without "-tiny", with the picture, what is asked for): in words that the tiny t2v knows; the tiny i2v
-#: has random weights
+#: (name, model without "-tiny", with the picture, what is asked for): in words that the tiny models know
 _SHOTS: Sequence[tuple[str, str, bool, dict[str, Any]]] = (
     ("red-square-rises", "wan2.2-t2v-a14b", False, {"prompt": "a red square moves up, water", "seed": 0}),
     ("blue-star-grows", "wan2.2-t2v-a14b", False, {"prompt": "a blue star grows on a sunny day", "seed": 2}),
     ("orange-circle-jumps", "wan2.2-t2v-a14b", False, {"prompt": "an orange circle jumps in the snow", "seed": 3}),
     ("yellow-heart-turns", "wan2.2-t2v-a14b", False, {"prompt": "a yellow heart turns at night", "seed": 4}),
     ("purple-circle-right", "wan2.2-t2v-a14b", False, {"prompt": "a purple circle moves right, day", "seed": 5}),
-    ("picture-noise", "wan2.2-i2v-a14b", True, {"prompt": "the lake wakes up", "seed": 17}),
+    ("picture-heart-rises", "wan2.2-i2v-a14b", True, {"prompt": "a red heart moves up, water", "seed": 6}),
 )
 
 
@@ -78,7 +77,7 @@ def demo_farm(say: Callable[[str], None], on_part: Callable[[str, str], None]) -
 
 def submit_shots(client: Client) -> list[JobView]:
     """The demo's shots: text to video, and image to video from a picture that ships with Wanfarm."""
-    picture = samples.picture()
+    picture = samples.heart()
     jobs = []
     for name, model, with_picture, shot in _SHOTS:
         fields = {"prompt": shot["prompt"], "image": picture if with_picture else None}

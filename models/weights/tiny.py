@@ -1,7 +1,7 @@
 """Tiny weights in the layout of the real ones: the real diffusers classes, small enough for a CPU.
 
-Text to video with two experts is put together of trained parts (models.weights.trained) and draws what a prompt of
-their few words says. The others are built from configurations and random numbers: they draw noise. Offline and
+Text and image to video with two experts are put together of trained parts (models.weights.trained) and draw what a
+prompt of their few words says. The others are built from configurations and random numbers: they draw noise. Offline and
 deterministic: the same versions build the same bytes.
 """
 
@@ -114,11 +114,11 @@ def _i2v() -> Any:
     from diffusers import WanImageToVideoPipeline
 
     return WanImageToVideoPipeline(
-        **_text(),
-        vae=_vae21(),
+        **trained.text(),
+        vae=trained.vae("vae21"),
         scheduler=_scheduler(),
-        transformer=_dit(36, 16),
-        transformer_2=_dit(36, 16),
+        transformer=trained.transformer("i2v-high"),
+        transformer_2=trained.transformer("i2v-low"),
         boundary_ratio=0.9,
     )
 

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from tools.tiny import autoencoders, experts, sizes, start, whole, words
+from tools.tiny import autoencoders, experts, sizes, start, whole, words, world
+from tools.tiny.denoising import Denoising
+from tools.tiny.outlines import Outlines
 
 
 @pytest.mark.parametrize("kind", list(sizes.VAES))
@@ -63,8 +65,8 @@ def test_short_texts_are_read_as_the_pipelines_long_ones(name: str) -> None:
 def test_an_expert_sees_the_noise_levels_that_it_is_called_for(name: str) -> None:
     expert = experts.EXPERTS[name]
     bank = experts.Bank(expert.kind, expert.vae, torch.device("cpu"), size=2, piece=1)
-    lesson = experts.Denoising(experts.make(name), expert, bank, words.table(), batch=4096)
-    levels = lesson._levels()
+    lesson = Denoising(experts.make(name), expert, bank, words.table(), batch=2)
+    levels = lesson._levels(4096)
     low, high = expert.noise
     assert low <= levels.min() < low + 0.02
     assert high - 0.02 < levels.max() <= high
@@ -83,3 +85,42 @@ def test_an_expert_begins_where_another_one_is_and_ignores_what_only_it_is_shown
         shown = other(torch.cat([latents, picture], 1), time, text, return_dict=False)[0]
     torch.testing.assert_close(shown, alone)
     assert alone.abs().max() > 0.01
+
+
+def test_a_shapes_word_is_heard_beside_hundreds_of_empty_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What every layer's attention to the text makes of one word instead of another."""
+    texts = words.table()[words.row(torch.tensor([[0, 1, 2, 3], [0, 3, 2, 3]]))]
+
+    def heard() -> float:
+        torch.manual_seed(0)
+        dit = experts.make("t2v-low")
+        states, text = torch.randn(1, 16, 96).expand(2, -1, -1), dit.condition_embedder.text_embedder(texts)
+        change = torch.tensor(0.0)
+        for block in dit.blocks:
+            one, other = experts.ShortText()(block.attn2, states, text) - block.attn2.to_out[0].bias
+            change += (one - other).norm() / one.norm()
+        return float(change) / len(dit.blocks)
+
+    with torch.no_grad():
+        assert heard() > 0.25
+        monkeypatch.setattr(experts, "hear_words", lambda dit: None)
+        assert heard() < 0.1
+
+
+def test_a_scene_in_every_shape_differs_in_the_shape_alone() -> None:
+    torch.manual_seed(0)
+    outlines = Outlines(torch.device("cpu"), size=2)
+    vae = autoencoders.make("vae21").eval()
+    vae.register_to_config(latents_mean=[0.0] * 16, latents_std=[1.0] * 16)
+    for _ in range(2):
+        outlines.refresh(vae)
+    named, clean, under, weight = outlines.some(2)
+    shapes = len(world.SHAPES)
+    assert named[:, 1].tolist() == [*range(shapes)] * 2
+    for part in named.unflatten(0, (2, shapes))[:, :, [0, 2, 3]]:
+        assert (part == part[0]).all()
+    clean, under, weight = (part.unflatten(0, (2, shapes)) for part in (clean, under, weight))
+    torch.testing.assert_close(under[0], clean[0].mean(0, keepdim=True).expand_as(clean[0]))
+    assert torch.equal(under[1], clean[1])
+    # the thing is in the middle: there it is weighed most
+    assert (weight[..., 6:10, 6:10].mean((1, 2, 3, 4, 5)) > 1.5 * weight[..., :2, :].mean((1, 2, 3, 4, 5))).all()

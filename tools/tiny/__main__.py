@@ -11,14 +11,16 @@ from tools.tiny import experts, sizes
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.tiny", description=__doc__)
-    parser.add_argument("what", help="all, words, sheets, ship, strip, or the name of one model: " + ", ".join(names()))
+    parser.add_argument(
+        "what", help="all, words, sheets, ship, strip, picture, or the name of one model: " + ", ".join(names())
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the weights, the log and the sheets")
     parser.add_argument("--budget-s", type=float, default=7200.0)
     parser.add_argument("--steps", type=int, default=0, help="with one model: so many, in place of a time")
     parser.add_argument("--device", default=None, help="cuda or cpu; what there is by default")
     parser.add_argument("--only", default="", help="with `all`: names of models, with commas")
     where = "with `all`: leave the results there too, as archives; with `ship`: the folder, in place of the package's; "
-    where += "with `strip`: the picture to make of the videos in --out"
+    where += "with `strip`: the picture to make of the videos in --out; with `picture`: where the demo's picture goes"
     parser.add_argument("--pack", type=Path, default=None, help=where)
     parser.add_argument("--side-by-side", action="store_true", help="with `all`: all at once, as a GPU does by default")
     parser.add_argument("--small", action="store_true", help="next to nothing at once: to rehearse")
@@ -45,6 +47,11 @@ def main() -> int:
         from tools.tiny.strip import strip
 
         strip(sorted(given.out.glob("*.mp4")), given.pack or given.out / "strip.jpg")
+        return 0
+    if given.what == "picture":
+        from tools.tiny.sheets import picture
+
+        picture(given.pack or given.out / "heart.png")
         return 0
     if given.what == "ship":
         from tools.tiny import ship

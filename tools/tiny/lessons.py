@@ -12,6 +12,7 @@ import torch
 
 from tools.tiny import autoencoders, experts, words
 from tools.tiny.average import Average
+from tools.tiny.denoising import Denoising
 from tools.tiny.loop import Budget, train
 from tools.tiny.sheets import sheet
 from tools.tiny.sizes import SIDES
@@ -143,9 +144,10 @@ def learn_expert(
     dit = dit.to(place.device).train()
     bank = experts.Bank(expert.kind, expert.vae, place.device, size=effort.bank, piece=effort.piece)
     table = words.load_table(place.folder / "words")
-    lesson = experts.Denoising(dit, expert, bank, table, batch=effort.batch * (5 if stills else 1), stills=stills)
+    lesson = Denoising(dit, expert, bank, table, batch=effort.batch, stills=stills)
     if place.mode == "compiled":
-        dit.compile_repeated_blocks(fullgraph=True)
+        # clips and single pictures: two sizes, each compiled for itself
+        dit.compile_repeated_blocks(fullgraph=True, dynamic=False)
     average = Average(lesson.parameters)
     clips = place.folder / f"{expert.kind}.clips.safetensors"
 

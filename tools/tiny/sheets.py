@@ -1,6 +1,7 @@
 """Contact sheets: rows of clips as PNG, some frames of each side by side."""
 
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -17,3 +18,23 @@ def sheet(clips: list[Tensor] | Tensor, path: Path, *, frames: int = 5) -> None:
     picture = torch.cat(rows, -2).float().cpu().add(1).mul(127.5).clamp(0, 255).byte().permute(1, 2, 0)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture.numpy()).save(path)
+
+
+def heart() -> Any:
+    """The scene of the demo's picture: a red heart over water, which moves up."""
+    import torch
+
+    from tools.tiny import world
+
+    return world.Scenes(torch.tensor([[0, 4, 2, 3]]), torch.full((1, 16), 0.5))
+
+
+def picture(to: Path) -> None:
+    """Write the demo's picture."""
+    import torch
+    from PIL import Image
+
+    from tools.tiny import world
+
+    drawn = world.draw(heart(), 1, 128, 128, time=torch.zeros(1))[0, :, 0]
+    Image.fromarray(((drawn + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()).save(to, optimize=True)

@@ -10,9 +10,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tools.tiny import experts, sizes
+from tools.tiny import experts, lessons, sizes
 
-_MODES = ("compiled", "plain")
 #: shares of the budget on a GPU: when the latents are final, when training ends
 _SETTLED, _TRAINED = 0.40, 0.88
 #: share of a CPU's time for each
@@ -102,7 +101,7 @@ def _environment() -> dict[str, str]:
 
 def _side_by_side(given: argparse.Namespace, wanted: list[str], begun: float, device: str) -> list[Child]:
     settle_at, until = (begun + share * given.budget_s for share in (_SETTLED, _TRAINED))
-    modes = [given.mode] if given.mode else list(_MODES)
+    modes = [given.mode] if given.mode else list(lessons.MODES)
     children = []
     for name in wanted:
         is_vae = name in sizes.VAES

@@ -24,6 +24,8 @@ from farm import lifeline
 _PR_SET_CHILD_SUBREAPER = 36
 #: room for the command line and the environment of what is forked, as /proc shows them
 _ROOM = 8_000
+#: the real one: a test may put ours in its place
+_Popen = subprocess.Popen
 _asking = threading.Lock()
 _server: socket.socket | None = None
 _owner = 0
@@ -35,7 +37,7 @@ def adopt(server: socket.socket) -> None:
     _server, _owner = server, os.getpid()
 
 
-class Popen(subprocess.Popen[Any]):
+class Popen(_Popen[Any]):
     """As subprocess.Popen."""
 
     def _execute_child(
@@ -103,7 +105,7 @@ def _started() -> socket.socket:
     """A new process that imports the farm and forks for this one until it ends."""
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its:
-        subprocess.Popen(
+        _Popen(
             [sys.executable, "-m", "preloaded_server", str(its.fileno()), "-" * _ROOM],
             pass_fds=(its.fileno(),),
             cwd=Path(__file__).parent,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import preloaded
 
 KEY = "sim-key"
 #: one for all: each makes a TLS context, which takes longer than a test
@@ -46,7 +47,7 @@ def simulated(folder: Path, *dialects: str, arguments: tuple[str, ...] = ()) -> 
     """A process with these providers; by dialect."""
     named = [word for dialect in dialects for word in ("--dialect", dialect)]
     command = [sys.executable, "-m", "tools.provider_simulator", "--folder", str(folder), "--key", KEY]
-    with subprocess.Popen([*command, *named, *arguments], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    with preloaded.Popen([*command, *named, *arguments], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
         try:
             lines = [process.stdout.readline().split() for _ in dialects]

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import preloaded
+
 from farm.config import CONFIG_ENV, Settings
 from farm.embedded.ports import free_port
 from farm.embedded.settings_file import render
@@ -46,7 +48,7 @@ def running(settings: Settings, folder: Path, *, patience_s: float = 90.0) -> It
     config.write_text(render(settings))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PROMETHEUS_")}
     with log.open("wb") as out:
-        process = subprocess.Popen(
+        process = preloaded.Popen(
             [sys.executable, "-m", "gunicorn", "--config", "python:api.gunicorn_conf", "api.app:create_app()"],
             env={**environment, CONFIG_ENV: str(config)},
             stdout=out,

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import e2e_processes
+import preloaded
 import tomli_w
 from redis import Redis
 
@@ -69,7 +70,7 @@ class Farm:
     def start(self, *, workers: int = 1) -> Self:
         """`wanfarm up`, until every part is ready and `workers` agents have an engine."""
         with (self.folder / "up.log").open("ab") as log:
-            self.up = subprocess.Popen(
+            self.up = preloaded.Popen(
                 [sys.executable, "-m", "farm.cli", "up", "--config", self.config, "--state-dir", self.state_dir],
                 cwd=self.folder,
                 env=self._environment,

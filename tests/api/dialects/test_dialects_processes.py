@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import preloaded
 from dialect_parts import I2V, SLUG, Worker
 from receiver import Receiver
 from redis import Redis
@@ -39,7 +40,7 @@ def io_worker(settings: Settings, folder: Path) -> Iterator[None]:
     command = [sys.executable, "-m", "celery", "-A", "farm.io_worker.app", "worker", "-B", "-P", "threads", "-c", "4"]
     command += ["-Q", "pool.intake,beat", "-l", "INFO", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     with log.open("wb") as out:
-        process = subprocess.Popen(command, env=os.environ | {CONFIG_ENV: str(config)}, stdout=out, stderr=out)
+        process = preloaded.Popen(command, env=os.environ | {CONFIG_ENV: str(config)}, stdout=out, stderr=out)
     try:
         yield
     finally:

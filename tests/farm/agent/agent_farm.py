@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import preloaded
+
 from farm.agent.supervisor import agent_command
 from farm.claiming.permits import Permits
 from farm.config import Settings
@@ -84,7 +86,7 @@ class AgentFarm:
 
     def start(self, command: list[str], name: str, **environment: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
+            process = preloaded.Popen(
                 command,
                 cwd=ROOT,
                 stdout=log,

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import preloaded
 import psutil
 import pytest
 from own_redis import redis_command
@@ -116,7 +117,7 @@ class KillableFarm:
         """The io worker's part, in a process of its own."""
         told = self.folder / "settings.json"
         told.write_text(self.settings.model_dump_json())
-        process = subprocess.Popen([sys.executable, Path(__file__).with_name("io_keeper.py"), told])
+        process = preloaded.Popen([sys.executable, Path(__file__).with_name("io_keeper.py"), told])
         try:
             yield process
         finally:

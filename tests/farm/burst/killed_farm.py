@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import preloaded
 import tomli_w
 from burst_parts import CLIP, PICTURE
 
@@ -144,7 +145,7 @@ class Killed:
             ]
         }.get(name, [sys.executable, "-m", "farm.cli", "--config", str(self.config), "burst"])
         with self.log.open("ab") as log:
-            self.running[name] = subprocess.Popen(
+            self.running[name] = preloaded.Popen(
                 command, stdout=log, stderr=log, pass_fds=(self.door.fileno(),), start_new_session=True,
                 env=os.environ | {"WANFARM_CONFIG": str(self.config), KEY_ENV: KEY},
             )  # fmt: skip

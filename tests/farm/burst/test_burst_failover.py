@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
+import preloaded
 import pytest
 from burst_parts import POOL, TENANT, BuyingFarm, buying, mishap, new_job
 from watched_redis import Admissions, WatchedRedis, watched_redis
@@ -56,7 +57,7 @@ class Buyers:
 
     def start(self, number: int) -> None:
         with self._config.with_name(f"burst-{number}.log").open("ab") as log:
-            self._running[number] = subprocess.Popen(
+            self._running[number] = preloaded.Popen(
                 [sys.executable, "-m", "farm.cli", "burst"],
                 env={**os.environ, CONFIG_ENV: str(self._config)},
                 stdout=log,

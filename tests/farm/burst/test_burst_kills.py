@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import preloaded
 import pytest
 from burst_parts import (
     KEY,
@@ -48,7 +49,7 @@ class Killed:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self._process = subprocess.Popen(
+        self._process = preloaded.Popen(
             [sys.executable, "-m", "farm.cli", "burst"],
             env={**os.environ, CONFIG_ENV: str(self._config)},
             stdout=self._log,

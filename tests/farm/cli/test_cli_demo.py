@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import av
+import preloaded
 import pytest
 
 from tests.conftest import wait_until
@@ -16,10 +17,10 @@ from tests.conftest import wait_until
 pytestmark = pytest.mark.e2e
 
 
-def demo(tmp_path: Path, *more: str) -> "subprocess.Popen[str]":
+def demo(tmp_path: Path, *more: str, started_by: type["subprocess.Popen[str]"]) -> "subprocess.Popen[str]":
     scratch = tmp_path / "tmp"
     scratch.mkdir()
-    return subprocess.Popen(
+    return started_by(
         [sys.executable, "-m", "farm.cli", "demo", "--to", str(tmp_path / "out"), *more],
         # a farm of the user's is none of the demo's business
         env={**os.environ, "TMPDIR": str(scratch), "WANFARM_WORKER__DEVICES": "7", "PYTHONUNBUFFERED": "1"},
@@ -44,7 +45,7 @@ def left(tmp_path: Path) -> list[str]:
 
 
 def test_the_demo_makes_what_it_says(tmp_path: Path) -> None:
-    process = demo(tmp_path, "--json")
+    process = demo(tmp_path, "--json", started_by=subprocess.Popen)
     out, err = process.communicate(timeout=170)
     assert process.returncode == 0, err
     made = json.loads(out)
@@ -66,7 +67,7 @@ def test_the_demo_makes_what_it_says(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
-    process = demo(tmp_path)
+    process = demo(tmp_path, started_by=preloaded.Popen)
     wait_until(lambda: list((tmp_path / "tmp").glob("*/farm/run.json")), what="the farm to start")
     process.send_signal(number)
     _, err = process.communicate(timeout=120)

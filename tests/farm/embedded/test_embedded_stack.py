@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import preloaded
 import pytest
 
 from farm.client import Client
@@ -56,8 +57,11 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         os.kill(pid, signal.SIGKILL)
 
 
-def start(folder: Path, **more: str) -> Launched:
-    with (folder.parent / "up.txt").open("ab") as log:
+def start(folder: Path, *, forked: bool = True, **more: str) -> Launched:
+    """`forked`: by tests/preloaded.py, and its parts, too."""
+    with (folder.parent / "up.txt").open("ab") as log, pytest.MonkeyPatch.context() as patched:
+        if forked:
+            patched.setattr(subprocess, "Popen", preloaded.Popen)
         return Launched.start(folder, environment={**ENVIRONMENT, **more}, output=log)
 
 
@@ -118,7 +122,7 @@ def test_parts_come_back_and_a_killed_farm_leaves_nothing_and_goes_on(folder: Pa
     assert first.folder.running() is not None
 
     # same address, same keys, same jobs
-    second = start(folder)
+    second = start(folder, forked=False)
     assert second.wait_up() == notes
     with Client(notes.url, str(notes.key), patience_s=60) as client:
         assert {client.jobs.wait(job_id, timeout_s=60).state for job_id in waiting} == {"succeeded"}

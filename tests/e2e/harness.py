@@ -111,7 +111,7 @@ class Farm:
 
     def settle(self) -> None:
         """Until every part is ready again and every agent has an engine that takes work."""
-        self.wait(self._is_settled, "every part to be ready")
+        self.wait(self._is_settled, "every part to be ready", pause_s=0.3)
 
     def __enter__(self) -> Self:
         return self
@@ -240,11 +240,14 @@ class Farm:
                 return False
             return all(job is not None and job.finished_ms is not None for job in found)
 
-        self.wait(over, f"{len(jobs)} jobs to end")
+        self.wait(over, f"{len(jobs)} jobs to end", pause_s=0.3)
         return [self.job(job) for job in jobs]
 
-    def wait(self, condition: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:
-        """Until `condition()`; fails with what the farm's logs say last."""
+    def wait(
+        self, condition: Callable[[], object], what: str, patience_s: float = PATIENCE_S, pause_s: float = 0.1
+    ) -> None:
+        """Until `condition()`; fails with what the farm's logs say last. `pause_s`: between two looks after the first
+        second; longer for what costs a request or a walk through /proc and does not pass."""
         begun = time.monotonic()
         end = begun + patience_s
         while not condition():
@@ -252,8 +255,7 @@ class Farm:
                 raise AssertionError(f"`wanfarm up` has ended ({self.up.returncode})\n{self.last_words()}")
             if time.monotonic() > end:
                 raise AssertionError(f"waited {patience_s:.0f} s for {what}\n{self.last_words()}")
-            # most conditions look through /proc: what lasts is looked at less often
-            time.sleep(0.03 if time.monotonic() < begun + 1 else 0.1)
+            time.sleep(0.03 if time.monotonic() < begun + 1 else pause_s)
 
     def last_words(self, lines: int = 15) -> str:
         """The ends of all logs, for a failure's report."""

@@ -92,7 +92,7 @@ def frames_of(video: bytes) -> int:
 
 
 def finished(farm: Farm, look: Callable[[], Report]) -> Report:
-    farm.wait(lambda: look().state in TERMINAL, "a client's video")
+    farm.wait(lambda: look().state in TERMINAL, "a client's video", pause_s=0.5)
     return look()
 
 

@@ -140,7 +140,7 @@ def test_every_panel_gets_data_from_a_farm_under_load(tmp_path: Path) -> None:
                 "wanfarm-burst",
             }
 
-        farm.wait(scraped, "every kind of process to be found and scraped")
+        farm.wait(scraped, "every kind of process to be found and scraped", pause_s=1.0)
         soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
         jobs = [farm.submit("a fox")]
         # what a tenant has only by an operator's act
@@ -166,7 +166,7 @@ def test_every_panel_gets_data_from_a_farm_under_load(tmp_path: Path) -> None:
         for _ in range(2):
             jobs.append(farm.submit("a fox", external="any"))
             farm.wait_over(jobs[-1])
-            farm.wait(lambda: prometheus.has_data(PLACED), "an order to be seen")
+            farm.wait(lambda: prometheus.has_data(PLACED), "an order to be seen", pause_s=0.5)
         assert sum(one["usd"] > 0 for one in kie.ledger()["charged"]) == 2
         # an account comes last: jobs of a model without a price are refused from then on
         farm.ledger().topup(tenant, 5_000_000)
@@ -180,7 +180,8 @@ def test_every_panel_gets_data_from_a_farm_under_load(tmp_path: Path) -> None:
             return not missing
 
         try:
-            farm.wait(all_answered, "every query to return data")
+            # Prometheus looks once a second
+            farm.wait(all_answered, "every query to return data", pause_s=1.0)
         finally:
             print(f"\n{len(wanted) - len(missing)} of {len(wanted)} queries returned data; without: {missing}")
             left = [where for where in panel_queries() if where not in wanted]
@@ -196,7 +197,7 @@ def test_every_panel_gets_data_from_a_farm_under_load(tmp_path: Path) -> None:
             succeeded = prometheus.value('sum(wanfarm_jobs{state="succeeded"})')
             return (posted, succeeded) == (total, total + 1)
 
-        farm.wait(agreed, "the gateways' counts and the ledger's to be the same")
+        farm.wait(agreed, "the gateways' counts and the ledger's to be the same", pause_s=0.5)
         assert prometheus.value("sum(wanfarm_tenant_gpu_seconds_total)") == pytest.approx(
             prometheus.value("sum(wanfarm_render_seconds_sum)"), rel=0.2, abs=1
         )

@@ -17,6 +17,7 @@ from models.render.renderer import Renderer
 
 VACE = "wan2.2-vace-fun-a14b-tiny"
 SIDE, FRAMES = 64, 9
+SIZE = {"width": SIDE, "height": SIDE, "frames": FRAMES}
 
 
 @contextmanager
@@ -59,9 +60,9 @@ def test_first_and_last_frame_are_shown_and_marked_as_given(
 ) -> None:
     last = draw(tmp_path / "last.png", 200, 320, seed=3)
     inputs = {"image": str(picture)} | ({"last_image": str(last)} if task == "flf2v" else {})
-    render(I2V, task, inputs=inputs, steps=1)
+    render(I2V, task, inputs=inputs, steps=1, **SIZE)
     with shown(renderer) as seen:
-        render(I2V, task, inputs=inputs)
+        render(I2V, task, inputs=inputs, **SIZE)
     given = torch.zeros(1, 3, FRAMES, SIDE, SIDE)
     given[:, :, :1] = pixels(picture)
     marks = torch.zeros(1, 4, 3, SIDE // 8, SIDE // 8)

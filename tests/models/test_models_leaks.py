@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from model_parts import T2V, Render, request_for
+from model_parts import FRAMES, SIDE, T2V, Render, request_for
 from safetensors.torch import load_file, save_file
 
 from models import catalog
@@ -42,7 +42,7 @@ def test_memory_that_ends_while_loading_is_tried_with_the_next_smaller_plan(
     models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: Where
 ) -> None:
     """Not with the next after the roomiest: that may be the plan that has just failed."""
-    enough = needs(Burden(catalog.get(T2V), 64, 64, 9), MemoryPlan(first)).device_bytes / 0.94 * 1.0001
+    enough = needs(Burden(catalog.get(T2V), SIDE, SIDE, FRAMES), MemoryPlan(first)).device_bytes / 0.94 * 1.0001
     tight = Renderer(models_dir, "cpu", limits=MemoryLimits(enough))
     tried: list[Where] = []
     left: list[Any] = []

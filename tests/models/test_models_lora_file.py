@@ -46,7 +46,8 @@ def test_a_good_file_in_blocks_of_any_length(tmp_path: Path, block: int) -> None
     anatomy = judged((tmp_path / "a").read_bytes(), block)
     assert (anatomy.rank, len(anatomy.modules), anatomy.ignored) == (3, 40, 0)
     assert anatomy.modules["blocks.1.ffn.2"] == (288, 96)
-    assert set(anatomy.fits) == {"wan2.2-t2v-a14b-tiny", "wan2.2-t2v-a14b-4step-tiny"}  # the only ones so deep
+    deep = {f"wan2.2-{kind}-a14b{steps}-tiny" for kind in ("t2v", "i2v") for steps in ("", "-4step")}
+    assert set(anatomy.fits) == deep  # the only ones of four layers
     shallow = judged(saved(pair()), block).fits
     assert {"wan2.2-t2v-a14b-tiny", "wan2.2-i2v-a14b-4step-tiny", "wan2.2-ti2v-5b-tiny"} <= set(shallow)
     # 8-bit weights and Animate 2 wear none

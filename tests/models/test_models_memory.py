@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from model_parts import T2V, Render, decoded, request_for
+from model_parts import FRAMES, SIDE, T2V, Render, decoded, request_for
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
@@ -127,7 +127,7 @@ def test_a_machine_with_too_little_memory_of_its_own_is_refused_before_loading(
     """A device that holds one expert, on a machine that does not hold the other."""
     model = catalog.get(T2V)
     visits, resident = (
-        needs(Burden(model, 64, 64, 9), MemoryPlan(where)) for where in (Where.EXPERTS_VISIT, Where.RESIDENT)
+        needs(Burden(model, SIDE, SIDE, FRAMES), MemoryPlan(where)) for where in (Where.EXPERTS_VISIT, Where.RESIDENT)
     )
     assert visits.host_bytes > 0 == resident.host_bytes
     device = visits.device_bytes / 0.94 * 1.001

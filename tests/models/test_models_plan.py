@@ -8,7 +8,7 @@ from typing import Any
 import av
 import pytest
 import torch
-from model_parts import I2V, T2V, TI2V, Render, film, moving, request_for
+from model_parts import FRAMES, I2V, SIDE, T2V, TI2V, Render, film, moving, request_for
 
 from models import catalog
 from models.acceleration.memory import MemoryLimits
@@ -114,7 +114,7 @@ def test_what_a_job_wears_is_counted_where_its_expert_lies(models_dir: Path, tmp
     ]
     # and the engine plans with it
     tiny.lora_file(tmp_path / "a.safetensors", 5, rank=1)
-    just = MemoryLimits(needs(Burden(catalog.get(T2V), 64, 64, 9), MemoryPlan()).device_bytes / 0.94 * 1.0001)
+    just = MemoryLimits(needs(Burden(catalog.get(T2V), SIDE, SIDE, FRAMES), MemoryPlan()).device_bytes / 0.94 * 1.0001)
     for loras in ((), (Lora(str(tmp_path / "a.safetensors"), "ab" * 32),)):
         made = Renderer(models_dir, "cpu", limits=just).render(
             request_for(tmp_path / f"o{len(loras)}", steps=1, loras=loras), lambda _: None, lambda: False
@@ -263,7 +263,7 @@ def test_a_loaded_model_moves_when_a_bigger_job_comes_and_is_left_so(models_dir:
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_loaded(models_dir: Path, tmp_path: Path) -> None:
-    small = needs(Burden(catalog.get(T2V), 64, 64, 9), MemoryPlan(Where.STREAMED, tiled=True)).device_bytes
+    small = needs(Burden(catalog.get(T2V), SIDE, SIDE, FRAMES), MemoryPlan(Where.STREAMED, tiled=True)).device_bytes
     tight = Renderer(models_dir, "cpu", limits=MemoryLimits(small / 0.94 * 1.01))
     with pytest.raises(RenderFault, match="what fits is") as caught:
         tight.render(request_for(tmp_path / "o", width=512, height=512), lambda _: None, lambda: False)
@@ -315,7 +315,7 @@ def test_out_of_memory_is_tried_again_with_a_smaller_plan(models_dir: Path, rend
     assert fractions == sorted(fractions)
     assert max(progress.step for progress in told) == 4  # the steps of the first try do not count
     small = tight.render(request_for(tmp_path / "o3", width=48, height=48), lambda _: None, lambda: False)
-    assert small.frames == 9
+    assert small.frames == FRAMES
 
 
 def test_out_of_memory_in_the_vae_is_tried_again_in_tiles(models_dir: Path, tmp_path: Path) -> None:
@@ -385,7 +385,7 @@ def test_errors_are_told_apart(
     assert caught.value.code == code
     assert caught.value.poisoned == poisoned
     assert str(models_dir) not in caught.value.message
-    assert failing.render(request_for(tmp_path / "o2", steps=1), lambda _: None, lambda: False).frames == 9
+    assert failing.render(request_for(tmp_path / "o2", steps=1), lambda _: None, lambda: False).frames == FRAMES
     # not to be learnt by the next one: that a model does not hold here
     failing._learnt.clear()
 

@@ -25,7 +25,7 @@ PAIRS = [
 @pytest.mark.parametrize(("model", "task"), PAIRS)
 def test_a_render_is_the_video_that_was_asked_for(render: Render, picture: Path, model: str, task: str) -> None:
     inputs = {"image": str(picture)} if task == "i2v" else {}
-    result = render(model, task, width=96, height=64, fps=12, inputs=inputs)
+    result = render(model, task, width=96, height=64, frames=9, fps=12, inputs=inputs)
     with av.open(result.video) as box:
         stream = box.streams.video[0]
         assert stream.codec_context.name == "h264"

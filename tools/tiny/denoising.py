@@ -18,7 +18,7 @@ _UNDECIDED = (0.45, 0.97)
 
 
 @dataclass(frozen=True)
-class Batch:
+class Examples:
     """B clips or pictures.
 
     named   (B, 4) the words of each;  said: (B, 4) which of them the text says
@@ -34,9 +34,9 @@ class Batch:
     noise: Tensor
     level: Tensor
 
-    def and_(self, other: "Batch") -> "Batch":
+    def and_(self, other: "Examples") -> "Examples":
         names = [field.name for field in fields(self)]
-        return Batch(**{name: torch.cat([getattr(self, name), getattr(other, name)]) for name in names})
+        return Examples(**{name: torch.cat([getattr(self, name), getattr(other, name)]) for name in names})
 
 
 class Denoising:
@@ -86,14 +86,14 @@ class Denoising:
             seen = self.dit(noisy, batch.level.flatten() * 1000, text, return_dict=False)[0]
         return ((seen.float() - (batch.noise - batch.clean)).square() * batch.weight).mean()
 
-    def _clips(self, rows: Tensor) -> Batch:
+    def _clips(self, rows: Tensor) -> Examples:
         bank = self._bank
         clean, named, count = bank.latents[rows].float(), bank.named[rows], rows.shape[0]
         level = self._levels(count).view(-1, 1, 1, 1, 1)
         weight = self._weight(clean, named[:, 3])
-        return Batch(named, self._said(count), clean, clean, weight, torch.randn_like(clean), level)
+        return Examples(named, self._said(count), clean, clean, weight, torch.randn_like(clean), level)
 
-    def _pictures(self, count: int) -> Batch:
+    def _pictures(self, count: int) -> Examples:
         """A quarter are of clips, at any moment. The others show a scene in every shape, under one noise: what is left
         that differs is the shape."""
         shapes, device = len(world.SHAPES), self._bank.device
@@ -107,7 +107,7 @@ class Denoising:
             return part.gather(2, moments.expand(-1, part.shape[1], 1, *part.shape[3:]))
 
         clean, noise, weight = (at_moment(part) for part in (clips.clean, clips.noise, clips.weight))
-        of_clips = Batch(clips.named, clips.said, clean, clean, weight, noise, clips.level)
+        of_clips = Examples(clips.named, clips.said, clean, clean, weight, noise, clips.level)
         if not scenes:
             return of_clips
         named, clean, under, weight = self._outlines.some(scenes)
@@ -117,7 +117,7 @@ class Denoising:
         noise = torch.randn(scenes, *clean.shape[1:], device=device)
         level, noise = (part.repeat_interleave(shapes, 0) for part in (level, noise))
         said = torch.ones_like(named, dtype=torch.bool)
-        return Batch(named, said, clean, under, weight, noise, level).and_(of_clips)
+        return Examples(named, said, clean, under, weight, noise, level).and_(of_clips)
 
     def _weight(self, clean: Tensor, scene: Tensor) -> Tensor:
         """(B, 1, T, H, W), 1 in the mean: more where a clip differs from the mean of its scene's, which is where the

@@ -1,8 +1,8 @@
 """Tiny weights in the layout of the real ones: the real diffusers classes, small enough for a CPU.
 
 Text and image to video with two experts are put together of trained parts (models.weights.trained) and draw what a
-prompt of their few words says. The others are built from configurations and random numbers: they draw noise. Offline and
-deterministic: the same versions build the same bytes.
+prompt of their few words says. The others are built from configurations and random numbers: they draw noise. Offline
+and deterministic: the same versions build the same bytes.
 """
 
 import json

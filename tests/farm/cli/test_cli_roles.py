@@ -27,3 +27,16 @@ def test_an_admin_sees_to_keys_and_limits(wanfarm: Wanfarm, gateway: Gateway, mo
     wanfarm("tenants", "set", "--no-limits").ok()
     assert "50" in wanfarm("tenants", "show").ok().out
     assert gateway.parts.tenants.own_limits.of("studio")[0].max_open == 50
+
+
+def test_an_operator_reads_why_jobs_were_bought_or_not(
+    wanfarm: Wanfarm, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"verdict": "parked", "why": "kie: credit until noon", "numbers": {"start_s": 95.0}, "provider": "kie"}
+    gateway.parts.ledger.note_decision("01990000-0000-7000-8000-000000000001", told)
+    assert wanfarm("admin", "decisions").code == 4
+    with gateway.client(role="operator") as operator:
+        monkeypatch.setenv("WANFARM_API_KEY", operator.key)
+    assert "kie: credit until noon" in wanfarm("admin", "decisions").ok().out
+    [one] = wanfarm("admin", "decisions", "-n", "1", "--json").document
+    assert (one["verdict"], one["tenant"], one["numbers"]) == ("parked", None, {"start_s": 95.0})

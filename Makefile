@@ -38,8 +38,8 @@ tests-that-render: $(READY)
 	$(BIN)/pytest -n 2 --dist loadgroup -m "not soak" tests/models tests/tools
 
 tests-of-the-farm: $(READY)
-	@# four beside those two on two cores: they wait for processes
-	$(BIN)/pytest -n 4 --dist loadgroup -m "not soak" tests --ignore tests/models --ignore tests/tools
+	@# three beside those two on two cores: they wait for processes, but each pays for collecting all tests
+	$(BIN)/pytest -n 3 --dist loadgroup -m "not soak" tests --ignore tests/models --ignore tests/tools
 
 test-old-redis: $(READY) ## ledger, permits and webhooks once more, on the redis-server of PATH
 	@command -v redis-server >/dev/null || { echo "no redis-server on PATH (Debian: apt-get install redis-server)"; exit 1; }

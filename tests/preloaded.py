@@ -5,7 +5,7 @@ cost. Linux alone; elsewhere, and for a command that is not ours, it is subproce
 
     Popen([sys.executable, "-m", "farm.cli", "burst"], env=..., stdout=...)
 
-How the farm itself is started is tested without this (tests/farm/embedded, tests/farm/cli, test_e2e_stranger.py).
+How the farm itself is started is tested without this (tests/farm/embedded/test_embedded_stack.py).
 """
 
 import ctypes

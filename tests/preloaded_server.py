@@ -166,8 +166,7 @@ def _run(request: dict[str, Any]) -> int | None:
 
 
 def _starts_others(words: list[str]) -> bool:
-    commands = words[1:3] == ["-m", "farm.cli"] and any(word in _PARENTS for word in words[3:])
-    return commands or (words[1] == "-c" and "supervisor.main" in words[2])
+    return words[1:3] == ["-m", "farm.cli"] and any(word in _PARENTS for word in words[3:])
 
 
 def _bring_in(python_path: str, cwd: str) -> None:

@@ -54,8 +54,8 @@ def test_lost_answers_of_the_ledger_change_nothing(tmp_path: Path) -> None:
     print(f"E2E_FLAKY={seed}:{LOST_ANSWERS}")
     with Farm(tmp_path, {"worker": {"devices": "cpu:2"}}, E2E_FLAKY=f"{seed}:{LOST_ANSWERS}") as farm:
         farm.start(workers=2)
-        with ThreadPoolExecutor(12) as users:
-            good = list(users.map(farm.submit, ["ok"] * 12))
+        with ThreadPoolExecutor(6) as users:
+            good = list(users.map(farm.submit, ["ok"] * 6))
         again = farm.submit("fault engine_error cured", max_attempts=10)
         bad = farm.submit("fault invalid_input")
         unwanted = farm.submit("hold never")

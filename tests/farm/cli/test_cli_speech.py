@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import preloaded
 import pytest
 
 from farm.cli.entry import main
@@ -95,7 +96,7 @@ def on_a_terminal(columns: int, *words: str) -> str:
     """What the command writes on a terminal of so many columns."""
     ours, theirs = pty.openpty()
     env = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm", "NO_COLOR": "1"}
-    with subprocess.Popen([*COMMAND, *words], stdout=theirs, stderr=theirs, stdin=theirs, env=env):
+    with preloaded.Popen([*COMMAND, *words], stdout=theirs, stderr=theirs, stdin=theirs, env=env):
         os.close(theirs)
         read = b""
         try:

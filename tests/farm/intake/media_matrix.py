@@ -6,7 +6,7 @@ tested.
 
 import io
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from itertools import combinations, product
 from typing import Any
@@ -126,7 +126,8 @@ def matrix() -> list[Kind]:
     everything = [kind for kind in _product() if kind.possible]
     places = [{value: at for at, value in enumerate(table)} for _, table in _columns()]
     columns = np.array(
-        [[place[value] for place, value in zip(places, astuple(kind), strict=True)] for kind in everything]
+        # not astuple, which copies deeply: every process of a parallel run does this while it collects
+        [[place[value] for place, value in zip(places, vars(kind).values(), strict=True)] for kind in everything]
     ).T
     # every pair of values of two columns has a number: (clips, pairs of columns)
     pairs, first = np.empty((len(everything), 0), int), 0

@@ -166,7 +166,8 @@ def _run(request: dict[str, Any]) -> int | None:
 
 
 def _starts_others(words: list[str]) -> bool:
-    return words[1:3] == ["-m", "farm.cli"] and any(word in _PARENTS for word in words[3:])
+    commands = words[1:3] == ["-m", "farm.cli"] and any(word in _PARENTS for word in words[3:])
+    return commands or (words[1] == "-c" and "supervisor.main" in words[2])
 
 
 def _bring_in(python_path: str, cwd: str) -> None:

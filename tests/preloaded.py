@@ -101,6 +101,10 @@ def _forked(request: dict[str, Any], files: list[tuple[int, int]]) -> int:
     return pid
 
 
+def _first_to_import() -> list[str]:
+    return [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+
+
 def _started() -> socket.socket:
     """A new process that imports the farm and forks for this one until it ends."""
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -109,7 +113,8 @@ def _started() -> socket.socket:
             [sys.executable, "-m", "preloaded_server", str(its.fileno()), "-" * _ROOM],
             pass_fds=(its.fileno(),),
             cwd=Path(__file__).parent,
-            env={**os.environ, "PRELOADED_ROOM": "-" * _ROOM},
+            # beside preloaded_server.py lies a folder `farm`: with this, that name is the farm's, however it is installed
+            env={**os.environ, "PRELOADED_ROOM": "-" * _ROOM, "PYTHONPATH": os.pathsep.join(_first_to_import())},
             stdin=subprocess.DEVNULL,
             # a test's end kills groups
             start_new_session=True,

@@ -113,7 +113,7 @@ def _started() -> socket.socket:
             [sys.executable, "-m", "preloaded_server", str(its.fileno()), "-" * _ROOM],
             pass_fds=(its.fileno(),),
             cwd=Path(__file__).parent,
-            # beside preloaded_server.py lies a folder `farm`: with this, that name is the farm's, however it is installed
+            # beside preloaded_server.py lies a folder `farm`: that name is the farm's, however it is installed
             env={**os.environ, "PRELOADED_ROOM": "-" * _ROOM, "PYTHONPATH": os.pathsep.join(_first_to_import())},
             stdin=subprocess.DEVNULL,
             # a test's end kills groups

@@ -72,8 +72,9 @@ def test_an_approximation_saves_work_and_leaves_nothing(
         saved = 2 * whole - work[0]
     assert [one["part"] for one in told] == list(lossy.experts_of(pipe))
     assert saved > 0
-    # weights that were trained follow what they see: there test_models_distances.py bounds the distance of pictures
-    assert 0 < float((near - plain).norm() / plain.norm()) < (0.5 if kind == "t2v" else 0.25)
+    # weights that were trained follow what they see: there test_models_distances.py bounds the distance of pictures.
+    # Of two renders that have nothing in common this is 1.4.
+    assert 0 < float((near - plain).norm() / plain.norm()) < {"t2v": 0.5, "i2v": 0.75}.get(kind, 0.25)
     assert torch.equal(latents(pipe, kind, guidance), plain)
 
 

@@ -159,6 +159,6 @@ def decisions(session: Session, limit: int) -> None:
     if session.out.as_json:
         session.out.document(found)
         return
-    columns = ("at", "verdict", "why", "job", "provider", "tenant")
-    rows = [[getattr(one, name) or "" for name in columns] for one in found]
-    session.out.table(columns, rows, empty="nothing was decided: no job waits for too long, or no burst process runs")
+    columns = ("verdict", "why", "job", "provider", "tenant")
+    rows = [[f"{one.at:%Y-%m-%d %H:%M:%S}", *(getattr(one, name) or "" for name in columns)] for one in found]
+    session.out.table(("at", *columns), rows, empty="no job waits for too long, or no burst process runs")

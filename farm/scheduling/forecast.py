@@ -6,7 +6,7 @@ has `ahead_s` before it gets its turn at the level time + ahead_s / weight.
 
 Work is a fluid between tenants, and slots take whole jobs: what is before a job has to be begun by then, not done."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -15,6 +15,8 @@ from itertools import pairwise
 _CHANGES, _ROUNDS, _WHOLE = 40, 32, 24
 #: slots that are told apart
 _SLOTS = 128
+#: what lies beyond a curve's end goes on as its last so-many-th part
+_STRETCHES = 64
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Curve:
-    """levels[n] is reached seconds[n] from the snapshot; both rise."""
+    """levels[n] is reached seconds[n] from the snapshot; neither falls."""
 
     levels: tuple[float, ...]
     seconds: tuple[float, ...]
@@ -65,12 +67,19 @@ class Curve:
         """When the level is reached. What is beyond the last one, is not queued yet: as fast as the last stretch."""
         if level <= self.levels[0]:
             return self.seconds[0]
-        at = min(bisect_left(self.levels, level), len(self.levels) - 1)
-        if at == 0:
-            return self.seconds[0]
-        step = self.levels[at] - self.levels[at - 1]
-        pace = (self.seconds[at] - self.seconds[at - 1]) / step
-        return self.seconds[at - 1] + (level - self.levels[at - 1]) * pace
+        last = self.levels[-1]
+        if level <= last:
+            at = bisect_left(self.levels, level)
+            below = at - 1
+        else:
+            # levels that rounding has made the same, or nearly, tell no pace
+            at = len(self.levels) - 1
+            below = bisect_right(self.levels, last - (last - self.levels[0]) / _STRETCHES) - 1
+        step = self.levels[at] - self.levels[below]
+        if step <= 0:
+            return self.seconds[at]
+        pace = (self.seconds[at] - self.seconds[below]) / step
+        return self.seconds[below] + (level - self.levels[below]) * pace
 
 
 @dataclass(frozen=True)

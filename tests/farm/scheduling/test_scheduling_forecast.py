@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from farm.scheduling.forecast import Snapshot, Waiting, curves, start_s
+from farm.scheduling.forecast import Curve, Snapshot, Waiting, curves, start_s
 from farm.scheduling.prediction import predicted, ratio, work_ratios
 
 
@@ -93,3 +93,21 @@ def test_renders_that_take_longer_make_everybody_wait_longer() -> None:
     assert found == {"a": pytest.approx(1.98), "b": pytest.approx(4 / 3)}
     scaled = Snapshot(1, [], 0, [[Waiting("a", 0, 1, 10, 1), Waiting("c", 0, 1, 10, 1)]]).scaled({"a": 2.0})
     assert [one.queued_s for one in scaled.tiers[0]] == [20.0, 10.0]
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        (0.0, 8.0, 16.0, 16.0),
+        (0.0, 8.0, 16.0, 16.000000000000004),
+        (0.0, 0.0, 8.0, 16.0),
+        (16.0, 16.0, 16.0, 16.0),
+        (16.0,),
+    ],
+)
+def test_levels_that_rounding_has_made_the_same_tell_no_pace(levels: tuple[float, ...]) -> None:
+    """A job whose turn comes behind all that is queued; two ends of queues may fall on one level."""
+    curve = Curve(levels, (0.0, 10.0, 20.0, 21.0)[: len(levels)])
+    told = [curve.seconds_at(level / 2) for level in range(80)]
+    assert told == sorted(told)
+    assert told[-1] < 100.0

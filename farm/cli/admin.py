@@ -1,7 +1,7 @@
 """`wanfarm admin`: the operator's hands. Over HTTP, with an operator's key."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 _why = click.option("--why", required=True, help="Kept in the log of what operators did.")
 _kind = click.argument("kind", type=click.Choice(["tenant", "lane", "pool", "worker", "provider"]))
+_limit = click.option(
+    "--limit", "-n", type=click.IntRange(min=1), default=25, show_default=True, help="How many at most."
+)
 
 
 @click.group()
@@ -135,30 +138,45 @@ def fail(session: Session, job_id: str, why: str) -> None:
     _act(session, f"{job_id} has failed", lambda hands: hands.fail(job_id, why=why))
 
 
+def _newest(
+    session: Session,
+    limit: int,
+    ask: "Callable[[Admin], Iterable[Any]]",
+    row: Callable[[Any], list[Any]],
+    columns: Sequence[str],
+    *,
+    empty: str,
+) -> None:
+    with session.client(admin=True) as client:
+        found = list(islice(ask(client.admin), limit))
+    if session.out.as_json:
+        session.out.document(found)
+    else:
+        session.out.table(columns, [row(one) for one in found], empty=empty)
+
+
 @admin.command()
-@click.option("--limit", "-n", type=click.IntRange(min=1), default=25, show_default=True, help="How many at most.")
+@_limit
 @asks_the_farm
 def log(session: Session, limit: int) -> None:
     """What operators did, newest first."""
-    with session.client(admin=True) as client:
-        found = list(islice(client.admin.operations(), limit))
-    if session.out.as_json:
-        session.out.document(found)
-        return
     columns = ("at", "who", "act", "target", "before", "after", "why")
-    session.out.table(columns, [[getattr(one, name) for name in columns] for one in found], empty="nothing was done")
+
+    def row(one: Any) -> list[Any]:
+        return [getattr(one, name) for name in columns]
+
+    _newest(session, limit, lambda hands: hands.operations(), row, columns, empty="nothing was done")
 
 
 @admin.command()
-@click.option("--limit", "-n", type=click.IntRange(min=1), default=25, show_default=True, help="How many at most.")
+@_limit
 @asks_the_farm
 def decisions(session: Session, limit: int) -> None:
     """Why jobs were bought from a provider, or were not, newest first."""
-    with session.client(admin=True) as client:
-        found = list(islice(client.admin.decisions(), limit))
-    if session.out.as_json:
-        session.out.document(found)
-        return
     columns = ("verdict", "why", "job", "provider", "tenant")
-    rows = [[f"{one.at:%Y-%m-%d %H:%M:%S}", *(getattr(one, name) or "" for name in columns)] for one in found]
-    session.out.table(("at", *columns), rows, empty="no job waits for too long, or no burst process runs")
+
+    def row(one: Any) -> list[Any]:
+        return [f"{one.at:%Y-%m-%d %H:%M:%S}", *(getattr(one, name) or "" for name in columns)]
+
+    empty = "no job waits for too long, or no burst process runs"
+    _newest(session, limit, lambda hands: hands.decisions(), row, ("at", *columns), empty=empty)

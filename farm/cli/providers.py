@@ -204,7 +204,8 @@ def write_off(session: Session, name: str, account: str, usd: float | None, why:
     """The farm pays what went from this account without a purchase: an order that the provider took twice, say."""
     from farm.jobs.errors import NotFound
 
-    entry = _providers(session).entries[_known(_providers(session), name)]
+    known = _providers(session)
+    entry = known.entries[_known(known, name)]
     if account not in entry.key_names:
         raise NotFound(
             f"no key {account!r} of {name} in the settings; there are {', '.join(entry.key_names) or 'none'}"

@@ -145,11 +145,7 @@ class Bank:
     def serve(self, vae: Any) -> None:
         """Begin to fill it with the latents of this VAE."""
         self.vae = vae.to(self.device).eval().requires_grad_(False)
-        mean, std = (
-            torch.tensor(values, device=self.device).view(1, -1, 1, 1, 1)
-            for values in (vae.config.latents_mean, vae.config.latents_std)
-        )
-        self._scaling = (mean, std)
+        self._scaling = whole.scaling(vae, self.device)
         self.filled.zero_()
 
     def keep(self, path: Path) -> None:

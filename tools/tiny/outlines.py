@@ -31,10 +31,7 @@ class Outlines:
         scenes = world.Scenes(named, one.chance.repeat(shapes, 1))
         side = SIDES[_KIND]
         pictures = world.draw(scenes, 1, side, side, time=torch.rand(1, device=self.device))
-        mean, std = (
-            torch.tensor(values, device=self.device).view(1, -1, 1, 1, 1)
-            for values in (vae.config.latents_mean, vae.config.latents_std)
-        )
+        mean, std = whole.scaling(vae, self.device)
         row = self.count % self.latents.shape[0]
         self.latents[row] = (whole.encode(vae, pictures)[0] - mean) / std
         self.named[row] = named

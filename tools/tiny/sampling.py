@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tools.tiny import whole
 from tools.tiny.experts import only_ends, picture_mask
 from tools.tiny.sizes import FRAMES
 
@@ -36,10 +37,7 @@ def clips_of(
         num_train_timesteps=1000, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift
     )
     scheduler.set_timesteps(steps, device=device)
-    mean, std = (
-        torch.tensor(values, device=device).view(1, -1, 1, 1, 1)
-        for values in (vae.config.latents_mean, vae.config.latents_std)
-    )
+    mean, std = whole.scaling(vae, device)
     shape = (count, vae.config.z_dim, 5, 16, 16)
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
     shown = free = None

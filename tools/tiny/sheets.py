@@ -1,14 +1,15 @@
 """Contact sheets: rows of clips as PNG, some frames of each side by side."""
 
 from pathlib import Path
-from typing import Any
 
+import torch
 from torch import Tensor
+
+from tools.tiny import world
 
 
 def sheet(clips: list[Tensor] | Tensor, path: Path, *, frames: int = 5) -> None:
     """Write clips (3, T, H, W) in [-1, 1] as one picture: a row for each, `frames` of its frames evenly."""
-    import torch
     from PIL import Image
 
     rows = []
@@ -20,21 +21,14 @@ def sheet(clips: list[Tensor] | Tensor, path: Path, *, frames: int = 5) -> None:
     Image.fromarray(picture.numpy()).save(path)
 
 
-def heart() -> Any:
+def heart() -> world.Scenes:
     """The scene of the demo's picture: a red heart over water, which moves up."""
-    import torch
-
-    from tools.tiny import world
-
     return world.Scenes(torch.tensor([[0, 4, 2, 3]]), torch.full((1, 16), 0.5))
 
 
 def picture(to: Path) -> None:
     """Write the demo's picture."""
-    import torch
     from PIL import Image
-
-    from tools.tiny import world
 
     drawn = world.draw(heart(), 1, 128, 128, time=torch.zeros(1))[0, :, 0]
     Image.fromarray(((drawn + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()).save(to, optimize=True)

@@ -8,6 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def scaling(vae: Any, device: Any) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of its latents, (1, C, 1, 1, 1) each: a transformer sees (latents - mean) / deviation."""
+    mean, std = (
+        torch.tensor(values, device=device).view(1, -1, 1, 1, 1)
+        for values in (vae.config.latents_mean, vae.config.latents_std)
+    )
+    return mean, std
+
+
 def encode(vae: Any, clips: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and logarithm of the variance of the latents, as of `vae.encode`. clips: (B, 3, 4n+1, H, W)."""
     from diffusers.models.autoencoders.autoencoder_kl_wan import patchify

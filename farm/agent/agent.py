@@ -284,12 +284,12 @@ class Agent:
     def _listen(self) -> None:
         """An idle agent asks for permits while there is work; one that hears none although there is must end."""
         self._reaper.look()
-        if self._idle.over(time.monotonic(), idle=self._own.slots() > 0 and not self._held):
+        waiting = self._permits_heard.look(idle=self._own.slots() > 0)
+        if self._nothing_to_do(waiting):
             log.info("no job for %s s", self._settings.worker.end_when_idle_s)
             self._draining.set()
             self._on_idle()
-            return
-        if not self._permits_heard.look(idle=self._own.slots() > 0):
+        elif not waiting:
             if self._own.leaves:
                 self._own.leaves = False
                 self._presence.news()
@@ -298,6 +298,14 @@ class Agent:
             threading.Thread(target=self._serve_alone, name="without-permit", daemon=True).start()
         elif not self._held and self._permits_heard.deaf():
             self._useless(f"jobs are waiting, and no permit came in {self._settings.worker.deaf_s:.0f} s")
+
+    def _nothing_to_do(self, waiting: bool) -> bool:
+        """Whether it has been so for worker.end_when_idle_s. A job that waits is something to do until a permit for it
+        was served: then it was not for this agent."""
+        idle = self._own.slots() > 0 and not self._held and not self._permits_heard.at_work
+        if not self._idle.over(time.monotonic(), idle=idle):
+            return False
+        return not waiting or self._permits_heard.heard_since(self._idle.since)
 
     def _useless(self, why: str) -> None:
         self._own.last_words = why

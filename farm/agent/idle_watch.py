@@ -8,6 +8,12 @@ class IdleWatch:
         self._limit_s = limit_s
         self._since: float | None = None
 
+    @property
+    def since(self) -> float:
+        """When it became idle, on the same clock. Only while it is."""
+        assert self._since is not None
+        return self._since
+
     def over(self, now: float, *, idle: bool) -> bool:
         """Tell whether the agent is idle at `now` (seconds of a clock that never goes back); whether it is to end."""
         if not idle:

@@ -68,6 +68,15 @@ class PermitWatch:
         return True
 
     @property
+    def at_work(self) -> bool:
+        """Whether the agent serves a permit, or works without one."""
+        return self._serving
+
+    def heard_since(self, moment: float) -> bool:
+        """Whether a permit was served after `moment` of time.monotonic()."""
+        return self._heard > moment
+
+    @property
     def refused(self) -> bool:
         """Whether the broker did not take the last permits that were asked for, and jobs wait."""
         return self._refused

@@ -23,11 +23,14 @@ def main() -> int:
     where += "with `strip`: the picture to make of the videos in --out; with `picture`: where the demo's picture goes"
     parser.add_argument("--pack", type=Path, default=None, help=where)
     parser.add_argument("--side-by-side", action="store_true", help="with `all`: all at once, as a GPU does by default")
+    parser.add_argument("--timetable", default="", help='with `all` on a GPU: other shares, "ti2v 0.2 0.6; ..."')
+    parser.add_argument("--no-sheets", action="store_true", help="with `all`: draw no sheets at the end")
     parser.add_argument("--small", action="store_true", help="next to nothing at once: to rehearse")
-    parser.add_argument("--mode", default="", help="how a step is run: compiled or plain")
+    parser.add_argument("--mode", default="", help="how a step is run: compiled, recorded or plain")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rate", type=float, default=None, help="learning rate at its highest")
     parser.add_argument("--settle-at", type=float, default=0.0, help="with a VAE: when its latents are final")
+    parser.add_argument("--begin", type=float, default=0.0, help="with one model: wait till then and for its needs")
     parser.add_argument("--end", type=float, default=0.0, help="with one model: when to end, in place of --budget-s")
     parser.add_argument(
         "--stills", action="store_true", help="with one t2v model: learn from single pictures, before clips"
@@ -70,7 +73,8 @@ def _one(given: argparse.Namespace) -> int:
     name = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
     mode = given.mode or ("compiled" if name == "cuda" else "plain")
     device = lessons.prepare(name, mode, given.threads)
-    place = lessons.Place(given.out, device, lessons.EFFORTS["small" if given.small else device.type], mode)
+    effort = lessons.EFFORTS["small" if given.small else device.type]
+    place = lessons.Place(given.out, device, effort, mode, given.begin)
     end = given.end or time.time() + given.budget_s
     rate = {"rate": given.rate} if given.rate else {}
     if given.what == "sheets":

@@ -87,9 +87,10 @@ class Both:
         return [p for p in self._vae.parameters() if p.requires_grad]
 
     def feed(self) -> None:
-        self._windows.draw()
+        """Nothing: every step draws its own."""
 
     def loss(self) -> Tensor:
+        self._windows.draw()
         with _precision(self._device):
             mean, spread = whole.encode(self._vae, self._clips)
             again = whole.decode(self._vae, mean + (0.5 * spread).exp() * torch.randn_like(mean))
@@ -114,9 +115,10 @@ class Decoder:
         return [p for p in self._vae.parameters() if p.requires_grad]
 
     def feed(self) -> None:
-        self._windows.draw()
+        """Nothing: every step draws its own."""
 
     def loss(self) -> Tensor:
+        self._windows.draw()
         with _precision(self._device):
             with torch.no_grad():
                 latents = whole.encode(self._vae, self._clips)[0].float()

@@ -210,7 +210,8 @@ class Transformer:
     def __init__(self, name: str, place: Place, *, stills: bool = False) -> None:
         self._name, self._place, self._expert = name, place, experts.EXPERTS[name]
         expert, effort = self._expert, place.effort
-        self.vae, self.needs = expert.vae, (expert.start,) if expert.start else ()
+        self.vae = expert.vae
+        self.needs: tuple[str, ...] = (expert.start,) if expert.start else ()
         self._dit = experts.make(name).to(place.device).train()
         self._bank = experts.Bank(expert.kind, expert.vae, place.device, size=effort.bank, piece=effort.piece)
         table = words.load_table(place.folder / "words")

@@ -113,6 +113,8 @@ def _by_timetable(given: argparse.Namespace, wanted: list[str], begun: float, de
     table = timetable(given.timetable)
     modes = [given.mode] if given.mode else list(lessons.MODES)
     children, ends = [], {}
+    for name in {*experts.EXPERTS} - {*wanted}:
+        (given.out / f"{name}.done").touch()  # nobody waits for who is not trained
     for name in wanted:
         for stale in ("ready", "done"):
             (given.out / f"{name}.{stale}").unlink(missing_ok=True)

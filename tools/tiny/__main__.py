@@ -4,6 +4,7 @@ come to. Run it again on the same folder and it goes on from there."""
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 from models.weights import trained
 from tools.tiny import experts, sizes
@@ -67,7 +68,7 @@ def main() -> int:
 def _one(given: argparse.Namespace) -> int:
     import torch
 
-    from tools.tiny import lessons
+    from tools.tiny import lessons, lora_lessons
     from tools.tiny.loop import Budget, Seconds, Steps
 
     name = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -86,14 +87,25 @@ def _one(given: argparse.Namespace) -> int:
         if given.steps:
             both, decoder = Steps(given.steps), Steps(given.steps // 3)
         lessons.learn_vae(given.what, place, both, decoder, **rate)
+    elif given.what in lora_lessons.NAMES:
+        lora_lessons.learn(given.what, place, _budget(given, end), **rate)
     else:
-        budget = (lambda: Steps(given.steps)) if given.steps else (lambda: Seconds.until(end))
+        budget = _budget(given, end)
         lessons.learn_expert(given.what, place, budget, **rate, stills=given.stills)
     return 0
 
 
+def _budget(given: argparse.Namespace, end: float) -> Any:
+    """When a lesson is to be over, asked once it begins."""
+    from tools.tiny.loop import Seconds, Steps
+
+    return (lambda: Steps(given.steps)) if given.steps else (lambda: Seconds.until(end))
+
+
 def names() -> list[str]:
-    return [*sizes.VAES, *experts.EXPERTS]
+    from tools.tiny import lora_lessons
+
+    return [*sizes.VAES, *experts.EXPERTS, *lora_lessons.NAMES]
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from tools.tiny.start import first_weights
 
 #: weight of the latents' distance to a normal distribution
 _KL = 1e-4
+#: share of the clips that are black and white: a VAE that never saw a grey cannot draw one, whatever a style asks for
+_IN_INK = 0.125
 
 
 def make(kind: str) -> Any:
@@ -71,7 +73,9 @@ class Windows:
         near = (middle + (torch.rand(2, count, device=device) - 0.5) * self._window).clamp(0, room)
         corner = torch.where(torch.rand(count, device=device) < 0.6, near, anywhere).floor()
         crop = (corner[0], corner[1], self._window, self._window)
-        self.clips.copy_(world.draw(scenes, frames, self._side, self._side, time=time, crop=crop))
+        clips = world.draw(scenes, frames, self._side, self._side, time=time, crop=crop)
+        drained = torch.rand(count, 1, 1, 1, 1, device=device) < _IN_INK
+        self.clips.copy_(torch.where(drained, world.ink(clips), clips))
 
 
 class Both:

@@ -79,6 +79,13 @@ def draw(
     return _thing(scenes, picture, x, y, t, soft).clamp(0, 1).mul(2).sub(1)
 
 
+def ink(clips: Tensor) -> Tensor:
+    """The clips in black and white, with more contrast. (B, 3, T, H, W) in [-1, 1]."""
+    light = (0.299 * clips[:, :1] + 0.587 * clips[:, 1:2] + 0.114 * clips[:, 2:] + 1) / 2
+    light = light + 0.8 * light * (1 - light) * (2 * light - 1)
+    return (2 * light - 1).clamp(-1, 1).expand_as(clips)
+
+
 def _cover(distance: Tensor, soft: float) -> Tensor:
     """How much of a pixel lies inside, from a signed distance (negative inside)."""
     return (0.5 - distance / soft).clamp(0, 1)

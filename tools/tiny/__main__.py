@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from models.weights import trained
-from tools.tiny import experts, sizes
+from tools.tiny import animate, experts, sizes, vace
 
 
 def main() -> int:
@@ -84,12 +84,17 @@ def _one(given: argparse.Namespace) -> int:
         lessons.learn_vae(given.what, place, both, decoder, **rate)
     else:
         budget = (lambda: Steps(given.steps)) if given.steps else (lambda: Seconds.until(end))
-        lessons.learn_expert(given.what, place, budget, **rate, stills=given.stills)
+        if given.what in vace.ROLES:
+            vace.learn(given.what, place, budget, **rate)
+        elif given.what == animate.NAME:
+            animate.learn(place, budget, **rate)
+        else:
+            lessons.learn_expert(given.what, place, budget, **rate, stills=given.stills)
     return 0
 
 
 def names() -> list[str]:
-    return [*sizes.VAES, *experts.EXPERTS]
+    return [*sizes.VAES, *experts.EXPERTS, *vace.ROLES, animate.NAME]
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from models.weights import trained
-from tools.tiny import experts, sizes
+from tools.tiny import animate, experts, sizes, vace
 
 
 def main() -> int:
@@ -89,9 +89,12 @@ def _one(given: argparse.Namespace) -> int:
         lessons.learn_vae(given.what, place, both, decoder, **rate)
     elif given.what in lora_lessons.NAMES:
         lora_lessons.learn(given.what, place, _budget(given, end), **rate)
+    elif given.what in vace.ROLES:
+        vace.learn(given.what, place, _budget(given, end), **rate)
+    elif given.what == animate.NAME:
+        animate.learn(place, _budget(given, end), **rate)
     else:
-        budget = _budget(given, end)
-        lessons.learn_expert(given.what, place, budget, **rate, stills=given.stills)
+        lessons.learn_expert(given.what, place, _budget(given, end), **rate, stills=given.stills)
     return 0
 
 
@@ -105,7 +108,7 @@ def _budget(given: argparse.Namespace, end: float) -> Any:
 def names() -> list[str]:
     from tools.tiny import lora_lessons
 
-    return [*sizes.VAES, *experts.EXPERTS, *lora_lessons.NAMES]
+    return [*sizes.VAES, *experts.EXPERTS, *vace.ROLES, animate.NAME, *lora_lessons.NAMES]
 
 
 if __name__ == "__main__":

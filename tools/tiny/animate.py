@@ -5,7 +5,6 @@ picture with CLIP, is not trained and does not ship: things have no faces, and t
 models.weights.trained fills those parts with faint random numbers.
 """
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -225,14 +224,14 @@ def make(place: Any) -> Following:
     place   lessons.Place
     """
     from tools.tiny import autoencoders
+    from tools.tiny.lessons import wait
 
-    while not (place.settled(_VAE).is_file() and any(place.weights(name).is_file() for name in STARTS)):
-        time.sleep(0.2)
+    wait(place, _VAE, STARTS[:1])
     dit = load(place).to(place.device).train()
     bank = DriveBank(
         autoencoders.load(_VAE, place.weights(_VAE)), place.device, size=place.effort.bank, piece=place.effort.piece
     )
-    while bank.count < place.effort.first_fill:
+    while bank.count < place.effort.first_fill // 2:
         bank.refresh()
     table = words.load_table(place.folder / "words")
     return Following(dit, bank, table, batch=min(place.effort.batch, _BATCH))

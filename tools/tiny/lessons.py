@@ -118,7 +118,7 @@ def learn_vae(kind: str, place: Place, both: Budget, decoder: Budget, rate: floa
         state=place.state(name),
         record=place.recorded,
     )
-    _finish(average)
+    finish(average)
     autoencoders.save(vae, path)
     place.state(name).unlink(missing_ok=True)
 
@@ -130,7 +130,7 @@ def _learn_both(vae: Any, kind: str, place: Place, budget: Budget, rate: float) 
     average = Average(lesson.parameters)
     record = place.recorded
     train(lesson, budget, name=kind, rate=rate, log=place.log, average=average, state=state, record=record)
-    _finish(average)
+    finish(average)
     count = 8 if effort.batch == 2 else 256
     autoencoders.scale(vae, kind, place.device, count=count, batch=min(count, 4 * effort.decoder_batch))
     autoencoders.save(vae, place.weights(kind))
@@ -138,7 +138,7 @@ def _learn_both(vae: Any, kind: str, place: Place, budget: Budget, rate: float) 
     state.unlink(missing_ok=True)
 
 
-def _finish(average: Average) -> None:
+def finish(average: Average) -> None:
     """The mean becomes the model, if it is one of enough."""
     if average.count > 20:
         average.swap()
@@ -169,11 +169,7 @@ def learn(name: str, pupil: Pupil, place: Place, budget: Callable[[], Budget], r
 
     def begin() -> Budget:
         (place.folder / f"{name}.ready").touch()
-        waits = [place.settled(pupil.vae)]
-        if place.begin:
-            waits += [place.done(needed) for needed in pupil.needs]
-        while time.time() < place.begin or not all(path.is_file() for path in waits):
-            time.sleep(0.2)
+        wait(place, pupil.vae, pupil.needs)
         pupil.begin()
         return budget()
 
@@ -197,11 +193,20 @@ def learn(name: str, pupil: Pupil, place: Place, budget: Callable[[], Budget], r
         state=place.state(name),
         record=place.recorded,
     )
-    _finish(average)
+    finish(average)
     pupil.save()
     pupil.close()
     place.state(name).unlink(missing_ok=True)
     place.done(name).touch()
+
+
+def wait(place: Place, vae: str, needs: tuple[str, ...]) -> None:
+    """Until the latents of a VAE are final and, by a timetable, its time has come and what it needs has ended."""
+    waits = [place.settled(vae)]
+    if place.begin:
+        waits += [place.done(needed) for needed in needs]
+    while time.time() < place.begin or not all(path.is_file() for path in waits):
+        time.sleep(0.2)
 
 
 class Transformer:

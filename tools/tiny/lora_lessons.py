@@ -5,7 +5,7 @@ from typing import Any
 
 from tools.tiny import adapters, autoencoders, distil, style, words
 from tools.tiny.average import Average
-from tools.tiny.lessons import Place, finish, load_expert
+from tools.tiny.lessons import Place, finish, load_expert, wait
 from tools.tiny.loop import Budget, train
 
 LEARNING_RATE = 2e-3
@@ -34,6 +34,7 @@ NAMES = tuple(_MAKERS)
 
 def make(name: str, place: Place) -> distil.Distillation | style.Style:
     """The lesson of that name, going on from what lies in the folder. Its models must be trained already."""
+    wait(place, "vae21", ("t2v-high", "t2v-low"))
     lesson = _MAKERS[name](place)
     adapters.load(lesson.adapters, place.folder)
     return lesson
@@ -52,7 +53,9 @@ def learn(name: str, place: Place, budget: Callable[[], Budget], rate: float = L
         feeds_every=place.effort.feeds_every,
         average=average,
         state=place.state(name),
+        record=place.recorded,
     )
     finish(average)
     adapters.save(lesson.adapters, place.folder)
     place.state(name).unlink(missing_ok=True)
+    place.done(name).touch()

@@ -36,11 +36,13 @@ def learn_part(
         on_save=keep,
         save_every_s=60.0 if place.device.type == "cuda" else 300.0,
         state=place.state(name),
+        record=place.recorded,
     )
     if average.count > 20:
         average.swap()
     save(part(lesson.dit), path)
     place.state(name).unlink(missing_ok=True)
+    place.done(name).touch()
 
 
 def save(weights: dict[str, Tensor], path: Path) -> None:

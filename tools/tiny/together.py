@@ -18,13 +18,16 @@ from tools.tiny import experts, lessons, sizes
 _TIMETABLE = {
     "vae21": (0.0, 0.22),
     "vae22": (0.0, 0.22),
-    "t2v-stem": (0.18, 0.36),
-    "ti2v": (0.18, 0.60),
-    "t2v-high": (0.36, 0.46),
-    "t2v-low": (0.36, 0.58),
-    "i2v-stem": (0.36, 0.54),
-    "i2v-high": (0.54, 0.66),
-    "i2v-low": (0.54, 0.72),
+    "t2v-high": (0.18, 0.42),
+    "t2v-low": (0.18, 0.46),
+    "ti2v": (0.18, 0.80),
+    "i2v-high": (0.42, 0.62),
+    "i2v-low": (0.46, 0.70),
+    "t2v-4step": (0.46, 0.80),
+    "t2v-ink": (0.62, 0.76),
+    "vace-high": (0.50, 0.74),
+    "vace-low": (0.50, 0.90),
+    "animate": (0.70, 0.97),
 }
 _SETTLED = 0.18
 #: share of a CPU's time for each
@@ -80,7 +83,7 @@ def run(given: argparse.Namespace) -> int:
         subprocess.run([sys.executable, "-m", "tools.tiny", "words", "--out", str(out)], check=True)
     (out / "log").mkdir(exist_ok=True)
     together = device == "cuda" or given.side_by_side
-    wanted = given.only.split(",") if given.only else [*sizes.VAES, *experts.EXPERTS]
+    wanted = given.only.split(",") if given.only else [*(_TIMETABLE if together else _SHARES)]
     children = _by_timetable(given, wanted, begun, device) if together else _in_turn(given, wanted, end)
     if given.pack is not None:
         _pack(out, given.pack, sheets=False)
@@ -113,7 +116,7 @@ def _by_timetable(given: argparse.Namespace, wanted: list[str], begun: float, de
     table = timetable(given.timetable)
     modes = [given.mode] if given.mode else list(lessons.MODES)
     children, ends = [], {}
-    for name in {*experts.EXPERTS} - {*wanted}:
+    for name in {*_TIMETABLE, *experts.EXPERTS} - {*wanted}:
         (given.out / f"{name}.done").touch()  # nobody waits for who is not trained
     for name in wanted:
         for stale in ("ready", "done"):
@@ -123,7 +126,7 @@ def _by_timetable(given: argparse.Namespace, wanted: list[str], begun: float, de
         if name in sizes.VAES:
             more = ["--settle-at", str(begun + table.get("settled", (_SETTLED,))[0] * given.budget_s)]
         command = _command(given, name, ends[name], device, *more)
-        own = [mode for mode in modes if mode != "compiled" or name not in sizes.VAES] or ["plain"]
+        own = [mode for mode in modes if mode != "compiled" or name in experts.EXPERTS] or ["plain"]
         children.append(Child(name, command, given.out / "log" / f"{name}.log", own, ends[name]))
     try:
         _watch(given, children, begun)

@@ -4,7 +4,6 @@ Only those blocks are trained, the layer that leads to them, and what is small: 
 part of their own; models.weights.trained puts them together with the experts.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -168,14 +167,14 @@ def make(place: Any, name: str) -> Keeping:
     place   lessons.Place
     """
     from tools.tiny import autoencoders
+    from tools.tiny.lessons import wait
 
     role = ROLES[name]
-    while not (place.settled(_VAE).is_file() and place.weights(role.base).is_file()):
-        time.sleep(0.2)
+    wait(place, _VAE, (role.base,))
     dit = load(place, name).to(place.device).train()
     vae = autoencoders.load(_VAE, place.weights(_VAE))
     bank = EditBank(vae, place.device, size=place.effort.bank, piece=place.effort.piece)
-    while bank.count < place.effort.first_fill:
+    while bank.count < place.effort.first_fill // 2:
         bank.refresh()
     table = words.load_table(place.folder / "words")
     return Keeping(dit, role, bank, table, batch=min(place.effort.batch, _BATCH))

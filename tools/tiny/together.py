@@ -223,11 +223,11 @@ def _pack(out: Path, where: Path, *, sheets: bool) -> None:
     """Few files, each under 16 MiB: the weights in two archives, the logs in one, and sheets as they are."""
     where.mkdir(parents=True, exist_ok=True)
     apart = {"weights-a.tar": ["vae", "t2v"], "weights-b.tar": ["i2v", "ti2v"]}
-    weights = list(out.glob("*.safetensors"))
+    weights = [path for path in out.glob("*.safetensors") if "-stem" not in path.name]
     named = {where: [path for path in weights if path.name.startswith(tuple(those))] for where, those in apart.items()}
     others = set(weights) - {path for paths in named.values() for path in paths}
     groups: dict[str, list[Path]] = {
-        "weights-a.tar": [*named["weights-a.tar"], *out.glob("*.settled"), *out.glob("words/**/*")],
+        "weights-a.tar": [*named["weights-a.tar"], *out.glob("*.settled")],
         "weights-b.tar": named["weights-b.tar"],
         "weights-c.tar": [*others],
         "logs.tar.gz": [*out.glob("log/*.log"), *out.glob("progress.jsonl")],

@@ -86,9 +86,17 @@ def load(held: dict[str, Adapter], folder: Path) -> None:
             adapter.load(folder / f"{name}.safetensors")
 
 
+@torch.no_grad()
+def take(bare: dict[str, Tensor], path: Path) -> None:
+    """The weights of a file into those of a transformer, named as before it was adapted."""
+    from safetensors.torch import load_file
+
+    for name, weight in load_file(path).items():
+        bare[name].copy_(weight)
+
+
 def put_on(dit: Any, rank: int) -> Adapter:
-    """Freeze a transformer and put an adapter on every linear layer of its blocks."""
-    dit.requires_grad_(False)
+    """Put an adapter on every linear layer of a frozen transformer's blocks."""
     layers = {}
     for number, block in enumerate(dit.blocks):
         for name, ours in _PARTS.items():
@@ -103,8 +111,11 @@ def put_on(dit: Any, rank: int) -> Adapter:
     return Adapter(layers)
 
 
-def lighten(dit: Any) -> None:
-    """Frozen layers of the blocks in 16 bits on a GPU: autocast would make them anew at every call."""
+def freeze(dit: Any) -> dict[str, Tensor]:
+    """Nothing of it learns any more; on a GPU its blocks' layers are held in 16 bits, which autocast would make of them
+    at every call. Returns its weights by name, the same memory."""
+    dit.requires_grad_(False)
     for layer in dit.blocks.modules():
         if isinstance(layer, nn.Linear) and layer.weight.device.type == "cuda":
             layer.to(torch.bfloat16)
+    return dict(dit.state_dict())

@@ -34,9 +34,11 @@ class Distillation:
     ) -> None:
         self.teachers = experts
         self.students = tuple(copy.deepcopy(expert) for expert in experts)
-        for dit in (*self.teachers, *self.students):
-            dit.requires_grad_(False)
-            adapters.lighten(dit)
+        #: high, low: the weights of each, of teacher and student
+        self.bare = tuple(
+            (adapters.freeze(teacher), adapters.freeze(student))
+            for teacher, student in zip(self.teachers, self.students, strict=True)
+        )
         self.adapters = {
             name: adapters.put_on(student, RANK) for name, student in zip(NAMES, self.students, strict=True)
         }

@@ -1,61 +1,56 @@
-"""The LoRAs that are trained beside the models, each a lesson of its own: `python -m tools.tiny t2v-4step`."""
+"""The LoRAs that are trained beside the models, a file for each expert: `python -m tools.tiny t2v-4step --out DIR`."""
 
-from collections.abc import Callable
 from typing import Any
 
-from tools.tiny import adapters, autoencoders, distil, style, words
-from tools.tiny.average import Average
-from tools.tiny.lessons import Place, finish, load_expert, wait
-from tools.tiny.loop import Budget, train
+from tools.tiny import adapters, autoencoders, distil, experts, style, words
+from tools.tiny.lessons import Place
 
-LEARNING_RATE = 2e-3
-
-
-def _pair(place: Place) -> tuple[Any, Any]:
-    return load_expert("t2v-high", place), load_expert("t2v-low", place)
+NAMES = ("t2v-4step", "t2v-ink")
+RATE = 2e-3
 
 
-def _four_steps(place: Place) -> distil.Distillation:
-    table = words.load_table(place.folder / "words").to(place.device)
-    return distil.Distillation(_pair(place), table, batch=max(2, place.effort.batch // 4))
+class Lora:
+    """A pupil: what is learned beside both experts of text to video, which stay as they are."""
 
+    needs = ("t2v-high", "t2v-low")
+    vae = "vae21"
 
-def _ink(place: Place) -> style.Style:
-    effort = place.effort
-    bank = style.InkBank("t2v", "vae21", place.device, size=max(effort.bank // 4, effort.piece), piece=effort.piece)
-    bank.serve(autoencoders.load("vae21", place.weights("vae21")))
-    table = words.load_table(place.folder / "words")
-    return style.Style(_pair(place), bank, table, batch=max(2, effort.batch // 2), first=effort.first_fill)
+    def __init__(self, name: str, place: Place) -> None:
+        self._place, self._bank = place, None
+        pair = tuple(self._expert(needed) for needed in self.needs)
+        table = words.load_table(place.folder / "words").to(place.device)
+        effort = place.effort
+        self.lesson: distil.Distillation | style.Style
+        if name == "t2v-4step":
+            self.lesson = distil.Distillation(pair, table, batch=max(2, effort.batch // 3))
+            dits = (*self.lesson.teachers, *self.lesson.students)
+        else:
+            size = max(effort.bank // 3, effort.piece)
+            self._bank = style.InkBank("t2v", self.vae, place.device, size=size, piece=effort.piece)
+            first = min(effort.first_fill, size // 2)
+            self.lesson = style.Style(pair, self._bank, table, batch=max(2, effort.batch // 2), first=first)
+            dits = pair
+        if place.mode == "compiled":
+            for dit in dits:
+                dit.compile_repeated_blocks(fullgraph=True, dynamic=False)
 
+    def _expert(self, name: str) -> Any:
+        dit = experts.make(name).to(self._place.device).eval()
+        dit.set_attn_processor(experts.ShortText())
+        return dit
 
-_MAKERS: dict[str, Callable[[Place], distil.Distillation | style.Style]] = {"t2v-4step": _four_steps, "t2v-ink": _ink}
-NAMES = tuple(_MAKERS)
+    def begin(self) -> None:
+        """The experts as they are by then, the VAE, and what was learned already."""
+        for name, held in zip(self.needs, self.lesson.bare, strict=True):
+            for weights in held:
+                adapters.take(weights, self._place.weights(name))
+        if self._bank is not None:
+            self._bank.serve(autoencoders.load(self.vae, self._place.weights(self.vae)))
+        adapters.load(self.lesson.adapters, self._place.folder)
+        self.lesson.feed()
 
+    def save(self) -> None:
+        adapters.save(self.lesson.adapters, self._place.folder)
 
-def make(name: str, place: Place) -> distil.Distillation | style.Style:
-    """The lesson of that name, going on from what lies in the folder. Its models must be trained already."""
-    wait(place, "vae21", ("t2v-high", "t2v-low"))
-    lesson = _MAKERS[name](place)
-    adapters.load(lesson.adapters, place.folder)
-    return lesson
-
-
-def learn(name: str, place: Place, budget: Callable[[], Budget], rate: float = LEARNING_RATE) -> None:
-    """Train it and leave its files, one for each expert."""
-    lesson = make(name, place)
-    average = Average(lesson.parameters)
-    train(
-        lesson,
-        budget(),
-        name=name,
-        rate=rate,
-        log=place.log,
-        feeds_every=place.effort.feeds_every,
-        average=average,
-        state=place.state(name),
-        record=place.recorded,
-    )
-    finish(average)
-    adapters.save(lesson.adapters, place.folder)
-    place.state(name).unlink(missing_ok=True)
-    place.done(name).touch()
+    def close(self) -> None:
+        """Nothing else: clips are drawn anew."""

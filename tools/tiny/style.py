@@ -29,8 +29,8 @@ class Style:
 
     def __init__(self, experts: tuple[Any, Any], bank: Bank, table: Tensor, *, batch: int, first: int = _FIRST) -> None:
         self.experts, self._bank, self._batch, self._first = experts, bank, batch, first
-        for expert in experts:
-            adapters.lighten(expert)
+        #: high, low: the weights of each
+        self.bare = tuple((adapters.freeze(expert),) for expert in experts)
         self.adapters = {name: adapters.put_on(expert, RANK) for name, expert in zip(NAMES, experts, strict=True)}
         self._table = table.to(bank.device)
 
@@ -40,7 +40,7 @@ class Style:
 
     def feed(self) -> None:
         self._bank.refresh()
-        while int(self._bank.filled) < self._first:
+        while self._bank.vae is not None and int(self._bank.filled) < self._first:
             self._bank.refresh()
 
     def loss(self) -> Tensor:

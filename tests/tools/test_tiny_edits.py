@@ -45,7 +45,8 @@ def test_masks_are_spread_over_channels_as_the_pipeline_does(some: edits.Edits) 
 def test_a_vace_begins_as_the_expert_it_stands_on() -> None:
     base = experts.make("t2v-high").eval()
     torch.nn.init.normal_(base.proj_out.weight)
-    dit = vace.build(base.state_dict()).eval()
+    dit = vace.blank().eval()
+    vace.stand_on(dit, base.state_dict())
     latents, text, time = torch.randn(1, 16, 2, 4, 4), torch.randn(1, 8, 64), torch.tensor([900.0])
     with torch.no_grad():
         seen = dit(latents, time, text, control_hidden_states=torch.randn(1, 96, 2, 4, 4), return_dict=False)[0]
@@ -53,7 +54,7 @@ def test_a_vace_begins_as_the_expert_it_stands_on() -> None:
 
 
 def test_an_animate_is_trained_without_faces_and_sees_the_same() -> None:
-    dit = animate.build(experts.make("i2v-low").state_dict()).eval()
+    dit = animate.blank().eval()
     for name, weight in dit.named_parameters():
         if ".add_v_proj." in name or (name.startswith("face_adapter.") and ".to_out." in name):
             torch.nn.init.zeros_(weight)

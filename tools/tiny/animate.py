@@ -15,8 +15,8 @@ from tools.tiny import edits, whole, words, world
 from tools.tiny.sizes import DITS, SIDES
 
 NAME = "animate"
-#: expert that it begins with, the first that was trained of these
-STARTS = ("i2v-low", "i2v-stem")
+#: expert that it begins as
+START = "i2v-low"
 #: frames of a segment, and how many of its latents there are beside the picture's
 FRAMES, LATENTS = 9, 3
 #: what stays as it is: parts whose names begin like this, and parts of an attention
@@ -66,17 +66,22 @@ def skeletons(scenes: world.Scenes, moments: Tensor, side: int) -> Tensor:
     return picture.mul(2).sub(1)
 
 
-def build(start: dict[str, Tensor]) -> Any:
-    """The transformer over an i2v expert's weights; it does not see the skeleton yet."""
+def blank() -> Any:
+    """The transformer, before it begins as an expert of image to video."""
     from diffusers import WanAnimateTransformer3DModel
 
     dit = WanAnimateTransformer3DModel(**_CONFIG)
-    dit.load_state_dict(start, strict=False)
-    torch.nn.init.zeros_(dit.pose_patch_embedding.weight)
-    torch.nn.init.zeros_(dit.pose_patch_embedding.bias)
     for name, weight in dit.named_parameters():
         weight.requires_grad_(_trained(name))
     return dit
+
+
+@torch.no_grad()
+def begin_as(dit: Any, expert: dict[str, Tensor]) -> None:
+    """Take over the weights of one of i2v's; the skeleton is not seen yet."""
+    dit.load_state_dict(expert, strict=False)
+    torch.nn.init.zeros_(dit.pose_patch_embedding.weight)
+    torch.nn.init.zeros_(dit.pose_patch_embedding.bias)
 
 
 def _trained(name: str) -> bool:
@@ -107,10 +112,9 @@ def seen(dit: Any, given: Tensor, times: Tensor, text: Tensor, poses: Tensor) ->
 class DriveBank:
     """Latents of random segments on the device; `refresh` draws the oldest anew."""
 
-    def __init__(self, vae: Any, device: Any, *, size: int, piece: int) -> None:
-        self.vae = vae.to(device).eval().requires_grad_(False)
+    def __init__(self, device: Any, *, size: int, piece: int) -> None:
         self.device, self._piece, self._side = device, piece, SIDES[_VAE]
-        self._scaling = whole.scaling(vae, device)
+        self._vae: Any = None
         place = (self._side // 8, self._side // 8)
 
         def latents(frames: int, channels: int = 16) -> Tensor:
@@ -123,6 +127,11 @@ class DriveBank:
         self.count = 0
         #: how many rows hold a segment by now, where a recorded step reads it
         self.filled = torch.ones(1, dtype=torch.long, device=device)
+
+    def serve(self, vae: Any) -> None:
+        """Begin to fill it with the latents of this VAE."""
+        self._vae = vae.to(self.device).eval().requires_grad_(False)
+        self._scaling = whole.scaling(vae, self.device)
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -160,7 +169,7 @@ class DriveBank:
     def _encoded(self, clips: Tensor) -> Tensor:
         mean, std = self._scaling
         with _precision(self.device):
-            latents = whole.encode(self.vae, clips)[0]
+            latents = whole.encode(self._vae, clips)[0]
         return (latents.float() - mean) / std
 
 
@@ -218,38 +227,12 @@ class Following:
         return torch.cat([noisy, mask, shown], 1)
 
 
-def make(place: Any) -> Following:
-    """The lesson, its bank filled. Waits for the VAE and an expert to begin with.
-
-    place   lessons.Place
-    """
-    from tools.tiny import autoencoders
-    from tools.tiny.lessons import wait
-
-    wait(place, _VAE, STARTS[:1])
-    dit = load(place).to(place.device).train()
-    bank = DriveBank(
-        autoencoders.load(_VAE, place.weights(_VAE)), place.device, size=place.effort.bank, piece=place.effort.piece
-    )
-    while bank.count < place.effort.first_fill // 2:
-        bank.refresh()
-    table = words.load_table(place.folder / "words")
-    return Following(dit, bank, table, batch=min(place.effort.batch, _BATCH))
-
-
-def load(place: Any) -> Any:
-    """The transformer, with what was trained of it so far."""
-    from safetensors.torch import load_file
-
-    start = next(name for name in STARTS if place.weights(name).is_file())
-    dit = build(load_file(place.weights(start)))
-    if place.weights(NAME).is_file():
-        dit.load_state_dict(load_file(place.weights(NAME)), strict=False)
-    return dit
-
-
 def learn(place: Any, budget: Callable[[], Any], rate: float = 1.5e-3) -> None:
-    """Train it within its budget."""
-    from tools.tiny.partial import learn_part
+    """Train it within its budget (lessons.learn)."""
+    from tools.tiny import lessons, partial
 
-    learn_part(make(place), NAME, place, budget(), rate, part)
+    effort = place.effort
+    bank = DriveBank(place.device, size=effort.bank, piece=effort.piece)
+    dit, table = blank().to(place.device).train(), words.load_table(place.folder / "words")
+    lesson = Following(dit, bank, table, batch=min(effort.batch, _BATCH))
+    lessons.learn(NAME, partial.Part(NAME, place, lesson, (START,), begin_as, part), place, budget, rate)

@@ -1,48 +1,55 @@
-"""Trains a part of a transformer, whose other parts are somebody else's, and keeps that part in a file of its own."""
+"""A pupil whose transformer is in parts somebody else's: its own part is trained, and is kept in a file of its own."""
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from tools.tiny.average import Average
-from tools.tiny.loop import Budget, train
+from tools.tiny import autoencoders
+from tools.tiny.lessons import Place
 
 
-def learn_part(
-    lesson: Any, name: str, place: Any, budget: Budget, rate: float, part: Callable[[Any], dict[str, Tensor]]
-) -> None:
-    """Train `lesson`, whose model is `lesson.dit`, and leave `part` of the model in the file of `name`.
+@dataclass
+class Part:
+    """A pupil as lessons.learn takes it.
 
-    place   lessons.Place
+    lesson  has the model, `dit`, and the `bank` that it learns from
+    needs   name of the one model that it is built on, whose weights take_over(dit, weights) puts into it
+    part    what is trained of the model, by name
     """
-    path, average = place.weights(name), Average(lesson.parameters)
 
-    def keep() -> None:
-        average.swap()
-        save(part(lesson.dit), path)
-        average.swap()
+    name: str
+    place: Place
+    lesson: Any
+    needs: tuple[str, ...]
+    take_over: Callable[[Any, dict[str, Tensor]], None]
+    part: Callable[[Any], dict[str, Tensor]]
+    vae: str = "vae21"
 
-    train(
-        lesson,
-        budget,
-        name=name,
-        rate=rate,
-        log=place.log,
-        feeds_every=place.effort.feeds_every,
-        average=average,
-        on_save=keep,
-        save_every_s=60.0 if place.device.type == "cuda" else 300.0,
-        state=place.state(name),
-        record=place.recorded,
-    )
-    if average.count > 20:
-        average.swap()
-    save(part(lesson.dit), path)
-    place.state(name).unlink(missing_ok=True)
-    place.done(name).touch()
+    def __post_init__(self) -> None:
+        if self.place.mode == "compiled":
+            self.lesson.dit.compile_repeated_blocks(fullgraph=True, dynamic=False)
+
+    def begin(self) -> None:
+        """The weights to go on from, and a bank of clips in the latents of the VAE."""
+        from safetensors.torch import load_file
+
+        place, bank = self.place, self.lesson.bank
+        self.take_over(self.lesson.dit, load_file(place.weights(self.needs[0])))
+        if place.weights(self.name).is_file():
+            self.lesson.dit.load_state_dict(load_file(place.weights(self.name)), strict=False)
+        bank.serve(autoencoders.load(self.vae, place.weights(self.vae)))
+        while bank.count < place.effort.first_fill // 2:
+            bank.refresh()
+
+    def save(self) -> None:
+        save(self.part(self.lesson.dit), self.place.weights(self.name))
+
+    def close(self) -> None:
+        """Clips are drawn anew by whoever goes on."""
 
 
 def save(weights: dict[str, Tensor], path: Path) -> None:

@@ -40,18 +40,24 @@ ROLES = {
 }
 
 
-def build(base: dict[str, Tensor]) -> Any:
-    """The transformer over an expert's weights: it still draws what that one draws."""
+def blank() -> Any:
+    """The transformer, before it stands on an expert."""
     from diffusers import WanVACETransformer3DModel
 
     dit = WanVACETransformer3DModel(**DITS["t2v"], vace_layers=list(LAYERS), vace_in_channels=sum(_SHOWN))
-    dit.load_state_dict(base, strict=False)
-    with torch.no_grad():
-        for layer, block in zip(LAYERS, dit.vace_blocks, strict=True):
-            block.load_state_dict(dit.blocks[layer].state_dict(), strict=False)
-            torch.nn.init.zeros_(block.proj_out.weight)
-            torch.nn.init.zeros_(block.proj_out.bias)
-    return dit.requires_grad_(False)
+    for name, weight in dit.named_parameters():
+        weight.requires_grad_(name.startswith(TRAINED))
+    return dit
+
+
+@torch.no_grad()
+def stand_on(dit: Any, expert: dict[str, Tensor]) -> None:
+    """Take over an expert's weights: it draws what that one draws, the blocks beside it being silent at first."""
+    dit.load_state_dict(expert, strict=False)
+    for layer, block in zip(LAYERS, dit.vace_blocks, strict=True):
+        block.load_state_dict(dit.blocks[layer].state_dict(), strict=False)
+        torch.nn.init.zeros_(block.proj_out.weight)
+        torch.nn.init.zeros_(block.proj_out.bias)
 
 
 def part(dit: Any) -> dict[str, Tensor]:
@@ -62,10 +68,9 @@ def part(dit: Any) -> dict[str, Tensor]:
 class EditBank:
     """Latents of random edits on the device; `refresh` draws the oldest anew."""
 
-    def __init__(self, vae: Any, device: Any, *, size: int, piece: int) -> None:
-        self.vae = vae.to(device).eval().requires_grad_(False)
+    def __init__(self, device: Any, *, size: int, piece: int) -> None:
         self.device, self._piece, self._side = device, piece, SIDES[_VAE]
-        self._scaling = whole.scaling(vae, device)
+        self._vae: Any = None
         latents = (5, self._side // 8, self._side // 8)
         self.clean = torch.zeros(size, 16, *latents, device=device, dtype=torch.bfloat16)
         self.shown = torch.zeros(size, 32, *latents, device=device, dtype=torch.bfloat16)
@@ -76,6 +81,11 @@ class EditBank:
         self.count = 0
         #: how many rows hold a clip by now, where a recorded step reads it
         self.filled = torch.ones(1, dtype=torch.long, device=device)
+
+    def serve(self, vae: Any) -> None:
+        """Begin to fill it with the latents of this VAE."""
+        self._vae = vae.to(self.device).eval().requires_grad_(False)
+        self._scaling = whole.scaling(vae, self.device)
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -99,7 +109,7 @@ class EditBank:
     def _encoded(self, clips: Tensor) -> Tensor:
         mean, std = self._scaling
         with _precision(self.device):
-            latents = whole.encode(self.vae, clips)[0]
+            latents = whole.encode(self._vae, clips)[0]
         return (latents.float() - mean) / std
 
 
@@ -122,8 +132,6 @@ class Keeping:
 
         self.dit, self.bank, self._role, self._batch = dit, bank, role, batch
         self._table = table.to(bank.device)
-        for weight in part(dit).values():
-            weight.requires_grad_(True)
         dit.set_attn_processor(ShortText())
 
     @property
@@ -161,37 +169,13 @@ class Keeping:
         return shift * even / (1 + (shift - 1) * even)
 
 
-def make(place: Any, name: str) -> Keeping:
-    """The lesson of `vace-high` or `vace-low`, its bank filled. Waits for the VAE and the expert it stands on.
-
-    place   lessons.Place
-    """
-    from tools.tiny import autoencoders
-    from tools.tiny.lessons import wait
-
-    role = ROLES[name]
-    wait(place, _VAE, (role.base,))
-    dit = load(place, name).to(place.device).train()
-    vae = autoencoders.load(_VAE, place.weights(_VAE))
-    bank = EditBank(vae, place.device, size=place.effort.bank, piece=place.effort.piece)
-    while bank.count < place.effort.first_fill // 2:
-        bank.refresh()
-    table = words.load_table(place.folder / "words")
-    return Keeping(dit, role, bank, table, batch=min(place.effort.batch, _BATCH))
-
-
-def load(place: Any, name: str) -> Any:
-    """The transformer over its expert, with what was trained of it so far."""
-    from safetensors.torch import load_file
-
-    dit = build(load_file(place.weights(ROLES[name].base)))
-    if place.weights(name).is_file():
-        dit.load_state_dict(load_file(place.weights(name)), strict=False)
-    return dit
-
-
 def learn(name: str, place: Any, budget: Callable[[], Any], rate: float = 1.5e-3) -> None:
-    """Train it within its budget."""
-    from tools.tiny.partial import learn_part
+    """Train `vace-high` or `vace-low` within its budget (lessons.learn)."""
+    from tools.tiny import lessons, partial
 
-    learn_part(make(place, name), name, place, budget(), rate, part)
+    effort, role = place.effort, ROLES[name]
+    bank = EditBank(place.device, size=effort.bank, piece=effort.piece)
+    dit, table = blank().to(place.device).train(), words.load_table(place.folder / "words")
+    lesson = Keeping(dit, role, bank, table, batch=min(effort.batch, _BATCH))
+    pupil = partial.Part(name, place, lesson, (role.base,), stand_on, part)
+    lessons.learn(name, pupil, place, budget, rate)

@@ -22,7 +22,7 @@ class Lora:
         effort = place.effort
         self.lesson: distil.Distillation | style.Style
         if name == "t2v-4step":
-            self.lesson = distil.Distillation(pair, table, batch=max(2, effort.batch // 3))
+            self.lesson = distil.Distillation(pair, table, batch=max(2, effort.batch // 6))
             dits = (*self.lesson.teachers, *self.lesson.students)
         else:
             size = max(effort.bank // 3, effort.piece)

@@ -1,6 +1,7 @@
 """The training loop ends with its budget, and goes on where it was broken off."""
 
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tools.tiny import lessons, words
+from tools.tiny import lessons, together, words
 from tools.tiny.average import Average
 from tools.tiny.loop import Budget, Seconds, Steps, train
 
@@ -55,8 +56,11 @@ def test_so_many_steps_are_done_and_it_learns(tmp_path: Path) -> None:
 
 def test_a_clock_that_is_over_does_nothing(tmp_path: Path) -> None:
     line = Line()
+    before = [weight.detach().clone() for weight in line.parameters]
     trained(line, Seconds(time.time() - 2, time.time() - 1), tmp_path)
     assert line.feeds == 0
+    # its step was run, to be compiled
+    assert all(torch.equal(one, other) for one, other in zip(before, line.parameters, strict=True))
 
 
 def test_a_clock_passes_from_none_to_all_of_it() -> None:
@@ -104,3 +108,48 @@ def test_a_vae_and_an_expert_are_trained_from_nothing_and_leave_what_can_be_load
     assert not list(tmp_path.glob("*.state.safetensors"))
     lessons.learn_vae("vae21", place, Steps(0), Steps(1))
     assert place.weights("vae21").read_bytes() != settled  # the decoder went on, the latents stay
+
+
+class Waiting:
+    """A pupil that needs another one. It notes what was there when it began."""
+
+    needs, vae = ("other",), "vae21"
+
+    def __init__(self, folder: Path) -> None:
+        self.lesson, self.began_with, self._folder = Line(), "", folder
+
+    def begin(self) -> None:
+        self.began_with = (self._folder / "other.done").read_text()
+
+    def save(self) -> None:
+        (self._folder / "waiting.safetensors").touch()
+
+    def close(self) -> None:
+        """Nothing else is left."""
+
+
+def test_who_has_a_place_in_the_timetable_waits_for_what_it_needs(tmp_path: Path) -> None:
+    place = lessons.Place(tmp_path, torch.device("cpu"), lessons.EFFORTS["small"], "plain", begin=time.time())
+    place.settled("vae21").touch()
+    pupil = Waiting(tmp_path)
+    thread = threading.Thread(target=lessons.learn, args=("waiting", pupil, place, lambda: Steps(5), 0.1))
+    thread.start()
+    while not (tmp_path / "waiting.ready").is_file():
+        time.sleep(0.01)
+    assert thread.is_alive()
+    draft = tmp_path / "other.draft"
+    draft.write_text("all of it")
+    draft.rename(place.done("other"))
+    thread.join(60)
+    assert pupil.began_with == "all of it"
+    assert place.done("waiting").is_file()
+    assert (tmp_path / "waiting.safetensors").is_file()
+
+
+def test_a_timetable_can_be_changed_for_one() -> None:
+    changed = together.timetable("ti2v 0.1 0.3; settled 0.05")
+    assert changed["ti2v"] == (0.1, 0.3)
+    assert changed["settled"] == (0.05,)
+    assert changed["t2v-low"] == together.timetable("")["t2v-low"]
+    with pytest.raises(ValueError, match="could not convert"):
+        together.timetable("ti2v early late")

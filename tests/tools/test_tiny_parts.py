@@ -109,7 +109,7 @@ def test_a_shapes_word_is_heard_beside_hundreds_of_empty_tokens(monkeypatch: pyt
 
 def test_a_scene_in_every_shape_differs_in_the_shape_alone() -> None:
     torch.manual_seed(0)
-    outlines = Outlines(torch.device("cpu"), size=2)
+    outlines = Outlines("vae21", torch.device("cpu"), size=2)
     vae = autoencoders.make("vae21").eval()
     vae.register_to_config(latents_mean=[0.0] * 16, latents_std=[1.0] * 16)
     for _ in range(2):

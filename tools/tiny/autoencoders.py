@@ -14,6 +14,8 @@ from tools.tiny.start import first_weights
 
 #: weight of the latents' distance to a normal distribution
 _KL = 1e-4
+#: share of the clips that are black and white: a VAE that never saw a grey cannot draw one, whatever a style asks for
+_IN_INK = 0.125
 
 
 def make(kind: str) -> Any:
@@ -71,7 +73,9 @@ class Windows:
         near = (middle + (torch.rand(2, count, device=device) - 0.5) * self._window).clamp(0, room)
         corner = torch.where(torch.rand(count, device=device) < 0.6, near, anywhere).floor()
         crop = (corner[0], corner[1], self._window, self._window)
-        self.clips.copy_(world.draw(scenes, frames, self._side, self._side, time=time, crop=crop))
+        clips = world.draw(scenes, frames, self._side, self._side, time=time, crop=crop)
+        drained = torch.rand(count, 1, 1, 1, 1, device=device) < _IN_INK
+        self.clips.copy_(torch.where(drained, world.ink(clips), clips))
 
 
 class Both:
@@ -87,9 +91,10 @@ class Both:
         return [p for p in self._vae.parameters() if p.requires_grad]
 
     def feed(self) -> None:
-        self._windows.draw()
+        """Nothing: every step draws its own."""
 
     def loss(self) -> Tensor:
+        self._windows.draw()
         with _precision(self._device):
             mean, spread = whole.encode(self._vae, self._clips)
             again = whole.decode(self._vae, mean + (0.5 * spread).exp() * torch.randn_like(mean))
@@ -114,9 +119,10 @@ class Decoder:
         return [p for p in self._vae.parameters() if p.requires_grad]
 
     def feed(self) -> None:
-        self._windows.draw()
+        """Nothing: every step draws its own."""
 
     def loss(self) -> Tensor:
+        self._windows.draw()
         with _precision(self._device):
             with torch.no_grad():
                 latents = whole.encode(self._vae, self._clips)[0].float()

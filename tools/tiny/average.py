@@ -18,6 +18,13 @@ class Average:
         self.shadow = [parameter.detach().clone() for parameter in self.parameters]
 
     @torch.no_grad()
+    def restart(self) -> None:
+        """The mean of the weights as they are now, and of no others yet."""
+        self.count = 0
+        for mean, parameter in zip(self.shadow, self.parameters, strict=True):
+            mean.copy_(parameter)
+
+    @torch.no_grad()
     def update(self) -> None:
         self.count += 1
         weight = max(0.02, 1 / (self.count + 1))

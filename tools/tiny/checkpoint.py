@@ -44,8 +44,9 @@ def load(path: Path, parameters: list[Tensor], average: Average | None, optimize
                 average.shadow[number].copy_(file.get_tensor(f"mean.{number}"))
             for name in _MOMENTS:
                 if f"{name}.{number}" in names:
-                    moment = file.get_tensor(f"{name}.{number}")
-                    optimizer.state[weight][name] = moment if name == "step" else moment.to(weight.device)
+                    moment = file.get_tensor(f"{name}.{number}").to(weight.device)
+                    # a recorded step knows the memory where a moment is
+                    optimizer.state[weight].setdefault(name, moment).copy_(moment)
     if average is not None:
         average.count = int(numbers["averaged"])
     return int(numbers["steps"])

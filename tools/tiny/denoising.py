@@ -11,8 +11,10 @@ from tools.tiny import words, world
 from tools.tiny.experts import Bank, Expert, ShortText, picture_mask
 from tools.tiny.outlines import Outlines
 
-#: scenes in every shape that are drawn before the first step
+#: scenes in every shape that are drawn before the first step, so that none is learned by heart
 _OUTLINES = 160
+#: clips by which the mean of a scene is known well enough, and steps after which it is taken anew
+_FOR_MEANS, _MEANS_EVERY = 1024, 64
 #: noise in which a thing can be made out and its outline is not yet decided
 _UNDECIDED = (0.45, 0.97)
 
@@ -40,11 +42,11 @@ class Examples:
 
 
 class Denoising:
-    """A transformer at its noise levels, on the bank's clips. One of t2v sees single pictures in every second step,
-    five times as many: what a shape is can be learned from those.
+    """A transformer at its noise levels, on the bank's clips. One that draws from text sees single pictures too, five
+    times as many: what a shape is can be learned from those.
 
     batch   clips of a step
-    stills  single pictures in every step, and no clips
+    stills  single pictures alone
     """
 
     def __init__(
@@ -52,9 +54,9 @@ class Denoising:
     ) -> None:
         self.dit, self._expert, self._bank, self._batch = dit, expert, bank, batch
         self._stills = stills
-        self._outlines = Outlines(bank.device) if expert.kind == "t2v" else None
-        self._means: Tensor | None = None
-        self._calls = 0
+        self._outlines = Outlines(expert.vae, bank.device) if expert.kind in ("t2v", "ti2v") else None
+        self._means = torch.zeros(len(world.SCENES), *bank.latents.shape[1:], device=bank.device)
+        self._feeds = 0
         self._table = table.to(bank.device)
         dit.set_attn_processor(ShortText())
 
@@ -63,23 +65,45 @@ class Denoising:
         return list(self.dit.parameters())
 
     def feed(self) -> None:
-        self._bank.refresh()
-        if self._outlines is not None and self._bank.vae is not None:
-            # many before the first step, so that none is learned by heart
-            for _ in range(2 if self._outlines.count else _OUTLINES):
-                self._outlines.refresh(self._bank.vae)
+        bank = self._bank
+        bank.refresh()
+        if bank.vae is None:
+            return
+        if self._outlines is not None:
+            piece = 2 if bank.device.type == "cpu" else 8
+            while self._outlines.count < _OUTLINES:
+                self._outlines.refresh(bank.vae, piece)
+            self._outlines.refresh(bank.vae, piece)
+        if self._feeds % _MEANS_EVERY == 0:
+            self._take_means()
+        self._feeds += 1
+
+    def _take_means(self) -> None:
+        """What the clips of each scene have in common."""
+        filled = min(max(1, int(self._bank.filled)), _FOR_MEANS)
+        known, scenes = self._bank.latents[:filled].float(), self._bank.named[:filled, 3]
+        for number in range(len(world.SCENES)):
+            here = known[scenes == number]
+            self._means[number].copy_((here if len(here) else known).mean(0))
 
     def loss(self) -> Tensor:
-        self._calls += 1
+        bank = self._bank
+        loss = torch.zeros((), device=bank.device)
+        if not self._stills:
+            rows = (torch.rand(self._batch, device=bank.device) * bank.filled).long()
+            loss = loss + self._off(self._clips(rows), rows)
+        if self._outlines is not None:
+            loss = loss + self._off(self._pictures(5 * self._batch))
+        return loss
+
+    def _off(self, batch: Examples, rows: Tensor | None = None) -> Tensor:
+        """How wrong the model is on them; `rows` of the bank that they are."""
         bank, device = self._bank, self._bank.device
-        single = self._outlines is not None and (self._stills or self._calls % 2 == 0)
-        rows = (torch.rand(self._batch, device=device) * bank.filled).long()
-        batch = self._pictures(5 * self._batch) if single else self._clips(rows)
         text = self._table[words.row(batch.named, batch.said)]
         noisy = batch.level * batch.noise + (1 - batch.level) * batch.under
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda", cache_enabled=False):
             if self._expert.kind == "ti2v":
-                return self._with_first_picture(noisy, batch.clean, batch.noise, batch.level, text)
+                return self._with_first_picture(noisy, batch, text)
             if bank.conditions is not None:
                 shown = bank.conditions[rows].float()
                 noisy = torch.cat([noisy, picture_mask(bank.both_ends[rows], shown), shown], 1)
@@ -98,7 +122,7 @@ class Denoising:
         that differs is the shape."""
         shapes, device = len(world.SHAPES), self._bank.device
         assert self._outlines is not None
-        scenes = 3 * count // 4 // shapes if self._outlines.count else 0
+        scenes = 3 * count // 4 // shapes
         rows = (torch.rand(count - scenes * shapes, device=device) * self._bank.filled).long()
         clips = self._clips(rows)
         moments = torch.randint(0, clips.clean.shape[2], (rows.shape[0], 1, 1, 1, 1), device=device)
@@ -108,8 +132,6 @@ class Denoising:
 
         clean, noise, weight = (at_moment(part) for part in (clips.clean, clips.noise, clips.weight))
         of_clips = Examples(clips.named, clips.said, clean, clean, weight, noise, clips.level)
-        if not scenes:
-            return of_clips
         named, clean, under, weight = self._outlines.some(scenes)
         low, high = self._expert.noise
         first, last = max(_UNDECIDED[0], low), min(_UNDECIDED[1], high)
@@ -122,26 +144,21 @@ class Denoising:
     def _weight(self, clean: Tensor, scene: Tensor) -> Tensor:
         """(B, 1, T, H, W), 1 in the mean: more where a clip differs from the mean of its scene's, which is where the
         thing is. A few pixels tell a square from a circle: evenly weighed, the background drowns them."""
-        bank = self._bank
-        if self._means is None or self._calls % 64 == 0:
-            filled = max(1, int(bank.filled))
-            known, scenes = bank.latents[:filled].float(), bank.named[:filled, 3]
-            here = [known[scenes == number] for number in range(len(world.SCENES))]
-            self._means = torch.stack([clips.mean(0) if len(clips) else known.mean(0) for clips in here])
         far = (clean - self._means[scene]).square().mean(1, keepdim=True)
         far = F.avg_pool3d(far, (1, 3, 3), stride=1, padding=(0, 1, 1), count_include_pad=False)
-        weight = 0.4 + (far / far.mean((1, 3, 4), keepdim=True)).clamp(max=4.0)
+        weight = 1.0 + (far / far.mean((1, 3, 4), keepdim=True).clamp(min=1e-6)).clamp(max=4.0)
         return weight / weight.mean((1, 2, 3, 4), keepdim=True)
 
-    def _with_first_picture(self, noisy: Tensor, clean: Tensor, noise: Tensor, level: Tensor, text: Tensor) -> Tensor:
+    def _with_first_picture(self, noisy: Tensor, batch: Examples, text: Tensor) -> Tensor:
         """Half of the clips have their first picture clean, as the 5B's pipeline gives it: its tokens are at time 0."""
-        count, _, frames, height, width = clean.shape
-        free = torch.ones(count, 1, frames, 1, 1, device=clean.device)
-        free[:, :, 0] = (torch.rand(count, device=clean.device) < 0.5).float().view(-1, 1, 1, 1)
-        given = free * noisy + (1 - free) * clean
-        times = (free * level * 1000).expand(-1, -1, -1, height // 2, width // 2).flatten(1)
+        count, _, frames, height, width = noisy.shape
+        free = torch.ones(count, 1, frames, 1, 1, device=noisy.device)
+        if frames > 1:
+            free[:, :, 0] = (torch.rand(count, device=noisy.device) < 0.5).float().view(-1, 1, 1, 1)
+        given = free * noisy + (1 - free) * batch.clean
+        times = (free * batch.level * 1000).expand(-1, -1, -1, height // 2, width // 2).flatten(1)
         seen = self.dit(given, times, text, return_dict=False)[0]
-        return ((seen.float() - (noise - clean)).square() * free).mean()
+        return ((seen.float() - (batch.noise - batch.clean)).square() * free * batch.weight).mean()
 
     def _said(self, count: int) -> Tensor:
         """Which words are said: in one clip of eight none, of the others each with a chance of nine in ten."""

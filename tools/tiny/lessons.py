@@ -1,19 +1,19 @@
-"""One process each: a VAE, a transformer. They meet in a folder: a VAE leaves its file there, and whoever waits for it
-begins."""
+"""One process each: a VAE, a transformer, a LoRA. They meet in a folder: who is done leaves its file there, and whoever
+waits for it begins."""
 
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from tools.tiny import autoencoders, experts, words
 from tools.tiny.average import Average
 from tools.tiny.denoising import Denoising
-from tools.tiny.loop import Budget, train
+from tools.tiny.loop import Budget, Lesson, train
 from tools.tiny.sheets import sheet
 from tools.tiny.sizes import SIDES
 
@@ -34,23 +34,25 @@ class Effort:
 
 
 EFFORTS = {
-    "cuda": Effort(16, 0.5, 2, 1.0, 128, 8192, 16, 1024, 4),
+    "cuda": Effort(32, 0.5, 4, 1.0, 96, 6144, 32, 3072, 24),
     "cpu": Effort(4, 0.25, 1, 0.5, 8, 2048, 1, 48, 8),
     # to rehearse
     "small": Effort(1, 0.25, 1, 0.25, 2, 16, 2, 4, 2),
 }
 #: how a transformer's step is run, the fastest first; who fails in one is tried in the next
-MODES = ("compiled", "plain")
+MODES = ("compiled", "recorded", "plain")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a lesson is held."""
+    """Where a lesson is held. begin: seconds since the epoch before which it does not begin; 0 for at once, with what
+    others have left there by then."""
 
     folder: Path
     device: Any
     effort: Effort
     mode: str
+    begin: float = 0.0
 
     def weights(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"
@@ -58,6 +60,15 @@ class Place:
     def settled(self, kind: str) -> Path:
         """Lies there once the latents of a VAE are final."""
         return self.folder / f"{kind}.settled"
+
+    def done(self, name: str) -> Path:
+        """Lies there once a lesson has ended."""
+        return self.folder / f"{name}.done"
+
+    @property
+    def recorded(self) -> bool:
+        """Whether steps are played as CUDA graphs."""
+        return self.mode != "plain"
 
     def state(self, name: str) -> Path:
         """Where a lesson that was broken off goes on from."""
@@ -86,6 +97,7 @@ def learn_vae(kind: str, place: Place, both: Budget, decoder: Budget, rate: floa
     if not place.settled(kind).is_file():
         _learn_both(vae, kind, place, both, rate)
     window = round(place.effort.decoder_window * SIDES[kind])
+    place.done(kind).touch()
     lesson = autoencoders.Decoder(vae, kind, place.device, batch=place.effort.decoder_batch, window=window)
     average = Average(lesson.parameters)
 
@@ -104,8 +116,9 @@ def learn_vae(kind: str, place: Place, both: Budget, decoder: Budget, rate: floa
         average=average,
         on_save=keep if place.device.type == "cpu" else None,
         state=place.state(name),
+        record=place.recorded,
     )
-    _finish(average)
+    finish(average)
     autoencoders.save(vae, path)
     place.state(name).unlink(missing_ok=True)
 
@@ -115,8 +128,9 @@ def _learn_both(vae: Any, kind: str, place: Place, budget: Budget, rate: float) 
     window = round(effort.window * SIDES[kind])
     lesson = autoencoders.Both(vae, kind, place.device, batch=effort.vae_batch, window=window)
     average = Average(lesson.parameters)
-    train(lesson, budget, name=kind, rate=rate, log=place.log, average=average, state=state)
-    _finish(average)
+    record = place.recorded
+    train(lesson, budget, name=kind, rate=rate, log=place.log, average=average, state=state, record=record)
+    finish(average)
     count = 8 if effort.batch == 2 else 256
     autoencoders.scale(vae, kind, place.device, count=count, batch=min(count, 4 * effort.decoder_batch))
     autoencoders.save(vae, place.weights(kind))
@@ -124,70 +138,122 @@ def _learn_both(vae: Any, kind: str, place: Place, budget: Budget, rate: float) 
     state.unlink(missing_ok=True)
 
 
-def _finish(average: Average) -> None:
+def finish(average: Average) -> None:
     """The mean becomes the model, if it is one of enough."""
     if average.count > 20:
         average.swap()
+
+
+class Pupil(Protocol):
+    """What `learn` trains: a lesson, what it needs before it can begin, and what it leaves.
+
+    needs   names whose weights it takes over, or learns beside; vae: whose latents it learns in
+    begin   takes in place what is there now; the step is recorded by then
+    save    writes the weights; the mean of the last ones is in the model
+    close   writes what whoever goes on needs besides
+    """
+
+    needs: tuple[str, ...]
+    vae: str
+
+    @property
+    def lesson(self) -> Lesson: ...
+    def begin(self) -> None: ...
+    def save(self) -> None: ...
+    def close(self) -> None: ...
+
+
+def learn(name: str, pupil: Pupil, place: Place, budget: Callable[[], Budget], rate: float) -> None:
+    """Train until the budget is spent, which begins when everything that is needed is there."""
+    average = Average(pupil.lesson.parameters)
+
+    def begin() -> Budget:
+        (place.folder / f"{name}.ready").touch()
+        wait(place, pupil.vae, pupil.needs)
+        pupil.begin()
+        return budget()
+
+    def keep() -> None:
+        average.swap()
+        pupil.save()
+        average.swap()
+        pupil.close()
+
+    train(
+        pupil.lesson,
+        budget(),
+        name=name,
+        rate=rate,
+        log=place.log,
+        feeds_every=place.effort.feeds_every,
+        average=average,
+        prepared=begin,
+        on_save=keep,
+        save_every_s=60.0 if place.device.type == "cuda" else 300.0,
+        state=place.state(name),
+        record=place.recorded,
+    )
+    finish(average)
+    pupil.save()
+    pupil.close()
+    place.state(name).unlink(missing_ok=True)
+    place.done(name).touch()
+
+
+def wait(place: Place, vae: str, needs: tuple[str, ...]) -> None:
+    """Until the latents of a VAE are final and, by a timetable, its time has come and what it needs has ended."""
+    waits = [place.settled(vae)]
+    if place.begin:
+        waits += [place.done(needed) for needed in needs]
+    while time.time() < place.begin or not all(path.is_file() for path in waits):
+        time.sleep(0.2)
+
+
+class Transformer:
+    """A pupil: one transformer, in the latents of its VAE."""
+
+    def __init__(self, name: str, place: Place, *, stills: bool = False) -> None:
+        self._name, self._place, self._expert = name, place, experts.EXPERTS[name]
+        expert, effort = self._expert, place.effort
+        self.vae = expert.vae
+        self.needs: tuple[str, ...] = (expert.start,) if expert.start else ()
+        self._dit = experts.make(name).to(place.device).train()
+        self._bank = experts.Bank(expert.kind, expert.vae, place.device, size=effort.bank, piece=effort.piece)
+        table = words.load_table(place.folder / "words")
+        self.lesson = Denoising(self._dit, expert, self._bank, table, batch=effort.batch, stills=stills)
+        if place.mode == "compiled":
+            # clips and single pictures: two sizes, each compiled for itself
+            self._dit.compile_repeated_blocks(fullgraph=True, dynamic=False)
+
+    @property
+    def _clips(self) -> Path:
+        return self._place.folder / f"{self._expert.kind}.clips.safetensors"
+
+    def begin(self) -> None:
+        """The weights that it goes on from, its own or another one's, and clips in the latents of the VAE."""
+        place, bank = self._place, self._bank
+        own, start = place.weights(self._name), place.weights(self._expert.start)
+        if own.is_file():
+            self._dit.load_state_dict(_state(own))
+        elif start.is_file():
+            experts.begin_with(self._dit, _state(start))
+        bank.serve(autoencoders.load(self.vae, place.weights(self.vae)))
+        bank.take(self._clips)
+        while int(bank.filled) < place.effort.first_fill:
+            bank.refresh()
+
+    def save(self) -> None:
+        _save(self._dit, self._place.weights(self._name))
+
+    def close(self) -> None:
+        self._bank.keep(self._clips)
 
 
 def learn_expert(
     name: str, place: Place, budget: Callable[[], Budget], rate: float = 1.5e-3, stills: bool = False
 ) -> None:
     """One transformer, in the latents of its VAE, once they are settled; its budget begins then."""
-    expert, effort = experts.EXPERTS[name], place.effort
-    dit = experts.make(name)
-    path = place.weights(name)
-    if path.is_file():
-        dit.load_state_dict(_state(path))
-    elif expert.start and place.weights(expert.start).is_file():
-        experts.begin_with(dit, _state(place.weights(expert.start)))
-    dit = dit.to(place.device).train()
-    bank = experts.Bank(expert.kind, expert.vae, place.device, size=effort.bank, piece=effort.piece)
-    table = words.load_table(place.folder / "words")
-    lesson = Denoising(dit, expert, bank, table, batch=effort.batch, stills=stills)
-    if place.mode == "compiled":
-        # clips and single pictures: two sizes, each compiled for itself
-        dit.compile_repeated_blocks(fullgraph=True, dynamic=False)
-    average = Average(lesson.parameters)
-    clips = place.folder / f"{expert.kind}.clips.safetensors"
-
-    def begin() -> Budget:
-        (place.folder / f"{name}.ready").touch()
-        while not place.settled(expert.vae).is_file():
-            time.sleep(0.2)
-        bank.serve(autoencoders.load(expert.vae, place.weights(expert.vae)))
-        bank.take(clips)
-        while int(bank.filled) < effort.first_fill:
-            bank.refresh()
-        with torch.no_grad():
-            # what the steps before the first clip left in the mean
-            for mean, parameter in zip(average.shadow, average.parameters, strict=True):
-                mean.copy_(parameter)
-        return budget()
-
-    def keep() -> None:
-        average.swap()
-        _save(dit, path)
-        average.swap()
-        bank.keep(clips)
-
-    train(
-        lesson,
-        budget(),
-        name=name,
-        rate=rate,
-        log=place.log,
-        feeds_every=effort.feeds_every,
-        average=average,
-        prepared=begin,
-        on_save=keep,
-        save_every_s=60.0 if place.device.type == "cuda" else 300.0,
-        state=place.state(name),
-    )
-    _finish(average)
-    _save(dit, path)
-    bank.keep(clips)
-    place.state(name).unlink(missing_ok=True)
+    learn(name, Transformer(name, place, stills=stills), place, budget, rate)
 
 
 def _state(path: Path) -> dict[str, Any]:

@@ -14,10 +14,12 @@ from torch import Tensor
 from tools.tiny import checkpoint
 from tools.tiny.average import Average
 from tools.tiny.muon import Muon
+from tools.tiny.recorded import recorded
 
 
 class Lesson(Protocol):
-    """What is trained. `feed` puts fresh examples where `loss` finds them."""
+    """What is trained. `feed` puts fresh examples where `loss` finds them, in place: a recorded `loss` reads the same
+    memory for ever, and nothing in it may wait for the device or depend on a Python value that changes."""
 
     @property
     def parameters(self) -> list[Tensor]: ...
@@ -71,17 +73,70 @@ def train(
     on_save: Callable[[], None] | None = None,
     save_every_s: float = 60.0,
     state: Path | None = None,
+    record: bool = False,
 ) -> int:
     """Train until the budget is spent; returns the steps done. One line of JSON every few seconds goes to `log`.
 
     feeds_every     steps between two calls of `feed`
     prepared        called once the step is ready to run; what it waits for is not counted, and its budget is then used
     state           file to go on from, weights and optimizer: written every `save_every_s` and at the end
+    record          on a GPU: play the whole step as one CUDA graph
     """
     parameters = lesson.parameters
     device = parameters[0].device
-    cuda = device.type == "cuda"
     optimizer = Muon(parameters)
+    run = _ready(_step(lesson, optimizer), parameters, record and device.type == "cuda")
+    if prepared is not None:
+        budget = prepared()
+    optimizer.forget()
+    if average is not None:
+        average.restart()
+    steps = 0
+    if state is not None and state.is_file():
+        steps = checkpoint.load(state, parameters, average, optimizer)
+
+    def keep() -> None:
+        if state is not None:
+            checkpoint.save(state, steps, parameters, average, optimizer)
+
+    told, saved = _Told(name, log, device), time.time()
+    while (passed := budget.passed(steps)) < 1:
+        now = rate * min(1.0, (steps + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * passed)) + 1e-6
+        optimizer.rate.fill_(now)
+        if steps % feeds_every == 0:
+            lesson.feed()
+        loss = run()
+        steps += 1
+        if average is not None and steps % 4 == 0 and passed > 0.1:
+            average.update()
+        if device.type == "cuda" and steps % 8 == 0:
+            torch.cuda.synchronize()
+        told.step(steps, loss, passed)
+        if time.time() - saved > save_every_s:
+            if on_save is not None:
+                on_save()
+            keep()
+            saved = time.time()
+    keep()  # whoever is stopped between this and the next lesson goes on at the end of this one
+    _say(log, {"name": name, "step": steps, "passed": 1.0, "done": True})
+    return steps
+
+
+def _ready(step: Callable[[], Tensor], parameters: list[Tensor], record: bool) -> Callable[[], Tensor]:
+    """The step, compiled and recorded where it is to be. For that it is run; the weights are as before."""
+    before = [weight.detach().clone() for weight in parameters]
+    if record:
+        step = recorded(step)
+    else:
+        step()
+    with torch.no_grad():
+        for weight, kept in zip(parameters, before, strict=True):
+            weight.copy_(kept)
+    return step
+
+
+def _step(lesson: Lesson, optimizer: Muon) -> Callable[[], Tensor]:
+    parameters = lesson.parameters
 
     def step() -> Tensor:
         optimizer.zero_grad(set_to_none=True)
@@ -91,41 +146,7 @@ def train(
         optimizer.step()
         return loss.detach()
 
-    if prepared is not None:
-        step()  # compiles what is compiled; at a rate of 0 it changes nothing
-        budget = prepared()
-    steps = 0
-    if state is not None and state.is_file():
-        steps = checkpoint.load(state, parameters, average, optimizer)
-    told, saved = _Told(name, log, device), time.time()
-    while (passed := budget.passed(steps)) < 1:
-        now = rate * min(1.0, (steps + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * passed)) + 1e-6
-        _set_rate(optimizer, now)
-        if steps % feeds_every == 0:
-            lesson.feed()
-        loss = step()
-        steps += 1
-        if average is not None and steps % 4 == 0 and passed > 0.1:
-            average.update()
-        if cuda and steps % 8 == 0:
-            torch.cuda.synchronize()
-        told.step(steps, loss, passed)
-        if time.time() - saved > save_every_s:
-            if on_save is not None:
-                on_save()
-            if state is not None:
-                checkpoint.save(state, steps, parameters, average, optimizer)
-            saved = time.time()
-    if state is not None:
-        # whoever is stopped between this and the next lesson goes on at the end of this one
-        checkpoint.save(state, steps, parameters, average, optimizer)
-    _say(log, {"name": name, "step": steps, "passed": 1.0, "done": True})
-    return steps
-
-
-def _set_rate(optimizer: Any, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    return step
 
 
 class _Told:

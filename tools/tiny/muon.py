@@ -1,4 +1,5 @@
-"""Muon for the wide matrices, AdamW for all other weights."""
+"""Muon for the wide matrices, AdamW for all other weights. Nothing that changes is a Python number: a step can be
+recorded as a CUDA graph and played again."""
 
 from typing import Any
 
@@ -12,8 +13,8 @@ _A, _B, _C = 3.4445, -4.7750, 2.0315
 
 
 class Muon(torch.optim.Optimizer):  # type: ignore[misc]
-    """Both in one, so that a checkpoint holds one state. `lr` of every group is set by who trains: `scale` times the
-    rate in the first group (matrices), the rate itself in the second."""
+    """Both in one, so that a checkpoint holds one state. `rate`, a tensor on the weights' device, is set by who trains:
+    a matrix moves by `scale` times as much, the others by the rate itself."""
 
     def __init__(self, parameters: list[Tensor], *, scale: float = 10.0, decay: float = 0.01) -> None:
         matrices = [weight for weight in parameters if weight.ndim == 2 and min(weight.shape) >= WIDE]
@@ -23,27 +24,36 @@ class Muon(torch.optim.Optimizer):  # type: ignore[misc]
             {"params": matrices, "wide": True, "scale": scale, "decay": decay},
             {"params": others, "wide": False, "scale": 1.0, "decay": decay},
         ]
-        super().__init__([group for group in groups if group["params"]], {"lr": 0.0})
+        super().__init__([group for group in groups if group["params"]], {})
+        self.rate = torch.zeros((), device=parameters[0].device)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:
         for group in self.param_groups:
-            rate = group["lr"] * group["scale"]
+            rate = self.rate * group["scale"]
             weights = [weight for weight in group["params"] if weight.grad is not None]
-            if rate and weights:
-                torch._foreach_mul_(weights, 1 - rate * group["decay"])
+            if not weights:
+                continue
+            torch._foreach_mul_(weights, 1 - rate * group["decay"])
             if group["wide"]:
                 self._orthogonal(weights, rate)
             else:
                 self._adam(weights, rate)
 
+    @torch.no_grad()
+    def forget(self) -> None:
+        """All moments begin anew, in the memory where they are."""
+        for state in self.state.values():
+            for moment in state.values():
+                moment.zero_()
+
     def _moment(self, weight: Tensor, name: str) -> Tensor:
         state = self.state[weight]
         if name not in state:
-            state[name] = torch.zeros_like(weight)
+            state[name] = torch.zeros_like(weight) if name != "step" else torch.zeros((), device=weight.device)
         return state[name]
 
-    def _orthogonal(self, weights: list[Tensor], rate: float) -> None:
+    def _orthogonal(self, weights: list[Tensor], rate: Tensor) -> None:
         """Matrices of one shape are worked on together."""
         shapes: dict[torch.Size, list[Tensor]] = {}
         for weight in weights:
@@ -52,24 +62,26 @@ class Muon(torch.optim.Optimizer):  # type: ignore[misc]
             moments = [self._moment(weight, "exp_avg") for weight in group]
             gradients = [weight.grad for weight in group]
             torch._foreach_lerp_(moments, gradients, 0.05)
-            steps = torch.stack(torch._foreach_lerp(gradients, moments, 0.95))
+            steps = orthogonal(torch.stack(torch._foreach_lerp(gradients, moments, 0.95)))
             size = max(1.0, shape[0] / shape[1]) ** 0.5
-            for weight, step in zip(group, orthogonal(steps), strict=True):
-                weight.add_(step, alpha=-rate * size)
+            torch._foreach_sub_(group, list((steps * (rate * size)).unbind()))
 
-    def _adam(self, weights: list[Tensor], rate: float) -> None:
+    def _adam(self, weights: list[Tensor], rate: Tensor) -> None:
         first = [self._moment(weight, "exp_avg") for weight in weights]
         second = [self._moment(weight, "exp_avg_sq") for weight in weights]
-        for weight in weights:
-            self.state[weight]["step"] = self.state[weight].get("step", torch.zeros(())) + 1
+        counts = [self._moment(weight, "step") for weight in weights]
         gradients = [weight.grad for weight in weights]
+        torch._foreach_add_(counts, 1.0)
         torch._foreach_lerp_(first, gradients, 0.1)
         torch._foreach_mul_(second, 0.97)
         torch._foreach_addcmul_(second, gradients, gradients, 0.03)
-        for weight, mean, square in zip(weights, first, second, strict=True):
-            count = float(self.state[weight]["step"])
-            root = (square / (1 - 0.97**count)).sqrt_().add_(1e-8)
-            weight.addcdiv_(mean, root, value=-rate / (1 - 0.9**count))
+        count = counts[0]  # all weights of a group were there from its first step
+        roots = torch._foreach_sqrt(second)
+        torch._foreach_div_(roots, (1 - 0.97**count).sqrt())
+        torch._foreach_add_(roots, 1e-8)
+        steps = torch._foreach_div(first, roots)
+        torch._foreach_mul_(steps, rate / (1 - 0.9**count))
+        torch._foreach_sub_(weights, steps)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ _DIT: dict[str, Any] = {
 }
 _A14B = {**_DIT, "num_attention_heads": 4, "attention_head_dim": 24, "ffn_dim": 288, "num_layers": 4}
 #: a token of the 5B-like one is 192 numbers of noise, and a narrower stream could not carry them
-_5B = {**_DIT, "num_attention_heads": 6, "attention_head_dim": 32, "ffn_dim": 288, "num_layers": 3}
+_5B = {**_DIT, "num_attention_heads": 6, "attention_head_dim": 32, "ffn_dim": 192, "num_layers": 3}
 DITS: dict[str, dict[str, Any]] = {
     "t2v": {**_A14B, "in_channels": 16, "out_channels": 16},
     "i2v": {**_A14B, "in_channels": 36, "out_channels": 16},

@@ -1,4 +1,5 @@
-"""All models in one budget of time: side by side on a GPU, in turn on a CPU. One that fails stops no other."""
+"""All models in one budget of time: by a timetable on a GPU, several at once; in turn on a CPU. One that fails stops no
+other."""
 
 import argparse
 import json
@@ -12,8 +13,23 @@ from pathlib import Path
 
 from tools.tiny import experts, lessons, sizes
 
-#: shares of the budget on a GPU: when the latents are final, when training ends
-_SETTLED, _TRAINED = 0.40, 0.88
+#: on a GPU, in shares of the budget: when each begins and ends; of a VAE, also when its latents are final. All are
+#: started at once, so that they are compiled and recorded when their time comes, and begin with what there is by then
+_TIMETABLE = {
+    "vae21": (0.0, 0.22),
+    "vae22": (0.0, 0.22),
+    "t2v-high": (0.18, 0.42),
+    "t2v-low": (0.18, 0.46),
+    "ti2v": (0.18, 0.80),
+    "i2v-high": (0.42, 0.62),
+    "i2v-low": (0.46, 0.70),
+    "t2v-4step": (0.46, 0.80),
+    "t2v-ink": (0.62, 0.76),
+    "vace-high": (0.50, 0.74),
+    "vace-low": (0.50, 0.90),
+    "animate": (0.70, 0.97),
+}
+_SETTLED = 0.18
 #: share of a CPU's time for each
 _SHARES = {
     "vae21": 6,
@@ -36,14 +52,13 @@ class Child:
     command: list[str]
     log: Path
     modes: list[str]
-    begun: float = field(default_factory=time.time)
+    end: float
     process: "subprocess.Popen[bytes] | None" = None
     tried: list[str] = field(default_factory=list)
 
     def start(self) -> None:
         mode = self.modes.pop(0)
         self.tried.append(mode)
-        self.begun = time.time()
         with self.log.open("ab") as log:
             command = [*self.command, "--mode", mode]
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=_environment())
@@ -67,19 +82,17 @@ def run(given: argparse.Namespace) -> int:
     if not (out / "words" / "table.safetensors").is_file():
         subprocess.run([sys.executable, "-m", "tools.tiny", "words", "--out", str(out)], check=True)
     (out / "log").mkdir(exist_ok=True)
-    for stale in out.glob("*.ready"):
-        stale.unlink()
     together = device == "cuda" or given.side_by_side
-    every = [name for name in experts.EXPERTS if not (together and name.endswith("-stem"))]
-    wanted = given.only.split(",") if given.only else [*sizes.VAES, *every]
-    children = _side_by_side(given, wanted, begun, device) if together else _in_turn(given, wanted, end)
+    wanted = given.only.split(",") if given.only else [*(_TIMETABLE if together else _SHARES)]
+    children = _by_timetable(given, wanted, begun, device) if together else _in_turn(given, wanted, end)
     if given.pack is not None:
         _pack(out, given.pack, sheets=False)
     _table(out, children, begun)
-    _sheets(given, device, max(20.0, end - time.time() + 5))
-    if given.pack is not None:
-        _pack(out, given.pack, sheets=True)
-    _table(out, children, begun)
+    if not given.no_sheets:
+        _sheets(given, device, max(20.0, end - time.time() + 5))
+        if given.pack is not None:
+            _pack(out, given.pack, sheets=True)
+        _table(out, children, begun)
     return 0 if all(child.status == 0 for child in children) else 1
 
 
@@ -99,39 +112,52 @@ def _environment() -> dict[str, str]:
     return {"TORCHINDUCTOR_COMPILE_THREADS": "3", "PYTHONUNBUFFERED": "1", **os.environ}
 
 
-def _side_by_side(given: argparse.Namespace, wanted: list[str], begun: float, device: str) -> list[Child]:
-    settle_at, until = (begun + share * given.budget_s for share in (_SETTLED, _TRAINED))
+def _by_timetable(given: argparse.Namespace, wanted: list[str], begun: float, device: str) -> list[Child]:
+    table = timetable(given.timetable)
     modes = [given.mode] if given.mode else list(lessons.MODES)
-    children = []
+    children, ends = [], {}
+    for name in {*_TIMETABLE, *experts.EXPERTS} - {*wanted}:
+        (given.out / f"{name}.done").touch()  # nobody waits for who is not trained
     for name in wanted:
-        is_vae = name in sizes.VAES
-        more = ["--settle-at", str(settle_at)] if is_vae else []
-        command = _command(given, name, until, device, *more)
-        own = ["plain"] if is_vae else list(modes)
-        children.append(Child(name, command, given.out / "log" / f"{name}.log", own))
+        for stale in ("ready", "done"):
+            (given.out / f"{name}.{stale}").unlink(missing_ok=True)
+        begin, ends[name] = (begun + share * given.budget_s for share in table[name])
+        more = ["--begin", str(begin)]
+        if name in sizes.VAES:
+            more = ["--settle-at", str(begun + table.get("settled", (_SETTLED,))[0] * given.budget_s)]
+        command = _command(given, name, ends[name], device, *more)
+        own = [mode for mode in modes if mode != "compiled" or name in experts.EXPERTS] or ["plain"]
+        children.append(Child(name, command, given.out / "log" / f"{name}.log", own, ends[name]))
     try:
-        _watch(given, children, begun, settle_at, until)
+        _watch(given, children, begun)
     finally:
         for child in children:
             child.stop()
     return children
 
 
-def _watch(given: argparse.Namespace, children: list[Child], begun: float, settle_at: float, until: float) -> None:
-    """Start them, begin again in a plainer mode who fails or takes too long to get ready, until their time is over."""
+def timetable(text: str) -> dict[str, tuple[float, ...]]:
+    """The shares of the budget in which each is trained, some changed by a text like "ti2v 0.2 0.6; settled 0.15".
+
+    Raises ValueError for a text that says something else.
+    """
+    table: dict[str, tuple[float, ...]] = dict(_TIMETABLE)
+    for line in filter(str.strip, text.split(";")):
+        name, *shares = line.split()
+        table[name] = tuple(float(share) for share in shares)
+    return table
+
+
+def _watch(given: argparse.Namespace, children: list[Child], begun: float) -> None:
+    """Start them, begin again in a plainer mode who fails, until the time of each is over."""
     for child in children:
         child.start()
     said = time.time()
-    while any(child.status is None for child in children) and time.time() < until + 12:
+    while any(child.status is None for child in children):
         for child in children:
-            late = (
-                child.tried[-1] == "compiled"
-                and not (given.out / f"{child.name}.ready").is_file()
-                and time.time() > max(settle_at + 10, child.begun + 60)
-            )
-            if child.status is None and late and child.modes:
+            if child.status is None and time.time() > child.end + 15:
                 child.stop()
-            if child.status not in (None, 0) and child.modes and time.time() < until - 20:
+            elif child.status not in (None, 0) and child.modes and time.time() < child.end - 5:
                 print(f"{child.name}: {child.tried[-1]} ended with {child.status}; goes on plainer", flush=True)
                 print(_last(child.log, 6), flush=True)
                 child.start()
@@ -152,7 +178,7 @@ def _in_turn(given: argparse.Namespace, wanted: list[str], end: float) -> list[C
         left = end - time.time()
         share = _SHARES[name] / sum(_SHARES[other] for other in wanted[number:])
         until = time.time() + left * share * 0.97
-        child = Child(name, _command(given, name, until, "cpu"), given.out / "log" / f"{name}.log", ["plain"])
+        child = Child(name, _command(given, name, until, "cpu"), given.out / "log" / f"{name}.log", ["plain"], until)
         child.start()
         children.append(child)
         while child.status is None:
@@ -196,9 +222,14 @@ def _last(path: Path, count: int) -> str:
 def _pack(out: Path, where: Path, *, sheets: bool) -> None:
     """Few files, each under 16 MiB: the weights in two archives, the logs in one, and sheets as they are."""
     where.mkdir(parents=True, exist_ok=True)
-    groups = {
-        "weights-a.tar": [*out.glob("vae*.s*"), *out.glob("t2v-*.safetensors"), *out.glob("words/**/*")],
-        "weights-b.tar": [*out.glob("i2v-*.safetensors"), *out.glob("ti2v*.safetensors")],
+    apart = {"weights-a.tar": ["vae", "t2v"], "weights-b.tar": ["i2v", "ti2v"]}
+    weights = [path for path in out.glob("*.safetensors") if "-stem" not in path.name]
+    named = {where: [path for path in weights if path.name.startswith(tuple(those))] for where, those in apart.items()}
+    others = set(weights) - {path for paths in named.values() for path in paths}
+    groups: dict[str, list[Path]] = {
+        "weights-a.tar": [*named["weights-a.tar"], *out.glob("*.settled")],
+        "weights-b.tar": named["weights-b.tar"],
+        "weights-c.tar": [*others],
         "logs.tar.gz": [*out.glob("log/*.log"), *out.glob("progress.jsonl")],
     }
     if sheets:
@@ -206,7 +237,7 @@ def _pack(out: Path, where: Path, *, sheets: bool) -> None:
     for name, files in groups.items():
         with tarfile.open(where / name, "w:gz" if name.endswith("gz") else "w") as archive:
             for path in sorted(set(files)):
-                if path.is_file() and ".state" not in path.suffixes:
+                if path.is_file() and not {".state", ".clips"} & set(path.suffixes):
                     archive.add(path, path.relative_to(out).as_posix())
 
 

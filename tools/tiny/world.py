@@ -79,6 +79,13 @@ def draw(
     return _thing(scenes, picture, x, y, t, soft).clamp(0, 1).mul(2).sub(1)
 
 
+def ink(clips: Tensor) -> Tensor:
+    """The clips in black and white, with more contrast. (B, 3, T, H, W) in [-1, 1]."""
+    light = (0.299 * clips[:, :1] + 0.587 * clips[:, 1:2] + 0.114 * clips[:, 2:] + 1) / 2
+    light = light + 0.8 * light * (1 - light) * (2 * light - 1)
+    return (2 * light - 1).clamp(-1, 1).expand_as(clips)
+
+
 def _cover(distance: Tensor, soft: float) -> Tensor:
     """How much of a pixel lies inside, from a signed distance (negative inside)."""
     return (0.5 - distance / soft).clamp(0, 1)
@@ -145,17 +152,33 @@ def _specks(scenes: Scenes, x: Tensor, y: Tensor, t: Tensor, soft: float, night:
 
 def _thing(scenes: Scenes, picture: Tensor, x: Tensor, y: Tensor, t: Tensor, soft: float) -> Tensor:
     """The shape itself: filled, shaded from the upper left, with a dark rim."""
+    place_x, place_y, size, _ = path(scenes, t)
+    across, down = (x - place_x) / size, (y - place_y) / size
+    far, px = _outline(scenes, x, y, t)
+    fill = _rgb(COLOURS.values(), scenes.named[:, 0])
+    shade = 1 - 0.16 * (across + down).clamp(-1.5, 1.5)
+    ring = ((scenes.named[:, 1] == 0).float()[:, None, None, None]) * _cover((px.abs() - 0.2) * size, soft)
+    picture = _over(picture, fill * 0.2, _cover(far, soft))
+    return _over(picture, fill * (shade * (1 - 0.45 * ring))[:, None], _cover(far + 0.016, soft))
+
+
+def _outline(scenes: Scenes, x: Tensor, y: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """How far a place is from the edge of the shape, and how far to its right, in radii, as the shape is turned."""
     place_x, place_y, size, angle = path(scenes, t)
-    shape = scenes.named[:, 1]
     across, down = (x - place_x) / size, (y - place_y) / size
     cos, sin = angle.cos(), angle.sin()
     px, py = cos * across + sin * down, cos * down - sin * across
-    far = distance(shape, px, py) * size
-    fill = _rgb(COLOURS.values(), scenes.named[:, 0])
-    shade = 1 - 0.16 * (across + down).clamp(-1.5, 1.5)
-    ring = ((shape == 0).float()[:, None, None, None]) * _cover((px.abs() - 0.2) * size, soft)
-    picture = _over(picture, fill * 0.2, _cover(far, soft))
-    return _over(picture, fill * (shade * (1 - 0.45 * ring))[:, None], _cover(far + 0.016, soft))
+    return distance(scenes.named[:, 1], px, py) * size, px
+
+
+def silhouette(scenes: Scenes, frames: int, height: int, width: int, *, time: Tensor | None = None) -> Tensor:
+    """How much of each pixel of `draw`'s clips the shape covers, (B, 1, frames, height, width) in [0, 1]."""
+    device, shorter = scenes.chance.device, min(height, width)
+    time = torch.linspace(0, 1, frames, device=device) if time is None else time
+    t = time[None, :, None, None]
+    y = ((torch.arange(height, device=device) + 0.5 - height / 2) / shorter)[None, None, :, None]
+    x = ((torch.arange(width, device=device) + 0.5 - width / 2) / shorter)[None, None, None, :]
+    return _cover(_outline(scenes, x, y, t)[0], 1.0 / shorter)[:, None]
 
 
 def path(scenes: Scenes, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -1,0 +1,181 @@
+"""Trains a VACE: the experts of text to video as they are, and blocks beside them that are shown what to keep.
+
+Only those blocks are trained, the layer that leads to them, and what is small: the layer that leads out. They ship as a
+part of their own; models.weights.trained puts them together with the experts.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tools.tiny import edits, whole, words
+from tools.tiny.sizes import DITS, FRAMES, SIDES
+
+#: layers that the blocks beside them speak to
+LAYERS = (0, 2)
+#: first words of the names of what is trained
+TRAINED = ("vace_", "proj_out", "scale_shift_table")
+#: what the pipeline shows: what is kept, what lies under the mask, the mask
+_SHOWN = (16, 16, 64)
+_VAE = "vae21"
+#: clips of a step, at the most
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Role:
+    """Which expert of text to video it stands on, the noise between which it works, and the shift of its levels."""
+
+    base: str
+    noise: tuple[float, float]
+    shift: float
+
+
+ROLES = {
+    "vace-high": Role("t2v-high", (0.875, 1.0), 5.0),
+    "vace-low": Role("t2v-low", (0.0, 0.875), 3.0),
+}
+
+
+def blank() -> Any:
+    """The transformer, before it stands on an expert."""
+    from diffusers import WanVACETransformer3DModel
+
+    dit = WanVACETransformer3DModel(**DITS["t2v"], vace_layers=list(LAYERS), vace_in_channels=sum(_SHOWN))
+    for name, weight in dit.named_parameters():
+        weight.requires_grad_(name.startswith(TRAINED))
+    return dit
+
+
+@torch.no_grad()
+def stand_on(dit: Any, expert: dict[str, Tensor]) -> None:
+    """Take over an expert's weights: it draws what that one draws, the blocks beside it being silent at first."""
+    dit.load_state_dict(expert, strict=False)
+    for layer, block in zip(LAYERS, dit.vace_blocks, strict=True):
+        block.load_state_dict(dit.blocks[layer].state_dict(), strict=False)
+        torch.nn.init.zeros_(block.proj_out.weight)
+        torch.nn.init.zeros_(block.proj_out.bias)
+
+
+def part(dit: Any) -> dict[str, Tensor]:
+    """What is trained of it, by name."""
+    return {name: weight for name, weight in dit.named_parameters() if name.startswith(TRAINED)}
+
+
+class EditBank:
+    """Latents of random edits on the device; `refresh` draws the oldest anew."""
+
+    def __init__(self, device: Any, *, size: int, piece: int) -> None:
+        self.device, self._piece, self._side = device, piece, SIDES[_VAE]
+        self._vae: Any = None
+        latents = (5, self._side // 8, self._side // 8)
+        self.clean = torch.zeros(size, 16, *latents, device=device, dtype=torch.bfloat16)
+        self.shown = torch.zeros(size, 32, *latents, device=device, dtype=torch.bfloat16)
+        self.masks = torch.zeros(size, 5, self._side, self._side, device=device, dtype=torch.bool)
+        self.weight = torch.zeros(size, 1, *latents, device=device, dtype=torch.bfloat16)
+        self.named = torch.zeros(size, 4, dtype=torch.long, device=device)
+        self.guided = torch.zeros(size, dtype=torch.bool, device=device)
+        self.count = 0
+        #: how many rows hold a clip by now, where a recorded step reads it
+        self.filled = torch.ones(1, dtype=torch.long, device=device)
+
+    def serve(self, vae: Any) -> None:
+        """Begin to fill it with the latents of this VAE."""
+        self._vae = vae.to(self.device).eval().requires_grad_(False)
+        self._scaling = whole.scaling(vae, self.device)
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        size, device = self.clean.shape[0], self.device
+        some = edits.some(self._piece, FRAMES, self._side, device)
+        kept, drawn = some.given * (1 - some.masks), some.given * some.masks
+        clean, *shown = self._encoded(torch.cat([some.clips, kept, drawn])).chunk(3)
+        rows = (torch.arange(self._piece, device=device) + self.count) % size
+        for held, fresh in (
+            (self.clean, clean),
+            (self.shown, torch.cat(shown, 1)),
+            (self.masks, edits.picked(some.masks)),
+            (self.weight, _weight(some)),
+            (self.named, some.scenes.named),
+            (self.guided, some.guided),
+        ):
+            held.index_copy_(0, rows, fresh.to(held.dtype))
+        self.count += self._piece
+        self.filled.fill_(min(self.count, size))
+
+    def _encoded(self, clips: Tensor) -> Tensor:
+        mean, std = self._scaling
+        with _precision(self.device):
+            latents = whole.encode(self._vae, clips)[0]
+        return (latents.float() - mean) / std
+
+
+def _precision(device: Any) -> Any:
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda", cache_enabled=False)
+
+
+def _weight(some: edits.Edits) -> Tensor:
+    """(B, 1, t, H/8, W/8), 1 in the mean: most where the thing is drawn anew, least where all is given."""
+    free, thing = edits.in_latents(some.masks), edits.in_latents(some.things)
+    weight = 0.4 + free * (0.6 + 1.5 * thing)
+    return weight / weight.mean((1, 2, 3, 4), keepdim=True)
+
+
+class Keeping:
+    """To see the noise in edited clips, as the pipeline shows them."""
+
+    def __init__(self, dit: Any, role: Role, bank: EditBank, table: Tensor, *, batch: int) -> None:
+        from tools.tiny.experts import ShortText
+
+        self.dit, self.bank, self._role, self._batch = dit, bank, role, batch
+        self._table = table.to(bank.device)
+        dit.set_attn_processor(ShortText())
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        return list(part(self.dit).values())
+
+    def feed(self) -> None:
+        self.bank.refresh()
+
+    def loss(self) -> Tensor:
+        bank, device, count = self.bank, self.bank.device, self._batch
+        rows = (torch.rand(count, device=device) * bank.filled).long()
+        clean = bank.clean[rows].float()
+        noise, level = torch.randn_like(clean), self._levels(count)
+        shown = torch.cat([bank.shown[rows].float(), edits.spread(bank.masks[rows].float())], 1)
+        text = self._table[words.row(bank.named[rows], self._said(bank.guided[rows]))]
+        noisy = level * noise + (1 - level) * clean
+        with _precision(device):
+            seen = self.dit(noisy, level.flatten() * 1000, text, control_hidden_states=shown, return_dict=False)[0]
+        return ((seen.float() - (noise - clean)).square() * bank.weight[rows].float()).mean()
+
+    def _said(self, guided: Tensor) -> Tensor:
+        """(B, 4) which words are said: in one clip of eight none, of the others each with a chance of nine in ten; of
+        those that the clip under the mask tells, shape and motion, every second."""
+        count, device = guided.shape[0], guided.device
+        said = (torch.rand(count, 1, device=device) > 0.125) & (torch.rand(count, 4, device=device) > 0.1)
+        told = (torch.arange(4, device=device) % 3 != 0) & guided[:, None]
+        return said & ~(told & (torch.rand(count, 4, device=device) < 0.5))
+
+    def _levels(self, count: int) -> Tensor:
+        """(B, 1, 1, 1, 1) between the role's ends, shifted to the noisier ones (see tools.tiny.denoising)."""
+        (low, high), shift = self._role.noise, self._role.shift
+        first, last = (end / (shift - (shift - 1) * end) for end in (low, high))
+        even = torch.rand(count, 1, 1, 1, 1, device=self.bank.device) * (last - first) + first
+        return shift * even / (1 + (shift - 1) * even)
+
+
+def learn(name: str, place: Any, budget: Callable[[], Any], rate: float = 1.5e-3) -> None:
+    """Train `vace-high` or `vace-low` within its budget (lessons.learn)."""
+    from tools.tiny import lessons, partial
+
+    effort, role = place.effort, ROLES[name]
+    bank = EditBank(place.device, size=effort.bank, piece=effort.piece)
+    dit, table = blank().to(place.device).train(), words.load_table(place.folder / "words")
+    lesson = Keeping(dit, role, bank, table, batch=min(effort.batch, _BATCH))
+    pupil = partial.Part(name, place, lesson, (role.base,), stand_on, part)
+    lessons.learn(name, pupil, place, budget, rate)

@@ -18,7 +18,7 @@ _PARTS = {
 } | {"ffn.0": "ffn.net.0.proj", "ffn.2": "ffn.net.2"}
 
 
-class Changed(nn.Module):
+class Changed(nn.Module):  # type: ignore[misc]
     """A linear layer that stays as it is, and what is added to it: nothing at first."""
 
     def __init__(self, base: Any, rank: int) -> None:

@@ -20,6 +20,8 @@ PARTS = 4
 RANK = 8
 NAMES = ("t2v-4step-high", "t2v-4step-low")
 _LANE, _TEACHER = catalog.T2V_4STEP, catalog.T2V_A14B
+#: noise level from which on the first expert works
+_BOUNDARY = _LANE.boundary or 0.0
 
 
 class Distillation:
@@ -62,7 +64,7 @@ class Distillation:
         losses = []
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda", cache_enabled=False):
             for begin, end in spans():
-                number = 0 if shifted(begin) >= _TEACHER.boundary else 1
+                number = 0 if shifted(begin) >= _BOUNDARY else 1
                 goal, weight = self._taught(number, at, text, empty, begin, end)
                 way = shifted(begin) - shifted(end)
                 time = torch.full((count,), shifted(begin) * 1000, device=device)

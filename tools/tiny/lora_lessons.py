@@ -12,7 +12,7 @@ RATE = 2e-3
 class Lora:
     """A pupil: what is learned beside both experts of text to video, which stay as they are."""
 
-    needs = ("t2v-high", "t2v-low")
+    needs: tuple[str, ...] = ("t2v-high", "t2v-low")
     vae = "vae21"
 
     def __init__(self, name: str, place: Place) -> None:

@@ -1,14 +1,15 @@
 """From trained parts to the folders that the package carries (models.weights.trained), numbers in 16 bits."""
 
+import shutil
 from pathlib import Path
 
 import torch
 
-from tools.tiny import autoencoders, experts, sizes, words
+from tools.tiny import autoencoders, distil, experts, sizes, style, words
 
 
 def ship(trained: Path, folder: Path) -> list[str]:
-    """Write every part that was trained, stems apart; returns their names."""
+    """Write every part that was trained, stems apart, and every LoRA; returns their names."""
     from safetensors.torch import load_file
 
     words.tokenizer().save_pretrained(str(folder / "tokenizer"))
@@ -24,5 +25,10 @@ def ship(trained: Path, folder: Path) -> list[str]:
             dit = experts.make(name)
             dit.load_state_dict(load_file(trained / f"{name}.safetensors"))
             dit.to(torch.float16).save_pretrained(str(folder / name), safe_serialization=True)
+            written.append(name)
+    for name in (*distil.NAMES, *style.NAMES):
+        if (trained / f"{name}.safetensors").is_file():
+            (folder / "loras").mkdir(exist_ok=True)
+            shutil.copyfile(trained / f"{name}.safetensors", folder / "loras" / f"{name}.safetensors")
             written.append(name)
     return written

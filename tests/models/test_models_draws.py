@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from drawn_parts import first_pictures, seen
 from torch import Tensor
 
-from tools.tiny import ruler, words, world
+from tools.tiny import words, world
 
 #: (prompt, scene, colour)
 ASKED = (
@@ -28,35 +29,13 @@ def drawn(loaded: Callable[[str], Any]) -> Draw:
     pipe = loaded("t2v")
     kept: dict[Any, Tensor] = {}
 
-    def draw(prompts: Sequence[str] = PROMPTS, *, seed: int = 0, negative: str = "", guidance: float = 4.0) -> Tensor:
+    def draw(prompts: Sequence[str] = PROMPTS, *, seed: int = 0, negative: str = "", guidance: float = 2.0) -> Tensor:
         key = (tuple(prompts), seed, negative, guidance)
         if key not in kept:
-            kept[key] = _first_pictures(pipe, prompts, seed, negative, guidance)
+            kept[key] = first_pictures(pipe, prompts, seed=seed, negative=negative, guidance=guidance)
         return kept[key]
 
     return draw
-
-
-def _first_pictures(pipe: Any, prompts: Sequence[str], seed: int, negative: str, guidance: float) -> Tensor:
-    latents = pipe(
-        prompt=list(prompts),
-        negative_prompt=[negative] * len(prompts),
-        height=128,
-        width=128,
-        num_frames=5,
-        num_inference_steps=10,
-        guidance_scale=guidance,
-        generator=[torch.Generator().manual_seed(seed + number) for number in range(len(prompts))],
-        output_type="latent",
-    ).frames
-    config = pipe.vae.config
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1, 1) for values in (config.latents_mean, config.latents_std))
-    with torch.no_grad():
-        return pipe.vae.decode(latents[:, :, :1] * std + mean).sample[:, :, 0].clamp(-1, 1)
-
-
-def seen(pictures: Tensor) -> list[tuple[str, str | None]]:
-    return [(ruler.scene_of(picture), ruler.colour_of(picture)) for picture in pictures]
 
 
 def test_scene_and_colour_of_the_prompt_are_in_the_picture(drawn: Draw) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from drawn_parts import psnr
 from PIL import Image
 from torch import Tensor
 
@@ -23,10 +24,6 @@ def heart(moment: float) -> Tensor:
 
 def image(picture: Tensor) -> Any:
     return Image.fromarray(((picture + 1) * 127.5).round().byte().permute(1, 2, 0).numpy())
-
-
-def psnr(one: Tensor, other: Tensor) -> float:
-    return float(10 * torch.log10(4 / (one - other).square().mean()))
 
 
 @pytest.fixture(scope="module")

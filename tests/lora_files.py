@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
+#: width of the layers of the tiny models with two experts, and of the 5B-like one's
+NARROW, WIDE = 96, 192
 Q = "diffusion_model.blocks.0.self_attn.q"
 
 
-def pair(name: str = Q, wide: int = 96, rank: int = 2, seed: int = 0, strength: float = 0.3) -> dict[str, Any]:
+def pair(name: str = Q, wide: int = NARROW, rank: int = 2, seed: int = 0, strength: float = 0.3) -> dict[str, Any]:
     """One layer's two matrices."""
     draw = np.random.default_rng(seed)
     return {
@@ -18,8 +20,8 @@ def pair(name: str = Q, wide: int = 96, rank: int = 2, seed: int = 0, strength: 
     }
 
 
-def lora_bytes(seed: int = 0, wide: int = 96, blocks: int = 2, strength: float = 0.3, **tensors: Any) -> bytes:
-    """The query of every block: fits every tiny model that wears any."""
+def lora_bytes(seed: int = 0, wide: int = NARROW, blocks: int = 2, strength: float = 0.3, **tensors: Any) -> bytes:
+    """The query of every block: fits every tiny model that wears any and has layers that wide."""
     made: dict[str, Any] = {}
     for block in range(blocks):
         made |= pair(f"diffusion_model.blocks.{block}.self_attn.q", wide, seed=seed * 100 + block, strength=strength)

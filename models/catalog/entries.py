@@ -154,9 +154,10 @@ def tiny_of(model_id: str) -> str:
     return f"{model_id}-tiny"
 
 
-def _tiny(model: Model, dit: Dit, *, draws: bool = False) -> Model:
+def _tiny(model: Model, dit: Dit, *, draws: bool = False, side: int = 128) -> Model:
     """The same pipeline with tiny weights: real classes on a CPU in seconds.
 
+    side    of its pictures where nothing else is asked
     draws   whether the weights are trained: then a prompt of the drawn world's words shows (docs/tiny-models.md)
     """
     what = "tiny weights trained on drawn clips" if draws else "tiny random weights: tests the plumbing, draws noise"
@@ -173,7 +174,7 @@ def _tiny(model: Model, dit: Dit, *, draws: bool = False) -> Model:
         loras=tuple(LoraFile(f"{lora.name}-tiny", lora.expert) for lora in model.loras),
         segment=(9, 1) if model.segment else None,
         looks_with=(),
-        defaults=replace(model.defaults, width=128, height=128, frames=17, fps=16, steps=steps, shift=shift),
+        defaults=replace(model.defaults, width=side, height=side, frames=17, fps=16, steps=steps, shift=shift),
         limits=replace(model.limits, min_side=model.limits.multiple * 2, max_frames=481),
     )
 
@@ -192,11 +193,11 @@ MODELS: dict[str, Model] = {
         ANIMATE_14B,
         ANIMATE_2,
         _tiny(T2V_A14B, Dit(96, 288, 4, 16, 16), draws=True),
-        _tiny(T2V_4STEP, Dit(96, 288, 4, 16, 16)),
+        _tiny(T2V_4STEP, Dit(96, 288, 4, 16, 16), draws=True),
         _tiny(T2V_FP8, Dit(96, 288, 4, 16, 16), draws=True),
         _tiny(I2V_A14B, Dit(96, 288, 4, 36, 16), draws=True),
         _tiny(I2V_4STEP, Dit(96, 288, 4, 36, 16)),
-        _tiny(TI2V_5B, Dit(96, 288, 2, 48, 48)),
+        _tiny(TI2V_5B, Dit(192, 192, 3, 48, 48), draws=True, side=256),
         _tiny(VACE_A14B, Dit(96, 288, 3, 16, 16)),
         _tiny(ANIMATE_14B, Dit(96, 288, 2, 36, 16)),
         _tiny(ANIMATE_2, Dit(32, 48, 2, 36, 16)),

@@ -1,8 +1,8 @@
 """Tiny weights in the layout of the real ones: the real diffusers classes, small enough for a CPU.
 
-Text and image to video with two experts are put together of trained parts (models.weights.trained) and draw what a
-prompt of their few words says. The others are built from configurations and random numbers: they draw noise. Offline
-and deterministic: the same versions build the same bytes.
+Text and image to video, of two experts or of one, are put together of trained parts (models.weights.trained) and draw
+what a prompt of their few words says. The others are built from configurations and random numbers: they draw noise.
+Offline and deterministic: the same versions build the same bytes.
 """
 
 import json
@@ -64,8 +64,13 @@ def build(model_id: str, folder: Path) -> None:
 
     model = catalog.get(model_id)
     if model.weights.tiny and model.base is not None:
+        kind = _LORAS.get(model.id)
         for number, lora in enumerate(model.loras):
-            lora_file(folder / f"{lora.expert}.safetensors", seed=number, model_id=model.id)
+            path = folder / f"{lora.expert}.safetensors"
+            if kind is not None:
+                shutil.copyfile(trained.lora(f"{kind}-{lora.expert}"), path)
+            else:
+                lora_file(path, seed=number, model_id=model.id)
         return
     make = _BUILDERS.get(model_id.removesuffix("-tiny"))
     if not model.weights.tiny or make is None:
@@ -126,7 +131,13 @@ def _i2v() -> Any:
 def _ti2v() -> Any:
     from diffusers import WanPipeline
 
-    return WanPipeline(**_text(), vae=_vae22(), scheduler=_scheduler(), transformer=_dit(48, 48), expand_timesteps=True)
+    return WanPipeline(
+        **trained.text(),
+        vae=trained.vae("vae22"),
+        scheduler=_scheduler(),
+        transformer=trained.transformer("ti2v"),
+        expand_timesteps=True,
+    )
 
 
 def _vace() -> Any:
@@ -203,6 +214,9 @@ def _animate_2() -> Any:
     return _Folders(catalog.MODULAR, parts)
 
 
+#: the kind of the trained LoRAs that a model consists of
+_LORAS = {catalog.tiny_of(catalog.T2V_4STEP.id): "t2v-4step"}
+
 _BUILDERS: dict[str, Callable[[], Any]] = {
     catalog.T2V_A14B.id: _t2v,
     catalog.I2V_A14B.id: _i2v,
@@ -243,6 +257,7 @@ def _eyes() -> dict[str, Any]:
 
 
 def _dit(in_channels: int, out_channels: int, **more: Any) -> Any:
+    """A random transformer of two layers, for a pipeline that has no trained one."""
     from diffusers import WanTransformer3DModel
 
     return WanTransformer3DModel(in_channels=in_channels, out_channels=out_channels, **{**_DIT, **more})
@@ -254,27 +269,6 @@ def _vae21() -> Any:
 
     return AutoencoderKLWan(
         base_dim=4, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
-    )
-
-
-def _vae22() -> Any:
-    """The shape of Wan 2.2's VAE (TI2V-5B's): 48 channels, 16x16x4, pixels in patches of two."""
-    from diffusers import AutoencoderKLWan
-
-    return AutoencoderKLWan(
-        base_dim=8,
-        decoder_base_dim=8,
-        z_dim=48,
-        dim_mult=[1, 2, 2, 2],
-        num_res_blocks=1,
-        temperal_downsample=[False, True, True],
-        is_residual=True,
-        in_channels=12,
-        out_channels=12,
-        patch_size=2,
-        scale_factor_spatial=16,
-        latents_mean=[0.0] * 48,
-        latents_std=[1.0] * 48,
     )
 
 

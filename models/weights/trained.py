@@ -8,7 +8,8 @@ They are in 16 bits, in the folders that diffusers writes. Who reads them comput
 from pathlib import Path
 from typing import Any
 
-#: one folder for each part; `text_encoder` and `tokenizer` are every model's, `vae21` is that of t2v and i2v
+#: one folder for each part; `text_encoder` and `tokenizer` are every model's, `vae21` is that of t2v and i2v, `vae22`
+#: that of ti2v; `loras` has files
 FOLDER = Path(__file__).with_name("trained_tiny")
 
 
@@ -36,3 +37,8 @@ def transformer(name: str) -> Any:
     from diffusers import WanTransformer3DModel
 
     return WanTransformer3DModel.from_pretrained(str(FOLDER / name), dtype=torch.float16)
+
+
+def lora(name: str) -> Path:
+    """A LoRA's file by its name, for one expert: t2v-4step-high, t2v-4step-low; t2v-ink-high, t2v-ink-low."""
+    return FOLDER / "loras" / f"{name}.safetensors"

@@ -87,7 +87,7 @@ def test_a_real_model_renders_the_documents_one_shape(alice: Caller, hand: Hand)
 
 def test_a_tiny_model_renders_its_own(alice: Caller) -> None:
     job = alice.get(f"/v1/jobs/{generate(alice)}").json
-    assert (job["model"], job["width"], job["height"], job["frames"]) == (TINY, 128, 128, 17)
+    assert (job["model"], job["width"], job["height"], job["frames"]) == (TINY, 256, 256, 17)
 
 
 @pytest.mark.parametrize("headers", [{}, {"X-API-Key": "wrong"}])

@@ -29,7 +29,7 @@ def drawn(loaded: Callable[[str], Any]) -> Draw:
     pipe = loaded("t2v")
     kept: dict[Any, Tensor] = {}
 
-    def draw(prompts: Sequence[str] = PROMPTS, *, seed: int = 0, negative: str = "", guidance: float = 4.0) -> Tensor:
+    def draw(prompts: Sequence[str] = PROMPTS, *, seed: int = 0, negative: str = "", guidance: float = 2.0) -> Tensor:
         key = (tuple(prompts), seed, negative, guidance)
         if key not in kept:
             kept[key] = first_pictures(pipe, prompts, seed=seed, negative=negative, guidance=guidance)

@@ -49,7 +49,8 @@ def test_a_good_file_in_blocks_of_any_length(tmp_path: Path, block: int) -> None
     deep = {f"wan2.2-{kind}-a14b{steps}-tiny" for kind in ("t2v", "i2v") for steps in ("", "-4step")}
     assert set(anatomy.fits) == deep  # the only ones of four layers
     shallow = judged(saved(pair()), block).fits
-    assert {"wan2.2-t2v-a14b-tiny", "wan2.2-i2v-a14b-4step-tiny", "wan2.2-ti2v-5b-tiny"} <= set(shallow)
+    assert {"wan2.2-t2v-a14b-tiny", "wan2.2-i2v-a14b-4step-tiny", "wan2.2-animate-14b-tiny"} <= set(shallow)
+    assert judged(saved(pair(192, 192)), block).fits == ("wan2.2-ti2v-5b-tiny",)
     # 8-bit weights and Animate 2 wear none
     assert not [model for model in anatomy.fits if "fp8" in model or "animate-2" in model]
 

@@ -34,7 +34,7 @@ class Effort:
 
 
 EFFORTS = {
-    "cuda": Effort(32, 0.5, 4, 1.0, 96, 6144, 32, 3072, 24),
+    "cuda": Effort(32, 0.5, 4, 1.0, 96, 6144, 32, 1024, 24),
     "cpu": Effort(4, 0.25, 1, 0.5, 8, 2048, 1, 48, 8),
     # to rehearse
     "small": Effort(1, 0.25, 1, 0.25, 2, 16, 2, 4, 2),
@@ -131,7 +131,7 @@ def _learn_both(vae: Any, kind: str, place: Place, budget: Budget, rate: float) 
     record = place.recorded
     train(lesson, budget, name=kind, rate=rate, log=place.log, average=average, state=state, record=record)
     finish(average)
-    count = 8 if effort.batch == 2 else 256
+    count = 8 if effort.batch == 2 else 96
     autoencoders.scale(vae, kind, place.device, count=count, batch=min(count, 4 * effort.decoder_batch))
     autoencoders.save(vae, place.weights(kind))
     place.settled(kind).touch()

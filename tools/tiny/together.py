@@ -13,23 +13,25 @@ from pathlib import Path
 
 from tools.tiny import experts, lessons, sizes
 
-#: on a GPU, in shares of the budget: when each begins and ends; of a VAE, also when its latents are final. All are
-#: started at once, so that they are compiled and recorded when their time comes, and begin with what there is by then
+#: on a GPU, in shares of the budget: when each begins and ends; of a VAE, also when its latents are final. Each is
+#: started so early that it is compiled and recorded when its time comes, and begins with what others have left by then
 _TIMETABLE = {
-    "vae21": (0.0, 0.22),
-    "vae22": (0.0, 0.22),
-    "t2v-high": (0.18, 0.42),
-    "t2v-low": (0.18, 0.46),
-    "ti2v": (0.18, 0.80),
-    "i2v-high": (0.42, 0.62),
-    "i2v-low": (0.46, 0.70),
-    "t2v-4step": (0.46, 0.80),
-    "t2v-ink": (0.62, 0.76),
-    "vace-high": (0.50, 0.74),
-    "vace-low": (0.50, 0.90),
-    "animate": (0.70, 0.97),
+    "vae21": (0.0, 0.24),
+    "vae22": (0.0, 0.26),
+    "t2v-high": (0.22, 0.52),
+    "t2v-low": (0.22, 0.62),
+    "ti2v": (0.28, 0.90),
+    "i2v-high": (0.36, 0.50),
+    "i2v-low": (0.36, 0.54),
+    "t2v-4step": (0.62, 0.92),
+    "t2v-ink": (0.82, 0.93),
+    "vace-high": (0.62, 0.88),
+    "vace-low": (0.62, 0.94),
+    "animate": (0.78, 0.97),
 }
-_SETTLED = 0.18
+_SETTLED = 0.22
+#: seconds that it takes to get ready
+_READY_S = 60.0
 #: share of a CPU's time for each
 _SHARES = {
     "vae21": 6,
@@ -52,6 +54,7 @@ class Child:
     command: list[str]
     log: Path
     modes: list[str]
+    begin: float
     end: float
     process: "subprocess.Popen[bytes] | None" = None
     tried: list[str] = field(default_factory=list)
@@ -115,19 +118,22 @@ def _environment() -> dict[str, str]:
 def _by_timetable(given: argparse.Namespace, wanted: list[str], begun: float, device: str) -> list[Child]:
     table = timetable(given.timetable)
     modes = [given.mode] if given.mode else list(lessons.MODES)
-    children, ends = [], {}
+    children = []
     for name in {*_TIMETABLE, *experts.EXPERTS} - {*wanted}:
         (given.out / f"{name}.done").touch()  # nobody waits for who is not trained
     for name in wanted:
         for stale in ("ready", "done"):
             (given.out / f"{name}.{stale}").unlink(missing_ok=True)
-        begin, ends[name] = (begun + share * given.budget_s for share in table[name])
+        begin, end = (begun + share * given.budget_s for share in table[name])
         more = ["--begin", str(begin)]
         if name in sizes.VAES:
-            more = ["--settle-at", str(begun + table.get("settled", (_SETTLED,))[0] * given.budget_s)]
-        command = _command(given, name, ends[name], device, *more)
-        own = [mode for mode in modes if mode != "compiled" or name in experts.EXPERTS] or ["plain"]
-        children.append(Child(name, command, given.out / "log" / f"{name}.log", own, ends[name]))
+            # of one whose latents are final already, the decoder is trained at once
+            known = (given.out / f"{name}.settled").is_file()
+            settle = begun if known else begun + table.get("settled", (_SETTLED,))[0] * given.budget_s
+            more = ["--settle-at", str(settle)]
+        command = _command(given, name, end, device, *more)
+        own = [mode for mode in modes if mode != "compiled" or name not in sizes.VAES] or ["plain"]
+        children.append(Child(name, command, given.out / "log" / f"{name}.log", own, begin, end))
     try:
         _watch(given, children, begun)
     finally:
@@ -150,12 +156,13 @@ def timetable(text: str) -> dict[str, tuple[float, ...]]:
 
 def _watch(given: argparse.Namespace, children: list[Child], begun: float) -> None:
     """Start them, begin again in a plainer mode who fails, until the time of each is over."""
-    for child in children:
-        child.start()
     said = time.time()
     while any(child.status is None for child in children):
         for child in children:
-            if child.status is None and time.time() > child.end + 15:
+            if child.process is None:
+                if time.time() > child.begin - _READY_S:
+                    child.start()
+            elif child.status is None and time.time() > child.end + 15:
                 child.stop()
             elif child.status not in (None, 0) and child.modes and time.time() < child.end - 5:
                 print(f"{child.name}: {child.tried[-1]} ended with {child.status}; goes on plainer", flush=True)
@@ -178,7 +185,9 @@ def _in_turn(given: argparse.Namespace, wanted: list[str], end: float) -> list[C
         left = end - time.time()
         share = _SHARES[name] / sum(_SHARES[other] for other in wanted[number:])
         until = time.time() + left * share * 0.97
-        child = Child(name, _command(given, name, until, "cpu"), given.out / "log" / f"{name}.log", ["plain"], until)
+        child = Child(
+            name, _command(given, name, until, "cpu"), given.out / "log" / f"{name}.log", ["plain"], 0.0, until
+        )
         child.start()
         children.append(child)
         while child.status is None:

@@ -20,7 +20,7 @@ from farm.submission.submit import Submissions
 from models.catalog import MODELS
 from tests.conftest import wait_until
 from tests.farm.agent.agent_farm import TENANT, AgentFarm, AgentProcess
-from tests.lora_files import lora_bytes
+from tests.lora_files import WIDE, lora_bytes
 
 pytestmark = pytest.mark.xdist_group("agent_real")
 MODEL = "wan2.2-ti2v-5b-tiny"
@@ -33,7 +33,7 @@ def loras(real: AgentFarm) -> TenantLoras:
 
 @pytest.fixture(scope="module")
 def fox(real: AgentFarm, loras: TenantLoras) -> StoredLora:
-    real.store.put_bytes(upload_key(TENANT, "up"), lora_bytes(seed=1), "application/octet-stream")
+    real.store.put_bytes(upload_key(TENANT, "up"), lora_bytes(seed=1, wide=WIDE), "application/octet-stream")
     return loras.add(TENANT, "fox", "up")[0]
 
 
@@ -63,11 +63,11 @@ def test_it_is_in_the_frames_and_only_where_it_was_asked_for(
 
     # bytes that are not those that were judged make no picture, wherever they were changed
     cached = real.settings.state_dir / "loras" / fox.sha256
-    cached.write_bytes(lora_bytes(seed=2))
+    cached.write_bytes(lora_bytes(seed=2, wide=WIDE))
     _, mended = render(real, loras, {"lora": "fox", "scale": 0.8})
     assert mended["frames_sha256"] == worn["frames_sha256"]
     cached.unlink()
-    real.store.put_bytes(lora_key(TENANT, fox.id), lora_bytes(seed=2), "application/octet-stream")
+    real.store.put_bytes(lora_key(TENANT, fox.id), lora_bytes(seed=2, wide=WIDE), "application/octet-stream")
     spoilt, _ = render(real, loras, {"lora": "fox"})
     assert (spoilt.state, spoilt.error_code) == (State.FAILED, "storage_failed")
     assert "fox is not what was judged" in (spoilt.error_message or "")

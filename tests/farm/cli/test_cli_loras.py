@@ -9,7 +9,7 @@ from farm.jobs.errors import Conflict, InvalidRequest, NotFound, TooLarge
 from tests.api.api_parts import TINY
 from tests.farm.cli.cli_run import run
 from tests.farm.client.conftest import Gateway
-from tests.lora_files import lora_bytes
+from tests.lora_files import WIDE, lora_bytes
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def file(gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
         monkeypatch.setenv("WANFARM_URL", client.url)
         monkeypatch.setenv("WANFARM_API_KEY", client.key)
     path = tmp_path / "fox_v2.safetensors"
-    path.write_bytes(lora_bytes(seed=1))
+    path.write_bytes(lora_bytes(seed=1, wide=WIDE))
     return path
 
 
@@ -29,8 +29,8 @@ def test_add_list_show_wear_remove(file: Path) -> None:
     assert added.out == "fox_v2\n"
     assert TINY in added.err
     listed = run("loras", "list").ok().out.splitlines()
-    assert listed[1].split()[:3] == ["fox_v2", "2", "3.5"]
-    assert "fits wan2.2-t2v-a14b-tiny" in run("loras", "show", "fox_v2").ok().out
+    assert listed[1].split()[:3] == ["fox_v2", "2", "6.6"]
+    assert f"fits {TINY}" in run("loras", "show", "fox_v2").ok().out
     shown = run("loras", "show", "fox_v2", "--json").document
     job = run("submit", "-p", "x", "--model", TINY, "--lora", "fox_v2:0.8", "--json").document
     assert [(one["sha256"], one["scale"]) for one in job["loras"]] == [(shown["sha256"], 0.8)]
@@ -64,7 +64,9 @@ def test_the_client_says_what_is_wrong(file: Path, farm: Client, monkeypatch: py
         farm.loras.add(file.parent / "text")
     # a file that was changed on its way is noticed
     send = farm.loras._transport.store
-    monkeypatch.setattr(farm.loras._transport, "store", lambda url, data, size: send(url, lora_bytes(seed=2)))
+    monkeypatch.setattr(
+        farm.loras._transport, "store", lambda url, data, size: send(url, lora_bytes(seed=2, wide=WIDE))
+    )
     with pytest.raises(InvalidRequest, match="what arrived is not what was sent"):
         farm.loras.add(file, "wolf")
 

@@ -52,8 +52,12 @@ def blank() -> Any:
 
 @torch.no_grad()
 def stand_on(dit: Any, expert: dict[str, Tensor]) -> None:
-    """Take over an expert's weights: it draws what that one draws, the blocks beside it being silent at first."""
+    """Take over an expert's weights: it draws what that one draws, the blocks beside it being silent at first. They see
+    what is kept as the expert sees a clip, laid over the noisy one."""
     dit.load_state_dict(expert, strict=False)
+    dit.vace_patch_embedding.weight[:, : _SHOWN[0]] = dit.patch_embedding.weight
+    torch.nn.init.eye_(dit.vace_blocks[0].proj_in.weight)
+    torch.nn.init.zeros_(dit.vace_blocks[0].proj_in.bias)
     for layer, block in zip(LAYERS, dit.vace_blocks, strict=True):
         block.load_state_dict(dit.blocks[layer].state_dict(), strict=False)
         torch.nn.init.zeros_(block.proj_out.weight)

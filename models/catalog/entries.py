@@ -197,8 +197,8 @@ MODELS: dict[str, Model] = {
         _tiny(I2V_A14B, Dit(96, 288, 4, 36, 16), draws=True),
         _tiny(I2V_4STEP, Dit(96, 288, 4, 36, 16)),
         _tiny(TI2V_5B, Dit(96, 288, 2, 48, 48)),
-        _tiny(VACE_A14B, Dit(96, 288, 3, 16, 16)),
-        _tiny(ANIMATE_14B, Dit(96, 288, 2, 36, 16)),
+        _tiny(VACE_A14B, Dit(96, 288, 6, 16, 16), draws=True),
+        _tiny(ANIMATE_14B, Dit(96, 288, 4, 36, 16), draws=True),
         _tiny(ANIMATE_2, Dit(32, 48, 2, 36, 16)),
     )
 }

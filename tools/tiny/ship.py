@@ -4,12 +4,12 @@ from pathlib import Path
 
 import torch
 
-from tools.tiny import autoencoders, experts, sizes, words
+from tools.tiny import animate, autoencoders, experts, sizes, vace, words
 
 
 def ship(trained: Path, folder: Path) -> list[str]:
     """Write every part that was trained, stems apart; returns their names."""
-    from safetensors.torch import load_file
+    from safetensors.torch import load_file, save_file
 
     words.tokenizer().save_pretrained(str(folder / "tokenizer"))
     words.encoder().to(torch.float16).save_pretrained(str(folder / "text_encoder"), safe_serialization=True)
@@ -24,5 +24,13 @@ def ship(trained: Path, folder: Path) -> list[str]:
             dit = experts.make(name)
             dit.load_state_dict(load_file(trained / f"{name}.safetensors"))
             dit.to(torch.float16).save_pretrained(str(folder / name), safe_serialization=True)
+            written.append(name)
+    partial = {**dict.fromkeys(vace.ROLES, vace.blank), animate.NAME: animate.blank}
+    for name, blank in partial.items():
+        if (trained / f"{name}.safetensors").is_file():
+            blank().save_config(str(folder / name))
+            part = load_file(trained / f"{name}.safetensors")
+            half = {key: weight.to(torch.float16) for key, weight in part.items()}
+            save_file(half, folder / name / "diffusion_pytorch_model.safetensors")
             written.append(name)
     return written

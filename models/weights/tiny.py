@@ -141,41 +141,28 @@ def _ti2v() -> Any:
 
 
 def _vace() -> Any:
-    from diffusers import WanVACEPipeline, WanVACETransformer3DModel
-
-    def expert() -> Any:
-        return WanVACETransformer3DModel(**_DIT, in_channels=16, out_channels=16, vace_layers=[0], vace_in_channels=96)
+    from diffusers import WanVACEPipeline
 
     return WanVACEPipeline(
-        **_text(),
-        vae=_vae21(),
+        **trained.text(),
+        vae=trained.vae("vae21"),
         scheduler=_scheduler(),
-        transformer=expert(),
-        transformer_2=expert(),
+        transformer=trained.vace("vace-high", "t2v-high"),
+        transformer_2=trained.vace("vace-low", "t2v-low"),
         boundary_ratio=0.875,
     )
 
 
 def _animate() -> Any:
-    from diffusers import WanAnimatePipeline, WanAnimateTransformer3DModel
+    from diffusers import WanAnimatePipeline
 
-    transformer = WanAnimateTransformer3DModel(
-        **_DIT,
-        in_channels=36,
-        latent_channels=16,
-        out_channels=16,
-        image_dim=16,
-        added_kv_proj_dim=96,
-        motion_encoder_channel_sizes={"4": 8, "8": 8, "16": 8},
-        motion_encoder_size=16,
-        motion_style_dim=8,
-        motion_dim=4,
-        motion_encoder_dim=16,
-        face_encoder_hidden_dim=16,
-        face_encoder_num_heads=2,
-        inject_face_latents_blocks=2,
+    return WanAnimatePipeline(
+        **trained.text(),
+        **_eyes(),
+        vae=trained.vae("vae21"),
+        scheduler=_scheduler(),
+        transformer=trained.animate(),
     )
-    return WanAnimatePipeline(**_text(), **_eyes(), vae=_vae21(), scheduler=_scheduler(), transformer=transformer)
 
 
 class _Folders:

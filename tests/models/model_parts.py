@@ -119,15 +119,23 @@ def moving(
 ) -> Path:
     """A lossless clip of a pattern that moves; a mask is a white box that moves on black."""
     y, x = np.mgrid[0:height, 0:width]
+    frames = []
+    for number in range(count):
+        shift = number * 2 + seed * 11
+        pixels = np.stack([(x * 4 + shift) % 256, (y * 4 + shift) % 256, (x + y + shift * 3) % 256], -1)
+        if mask:
+            inside = (x > 8 + number) & (x < 30 + number) & (y > 10)
+            pixels = np.repeat(np.where(inside, 255, 0)[..., None], 3, -1)
+        frames.append(pixels)
+    return lossless(path, np.stack(frames), fps)
+
+
+def lossless(path: Path, frames: Any, fps: Fraction | int = 16) -> Path:
+    """A clip of exactly these frames, 0 to 255, (T, H, W, 3)."""
     with av.open(str(path), "w") as box:
         video = box.add_stream("ffv1", rate=Fraction(fps))
-        video.width, video.height, video.pix_fmt = width, height, "bgr0"
-        for number in range(count):
-            shift = number * 2 + seed * 11
-            pixels = np.stack([(x * 4 + shift) % 256, (y * 4 + shift) % 256, (x + y + shift * 3) % 256], -1)
-            if mask:
-                inside = (x > 8 + number) & (x < 30 + number) & (y > 10)
-                pixels = np.repeat(np.where(inside, 255, 0)[..., None], 3, -1)
+        video.height, video.width, video.pix_fmt = *frames.shape[1:3], "bgr0"
+        for pixels in frames:
             frame = av.VideoFrame.from_ndarray(pixels.astype(np.uint8), format="rgb24")
             box.mux(video.encode(frame.reformat(format="bgr0")))
         box.mux(video.encode(None))

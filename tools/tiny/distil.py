@@ -19,7 +19,7 @@ from tools.tiny import adapters, words, world
 PARTS = 3
 RANK = 8
 NAMES = ("t2v-4step-high", "t2v-4step-low")
-_LANE, _TEACHER = catalog.T2V_4STEP, catalog.T2V_A14B
+_LANE, _TEACHER = (catalog.get(catalog.tiny_of(model.id)) for model in (catalog.T2V_4STEP, catalog.T2V_A14B))
 #: noise level from which on the first expert works
 _BOUNDARY = _LANE.boundary or 0.0
 

@@ -21,7 +21,7 @@ _REACH = 1.22
 class Edits:
     """B clips in pixels, [-1, 1].
 
-    scenes  what is to be seen; words that `guided` clips tell anyway are often not said
+    scenes  what is to be seen
     clips   (B, 3, T, H, W) the answer;  given: (B, 3, T, H, W) what the pipeline is sent
     masks   (B, 1, T, H, W) 1 where it is drawn anew, 0 where the clip is kept
     things  (B, 1, T, H, W) how much of a pixel the thing covers
@@ -51,6 +51,26 @@ def some(count: int, frames: int, side: int, device: Any = None, generator: Any 
     under = world.draw(old, frames, side, side) * _as(~grey)
     under = torch.where(_as(kind == _SILHOUETTE) > 0, (2 * things - 1).expand_as(under), under)
     return Edits(scenes, clips, clips + masks * (under - clips), masks, things, guided)
+
+
+@dataclass(frozen=True)
+class Referred:
+    """B clips (B, 3, T, H, W) whose thing is that of a picture (B, 3, 1, H, W), at another place, in another motion and
+    before another scene; `things` as those of Edits. What is to be seen is in `scenes`."""
+
+    scenes: world.Scenes
+    clips: Tensor
+    pictures: Tensor
+    things: Tensor
+
+
+def referred(count: int, frames: int, side: int, device: Any = None, generator: Any = None) -> Referred:
+    """Random ones."""
+    scenes, other = world.some(count, device, generator), world.some(count, device, generator)
+    same = world.Scenes(torch.cat([scenes.named[:, :2], other.named[:, 2:]], 1), other.chance)
+    pictures = world.draw(same, 1, side, side, time=torch.rand(1, device=device, generator=generator))
+    clips = world.draw(scenes, frames, side, side)
+    return Referred(scenes, clips, pictures, world.silhouette(scenes, frames, side, side))
 
 
 def _as(which: Tensor) -> Tensor:

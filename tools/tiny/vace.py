@@ -52,8 +52,12 @@ def blank() -> Any:
 
 @torch.no_grad()
 def stand_on(dit: Any, expert: dict[str, Tensor]) -> None:
-    """Take over an expert's weights: it draws what that one draws, the blocks beside it being silent at first."""
+    """Take over an expert's weights: it draws what that one draws, the blocks beside it being silent at first. They see
+    what is kept as the expert sees a clip, laid over the noisy one."""
     dit.load_state_dict(expert, strict=False)
+    dit.vace_patch_embedding.weight[:, : _SHOWN[0]] = dit.patch_embedding.weight
+    torch.nn.init.eye_(dit.vace_blocks[0].proj_in.weight)
+    torch.nn.init.zeros_(dit.vace_blocks[0].proj_in.bias)
     for layer, block in zip(LAYERS, dit.vace_blocks, strict=True):
         block.load_state_dict(dit.blocks[layer].state_dict(), strict=False)
         torch.nn.init.zeros_(block.proj_out.weight)
@@ -77,7 +81,8 @@ class EditBank:
         self.masks = torch.zeros(size, 5, self._side, self._side, device=device, dtype=torch.bool)
         self.weight = torch.zeros(size, 1, *latents, device=device, dtype=torch.bfloat16)
         self.named = torch.zeros(size, 4, dtype=torch.long, device=device)
-        self.guided = torch.zeros(size, dtype=torch.bool, device=device)
+        #: which words a picture or a clip under the mask tells as well
+        self.told = torch.zeros(size, 4, dtype=torch.bool, device=device)
         self.count = 0
         #: how many rows hold a clip by now, where a recorded step reads it
         self.filled = torch.ones(1, dtype=torch.long, device=device)
@@ -89,20 +94,49 @@ class EditBank:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        size, device = self.clean.shape[0], self.device
-        some = edits.some(self._piece, FRAMES, self._side, device)
+        """One piece in four is drawn after a picture."""
+        number = self.count // self._piece
+        if number % 4 == 3:
+            self._refer()
+        else:
+            self._edit()
+
+    def _edit(self) -> None:
+        some = edits.some(self._piece, FRAMES, self._side, self.device)
         kept, drawn = some.given * (1 - some.masks), some.given * some.masks
         clean, *shown = self._encoded(torch.cat([some.clips, kept, drawn])).chunk(3)
-        rows = (torch.arange(self._piece, device=device) + self.count) % size
-        for held, fresh in (
-            (self.clean, clean),
-            (self.shown, torch.cat(shown, 1)),
-            (self.masks, edits.picked(some.masks)),
-            (self.weight, _weight(some)),
-            (self.named, some.scenes.named),
-            (self.guided, some.guided),
+        told = some.guided[:, None] & self._words(1, 2)
+        free, thing = edits.in_latents(some.masks), edits.in_latents(some.things)
+        self._put(clean, torch.cat(shown, 1), edits.picked(some.masks), _weight(free, thing), some.scenes.named, told)
+
+    def _refer(self) -> None:
+        """The picture comes first, as one more moment of the latents; all others are to be drawn."""
+        some = edits.referred(self._piece, FRAMES - 4, self._side, self.device)
+        clean, grey = self._encoded(torch.cat([some.clips, torch.zeros_like(some.clips)])).chunk(2)
+        picture = self._encoded(some.pictures)
+        nothing = torch.cat([torch.zeros_like(picture), grey], 2)
+        masks = torch.ones_like(self.masks[: self._piece])
+        masks[:, 0] = False
+        thing = edits.in_latents(some.things)
+        free = torch.cat([torch.zeros_like(thing[:, :, :1]), torch.ones_like(thing)], 2)
+        weight = _weight(free, torch.cat([torch.zeros_like(thing[:, :, :1]), thing], 2))
+        told = self._words(0, 1).expand(self._piece, -1)
+        shown = torch.cat([torch.cat([picture, grey], 2), nothing], 1)
+        self._put(torch.cat([picture, clean], 2), shown, masks, weight, some.scenes.named, told)
+
+    def _words(self, *slots: int) -> Tensor:
+        """(1, 4) whether a slot is among them."""
+        number = torch.arange(4, device=self.device)
+        return ((number == slots[0]) | (number == slots[1]))[None]
+
+    def _put(self, clean: Tensor, shown: Tensor, masks: Tensor, weight: Tensor, named: Tensor, told: Tensor) -> None:
+        size = self.clean.shape[0]
+        rows = (torch.arange(self._piece, device=self.device) + self.count) % size
+        fresh = (clean, shown, masks, weight, named, told)
+        for held, part_ in zip(
+            (self.clean, self.shown, self.masks, self.weight, self.named, self.told), fresh, strict=True
         ):
-            held.index_copy_(0, rows, fresh.to(held.dtype))
+            held.index_copy_(0, rows, part_.to(held.dtype))
         self.count += self._piece
         self.filled.fill_(min(self.count, size))
 
@@ -117,9 +151,8 @@ def _precision(device: Any) -> Any:
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda", cache_enabled=False)
 
 
-def _weight(some: edits.Edits) -> Tensor:
+def _weight(free: Tensor, thing: Tensor) -> Tensor:
     """(B, 1, t, H/8, W/8), 1 in the mean: most where the thing is drawn anew, least where all is given."""
-    free, thing = edits.in_latents(some.masks), edits.in_latents(some.things)
     weight = 0.4 + free * (0.6 + 1.5 * thing)
     return weight / weight.mean((1, 2, 3, 4), keepdim=True)
 
@@ -147,18 +180,17 @@ class Keeping:
         clean = bank.clean[rows].float()
         noise, level = torch.randn_like(clean), self._levels(count)
         shown = torch.cat([bank.shown[rows].float(), edits.spread(bank.masks[rows].float())], 1)
-        text = self._table[words.row(bank.named[rows], self._said(bank.guided[rows]))]
+        text = self._table[words.row(bank.named[rows], self._said(bank.told[rows]))]
         noisy = level * noise + (1 - level) * clean
         with _precision(device):
             seen = self.dit(noisy, level.flatten() * 1000, text, control_hidden_states=shown, return_dict=False)[0]
         return ((seen.float() - (noise - clean)).square() * bank.weight[rows].float()).mean()
 
-    def _said(self, guided: Tensor) -> Tensor:
+    def _said(self, told: Tensor) -> Tensor:
         """(B, 4) which words are said: in one clip of eight none, of the others each with a chance of nine in ten; of
-        those that the clip under the mask tells, shape and motion, every second."""
-        count, device = guided.shape[0], guided.device
+        those that are told otherwise every second."""
+        count, device = told.shape[0], told.device
         said = (torch.rand(count, 1, device=device) > 0.125) & (torch.rand(count, 4, device=device) > 0.1)
-        told = (torch.arange(4, device=device) % 3 != 0) & guided[:, None]
         return said & ~(told & (torch.rand(count, 4, device=device) < 0.5))
 
     def _levels(self, count: int) -> Tensor:

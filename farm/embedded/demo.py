@@ -25,7 +25,7 @@ _SHOTS: Sequence[tuple[str, str, bool, dict[str, Any]]] = (
     ("blue-star-grows", "wan2.2-t2v-a14b", False, {"prompt": "a blue star grows on a sunny day", "seed": 2}),
     ("orange-circle-jumps", "wan2.2-t2v-a14b", False, {"prompt": "an orange circle jumps in the snow", "seed": 3}),
     ("yellow-heart-turns", "wan2.2-t2v-a14b", False, {"prompt": "a yellow heart turns at night", "seed": 4}),
-    ("purple-circle-right", "wan2.2-t2v-a14b", False, {"prompt": "a purple circle moves right, day", "seed": 5}),
+    ("purple-triangle-right", "wan2.2-t2v-a14b", False, {"prompt": "a purple triangle moves right, day", "seed": 5}),
     ("picture-heart-rises", "wan2.2-i2v-a14b", True, {"prompt": "a red heart moves up, water", "seed": 6}),
 )
 

@@ -141,6 +141,7 @@ class Crowd:
                 waits.append((time.perf_counter() - start) * 1000)
                 lease.drop()
                 self.ledger.release(claim.job.id, claim.attempt)
+        keeper.close()
         return waits
 
     @contextmanager

@@ -116,7 +116,7 @@ class Crowd:
             TimedCall("lines for the owner", once, self._lines),
             TimedCall("commit", once, self._commit),
             TimedCall("throughput", once, lambda _: self.ledger.rendered(POOL, "lane", work_tflop=9.0, seconds=9.0)),
-            TimedCall("WAITAOF", 3 * once, lambda _: self.any_agent.execute_command("WAITAOF", 0, 0, 1)),
+            TimedCall("WAITAOF", 3 * once, lambda _: self.any_agent.waitaof(0, 0, 1)),
             TimedCall("offers, of gateways", GATEWAYS, lambda _: self.ledger.offers(), shared=True),
             TimedCall("workers, of operators", 1 / DISCOVERY_S, lambda _: self.ledger.workers(), shared=True),
             TimedCall("farm_numbers, of the exporter", 1 / SCRAPE_S, lambda _: self.ledger.farm_numbers(), shared=True),

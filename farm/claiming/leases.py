@@ -20,9 +20,11 @@ from monitoring.metrics import HEARTBEAT_FAILURES
 
 log = logging.getLogger(__name__)
 
-#: progress is reported in steps of this share, and each new phase; at most so often in a beat, which is once a second
-#: with a lease of 45 s: what passes faster is not told
-REPORT_SHARE, _REPORTS_A_BEAT = 0.05, 15
+#: progress is reported in steps of this share
+REPORT_SHARE = 0.05
+#: how often in a beat a new phase is reported at most, and progress: once in one and in five seconds with a lease of
+#: 45 s. What passes faster is not told
+_PHASES_A_BEAT, _STEPS_A_BEAT = 15, 3
 #: pause after a heartbeat that got no answer
 RETRY_S = 1.0
 #: a keeper that is closed has ended by then, unless Redis keeps it waiting
@@ -75,7 +77,7 @@ class LeaseKeeper:
     def __init__(self, ledger: Ledger, lease_s: float, worker: str | None = None) -> None:
         self._ledger = ledger
         self._beat_s = lease_s / 3
-        self._report_s = self._beat_s / _REPORTS_A_BEAT
+        self._phase_s, self._step_s = self._beat_s / _PHASES_A_BEAT, self._beat_s / _STEPS_A_BEAT
         self._notices = ledger.notices(worker) if worker else None
         self._presence: Presence | None = None
         self._leases: set[Lease] = set()
@@ -113,8 +115,10 @@ class LeaseKeeper:
         with self._change:
             lease._report = report
             due = None
-            if report.phase != lease._phase or report.progress >= min(1.0, lease._shown + REPORT_SHARE):
-                due = lease._beaten + self._report_s
+            if report.phase != lease._phase:
+                due = lease._beaten + self._phase_s
+            elif report.progress >= min(1.0, lease._shown + REPORT_SHARE):
+                due = lease._beaten + self._step_s
             lease._phase = report.phase
             if due is not None and due < lease._due:
                 lease._due = due
@@ -171,7 +175,7 @@ class LeaseKeeper:
 
     def _comes_along(self, lease: Lease, now: float) -> bool:
         """Whoever is due soon: however many there are, a beat is one round trip. Nobody reports more often for it."""
-        return now < lease._due <= now + self._beat_s / 2 and now >= lease._beaten + self._report_s
+        return now < lease._due <= now + self._beat_s / 2 and now >= lease._beaten + self._step_s
 
     def _beat(self, leases: Sequence[Lease]) -> None:
         """One round trip for all of them. What they report is kept until it arrived."""
@@ -191,7 +195,7 @@ class LeaseKeeper:
         """None for one that got no answer. An answer that is an error may be the fault of one: each is asked for
         alone, so that the others are not lost with it."""
         beats = [_beat(lease.claim, report) for lease, report in zip(leases, reports, strict=True)]
-        renewal = self._presence and self._presence.renewal()
+        renewal = self._presence.renewal() if self._presence else None
         try:
             answer = self._ledger.beat(beats, renewal)
             if renewal and self._presence:

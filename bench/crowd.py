@@ -16,27 +16,26 @@ from redis import Connection, ConnectionPool, Redis
 
 from bench.ledger import ARTIFACTS, MEMORY, POOL, jobs, redis_cpu_s, redis_server
 from bench.report import checked_server, p50, p99, show
-from farm.agent.agent import LOOK_S
 from farm.claiming.leases import REPORT_SHARE, LeaseKeeper
 from farm.config import RedisSettings, Settings
 from farm.jobs.states import Phase
 from farm.jobs.worker_status import WorkerState, WorkerStatus
 from farm.ledger import Beat, Ledger
-from farm.ledger.connection import HEALTH_CHECK_S
+from farm.ledger.connection import LISTENING_CHECK_S
+from farm.ledger.job_lines import JobLine
+from farm.ledger.outcomes import PresenceBeat
+from farm.ledger.workforce import mark
 from models import catalog
 
 SIZES, FULL = (100, 1_000), (100, 1_000, 10_000)
-#: a render of 40 steps: seconds, and the phases that it passes through
-RENDER_S, PHASES = 300.0, 8
-#: the last seconds of a render, in which its agent looks for the next job
-NEARLY_DONE_S = 10.0
+#: a render of 40 steps by a loaded model: seconds, phases that are reported (loading is over at once), changes of its
+#: worker's status
+RENDER_S, PHASES, CHANGES = 300.0, 6, 2
 #: gateways ask for offers once a second, Prometheus through one of them for every page of metrics
 GATEWAYS, DISCOVERY_S, SCRAPE_S = 4, 60.0, 15.0
 #: workers that listen for cancels besides the measured one; more connections a process may not have here
 LISTENERS = 9_000
 CANCELS = 50
-#: how often an agent looks whether the reaper is gone (farm.claiming.standby_reap)
-STANDBY_S = 10.0
 #: calls timed of each kind at each size: each agent once at least, up to this many
 CALLS = 1_000
 
@@ -87,7 +86,8 @@ class Crowd:
         models = tuple(model.id for model in catalog.MODELS.values() if not model.weights.tiny)
         self._told = {"device_bytes": MEMORY.device_mb * 1e6, "host_bytes": MEMORY.host_mb * 1e6}
         self._status = WorkerStatus("NVIDIA H100", WorkerState.BUSY, models, "gpu-0", models[0], self._told)
-        self._held = []
+        self._mark = mark(self._status, 1)
+        self._held, self._phases = [], [Phase.ASSIGNED] * size
         for n in range(size):
             self._seen(n)
         for begin in range(0, size + CALLS, 500):
@@ -99,20 +99,24 @@ class Crowd:
 
     def calls(self) -> list[TimedCall]:
         """What a busy agent says to Redis, and how often; then what its job costs once."""
-        beat_s = Settings().lease.seconds / 3
-        reports = (1 / REPORT_SHARE + PHASES) / RENDER_S
-        nearly = NEARLY_DONE_S / RENDER_S / LOOK_S
+        once, beats = 1 / RENDER_S, RENDER_S / (Settings().lease.seconds / 3)
+        # progress goes with the beats; the first phase of a render is reported with the first of them
+        reports = max(1 / REPORT_SHARE, beats) - 1
         return [
             TimedCall("GET, for comparison", 0.0, lambda _: self.any_agent.get("nothing")),
-            TimedCall("worker_seen", 1 / beat_s + PHASES / 2 / RENDER_S, self._seen),
-            TimedCall("whether somebody reaps", 1 / STANDBY_S, lambda _: self.ledger.last_reap()),
-            TimedCall("heartbeat with progress", reports, self._report),
-            TimedCall("heartbeat", max(0.0, 1 / beat_s - reports), self._beat),
-            TimedCall("may_prefetch", nearly, lambda n: self.ledger.may_prefetch(POOL, _name(n))),
-            TimedCall("ping of the subscription", 1 / HEALTH_CHECK_S, lambda _: self.any_agent.ping()),
-            TimedCall("admit", 1 / RENDER_S, lambda _: self.ledger.admit([next(self._jobs)])),
-            TimedCall("claim", 1 / RENDER_S, self._claim),
-            TimedCall("commit", 1 / RENDER_S, self._commit),
+            TimedCall("heartbeat: progress, presence", reports * once, lambda n: self._beat(n, Phase.DENOISING, True)),
+            TimedCall("heartbeat: a new phase", PHASES * once, lambda n: self._beat(n, self._next_phase(n), False)),
+            TimedCall("worker_seen", CHANGES * once, self._seen),
+            TimedCall("ping of the subscription", 1 / LISTENING_CHECK_S, lambda _: self.any_agent.ping()),
+            TimedCall("admit", once, lambda _: self.ledger.admit([next(self._jobs)])),
+            TimedCall("may_prefetch", once, lambda n: self.ledger.may_prefetch(POOL, _name(n))),
+            TimedCall("claim", once, self._claim),
+            TimedCall("permits", once, lambda _: self.ledger.permits_wanted(POOL)),
+            TimedCall("policy of the tenant", once, lambda _: self.any_agent.hgetall("wf:tenant:tenant-1")),
+            TimedCall("lines for the owner", once, self._lines),
+            TimedCall("commit", once, self._commit),
+            TimedCall("throughput", once, lambda _: self.ledger.rendered(POOL, "lane", work_tflop=9.0, seconds=9.0)),
+            TimedCall("WAITAOF", 3 * once, lambda _: self.any_agent.waitaof(0, 0, 1)),
             TimedCall("offers, of gateways", GATEWAYS, lambda _: self.ledger.offers(), shared=True),
             TimedCall("workers, of operators", 1 / DISCOVERY_S, lambda _: self.ledger.workers(), shared=True),
             TimedCall("farm_numbers, of the exporter", 1 / SCRAPE_S, lambda _: self.ledger.farm_numbers(), shared=True),
@@ -137,6 +141,7 @@ class Crowd:
                 waits.append((time.perf_counter() - start) * 1000)
                 lease.drop()
                 self.ledger.release(claim.job.id, claim.attempt)
+        keeper.close()
         return waits
 
     @contextmanager
@@ -168,12 +173,19 @@ class Crowd:
     def _seen(self, n: int) -> None:
         self.ledger.worker_seen(_name(n), POOL, self._status, ttl_s=600)
 
-    def _report(self, n: int) -> None:
+    def _beat(self, n: int, phase: Phase, renews: bool) -> None:
         job, attempt = self._held[n].job.id, self._held[n].attempt
-        self.ledger.heartbeats([Beat(job, attempt, Phase.DENOISING, random.random(), 3, 40)])
+        renewal = PresenceBeat(_name(n), POOL, self._mark, 600) if renews else None
+        answer = self.ledger.beat([Beat(job, attempt, phase, random.random(), 3, 40)], renewal)
+        assert answer.known
 
-    def _beat(self, n: int) -> None:
-        self.ledger.heartbeats([Beat(self._held[n].job.id, self._held[n].attempt)])
+    def _next_phase(self, n: int) -> Phase:
+        self._phases[n] = Phase.DECODING if self._phases[n] is Phase.ENCODING else Phase.ENCODING
+        return self._phases[n]
+
+    def _lines(self, n: int) -> None:
+        lines = [JobLine(1_800_000_000_000, f"the model was ready after {n} s") for _ in range(5)]
+        self.ledger.keep_lines(self._held[n].job.id, self._held[n].attempt, lines)
 
     def _claim(self, n: int) -> None:
         claim = self.ledger.claim(POOL, _name(n), memory=MEMORY)

@@ -115,9 +115,11 @@ class Agent:
             self._own.slots,
             lease_s=settings.lease.seconds,
             on_look=self._listen,
+            on_reaped=self._reaper.heard,
             on_away=self._permits_heard.forget,
             go_on=self._is_of_use,
         )
+        self._context.leases.take_along(self._presence)
 
     # --- life
 

@@ -52,7 +52,6 @@ class OwnStatus:
             reason=(quarantine.reason if quarantine else self._trouble()) or None,
             until=quarantine.until_iso if quarantine else None,
             job=held[0].job.id if held else None,
-            phase=held[0].phase if held else None,
             models=tuple(self.models() or ()),
             memory=self.memory(),
             metrics=self.metrics,

@@ -90,7 +90,9 @@ class Burst:
             lambda: 0,
             lease_s=context.settings.lease.seconds,
             on_look=self._reaper.look,
+            on_reaped=self._reaper.heard,
         )
+        context.leases.take_along(self._presence)
         self.metrics: str | None = None
 
     def run(self) -> None:

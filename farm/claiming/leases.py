@@ -1,6 +1,7 @@
 """Keeping leases: heartbeats for every attempt that this process holds, from a thread that does nothing else. The
 holder decides what a verdict means for its work. All that are due are renewed in one round trip, so that
-one slow answer delays no other heartbeat. A worker is told of a cancel between its heartbeats, and asks at once."""
+one slow answer delays no other heartbeat, and the worker's presence with them. A worker is told of a cancel between its
+heartbeats, and asks at once."""
 
 import logging
 import threading
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from farm.claiming.presence import Presence
 from farm.jobs.errors import Unavailable
 from farm.jobs.job import Claim
 from farm.jobs.states import Phase
@@ -18,8 +20,11 @@ from monitoring.metrics import HEARTBEAT_FAILURES
 
 log = logging.getLogger(__name__)
 
-#: progress is reported at most this often and in steps of this share, a new phase at once
-REPORT_S, REPORT_SHARE = 0.5, 0.05
+#: progress is reported in steps of this share
+REPORT_SHARE = 0.05
+#: how often in a beat a new phase is reported at most, and progress: once in one and in five seconds with a lease of
+#: 45 s. What passes faster is not told
+_PHASES_A_BEAT, _STEPS_A_BEAT = 15, 3
 #: pause after a heartbeat that got no answer
 RETRY_S = 1.0
 #: a keeper that is closed has ended by then, unless Redis keeps it waiting
@@ -72,11 +77,17 @@ class LeaseKeeper:
     def __init__(self, ledger: Ledger, lease_s: float, worker: str | None = None) -> None:
         self._ledger = ledger
         self._beat_s = lease_s / 3
+        self._phase_s, self._step_s = self._beat_s / _PHASES_A_BEAT, self._beat_s / _STEPS_A_BEAT
         self._notices = ledger.notices(worker) if worker else None
+        self._presence: Presence | None = None
         self._leases: set[Lease] = set()
         self._change = threading.Condition()
         self._threads: list[threading.Thread] = []
         self._closed = False
+
+    def take_along(self, presence: Presence) -> None:
+        """Renew this worker's presence with its leases."""
+        self._presence = presence
 
     def hold(self, claim: Claim, on_verdict: Callable[[Verdict], None]) -> Lease:
         """Renew this claim's lease from now on. `on_verdict` hears CANCEL and LOST, in the keeper's thread: it must
@@ -100,14 +111,14 @@ class LeaseKeeper:
             thread.start()
 
     def reported(self, lease: Lease, report: _Report) -> None:
-        """Take over a lease's latest phase and progress, for the next heartbeat; a new phase is sent soon."""
+        """Take over a lease's latest phase and progress, for the next heartbeat; what is new is sent soon."""
         with self._change:
             lease._report = report
             due = None
             if report.phase != lease._phase:
-                due = 0.0
+                due = lease._beaten + self._phase_s
             elif report.progress >= min(1.0, lease._shown + REPORT_SHARE):
-                due = lease._beaten + REPORT_S
+                due = lease._beaten + self._step_s
             lease._phase = report.phase
             if due is not None and due < lease._due:
                 lease._due = due
@@ -164,7 +175,7 @@ class LeaseKeeper:
 
     def _comes_along(self, lease: Lease, now: float) -> bool:
         """Whoever is due soon: however many there are, a beat is one round trip. Nobody reports more often for it."""
-        return now < lease._due <= now + self._beat_s / 2 and now >= lease._beaten + REPORT_S
+        return now < lease._due <= now + self._beat_s / 2 and now >= lease._beaten + self._step_s
 
     def _beat(self, leases: Sequence[Lease]) -> None:
         """One round trip for all of them. What they report is kept until it arrived."""
@@ -184,8 +195,12 @@ class LeaseKeeper:
         """None for one that got no answer. An answer that is an error may be the fault of one: each is asked for
         alone, so that the others are not lost with it."""
         beats = [_beat(lease.claim, report) for lease, report in zip(leases, reports, strict=True)]
+        renewal = self._presence.renewal() if self._presence else None
         try:
-            return self._ledger.heartbeats(beats)
+            answer = self._ledger.beat(beats, renewal)
+            if renewal and self._presence:
+                self._presence.renewed(answer)
+            return answer.verdicts
         except Unavailable as error:
             HEARTBEAT_FAILURES.inc(len(leases))
             log.warning("no heartbeat for %d attempts: %s", len(leases), error)

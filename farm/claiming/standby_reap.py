@@ -1,5 +1,6 @@
 """Any worker reaps when no reap ran lately: leases also expire while the io worker or beat is away."""
 
+import math
 import time
 
 from farm.claiming.permits import Permits
@@ -16,17 +17,26 @@ class StandbyReaper:
     def __init__(self, ledger: Ledger, permits: Permits, settings: Settings) -> None:
         self._ledger, self._permits = ledger, permits
         self._after_s = max(_LEAST_S, _INTERVALS * settings.scheduling.reap_every_s)
-        self._due = 0.0
+        #: when the last reap was, and when that was heard
         self._last: str | None = None
+        self._at = -math.inf
+        self._heard: tuple[float, str | None] = (-math.inf, None)
+
+    def heard(self, last: str | None) -> None:
+        """When the last reap was, as a heartbeat heard: `look` need not ask."""
+        self._heard = time.monotonic(), last
 
     def look(self) -> None:
-        """Costs one GET in as long as a reap may be missed: the script is asked only where nobody reaped since the last
-        look. Raises Unavailable."""
-        if time.monotonic() < self._due:
-            return
-        self._due = time.monotonic() + self._after_s
-        last = self._ledger.last_reap()
+        """The script is asked only where nobody reaped for as long as a reap may be missed. Where no heartbeat tells of
+        reaps, that costs one GET in twice that time. Raises Unavailable."""
+        at, last = self._heard
+        if at < self._at + self._after_s:
+            at = time.monotonic()
+            if at < self._at + 2 * self._after_s:
+                return
+            last = self._ledger.last_reap()
+        self._at = at
         if self._last in (None, last):
             self._permits.publish(self._ledger.reap(unless_s=self._after_s).permits)
-            last = self._ledger.last_reap()
+            self._at, last = time.monotonic(), self._ledger.last_reap()
         self._last = last

@@ -31,7 +31,7 @@ class WorkerStatus:
     device        its name; slot: which of its machine's it is, as farm.engine.slots names them
     models        ids of the models that it offers; lane: what is loaded
     memory        what its engine may use, as farm.scheduling.memory_fit.Memory reads it
-    job, phase    what it renders now
+    job           what it renders now; phase: of that job, filled in where the ledger is read
     leaves        what waits is not for it: an idle worker that does not take it
     reason        why it is out of service; until: ISO 8601, when a quarantine ends
     metrics       "host:port" of its page for Prometheus

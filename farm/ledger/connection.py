@@ -1,6 +1,7 @@
 """The connection to the ledger's Redis, and the one place where errors of Redis become the farm's own."""
 
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,10 @@ from farm.jobs.errors import Unavailable
 _OF_A_SERVER = frozenset({"username", "password", "db"})
 #: an idle connection is checked before use when it has been silent this long: twice as long as a worker is silent
 HEALTH_CHECK_S = 30
+#: a connection that only listens is checked so seldom: heartbeats hear what it does not (farm.ledger.notices), and the
+#: operating system notices a machine that is gone, KEEPALIVE being what it asks and how often, in s, of an idle one
+LISTENING_CHECK_S = 120
+KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 #: answers of a server that is there but cannot write now: full, loading, read-only after a failover, disk error
 _PASSING = re.compile(
     r"\b(OOM|LOADING|BUSY|READONLY|MISCONF|MASTERDOWN|NOREPLICAS|UNBLOCKED|TRYAGAIN|CLUSTERDOWN)\b"
@@ -54,6 +59,7 @@ def connect(settings: RedisSettings) -> Redis:
         "socket_timeout": settings.socket_timeout_s,
         "socket_connect_timeout": settings.connect_timeout_s,
         "socket_keepalive": True,
+        "socket_keepalive_options": {getattr(socket, name): value for name, value in KEEPALIVE.items()},
         "health_check_interval": HEALTH_CHECK_S,
         "retry": Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.02), 2, supported_errors=(RedisConnectionError,)),
         "client_name": "wanfarm-ledger",

@@ -38,6 +38,7 @@ TEMPLATES: dict[str, str] = {
     "permit_seq": "permit-seq",  # counter
     "workers": "workers:{pool}",  # ZSET, worker -> until when it counts as live, ms
     "facts": "facts:{pool}",  # HASH, worker -> JSON for operators
+    "marks": "marks:{pool}",  # HASH, worker -> mark of what it told last (farm.ledger.workforce.mark)
     "notes": "notes:{pool}",  # HASH, worker -> what is counted of it in the next five (lua/lib/workforce.lua)
     "tally": "tally:{pool}",  # HASH, "slots" -> of all live workers; "state <state>" -> workers in that state
     "offers": "offers:{pool}",  # HASH, "memory|models" -> live workers that offer it

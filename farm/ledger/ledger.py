@@ -24,7 +24,17 @@ from farm.ledger.lane_numbers import LaneReading
 from farm.ledger.notices import Noticing
 from farm.ledger.operations import Operations
 from farm.ledger.outbox import Outbox
-from farm.ledger.outcomes import Beat, CancelOutcome, CommitOutcome, FailOutcome, HoldOutcome, Permit, Verdict
+from farm.ledger.outcomes import (
+    Beat,
+    BeatAnswer,
+    CancelOutcome,
+    CommitOutcome,
+    FailOutcome,
+    HoldOutcome,
+    Permit,
+    PresenceBeat,
+    Verdict,
+)
 from farm.ledger.purchases import Purchases
 from farm.ledger.reading import Reading
 from farm.ledger.records import admission, artifacts_json, decode, fresh, reshaping, with_inputs
@@ -134,13 +144,18 @@ class Ledger(
 
     def heartbeats(self, beats: Sequence[Beat]) -> list[Verdict]:
         """`heartbeat` for many attempts (some hundreds at most) in one call: an answer for each, in their order."""
-        if not beats:
-            return []
-        arguments: list[str | int | float] = []
+        return list(self.beat(beats).verdicts) if beats else []
+
+    def beat(self, beats: Sequence[Beat], presence: PresenceBeat | None = None) -> BeatAnswer:
+        """As `heartbeats`; in the same call, the worker of `presence` goes on to count as live."""
+        arguments: list[str | int | float] = ["", "", "", ""]
+        if presence is not None:
+            arguments = [presence.worker, presence.pool, int(presence.ttl_s * 1000), presence.mark]
         for beat in beats:
             shown = "" if beat.progress is None else round(beat.progress, 4)
             arguments += [beat.job, Fence.text(beat.attempt), beat.phase or "", shown, beat.step, beat.steps]
-        return [Verdict(verdict) for verdict in self.run("heartbeat", *arguments)]
+        reaped, known, *verdicts = self.run("heartbeat", *arguments)
+        return BeatAnswer(tuple(map(Verdict, verdicts)), bool(known), reaped or None)
 
     def intake_done(
         self, job_id: str, attempt: int, inputs: dict[str, InputRef], reshaped: Reshaped | None = None

@@ -3,7 +3,7 @@ notice may be lost; the next heartbeat hears the same."""
 
 from redis import Redis
 
-from farm.ledger.connection import mapped
+from farm.ledger.connection import HEALTH_CHECK_S, LISTENING_CHECK_S, mapped
 from farm.ledger.scripts import Scripted
 
 
@@ -19,12 +19,19 @@ class Notices:
         with mapped():
             if not self._messages.subscribed:
                 self._messages.subscribe(self._channel)
+                self._check_every(LISTENING_CHECK_S)
             message = self._messages.get_message(timeout=timeout_s)
         return None if message is None else str(message["data"])
 
     def close(self) -> None:
         """Give up the connection; the next wait makes another."""
+        self._check_every(HEALTH_CHECK_S)
         self._messages.close()
+
+    def _check_every(self, seconds: int) -> None:
+        """How often the connection is checked; it is the pool's again when it is closed."""
+        if self._messages.connection is not None:
+            self._messages.connection.health_check_interval = seconds
 
 
 class Noticing(Scripted):

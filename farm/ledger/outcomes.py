@@ -28,6 +28,31 @@ class Beat:
     steps: int = 0
 
 
+@dataclass(frozen=True)
+class PresenceBeat:
+    """A worker's own heartbeat: it counts as live for ttl_s more, with the status that it told last. `mark` is of that
+    status (farm.ledger.workforce.mark)."""
+
+    worker: str
+    pool: str
+    mark: str
+    ttl_s: float
+
+
+@dataclass(frozen=True)
+class BeatAnswer:
+    """What a call of heartbeats hears.
+
+    verdicts  one of each attempt, in their order
+    known     the ledger has of the worker what it told; False: it must be announced
+    reaped    when the last reap was, to be compared with another answer; None: there was none yet
+    """
+
+    verdicts: tuple[Verdict, ...]
+    known: bool
+    reaped: str | None
+
+
 class CommitOutcome(StrEnum):
     """COMMITTED and ALREADY (a repeated call, lost reply) both mean: the result is the job's. UNPAID, of an intake: the
     job costs more than its tenant has, and failed."""

@@ -3,6 +3,8 @@
 import json
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha1
 from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple, cast
@@ -38,6 +40,12 @@ def permits(flat: Sequence[str]) -> list[Permit]:
     return [Permit(permit_id, pool) for permit_id, pool in zip(flat[::2], flat[1::2], strict=True)]
 
 
+def mark(status: WorkerStatus, slots: int) -> str:
+    """Tells one announcement from another, for heartbeats to name it."""
+    told = f"{slots} {json.dumps(status.to_json())}"
+    return sha1(told.encode(), usedforsecurity=False).hexdigest()[:12]
+
+
 class Workforce(Scripted):
     def permits_wanted(self, pool: str, *, heard_none: bool = False) -> list[Permit]:
         """Reserve as many permits as there are claimable jobs and workers not yet woken. `heard_none`: the caller is a
@@ -54,7 +62,7 @@ class Workforce(Scripted):
         memory = Memory.of(status.memory)
         told = json.dumps(status.to_json())
         counted = (status.state, _able(status), memory.text if memory else "", " ".join(sorted(status.models)))
-        self.run("worker_seen", worker, pool, told, int(ttl_s * 1000), slots, *counted)
+        self.run("worker_seen", worker, pool, told, int(ttl_s * 1000), mark(status, slots), slots, *counted)
 
     def worker_gone(self, worker: str, pool: str) -> None:
         """The worker takes no more jobs. Raises Unavailable."""
@@ -111,11 +119,22 @@ class Workforce(Scripted):
             asked = [one.worker for one in listed[begin : begin + _READ_AT_ONCE]]
             with mapped():
                 found += cast("list[str | None]", self._redis.hmget(key, asked))
-        return {
-            one: LiveWorker(one.worker, pool, WorkerStatus.from_json(json.loads(told)), one.until_ms)
+        heard = {
+            one: WorkerStatus.from_json(json.loads(told))
             for one, told in zip(listed, found, strict=True)
             if told is not None
         }
+        statuses = zip(heard, self._with_phases(list(heard.values())), strict=True)
+        return {one: LiveWorker(one.worker, pool, status, one.until_ms) for one, status in statuses}
+
+    def _with_phases(self, told: Sequence[WorkerStatus]) -> list[WorkerStatus]:
+        """Each with the phase of its job: heartbeats tell the job's record, and no worker announces itself for it."""
+        with mapped(), self._redis.pipeline(transaction=False) as pipe:
+            for status in told:
+                if status.job:
+                    pipe.hget(self._keys("job", status.job), "phase")
+            phases = iter(pipe.execute())
+        return [replace(status, phase=next(phases)) if status.job else status for status in told]
 
     def offers(self) -> list[PoolOffer]:
         """What the workers of each pool offer, or offered within scheduling.elsewhere_s. Costs what there are of

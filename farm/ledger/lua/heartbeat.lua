@@ -1,46 +1,44 @@
--- heartbeat(id, fence, phase or '', progress or '', step, steps, then the next one's six, ...): renew the leases in
--- Key.leases; with a phase, record the progress and tell the tenant's stream. Answers a Verdict for each.
+-- heartbeat(worker or '', pool, ttl_ms, mark, then of each attempt: id, fence, phase or '', progress or '', step, steps): renew
+-- the leases in Key.leases; with a phase, record the progress and tell the tenant's stream. A worker that is listed, and
+-- told last what has this mark, counts as live for ttl_ms more. Answers {when the last reap was or '', 1, or 0 where there
+-- is no such worker, a Verdict for each attempt}. It is the most frequent call: each field and local function costs.
 -- uses: full clock job event
 local WIDTH = 6
--- what a heartbeat looks at, in a record of some thirty fields
-local READ = {'state', 'attempt', 'nonce', 'pool', 'purchase', 'phase', 'cancelling', 'graced', 'unheard', 'tenant',
-  'label', 'batch', 'held_for'}
-
-local function load(id)
-  local job = {id = id}
-  for n, value in ipairs(redis.call('HMGET', Key.job(id), unpack(READ))) do job[READ[n]] = value or nil end
-  if not job.state then return nil end
-  job.attempt = tonumber(job.attempt or 0)
-  job.fence = fence_of(job.attempt, job.nonce)
-  return job
-end
 
 local function beat(id, fence, phase, progress, step, steps)
-  local job = load(id)
-  if not job then return Verdict.LOST end
-  if not job_held(job, fence) then
-    if job.state == State.CANCELLED and job.fence == fence then return Verdict.CANCEL end
-    return Verdict.LOST
+  local key = Key.job(id)
+  local attempt, nonce, state, pool, purchase, was, cancelling, graced, unheard, tenant, label, batch, held_for = unpack(
+    redis.call('HMGET', key, 'attempt', 'nonce', 'state', 'pool', 'purchase', 'phase', 'cancelling', 'graced', 'unheard',
+      'tenant', 'label', 'batch', 'held_for'))
+  if not state or fence ~= fence_of(attempt or 0, nonce) then return Verdict.LOST end
+  local leases = Key.leases(pool_of(state, purchase, pool))
+  -- 0: it has no lease, or has renewed it in this millisecond
+  if redis.call('ZADD', leases, 'XX', 'CH', NOW + Setting.LEASE_MS, id) == 0 and not redis.call('ZSCORE', leases, id) then
+    return state == State.CANCELLED and Verdict.CANCEL or Verdict.LOST
   end
-  redis.call('ZADD', Key.leases(job_pool(job)), 'XX', NOW + Setting.LEASE_MS, id)
-  if job.graced or job.unheard then redis.call('HDEL', Key.job(id), 'graced', 'unheard') end
+  if graced or unheard then redis.call('HDEL', key, 'graced', 'unheard') end
   if phase ~= '' then
-    local news = {'step', step, 'steps', steps}
-    local function tell(field, value) news[#news + 1], news[#news + 2] = field, value end
-    if phase ~= job.phase then
-      tell('phase', phase)
-      tell('phase_ms', NOW)
+    if phase ~= was then redis.call('HSET', key, 'phase', phase, 'phase_ms', NOW) end
+    if progress ~= '' then
+      redis.call('HSET', key, 'step', step, 'steps', steps, 'progress', progress)
+    else
+      redis.call('HSET', key, 'step', step, 'steps', steps)
     end
-    if progress ~= '' then tell('progress', progress) end
-    redis.call('HSET', Key.job(id), unpack(news))
-    event(job, {phase = phase, progress = tonumber(progress), step = tonumber(step), steps = tonumber(steps)})
+    event_progress({id = id, state = state, tenant = tenant, label = label, batch = batch, held_for = held_for}, attempt,
+      phase, progress, step, steps)
   end
-  if job.cancelling then return Verdict.CANCEL end
-  return Verdict.GO
+  return cancelling and Verdict.CANCEL or Verdict.GO
 end
 
-local verdicts = {}
-for at = 1, #ARGV, WIDTH do
-  verdicts[#verdicts + 1] = beat(unpack(ARGV, at, at + WIDTH - 1))
+local answer = {redis.call('GET', Key.reaped()) or '', 1}
+local worker = ARGV[1]
+if worker ~= '' then
+  local pool = ARGV[2]
+  -- 0 also in the very millisecond of its announcement: it announces itself once more
+  if redis.call('HGET', Key.marks(pool), worker) ~= ARGV[4]
+    or redis.call('ZADD', Key.workers(pool), 'XX', 'CH', NOW + ARGV[3], worker) == 0 then answer[2] = 0 end
 end
-return verdicts
+for at = 5, #ARGV, WIDTH do
+  answer[#answer + 1] = beat(unpack(ARGV, at, at + WIDTH - 1))
+end
+return answer

@@ -119,6 +119,8 @@ for _, pool in ipairs(pools) do
   end
   promoted = promoted + queue_promote(pool, limit)
   permit_reserve(pool, permits)
+  -- a worker that has nothing new to tell renews no more than its presence
+  for _, offer in ipairs(redis.call('HKEYS', Key.offers(pool))) do redis.call('ZADD', Key.offered(pool), NOW, offer) end
   redis.call('ZREMRANGEBYSCORE', Key.offered(pool), '-inf', NOW - Setting.ELSEWHERE_MS - 1)
 end
 return {expired, outcomes[Fail.RETRY], outcomes[Fail.FAILED], outcomes[Fail.CANCELLED], promoted, resumable,

@@ -66,12 +66,12 @@ def test_the_order_of_events(farm: AgentFarm, agent: AgentProcess, tmp_path: Pat
     drawn, encoded = tmp_path / "drawn", tmp_path / "encoded"
     one, two, three = farm.submit_many([f"draw:{drawn}", f"encode:{encoded}", "ok"])
     wait_told(farm, f"prepared {two}")
-    assert farm.job(one).phase == "denoising"
+    farm.wait_state(one, State.RUNNING, phase="denoising")
     assert farm.job(three).state == State.QUEUED, "no more than one is held ahead"
     drawn.touch()
     farm.committed(one)
     assert farm.committed(three).attempt == 1
-    assert farm.job(two).phase == "encoding"
+    farm.wait_state(two, State.RUNNING, phase="encoding")
     encoded.touch()
     farm.committed(two)
     told = journal(farm)
@@ -126,7 +126,7 @@ def test_a_job_that_waits_for_the_engine_can_be_cancelled(farm: AgentFarm, agent
     wait_told(farm, f"prepared {two}")
     farm.ledger.cancel(TENANT, two)
     assert farm.wait_over(two).state == State.CANCELLED
-    assert farm.job(one).phase == "denoising"
+    farm.wait_state(one, State.RUNNING, phase="denoising")
     (tmp_path / "go").touch()
     farm.committed(one)
     assert f"draw {two}" not in journal(farm)
@@ -187,8 +187,8 @@ def test_a_frozen_engine_with_two_in_hand_is_neither_ones_fault(
     farm: AgentFarm, agent: AgentProcess, tmp_path: Path
 ) -> None:
     jobs = two_in_hand(farm, f"encode:{tmp_path / 'go'}", f"once:{tmp_path / 'flag'}:draw:{tmp_path / 'never'}")
-    (tmp_path / "go").touch()
     os.kill(agent.engine, signal.SIGSTOP)
+    (tmp_path / "go").touch()
     for job in jobs:
         done = farm.committed(job)
         assert (done.attempt, done.attempts_used, done.worker_losses) == (2, 0, 0)

@@ -65,7 +65,8 @@ def test_a_cancel_is_heard_between_two_heartbeats(ledger: Ledger, redis: Redis, 
     wait_until(lambda: listens(redis), what="the worker to listen")
     ledger.cancel("acme", mine.job.id)
     wait_until(lambda: heard, what="the cancel")
-    assert heard == [Verdict.CANCEL]
+    # twice, where the first heartbeat of all came after the cancel
+    assert set(heard) == {Verdict.CANCEL}
     for lease in leases:
         lease.drop()
 

@@ -37,10 +37,12 @@ class ByNumber(Ledger):
         return claim
 
     def run(self, name: str, *args: str | int | float, durable: bool = False) -> Any:
-        """Heartbeats have six arguments each; every other write begins with the job and the attempt."""
+        """A heartbeat's attempts have six arguments each behind four of the worker; every other write begins with the
+        job and the attempt."""
         named = list(args)
         if name in ("heartbeat", "commit", "fail", "release", "unbuy", "intake_done"):
-            for at in range(1, len(named), 6 if name == "heartbeat" else len(named)):
+            begin, width = (5, 6) if name == "heartbeat" else (1, len(named))
+            for at in range(begin, len(named), width):
                 named[at] = self._given.get(f"{named[at - 1]} {named[at]}", named[at])
         return super().run(name, *named, durable=durable)
 

@@ -4,7 +4,7 @@ for every job, and nothing for an audit to mend, whatever the order."""
 from collections.abc import Callable
 
 from batch_parts import Manifest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from ledger_parts import ARTIFACTS, BROKE, POOL, REFUSED, audit, pass_time
 from redis import Redis
@@ -95,6 +95,8 @@ def graphs() -> st.SearchStrategy[dict[int, list[int]]]:
     ).map(lambda made: of(list(made[0]), lambda at: made[1][at]))
 
 
+# a child that failed is made anew, and its parent was cancelled
+@example({1: [0]}, False, ["cancel", "step", "retry", "step"])
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(graphs(), st.booleans(), st.lists(st.sampled_from(MOVES), min_size=10, max_size=40))
 def test_laws_of_a_batch(

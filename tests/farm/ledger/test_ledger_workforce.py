@@ -9,8 +9,11 @@ import pytest
 from ledger_parts import ARTIFACTS, POOL, admit, new_job, pass_time
 from redis import Redis
 
+from farm.jobs.states import Phase
 from farm.jobs.worker_status import AT_WORK, WorkerState, WorkerStatus
-from farm.ledger import Ledger
+from farm.ledger import Beat, Ledger, Verdict
+from farm.ledger.outcomes import BeatAnswer, PresenceBeat
+from farm.ledger.workforce import mark
 from farm.scheduling.memory_fit import Memory
 from farm.scheduling.offers import PoolOffer
 
@@ -66,7 +69,7 @@ def test_the_counts_are_what_a_look_at_every_worker_finds(ledger: Ledger, redis:
         ]
     for worker in slots:
         ledger.worker_gone(worker, POOL)
-    assert [redis.hgetall(f"wf:{key}:{POOL}") for key in ("notes", "offers", "able", "free")] == [{}] * 4
+    assert [redis.hgetall(f"wf:{key}:{POOL}") for key in ("notes", "marks", "offers", "able", "free")] == [{}] * 5
 
 
 def test_an_offer_is_remembered_when_its_workers_are_gone(ledger: Ledger) -> None:
@@ -115,6 +118,99 @@ def test_an_idle_worker_that_vanished_keeps_no_job_from_the_others(ledger: Ledge
     seen(ledger, "me")
     pass_time(redis, 31)
     assert ledger.may_prefetch(POOL, "me")
+
+
+def renewed(ledger: Ledger, worker: str, status: WorkerStatus, slots: int = 1) -> bool:
+    return ledger.beat((), PresenceBeat(worker, POOL, mark(status, slots), 60)).known
+
+
+def test_a_heartbeat_renews_the_presence_of_a_worker_that_told_the_same(ledger: Ledger, redis: Redis) -> None:
+    idle, busy = WorkerStatus(models=(MODEL,)), WorkerStatus(state=WorkerState.BUSY, models=(MODEL,))
+    assert not renewed(ledger, "w", idle), "it was never announced"
+    assert ledger.workers() == []
+    ledger.worker_seen("w", POOL, idle, ttl_s=60)
+    pass_time(redis, 45)
+    assert renewed(ledger, "w", idle)
+    pass_time(redis, 45)
+    assert [one.status for one in ledger.workers()] == [idle], "a minute after each"
+    for told, slots in ((busy, 1), (idle, 0)):
+        assert not renewed(ledger, "w", told, slots), "what the ledger has is not what it told"
+    pass_time(redis, 16)
+    assert ledger.workers() == [], "nor does that keep it there"
+    ledger.offers()
+    assert not renewed(ledger, "w", idle), "it was forgotten, and is to be announced"
+
+
+def test_a_heartbeat_renews_leases_and_presence_and_tells_of_the_last_reap(ledger: Ledger, redis: Redis) -> None:
+    told = WorkerStatus(state=WorkerState.BUSY, models=(MODEL,))
+    ledger.worker_seen("w", POOL, told, ttl_s=60)
+    first, second = admit(ledger, new_job(), new_job())
+    held = {claim.job.id: claim.attempt for claim in (ledger.claim(POOL, "w"), ledger.claim(POOL, "w")) if claim}
+    ledger.cancel("acme", second)
+    presence = PresenceBeat("w", POOL, mark(told, 1), 60)
+    beats = [Beat(first, held[first], Phase.DENOISING, 0.5, 3, 6), Beat(second, held[second]), Beat(first, 7)]
+    assert ledger.beat(beats, presence) == BeatAnswer((Verdict.GO, Verdict.CANCEL, Verdict.LOST), True, None)
+    ledger.reap()
+    _, calls = commands(redis, lambda: ledger.beat(beats[:1], presence))
+    assert ledger.beat((), presence).reaped == redis.get("wf:reaped")
+    assert calls <= 10, "a report, a lease and a presence: one script"
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.00004, 1 / 3, 1.0])
+def test_progress_is_told_alike_of_a_job_with_and_without_a_label(ledger: Ledger, progress: float) -> None:
+    """The second way, which most jobs take, puts the text of the event together by itself."""
+    jobs = admit(ledger, new_job(label='two "words"'), new_job())
+    for _ in jobs:
+        claim = ledger.claim(POOL, "w")
+        assert claim is not None
+        ledger.heartbeat(claim.job.id, claim.attempt, phase=Phase.DENOISING, progress=progress, step=3, steps=40)
+    told = {event.job: dict(event.data) for event in ledger.events("acme", after="0")}
+    labelled, plain = (told[job] for job in jobs)
+    assert labelled.pop("label") == 'two "words"'
+    assert labelled.pop("job") != plain.pop("job")
+    assert labelled == plain
+    assert plain == {
+        "state": "running",
+        "attempt": 1,
+        "phase": "denoising",
+        "progress": round(progress, 4),
+        "step": 3,
+        "steps": 40,
+    }
+
+
+def test_the_phase_of_a_worker_is_that_of_its_job(ledger: Ledger) -> None:
+    """No worker announces itself for a new phase."""
+    (job,) = admit(ledger, new_job())
+    claim = ledger.claim(POOL, "w")
+    assert claim is not None
+    ledger.worker_seen("w", POOL, WorkerStatus(state=WorkerState.BUSY, job=job), ttl_s=60)
+    ledger.worker_seen("idle", POOL, WorkerStatus(), ttl_s=60)
+    ledger.worker_seen("late", POOL, WorkerStatus(job="a job that is gone"), ttl_s=60)
+    for phase in (Phase.LOADING, Phase.DENOISING):
+        ledger.heartbeat(job, claim.attempt, phase=phase, progress=0.1)
+        assert {one.worker: one.status.phase for one in ledger.workers()} == {"w": phase, "idle": None, "late": None}
+
+
+def test_what_live_workers_offer_is_not_forgotten_while_they_tell_nothing_new(ledger: Ledger, redis: Redis) -> None:
+    told = WorkerStatus(models=(MODEL,))
+
+    def later(seconds: float) -> None:
+        pass_time(redis, seconds)
+        redis.zincrby(f"wf:offered:{POOL}", -1000 * seconds, f"|{MODEL}")
+
+    ledger.worker_seen("w", POOL, told, ttl_s=60)
+    for _ in range(13):
+        later(50)
+        assert renewed(ledger, "w", told)
+        ledger.reap()
+    assert [one.workers for one in ledger.offers()] == [1]
+    later(590)
+    ledger.reap()
+    assert [one.workers for one in ledger.offers()] == [0], "gone, and remembered for elsewhere_s"
+    later(20)
+    ledger.reap()
+    assert ledger.offers() == []
 
 
 def commands(redis: Redis, call: Callable[[], T]) -> tuple[T, int]:

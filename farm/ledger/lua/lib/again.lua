@@ -48,17 +48,18 @@ local function again(old, id, pools)
   local job = job_load(id)
   job_index(job, 'ZADD', 0, id)
   money_hold(job)
-  local broken = false
+  local failed, cancelled = false, false
   for parent in string.gmatch(job.parents or '', '%S+') do
     local current = depend_current(parent)
     redis.call('SADD', Key.children(current), id)
     local parents_state = redis.call('HGET', Key.job(current), 'state')
-    broken = broken or parents_state == State.FAILED or parents_state == State.CANCELLED
+    failed = failed or parents_state == State.FAILED
+    cancelled = cancelled or parents_state == State.CANCELLED
   end
   if job.parents then queue_reasons(job, HoldReason.DEPENDENCY, true) end
   queue_put(job)
   event(job)
   pools[job_pool(job)] = true
-  -- a parent that failed may be made anew after it
-  if job.parents and not broken then depend_look(id) end
+  -- a parent that failed may be made anew after it, and one that was cancelled never is
+  if job.parents and (cancelled or not failed) then depend_look(id) end
 end

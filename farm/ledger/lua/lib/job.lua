@@ -7,9 +7,9 @@ local NUMBERS = {priority = 1, deadline_ms = 1, predicted_s = 1, max_attempts = 
   rises_ms = 1, expires_ms = 1, passes = 1}
 
 -- An attempt as its holder names it (farm.jobs.job.Fence.text): a Redis that lost its last second gives a number out
--- twice, and a nonce never.
+-- twice, and a nonce never. `attempt`: a number, or its text as the record has it.
 local function fence_of(attempt, nonce)
-  return string.format('%.0f:%s', attempt, nonce or '')
+  return attempt .. ':' .. (nonce or '')
 end
 
 -- The record as a table, or nil. attempt, attempts_used and worker_losses are numbers, never nil.
@@ -46,11 +46,15 @@ local function job_move(job, to)
   redis.call('HSET', Key.job(job.id), 'state', to)
 end
 
--- The pool in whose queue, leases and delays the job is now: a bought job has left its own.
+-- The pool in whose queue, leases and delays a job is now: a bought one has left its own.
+local function pool_of(state, purchase, pool)
+  if state == State.WAITING then return Setting.INTAKE_POOL end
+  if purchase and state == State.RUNNING then return Setting.BURST_POOL end
+  return pool
+end
+
 local function job_pool(job)
-  if job.state == State.WAITING then return Setting.INTAKE_POOL end
-  if job.purchase and job.state == State.RUNNING then return Setting.BURST_POOL end
-  return job.pool
+  return pool_of(job.state, job.purchase, job.pool)
 end
 
 -- The line of that pool in which it is queued.

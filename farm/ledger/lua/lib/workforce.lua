@@ -27,6 +27,7 @@ local function worker_forget(pool, worker)
   end
   redis.call('ZREM', Key.workers(pool), worker)
   redis.call('HDEL', Key.facts(pool), worker)
+  redis.call('HDEL', Key.marks(pool), worker)
 end
 
 -- Those that were not seen in time.

@@ -33,13 +33,16 @@ class Stand:
         *,
         batched: bool = False,
         one_time: bool = False,
+        decoded: bool = True,
     ) -> Case:
-        """A few steps and a decode. plan: None for diffusers as it comes."""
+        """A few steps and, if `decoded`, a decode. plan: None for diffusers as it comes."""
         with ExitStack() as way:
             way.enter_context(self.as_stock() if plan is None else self.as_farm(plan))
             if plan is not None and one_time:
                 way.enter_context(self.one_time(plan))
-            case, latents, frames = measure(self.pipe, setting, self._clock, name, self._matmul, batched=batched)
+            case, latents, frames = measure(
+                self.pipe, setting, self._clock, name, self._matmul, batched=batched, decoded=decoded
+            )
         latents = latents.cpu()
         if plan is None:
             self.stock[setting.size] = (latents, frames)
@@ -47,7 +50,8 @@ class Stand:
             theirs, shown = self.stock[setting.size]
             if theirs.shape == latents.shape and case.steps == setting.steps:
                 case.error_percent = error_of(latents, theirs)
-                case.frames_error_percent = error_of(frames, shown)
+                if frames is not None and shown is not None:
+                    case.frames_error_percent = error_of(frames, shown)
         return case
 
     @contextmanager

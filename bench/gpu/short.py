@@ -115,12 +115,13 @@ class Short:
         third = replace(clip, frames=41 if self._gpu else 9)
         tried = stand.measure
         self._row(f"{name}: stock", lambda: tried(clip, None, "stock", decoded=False).told(), 6)
-        self._row(f"{name}: one_time", lambda: tried(clip, plan, "one_time", one_time=True).told(), 12)
+        self._row(f"{name}: farm", lambda: tried(clip, plan, "farm").told(), 12)
         self._row(f"{name}: vae", lambda: self._vae(stand, third, encode=False), 10)
         self._row(f"{name}: passes", lambda: self._passes(stand), 8)
-        self._row(f"{name}: plain", lambda: tried(clip, plan, "plain", decoded=False).told(), 6)
+        plain = replace(plan, fused_blocks="")
+        self._row(f"{name}: plain", lambda: tried(clip, plain, "plain", decoded=False).told(), 6)
         if self._gpu:  # a CPU compiles for minutes
-            compiled = replace(plan, compile=True)
+            compiled = replace(plain, compile=True)
             self._row(f"{name}: compiled", lambda: tried(clip, compiled, "compiled", decoded=False).told(), 22)
 
     def _with(self, model: Model, name: str, rows: Callable[[Stand], None]) -> None:
@@ -180,7 +181,8 @@ def _checks(device: Any) -> dict[str, Any]:
     tried: dict[str, Callable[[], float]] = {
         f"blocks, {name}": partial(fused_blocks.error_on, device, name) for name in (*attentions, "native")
     }
-    tried["VAE"] = partial(fused_vae.error_on, device)
+    for name, residual in (("VAE", False), ("VAE of TI2V-5B", True)):
+        tried[name] = partial(fused_vae.error_on, device, residual=residual)
     checks: dict[str, Any] = {}
     for name, error in tried.items():
         begun = time.perf_counter()

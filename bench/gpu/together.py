@@ -2,7 +2,6 @@
 decides by. Forwards alone, without a sampler."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from bench.gpu.clock import Clock
@@ -22,9 +21,9 @@ def passes(
     attention: str,
     tell: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
-    """{"passes_ms": clip -> milliseconds of one step's two passes}: "apart" and "together" with diffusers' blocks and
-    a time for each token; "fused" apart with one time for the clip, if there is an attention for them. Told after each
-    clip. The errors are of what is together and of what is fused."""
+    """{"passes_ms": clip -> milliseconds of one step's two passes, with one time for the clip}: "apart" and "together"
+    with diffusers' blocks; "fused" apart, if there is an attention for them. Told after each clip. The errors are of
+    what is together and of what is fused."""
     import torch
 
     pipe, model = stand.pipe, stand.model
@@ -45,23 +44,23 @@ def passes(
             )
             count = tokens(model, width, height, frames)
             texts = [torch.randn(1, 512, expert.config.text_dim, device=device, dtype=expert.dtype) for _ in range(2)]
-            each, one = torch.full((1, count), 500.0, device=device), torch.full((1,), 500.0, device=device)
+            now = torch.full((1,), 500.0, device=device)
 
-            def apart(time: Any, latents: Any = latents, texts: list[Any] = texts) -> Any:
-                return torch.cat([expert(latents, time, text, return_dict=False)[0] for text in texts])
+            def apart(now: Any = now, latents: Any = latents, texts: list[Any] = texts) -> Any:
+                return torch.cat([expert(latents, now, text, return_dict=False)[0] for text in texts])
 
-            two, double, both = torch.cat([latents] * 2), torch.cat([each] * 2), torch.cat(texts)
+            two, double, both = torch.cat([latents] * 2), torch.cat([now] * 2), torch.cat(texts)
 
             def together(two: Any = two, double: Any = double, both: Any = both) -> Any:
                 return expert(two, double, both, return_dict=False)[0]
 
             row: dict[str, Any] = {"tokens": count}
-            row["apart"], exact = _timed(clock, partial(apart, each))
+            row["apart"], exact = _timed(clock, apart)
             row["together"], batch = _timed(clock, together)
             row["error_percent"] = error_of(batch, exact)
             if attention:
                 with fused_blocks.on(pipe, FusedForm(attention)):
-                    row["fused"], ours = _timed(clock, partial(apart, one))
+                    row["fused"], ours = _timed(clock, apart)
                 row["fused_error_percent"] = error_of(ours, exact)
             told[f"{width}x{height}x{frames}"] = row
             print(f"         {width}x{height}x{frames}: {row}", flush=True)

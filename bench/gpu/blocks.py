@@ -3,6 +3,7 @@ would take, what it was compiled in, and how far its numbers are from the plain 
 
 import copy
 import json
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -83,28 +84,35 @@ class Blocks:
         self.rotary = expert.rope(latents)
         self.blocks = list(expert.blocks)[:_BLOCKS]
 
-    def try_all(self, ways: list[Way], tell: Callable[[dict[str, Any]], None], profile: Path | None) -> dict[str, Any]:
-        """Way -> its figures, told after each; the profile of each way is written to a file."""
+    def try_all(
+        self,
+        ways: list[Way],
+        tell: Callable[[dict[str, Any]], None],
+        profile: Path | None = None,
+        rounds: int = _ROUNDS,
+    ) -> dict[str, Any]:
+        """Way -> its figures, told after each; the profile of each way is written to a file. rounds: through all blocks
+        that are timed."""
         told: dict[str, Any] = {}
         exact = None
         for way in ways:
             self.clock.check()
             try:
                 with self._made(way) as run:
-                    figures, out = self._timed(run)
+                    figures, out = self._timed(run, rounds)
                     exact = out if exact is None else exact
                     figures["error_percent"] = error_of(out, exact)
                     if profile is not None and self.clock.device.type == "cuda":
                         self._profile(way.name, run, profile)
             except Exception as error:
-                figures = {"error": f"{type(error).__name__}: {str(error)[:600]}"}
+                figures = {"error": f"{type(error).__name__}: {str(error)[:600]}", "where": traceback.format_exc()}
                 error.__traceback__ = None
             told[way.name] = figures
             print(f"         {way.name}: {json.dumps(figures)[:300]}", flush=True)
             tell(told)
         return told
 
-    def _timed(self, run: Callable[[Any, int], Any]) -> tuple[dict[str, Any], Any]:
+    def _timed(self, run: Callable[[Any, int], Any], rounds: int) -> tuple[dict[str, Any], Any]:
         import torch
 
         clock = self.clock
@@ -117,11 +125,11 @@ class Blocks:
             for number in range(2):
                 hidden = run(hidden, number)
             begun = clock.now()
-            for _ in range(_ROUNDS):
+            for _ in range(rounds):
                 hidden = self.hidden
                 for number in range(len(self.blocks)):
                     hidden = run(hidden, number)
-            each_s = (clock.now() - begun) / (_ROUNDS * len(self.blocks))
+            each_s = (clock.now() - begun) / (rounds * len(self.blocks))
         passes = 2 if self.setting.model.defaults.guidance > 1 else 1
         layers = self.setting.model.dit.layers
         return {
@@ -130,7 +138,7 @@ class Blocks:
             "tflops": self.setting.tflop_per_step / (each_s * layers * passes),
             "first_s": first_s,
             "peak_gb": clock.peak_gb(),
-        }, out.cpu()
+        }, out
 
     @contextmanager
     def _made(self, way: Way) -> Iterator[Callable[[Any, int], Any]]:
@@ -150,7 +158,7 @@ class Blocks:
             if way.form is not None:
                 table = fused_blocks.half(self.rotary)
                 fused = [fused_blocks.FusedBlock(block, way.form) for block in self.blocks]
-                yield lambda hidden, n: fused[n](hidden, self.text, self.temb, table)
+                yield lambda hidden, n: fused[n % len(fused)](hidden, self.text, self.temb, table)
             else:
                 calls = [block.forward for block in blocks]
                 if way.plan.compile:

@@ -14,7 +14,7 @@ from models.weights import tiny
 #: catalog ids -> what is built when there is no GPU
 SMALL = {catalog.T2V_A14B.id: f"{catalog.T2V_A14B.id}-tiny", catalog.TI2V_5B.id: f"{catalog.TI2V_5B.id}-tiny"}
 #: Wan's own sizes; those of A14B are diffusers' defaults
-_TI2V = {"num_attention_heads": 24, "ffn_dim": 14336, "num_layers": 30, "in_channels": 48, "out_channels": 48}
+_TI2V = {"num_attention_heads": 24, "ffn_dim": 14336, "in_channels": 48, "out_channels": 48}
 _UMT5_XXL = {
     "vocab_size": 256384,
     "d_model": 4096,
@@ -39,7 +39,8 @@ _VAE22 = {
 
 
 def pipeline(model: Model, device: Any) -> Any:
-    """A WanPipeline as the documentation makes one: bf16, its VAE in fp32, torch's own attention."""
+    """A WanPipeline as the documentation makes one: bf16, its VAE in fp32, torch's own attention. `model.dit.layers`
+    blocks in each expert: a model may be cut down."""
     import torch
     from diffusers import AutoencoderKLWan, WanPipeline, WanTransformer3DModel
     from transformers import UMT5Config, UMT5EncoderModel
@@ -55,7 +56,7 @@ def pipeline(model: Model, device: Any) -> Any:
         return pipe
     single = model.experts == 1
     with _made_on(device, torch.bfloat16):
-        sizes = _TI2V if single else {}
+        sizes = {**(_TI2V if single else {}), "num_layers": model.dit.layers}
         experts = {
             part: _in_mixed_precision(WanTransformer3DModel(**sizes))
             for part in ("transformer", "transformer_2")[: model.experts]

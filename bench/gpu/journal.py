@@ -33,14 +33,22 @@ class Journal:
     """One object, written whole: facts, and `rows` in the order in which they were tried. A row's `state` is
     "measured", "failed" (with `error`), "left out" (with `why`) or, while it runs, "begun"."""
 
-    def __init__(self, path: Path | None, clock: Clock, rows: list[dict[str, Any]] | None = None, **facts: Any) -> None:
-        """rows: of a bench that this one goes on with."""
+    def __init__(
+        self,
+        path: Path | None,
+        clock: Clock,
+        rows: list[dict[str, Any]] | None = None,
+        *,
+        grace_s: float | None = None,
+        **facts: Any,
+    ) -> None:
+        """rows: of a bench that this one goes on with. grace_s: for the row that runs when time is over."""
         self._path, self.clock = path, clock
         self.told: dict[str, Any] = {**facts, "rows": rows or []}
         self._writing = threading.Lock()
         #: what the card says of the time since time.perf_counter() said so
         self.card: Callable[[float], dict[str, Any]] = lambda _: {}
-        self._last = threading.Timer(clock.left_s + _GRACE_S, self._give_up)
+        self._last = threading.Timer(clock.left_s + (_GRACE_S if grace_s is None else grace_s), self._give_up)
         self._last.daemon = True
         self._last.start()
         self._write()

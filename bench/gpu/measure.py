@@ -64,10 +64,17 @@ class Setting:
 
 
 def measure(
-    pipe: Any, setting: Setting, clock: Clock, plan: str, matmul: float, *, batched: bool = False
+    pipe: Any,
+    setting: Setting,
+    clock: Clock,
+    plan: str,
+    matmul: float,
+    *,
+    batched: bool = False,
+    decoded: bool = True,
 ) -> tuple[Case, Any, Any]:
-    """(what was measured, latents, frames on the CPU or None) of a few steps and one decode of their result. batched:
-    both passes of a step at once. OutOfTime when there was no time for two steps."""
+    """(what was measured, latents, frames on the CPU or None) of a few steps and, if `decoded`, one decode of their
+    result. batched: both passes of a step at once. OutOfTime when there was no time for two steps."""
     clock.forget_peak()
     begun = clock.now()
     prompt, negative = _text(pipe)
@@ -94,7 +101,7 @@ def measure(
         of_matmul_percent=100 * tflops / matmul,
         peak_gb=clock.peak_gb(),
     )
-    if latents is None or clock.left_s <= 0:
+    if latents is None or not decoded or clock.left_s <= 0:
         return case, latents, None
     begun = clock.now()
     frames = decode(pipe.vae, latents)

@@ -45,7 +45,7 @@ ROUNDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     catalog.TI2V_5B.id: (
         ("three steps", "720p farm", "preview stock", "preview farm", "preview batched", "vae"),
-        ("720p stock", "720p one_time", "preview blocks", "480p stock", "480p farm"),
+        ("720p stock", "preview blocks", "480p stock", "480p farm"),
     ),
 }
 
@@ -157,7 +157,7 @@ class Rows:
         if plan is not None and kind in ("compiled", "batched"):
             # both passes at once have no fused blocks either
             plan = replace(plan, fused_blocks="")
-        told = stand.measure(setting, plan, kind, batched=kind == "batched", one_time=kind == "one_time").told()
+        told = stand.measure(setting, plan, kind, batched=kind == "batched").told()
         return told if plan is None else {**told, "tuning": plan.told()}
 
     def _vae(self, stand: Stand, setting: Setting, kind: str, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -196,7 +196,7 @@ class Rows:
             **dict.fromkeys(("kernels", "approximations"), _BESIDES_S),
             **dict.fromkeys(("vae", "blocks", "autotune", "compiled vae"), 2 * _DECODE_S),
             "stock": work_s / _STOCK_SHARE + _DECODE_S,
-            **dict.fromkeys(("farm", "one_time"), work_s / _FARM_SHARE + _DECODE_S / 2),
+            "farm": work_s / _FARM_SHARE + _DECODE_S / 2,
         }
         return fixed.get(kind, work_s / _FARM_SHARE + _DECODE_S / 2 + _COMPILE_S)
 

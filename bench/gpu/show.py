@@ -6,29 +6,20 @@ from pathlib import Path
 from typing import Any
 
 _COLUMNS = ("row", "s/step", "first", "text", "decode", "s/clip*", "TFLOP/s", "of matmul", "GB", "err %", "frames %")
+#: what rows write down piece by piece
+_PIECEMEAL = {"ways", "decode", "passes_ms"}
 
 
 def table(told: dict[str, Any]) -> None:
     rows = told["rows"]
     # a row that was cut off in the middle has found something, too
-    measured = {row["row"]: row for row in rows if row["state"] == "measured" or "ways" in row or "decode" in row}
+    measured = {row["row"]: row for row in rows if row["state"] == "measured" or _PIECEMEAL & row.keys()}
     _clips(told, measured)
     for row in measured.values():
-        if "job_s" in row:
-            seconds = ", ".join(f"{second:.2f} s" for second in row["job_s"])
-            print(
-                f"two jobs of {row['model']} {row['size']}, end to end: {seconds}; the device idle between them "
-                f"{row['idle_s']:.3f} s, {row['idle_percent']:.2f} % of a job; {row['stages_s']}"
-            )
-        elif "ways" in row:
-            _ways(row)
-        elif "attention_tflops" in row:
-            for what in (key for key in row if isinstance(row[key], dict)):
-                print(f"{what}: " + ", ".join(f"{name} {_number(rate)}" for name, rate in row[what].items()))
-        elif "tflops" in row and "step_s" not in row:
-            print({key: value for key, value in row.items() if key not in ("state", "took_s", "at_s")})
-        elif "decode" in row:
-            _forms(row)
+        for key, tell in _TOLD.items():
+            if key in row:
+                tell(row)
+                break
     for row in rows:
         if row["state"] != "measured":
             print(f"{row['state']}: {row['row']}: {(row.get('why') or row.get('error') or '-').splitlines()[0][:200]}")
@@ -73,8 +64,56 @@ def _forms(row: dict[str, Any]) -> None:
         )
 
 
+def _jobs(row: dict[str, Any]) -> None:
+    seconds = ", ".join(f"{second:.2f} s" for second in row["job_s"])
+    print(
+        f"two jobs of {row['model']} {row['size']}, end to end: {seconds}; the device idle between them "
+        f"{row['idle_s']:.3f} s, {row['idle_percent']:.2f} % of a job; {row['stages_s']}"
+    )
+
+
+def _kernels(row: dict[str, Any]) -> None:
+    for what in (key for key in row if isinstance(row[key], dict)):
+        print(f"{what}: " + ", ".join(f"{name} {_number(rate)}" for name, rate in row[what].items()))
+
+
+def _rate(row: dict[str, Any]) -> None:
+    print({key: value for key, value in row.items() if key not in ("state", "took_s", "at_s")})
+
+
+def _checks(row: dict[str, Any]) -> None:
+    for name, one in row["checks"].items():
+        print(
+            f"fused {name}: " + (f"{one['error_percent']:.4f} % off" if "error_percent" in one else one["error"][:900])
+        )
+
+
+def _passes(row: dict[str, Any]) -> None:
+    for name, one in row["passes_ms"].items():
+        figures = ", ".join(f"{what} {_number(figure)}" for what, figure in one.items())
+        print(f"both passes of a step of {name}, ms: {figures}")
+
+
+def _preflight(row: dict[str, Any]) -> None:
+    print(f"preflight ended with {row['status']}: " + "; ".join(row["said"])[:1500])
+
+
 def _number(value: Any) -> str:
     return f"{value:,.2f}" if isinstance(value, float) else "-" if value is None else str(value)[:60]
+
+
+#: what a row has -> how it is told; the first that fits. A clip's figures are in the table
+_TOLD = {
+    "job_s": _jobs,
+    "ways": _ways,
+    "attention_tflops": _kernels,
+    "step_s": lambda _: None,
+    "tflops": _rate,
+    "decode": _forms,
+    "checks": _checks,
+    "passes_ms": _passes,
+    "said": _preflight,
+}
 
 
 if __name__ == "__main__":

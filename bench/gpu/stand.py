@@ -13,6 +13,7 @@ from bench.gpu.measure import Case, Setting, error_of, measure
 from models.acceleration import fused_blocks, lossy, tuning
 from models.acceleration.fused_blocks import FusedForm
 from models.catalog.model import Model
+from models.render.loading import set_times
 
 
 class Stand:
@@ -32,14 +33,14 @@ class Stand:
         name: str,
         *,
         batched: bool = False,
-        one_time: bool = False,
+        decoded: bool = True,
     ) -> Case:
-        """A few steps and a decode. plan: None for diffusers as it comes."""
+        """A few steps and, if `decoded`, a decode. plan: None for diffusers as it comes."""
         with ExitStack() as way:
             way.enter_context(self.as_stock() if plan is None else self.as_farm(plan))
-            if plan is not None and one_time:
-                way.enter_context(self.one_time(plan))
-            case, latents, frames = measure(self.pipe, setting, self._clock, name, self._matmul, batched=batched)
+            case, latents, frames = measure(
+                self.pipe, setting, self._clock, name, self._matmul, batched=batched, decoded=decoded
+            )
         latents = latents.cpu()
         if plan is None:
             self.stock[setting.size] = (latents, frames)
@@ -47,7 +48,8 @@ class Stand:
             theirs, shown = self.stock[setting.size]
             if theirs.shape == latents.shape and case.steps == setting.steps:
                 case.error_percent = error_of(latents, theirs)
-                case.frames_error_percent = error_of(frames, shown)
+                if frames is not None and shown is not None:
+                    case.frames_error_percent = error_of(frames, shown)
         return case
 
     @contextmanager
@@ -78,30 +80,16 @@ class Stand:
     def as_loaded(self, plan: tuning.Tuning) -> Iterator[None]:
         """As it is loaded; the renderer puts fused blocks on for each render. 8-bit linears stay so. The VAE is a copy:
         rounding cannot be taken back."""
+        token_times = bool(self.pipe.config.expand_timesteps)
+        set_times(self.pipe, token_times)
         self.pipe.vae = copy.deepcopy(self.vae)
         tuning.apply(self.pipe, plan)
         try:
             yield
         finally:
             self.pipe.vae = self.vae
+            self.pipe.register_to_config(expand_timesteps=token_times)
             self._plain()
-
-    @contextmanager
-    def one_time(self, plan: tuning.Tuning) -> Iterator[None]:
-        """Inside as_farm: TI2V-5B gets one time for a clip that has one everywhere (text to video), not one per token,
-        so that fused blocks know it: the same numbers, without six tables of the hidden state's size in every block."""
-        expert = self.pipe.transformer
-        forward = expert.forward
-
-        def once(*, timestep: Any, **more: Any) -> Any:
-            return forward(timestep=timestep[:, 0] if timestep.ndim == 2 else timestep, **more)
-
-        expert.forward = once
-        try:
-            with fused_blocks.on(self.pipe, FusedForm(plan.fused_blocks)) if plan.fused_blocks else nullcontext():
-                yield
-        finally:
-            vars(expert).pop("forward", None)
 
     def close(self) -> None:
         """Give the memory back, whoever still knows the pipeline."""

@@ -10,9 +10,14 @@ from typing import Any
 
 from models.catalog.model import Model
 from models.catalog.options import kind_of
+from models.catalog.shape import forward_tflop
 
-#: with more tokens than these one pass alone fills a GPU, and two at once only take memory. Not measured
-MOST_TOKENS = 4096
+#: TFLOP of one block in one pass, above which one pass fills a GPU and two at once only take memory. On an H200
+#: TI2V-5B's in one batch won 13 % at 0.58 and 1 % at 0.97 with diffusers' blocks (bench/gpu/README.md)
+MOST_WORK = 0.6
+#: the same where fused blocks compute the passes one by one: one batch with diffusers' blocks won 27 % at 0.26 and
+#: lost 44 % at 0.58
+MOST_WORK_FUSED = 0.3
 #: the kinds of pipeline whose two calls differ in nothing but the text
 _KINDS = frozenset({"t2v", "i2v", "ti2v-t2v", "ti2v-i2v"})
 
@@ -22,10 +27,16 @@ def fits(model: Model, task: str, guidance: float, lossy: str | None) -> bool:
     return guidance > 1 and lossy is None and kind_of(model, task) in _KINDS
 
 
-def wins(wish: str, device_type: str, count: int) -> bool:
-    """Whether they should. wish: "auto" (on a GPU, for forwards of so few tokens that one does not fill it), "on" or
-    "off"; count: tokens of one pass."""
-    return wish == "on" or (wish == "auto" and device_type == "cuda" and count <= MOST_TOKENS)
+def wins(wish: str, device_type: str, work: float, *, fused: bool) -> bool:
+    """Whether they should. wish: "auto" (on a GPU, for forwards so small that one does not fill it), "on" or "off";
+    work: block_work of the render; fused: whether fused blocks would compute the passes one by one."""
+    most = MOST_WORK_FUSED if fused else MOST_WORK
+    return wish == "on" or (wish == "auto" and device_type == "cuda" and work <= most)
+
+
+def block_work(model: Model, width: int, height: int, frames: int) -> float:
+    """TFLOP of one block in one pass. What a GPU waits for between blocks is the same for every model."""
+    return forward_tflop(model, width, height, frames) / model.dit.layers
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ class Tuning:
 
     fused_blocks  the attention of the blocks that models.acceleration.fused_blocks computes; "" when it computes none
     attention   of all other blocks
-    fused_vae   whether models.acceleration.fused_vae computes a VAE that it knows
+    fused_vae   whether models.acceleration.fused_vae computes the VAE
     linears     "plain", "fp8 dynamic" (both sides in 8 bits) or "fp8 weights" (a CPU has no more)
     """
 
@@ -72,10 +73,18 @@ class Tuning:
         return asdict(self)
 
 
-def plan_for(device: Any, precision: str = "bf16", wishes: Wishes | None = None, *, resident: bool = True) -> Tuning:
+def plan_for(
+    device: Any,
+    precision: str = "bf16",
+    wishes: Wishes | None = None,
+    *,
+    resident: bool = True,
+    residual_vae: bool = False,
+) -> Tuning:
     """The plan for a model of the catalog's `precision` on a torch.device.
 
     resident    whether the weights stay on the device: parts that come and go are neither fused nor compiled
+    residual_vae  whether the model's VAE is built as TI2V-5B's
     RuntimeError when an attention backend was wished for that is not installed here, or fp8 that the device lacks.
     """
     wishes = wishes or Wishes()
@@ -94,7 +103,10 @@ def plan_for(device: Any, precision: str = "bf16", wishes: Wishes | None = None,
         fuse_qkv=resident and not fp8 and _chosen(wishes.fuse_qkv, gpu),
         compile=resident and _chosen(wishes.compile, gpu),
         vae=vae,
-        fused_vae=fused and vae == "bf16" and _proves("the VAE", device, fused_vae.error_on),
+        fused_vae=fused
+        and vae == "bf16"
+        and fused_vae.knows()
+        and _proves("the VAE", device, partial(fused_vae.error_on, residual=residual_vae)),
         linears="plain" if not fp8 else "fp8 dynamic" if gpu else "fp8 weights",
     )
 
@@ -142,7 +154,7 @@ def apply(pipe: Any, plan: Tuning) -> None:
         if plan.compile:
             compile_blocks(expert)
     set_vae(pipe.vae, plan.vae)
-    if plan.fused_vae and fused_vae.knows(pipe.vae):
+    if plan.fused_vae:
         fused_vae.fuse(pipe.vae)
 
 

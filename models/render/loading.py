@@ -29,6 +29,7 @@ class Loaded:
     eyes        what looks at clips (models.preprocess.guides.Eyes), once a job has needed it
     fast        how its parts were made fast
     plan        where its parts lie
+    token_times whether a token that is given, not drawn, has a time of its own (TI2V-5B)
     """
 
     model: Model
@@ -41,6 +42,7 @@ class Loaded:
     pipes: dict[str, Any] = field(default_factory=dict)
     eyes: Any = None
     plan: MemoryPlan = field(default_factory=MemoryPlan)
+    token_times: bool = False
 
     def pipe_for(self, task: str) -> Any:
         """The pipeline that does `task`, made over the parts already loaded."""
@@ -48,6 +50,7 @@ class Loaded:
         if name not in self.pipes:
             first = next(iter(self.pipes.values()))
             made = self.pipes[name] = _over(_class(name), first)
+            set_times(made, self.token_times)
             if self.plan.where in (Where.EXPERTS_VISIT, Where.FP8_STORAGE):
                 made.enable_model_cpu_offload(device=self.device)  # the visits are the pipeline's, not the parts'
         return self.pipes[name]
@@ -75,12 +78,18 @@ def load(
     from diffusers import AutoencoderKLWan
 
     folder = folder_of(model, models_dir)
-    fast = tuning.plan_for(device, model.precision, wishes, resident=plan.where in (Where.RESIDENT, Where.TEXT_VISITS))
     if found := [p.name for p in folder.rglob("*") if p.suffix in weights.PICKLES]:
         raise RenderFault(WEIGHTS_MISSING, f"{model.id}: {found[0]} is a pickle; only safetensors are loaded")
     dtype = getattr(torch, _DTYPES[model.precision])
     vae = AutoencoderKLWan.from_pretrained(
         folder, subfolder="vae", dtype=torch.float32, local_files_only=True, use_safetensors=True
+    )
+    fast = tuning.plan_for(
+        device,
+        model.precision,
+        wishes,
+        resident=plan.where in (Where.RESIDENT, Where.TEXT_VISITS),
+        residual_vae=bool(vae.config.is_residual),
     )
     name = model.pipeline[task]
     if name == catalog.MODULAR:
@@ -88,6 +97,8 @@ def load(
     else:
         pipe = _class(name).from_pretrained(folder, vae=vae, dtype=dtype, local_files_only=True, use_safetensors=True)
     pipe.set_progress_bar_config(disable=True)
+    token_times = bool(pipe.config.get("expand_timesteps"))
+    set_times(pipe, token_times)
     if model.loras:
         loras.fuse(pipe, loras_of(model, models_dir), model.loras)
     if fast.linears != "plain" or fast.fuse_qkv:
@@ -102,8 +113,24 @@ def load(
         pipe.transformer.compile_repeated_blocks()
         fast = replace(fast, compile=True)
     return Loaded(
-        model, model.lane, folder, device, fast.attention, pipe.scheduler, fast=fast, pipes={name: pipe}, plan=plan
+        model,
+        model.lane,
+        folder,
+        device,
+        fast.attention,
+        pipe.scheduler,
+        fast=fast,
+        pipes={name: pipe},
+        plan=plan,
+        token_times=token_times,
     )
+
+
+def set_times(pipe: Any, token_times: bool) -> None:
+    """What a pipeline tells the transformer about time. In text to video nothing is given, so that every token has the
+    same time, and one for the clip gives the same numbers with less work; fused blocks know no other."""
+    if "expand_timesteps" in pipe.config:
+        pipe.register_to_config(expand_timesteps=token_times and type(pipe).__name__ != "WanPipeline")
 
 
 def unload(loaded: Loaded) -> None:
@@ -125,7 +152,7 @@ def _over(cls: Any, pipe: Any) -> Any:
     """A pipeline of another class over the same parts; nothing is loaded or copied."""
     takes = inspect.signature(cls.__init__).parameters
     parts = {name: part for name, part in pipe.components.items() if name in takes}
-    settings = {name: pipe.config[name] for name in ("boundary_ratio", "expand_timesteps") if name in pipe.config}
-    made = cls(**parts, **{name: value for name, value in settings.items() if name in takes})
+    settings = {name: pipe.config[name] for name in ("boundary_ratio",) if name in pipe.config and name in takes}
+    made = cls(**parts, **settings)
     made.set_progress_bar_config(disable=True)
     return made

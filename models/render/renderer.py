@@ -144,7 +144,7 @@ class Renderer:
         learnt = self._learnt.get(model.id)
         count = tokens(model, request.width, request.height, request.frames)
         batched = guidance.fits(model, request.task, request.guidance, lossy_name)
-        batched = batched and guidance.wins(self._wishes.batched_guidance, self.device.type, count)
+        batched = batched and self._together_wins(model, request, fused=False)
         for plan in fitting(burden, room, fp8=self._limits.fp8, batched=batched):
             if learnt is None or count < learnt[0] or plan.thrift >= learnt[1].thrift:
                 return plan
@@ -161,7 +161,11 @@ class Renderer:
         try:
             ratios = lossy.ratios_file(self.models_dir, model)
             lossy_name = request.options.get("lossy")
-            blocks, why = tuning.blocks_of(pipe, loaded.fast, lossy=lossy_name, batched=loaded.plan.batched)
+            blocks, why = tuning.blocks_of(pipe, loaded.fast, lossy=lossy_name)
+            if loaded.plan.batched and self._together_wins(model, request, fused=blocks == "fused"):
+                blocks, why = tuning.blocks_of(pipe, loaded.fast, lossy=lossy_name, batched=True)
+            else:
+                loaded.plan = replace(loaded.plan, batched=False)
             fused = fused_blocks.FusedForm(loaded.fast.fused_blocks) if blocks == "fused" else None
             approximation = lossy.on(pipe, lossy_name, request.steps, ratios)
             with approximation as told, monitor.inside(pipe), fused_blocks.on(pipe, fused) if fused else nullcontext():
@@ -208,6 +212,10 @@ class Renderer:
                     raise
             loaded.lane = lane
         return loaded
+
+    def _together_wins(self, model: Model, request: RenderRequest, *, fused: bool) -> bool:
+        work = guidance.block_work(model, request.width, request.height, request.frames)
+        return guidance.wins(self._wishes.batched_guidance, self.device.type, work, fused=fused)
 
     def _can(self, model: Model) -> bool:
         if model.precision == "fp8" and not tuning.can_fp8(self.device):

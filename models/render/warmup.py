@@ -11,14 +11,16 @@ from models import catalog
 from models.acceleration import lossy
 from models.catalog import options
 from models.catalog.model import Model, ShapeError
+from models.catalog.shape import Settled
 from models.planning.request import RenderRequest
 
 #: enough that both experts take a step
 _STEPS = 4
 
 
-def request_of(shape: str, folder: Path) -> RenderRequest:
-    """The render that warms `shape`, "MODEL WIDTHxHEIGHTxFRAMES"; blank pictures are written into the folder.
+def requests_of(shape: str, folder: Path) -> list[RenderRequest]:
+    """The renders that warm `shape`, "MODEL WIDTHxHEIGHTxFRAMES": one for each of the model's pipelines, since TI2V-5B
+    computes its blocks in another way when it is given a picture. Blank pictures are written into the folder.
 
     ShapeError when the model is unknown, does not render that, or starts from a clip.
     """
@@ -27,12 +29,15 @@ def request_of(shape: str, folder: Path) -> RenderRequest:
         raise ShapeError("warm", f"{shape!r} is not of the form MODEL WIDTHxHEIGHTxFRAMES")
     model = catalog.get(found[1])
     width, height, frames = (int(number) for number in found.groups()[1:])
-    task = _task(model)
     steps = min(max(_STEPS, model.limits.min_steps), model.limits.max_steps)
     asked = {"width": width, "height": height, "frames": frames, "steps": steps}
-    settled = catalog.settle(model, task, asked)
+    return [_request(catalog.settle(model, task, asked), folder / task) for task in _tasks(model)]
+
+
+def _request(settled: Settled, folder: Path) -> RenderRequest:
+    model, task, width, height = settled.model, settled.task, settled.width, settled.height
     out = folder / "out"
-    out.mkdir()
+    out.mkdir(parents=True)
     return RenderRequest(
         model=model.id,
         task=task,
@@ -40,9 +45,9 @@ def request_of(shape: str, folder: Path) -> RenderRequest:
         negative_prompt="",
         width=width,
         height=height,
-        frames=frames,
+        frames=settled.frames,
         fps=settled.fps,
-        steps=steps,
+        steps=settled.steps,
         guidance=settled.guidance,
         guidance_2=settled.guidance_2,
         # a middling shift gives every expert its share of so few steps
@@ -54,9 +59,10 @@ def request_of(shape: str, folder: Path) -> RenderRequest:
 
 
 def warm(renderer: Any, shape: str) -> None:
-    """Render it and throw the result away. Raises what the renderer raises, and ShapeError."""
+    """Render it and throw the results away. Raises what the renderer raises, and ShapeError."""
     with tempfile.TemporaryDirectory(prefix="wanfarm-warm-") as folder:
-        renderer.render(request_of(shape, Path(folder)), lambda _: None, lambda: False)
+        for request in requests_of(shape, Path(folder)):
+            renderer.render(request, lambda _: None, lambda: False)
 
 
 def calibrate(renderer: Any, shape: str, prompt: str) -> Path:
@@ -66,7 +72,7 @@ def calibrate(renderer: Any, shape: str, prompt: str) -> Path:
         raise ShapeError("model", f"mag is not right for {model.id}")
     file = lossy.ratios_file(renderer.models_dir, model)
     with tempfile.TemporaryDirectory(prefix="wanfarm-calibrate-") as folder:
-        first = replace(request_of(shape, Path(folder)), prompt=prompt, shift=model.defaults.shift)
+        first = replace(requests_of(shape, Path(folder))[0], prompt=prompt, shift=model.defaults.shift)
         # loads the model and sets the schedule that the experts' steps are counted by
         renderer.render(first, lambda _: None, lambda: False)
         pipe = renderer.pipe_for(first.task)
@@ -75,11 +81,15 @@ def calibrate(renderer: Any, shape: str, prompt: str) -> Path:
     return file
 
 
-def _task(model: Model) -> str:
+def _tasks(model: Model) -> list[str]:
+    """The first of each pipeline that starts from no clip."""
+    found: dict[str, str] = {}
     for task, roles in model.tasks.items():
         if "video" not in roles:
-            return task
-    raise ShapeError("warm", f"{model.id} starts from a clip; it is warmed by its first job")
+            found.setdefault(model.pipeline[task], task)
+    if not found:
+        raise ShapeError("warm", f"{model.id} starts from a clip; it is warmed by its first job")
+    return list(found.values())
 
 
 def _blank(path: Path, width: int, height: int) -> Path:

@@ -125,10 +125,16 @@ def test_when_two_passes_go_together() -> None:
     assert not guidance.fits(A14B, "t2v", 4.0, "first_block")
     assert not guidance.fits(catalog.get("wan2.2-vace-fun-a14b"), "vace", 4.0, None)
     assert not guidance.fits(catalog.get("wan2.2-animate-14b"), "animate", 4.0, None)
-    small, large = guidance.MOST_TOKENS, guidance.MOST_TOKENS + 1
-    assert [guidance.wins(wish, "cuda", small) for wish in ("auto", "on", "off")] == [True, True, False]
-    assert [guidance.wins(wish, "cuda", large) for wish in ("auto", "on", "off")] == [False, True, False]
-    assert not guidance.wins("auto", "cpu", small)
+    # as it was measured on an H200: 780, 1,755 and 2,860 tokens of TI2V-5B; and A14B's smallest clip of a usual shape
+    clips = [(320, 192, 49), (480, 288, 49), (640, 352, 49)]
+    works = [guidance.block_work(catalog.TI2V_5B, *clip) for clip in clips]
+    assert [guidance.wins("auto", "cuda", work, fused=False) for work in works] == [True, True, False]
+    assert [guidance.wins("auto", "cuda", work, fused=True) for work in works] == [True, False, False]
+    assert not guidance.wins("auto", "cuda", guidance.block_work(A14B, 832, 480, 5), fused=False)
+    assert not guidance.wins("auto", "cpu", works[0], fused=False)
+    for fused in (False, True):
+        assert [guidance.wins(wish, "cuda", works[2], fused=fused) for wish in ("on", "off")] == [True, False]
+        assert not guidance.wins("off", "cuda", works[0], fused=fused)
 
 
 def test_a_batch_counts_twice_and_is_the_first_thing_to_go() -> None:

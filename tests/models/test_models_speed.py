@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from model_parts import T2V, Render, decoded, request_for
+from model_parts import I2V, T2V, TI2V, Render, decoded, request_for
 from pipe_parts import CPU, KINDS, latents, tiny_pipe
 
 from models import catalog
@@ -127,6 +127,13 @@ def test_a_shape_is_warmed_before_its_first_job(renderer: Renderer, shape: str) 
     warmup.warm(renderer, shape)
     assert renderer.lane is not None
     assert renderer.lane.startswith(shape.split(maxsplit=1)[0])
+
+
+def test_each_pipeline_of_a_model_is_warmed(tmp_path: Path) -> None:
+    """TI2V-5B given a picture compiles blocks that its text to video has no use for."""
+    requests = warmup.requests_of(f"{TI2V} 64x96x5", tmp_path)
+    assert [(one.task, list(one.inputs)) for one in requests] == [("t2v", []), ("i2v", ["image"])]
+    assert [one.task for one in warmup.requests_of(f"{I2V} 64x96x5", tmp_path / "other")] == ["i2v"]
 
 
 @pytest.mark.parametrize(

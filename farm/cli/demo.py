@@ -110,7 +110,7 @@ def _tell(session: Session, made: "Sequence[DemoClip]", out: Path) -> None:
     )
     session.out.line()
     session.out.line(f"Each video has its poster (.jpg) and its recipe (.json) beside it in {out}/.")
-    session.out.line("The models are tiny: they know a few dozen words and ignore all others (docs/tiny-models.md), and")
+    session.out.line("The models are tiny: they know a few dozen words and ignore all others (docs/tiny-models.md);")
     session.out.line("image to video knows drawn pictures alone, as farm/embedded/samples/heart.png.")
     session.out.line("Next: `make up` keeps a farm running; `wanfarm models pull` fetches real weights.")
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 EXACT, EIGHT_BITS = "wan2.2-t2v-a14b-tiny", "wan2.2-t2v-a14b-fp8-tiny"
 PROMPTS = ("a red square moves up, water", "a blue star grows on a sunny day")
-STEPS = 12
+STEPS, GUIDANCE = 12, 2.0
 
 
 class Distance(NamedTuple):
@@ -37,14 +37,14 @@ def measure(models_dir: Path, frames: int = 17, prompts: Sequence[str] = PROMPTS
     for name, how in options.LOSSY.items():
         if "t2v" not in how.kinds:
             continue
-        exact, guidance = (guided, 4.0) if how.guided else (unguided, 1.0)
+        exact, guidance = (guided, GUIDANCE) if how.guided else (unguided, 1.0)
         with lossy.on(pipe, name, STEPS, ratios):
             yield distance(name, draw(pipe, prompts, frames, guidance=guidance), exact)
     yield distance("8-bit weights", draw(_pipe(models_dir, EIGHT_BITS), prompts, frames), guided)
     yield distance("another seed", draw(pipe, prompts, frames, seed=100), guided)
 
 
-def draw(pipe: Any, prompts: Sequence[str], frames: int, *, guidance: float = 4.0, seed: int = 0) -> Any:
+def draw(pipe: Any, prompts: Sequence[str], frames: int, *, guidance: float = GUIDANCE, seed: int = 0) -> Any:
     """(N, T, 3, 128, 128) in [0, 1]."""
     import torch
 

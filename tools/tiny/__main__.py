@@ -88,7 +88,7 @@ def _one(given: argparse.Namespace) -> int:
             both, decoder = Steps(given.steps), Steps(given.steps // 3)
         lessons.learn_vae(given.what, place, both, decoder, **rate)
     elif given.what in lora_lessons.NAMES:
-        pupil = lora_lessons.Lora(given.what, place)
+        pupil = lora_lessons.LoraPupil(given.what, place)
         lessons.learn(given.what, pupil, place, _budget(given, end), given.rate or lora_lessons.RATE)
     elif given.what in vace.ROLES:
         vace.learn(given.what, place, _budget(given, end), **rate)

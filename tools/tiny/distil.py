@@ -16,7 +16,7 @@ from models import catalog
 from tools.tiny import adapters, words, world
 
 #: steps of the teacher for one of the student's
-PARTS = 3
+PARTS = 4
 RANK = 8
 NAMES = ("t2v-4step-high", "t2v-4step-low")
 _LANE, _TEACHER = (catalog.get(catalog.tiny_of(model.id)) for model in (catalog.T2V_4STEP, catalog.T2V_A14B))

@@ -9,7 +9,7 @@ NAMES = ("t2v-4step", "t2v-ink")
 RATE = 2e-3
 
 
-class Lora:
+class LoraPupil:
     """A pupil: what is learned beside both experts of text to video, which stay as they are."""
 
     needs: tuple[str, ...] = ("t2v-high", "t2v-low")
@@ -22,7 +22,7 @@ class Lora:
         effort = place.effort
         self.lesson: distil.Distillation | style.Style
         if name == "t2v-4step":
-            self.lesson = distil.Distillation(pair, table, batch=max(2, effort.batch // 6))
+            self.lesson = distil.Distillation(pair, table, batch=max(2, effort.batch // 3))
             dits = (*self.lesson.teachers, *self.lesson.students)
         else:
             size = max(effort.bank // 3, effort.piece)

@@ -90,15 +90,16 @@ def test_vace_draws_the_prompt_where_the_mask_is_white_and_keeps_the_rest(render
 
 
 def test_vace_keeps_a_thing_and_draws_what_is_around_it(render: Render, tmp_path: Path) -> None:
-    """All but the box is white, and grey in the clip."""
+    """All but the box is white, and grey in the clip. The prompt says nothing of the thing: with the mask inverted,
+    another one is drawn in the box (6 to 7 dB)."""
     whole = world.draw(scenes("red", "square", "turns", "day"), FRAMES, SIDE, SIDE)[0]
     given = torch.zeros_like(whole)
     given[..., BOX[0] : BOX[1], BOX[0] : BOX[1]] = whole[..., BOX[0] : BOX[1], BOX[0] : BOX[1]]
     inputs = {"video": clip(tmp_path / "clip.mkv", given), "mask": mask(tmp_path / "mask.png", inside=False)}
-    frames = made(render, VACE, "vace", "a red square turns, day", inputs)
+    frames = made(render, VACE, "vace", "day", inputs)
     within, without = boxes()
     assert [seen(picture) for picture in some(frames)] == [("day", "red")] * 3
-    assert psnr(frames, given, within) > 15
+    assert psnr(frames, given, within) > 13
     assert psnr(frames, given, without) < 13
 
 

@@ -235,4 +235,4 @@ def learn(place: Any, budget: Callable[[], Any], rate: float = 1.5e-3) -> None:
     bank = DriveBank(place.device, size=effort.bank, piece=effort.piece)
     dit, table = blank().to(place.device).train(), words.load_table(place.folder / "words")
     lesson = Following(dit, bank, table, batch=min(effort.batch, _BATCH))
-    lessons.learn(NAME, partial.Part(NAME, place, lesson, (START,), begin_as, part), place, budget, rate)
+    lessons.learn(NAME, partial.PartPupil(NAME, place, lesson, (START,), begin_as, part), place, budget, rate)

@@ -13,7 +13,7 @@ from tools.tiny.lessons import Place
 
 
 @dataclass
-class Part:
+class PartPupil:
     """A pupil as lessons.learn takes it.
 
     lesson  has the model, `dit`, and the `bank` that it learns from

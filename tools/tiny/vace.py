@@ -26,7 +26,7 @@ _BATCH = 64
 
 
 @dataclass(frozen=True)
-class Role:
+class VaceExpert:
     """Which expert of text to video it stands on, the noise between which it works, and the shift of its levels."""
 
     base: str
@@ -35,8 +35,8 @@ class Role:
 
 
 ROLES = {
-    "vace-high": Role("t2v-high", (0.875, 1.0), 5.0),
-    "vace-low": Role("t2v-low", (0.0, 0.875), 3.0),
+    "vace-high": VaceExpert("t2v-high", (0.875, 1.0), 5.0),
+    "vace-low": VaceExpert("t2v-low", (0.0, 0.875), 3.0),
 }
 
 
@@ -160,7 +160,7 @@ def _weight(free: Tensor, thing: Tensor) -> Tensor:
 class Keeping:
     """To see the noise in edited clips, as the pipeline shows them."""
 
-    def __init__(self, dit: Any, role: Role, bank: EditBank, table: Tensor, *, batch: int) -> None:
+    def __init__(self, dit: Any, role: VaceExpert, bank: EditBank, table: Tensor, *, batch: int) -> None:
         from tools.tiny.experts import ShortText
 
         self.dit, self.bank, self._role, self._batch = dit, bank, role, batch
@@ -209,5 +209,5 @@ def learn(name: str, place: Any, budget: Callable[[], Any], rate: float = 1.5e-3
     bank = EditBank(place.device, size=effort.bank, piece=effort.piece)
     dit, table = blank().to(place.device).train(), words.load_table(place.folder / "words")
     lesson = Keeping(dit, role, bank, table, batch=min(effort.batch, _BATCH))
-    pupil = partial.Part(name, place, lesson, (role.base,), stand_on, part)
+    pupil = partial.PartPupil(name, place, lesson, (role.base,), stand_on, part)
     lessons.learn(name, pupil, place, budget, rate)

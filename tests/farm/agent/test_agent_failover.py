@@ -22,7 +22,7 @@ pytestmark = pytest.mark.xdist_group("agent_failover")
 
 PRICE, CREDIT = 3, 1_000_000
 #: of the soak
-FAILOVERS, PROMPTS = 8, ("ok", "slow:0.2", "slow:1", "slow:3")
+FAILOVERS, PROMPTS = 8, ("ok", "slow:1", "slow:2", "slow:3")
 
 
 def small(prompt: str) -> NewJob:

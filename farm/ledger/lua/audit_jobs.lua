@@ -167,6 +167,7 @@ end
 -- A job that waits for others is listed with those of them that are open, and starts or fails when none is.
 local function check_parents(job)
   if not job.parents or TERMINAL[job.state] or not string.find(job.held_for or '', HoldReason.DEPENDENCY, 1, true) then return job end
+  if depend_undecided(job) then return job end
   for parent in string.gmatch(job.parents, '%S+') do
     local current = depend_current(parent)
     local state = redis.call('HGET', Key.job(current), 'state')

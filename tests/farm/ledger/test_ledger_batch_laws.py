@@ -117,6 +117,8 @@ def graphs() -> st.SearchStrategy[dict[int, list[int]]]:
 @example({2: [1], 1: [0]}, False, ["cancel", "retry", "step", "retry", "step"])
 # one parent is done, the other failed
 @example({1: [0, 2]}, False, ["claim", "claim", "commit", "fail", "retry", "step"])
+# an orphan that runs waits for one parent, and the other, that failed, is made anew meanwhile
+@example({2: [0, 1]}, True, ["claim", "fail", "reap", "retry", "step", "audit"])
 # cancelled and failed ones, made anew in any order
 @example(
     {8: [3], 5: [3, 3], 6: [], 2: [3], 4: [], 1: [4, 4], 0: [5, 2], 7: [1, 2]},

@@ -90,6 +90,7 @@ TEMPLATES: dict[str, str] = {
     "batches_asked": "batches-asked",  # ZSET, those whose file is to be looked at -> since when, ms
     "batch_acts": "batch-acts:{batch}",  # LIST, ids of acts on many of its jobs
     "act": "act:{id}",  # HASH
+    "act_remade": "act-remade:{id}",  # SET, ids of jobs it made anew behind failed ones, looked at when it is over
     "acts_open": "acts-open",  # ZSET, act that is under way -> when it was last worked on, ms
     # --- what others read
     "events": "events:{stream}",  # STREAM {job, data}, of a tenant; "<tenant>!<batch>" of a batch's jobs

@@ -3,7 +3,7 @@
 -- on meanwhile. Answers {1 while there is more to do, {permit, pool, ...}}.
 -- uses: full clock job event batch money queue due held verdict depend again permit
 local id, limit = ARGV[1], tonumber(ARGV[2])
-local fields = {'batch', 'kind', 'priority', 'label', 'code', 'only', 'state', 'at', 'after', 'pass', 'changed_now', 'created_ms', 'tenant'}
+local fields = {'batch', 'kind', 'priority', 'label', 'code', 'only', 'state', 'at', 'after', 'pass', 'changed_now', 'created_ms', 'error'}
 local values, act = redis.call('HMGET', Key.act(id), unpack(fields)), {}
 for n, name in ipairs(fields) do act[name] = values[n] end
 if act.state ~= ActState.UNDER_WAY then
@@ -42,7 +42,7 @@ local function retry(job)
   local finished = tonumber(redis.call('HGET', Key.job(job.id), 'finished_ms') or 0)
   if finished > tonumber(act.created_ms) then return false end
   new = new + 1
-  local why = again(job, ARGV[new], pools)
+  local why = again(id, job, ARGV[new], pools)
   if why then return false, why end
   return true
 end
@@ -58,13 +58,13 @@ local DO = {
   [Act.RETRY] = retry,
 }
 
-local function over(why)
-  redis.call('HSET', Key.act(id), 'state', ActState.ENDED, 'ended_ms', NOW, 'error', why or '')
+local function over()
+  redis.call('HSET', Key.act(id), 'state', ActState.ENDED, 'ended_ms', NOW)
   redis.call('ZREM', Key.acts_open(), id)
 end
 
 local at, after, pass, changed_now = tonumber(act.at), act.after, tonumber(act.pass), tonumber(act.changed_now)
-local looked, changed, failed = 0, 0, nil
+local looked, changed, failed = 0, 0, act.error ~= '' and act.error
 while looked < limit and at <= #states and not failed do
   local from = after == '' and '-' or '(' .. after
   local ids = redis.call('ZRANGEBYLEX', Key.batch_jobs(act.batch, states[at]), from, '+', 'LIMIT', 0, limit - looked)
@@ -82,20 +82,24 @@ while looked < limit and at <= #states and not failed do
   end
   if not failed and looked < limit then at, after = at + 1, '' end
 end
-depend_work(limit)
 changed_now = changed_now + changed
 local more = 1
-if failed then
-  over(failed)
-  more = 0
+if act.kind == Act.RETRY then
+  -- a step looks at no more than it may
+  if (failed or at > #states) and not again_look(id, math.max(1, limit - looked)) then
+    over()
+    more = 0
+  end
 elseif at > #states then
-  if changed_now == 0 or pass >= MOST_PASSES or act.kind == Act.RETRY then
+  if changed_now == 0 or pass >= MOST_PASSES then
     over()
     more = 0
   else
     at, after, pass, changed_now = 1, '', pass + 1, 0
   end
 end
+depend_work(limit)
+if failed then redis.call('HSET', Key.act(id), 'error', failed) end
 redis.call('HSET', Key.act(id), 'at', at, 'after', after, 'pass', pass, 'changed_now', changed_now)
 if act.pass == '1' then redis.call('HINCRBY', Key.act(id), 'looked', looked) end
 redis.call('HINCRBY', Key.act(id), 'changed', changed)

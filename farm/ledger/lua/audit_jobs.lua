@@ -167,10 +167,19 @@ end
 -- A job that waits for others is listed with those of them that are open, and starts or fails when none is.
 local function check_parents(job)
   if not job.parents or TERMINAL[job.state] or not string.find(job.held_for or '', HoldReason.DEPENDENCY, 1, true) then return job end
+  if depend_undecided(job) then return job end
+  local listed, missing = false, {}
   for parent in string.gmatch(job.parents, '%S+') do
     local current = depend_current(parent)
     local state = redis.call('HGET', Key.job(current), 'state')
-    if state and not TERMINAL[state] and redis.call('SADD', Key.children(current), job.id) == 1 then note('children') end
+    if state and not TERMINAL[state] then
+      if redis.call('SISMEMBER', Key.children(current), job.id) == 1 then listed = true else missing[#missing + 1] = current end
+    end
+  end
+  -- an orphan that runs waits for all of them, and a parent that was made anew lists it once another one ends (depend_look)
+  if missing[1] and not (listed and job.orphans == 'run') then
+    for _, parent in ipairs(missing) do redis.call('SADD', Key.children(parent), job.id) end
+    note('children')
   end
   depend_look(job.id)
   if redis.call('HGET', Key.job(job.id), 'held_for') == job.held_for then return job end

@@ -123,6 +123,41 @@ class TestActs:
         assert done(ledger, batch, ActKind.RETRY) == 1
         assert audit(ledger) == {}
 
+    def test_a_retry_of_children_before_their_parents_in_many_steps(self, ledger: Ledger, redis: Redis) -> None:
+        batch = Manifest(JOBS, per_chunk=100, parents={n: [n + 1] for n in range(JOBS - 1)}).admit(ledger)
+        claim = ledger.claim(POOL, "w")
+        assert claim is not None
+        ledger.fail(claim.job.id, claim.attempt, REFUSED)
+        while states(ledger, batch) != {State.FAILED: JOBS}:
+            ledger.reap()
+        # it ends before it comes to the parents
+        redis.hset("wf:tenant:acme", "max_open", 150)
+        ledger.begin_act("stopped", "acme", batch.id, ActKind.RETRY)
+        ledger.step_act("stopped")
+        assert states(ledger, batch) == {State.FAILED: JOBS - 100, State.QUEUED: 100}
+        assert audit(ledger, 100) == {}
+        while ledger.step_act("stopped")[0]:
+            pass
+        assert ledger.acts([batch.id])[0][0].error == "too_many"
+        assert states(ledger, batch) == {State.FAILED: JOBS}
+        found = ledger.batch("acme", batch.id)
+        assert found is not None
+        assert found.state is BatchState.ENDED
+        assert audit(ledger, 100) == {}
+        # and with room it makes all of them anew
+        redis.hdel("wf:tenant:acme", "max_open")
+        assert done(ledger, batch, ActKind.RETRY) == JOBS
+        assert states(ledger, batch) == {State.QUEUED: JOBS}
+        claim = ledger.claim(POOL, "w")
+        assert claim is not None
+        ledger.commit(claim.job.id, claim.attempt, ARTIFACTS, gpu_s=1)
+        following = ledger.claim(POOL, "w")
+        assert following is not None
+        assert following.job.parents == (batch.jobs[JOBS - 1],)
+        assert ledger.claim(POOL, "w") is None
+        assert audit(ledger, 100) == {}
+        assert redis.keys("wf:act-remade:*") == []
+
     def test_only_those_that_were_chosen(self, ledger: Ledger) -> None:
         batch = Manifest(6).admit(ledger)
         assert ledger.claim(POOL, "w") is not None

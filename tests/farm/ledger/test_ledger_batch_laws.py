@@ -10,7 +10,8 @@ from ledger_parts import ARTIFACTS, BROKE, POOL, REFUSED, audit, pass_time
 from redis import Redis
 
 from farm.jobs.batch import ActKind, BatchState
-from farm.jobs.states import OPEN, TERMINAL, State
+from farm.jobs.job import Job
+from farm.jobs.states import OPEN, TERMINAL, HoldReason, State
 from farm.ledger import Account, Ledger
 from farm.ledger.scripts import CHILDREN_AT_ONCE
 
@@ -28,7 +29,7 @@ class Play:
         ledger.topup("acme", CREDIT)
         self.batch = Manifest(JOBS, hold=PRICE, parents=parents, orphans_run=orphans_run, max_attempts=2)
         self.batch.admit(ledger)
-        self.orphans_run, self.claims = orphans_run, list[tuple[str, int]]()
+        self.orphans_run, self.claims, self.free = orphans_run, list[tuple[str, int]](), set[str]()
 
     def move(self, name: str) -> None:
         match name:
@@ -47,6 +48,7 @@ class Play:
                 self.ledger.begin_act(f"act-{self.acts}", "acme", self.batch.id, ACTS[name], priority=self.acts % 10)
             case "step":
                 for act_id in self.ledger.acts_open():
+                    self._note_free()
                     self.ledger.step_act(act_id)
             case "reap":
                 self.ledger.reap()
@@ -58,14 +60,22 @@ class Play:
         if claim is None:
             return
         self.claims.append((claim.job.id, claim.attempt))
+        if claim.job.id in self.free:
+            return
         for parent in claim.job.parents:
-            assert self._state(parent) in (TERMINAL if self.orphans_run else {State.SUCCEEDED})
+            assert self._now(parent).state in (TERMINAL if self.orphans_run else {State.SUCCEEDED})
 
-    def _state(self, job_id: str) -> State:
-        """Of the job, or of what took its place."""
+    def _now(self, job_id: str) -> Job:
+        """The job, or what took its place."""
         job = self.ledger.find(job_id)
         assert job is not None
-        return job.state if job.retried_as is None else self._state(job.retried_as)
+        return job if job.retried_as is None else self._now(job.retried_as)
+
+    def _note_free(self) -> None:
+        """An orphan that may run already runs, also when its parent is then made anew."""
+        if self.orphans_run:
+            jobs = [self._now(job_id) for job_id in self.batch.jobs]
+            self.free.update(job.id for job in jobs if HoldReason.DEPENDENCY not in job.held_for)
 
     def end(self) -> None:
         """Everything goes on until nothing is left."""
@@ -97,6 +107,24 @@ def graphs() -> st.SearchStrategy[dict[int, list[int]]]:
 
 # a child that failed is made anew, and its parent was cancelled
 @example({1: [0]}, False, ["cancel", "step", "retry", "step"])
+# chains of three, of which children are made anew before their parents, and behind them; the same with orphans that run
+@example({0: [1], 1: [2]}, False, [*["claim"] * 7, *["fail"] * 7, "retry", "step"])
+@example({1: [0], 2: [1]}, False, [*["claim"] * 7, *["fail"] * 7, "retry", "step"])
+@example(
+    {0: [1], 1: [2]}, True, [*["claim"] * 7, *["fail"] * 7, "reap", *["claim"] * 2, *["fail"] * 2, "retry", "step"]
+)
+# the first of a chain was cancelled, and the last fails twice
+@example({2: [1], 1: [0]}, False, ["cancel", "retry", "step", "retry", "step"])
+# one parent is done, the other failed
+@example({1: [0, 2]}, False, ["claim", "claim", "commit", "fail", "retry", "step"])
+# an orphan that runs waits for one parent, and the other, that failed, is made anew meanwhile
+@example({2: [0, 1]}, True, ["claim", "fail", "reap", "retry", "step", "audit"])
+# cancelled and failed ones, made anew in any order
+@example(
+    {8: [3], 5: [3, 3], 6: [], 2: [3], 4: [], 1: [4, 4], 0: [5, 2], 7: [1, 2]},
+    False,
+    ["claim", "claim", "fail", "claim", "claim", "cancel", "cancel", "cancel", "cancel", "retry", "claim", "break"],
+)
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(graphs(), st.booleans(), st.lists(st.sampled_from(MOVES), min_size=10, max_size=40))
 def test_laws_of_a_batch(

@@ -337,3 +337,16 @@ class TestDependencies:
             State.FAILED,
             State.FAILED,
         ]
+
+    def test_an_audit_frees_a_child_whose_parents_are_all_over(self, ledger: Ledger, redis: Redis) -> None:
+        batch = Manifest(2, parents={1: [0]}).admit(ledger)
+        claim = ledger.claim(POOL, "w")
+        assert claim is not None
+        redis.delete(f"wf:children:{batch.jobs[0]}")
+        ledger.commit(claim.job.id, claim.attempt, ARTIFACTS, gpu_s=3)
+        assert ledger.claim(POOL, "w") is None
+        assert audit(ledger)["children"] == 1
+        child = ledger.claim(POOL, "w")
+        assert child is not None
+        assert child.job.id == batch.jobs[1]
+        assert audit(ledger) == {}

@@ -19,8 +19,8 @@ local function again_room(tenant)
   return open + batch_coming(tenant) < limit
 end
 
--- Queue the job anew as `id`. Answers nil, or why not: 'payment', 'too_many'.
-local function again(old, id, pools)
+-- For the act, queue the job anew as `id`. Answers nil, or why not: 'payment', 'too_many'.
+local function again(act_id, old, id, pools)
   if not again_room(old.tenant) then return 'too_many' end
   if old.hold and money_has_account(old.tenant) then
     local account = redis.call('HMGET', Key.credit(old.tenant), 'balance', 'held')
@@ -48,18 +48,26 @@ local function again(old, id, pools)
   local job = job_load(id)
   job_index(job, 'ZADD', 0, id)
   money_hold(job)
-  local failed, cancelled = false, false
   for parent in string.gmatch(job.parents or '', '%S+') do
-    local current = depend_current(parent)
-    redis.call('SADD', Key.children(current), id)
-    local parents_state = redis.call('HGET', Key.job(current), 'state')
-    failed = failed or parents_state == State.FAILED
-    cancelled = cancelled or parents_state == State.CANCELLED
+    -- the act may make this parent anew, too: what that means for the job is decided when the act is over
+    if redis.call('HGET', Key.job(depend_current(parent)), 'state') == State.FAILED then
+      redis.call('HSET', Key.job(id), 'remade_by', act_id)
+      redis.call('SADD', Key.act_remade(act_id), id)
+    end
   end
   if job.parents then queue_reasons(job, HoldReason.DEPENDENCY, true) end
   queue_put(job)
   event(job)
   pools[job_pool(job)] = true
-  -- a parent that failed may be made anew after it, and one that was cancelled never is
-  if job.parents and (cancelled or not failed) then depend_look(id) end
+  depend_look(id)
+end
+
+-- The act makes nothing anew any more: look at up to `limit` jobs that it made behind one that failed. Answers whether
+-- some are left.
+local function again_look(act_id, limit)
+  for _, id in ipairs(redis.call('SPOP', Key.act_remade(act_id), limit)) do
+    redis.call('HDEL', Key.job(id), 'remade_by')
+    depend_look(id)
+  end
+  return redis.call('EXISTS', Key.act_remade(act_id)) == 1
 end

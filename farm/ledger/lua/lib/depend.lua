@@ -12,14 +12,21 @@ local function depend_current(id)
   return id
 end
 
--- Queue the child, fail it, or leave it waiting. `settled`: all parents have records, if they were not forgotten.
+-- Whether an act that made the job anew is under way, and may yet make its parents anew.
+local function depend_undecided(job)
+  return job.remade_by and redis.call('HGET', Key.act(job.remade_by), 'state') == ActState.UNDER_WAY
+end
+
+-- Queue the child, fail it, or leave it waiting, listed with those parents of today that are open.
 local function depend_look(id)
   local job = job_load(id)
   if not job or TERMINAL[job.state] or not job.parents then return end
   if not string.find(job.held_for or '', HoldReason.DEPENDENCY, 1, true) then return end
+  if depend_undecided(job) then return end
   local pending, broken = false, nil
   for parent in string.gmatch(job.parents, '%S+') do
-    local state = redis.call('HGET', Key.job(depend_current(parent)), 'state')
+    local current = depend_current(parent)
+    local state = redis.call('HGET', Key.job(current), 'state')
     if not state then
       -- its place comes yet, or it was forgotten
       if redis.call('HGET', Key.batch(job.batch or ''), 'state') == Batch.PLACING then pending = true else broken = parent end
@@ -27,6 +34,7 @@ local function depend_look(id)
       broken = parent
     elseif state ~= State.SUCCEEDED then
       pending = true
+      redis.call('SADD', Key.children(current), id)
     end
   end
   if broken and job.orphans ~= 'run' then

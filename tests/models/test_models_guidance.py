@@ -95,7 +95,7 @@ def test_one_batch_is_two_passes(
     apart = latents(texts[1])
     with guidance.together(pipe, texts[1]):
         one = latents(texts[1])
-    assert float((one - apart).norm() / apart.norm()) < 1e-5
+    assert float((one - apart).norm() / apart.norm()) < 5e-5
     assert float((latents(texts[0]) - apart).norm() / apart.norm()) > 1e-4  # the unguided text is felt
     assert torch.equal(latents(texts[1]), apart)
 

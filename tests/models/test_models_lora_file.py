@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from models import catalog
 from models.weights import lora_file, tiny
 from models.weights.lora_file import LoraError, LoraReader
 
@@ -47,7 +48,8 @@ def test_a_good_file_in_blocks_of_any_length(tmp_path: Path, block: int) -> None
     assert (anatomy.rank, len(anatomy.modules), anatomy.ignored) == (3, 40, 0)
     assert anatomy.modules["blocks.1.ffn.2"] == (288, 96)
     deep = {f"wan2.2-{kind}-a14b{steps}-tiny" for kind in ("t2v", "i2v") for steps in ("", "-4step")}
-    assert set(anatomy.fits) == deep  # the only ones of four layers
+    assert deep < set(anatomy.fits)
+    assert all(catalog.get(model).dit.layers >= 4 for model in anatomy.fits)
     shallow = judged(saved(pair()), block).fits
     assert {"wan2.2-t2v-a14b-tiny", "wan2.2-i2v-a14b-4step-tiny", "wan2.2-animate-14b-tiny"} <= set(shallow)
     assert judged(saved(pair(192, 192)), block).fits == ("wan2.2-ti2v-5b-tiny",)

@@ -84,7 +84,7 @@ def test_a_silent_redis_never_means_off(redis_port: int, redis_settings: RedisSe
                 proxy.heal()
 
         assert retry.redis(lambda: policies.before_render("ada"), check) is SigningPolicy.ON
-        assert asked == 2
+        assert asked >= 2
         proxy.swallow()
 
         def lost() -> None:

@@ -147,11 +147,11 @@ def take_in(ledger: Ledger, store: Store, home: Settings, woken: Woken) -> Calla
 @pytest.mark.parametrize(
     ("more", "size"),
     [
-        # 128 x 128 pixels of the picture's 3:2, in steps of 32
-        ({}, (160, 96)),
+        # 256 x 256 pixels of the picture's 3:2, in steps of 32
+        ({}, (320, 192)),
         ({"resolution": "480p"}, (768, 512)),
         ({"resolution": "480p", "aspect": 1.0}, (608, 608)),
-        ({"width": 96}, (96, 128)),
+        ({"width": 96}, (96, 256)),
     ],
 )
 def test_a_waiting_job_gets_its_picture_and_its_size(
@@ -212,7 +212,7 @@ def test_a_bad_input_fails_the_job_with_its_reason(
 def test_a_picture_too_long_for_the_model_fails_the_job(
     submissions: Submissions, ledger: Ledger, serve: Serve, take_in: Callable[[], None]
 ) -> None:
-    job_id = waiting(submissions, ledger, serve(page(png(640, 40))).url())
+    job_id = waiting(submissions, ledger, serve(page(png(1600, 64))).url())
     take_in()
     job = found(ledger, job_id)
     assert (job.state, job.error_code) == (State.FAILED, "invalid_input")

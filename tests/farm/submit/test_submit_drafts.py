@@ -41,7 +41,7 @@ def test_a_prompt_alone_becomes_a_whole_job(submissions: Submissions, ledger: Le
     assert (job.state, job.pool, job.lane, job.priority) == (State.QUEUED, "default", f"{T2V}@fp32", 5)
     spec = job.spec
     assert (spec.task, spec.width, spec.height, spec.frames, spec.fps, spec.steps) == ("t2v", 128, 128, 17, 16, 12)
-    assert (spec.guidance, spec.guidance_2, spec.shift, spec.negative_prompt) == (4.0, 3.0, 5.0, "")
+    assert (spec.guidance, spec.guidance_2, spec.shift, spec.negative_prompt) == (2.0, 2.0, 5.0, "")
     assert 0 <= spec.seed < 2**32
     assert job.predicted_s >= 1
     assert job.wall_s >= 1800
@@ -275,8 +275,8 @@ def test_pictures_come_as_text_as_bytes_and_as_uploads(submissions: Submissions,
         assert ref.key == input_key("ada", ref.kept_sha256 or "")
         assert ref.sha256 == hashlib.sha256(picture).hexdigest()
         assert pixels(store.get_bytes(ref.key, limit=100_000)) == pixels(picture)
-        # 128 x 128 pixels at 3:2, in steps of 32
-        assert (job.spec.width, job.spec.height) == (160, 96)
+        # 256 x 256 pixels at 3:2, in steps of 32
+        assert (job.spec.width, job.spec.height) == (320, 192)
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_pictures_come_as_text_as_bytes_and_as_uploads(submissions: Submissions,
         (Source(url="http://x", data=b"x"), "exactly one"),
         (Source(url="file:///etc/passwd"), "http"),
         (Source(url="http://169.254.169.254/"), "not public"),
-        (Source(data=png(1600, 100)), "crop it"),
+        (Source(data=png(3200, 100)), "crop it"),
     ],
 )
 def test_bad_pictures_are_refused_and_nothing_is_stored(

@@ -22,6 +22,7 @@ from farm.ledger.ledger import INTAKE_POOL, Ledger
 from farm.ledger.outcomes import CancelOutcome
 from farm.storage.store import Store
 from farm.submission.submit import Submissions
+from models.catalog import MODELS
 
 PICTURE = png(96, 64)
 
@@ -210,9 +211,15 @@ def test_a_bad_input_fails_the_job_with_its_reason(
 
 
 def test_a_picture_too_long_for_the_model_fails_the_job(
-    submissions: Submissions, ledger: Ledger, serve: Serve, take_in: Callable[[], None]
+    submissions: Submissions,
+    ledger: Ledger,
+    serve: Serve,
+    take_in: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    job_id = waiting(submissions, ledger, serve(page(png(1600, 64))).url())
+    model = MODELS[MODEL]
+    monkeypatch.setitem(MODELS, MODEL, replace(model, limits=replace(model.limits, min_side=128)))
+    job_id = waiting(submissions, ledger, serve(page(png(640, 40))).url())
     take_in()
     job = found(ledger, job_id)
     assert (job.state, job.error_code) == (State.FAILED, "invalid_input")

@@ -1,7 +1,6 @@
 """LoRAs of the tiny models in training: low-rank differences beside frozen linear layers, saved by the names that Wan's
 own trainers write."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from tools.tiny import checkpoint
 
 #: Wan's name of a part of a block -> that of diffusers
 _PARTS = {
@@ -45,17 +46,13 @@ class Adapter:
 
     def save(self, path: Path) -> None:
         """One file in 16 bits, whole or not at all. Its alpha is its rank: at scale 1 it is as in training."""
-        from safetensors.torch import save_file
-
         held = {}
         for name, layer in self.layers.items():
             key = f"diffusion_model.{name}"
-            held[f"{key}.lora_down.weight"] = layer.down.detach().to("cpu", torch.float16).contiguous()
-            held[f"{key}.lora_up.weight"] = layer.up.detach().to("cpu", torch.float16).contiguous()
+            held[f"{key}.lora_down.weight"] = layer.down.to(torch.float16)
+            held[f"{key}.lora_up.weight"] = layer.up.to(torch.float16)
             held[f"{key}.alpha"] = torch.tensor(float(layer.down.shape[0]), dtype=torch.float16)
-        draft = path.with_suffix(".draft")
-        save_file(held, draft)
-        os.replace(draft, path)
+        checkpoint.write(held, path)
 
     @torch.no_grad()
     def load(self, path: Path) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tools.tiny import edits, whole, words, world
-from tools.tiny.sizes import DITS, SIDES
+from tools.tiny import edits, words, world
+from tools.tiny.noise import levels, precision
+from tools.tiny.ring import Ring
+from tools.tiny.sizes import DITS
 
 NAME = "animate"
 #: expert that it begins as
@@ -109,12 +111,11 @@ def seen(dit: Any, given: Tensor, times: Tensor, text: Tensor, poses: Tensor) ->
     return out.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
 
 
-class DriveBank:
-    """Latents of random segments on the device; `refresh` draws the oldest anew."""
+class DriveBank(Ring):
+    """Random segments; `refresh` draws the oldest anew."""
 
     def __init__(self, device: Any, *, size: int, piece: int) -> None:
-        self.device, self._piece, self._side = device, piece, SIDES[_VAE]
-        self._vae: Any = None
+        super().__init__(_VAE, device, size=size, piece=piece)
         place = (self._side // 8, self._side // 8)
 
         def latents(frames: int, channels: int = 16) -> Tensor:
@@ -124,14 +125,6 @@ class DriveBank:
         self.picture, self.before, self.poses = latents(1), latents(LATENTS), latents(LATENTS)
         self.goes_on = torch.zeros(size, device=device)
         self.named = torch.zeros(size, 4, dtype=torch.long, device=device)
-        self.count = 0
-        #: how many rows hold a segment by now, where a recorded step reads it
-        self.filled = torch.ones(1, dtype=torch.long, device=device)
-
-    def serve(self, vae: Any) -> None:
-        """Begin to fill it with the latents of this VAE."""
-        self._vae = vae.to(self.device).eval().requires_grad_(False)
-        self._scaling = whole.scaling(vae, self.device)
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -150,10 +143,9 @@ class DriveBank:
         latents = self._encoded(torch.cat([clips, before, skeletons(scenes, moments, side)]))
         clean, before, poses = latents.chunk(3)
         picture = self._encoded(world.draw(_elsewhere(scenes, other), 1, side, side, time=0.6 * chance[:1]))
-        rows = (torch.arange(count, device=device) + self.count) % self.clean.shape[0]
         things = edits.in_latents(world.silhouette(scenes, FRAMES, side, side, time=moments))
         weight = torch.cat([torch.full_like(things[:, :, :1], 0.2), 0.4 + 1.6 * things], 2)
-        for held, fresh in (
+        self._put(
             (self.clean, torch.cat([picture, clean], 2)),
             (self.weight, weight / weight.mean((1, 2, 3, 4), keepdim=True)),
             (self.picture, picture),
@@ -161,28 +153,14 @@ class DriveBank:
             (self.poses, poses),
             (self.goes_on, goes_on),
             (self.named, scenes.named),
-        ):
-            held.index_copy_(0, rows, fresh.to(held.dtype))
-        self.count += count
-        self.filled.fill_(min(self.count, self.clean.shape[0]))
-
-    def _encoded(self, clips: Tensor) -> Tensor:
-        mean, std = self._scaling
-        with _precision(self.device):
-            latents = whole.encode(self._vae, clips)[0]
-        return (latents.float() - mean) / std
+        )
 
 
 def _elsewhere(scenes: world.Scenes, other: world.Scenes) -> world.Scenes:
     """The same thing before the same land, with the place, size and motion of another."""
     named = scenes.named.clone()
     named[:, 2] = other.named[:, 2]
-    land = torch.arange(scenes.chance.shape[1], device=scenes.chance.device) < 8
-    return world.Scenes(named, torch.where(land, scenes.chance, other.chance))
-
-
-def _precision(device: Any) -> Any:
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda", cache_enabled=False)
+    return world.Scenes(named, torch.where(world.of_land(scenes), scenes.chance, other.chance))
 
 
 class Following:
@@ -208,13 +186,13 @@ class Following:
         bank, device, count = self.bank, self.bank.device, self._batch
         rows = (torch.rand(count, device=device) * bank.filled).long()
         clean = bank.clean[rows].float()
-        noise, even = torch.randn_like(clean), torch.rand(count, 1, 1, 1, 1, device=device)
-        level = _SHIFT * even / (1 + (_SHIFT - 1) * even)
+        noise = torch.randn_like(clean)
+        level = levels((0.0, 1.0), _SHIFT, count, device).view(-1, 1, 1, 1, 1)
         # half of the texts say nothing: the pipeline draws without guidance
         said = (torch.rand(count, 1, device=device) < 0.5) & (torch.rand(count, 4, device=device) > 0.1)
         text = self._table[words.row(bank.named[rows], said)]
         noisy = level * noise + (1 - level) * clean
-        with _precision(device):
+        with precision(device):
             out = seen(self.dit, self._given(noisy, rows), level.flatten() * 1000, text, bank.poses[rows].float())
         return ((out.float() - (noise - clean)).square() * bank.weight[rows].float()).mean()
 

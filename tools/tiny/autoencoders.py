@@ -1,14 +1,14 @@
 """Trains a VAE of the world's clips: first both halves, then the decoder, while others learn in its latents already."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tools.tiny import whole, world
+from tools.tiny import checkpoint, whole, world
+from tools.tiny.noise import precision
 from tools.tiny.sizes import FRAMES, SIDES, VAES
 from tools.tiny.start import first_weights
 
@@ -30,13 +30,8 @@ def make(kind: str) -> Any:
 
 def save(vae: Any, path: Path) -> None:
     """All of it in one file, the scaling of its latents too; whole or not at all."""
-    from safetensors.torch import save_file
-
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in vae.state_dict().items()}
     scaling = {"latents_mean": list(vae.config.latents_mean), "latents_std": list(vae.config.latents_std)}
-    draft = path.with_suffix(".draft")
-    save_file(state, draft, metadata={"scaling": json.dumps(scaling)})
-    os.replace(draft, path)
+    checkpoint.write(vae.state_dict(), path, {"scaling": json.dumps(scaling)})
 
 
 def load(kind: str, path: Path) -> Any:
@@ -95,7 +90,7 @@ class Both:
 
     def loss(self) -> Tensor:
         self._windows.draw()
-        with _precision(self._device):
+        with precision(self._device):
             mean, spread = whole.encode(self._vae, self._clips)
             again = whole.decode(self._vae, mean + (0.5 * spread).exp() * torch.randn_like(mean))
         mean, spread = mean.float(), spread.float()
@@ -123,17 +118,13 @@ class Decoder:
 
     def loss(self) -> Tensor:
         self._windows.draw()
-        with _precision(self._device):
+        with precision(self._device):
             with torch.no_grad():
                 latents = whole.encode(self._vae, self._clips)[0].float()
                 much = 0.15 * torch.rand(latents.shape[0], 1, 1, 1, 1, device=self._device)
                 latents = latents + much * self._spread * torch.randn_like(latents)
             again = whole.decode(self._vae, latents)
         return _difference(again, self._clips)
-
-
-def _precision(device: Any) -> Any:
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda", cache_enabled=False)
 
 
 def _difference(again: Tensor, clips: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Where a training stands, in one safetensors file: weights, their running mean, the optimizer's moments, the steps."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,17 @@ from tools.tiny.average import Average
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
-def save(path: Path, steps: int, parameters: list[Tensor], average: Average | None, optimizer: Any) -> None:
-    """Write it; whole or not at all."""
+def write(held: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Tensors in one file; whole or not at all."""
     from safetensors.torch import save_file
 
+    draft = path.with_suffix(".draft")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in held.items()}, draft, metadata=metadata)
+    os.replace(draft, path)
+
+
+def save(path: Path, steps: int, parameters: list[Tensor], average: Average | None, optimizer: Any) -> None:
+    """Write it; whole or not at all."""
     held = {f"weight.{number}": weight for number, weight in enumerate(parameters)}
     if average is not None:
         held |= {f"mean.{number}": weight for number, weight in enumerate(average.shadow)}
@@ -26,9 +34,7 @@ def save(path: Path, steps: int, parameters: list[Tensor], average: Average | No
             if name in optimizer.state.get(weight, {})
         }
     numbers = {"steps": str(steps), "averaged": str(average.count if average is not None else 0)}
-    draft = path.with_suffix(".draft")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in held.items()}, draft, metadata=numbers)
-    os.replace(draft, path)
+    write(held, path, numbers)
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tools.tiny import words, world
 from tools.tiny.experts import Bank, Expert, ShortText, picture_mask
+from tools.tiny.noise import levels, precision, said
 from tools.tiny.outlines import Outlines
 
 #: scenes in every shape that are drawn before the first step, so that none is learned by heart
@@ -101,7 +102,7 @@ class Denoising:
         bank, device = self._bank, self._bank.device
         text = self._table[words.row(batch.named, batch.said)]
         noisy = batch.level * batch.noise + (1 - batch.level) * batch.under
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda", cache_enabled=False):
+        with precision(device):
             if self._expert.kind == "ti2v":
                 return self._with_first_picture(noisy, batch, text)
             if bank.conditions is not None:
@@ -115,7 +116,7 @@ class Denoising:
         clean, named, count = bank.latents[rows].float(), bank.named[rows], rows.shape[0]
         level = self._levels(count).view(-1, 1, 1, 1, 1)
         weight = self._weight(clean, named[:, 3])
-        return Examples(named, self._said(count), clean, clean, weight, torch.randn_like(clean), level)
+        return Examples(named, said(count, bank.device), clean, clean, weight, torch.randn_like(clean), level)
 
     def _pictures(self, count: int) -> Examples:
         """A quarter are of clips, at any moment. The others show a scene in every shape, under one noise: what is left
@@ -160,17 +161,6 @@ class Denoising:
         seen = self.dit(given, times, text, return_dict=False)[0]
         return ((seen.float() - (batch.noise - batch.clean)).square() * free * batch.weight).mean()
 
-    def _said(self, count: int) -> Tensor:
-        """Which words are said: in one clip of eight none, of the others each with a chance of nine in ten."""
-        device = self._bank.device
-        some = torch.rand(count, 1, device=device) > 0.125
-        return some & (torch.rand(count, 4, device=device) > 0.1)
-
     def _levels(self, count: int) -> Tensor:
-        """Noise levels between the expert's ends, shifted to the noisier ones."""
-        low, high = self._expert.noise
-        shift = self._expert.shift
-        # the levels are shift * u / (1 + (shift - 1) * u) of an even u; these are the u of the ends
-        first, last = (end / (shift - (shift - 1) * end) for end in (low, high))
-        even = torch.rand(count, device=self._bank.device) * (last - first) + first
-        return shift * even / (1 + (shift - 1) * even)
+        """Noise levels between the expert's ends."""
+        return levels(self._expert.noise, self._expert.shift, count, self._bank.device)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from models import catalog
 from tools.tiny import adapters, words, world
+from tools.tiny.noise import precision
 
 #: steps of the teacher for one of the student's
 PARTS = 4
@@ -62,7 +63,7 @@ class Distillation:
         empty = self._table[-1:].expand_as(text)
         at = torch.randn(self._shape, device=device)
         losses = []
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda", cache_enabled=False):
+        with precision(device):
             for begin, end in spans():
                 number = 0 if shifted(begin) >= _BOUNDARY else 1
                 goal, weight = self._taught(number, at, text, empty, begin, end)

@@ -88,9 +88,7 @@ def _under(scenes: world.Scenes, same_thing: Tensor, others: world.Scenes) -> wo
         ],
         1,
     )
-    # the first eight numbers are the land's
-    land = torch.arange(scenes.chance.shape[1], device=scenes.chance.device) < 8
-    return world.Scenes(named, torch.where(land | same_thing[:, None], scenes.chance, others.chance))
+    return world.Scenes(named, torch.where(world.of_land(scenes) | same_thing[:, None], scenes.chance, others.chance))
 
 
 def _box(scenes: world.Scenes, frames: int) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tools.tiny import whole, words, world
+from tools.tiny import checkpoint, whole, words, world
+from tools.tiny.noise import precision
 from tools.tiny.sizes import DITS, FRAMES, SIDES
 
 
@@ -150,16 +151,11 @@ class Bank:
 
     def keep(self, path: Path) -> None:
         """Write the clips that there are, for whoever goes on: to encode them takes longer than many steps."""
-        from safetensors.torch import save_file
-
         held = {"latents": self.latents, "named": self.named, "both_ends": self.both_ends, "at": self._at}
         if self.conditions is not None:
             held["conditions"] = self.conditions
         filled = int(self.filled)
-        draft = path.with_suffix(".draft")
-        kept = {name: (part if name == "at" else part[:filled]).contiguous() for name, part in held.items()}
-        save_file(kept, draft)
-        draft.replace(path)
+        checkpoint.write({name: part if name == "at" else part[:filled] for name, part in held.items()}, path)
 
     def take(self, path: Path) -> None:
         """The clips that were kept, as far as there are any."""
@@ -193,7 +189,7 @@ class Bank:
         self.filled.copy_(self._at.clamp(max=self.latents.shape[0]))
 
     def _encoded(self, clips: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda", cache_enabled=False):
+        with precision(self.device):
             latents = whole.encode(self.vae, clips)[0]
         mean, std = self._scaling
         return ((latents.float() - mean) / std).to(torch.bfloat16)

@@ -1,7 +1,6 @@
 """One process each: a VAE, a transformer, a LoRA. They meet in a folder: who is done leaves its file there, and whoever
 waits for it begins."""
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
-from tools.tiny import autoencoders, experts, words
+from tools.tiny import autoencoders, checkpoint, experts, words
 from tools.tiny.average import Average
 from tools.tiny.denoising import Denoising
 from tools.tiny.loop import Budget, Lesson, train
@@ -97,7 +96,6 @@ def learn_vae(kind: str, place: Place, both: Budget, decoder: Budget, rate: floa
     if not place.settled(kind).is_file():
         _learn_both(vae, kind, place, both, rate)
     window = round(place.effort.decoder_window * SIDES[kind])
-    place.done(kind).touch()
     lesson = autoencoders.Decoder(vae, kind, place.device, batch=place.effort.decoder_batch, window=window)
     average = Average(lesson.parameters)
 
@@ -118,7 +116,7 @@ def learn_vae(kind: str, place: Place, both: Budget, decoder: Budget, rate: floa
         state=place.state(name),
         record=place.recorded,
     )
-    finish(average)
+    _finish(average)
     autoencoders.save(vae, path)
     place.state(name).unlink(missing_ok=True)
 
@@ -130,7 +128,7 @@ def _learn_both(vae: Any, kind: str, place: Place, budget: Budget, rate: float) 
     average = Average(lesson.parameters)
     record = place.recorded
     train(lesson, budget, name=kind, rate=rate, log=place.log, average=average, state=state, record=record)
-    finish(average)
+    _finish(average)
     count = 8 if effort.batch == 2 else 96
     autoencoders.scale(vae, kind, place.device, count=count, batch=min(count, 4 * effort.decoder_batch))
     autoencoders.save(vae, place.weights(kind))
@@ -138,7 +136,7 @@ def _learn_both(vae: Any, kind: str, place: Place, budget: Budget, rate: float) 
     state.unlink(missing_ok=True)
 
 
-def finish(average: Average) -> None:
+def _finish(average: Average) -> None:
     """The mean becomes the model, if it is one of enough."""
     if average.count > 20:
         average.swap()
@@ -193,7 +191,7 @@ def learn(name: str, pupil: Pupil, place: Place, budget: Callable[[], Budget], r
         state=place.state(name),
         record=place.recorded,
     )
-    finish(average)
+    _finish(average)
     pupil.save()
     pupil.close()
     place.state(name).unlink(missing_ok=True)
@@ -243,7 +241,7 @@ class Transformer:
             bank.refresh()
 
     def save(self) -> None:
-        _save(self._dit, self._place.weights(self._name))
+        checkpoint.write(self._dit.state_dict(), self._place.weights(self._name))
 
     def close(self) -> None:
         self._bank.keep(self._clips)
@@ -260,14 +258,6 @@ def _state(path: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     return load_file(path)
-
-
-def _save(model: Any, path: Path) -> None:
-    from safetensors.torch import save_file
-
-    draft = path.with_suffix(".draft")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, draft)
-    os.replace(draft, path)
 
 
 def load_expert(name: str, place: Place) -> Any:

@@ -1,14 +1,12 @@
 """A pupil whose transformer is in parts somebody else's: its own part is trained, and is kept in a file of its own."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from tools.tiny import autoencoders
+from tools.tiny import autoencoders, checkpoint
 from tools.tiny.lessons import Place
 
 
@@ -46,16 +44,7 @@ class PartPupil:
             bank.refresh()
 
     def save(self) -> None:
-        save(self.part(self.lesson.dit), self.place.weights(self.name))
+        checkpoint.write(self.part(self.lesson.dit), self.place.weights(self.name))
 
     def close(self) -> None:
         """Clips are drawn anew by whoever goes on."""
-
-
-def save(weights: dict[str, Tensor], path: Path) -> None:
-    """Whole or not at all."""
-    from safetensors.torch import save_file
-
-    draft = path.with_suffix(".draft")
-    save_file({name: weight.detach().cpu().contiguous() for name, weight in weights.items()}, draft)
-    os.replace(draft, path)

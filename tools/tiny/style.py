@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tools.tiny import adapters, words, world
 from tools.tiny.experts import EXPERTS, Bank, Expert
+from tools.tiny.noise import levels, precision, said
 
 RANK = 4
 NAMES = ("t2v-ink-high", "t2v-ink-low")
@@ -50,19 +51,9 @@ class Style:
         bank, device, count = self._bank, self._bank.device, self._batch
         rows = (torch.rand(count, device=device) * bank.filled).long()
         clean = bank.latents[rows].float()
-        said = (torch.rand(count, 4, device=device) > 0.1) & (torch.rand(count, 1, device=device) > 0.125)
-        text = self._table[words.row(bank.named[rows], said)]
-        level, noise = levels(expert, count, device).view(-1, 1, 1, 1, 1), torch.randn_like(clean)
+        text = self._table[words.row(bank.named[rows], said(count, device))]
+        level, noise = levels(expert.noise, expert.shift, count, device).view(-1, 1, 1, 1, 1), torch.randn_like(clean)
         noisy = level * noise + (1 - level) * clean
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda", cache_enabled=False):
+        with precision(device):
             seen = self.experts[number](noisy, level.flatten() * 1000, text, return_dict=False)[0]
         return (seen.float() - (noise - clean)).square().mean()
-
-
-def levels(expert: Expert, count: int, device: Any) -> Tensor:
-    """Noise levels of an expert, as often as its schedule comes by them. (count,)"""
-    low, high = expert.noise
-    shift = expert.shift
-    first, last = (end / (shift - (shift - 1) * end) for end in (low, high))
-    even = torch.rand(count, device=device) * (last - first) + first
-    return shift * even / (1 + (shift - 1) * even)

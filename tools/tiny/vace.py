@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tools.tiny import edits, whole, words
-from tools.tiny.sizes import DITS, FRAMES, SIDES
+from tools.tiny import edits, words
+from tools.tiny.noise import levels, precision, said
+from tools.tiny.ring import Ring
+from tools.tiny.sizes import DITS, FRAMES
 
 #: layers that the blocks beside them speak to
 LAYERS = (0, 2)
@@ -69,12 +71,11 @@ def part(dit: Any) -> dict[str, Tensor]:
     return {name: weight for name, weight in dit.named_parameters() if name.startswith(TRAINED)}
 
 
-class EditBank:
-    """Latents of random edits on the device; `refresh` draws the oldest anew."""
+class EditBank(Ring):
+    """Random edits; `refresh` draws the oldest anew."""
 
     def __init__(self, device: Any, *, size: int, piece: int) -> None:
-        self.device, self._piece, self._side = device, piece, SIDES[_VAE]
-        self._vae: Any = None
+        super().__init__(_VAE, device, size=size, piece=piece)
         latents = (5, self._side // 8, self._side // 8)
         self.clean = torch.zeros(size, 16, *latents, device=device, dtype=torch.bfloat16)
         self.shown = torch.zeros(size, 32, *latents, device=device, dtype=torch.bfloat16)
@@ -83,14 +84,6 @@ class EditBank:
         self.named = torch.zeros(size, 4, dtype=torch.long, device=device)
         #: which words a picture or a clip under the mask tells as well
         self.told = torch.zeros(size, 4, dtype=torch.bool, device=device)
-        self.count = 0
-        #: how many rows hold a clip by now, where a recorded step reads it
-        self.filled = torch.ones(1, dtype=torch.long, device=device)
-
-    def serve(self, vae: Any) -> None:
-        """Begin to fill it with the latents of this VAE."""
-        self._vae = vae.to(self.device).eval().requires_grad_(False)
-        self._scaling = whole.scaling(vae, self.device)
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -107,7 +100,7 @@ class EditBank:
         clean, *shown = self._encoded(torch.cat([some.clips, kept, drawn])).chunk(3)
         told = some.guided[:, None] & self._words(1, 2)
         free, thing = edits.in_latents(some.masks), edits.in_latents(some.things)
-        self._put(clean, torch.cat(shown, 1), edits.picked(some.masks), _weight(free, thing), some.scenes.named, told)
+        self._fill(clean, torch.cat(shown, 1), edits.picked(some.masks), _weight(free, thing), some.scenes.named, told)
 
     def _refer(self) -> None:
         """The picture comes first, as one more moment of the latents; all others are to be drawn."""
@@ -122,33 +115,16 @@ class EditBank:
         weight = _weight(free, torch.cat([torch.zeros_like(thing[:, :, :1]), thing], 2))
         told = self._words(0, 1).expand(self._piece, -1)
         shown = torch.cat([torch.cat([picture, grey], 2), nothing], 1)
-        self._put(torch.cat([picture, clean], 2), shown, masks, weight, some.scenes.named, told)
+        self._fill(torch.cat([picture, clean], 2), shown, masks, weight, some.scenes.named, told)
 
     def _words(self, *slots: int) -> Tensor:
         """(1, 4) whether a slot is among them."""
         number = torch.arange(4, device=self.device)
         return ((number == slots[0]) | (number == slots[1]))[None]
 
-    def _put(self, clean: Tensor, shown: Tensor, masks: Tensor, weight: Tensor, named: Tensor, told: Tensor) -> None:
-        size = self.clean.shape[0]
-        rows = (torch.arange(self._piece, device=self.device) + self.count) % size
-        fresh = (clean, shown, masks, weight, named, told)
-        for held, part_ in zip(
-            (self.clean, self.shown, self.masks, self.weight, self.named, self.told), fresh, strict=True
-        ):
-            held.index_copy_(0, rows, part_.to(held.dtype))
-        self.count += self._piece
-        self.filled.fill_(min(self.count, size))
-
-    def _encoded(self, clips: Tensor) -> Tensor:
-        mean, std = self._scaling
-        with _precision(self.device):
-            latents = whole.encode(self._vae, clips)[0]
-        return (latents.float() - mean) / std
-
-
-def _precision(device: Any) -> Any:
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda", cache_enabled=False)
+    def _fill(self, clean: Tensor, shown: Tensor, masks: Tensor, weight: Tensor, named: Tensor, told: Tensor) -> None:
+        held = (self.clean, self.shown, self.masks, self.weight, self.named, self.told)
+        self._put(*zip(held, (clean, shown, masks, weight, named, told), strict=True))
 
 
 def _weight(free: Tensor, thing: Tensor) -> Tensor:
@@ -178,27 +154,18 @@ class Keeping:
         bank, device, count = self.bank, self.bank.device, self._batch
         rows = (torch.rand(count, device=device) * bank.filled).long()
         clean = bank.clean[rows].float()
-        noise, level = torch.randn_like(clean), self._levels(count)
+        noise = torch.randn_like(clean)
+        level = levels(self._role.noise, self._role.shift, count, device).view(-1, 1, 1, 1, 1)
         shown = torch.cat([bank.shown[rows].float(), edits.spread(bank.masks[rows].float())], 1)
         text = self._table[words.row(bank.named[rows], self._said(bank.told[rows]))]
         noisy = level * noise + (1 - level) * clean
-        with _precision(device):
+        with precision(device):
             seen = self.dit(noisy, level.flatten() * 1000, text, control_hidden_states=shown, return_dict=False)[0]
         return ((seen.float() - (noise - clean)).square() * bank.weight[rows].float()).mean()
 
     def _said(self, told: Tensor) -> Tensor:
-        """(B, 4) which words are said: in one clip of eight none, of the others each with a chance of nine in ten; of
-        those that are told otherwise every second."""
-        count, device = told.shape[0], told.device
-        said = (torch.rand(count, 1, device=device) > 0.125) & (torch.rand(count, 4, device=device) > 0.1)
-        return said & ~(told & (torch.rand(count, 4, device=device) < 0.5))
-
-    def _levels(self, count: int) -> Tensor:
-        """(B, 1, 1, 1, 1) between the role's ends, shifted to the noisier ones (see tools.tiny.denoising)."""
-        (low, high), shift = self._role.noise, self._role.shift
-        first, last = (end / (shift - (shift - 1) * end) for end in (low, high))
-        even = torch.rand(count, 1, 1, 1, 1, device=self.bank.device) * (last - first) + first
-        return shift * even / (1 + (shift - 1) * even)
+        """(B, 4) which words are said: of those that are told otherwise every second."""
+        return said(self._batch, told.device) & ~(told & (torch.rand(told.shape, device=told.device) < 0.5))
 
 
 def learn(name: str, place: Any, budget: Callable[[], Any], rate: float = 1.5e-3) -> None:

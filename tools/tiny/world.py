@@ -49,6 +49,11 @@ def some(count: int, device: Any = None, generator: Any = None) -> Scenes:
     return Scenes(torch.stack(named, 1), chance)
 
 
+def of_land(scenes: Scenes) -> Tensor:
+    """(16,) which of the numbers are the land's: the first eight."""
+    return torch.arange(_NUMBERS, device=scenes.chance.device) < 8
+
+
 def draw(
     scenes: Scenes,
     frames: int,

@@ -24,7 +24,7 @@ from farm.config import CONFIG_ENV, S3Settings, Settings
 from farm.embedded.settings_file import render
 from farm.jobs.errors import Unavailable
 from farm.jobs.job import Artifacts
-from farm.jobs.purchase import PurchaseEnding
+from farm.jobs.purchase import Payer, PurchaseEnding
 from farm.jobs.states import TERMINAL, State
 from farm.ledger import Ledger
 from farm.storage.store import Store
@@ -114,8 +114,9 @@ def buying_on(
 
 
 def settle(here: BuyingFarm, kie: Simulator, jobs: list[str]) -> None:
-    """Until every job is over. A buyer that died before it had sent its order left one that nobody can find: the job is
-    rendered here, and an operator closes the purchase."""
+    """Until every job is over. A buyer that died before it had sent its order, and one whose answer was lost and whose
+    only callback met a farm without a primary, left one that nobody can find: the job is rendered here, and an operator
+    who reads the provider's page says what became of the purchase."""
 
     def over() -> bool:
         with suppress(Unavailable):
@@ -128,9 +129,13 @@ def settle(here: BuyingFarm, kie: Simulator, jobs: list[str]) -> None:
     wait_until(lambda: not any(undecided(here, job_id) for job_id in queued), 240, "a decision about each")
     wait_until(lambda: all(here.job(job_id).state is not State.RUNNING for job_id in jobs), 240, "what was bought")
     wait_until(over, 240, "every job to end")
-    arrived = {one["callback_url"].rpartition("/")[2] for one in kie.ledger()["charged"]}
+    arrived = {one["callback_url"].rpartition("/")[2]: one["id"] for one in kie.ledger()["charged"]}
     for purchase in here.ledger.open_purchases():
-        if purchase.id is None and purchase.nonce not in arrived:
+        if purchase.id is not None:
+            continue
+        if purchase.nonce in arrived:
+            here.ledger.bought(purchase.nonce, arrived[purchase.nonce], who="ada", why="on its page")
+        else:
             ending = PurchaseEnding.NEVER_ARRIVED
             here.ledger.close_purchase(purchase.nonce, ending, 0, who="ada", why="not on its page")
     wait_until(lambda: here.ledger.open_purchases() == [], 240, "every purchase to be settled")
@@ -189,7 +194,10 @@ def test_nothing_is_paid_twice_however_often_the_primary_dies(
         charged = {one["id"]: round(one["units"] * 5000) for one in kie.ledger()["charged"]}
         purchases = here.ledger.purchases(0, 1 << 52)
         assert {one.id: one.cost for one in purchases if one.cost} == charged
-        assert here.spent() == here.spent(f"tenant {TENANT}") == (0, sum(charged.values()))
+        assert here.spent() == (0, sum(charged.values()))
+        # what was rendered here as well is paid by the farm itself
+        for payer, account in ((Payer.TENANT, f"tenant {TENANT}"), (Payer.OVERHEAD, "overhead")):
+            assert here.spent(account) == (0, sum(one.cost for one in purchases if one.payer is payer))
         delivered = Counter(one.job for one in purchases if one.ending is PurchaseEnding.DELIVERED)
         assert set(delivered.values()) == {1}
 

@@ -123,7 +123,7 @@ def lanes() -> Response:
     require(Role.OPERATOR)
     ledger, off = services().ledger, switched_off()
     now, live = ledger.lanes(), ledger.roll_call()
-    pools = sorted({one.pool for one in ledger.farm_numbers().pools} - {INTAKE_POOL})
+    pools = sorted({one.pool for one in ledger.queue_numbers().pools} - {INTAKE_POOL})
     speeds = {(pool, lane): speed for pool in pools for lane, speed in ledger.speeds(pool).items()}
     loaded = Counter((one.pool, one.lane) for one in live)
     shown, pages = paging(lane_rows(now, speeds, loaded, off), _ROWS)

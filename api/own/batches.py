@@ -261,7 +261,7 @@ def _finish_at(batch: Batch) -> datetime | None:
 
 
 def _quote(shots: int, file: Any) -> QuoteView:
-    numbers = services().ledger.farm_numbers()
+    numbers = services().ledger.queue_numbers()
     slots = sum(pool.slots for pool in numbers.pools if pool.pool != "intake")
     queued_s = sum(pool.queued_s + pool.open_s for pool in numbers.pools)
     now = datetime.now(UTC).replace(microsecond=0)

@@ -22,7 +22,7 @@ from farm.jobs.purchase import Cap, OverCap, PurchaseEnding, PurchaseState
 from farm.jobs.states import Tier
 from farm.ledger import BURST_POOL, INTAKE_POOL
 from farm.ledger.burst_notes import Turn
-from farm.ledger.farm_numbers import FarmNumbers, PoolNumbers
+from farm.ledger.farm_numbers import PoolNumbers, QueueNumbers
 from farm.providers.carrier import NoAnswer, NotSent, carry
 from farm.providers.entry import Consent, Entry
 from farm.providers.gate import SHORTAGES, Wait
@@ -99,7 +99,7 @@ class Buyer:
             return 0
         if turn is Turn.BEGUN:
             self._notes.forget()
-        numbers, self._offers = context.ledger.farm_numbers(), context.ledger.offers()
+        numbers, self._offers = context.ledger.queue_numbers(), context.ledger.offers()
         look, found = _Look(numbers.now_ms, context.settings.burst.most_at_once), []
         self._learned.clear()
         for pool in numbers.pools:
@@ -116,7 +116,7 @@ class Buyer:
 
     # --- which
     def _wanted(
-        self, numbers: FarmNumbers, pool: PoolNumbers, tenant_id: str
+        self, numbers: QueueNumbers, pool: PoolNumbers, tenant_id: str
     ) -> list[tuple[QueuedJob, float, list[Ranked]]]:
         """A tenant's jobs in a pool whose promise breaks, and who would render them."""
         burst, ledger = self._context.settings.burst, self._context.ledger
@@ -337,7 +337,7 @@ def _over(over: OverCap, tenant: str) -> str:
     return f"the {over.cap.period}'s cap of {over.cap.scope} does not hold its price"
 
 
-def _load(numbers: FarmNumbers, pool: PoolNumbers, tenant: str) -> PoolLoad:
+def _load(numbers: QueueNumbers, pool: PoolNumbers, tenant: str) -> PoolLoad:
     queued = sum(one.queued for one in numbers.shares if one.pool == pool.pool)
     mine = sum(one.queued for one in numbers.shares if one.pool == pool.pool and one.tenant == tenant)
     # of what is queued, others' part by number: the ledger adds up seconds per pool
@@ -345,7 +345,6 @@ def _load(numbers: FarmNumbers, pool: PoolNumbers, tenant: str) -> PoolLoad:
     return PoolLoad(pool.pool, pool.slots, pool.leases, pool.queued, others_s, pool.open_s, pool.paused)
 
 
-def _share(numbers: FarmNumbers, pool: str, tenant: str) -> float:
-    weights = {one.tenant: one.weight for one in numbers.tenants}
-    wanting = {one.tenant: weights.get(one.tenant, 1.0) for one in numbers.shares if one.pool == pool and one.queued}
+def _share(numbers: QueueNumbers, pool: str, tenant: str) -> float:
+    wanting = {one.tenant: one.weight or 1.0 for one in numbers.shares if one.pool == pool and one.queued}
     return entitlements(wanting).get(tenant, 1.0)

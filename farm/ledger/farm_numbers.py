@@ -1,9 +1,16 @@
-"""The whole farm in numbers, as of one moment: one script, whose cost follows pools, tenants and workers, not jobs."""
+"""The whole farm in numbers. What they cost follows pools, tenants and workers, not jobs, and no call keeps Redis busy
+for long: what is read of each tenant is asked for some tenants at a time."""
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+import json
+from collections.abc import Iterator, Sequence
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
 from farm.jobs.states import HoldReason, State, Tier
-from farm.ledger.scripts import Scripted
+from farm.ledger.scripts import Scripted, tier_line
+
+#: tenants, or queues of one, that one script call looks at
+_TENANTS_AT_ONCE = 200
 
 
 class _Numbers(BaseModel):
@@ -20,7 +27,7 @@ class PoolNumbers(_Numbers):
     """slots: jobs that its live workers take at once. queued: could be claimed now; queued_s: GPU-seconds that they are
     predicted to take. delayed: wait for a retry. held: wait for a reason to go. leases: run; open_s: GPU-seconds
     predicted for them. paused: an operator lets nothing start. oldest_ms: since when the job waits that has waited
-    longest. workers: live ones by state (farm.jobs.worker_status.WorkerState)."""
+    longest; only of the whole farm. workers: live ones by state (farm.jobs.worker_status.WorkerState)."""
 
     pool: str
     slots: int
@@ -38,13 +45,15 @@ class PoolNumbers(_Numbers):
 
 class ShareNumbers(_Numbers):
     """A tenant at a pool. ahead_s: tier in which it has queued jobs -> its virtual time against the tier's clock; of
-    a tier's tenants the one with the least is served next. used_s: GPU-seconds of attempts that ended."""
+    a tier's tenants the one with the least is served next. used_s: GPU-seconds of attempts that ended. weight: None
+    where it has none queued."""
 
     pool: str
     tenant: str
     queued: int
     open_s: float = 0.0
     used_s: float = 0.0
+    weight: float | None = None
     ahead_s: dict[Tier, float] = Field(default_factory=dict)
 
 
@@ -80,13 +89,13 @@ class BatchNumbers(_Numbers):
     jobs: dict[State, int] = Field(default_factory=dict)
 
 
-class FarmNumbers(_Numbers):
-    """drift: counter -> how many the audits found wrong. outbox: endings whose callback is not scheduled yet."""
+class QueueNumbers(_Numbers):
+    """Pools and tenants at them, as of now_ms. drift: counter -> how many the audits found wrong. outbox: endings whose
+    callback is not scheduled yet."""
 
     now_ms: int
     pools: list[PoolNumbers]
     shares: list[ShareNumbers]
-    tenants: list[TenantNumbers]
     drift: dict[str, int] = Field(default_factory=dict)
     batches: BatchNumbers = BatchNumbers()
     outbox: int = 0
@@ -94,7 +103,40 @@ class FarmNumbers(_Numbers):
     audited_s_ago: float | None = None
 
 
+class FarmNumbers(QueueNumbers):
+    """`tenants` and the oldest job of each pool are read right after the rest, so a job that moves meanwhile may be
+    seen in two places or in none."""
+
+    tenants: list[TenantNumbers]
+
+
+_TENANTS = TypeAdapter(list[TenantNumbers])
+
+
 class FarmNumbersReading(Scripted):
+    def queue_numbers(self) -> QueueNumbers:
+        """Pools and queues, by one script. Raises Unavailable."""
+        return QueueNumbers.model_validate_json(self.run("farm_numbers"))
+
     def farm_numbers(self) -> FarmNumbers:
-        """The whole farm as of one moment. Raises Unavailable."""
-        return FarmNumbers.model_validate_json(self.run("farm_numbers"))
+        """The whole farm. Raises Unavailable."""
+        told = json.loads(self.run("farm_numbers"))
+        queues = QueueNumbers.model_validate(told)
+        owners, tenants = list(told["owners"] or ()), list[TenantNumbers]()
+        for at in range(0, len(owners), _TENANTS_AT_ONCE):
+            tenants += _TENANTS.validate_json(self.run("tenant_numbers", *owners[at : at + _TENANTS_AT_ONCE]))
+        oldest: dict[str, int] = {}
+        for pool, since_ms in self._oldest(queues.shares):
+            oldest[pool] = min(since_ms, oldest.get(pool, since_ms))
+        pools = [one.model_copy(update={"oldest_ms": oldest.get(one.pool)}) for one in queues.pools]
+        return FarmNumbers(**dict(queues) | {"pools": pools, "tenants": tenants})
+
+    def _oldest(self, shares: Sequence[ShareNumbers]) -> Iterator[tuple[str, int]]:
+        """(pool, since when the job waits, ms, that has waited longest) of each queue."""
+        queues = [(one, tier) for one in shares for tier in one.ahead_s]
+        for at in range(0, len(queues), _TENANTS_AT_ONCE):
+            some = queues[at : at + _TENANTS_AT_ONCE]
+            names = [name for one, tier in some for name in (tier_line(one.pool, tier), one.tenant)]
+            for (one, _), since_ms in zip(some, self.run("oldest_queued", *names), strict=True):
+                if since_ms is not None:
+                    yield one.pool, int(since_ms)

@@ -40,7 +40,7 @@ class Forecasts(Scripted):
     def snapshot(self, pool: str) -> tuple[int, Snapshot]:
         """The pool's queues now, and when that was, ms. A paused pool has no slots. Raises Unavailable."""
         told = json.loads(self.run("snapshot", pool))
-        tiers = [[Waiting(**{"one": "", **one}) for one in line["waiting"] or ()] for line in told["lines"]]
+        tiers = [[Waiting(**one) for one in line["waiting"] or ()] for line in told["lines"]]
         slots = 0 if told["paused"] else int(told["slots"])
         return int(told["at_ms"]), Snapshot(slots, list(told["running"] or ()), int(told["at_work"]), tiers)
 

@@ -48,11 +48,13 @@ for _, tier in ipairs(TIERS) do
   others = others - backlog(above, job.tenant)
 end
 others = others + higher
-local standing = redis.call('ZRANGE', Key.fair(line), 0, -1, 'WITHSCORES')
+local queued_ms, kept = {}, redis.call('HGETALL', Key.backlog(line))
+for n = 1, #kept, 2 do queued_ms[kept[n]] = tonumber(kept[n + 1]) end
+local standing = redis.call('ZRANGEBYSCORE', Key.fair(line), '-inf', string.format('(%.17g', time), 'WITHSCORES')
 for n = 1, #standing, 2 do
   local tenant, ahead_s = standing[n], time - tonumber(standing[n + 1])
-  if tenant ~= job.tenant and ahead_s > 0 then
-    others = others + math.min(backlog(line, tenant), math.floor(1000 * ahead_s * fair_weight(tenant)))
+  if tenant ~= job.tenant and (queued_ms[tenant] or 0) > 0 then
+    others = others + math.min(queued_ms[tenant], math.floor(1000 * ahead_s * fair_weight(tenant)))
   end
 end
 

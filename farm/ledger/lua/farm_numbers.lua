@@ -1,30 +1,8 @@
--- farm_numbers(): what the exporter shows of the whole farm, as JSON (farm.ledger.farm_numbers). Reads sizes of lists and a
--- few records of each queue, never all jobs: it costs the same for a thousand jobs and for a million.
--- uses: full clock tier limit batch permit rate
+-- farm_numbers(): pools, shares of tenants, batches and what the audits found, as of one moment, as JSON
+-- (farm.ledger.farm_numbers). It costs the same for a thousand jobs and for a million; of a tenant with queued jobs it reads two
+-- numbers. What costs more for each tenant is in tenant_numbers.lua and oldest_queued.lua, which are asked for some at a time.
+-- uses: full clock tier fair limit batch permit
 local STATES = {State.WAITING, State.QUEUED, State.RUNNING, State.SUCCEEDED, State.FAILED, State.CANCELLED}
-local REASONS = {HoldReason.PAUSED, HoldReason.APPROVAL, HoldReason.DEPENDENCY, HoldReason.PARKED}
--- a queue's score is (9 - priority) * BAND + deadline; BAND - 1 without one (lib/queue.lua)
-local BAND = 4398046511104
-
--- Since when the job waits that has waited longest: of each priority the first without a deadline, which is the oldest
--- since ids follow time, and the first with one.
-local function oldest_ms(key)
-  local oldest, from = nil, '-inf'
-  local function look(id)
-    local since = tonumber(redis.call('HGET', Key.job(id), 'queued_ms') or redis.call('HGET', Key.job(id), 'created_ms') or NOW)
-    if not oldest or since < oldest then oldest = since end
-  end
-  while true do
-    local first = redis.call('ZRANGEBYSCORE', key, from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-    if not first[1] then return oldest end
-    look(first[1])
-    local last = (math.floor(tonumber(first[2]) / BAND) + 1) * BAND - 1
-    last = string.format('%.0f', last)
-    local plain = redis.call('ZRANGEBYSCORE', key, last, last, 'LIMIT', 0, 1)[1]
-    if plain then look(plain) end
-    from = '(' .. last
-  end
-end
 
 local function states_of_workers(pool)
   local states = {}
@@ -68,31 +46,15 @@ for _, pool in ipairs(redis.call('SMEMBERS', Key.pools())) do
     local clock = tonumber(redis.call('HGET', Key.share(line), '|clock') or 0)
     local fair = redis.call('ZRANGE', Key.fair(line), 0, -1, 'WITHSCORES')
     for n = 1, #fair, 2 do
-      local key = Key.queue(line, fair[n])
-      local count = redis.call('ZCARD', key)
+      local count = redis.call('ZCARD', Key.queue(line, fair[n]))
       if count > 0 then
-        local oldest, own = oldest_ms(key), share(fair[n])
-        own.queued, own.ahead_s[tier] = own.queued + count, tonumber(fair[n + 1]) - clock
+        local own = share(fair[n])
+        own.queued, own.ahead_s[tier], own.weight = own.queued + count, tonumber(fair[n + 1]) - clock, fair_weight(fair[n])
         numbers.queued = numbers.queued + count
-        numbers.oldest_ms = math.min(numbers.oldest_ms or oldest, oldest)
       end
     end
   end
   pools[#pools + 1] = numbers
-end
-
-local tenants = {}
-for _, tenant in ipairs(redis.call('SMEMBERS', Key.owners())) do
-  local kept = redis.call('HMGET', Key.tenant(tenant), 'weight', 'max_open')
-  local account = redis.call('HMGET', Key.credit(tenant), 'balance', 'held', 'spent')
-  local numbers = {tenant = tenant, weight = tonumber(kept[1] or 1), open_limit = tonumber(kept[2] or '') or Setting.MAX_OPEN,
-    jobs = {}, held_for = {}, balance = account[1] and tonumber(account[1]) or nil,
-    hold = account[2] and tonumber(account[2]) or nil, spent = account[3] and tonumber(account[3]) or nil}
-  for _, state in ipairs(STATES) do numbers.jobs[state] = redis.call('ZCARD', Key.jobs(tenant, state)) end
-  for _, reason in ipairs(REASONS) do numbers.held_for[reason] = redis.call('ZCARD', Key.holds(tenant, reason)) end
-  local rate = rate_of(tenant)
-  if rate then numbers.rate_burst, numbers.rate_remaining = rate.burst, rate_remaining(rate) end
-  tenants[#tenants + 1] = numbers
 end
 
 -- Of batches the newest BATCHES_READ that are not over are read.
@@ -110,5 +72,6 @@ local function age_s(key)
   local at = redis.call('GET', key)
   return at and math.max(0, NOW - tonumber(at)) / 1000 or nil
 end
-return cjson.encode({now_ms = NOW, pools = pools, shares = shares, tenants = tenants, drift = drift, batches = batches,
+return cjson.encode({now_ms = NOW, pools = pools, shares = shares, drift = drift, batches = batches,
+  owners = redis.call('SMEMBERS', Key.owners()),
   outbox = redis.call('XLEN', Key.outbox()), reaped_s_ago = age_s(Key.reaped()), audited_s_ago = age_s(Key.audited())})

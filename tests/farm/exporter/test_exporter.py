@@ -10,7 +10,7 @@ from redis import Redis
 from farm.config import Settings
 from farm.exporter.collector import FarmCollector
 from farm.jobs.purchase import Cap, OverCap
-from farm.jobs.states import HoldReason
+from farm.jobs.states import HoldReason, State
 from farm.jobs.worker_status import WorkerState, WorkerStatus
 from farm.ledger import Ledger
 from farm.providers import Providers
@@ -189,6 +189,26 @@ def test_what_is_read_does_not_follow_the_number_of_jobs(ledger: Ledger, redis: 
     admit(ledger, *(new_job(tenant) for tenant in ("acme", "globex") for _ in range(190)))
     assert calls() <= few + 2
     assert json.loads(ledger.run("farm_numbers"))["pools"][0]["queued"] == 400
+
+
+def test_many_tenants_are_read_some_at_a_time(ledger: Ledger, redis: Redis) -> None:
+    """No script looks at all that is kept of every tenant: Redis would serve nobody meanwhile."""
+    names = [f"tenant-{n}" for n in range(450)]
+    admit(ledger, *(new_job(tenant) for tenant in names))
+    first = ledger.page(names[0], states=(), limit=1).jobs[0].id
+    redis.hincrby(f"wf:job:{first}", "queued_ms", -60_000)
+    told = ledger.farm_numbers()
+    assert {one.tenant: (one.jobs[State.QUEUED], one.open) for one in told.tenants} == dict.fromkeys(names, (1, 1))
+    assert sorted(one.tenant for one in told.shares) == sorted(names)
+    [pool] = told.pools
+    assert (pool.queued, pool.oldest_ms) == (450, int(redis.hget(f"wf:job:{first}", "queued_ms") or 0))
+    redis.config_resetstat()
+    ledger.farm_numbers()
+    scripts = int(redis.info("commandstats")["cmdstat_evalsha"]["calls"])
+    redis.config_resetstat()
+    ledger.queue_numbers()
+    calls = sum(int(one["calls"]) for one in redis.info("commandstats").values())
+    assert scripts == 1 + 3 + 3 and calls < 2.2 * len(names)
 
 
 def test_a_provider_that_is_not_asked_says_why(redis: Redis, settings: Settings) -> None:

@@ -80,3 +80,19 @@ def test_predictions_are_judged_once_by_what_happened(ledger: Ledger, clock: Vir
     assert line is not None
     assert (line.start_ratios, line.finish_ratios) == ([pytest.approx(50 / 30, abs=1e-4)], [70 / 50])
     assert last not in {one.job for one in ledger.foretold(POOL)}
+
+
+def test_of_many_tenants_some_are_picked_and_others_the_next_time(ledger: Ledger, clock: VirtualClock) -> None:
+    names = {f"tenant-{n}" for n in range(130)}
+    admit(ledger, *[new_job(tenant) for tenant in names])
+    picked, looks = set[str](), 0
+    while picked != names:
+        _, snapshot = ledger.snapshot(POOL)
+        [line] = [tier for tier in snapshot.tiers if tier]
+        assert {one.tenant for one in line} == names
+        found = [one for one in line if one.one]
+        assert 0 < len(found) <= 50
+        picked |= {one.tenant for one in found}
+        looks += 1
+        assert looks < 20
+        clock.move(1)

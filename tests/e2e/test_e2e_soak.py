@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from blackhole import BlackHole
@@ -18,9 +19,11 @@ from e2e_laws import audit_end
 from harness import PARTS, REDIS_PASSWORD, Farm
 from host_faults import HostClock, fill, small_disk
 
+from bench.floods import FLOODS, Flood
 from farm.embedded.ports import free_port
 from farm.jobs.errors import Conflict, FarmError, FaultCode, Unavailable
 from farm.jobs.states import OPEN, State
+from farm.tenants.tenants import Tenants
 
 SOAK_S = 120.0
 #: scripts of the ledger that are carried out and reported as failed
@@ -43,6 +46,8 @@ MANY_TRIES = {"max_attempts": 8, "backoff_s": 0.1, "backoff_max_s": 0.5}
 #: attempts that a fault of that part may take down: one that renders and one that is encoded or uploaded, per agent; a
 #: store or a ledger that stands still may look like it
 LOSSES = {"engine": 2, "agent": 2, "worker": 4, "redis": 4, "s3": 4}
+#: floods that leave no job behind, which would have to be rendered
+HARMLESS = tuple(name for name in FLOODS if not name.startswith(("none", "64 x ")))
 #: open jobs at once: enough for a queue, few enough to be through soon
 MOST_OPEN = 12
 
@@ -109,6 +114,9 @@ class Faults:
         """`disk`: where the workers' scratch is, if it is a small disk."""
         self._farm, self._hole, self._dice = farm, hole, random.Random(f"faults {seed}")
         self._clock, self._disk = clock, disk
+        tenants = Tenants(farm.redis(), farm.settings)
+        tenants.create("mallory")
+        self._mallory = tenants.api_keys.create("mallory")[1]
         self.done: Counter[str] = Counter()
         #: attempts that the faults may have taken down with their workers
         self.losses = 0
@@ -119,10 +127,11 @@ class Faults:
         print(f"{time.strftime('%H:%M:%S')}  {name}", flush=True)
         act()
         words = name.split()
-        self.done[" ".join(words[:2] if words[0] in ("kill", "freeze") else words[:3])] += 1
+        self.done[" ".join(words[:2] if words[0] in ("kill", "freeze", "flood") else words[:3])] += 1
 
     def _menu(self) -> list[tuple[tuple[str, Callable[[], None]], int]]:
         part, lasting_s = self._dice.choice(PARTS), self._dice.uniform(0.5, 6.0)
+        flood = self._dice.choice(HARMLESS)
         # no farther than the store, whose clock stays, lets a signature be off
         stall_s, clock_s = self._dice.uniform(6.0, 20.0), self._dice.choice([-600, -60, -5, 0, 5, 60, 600])
         host = [((f"set the clock {clock_s:+d} s", lambda: self._clock.set(clock_s)), 2)] if self._clock.works else []
@@ -134,6 +143,7 @@ class Faults:
             ((f"kill {part}", lambda: self._strike(part, self._farm.kill)), 12),
             ((f"freeze {part} {lasting_s:.1f} s", lambda: self._freeze(part, lasting_s)), 6),
             ((f"swallow the broker {lasting_s:.1f} s", lambda: self._swallow(lasting_s)), 2),
+            ((f"flood the gateway {lasting_s:.1f} s: {flood}", lambda: self._flood(flood, lasting_s)), 4),
             (("kill wanfarm up", self._kill_up), 1),
             (("stop wanfarm up", self._stop_up), 1),
         ]
@@ -158,6 +168,17 @@ class Faults:
         self._hole.swallow()
         time.sleep(lasting_s)  # the length of the fault
         self._hole.heal()
+
+    def _flood(self, name: str, lasting_s: float) -> None:
+        """From another tenant, or from nobody. Meanwhile whoever asks is answered, as soon as a gateway is there."""
+        flood = Flood(urlsplit(self._farm.notes["url"]).port or 0, self._mallory)
+        threading.Thread(target=FLOODS[name], args=(flood,), daemon=True).start()
+        try:
+            time.sleep(lasting_s)  # the length of the fault
+            with self._farm.client as client:
+                next(client.jobs.list(), None)
+        finally:
+            flood.close()
 
     def _fill(self, lasting_s: float) -> None:
         assert self._disk is not None

@@ -186,7 +186,8 @@ class AgentFarm:
         assert len(self.store.get_bytes(job.artifacts.video, 1000)) == job.artifacts.size
         prefix = job.artifacts.video.removesuffix("video.mp4")
         assert prefix.startswith(f"results/{TENANT}/{job_id}/{job.attempt}-")
-        assert self.objects(job_id) == [f"{prefix}{name}" for name in ("poster.jpg", "recipe.json", "video.mp4")]
+        kept = self.objects(job_id)
+        assert kept == [f"{prefix}{name}" for name in ("poster.jpg", "recipe.json", "video.mp4")], (job, kept)
         return job
 
 

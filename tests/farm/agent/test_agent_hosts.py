@@ -106,7 +106,8 @@ def test_jobs_go_on_over_a_bad_link_and_nothing_is_doubled(tmp_path: Path) -> No
             job = farm.committed(split)
             assert job.worker != lost
             link.cut.clear()
-            wait_until(lambda: farm.logged(lost.partition("/")[2], "the lease was lost"), what="the host to hear of it")
+            # which is said once what it had uploaded is removed
+            wait_until(lambda: farm.logged(lost.partition("/")[2], "ended: lost"), what="the host to hear of it")
             farm.committed(split)
 
             # an address that was handed out works from the other host

@@ -230,6 +230,36 @@ def test_of_the_io_worker_under_an_act(farm: KillableFarm, shots: int) -> None:
     assert account.held == 0
 
 
+def asked_for_by_a_file(farm: KillableFarm, shots: int) -> str:
+    """A batch of OpenAI's form, which the io worker admits."""
+    line = '{{"custom_id": "shot-{0}", "method": "POST", "url": "/v1/jobs", "body": {1}}}\n'
+    lines = "".join(line.format(n, json.dumps({"prompt": f"shot {n}", **SMALL})) for n in range(shots))
+    headers = {"Authorization": f"Bearer {farm.key}"}
+    with httpx.Client(base_url=farm.gateway.url, headers=headers, timeout=120) as client:
+        files = {"file": ("shots.jsonl", lines.encode())}
+        file = client.post("/v1/files", data={"purpose": "batch"}, files=files).raise_for_status().json()
+        given = {"input_file_id": file["id"], "endpoint": "/v1/jobs", "completion_window": "24h"}
+        return str(client.post("/v1/batches", json=given).raise_for_status().json()["id"])
+
+
+@pytest.mark.parametrize("shots", SHOTS)
+@pytest.mark.parametrize("stage", [BatchState.STAGING, BatchState.PLACING])
+def test_of_the_io_worker_that_admits(farm: KillableFarm, stage: BatchState, shots: int) -> None:
+    """The next one admits the whole batch, once."""
+    wait_until(farm.gateway.answers, 120, what="the gateway")
+    batch_id = asked_for_by_a_file(farm, shots)
+    with farm.keeper() as keeper:
+        wait_until(lambda: farm.state() is stage, 120, what=f"a batch that is {stage}")
+        keeper.kill()
+        keeper.wait()
+    found = farm.ledger.batch(farm.tenant, batch_id)
+    assert (found is not None) is (stage is BatchState.PLACING)
+    with farm.keeper():
+        wait_until(lambda: not farm.ledger.batches_asked(), 540, what="the batch to be admitted")
+    assert all_or_nothing(farm, shots, None)
+    assert farm.ledger.batch_ids(farm.tenant, limit=2) == [batch_id]
+
+
 @pytest.mark.parametrize("killed", ["gateway", "redis"])
 def test_in_the_middle_of_a_zip(farm: KillableFarm, killed: str) -> None:
     answer = Request(farm, 2).over()

@@ -8,9 +8,9 @@ from bench.local_farm import LocalFarm
 from farm.claiming.celery_app import pool_queue
 from farm.ledger.scripts import lua_settings, source
 
-#: (seconds, which): admit, permit, claim, uploading, commit of the farm; "bare sent", "bare ran"
+#: (seconds, which): admit, permit, claim, commit of the farm; "bare sent", "bare ran"
 Moment = tuple[float, str]
-_SCRIPTS = ("admit", "claim", "heartbeat", "commit")
+_SCRIPTS = ("admit", "claim", "commit")
 
 
 class Timeline:
@@ -39,8 +39,6 @@ class Timeline:
         name = self._scripts.get(words[1])
         if name == "claim" and words[3] != self._pool:
             return None  # the io worker claims too, in the pool of intake
-        if name == "heartbeat":
-            return "uploading" if words[5] == "uploading" else None
         return name
 
 

@@ -1,6 +1,8 @@
 """A file of requests, as OpenAI's batches have it, becomes a plan: each line has an id of its own, a method, an address
 and a body."""
 
+import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, BinaryIO
@@ -16,11 +18,14 @@ from farm.jobs.errors import RequestError
 from farm.jobs.ids import new_job_id
 from farm.jobs.states import Tier
 from farm.ledger.batch_chunks import JobKind
-from farm.submission.submit import Submissions
+from farm.submission import limits
+from farm.submission.submit import SEEDS, Submissions
 from farm.wire import openai, own
 from farm.wire.openai_batches import MAX_CUSTOM_ID, VIDEOS
 
 _FIELDS = frozenset({"custom_id", "method", "url", "body"})
+#: what changes neither shape nor price nor lane
+_OWN = ("prompt", "seed")
 
 
 class RequestFile:
@@ -33,6 +38,7 @@ class RequestFile:
         self._limits, self._submissions, self._tenant = settings.batches, submissions, tenant
         self._endpoint, self._deadline_ms = endpoint, deadline_ms
         self._seen: dict[str, int] = {}
+        self._now_ms = int(time.time() * 1000)
         self.faults, self.plan = ManifestFaults(), PlanFile()
 
     def read(self, file: BinaryIO) -> PlanFile:
@@ -47,10 +53,8 @@ class RequestFile:
         return self.plan
 
     def _lines(self, file: BinaryIO) -> Iterator[manifest.Line]:
-        limits = self._limits
-        return manifest.read(
-            file, manifest.NDJSON, {}, self.faults, max_line=limits.max_line, max_lines=limits.max_shots
-        )
+        most = self._limits
+        return manifest.read(file, manifest.NDJSON, {}, self.faults, max_line=most.max_line, max_lines=most.max_shots)
 
     def _line(self, number: int, line: dict[str, Any]) -> None:
         before = self.faults.count
@@ -59,19 +63,35 @@ class RequestFile:
         if self.faults.count > before or not isinstance(body, dict):
             return
         try:
-            job = self._submissions.quoted(self._tenant, self._draft(body))
-            for role, source in self._draft(body).inputs.items():
-                if source.base64 is not None or source.data is not None:
-                    raise RequestError("a batch takes no pictures themselves: give an address, or a file's id", role)
+            draft = self._draft(body)
+            limits.check(draft, self._now_ms)
+            kind = self._kind(body, draft)
         except RequestError as error:
             for name, detail in getattr(error, "errors", None) or [(error.field, error.detail)]:
                 self.faults.add(number, f"body.{name}" if name else "body", detail)
             return
         if not self.faults.count:
-            spec = {"prompt": job.spec.prompt, "seed": job.spec.seed}
-            about = {"line": number, "id": line["custom_id"]}
-            kind = self.plan.add_kind(number.to_bytes(4), JobKind.of(job))
-            self.plan.add(kind, new_job_id(), line=number, take=0, spec=spec, more={"shot": about})
+            seed = secrets.randbelow(SEEDS) if draft.seed is None else draft.seed
+            more: dict[str, Any] = {"shot": {"line": number, "id": line["custom_id"]}}
+            if data := {**kind[1].dialect_data, **draft.dialect_data}:
+                more["dialect_data"] = data
+            if draft.seed is not None:
+                more["seed_given"] = True
+            self.plan.add(
+                kind, new_job_id(), line=number, take=0, spec={"prompt": draft.prompt, "seed": seed}, more=more
+            )
+
+    def _kind(self, body: dict[str, Any], draft: Draft) -> tuple[int, JobKind]:
+        """That of all requests which differ in prompt and seed alone. Raises RequestError."""
+        mark = to_json({name: value for name, value in body.items() if name not in _OWN})
+        known = self.plan.kind(mark)
+        if known is not None:
+            return known
+        for role, source in draft.inputs.items():
+            if source.base64 is not None or source.data is not None:
+                raise RequestError("a batch takes no pictures themselves: give an address, or a file's id", role)
+        job = self._submissions.quoted(self._tenant, replace(draft, seed=None, dialect_data={}))
+        return self.plan.add_kind(mark, JobKind.of(job))
 
     def _check_frame(self, number: int, line: dict[str, Any]) -> None:
         add = self.faults.add

@@ -38,6 +38,12 @@ class JobKind:
         found: Mapping[str, Any] = self._body["spec"].get("inputs", {})
         return found
 
+    @property
+    def dialect_data(self) -> Mapping[str, Any]:
+        """What its dialect keeps of each of its jobs."""
+        found: Mapping[str, Any] = self._body.get("dialect_data", {})
+        return found
+
     def body(self, spec: Mapping[str, Any], more: Mapping[str, Any]) -> str:
         """The body of one job: `spec` are the fields of its JobSpec that are its own, `more` those of NewJob."""
         body: dict[str, Any] = {**self._body, "spec": {**self._body["spec"], **spec}, **more}

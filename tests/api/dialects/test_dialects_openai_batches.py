@@ -86,6 +86,33 @@ def test_jobs_of_the_farms_own_form(sdk: openai.OpenAI, look: Any, hand: Hand) -
     assert output["response"]["body"]["result"]["video_url"].startswith("http")
 
 
+@pytest.mark.parametrize("endpoint", ["/v1/videos", "/v1/jobs"])
+def test_requests_that_differ_in_prompt_and_seed_keep_their_own(
+    sdk: openai.OpenAI, look: Any, parts: Services, endpoint: str
+) -> None:
+    like = {"model": TINY, "steps": 2}
+    given = [("a fox", 7), ("a hare", 8), ("a crow", None)]
+    bodies = [{**like, "prompt": prompt} | ({} if seed is None else {"seed": seed}) for prompt, seed in given]
+    batch = ask(sdk, lines(*bodies, url=endpoint), endpoint)
+    look()
+    jobs = sorted(parts.ledger.page("alice", batch=batch.id, limit=9).jobs, key=lambda job: job.shot["line"])
+    assert [(job.spec.prompt, job.seed_given) for job in jobs] == [(prompt, seed is not None) for prompt, seed in given]
+    assert [job.spec.seed for job in jobs[:2]] == [7, 8]
+    if endpoint == "/v1/videos":
+        assert sorted(video.prompt or "" for video in sdk.videos.list()) == sorted(prompt for prompt, _ in given)
+
+
+@pytest.mark.parametrize("wrong", [{"prompt": " "}, {"prompt": "x" * 30_000}, {"prompt": "a fox", "seed": -5}])
+def test_a_request_like_one_before_is_checked_all_the_same(
+    sdk: openai.OpenAI, look: Any, parts: Services, wrong: dict[str, Any]
+) -> None:
+    batch = ask(sdk, lines(VIDEO_BODY, {**VIDEO_BODY, **wrong}))
+    look()
+    found = sdk.batches.retrieve(batch.id)
+    assert (found.status, [one.line for one in found.errors.data]) == ("failed", [2])
+    assert parts.ledger.batch("alice", batch.id) is None
+
+
 def test_a_bad_file_fails_with_its_lines(sdk: openai.OpenAI, look: Any, alice: Caller) -> None:
     data = lines(VIDEO_BODY, {**VIDEO_BODY, "size": "3x3"}) + b"{broken\n"
     data += json.dumps({"custom_id": "shot-1", "method": "GET", "url": "/v1/jobs", "body": VIDEO_BODY}).encode()

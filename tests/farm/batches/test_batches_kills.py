@@ -255,7 +255,7 @@ def test_of_the_io_worker_that_admits(farm: KillableFarm, stage: BatchState, sho
     found = farm.ledger.batch(farm.tenant, batch_id)
     assert (found is not None) is (stage is BatchState.PLACING)
     with farm.keeper():
-        wait_until(lambda: not farm.ledger.batches_asked(), 540, what="the batch to be admitted")
+        wait_until(lambda: not farm.ledger.batches_asked(), 300, what="the batch to be admitted")
     assert all_or_nothing(farm, shots, None)
     assert farm.ledger.batch_ids(farm.tenant, limit=2) == [batch_id]
 

@@ -1,5 +1,6 @@
 """Real parts for the tests: a Redis and an S3 server per test process, started from the same code as the farm's."""
 
+import gc
 import hashlib
 import os
 import random
@@ -21,6 +22,9 @@ from werkzeug.routing import Rule
 from farm.config import RedisSettings, S3Settings, Settings
 from farm.embedded import s3_part
 from farm.embedded.ports import free_port
+
+# what collecting the tests imports stays: looking through it again and again is a third of what collecting costs
+gc.disable()
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a shell starts its background jobs deaf to SIGINT, and children inherit that
@@ -86,6 +90,11 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes long begins first, so that no process of a parallel run is left alone with it in the end."""
     items.sort(key=lambda item: not (item.get_closest_marker("long") or item.get_closest_marker("e2e")))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

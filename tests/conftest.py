@@ -13,8 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from bad_servers import serve  # noqa: F401 - a fixture for everyone
+from httpx._transports import default as _httpx_transports
 from own_redis import redis_command
 from redis import Redis
 from werkzeug.routing import Rule
@@ -50,6 +52,10 @@ def _compile_once(rule: Rule) -> None:
 
 # a thousand tests make an app each, all with the same addresses, and this was most of what making one costs
 Rule.compile = _compile_once  # type: ignore[method-assign]
+
+
+# each httpx.get() would read every authority of the system anew: 30 ms of CPU, a hundred times what it asks
+_httpx_transports.create_ssl_context = cache(httpx.create_ssl_context)  # type: ignore[attr-defined]
 
 
 @pytest.hookimpl(hookwrapper=True)

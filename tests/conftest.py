@@ -1,5 +1,6 @@
 """Real parts for the tests: a Redis and an S3 server per test process, started from the same code as the farm's."""
 
+import gc
 import hashlib
 import os
 import random
@@ -12,8 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from bad_servers import serve  # noqa: F401 - a fixture for everyone
+from httpx._transports import default as _httpx_transports
 from own_redis import redis_command
 from redis import Redis
 from werkzeug.routing import Rule
@@ -21,6 +24,9 @@ from werkzeug.routing import Rule
 from farm.config import RedisSettings, S3Settings, Settings
 from farm.embedded import s3_part
 from farm.embedded.ports import free_port
+
+# what collecting the tests imports stays: looking through it again and again is a third of what collecting costs
+gc.disable()
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a shell starts its background jobs deaf to SIGINT, and children inherit that
@@ -46,6 +52,10 @@ def _compile_once(rule: Rule) -> None:
 
 # a thousand tests make an app each, all with the same addresses, and this was most of what making one costs
 Rule.compile = _compile_once  # type: ignore[method-assign]
+
+
+# each httpx.get() would read every authority of the system anew: 30 ms of CPU, a hundred times what it asks
+_httpx_transports.create_ssl_context = cache(httpx.create_ssl_context)  # type: ignore[attr-defined]
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -86,6 +96,11 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes long begins first, so that no process of a parallel run is left alone with it in the end."""
     items.sort(key=lambda item: not (item.get_closest_marker("long") or item.get_closest_marker("e2e")))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

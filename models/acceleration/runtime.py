@@ -8,6 +8,8 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
+from models.acceleration import cpu_vae
+
 #: fixed, because the number of threads changes the order of sums and so the last bits; and one, because threads that
 #: wait for each other by spinning are ten times slower as soon as the machine has anything else to do
 CPU_THREADS = 1
@@ -50,6 +52,7 @@ def prepare() -> None:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     prepare_thread()
+    cpu_vae.use()
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False

@@ -11,6 +11,7 @@ import time
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -177,7 +178,7 @@ class Farm:
     @property
     def settings(self) -> Settings:
         """What the parts were started with."""
-        return Settings(**tomllib.loads((self.state_dir / "farm.toml").read_text()))
+        return _read((self.state_dir / "farm.toml").read_text())
 
     @property
     def notes(self) -> dict[str, str]:
@@ -303,6 +304,11 @@ SHORT_CLOCKS: Mapping[str, Mapping[str, Any]] = {
     "worker": {"devices": "cpu", "engine": "puppet_engine", "io_threads": 4},
     "embedded": {"backoff_s": 0.1, "backoff_max_s": 1.0},
 }
+
+
+@cache
+def _read(text: str) -> Settings:
+    return Settings(**tomllib.loads(text))
 
 
 def fresh_seed() -> int:

@@ -1,5 +1,6 @@
 import io
 import wave
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -122,21 +123,21 @@ def spoiled(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("data", "kind", "says"),
+    ("make", "kind", "says"),
     [
-        (clip(frames=24 * 5), Kind.CLIP, "3 s are allowed"),
-        (clip()[:-2000], Kind.CLIP, "broken or cut off"),
-        (clip("matroska")[: 60 * 300], Kind.CLIP, "broken or cut off"),
-        (spoiled(clip()), Kind.CLIP, "broken or cut off"),
-        (b"\0\0\0\x18ftypisom" + bytes(500), Kind.CLIP, "broken or cut off"),
-        (sound("ipod", "aac"), Kind.CLIP, "M4A audio"),
-        (sound("mp4", "aac"), Kind.CLIP, "holds no video"),
-        (clip(), Kind.SOUND, "holds no audio"),
-        (wav(4), Kind.SOUND, "3 s are allowed"),
-        (wav(0), Kind.SOUND, "empty"),
-        (wav(1), Kind.CLIP, "WAV audio; send an MP4"),
-        (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", Kind.CLIP, "a playlist"),
-        (b"ffconcat version 1.0\nfile /etc/passwd\n", Kind.CLIP, "a text file"),
+        (lambda: clip(frames=24 * 5), Kind.CLIP, "3 s are allowed"),
+        (lambda: clip()[:-2000], Kind.CLIP, "broken or cut off"),
+        (lambda: clip("matroska")[: 60 * 300], Kind.CLIP, "broken or cut off"),
+        (lambda: spoiled(clip()), Kind.CLIP, "broken or cut off"),
+        (lambda: b"\0\0\0\x18ftypisom" + bytes(500), Kind.CLIP, "broken or cut off"),
+        (lambda: sound("ipod", "aac"), Kind.CLIP, "M4A audio"),
+        (lambda: sound("mp4", "aac"), Kind.CLIP, "holds no video"),
+        (clip, Kind.SOUND, "holds no audio"),
+        (lambda: wav(4), Kind.SOUND, "3 s are allowed"),
+        (lambda: wav(0), Kind.SOUND, "empty"),
+        (lambda: wav(1), Kind.CLIP, "WAV audio; send an MP4"),
+        (lambda: b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", Kind.CLIP, "a playlist"),
+        (lambda: b"ffconcat version 1.0\nfile /etc/passwd\n", Kind.CLIP, "a text file"),
     ],
     # the bytes of a Matroska file differ from run to run, and a test's name must not
     ids=[
@@ -144,9 +145,9 @@ def spoiled(data: bytes) -> bytes:
         *("a clip for sound", "sound too long", "empty sound", "WAV for a clip", "playlist", "ffconcat"),
     ],
 )
-def test_anything_else_is_refused_with_what_to_do(data: bytes, kind: Kind, says: str) -> None:
+def test_anything_else_is_refused_with_what_to_do(make: Callable[[], bytes], kind: Kind, says: str) -> None:
     with pytest.raises(InvalidRequest) as raised:
-        look(data, kind)
+        look(make(), kind)
     assert says in raised.value.detail
 
 

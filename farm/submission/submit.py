@@ -116,8 +116,11 @@ class Submissions:
         if (before := self._seen_before(tenant, drafts, marks)) is not None:
             return before
         if self._quota is not None:
-            # what a job makes cannot be refused once it is rendered
-            self._quota.check(tenant)
+            if any(draft.inputs for draft in drafts):
+                # before they are read; the ledger asks again
+                self._quota.check(tenant)
+            else:
+                self._quota.check_disk()
         lookup = self._lora_lookup(tenant)
         plans = _each(drafts, lambda draft: self._plan(tenant, draft, lookup))
         self._vet_addresses(drafts)
@@ -136,7 +139,7 @@ class Submissions:
         """A new job like one that is over, of the same owner. With the same `key` it is made once. Raises as
         farm.submission.again.job_again and Ledger.admit do."""
         if self._quota is not None:
-            self._quota.check(job.tenant)
+            self._quota.check_disk()
         return self._admit([replace(job_again(job, self.pools, self._store), idempotency_key=key, body_sha256=key)])[0]
 
     def _admit(self, jobs: list[NewJob]) -> list[Admitted]:

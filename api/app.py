@@ -1,6 +1,8 @@
 """The gateway: `gunicorn "api.app:create_app()"`. It puts the dialects, the limits and the counting together."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from flask import Flask, Response, request
 
@@ -30,10 +32,16 @@ DIALECTS = (
 )
 
 
+class _Gateway(Flask):
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """No view or hook is a coroutine, which Flask would ask of each at every request."""
+        return func
+
+
 def create_app(settings: Settings | None = None) -> Flask:
     """`settings`: by default those of this process (farm.config.load)."""
     settings = settings or load()
-    app = Flask("wanfarm", static_folder=None)
+    app = _Gateway("wanfarm", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.gateway.max_body
     # a redirect to the same address with another slash helps no API client
     app.url_map.strict_slashes = False

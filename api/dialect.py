@@ -7,13 +7,17 @@ says how both look. Nothing else of the app knows it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response
 from pydantic import BaseModel
 from pydantic_core import to_json
+from werkzeug.datastructures import Headers
 
 from farm.wire.report import Reply
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 JSON = "application/json"
 
@@ -34,11 +38,19 @@ def dialect_of(path: str, dialects: Sequence[Dialect]) -> Dialect:
     return max(fitting, key=lambda one: one[0])[1] if fitting else dialects[0]
 
 
+class _Finished(Response):
+    """An answer with a body, whose headers need no more work: its Location is ASCII and its length is known."""
+
+    def get_wsgi_headers(self, environ: "WSGIEnvironment") -> Headers:
+        """The headers as they are."""
+        return self.headers
+
+
 def answer(reply: Reply) -> Response:
     """JSON, compact, unless the reply's own Content-Type says otherwise."""
     headers = {"Content-Type": JSON, **reply.headers}
     body = reply.body if isinstance(reply.body, (bytes, str)) else dump(reply.body)
-    return Response(body, reply.status, headers)
+    return _Finished(body, reply.status, headers)
 
 
 def dump(value: Any) -> bytes:

@@ -27,8 +27,9 @@ def count_requests(app: Flask) -> None:
     @app.after_request
     def _ended(response: Response) -> Response:
         # the rule, not the path: ids and guesses would make a series each
-        route = request.url_rule.rule if request.url_rule else "(none)"
-        method = request.method if request.method in _METHODS else "(other)"
+        rule, method = request.url_rule, request.method
+        route = rule.rule if rule else "(none)"
+        method = method if method in _METHODS else "(other)"
         HTTP_REQUESTS.labels(route, method, response.status_code).inc()
         if (began := g.get("began")) is not None:
             HTTP_SECONDS.labels(route).observe(time.perf_counter() - began)

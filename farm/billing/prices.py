@@ -25,7 +25,8 @@ class PriceBook:
 
     def rate(self, model: str, width: int, height: int) -> int | None:
         """Micro-credits per second of video; None where the book has no price."""
-        return self.rate_of_word(model, resolution_word(width, height))
+        # most farms have no prices
+        return self.rate_of_word(model, resolution_word(width, height)) if model in self._rates else None
 
     def rate_of_word(self, model: str, resolution: str) -> int | None:
         """Micro-credits per second at a resolution word such as "480p"; None where the book has no price."""
@@ -39,9 +40,11 @@ class PriceBook:
     def hold(self, job: NewJob) -> int | None:
         """Micro-credits to hold when a job is admitted: its price, or that of a clip of _GUESS_S seconds while the
         length is unknown (intake holds the rest). None where the book has no price."""
-        exact = self.exact(job.spec, job.dialect_data)
         rate = self.rate(job.spec.model, job.spec.width, job.spec.height)
-        return exact if exact is not None or rate is None else cost(rate, _GUESS_S)
+        if rate is None:
+            return None
+        exact = self.exact(job.spec, job.dialect_data)
+        return cost(rate, _GUESS_S) if exact is None else exact
 
     def price(self, spec: JobSpec, billed_s: tuple[float, float] | None = None) -> int | None:
         """Micro-credits of a clip, rounded up; None where the book has no price or the length is not known yet.

@@ -53,6 +53,7 @@ TEMPLATES: dict[str, str] = {
     "ratios": "ratios:{pool}:{what}",  # LIST, outcomes over predictions, the newest first; of "render" both, in s
     "forgiven": "forgiven:{worker}",  # STRING, an operator lifts this worker's quarantine
     "claim": "claim:{nonce}",  # STRING, "job attempt" of a claim, for a call that is repeated after a lost reply
+    "sent_again": "sent-again",  # STRING that means nothing: a write for a call that was repeated (farm.ledger.durable)
     "nothing": "nothing",  # never written (lib/full.lua)
     "pools": "pools",  # SET, pools ever used
     "owners": "owners",  # SET, tenants that ever had a job
@@ -102,6 +103,9 @@ TEMPLATES: dict[str, str] = {
     "credit": "credit:{tenant}",  # HASH {balance, held, spent} in micro-credits; audit_pos, audit_sum while one runs
     "statement": "statement:{tenant}",  # STREAM {kind, amount, job, balance, held, note}
     "topups": "topups:{tenant}",  # SET, references of top-ups that were booked
+    # written by farm.storage.quota:
+    "stored": "stored",  # HASH, tenant -> bytes of its inputs, uploads and results
+    "rooms": "rooms:{tenant}",  # ZSET, "upload id:bytes" of an address that was given out -> until when it counts, ms
 }
 
 #: of other rooms, written by them alone: no script of the ledger reads these
@@ -118,8 +122,6 @@ OTHERS: dict[str, str] = {
     "upload": "upload:{tenant}:{sha256}",  # STRING, hash of a file's name -> id of its last upload (farm.storage)
     "upload_ticket": "upload-ticket:{id}",  # STRING "tenant bytes" of an upload whose size was not said (farm.storage)
     "batch_files": "batch-files:{tenant}",  # HASH, id of a file of requests -> JSON (farm.batches.files)
-    "stored": "stored",  # HASH, tenant -> bytes of its inputs, uploads and results (farm.storage.quota)
-    "rooms": "rooms:{tenant}",  # ZSET, "upload id:bytes" of an address that was given out -> until when it counts, ms
 }
 
 #: of webhooks, written by the scripts of farm.webhooks alone. A receiver is "tenant|origin"

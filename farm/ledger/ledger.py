@@ -77,7 +77,7 @@ class Ledger(
         """All or nothing. A job whose spec needs intake starts `waiting`, any other `queued`.
 
         Raises Conflict (idempotency key seen with another body), TooMany (open-job limit of the tenant),
-        PaymentRequired (holds do not fit the tenant's credit), Unavailable.
+        PaymentRequired (holds do not fit the tenant's credit), Forbidden (its room in the store is full), Unavailable.
         """
         if not jobs:
             return [], []

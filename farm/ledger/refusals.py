@@ -2,10 +2,18 @@
 
 from typing import Any
 
-from farm.jobs.errors import Conflict, PaymentRequired, RequestError, TooMany
+from farm.jobs.errors import Conflict, Forbidden, PaymentRequired, RequestError, TooMany
 
 #: retry_after_s for a tenant at its open-job limit: about as long as a short render takes to end
 OPEN_RETRY_AFTER_S = 10.0
+
+
+def no_room(stored: int, most: int) -> Forbidden:
+    """Bytes that a tenant has in the store, and that it may have."""
+    return Forbidden(
+        f"your files take {stored} bytes of the {most} that you may store; delete jobs, or wait until old ones are "
+        "removed"
+    )
 
 
 def refusal(verdict: str, details: list[Any]) -> RequestError:
@@ -17,6 +25,8 @@ def refusal(verdict: str, details: list[Any]) -> RequestError:
             return Conflict(f"the id of job {details[0]} is taken")
         case "unpriced":
             return PaymentRequired("the price of this job is not known, so it cannot be held against the credit")
+        case "no_room":
+            return no_room(*details)
         case "too_many":
             return TooMany(
                 f"no more than {details[1]} jobs may be open at once; wait for some to end",

@@ -19,8 +19,7 @@ from typing import Any
 
 from redis import Redis
 from redis.commands.core import Script
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import ReadOnlyError, ResponseError
 
 from farm.config import Settings
 from farm.jobs.batch import ActKind, ActState, BatchState
@@ -29,6 +28,7 @@ from farm.jobs.purchase import PurchaseNews, PurchaseState
 from farm.jobs.standing import Limit
 from farm.jobs.states import HOLDS_INTAKE, PROVIDER_PHASES, TERMINAL, TRANSITIONS, HoldReason, Phase, State, Tier
 from farm.ledger.connection import mapped
+from farm.ledger.durable import Command, run_and_ask
 from farm.ledger.keys import Keys
 from farm.ledger.outcomes import (
     CancelOutcome,
@@ -112,6 +112,7 @@ def lua_settings(settings: Settings) -> dict[str, int | float | str]:
         "UNHEARD_MOST": UNHEARD_MOST,
         "PRESENT_MAX_MS": int(max(PRESENT_MAX_S, lease.seconds) * 1000),
         "MAX_OPEN": scheduling.max_open,
+        "MAX_STORED": settings.storage.max_bytes_per_tenant,
         "AFFINITY_WINDOW": max(1, scheduling.affinity_window),
         "AFFINITY_PASSES": scheduling.affinity_passes,
         "HEADROOMS": " ".join(f"{name}={pool.headroom}" for name, pool in settings.pools.items() if pool.headroom),
@@ -250,30 +251,12 @@ class Scripted:
 
     def _run_and_wait(self, script: Script, args: tuple[str | int | float, ...]) -> Any:
         replicas, timeout_ms = self._settings.redis.waitaof_replicas, int(self._settings.redis.socket_timeout_s * 500)
-        # WAITAOF speaks about the writes of its own connection
-        with self._redis.client() as client:
-            answer = script(args=args, client=client)
-            if self._waitaof:
-                here, elsewhere = _said_here(client, "WAITAOF", 1, replicas, timeout_ms)
-            else:
-                # before Redis 7.2: they have it, in memory
-                here, elsewhere = 1, _said_here(client, "WAIT", replicas, timeout_ms)
+        # before Redis 7.2 there is no WAITAOF: replicas have it, in memory
+        question: Command = ("WAITAOF", 1, replicas, timeout_ms) if self._waitaof else ("WAIT", replicas, timeout_ms)
+        answer, kept = run_and_ask(self._redis, script, args, question, self._keys("sent_again"))
+        here, elsewhere = kept if self._waitaof else (1, kept)
         if not here:
             raise Unavailable("the ledger's append-only file did not get the write in time")
         if elsewhere < replicas:
             raise Unavailable(f"{elsewhere} of {replicas} replicas of the ledger got the write in time")
         return answer
-
-
-def _said_here(client: Redis, *command: str | int) -> Any:
-    """The answer to a command on the connection of a client that has one, or an error: never on another connection,
-    which another server may answer that knows nothing of what was written before."""
-    connection = client.connection
-    if connection is None or not connection.is_connected:
-        raise RedisConnectionError("the connection of the last write is gone")
-    try:
-        connection.send_command(*command, check_health=False)
-        return connection.read_response()
-    except (RedisError, OSError):
-        connection.disconnect()
-        raise

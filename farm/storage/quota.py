@@ -15,6 +15,8 @@ from farm.config import Settings
 from farm.jobs.errors import Forbidden, Unavailable
 from farm.ledger.connection import mapped
 from farm.ledger.keys import Keys
+from farm.ledger.refusals import no_room
+from farm.ledger.scripts import Scripted
 from farm.storage.store import Store
 
 #: an upload's room is kept so long after its address has expired: a slow PUT may still be under way
@@ -32,6 +34,7 @@ class Quota:
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
+        self._scripts = Scripted(redis, settings)
         self._keys = Keys(settings.redis.prefix)
         self._most = settings.storage.max_bytes_per_tenant
         self._floor = settings.storage.min_free_bytes
@@ -43,10 +46,7 @@ class Quota:
         self.check_disk()
         used = self.used(tenant)
         if used + size > self._most:
-            raise Forbidden(
-                f"your files take {used} bytes of the {self._most} that you may store; delete jobs, or wait until old "
-                "ones are removed"
-            )
+            raise no_room(used, self._most)
 
     def check_disk(self) -> None:
         """Raises Unavailable with the reason when the farm's disk is as full as it may be."""
@@ -65,11 +65,7 @@ class Quota:
 
     def used(self, tenant: str) -> int:
         """Bytes stored, and those that addresses were given out for."""
-        with mapped(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.hget(self._stored, tenant)
-            pipe.zrangebyscore(self._rooms(tenant), time.time() * 1000, "+inf")
-            stored, rooms = pipe.execute()
-        return max(0, int(stored or 0)) + sum(int(room.rpartition(":")[2]) for room in cast("list[str]", rooms))
+        return int(self._scripts.run("stored", tenant))
 
     def stored_by_tenant(self) -> dict[str, int]:
         """Tenant -> bytes stored."""

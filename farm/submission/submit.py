@@ -116,8 +116,11 @@ class Submissions:
         if (before := self._seen_before(tenant, drafts, marks)) is not None:
             return before
         if self._quota is not None:
-            # what a job makes cannot be refused once it is rendered
-            self._quota.check(tenant)
+            if any(draft.inputs for draft in drafts):
+                # before they are read; the ledger asks again
+                self._quota.check(tenant)
+            else:
+                self._quota.check_disk()
         lookup = self._lora_lookup(tenant)
         plans = _each(drafts, lambda draft: self._plan(tenant, draft, lookup))
         self._vet_addresses(drafts)
@@ -136,13 +139,11 @@ class Submissions:
         """A new job like one that is over, of the same owner. With the same `key` it is made once. Raises as
         farm.submission.again.job_again and Ledger.admit do."""
         if self._quota is not None:
-            self._quota.check(job.tenant)
+            self._quota.check_disk()
         return self._admit([replace(job_again(job, self.pools, self._store), idempotency_key=key, body_sha256=key)])[0]
 
     def _admit(self, jobs: list[NewJob]) -> list[Admitted]:
-        if self._price is not None:
-            jobs = [replace(job, hold=self._price(job)) for job in jobs]
-        admitted, permits = self._ledger.admit(jobs)
+        admitted, permits = self._ledger.admit([self._priced(job) for job in jobs])
         self._permits.publish(permits)
         return admitted
 
@@ -156,8 +157,14 @@ class Submissions:
 
     def quoted(self, tenant: str, draft: Draft) -> NewJob:
         """As would_be, with its price."""
-        job = self.would_be(tenant, draft)
-        return job if self._price is None else replace(job, hold=self._price(job))
+        return self._priced(self.would_be(tenant, draft))
+
+    def _priced(self, job: NewJob) -> NewJob:
+        """With the credit that is held for it."""
+        if self._price is None:
+            return job
+        hold = self._price(job)
+        return job if hold == job.hold else replace(job, hold=hold)
 
     def check_room(self, tenant: str) -> None:
         """Raises Forbidden when the tenant's room in the store is full, Unavailable when the disk's is."""

@@ -5,9 +5,11 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
+from redis.connection import AbstractConnection
 
 from farm.jobs.errors import FaultCode, JobFault
 from farm.jobs.ids import is_job_id, new_job_id
@@ -33,6 +35,23 @@ def test_a_created_job_is_told_whole(alice: Caller) -> None:
     assert abs(datetime.fromisoformat(job["created_at"]) - datetime.now(UTC)) < timedelta(minutes=1)
     assert job["created_at"].endswith("Z")
     assert alice.get(f"/v1/jobs/{job['id']}").json == job
+
+
+def test_a_submission_asks_redis_twice(alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its script, and whether that is kept; all else is known for a moment, so one of a few is enough to see it."""
+    send, sent = AbstractConnection.send_packed_command, list[bytes]()
+
+    def noted(self: AbstractConnection, command: Any, check_health: bool = True) -> None:
+        sent.append(b"".join(command).split(b"\r\n")[2])
+        send(self, command, check_health)
+
+    monkeypatch.setattr(AbstractConnection, "send_packed_command", noted)
+    for _ in range(50):
+        sent.clear()
+        alice.submit()
+        if sent == [b"EVALSHA", b"WAITAOF"]:
+            return
+    raise AssertionError(sent)
 
 
 def test_either_header_carries_the_key(alice: Caller) -> None:

@@ -1,8 +1,9 @@
 -- admit(count, job 1, job 2, ..., deadline ms): all of them or none; of each job the twenty fields of lib/create.lua. Writes
 -- Key.job, Key.body, Key.jobs, Key.label, Key.dialect, Key.queue, Key.held, Key.idem, Key.credit, Key.owners, Key.due.
 -- Answers {'ok', {{id, created, position of one that was not there before}, ...}, {permit, pool, ...}, now}, or why not:
--- {'conflict' | 'taken' | 'unpriced', n}, {'too_many', tenant, limit}, {'payment', tenant, needed, available}.
--- uses: late clock job create event batch money queue due permit read
+-- {'conflict' | 'taken' | 'unpriced', n}, {'no_room', stored, most}, {'too_many', tenant, limit},
+-- {'payment', tenant, needed, available}.
+-- uses: late clock job create event batch money queue due permit read stored
 local WIDTH = 20
 local count = tonumber(ARGV[1])
 local answers, fresh, seen = {}, {}, {}
@@ -47,6 +48,9 @@ for n = 1, count do
 end
 
 for _, tenant in ipairs(tenants) do
+  -- what a job makes cannot be refused once it is rendered
+  local stored = stored_bytes(tenant)
+  if stored > Setting.MAX_STORED then return {'no_room', stored, Setting.MAX_STORED} end
   local limit = tonumber(redis.call('HGET', Key.tenant(tenant), 'max_open') or '') or Setting.MAX_OPEN
   local open = redis.call('ZCARD', Key.jobs(tenant, State.WAITING))
     + redis.call('ZCARD', Key.jobs(tenant, State.QUEUED)) + redis.call('ZCARD', Key.jobs(tenant, State.RUNNING))

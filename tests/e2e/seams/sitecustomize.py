@@ -8,18 +8,25 @@ from typing import Any
 
 
 def _lose_answers(seed: str, share: float) -> None:
-    import redis
+    from redis.connection import AbstractConnection
+    from redis.exceptions import TimeoutError
 
     dice = random.Random(f"{seed}:{os.getpid()}")
-    carry_out = redis.Redis.execute_command
+    send, read = AbstractConnection.send_packed_command, AbstractConnection.read_response
 
-    def execute_command(self: Any, *args: Any, **options: Any) -> Any:
-        answer = carry_out(self, *args, **options)
-        if args and args[0] == "EVALSHA" and dice.random() < share:
-            raise redis.exceptions.TimeoutError("carried out, and then the answer was lost (injected by a test)")
+    def send_packed_command(self: Any, command: Any, check_health: bool = True) -> None:
+        send(self, command, check_health)
+        self.ran_script = any(b"EVALSHA" in part for part in command)
+
+    def read_response(self: Any, *args: Any, **options: Any) -> Any:
+        answer, ran = read(self, *args, **options), getattr(self, "ran_script", False)
+        self.ran_script = False
+        if ran and dice.random() < share:
+            self.disconnect()
+            raise TimeoutError("carried out, and then the answer was lost (injected by a test)")
         return answer
 
-    redis.Redis.execute_command = execute_command
+    AbstractConnection.send_packed_command, AbstractConnection.read_response = send_packed_command, read_response
 
 
 if flaky := os.environ.get("E2E_FLAKY"):

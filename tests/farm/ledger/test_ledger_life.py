@@ -1,6 +1,8 @@
 """The life of a job until its attempt ends: admit, claim, heartbeat, intake."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -17,8 +19,8 @@ from ledger_parts import (
 )
 from redis import Redis
 
-from farm.config import LeaseSettings, Settings
-from farm.jobs.errors import Conflict, FaultCode, JobFault, TooMany
+from farm.config import LeaseSettings, Settings, StorageSettings
+from farm.jobs.errors import Conflict, FaultCode, Forbidden, JobFault, TooMany
 from farm.jobs.ids import new_job_id
 from farm.jobs.spec import InputRef
 from farm.jobs.states import Phase, State
@@ -66,6 +68,19 @@ class TestAdmit:
         assert [(a.id, a.created) for a in answers] == [(first.id, False)]
         assert permits == []
         assert sum(ledger.counts("acme").values()) == 1
+
+    def test_a_tenant_whose_files_take_all_room_admits_nothing_new(self, ledger: Ledger, redis: Redis) -> None:
+        known = new_job(idempotency_key="k", body_sha256="s")
+        admit(ledger, known)
+        most = StorageSettings().max_bytes_per_tenant
+        redis.hset("wf:stored", "acme", most)
+        admit(ledger, new_job())
+        for until, fits in ((time.time() - 60, True), (time.time() + 3600, False)):
+            redis.zadd("wf:rooms:acme", {f"upload-{fits}:1": int(1000 * until)})
+            with nullcontext() if fits else pytest.raises(Forbidden, match=f"{most + 1} bytes of the {most}"):
+                admit(ledger, new_job())
+        assert admit(ledger, new_job(tenant="other"))
+        assert admit(ledger, known) == [known.id]  # said again
 
     def test_the_same_key_twice_within_one_call_is_one_job(self, ledger: Ledger) -> None:
         one, other = new_job(idempotency_key="k", body_sha256="b"), new_job(idempotency_key="k", body_sha256="b")

@@ -7,7 +7,10 @@ from typing import Any, TypeVar
 import pytest
 from ledger_parts import ARTIFACTS, BROKE, DIED, POOL, ByNumber, admit, audit, claimed, new_job, pass_time
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.connection import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.retry import Retry
 
 from farm.config import RedisSettings, Settings
 from farm.jobs.errors import RequestError, Unavailable
@@ -19,32 +22,63 @@ from farm.ledger import INTAKE_POOL, Ledger, StatementKind, Verdict
 T = TypeVar("T")
 
 
-class Lossy(Redis):
-    """Executes every call, and then, for one in three of those that may write, pretends that the answer never came."""
+class AfterScripts(Connection):
+    """A connection that may break when a script has been executed, before its answer is heard."""
+
+    ran = False
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        super().send_packed_command(command, check_health)
+        self.ran = any(b"EVAL" in part for part in command)
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        answer, ran = super().read_response(*args, **options), self.ran
+        self.ran = False
+        if ran and self.breaks():
+            self.disconnect()
+            raise RedisConnectionError("the answer was lost")
+        return answer
+
+    def breaks(self) -> bool:
+        """Whether it breaks this time."""
+        raise NotImplementedError
+
+
+class Lossy(AfterScripts):
+    """Breaks after one in three calls that may write."""
 
     chance = random.Random()
     lost = 0
 
-    def execute_command(self, *args: Any, **options: Any) -> Any:
-        answer = super().execute_command(*args, **options)
-        if args[0] in ("EVALSHA", "EVAL") and self.chance.random() < 1 / 3:
-            Lossy.lost += 1
-            raise RedisConnectionError("the answer was lost")
-        return answer
+    def breaks(self) -> bool:
+        lost = self.chance.random() < 1 / 3
+        Lossy.lost += lost
+        return lost
 
 
-class Doubled(Redis):
-    """A connection that breaks after every script was executed: the client sends the same bytes again."""
+class Doubled(AfterScripts):
+    """Breaks after every script; the client sends the same bytes again."""
 
-    def execute_command(self, *args: Any, **options: Any) -> Any:
-        if args[0] == "EVALSHA":
-            super().execute_command(*args, **options)
-        return super().execute_command(*args, **options)
+    again = False
+
+    def breaks(self) -> bool:
+        self.again = not self.again
+        return self.again
+
+
+def client_of(settings: RedisSettings, connection: type[Connection], repeats: int) -> Redis:
+    """A client that sends a command so many times more when its connection broke."""
+    return Redis.from_url(
+        settings.ledger_url,
+        decode_responses=True,
+        connection_class=connection,
+        retry=Retry(NoBackoff(), repeats, supported_errors=(RedisConnectionError,)),
+    )
 
 
 @pytest.fixture
 def doubled(redis_settings: RedisSettings, ledger_settings: Settings) -> Iterator[Ledger]:
-    with Doubled.from_url(redis_settings.ledger_url, decode_responses=True) as client:
+    with client_of(redis_settings, Doubled, 1) as client:
         yield ByNumber(client, ledger_settings)
 
 
@@ -151,7 +185,7 @@ def test_a_history_full_of_lost_replies_ends_as_it_should(
 ) -> None:
     Lossy.chance, Lossy.lost = random.Random(seed), 0
     redis.hset("wf:tenant:acme", "max_open", 20)
-    with Lossy.from_url(redis_settings.ledger_url, decode_responses=True) as client:
+    with client_of(redis_settings, Lossy, 0) as client:
         lossy = ByNumber(client, ledger_settings)
         insisting(lambda: lossy.topup("acme", 1000, reference="payment"))
         crowd = Crowd(lossy, redis, random.Random(seed))

@@ -48,8 +48,10 @@ class WaitAof:
                     self.drops -= 1
                     client.shutdown(socket.SHUT_RDWR)
                 elif words[0] == b"WAITAOF":
-                    unknown = b"-ERR unknown command 'WAITAOF'\r\n"
-                    client.sendall(b"*2\r\n:%d\r\n:%d\r\n" % (self.synced, self.replicas) if self.known else unknown)
+                    # in its turn behind the answers to what was sent before
+                    told = f"return {{{self.synced}, {self.replicas}}}"
+                    unknown = "return redis.error_reply(\"ERR unknown command 'WAITAOF'\")"
+                    redis.sendall(_packed("EVAL", told if self.known else unknown, "0"))
                 else:
                     redis.sendall(raw)
 
@@ -59,6 +61,10 @@ class WaitAof:
                 client.sendall(data)
         except OSError:
             return
+
+
+def _packed(*words: str) -> bytes:
+    return "\r\n".join([f"*{len(words)}", *(part for word in words for part in (f"${len(word)}", word)), ""]).encode()
 
 
 def _command(source: BinaryIO) -> bytes:

@@ -3,7 +3,8 @@
 In a script `State.QUEUED`, `Fault.WORKER_LOST`, `Setting.LEASE_MS` or `Table.RETRYABLE` is replaced by the value that
 Python has for it, `Text.RETRYABLE` by its words between spaces, `Key.queue(pool, tenant)` by the
 name made from farm.ledger.keys, and `-- uses: a b` brings in what is used of lua/lib/a.lua and lib/b.lua. A name that
-does not exist is an error when the script is loaded.
+does not exist is an error when the script is loaded. `-- seldom: f g` names functions that a script calls once or not
+at all: what only they need is made when they are called (farm.ledger.nested).
 
 The clock is chosen here too: lib/clock.lua, the server's own, unless a simulation hands over another text. What is sent
 to a farm's Redis reads TIME and nothing else.
@@ -30,6 +31,7 @@ from farm.jobs.states import HOLDS_INTAKE, PROVIDER_PHASES, TERMINAL, TRANSITION
 from farm.ledger.connection import mapped
 from farm.ledger.durable import Command, run_and_ask
 from farm.ledger.keys import Keys
+from farm.ledger.nested import nested
 from farm.ledger.outcomes import (
     CancelOutcome,
     CommitOutcome,
@@ -93,6 +95,7 @@ _WORDS: Mapping[str, type[StrEnum]] = {
 _WORD = re.compile(rf"\b({'|'.join([*_WORDS, 'Setting', 'Table', 'Text'])})\.([A-Z][A-Z0-9_]*)\b")
 _CLOCK = "lib/clock.lua"
 _USES = re.compile(r"^-- uses: (.+)$", re.MULTILINE)
+_SELDOM = re.compile(r"^-- seldom: (.+)$", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*--.*\n", re.MULTILINE)
 
 
@@ -148,8 +151,10 @@ def source(
 ) -> str:
     """The text of script `name` as it is sent to Redis. `clock`: a Lua text that defines NOW (ms since the epoch), in
     place of lib/clock.lua."""
-    *libraries, script = (_COMMENT.sub("", text) for text in _with_libraries(name, clock))
-    body = without_unused(libraries, script)
+    texts = _with_libraries(name, clock)
+    *libraries, script = (_COMMENT.sub("", text) for text in texts)
+    seldom = {function for text in texts for line in _SELDOM.findall(text) for function in line.split()}
+    body = "\n".join(nested(without_unused(libraries, script), seldom))
     numbers = dict(constants)
 
     def word(match: re.Match[str]) -> str:

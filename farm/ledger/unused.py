@@ -3,22 +3,23 @@ at each call, so what is not used costs time. Pure."""
 
 import re
 
-_DEFINES = re.compile(r"local (?:function )?([A-Za-z_][\w, ]*)")
-_NAME = re.compile(r"[A-Za-z_]\w*")
+#: what a top-level statement defines, and every name in a text
+DEFINES = re.compile(r"local (?:function )?([A-Za-z_][\w, ]*)")
+NAME = re.compile(r"[A-Za-z_]\w*")
 
 
-def without_unused(libraries: list[str], script: str) -> str:
-    """The libraries, in their order, and the script. Of the libraries a top-level `local` is kept when something behind
-    it, itself kept, names it; every other statement is kept. Relies on the layout of lua/: a statement begins at the
-    left edge, and inside it only its closing word stands there. Texts without comments."""
+def without_unused(libraries: list[str], script: str) -> list[str]:
+    """The statements of the libraries, in their order, and of the script. Of the libraries a top-level `local` is kept
+    when something behind it, itself kept, names it; every other statement is kept. Relies on the layout of lua/: a
+    statement begins at the left edge, and inside it only its closing word stands there. Texts without comments."""
     statements = [statement for text in libraries for statement in _statements(text)]
-    kept, named = [script], set(_NAME.findall(script))
+    kept, named = _statements(script)[::-1], set(NAME.findall(script))
     for statement in reversed(statements):
-        defines = _DEFINES.match(statement)
-        if defines is None or not named.isdisjoint(_NAME.findall(defines[1])):
+        defines = DEFINES.match(statement)
+        if defines is None or not named.isdisjoint(NAME.findall(defines[1])):
             kept.append(statement)
-            named.update(_NAME.findall(statement))
-    return "\n".join(reversed(kept))
+            named.update(NAME.findall(statement))
+    return kept[::-1]
 
 
 def _statements(text: str) -> list[str]:

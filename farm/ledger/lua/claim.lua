@@ -5,6 +5,7 @@
 -- ('': it offers all). Answers {attempt, job as lib/read.lua} or false.
 -- O(log n) in queued jobs.
 -- uses: late full clock age tier job event fair fits limit queue due permit read verdict workforce headroom
+-- seldom: answer_again drop take near_turn farther
 local pool, worker, loaded, permit, nonce, memory, models = unpack(ARGV)
 
 -- The line that is looked at: a tier of the pool.
@@ -32,8 +33,8 @@ end
 -- Asked once for equal needs: the shots of a batch have them in common.
 local too_large = {}
 local function too_large_here(needs)
-  if not needs or fits(needs, memory) then return false end
-  if too_large[needs] == nil then too_large[needs] = fits_another(needs, pool, worker) end
+  if not needs then return false end
+  if too_large[needs] == nil then too_large[needs] = not fits(needs, memory) and fits_another(needs, pool, worker) end
   any_left = any_left or too_large[needs]
   return too_large[needs]
 end
@@ -46,23 +47,18 @@ end
 
 local RENDERS = pool ~= Setting.INTAKE_POOL and pool ~= Setting.BURST_POOL
 
--- An operator paused the lane, or the model of all its lanes.
-local paused_lanes = {}
-local function lane_paused(lane, model)
-  if not RENDERS then return false end
-  if paused_lanes[lane] == nil then
-    paused_lanes[lane] = limit_switched('lane', lane) or limit_switched('lane', model)
-  end
-  return paused_lanes[lane]
-end
-
--- A lane begins with its model's id (models.catalog.lane_of).
+-- The worker does not offer its model, or an operator paused the lane, or the model of all its lanes. Asked once for
+-- each lane. A lane begins with its model's id (models.catalog.lane_of).
+local closed = {}
 local function not_offered(lane)
   if not lane then return false end
-  local model = string.match(lane, '^[^@+]*')
-  if (not offered or offered[model]) and not lane_paused(lane, model) then return false end
-  any_left = true
-  return true
+  if closed[lane] == nil then
+    local model = string.match(lane, '^[^@+]*')
+    closed[lane] = offered ~= nil and not offered[model]
+      or RENDERS and (limit_switched('lane', lane) or limit_switched('lane', model))
+  end
+  any_left = any_left or closed[lane]
+  return closed[lane]
 end
 
 local function not_for_here(needs, lane)
@@ -77,14 +73,22 @@ local function left_to_others(job)
 end
 
 -- The id of the tenant's first job that this worker may take, and the job; the id alone when it is stale. What is too
--- large for it is passed over farther than what failed on it: it may be a whole batch.
-local function first_of(tenant)
+-- large for it is passed over farther than what failed on it: it may be a whole batch. `head`: the first of its queue,
+-- where the caller knows it.
+local function first_of(tenant, head)
+  head = head or redis.call('ZRANGE', Key.queue(line, tenant), 0, 0)[1]
+  if not head then return end
+  local first = job_load(head)
+  -- nearly always it is the first
+  if first and not not_for_here(first.needs, first.lane) and belongs(first) and not left_to_others(first) then
+    return head, first
+  end
   local looked = 0
   for at = 0, 4 * Setting.AFFINITY_WINDOW - 1, Setting.AFFINITY_WINDOW do
     local ids = redis.call('ZRANGE', Key.queue(line, tenant), at, at + Setting.AFFINITY_WINDOW - 1)
     for n, id in ipairs(ids) do
-      -- nearly always it is the first; of what stands behind only what decides is read
-      local job = (at == 0 and n == 1) and job_load(id)
+      -- of what stands behind only what decides is read
+      local job = at == 0 and n == 1 and first
       local needs, lane
       if job then
         needs, lane = job.needs, job.lane
@@ -108,30 +112,41 @@ local function model_of(lane)
   return string.match(lane, '^[^+]+')
 end
 
+-- The first jobs of its queue, and of each what decides: lane, priority, passes, needs. Both read once.
+local listed, details = nil, {}
+local function shortlist(first)
+  listed = listed or redis.call('ZRANGE', Key.queue(line, first.tenant), 0, Setting.AFFINITY_WINDOW - 1)
+  return ipairs(listed)
+end
+
+local function details_of(id, first)
+  if id == first.id then return first.lane, first.priority, first.passes, first.needs end
+  details[id] = details[id] or redis.call('HMGET', Key.job(id), 'lane', 'priority', 'passes', 'needs')
+  return unpack(details[id])
+end
+
 -- The job to take instead of the first: one for the loaded lane, else for its model with other LoRAs, unless that passes
 -- over a job too often.
 local function preferred(first)
-  if loaded == '' or first.lane == loaded then return first end
-  local passed, near, near_passes = {}, nil, 0
+  local passed, other, other_passes = {}, nil, 0
   local function instead(id, passes)
     local job = job_load(id)
     if not belongs(job) or left_to_others(job) then return first end
     for n = 1, passes do redis.call('HINCRBY', Key.job(passed[n]), 'passes', 1) end
     return job
   end
-  for _, id in ipairs(redis.call('ZRANGE', Key.queue(line, first.tenant), 0, Setting.AFFINITY_WINDOW - 1)) do
-    local lane, priority, passes, needs = unpack(
-      redis.call('HMGET', Key.job(id), 'lane', 'priority', 'passes', 'needs'))
+  for _, id in shortlist(first) do
+    local lane, priority, passes, needs = details_of(id, first)
     -- what is not for this worker is not passed over by it
     if not not_for_here(needs, lane) then
       if tonumber(priority or -1) ~= first.priority then break end
       if lane == loaded then return instead(id, #passed) end
-      if not near and lane and model_of(lane) == model_of(loaded) then near, near_passes = id, #passed end
+      if not other and lane and model_of(lane) == model_of(loaded) then other, other_passes = id, #passed end
       if tonumber(passes or 0) >= Setting.AFFINITY_PASSES then break end
       passed[#passed + 1] = id
     end
   end
-  return near and instead(near, near_passes) or first
+  return other and instead(other, other_passes) or first
 end
 
 local function take(job)
@@ -140,38 +155,42 @@ local function take(job)
   fair_charge(job, line)
   job.attempt = job.attempt + 1
   redis.call('ZADD', Key.leases(pool), until_ms, job.id)
+  redis.call('SET', Key.claim(nonce), job.id .. ' ' .. job.attempt, 'PX', Setting.CLAIM_MEMORY_MS)
   local record = {'attempt', job.attempt, 'nonce', nonce, 'worker', worker, 'unheard', (job.unheard or 0) + 1}
   local function also(name, value)
     record[#record + 1] = name
     record[#record + 1] = value
   end
-  if job.charged_s then also('charged_s', job.charged_s) end
-  if job.vlifted then also('vlifted', job.vlifted) end
-  if job.state == State.QUEUED then
+  local starts = job.state == State.QUEUED
+  if starts then
     also('started_ms', NOW)
     also('phase', Phase.ASSIGNED)
     also('phase_ms', NOW)
   end
-  redis.call('HSET', key, unpack(record))
+  local told = job_leased(job, starts and State.RUNNING or job.state, record, until_ms)
+  -- the rest is for scripts alone
+  if job.charged_s then also('charged_s', job.charged_s) end
+  if job.vlifted then also('vlifted', job.vlifted) end
+  if starts then job_move(job, State.RUNNING, record) else redis.call('HSET', key, unpack(record)) end
   if job.passes then redis.call('HDEL', key, 'passes') end
-  redis.call('SET', Key.claim(nonce), job.id .. ' ' .. job.attempt, 'PX', Setting.CLAIM_MEMORY_MS)
-  if job.state == State.QUEUED then
-    job_move(job, State.RUNNING)
+  if starts then
     redis.call('ZADD', Key.busy(pool, job.tenant), NOW, job.id)
     limit_taken(pool, job.tenant)
     event(job, {phase = Phase.ASSIGNED, progress = 0})
   end
-  return {job.attempt, job_read(job.id, tostring(until_ms))}
+  return {job.attempt, told}
 end
 
-local before = redis.call('GET', Key.claim(nonce))
-if before then
-  -- the same call again after a lost reply: the same lease, if it still is one
+-- The same call again after a lost reply: the same lease, if it still is one.
+local function answer_again(before)
   local id, attempt = string.match(before, '^(%S+) (%d+)$')
   local job = job_load(id)
   if job and job_held(job, fence_of(attempt, nonce)) then return {job.attempt, job_read(id)} end
   return false
 end
+
+local before = redis.call('GET', Key.claim(nonce))
+if before then return answer_again(before) end
 
 if permit ~= '' then redis.call('ZREM', Key.permits(pool), permit) end
 queue_promote(pool, Setting.PROMOTED_PER_CLAIM)
@@ -186,22 +205,22 @@ local function drop(tenant, id)
 end
 
 -- A switch to another model costs a load now and, where a job of the loaded one waits, another load later. That is weighed
--- against the turn of the tenant: one whose turn is near goes before the first, for as long as the first is owed no more
--- than AFFINITY_SLACK_S GPU-seconds and its job was not passed over too often.
+-- against the turn of the tenant, where its first job is of another lane: one whose turn is near goes before the first, for
+-- as long as the first is owed no more than AFFINITY_SLACK_S GPU-seconds and its job was not passed over too often.
 local NEAR_MOST = 8  -- tenants; of each but the first the head of its queue alone is looked at
 local function near_turn(first, at)
   local own = preferred(first)
-  if Setting.AFFINITY_SLACK_S == 0 or loaded == '' or model_of(own.lane) == model_of(loaded) then return own end
+  if Setting.AFFINITY_SLACK_S == 0 or model_of(own.lane) == model_of(loaded) then return own end
   if (first.passes or 0) >= Setting.AFFINITY_PASSES then return own end
-  local near = redis.call('ZRANGE', Key.fair(line), at, at + NEAR_MOST - 1, 'WITHSCORES')
-  local latest = tonumber(near[2]) + Setting.AFFINITY_SLACK_S / fair_weight(first.tenant)
-  for n = 3, #near, 2 do
-    if tonumber(near[n + 1]) > latest then return own end
-    local head = redis.call('ZRANGE', Key.queue(line, near[n]), 0, 0)[1]
+  local turns = redis.call('ZRANGE', Key.fair(line), at, at + NEAR_MOST - 1, 'WITHSCORES')
+  local latest = tonumber(turns[2]) + Setting.AFFINITY_SLACK_S / fair_weight(first.tenant)
+  for n = 3, #turns, 2 do
+    if tonumber(turns[n + 1]) > latest then return own end
+    local head = redis.call('ZRANGE', Key.queue(line, turns[n]), 0, 0)[1]
     local lane = head and redis.call('HGET', Key.job(head), 'lane')
-    if lane and model_of(lane) == model_of(loaded) and not limit_binds(pool, line_tier, near[n])
-      and not headroom_keeps(pool, line_tier, line, near[n]) then
-      local _, job = first_of(near[n])
+    if lane and model_of(lane) == model_of(loaded) and not limit_binds(pool, line_tier, turns[n])
+      and not headroom_keeps(pool, line_tier, line, turns[n]) then
+      local _, job = first_of(turns[n], head)
       if job and model_of(job.lane) == model_of(loaded) then
         redis.call('HINCRBY', Key.job(first.id), 'passes', 1)
         return job
@@ -215,8 +234,8 @@ end
 -- hold: so the large card is there for the large shot. A job is passed over for that as seldom as for a lane.
 local function scarcer(first)
   if memory == '' or (first.passes or 0) >= Setting.AFFINITY_PASSES then return end
+  if redis.call('HLEN', Key.offers(pool)) <= 1 then return end  -- all workers are alike
   local offers = redis.call('HGETALL', Key.offers(pool))
-  if #offers <= 2 then return end  -- all workers are alike
   local known = {}
   local function holders(needs)
     if not known[needs] then
@@ -229,8 +248,8 @@ local function scarcer(first)
     return known[needs]
   end
   local fewest, best = holders(first.needs or ''), nil
-  for _, id in ipairs(redis.call('ZRANGE', Key.queue(line, first.tenant), 0, Setting.AFFINITY_WINDOW - 1)) do
-    local lane, priority, needs = unpack(redis.call('HMGET', Key.job(id), 'lane', 'priority', 'needs'))
+  for _, id in shortlist(first) do
+    local lane, priority, _, needs = details_of(id, first)
     if not not_for_here(needs, lane) then
       if tonumber(priority or -1) ~= first.priority then break end
       if holders(needs or '') < fewest then fewest, best = holders(needs or ''), id end
@@ -255,7 +274,7 @@ local function nearest()
       left = left + 1
     else
       local id, job = first_of(tenant)
-      if job then return scarcer(job) or near_turn(job, left) end
+      if job then return scarcer(job) or (loaded == '' or job.lane == loaded) and job or near_turn(job, left) end
       if id then
         drop(tenant, id)
       elseif redis.call('EXISTS', Key.queue(line, tenant)) == 1 then

@@ -1,6 +1,7 @@
 """What the tests of the ledger share: jobs to admit, artifacts to commit, and time that can be moved."""
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
 
 from redis import Redis
 
@@ -11,6 +12,7 @@ from farm.jobs.purchase import OverCap
 from farm.jobs.spec import InputRef, JobSpec
 from farm.ledger import Ledger
 
+T = TypeVar("T")
 POOL = "gpu"
 PREDICTED_S = 10.0
 ARTIFACTS = Artifacts("v.mp4", "p.jpg", "r.json", 1234, "ab" * 32, 832, 480, 81, 16.0, 5.06)
@@ -139,3 +141,13 @@ def audit(ledger: Ledger, limit: int = 7) -> dict[str, int]:
         cursor = report.cursor
         if cursor is None:
             return drift
+
+
+def commands(redis: Redis, call: Callable[[], T]) -> tuple[T, int]:
+    """What the call answers, and how many commands Redis carried out for it, those within scripts included."""
+    redis.config_resetstat()
+    answer = call()
+    stats = redis.info("commandstats")
+    return answer, sum(
+        stats[name]["calls"] for name in stats if name not in ("cmdstat_config|resetstat", "cmdstat_info")
+    )

@@ -10,6 +10,7 @@ from farm.jobs.errors import FaultCode
 from farm.jobs.states import TRANSITIONS, HoldReason, Phase, State
 from farm.ledger import CancelOutcome, CommitOutcome, FailOutcome, HoldOutcome, StatementKind, Verdict
 from farm.ledger.keys import TEMPLATES, WEBHOOKS, Keys
+from farm.ledger.nested import nested
 from farm.ledger.scripts import lua_settings, source
 from farm.ledger.unused import without_unused
 
@@ -45,8 +46,35 @@ def test_what_a_script_calls_was_not_left_out(name: str) -> None:
 
 def test_of_a_library_only_what_is_used_is_sent() -> None:
     library = "local function a()\n  return 1\nend\nlocal T = {\n  1,\n}\nlocal function b() return a() end\nf()"
-    assert without_unused([library], "return 2") == "f()\nreturn 2"
-    assert without_unused([library], "return b()") == library.replace("local T = {\n  1,\n}\n", "") + "\nreturn b()"
+    assert without_unused([library], "return 2") == ["f()", "return 2"]
+    kept = library.replace("local T = {\n  1,\n}\n", "")
+    assert "\n".join(without_unused([library], "return b()")) == f"{kept}\nreturn b()"
+
+
+def test_what_only_a_seldom_called_function_needs_is_made_in_it() -> None:
+    helper = "local function helper(x)\n  return x\nend"
+    middle = "local function middle(x)\n  return helper(x)\nend"
+    rare = "local function rare(x)\n  return middle(x)\nend"
+    often = "local function often(x)\n  return helper(x)\nend"
+    within = "local function rare(x)\n  local function helper(x)\n    return x\n  end\n"
+    within += "  local function middle(x)\n    return helper(x)\n  end\n  return middle(x)\nend"
+    assert nested([helper, middle, rare, "return rare(1)"], {"rare"}) == [within, "return rare(1)"]
+    assert nested([helper, middle, rare, "return rare(1)"], ()) == [helper, middle, rare, "return rare(1)"]
+    shared = nested([helper, middle, rare, often, "return rare(1) + often(2)"], {"rare"})
+    assert shared[0] == helper, "another function needs it, too"
+    assert nested([helper, rare, "return middle(1)"], {"rare"})[0] == helper, "nothing names it"
+    hidden = [helper.replace("return x", "return y + x"), "local function rare(y)\n  return helper(y)\nend"]
+    assert nested(["local y = 1", *hidden], {"rare"}) == ["local y = 1", *hidden], "its y would be another there"
+    again = ["local y = 1", hidden[0], "local y = 2", "local function rare(z)\n  return helper(z)\nend"]
+    assert nested(again, {"rare"}) == again
+
+
+@pytest.mark.parametrize("name", sorted(TEXTS))
+def test_what_a_text_calls_seldom_is_a_function_of_it(name: str) -> None:
+    seldom = {
+        function for line in re.findall(r"^-- seldom: (.+)$", TEXTS[name], re.MULTILINE) for function in line.split()
+    }
+    assert seldom <= set(re.findall(r"^local function (\w+)\(", TEXTS[name], re.MULTILINE))
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS))

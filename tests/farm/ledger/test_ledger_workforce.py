@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import pytest
-from ledger_parts import ARTIFACTS, POOL, admit, new_job, pass_time
+from ledger_parts import ARTIFACTS, POOL, admit, commands, new_job, pass_time
 from redis import Redis
 
 from farm.jobs.states import Phase
@@ -211,16 +211,6 @@ def test_what_live_workers_offer_is_not_forgotten_while_they_tell_nothing_new(le
     later(20)
     ledger.reap()
     assert ledger.offers() == []
-
-
-def commands(redis: Redis, call: Callable[[], T]) -> tuple[T, int]:
-    """What the call answers, and how many commands Redis carried out for it, those within scripts included."""
-    redis.config_resetstat()
-    answer = call()
-    stats = redis.info("commandstats")
-    return answer, sum(
-        stats[name]["calls"] for name in stats if name not in ("cmdstat_config|resetstat", "cmdstat_info")
-    )
 
 
 def test_no_call_of_a_worker_or_a_gateway_costs_more_among_many(ledger: Ledger, redis: Redis) -> None:

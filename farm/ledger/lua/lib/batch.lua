@@ -1,6 +1,7 @@
 -- A batch: its jobs by state are the sizes of its indexes (lib/job.lua); its own record adds up what they cost. Its
 -- tenant hears of it at most once in Setting.BATCH_TOLD_MS, and at its end; what was not told yet, a reap tells.
 -- uses: clock
+-- seldom: batch_tell
 local BATCH_STATES = {State.WAITING, State.QUEUED, State.RUNNING, State.SUCCEEDED, State.FAILED, State.CANCELLED}
 
 local function batch_stream(tenant, id)

@@ -2,6 +2,7 @@
 -- Key.parents_over until they were looked at: some at once, the rest by a reap. Nothing is counted: whether a child may
 -- start is asked of its parents' records.
 -- uses: clock job event queue verdict
+-- seldom: depend_rest
 -- The job that stands for `id` now: one that failed may have been made anew.
 local function depend_current(id)
   for _ = 1, 100 do
@@ -46,8 +47,8 @@ local function depend_look(id)
   event(job)
 end
 
--- Look at up to `limit` children of jobs that are over. Answers how many were looked at.
-local function depend_work(limit)
+-- Where there are such jobs.
+local function depend_rest(limit)
   local looked = 0
   while looked < limit do
     local parent = redis.call('LINDEX', Key.parents_over(), 0)
@@ -58,4 +59,9 @@ local function depend_work(limit)
     if redis.call('EXISTS', Key.children(parent)) == 0 then redis.call('LREM', Key.parents_over(), 1, parent) end
   end
   return looked
+end
+
+-- Look at up to `limit` children of jobs that are over. Answers how many were looked at.
+local function depend_work(limit)
+  return redis.call('EXISTS', Key.parents_over()) == 1 and depend_rest(limit) or 0
 end

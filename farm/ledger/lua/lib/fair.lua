@@ -5,10 +5,17 @@
 -- attempts (`open`) do not move it, so that no newcomer pays for them. `used` adds up the GPU-seconds of attempts that
 -- ended, for people: it decides nothing.
 -- uses: tier
+-- Weights, read once per script. A caller that has read one may tell it.
+local weights_read = {}
+local function fair_told_weight(tenant, text)
+  local weight = tonumber(text or 1)
+  if not weight or weight ~= weight or weight <= 0 then weight = 1 end
+  weights_read[tenant] = math.max(weight, 0.001)
+end
+
 local function fair_weight(tenant)
-  local weight = tonumber(redis.call('HGET', Key.tenant(tenant), 'weight') or 1)
-  if not weight or weight ~= weight or weight <= 0 then return 1 end
-  return math.max(weight, 0.001)
+  if not weights_read[tenant] then fair_told_weight(tenant, redis.call('HGET', Key.tenant(tenant), 'weight')) end
+  return weights_read[tenant]
 end
 
 -- What Key.share keeps of a tenant, and the pool's clock, in one reading.
@@ -31,7 +38,6 @@ local function fair_reweigh(pool, tenant)
   local state = fair_state(pool, tenant)
   local before = state.time
   local weight = fair_converted(tenant, state)
-  if state.weight == weight then return end
   redis.call('HSET', Key.share(pool), tenant .. '|weight', weight)
   if state.time == before then return end
   redis.call('HSET', Key.share(pool), tenant, state.time)
@@ -42,7 +48,9 @@ end
 local function fair_reweigh_next(pool, charges)
   local at = charges % math.max(1, redis.call('ZCARD', Key.fair(pool)))
   local tenant = redis.call('ZRANGE', Key.fair(pool), at, at)[1]
-  if tenant then fair_reweigh(pool, tenant) end
+  if not tenant then return end
+  local known = tonumber(redis.call('HGET', Key.share(pool), tenant .. '|weight') or '')
+  if known ~= fair_weight(tenant) then fair_reweigh(pool, tenant) end
 end
 
 -- The tenant has queued jobs. One that comes back from idle starts at the pool's current virtual time: unused share
@@ -71,7 +79,7 @@ local function fair_charge(job, pool)
   local state = fair_state(pool, tenant)
   fair_reweigh_next(pool, state.charges)
   local weight = fair_converted(tenant, state)
-  state.clock = math.max(state.clock, state.time - state.open / weight)
+  local clock = math.max(state.clock, state.time - state.open / weight)
   local seconds = 1
   if job.state ~= State.WAITING then
     seconds = job.predicted_s
@@ -79,8 +87,14 @@ local function fair_charge(job, pool)
   end
   state.time = state.time + seconds / weight
   job.charged_s, job.vlifted = seconds, state.lifted
-  redis.call('HSET', Key.share(pool), tenant, state.time, tenant .. '|weight', weight, tenant .. '|open', state.open,
-    '|clock', state.clock, '|charges', state.charges + 1)
+  local changed = {tenant, state.time, tenant .. '|open', state.open, '|charges', state.charges + 1}
+  local function also(name, value)
+    changed[#changed + 1] = name
+    changed[#changed + 1] = value
+  end
+  if weight ~= state.weight then also(tenant .. '|weight', weight) end
+  if clock > state.clock or state.charges == 0 then also('|clock', clock) end
+  redis.call('HSET', Key.share(pool), unpack(changed))
   redis.call('ZADD', Key.fair(pool), 'XX', state.time, tenant)
 end
 

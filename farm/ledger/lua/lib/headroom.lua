@@ -3,14 +3,7 @@
 -- uses: tier fair workforce
 local ACTIVE_MOST = 16
 
--- Whether the tenant, which has jobs in this line, may not take a slot now because it has its share of the rest already.
-local function headroom_keeps(pool, tier, line, tenant)
-  if tier == Tier.URGENT then return false end
-  local part = 0
-  for name, told in string.gmatch(Setting.HEADROOMS, '(%S+)=(%S+)') do
-    if name == pool then part = tonumber(told) end
-  end
-  if part == 0 then return false end
+local function headroom_used_up(pool, part, line, tenant)
   local active = redis.call('ZRANGE', Key.fair(line), 0, ACTIVE_MOST)
   local slots = workers_slots(pool)
   local kept = math.floor(slots * part ^ math.max(1, #active))
@@ -19,4 +12,13 @@ local function headroom_keeps(pool, tier, line, tenant)
   for _, name in ipairs(active) do weights = weights + fair_weight(name) end
   local share = (slots - kept) * fair_weight(tenant) / math.max(weights, fair_weight(tenant))
   return redis.call('ZCARD', Key.busy(pool, tenant)) >= share
+end
+
+-- Whether the tenant, which has jobs in this line, may not take a slot now because it has its share of the rest already.
+local function headroom_keeps(pool, tier, line, tenant)
+  if tier == Tier.URGENT or Setting.HEADROOMS == '' then return false end
+  for name, part in string.gmatch(Setting.HEADROOMS, '(%S+)=(%S+)') do
+    if name == pool then return headroom_used_up(pool, tonumber(part), line, tenant) end
+  end
+  return false
 end

@@ -12,10 +12,11 @@ local function fence_of(attempt, nonce)
   return attempt .. ':' .. (nonce or '')
 end
 
--- The record as a table, or nil. attempt, attempts_used and worker_losses are numbers, never nil.
+-- The record as a table, or nil. attempt, attempts_used and worker_losses are numbers, never nil. `record`: its names and
+-- values as they were read.
 local function job_load(id)
   local record = redis.call('HGETALL', Key.job(id))
-  local job = {id = id}
+  local job = {id = id, record = record}
   for n = 1, #record, 2 do
     local name = record[n]
     job[name] = NUMBERS[name] and tonumber(record[n + 1]) or record[n + 1]
@@ -35,7 +36,8 @@ local function job_index(job, command, ...)
   if job.batch then redis.call(command, Key.batch_jobs(job.batch, job.state), ...) end
 end
 
-local function job_move(job, to)
+-- `also`: names and values of the record that are written with the state.
+local function job_move(job, to, also)
   if job.state == to then return end
   if not string.find(Text.TRANSITIONS, ' ' .. job.state .. '>' .. to .. ' ', 1, true) then
     error('no way from ' .. job.state .. ' to ' .. to .. ' for job ' .. job.id)
@@ -43,7 +45,7 @@ local function job_move(job, to)
   job_index(job, 'ZREM', job.id)
   job.state = to
   job_index(job, 'ZADD', 0, job.id)
-  redis.call('HSET', Key.job(job.id), 'state', to)
+  redis.call('HSET', Key.job(job.id), 'state', to, unpack(also or {}))
 end
 
 -- The pool in whose queue, leases and delays a job is now: a bought one has left its own.

@@ -1,6 +1,7 @@
 -- What keeps a tenant from starting more in a pool: an operator's pause, or a cap on its running jobs. Such a tenant
 -- stands in no line; Key.aside has the lines that it is to come back to, where it starts at their clock.
 -- uses: tier fair
+-- seldom: limit_review
 -- Most of the time nothing is paused: asked once per script.
 local switches
 local function limit_switched(kind, name)
@@ -17,12 +18,13 @@ local function limit_switch(kind, name, since_ms)
   end
 end
 
--- The tenant's caps on running jobs, of the farm and of this pool, read once per script. 
+-- The tenant's caps on running jobs, of the farm and of this pool, read once per script, and its weight with them.
 local caps_read = {}
 local function limit_caps(pool, tenant)
   local read = pool .. ' ' .. tenant
   if not caps_read[read] then
-    local caps = redis.call('HMGET', Key.tenant(tenant), 'max_running', 'max_running|' .. pool)
+    local caps = redis.call('HMGET', Key.tenant(tenant), 'max_running', 'max_running|' .. pool, 'weight')
+    fair_told_weight(tenant, caps[3])
     caps_read[read] = {most = tonumber(caps[1] or ''), most_here = tonumber(caps[2] or '')}
   end
   return caps_read[read]

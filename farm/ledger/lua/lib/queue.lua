@@ -1,6 +1,7 @@
 -- Where a job that is not running is listed: in its tenant's queue of the pool, delayed until its retry, or held
 -- for as long as its record names a reason (held_for: farm.jobs.states.HoldReason, with spaces between).
 -- uses: clock job fair limit
+-- seldom: queue_these
 
 -- Whether a reason keeps the job from starting: any reason keeps a queued one, few keep one from intake. A running job goes on.
 local function queue_stopped(job)
@@ -107,11 +108,10 @@ local function queue_forget_reasons(job)
   for reason in string.gmatch(job.held_for or '', '%S+') do queue_reasons(job, reason, false) end
 end
 
--- Queue the delayed jobs of the pool whose time has come, the earliest first. Returns how many.
-local function queue_promote(pool, limit)
-  local due = redis.call('ZRANGEBYSCORE', Key.delayed(pool), '-inf', NOW, 'LIMIT', 0, limit)
+-- Queue those of these delayed jobs that still are to be. Returns how many.
+local function queue_these(pool, ids)
   local promoted = 0
-  for _, id in ipairs(due) do
+  for _, id in ipairs(ids) do
     redis.call('ZREM', Key.delayed(pool), id)
     local job = job_load(id)
     if job and not TERMINAL[job.state] and (job.state ~= State.RUNNING or job.purchase) and job_pool(job) == pool then
@@ -121,4 +121,10 @@ local function queue_promote(pool, limit)
     end
   end
   return promoted
+end
+
+-- Queue the delayed jobs of the pool whose time has come, the earliest first. Returns how many.
+local function queue_promote(pool, limit)
+  local due = redis.call('ZRANGEBYSCORE', Key.delayed(pool), '-inf', NOW, 'LIMIT', 0, limit)
+  return due[1] and queue_these(pool, due) or 0
 end

@@ -10,8 +10,7 @@ local function job_position(pool, tier, tenant, id)
   end
 end
 
--- `leased_until`: of a job that the caller has just leased.
-local function job_read(id, leased_until)
+local function job_read(id)
   local record = redis.call('HGETALL', Key.job(id))
   if #record == 0 then return false end
   local state, pool, tenant, bought, tier
@@ -22,10 +21,20 @@ local function job_read(id, leased_until)
     if record[i] == 'tier' then tier = record[i + 1] end
     if record[i] == 'purchase' then bought = true end
   end
-  local result, lease, position = false, leased_until or false, false
+  local result, lease, position = false, false, false
   if state == State.SUCCEEDED then result = redis.call('GET', Key.result(id)) end
-  if state == State.RUNNING and not lease then lease = redis.call('ZSCORE', Key.leases(bought and Setting.BURST_POOL or pool), id) end
-  if state == State.WAITING and not lease then lease = redis.call('ZSCORE', Key.leases(Setting.INTAKE_POOL), id) end
+  if state == State.RUNNING then lease = redis.call('ZSCORE', Key.leases(bought and Setting.BURST_POOL or pool), id) end
+  if state == State.WAITING then lease = redis.call('ZSCORE', Key.leases(Setting.INTAKE_POOL), id) end
   if state == State.QUEUED then position = job_position(pool, tier, tenant, id) end
   return {id, record, redis.call('GET', Key.body(id)), result, lease, position, NOW}
+end
+
+-- The same of a job that the caller leases just now, without reading it again: `changes` are names and values of the record
+-- that are newer than what was loaded; of two values for one name the last counts.
+local function job_leased(job, state, changes, until_ms)
+  local record = job.record
+  for n = 1, #changes do record[#record + 1] = changes[n] end
+  record[#record + 1] = 'state'
+  record[#record + 1] = state
+  return {job.id, record, redis.call('GET', Key.body(job.id)), false, until_ms, false, NOW}
 end

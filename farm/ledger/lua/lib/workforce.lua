@@ -3,6 +3,7 @@
 -- `able` is 1 for an idle worker that could take what waits, 2 for one that could when it is free, else 0. Pools have few
 -- different offers, however many workers.
 -- uses: clock
+-- seldom: workers_slots
 -- a call forgets at most so many; the reaper calls for every pool every few seconds
 local GONE_AT_ONCE = 256
 

@@ -36,3 +36,15 @@ def test_a_claim_makes_few_calls(ledger: Ledger, redis: Redis, loaded: str | Non
     assert calls <= 32
     _, calls = commands(redis, lambda: ledger.claim("none", "w"))
     assert calls <= 11, "nothing is queued"
+
+
+def test_an_admission_makes_few_calls_among_many_tenants(ledger: Ledger, redis: Redis) -> None:
+    """Where every slot has its permit, nobody counts what could be claimed; where not, every tenant's queue counts."""
+    ledger.worker_seen("w", POOL, WorkerStatus(), ttl_s=60, slots=50)
+    _, wanted = ledger.admit([new_job(f"tenant-{n}") for n in range(40)])
+    assert len(wanted) == 40
+    _, wanted = ledger.admit([new_job(f"other-{n}") for n in range(40)])
+    assert len(wanted) == 10
+    (_, wanted), calls = commands(redis, lambda: ledger.admit([new_job()]))
+    assert wanted == []
+    assert calls <= 38

@@ -1,14 +1,20 @@
 -- Permits: wake-ups reserved for the workers of a pool, never more at once than there are jobs to claim or slots.
 -- uses: clock limit workforce
+local TENANTS_AT_ONCE = 16
+
 -- Jobs that could be claimed now, counted no further than `most`.
 local function permit_claimable(pool, most)
   local count = 0
   if limit_switched('pool', pool) then return count end
   for _, tier in ipairs(TIERS) do
     local line = tier_line(pool, tier)
-    for _, tenant in ipairs(redis.call('ZRANGE', Key.fair(line), 0, most - 1)) do
-      count = count + redis.call('ZCARD', Key.queue(line, tenant))
-      if count >= most then return most end
+    for from = 0, most - 1, TENANTS_AT_ONCE do
+      local tenants = redis.call('ZRANGE', Key.fair(line), from, math.min(from + TENANTS_AT_ONCE, most) - 1)
+      for _, tenant in ipairs(tenants) do
+        count = count + redis.call('ZCARD', Key.queue(line, tenant))
+        if count >= most then return most end
+      end
+      if #tenants < TENANTS_AT_ONCE then break end
     end
   end
   return count
@@ -25,8 +31,9 @@ local function permit_reserve(pool, into, heard_none)
     -- stored before the clock went back
     redis.call('ZREMRANGEBYSCORE', Key.permits(pool), '(' .. NOW, '+inf')
   end
-  local wanted = permit_claimable(pool, math.max(capacity, 1)) - redis.call('ZCARD', Key.permits(pool))
-  for _ = 1, wanted do
+  local most, reserved = math.max(capacity, 1), redis.call('ZCARD', Key.permits(pool))
+  if reserved >= most then return into end
+  for _ = 1, permit_claimable(pool, most) - reserved do
     local id = tostring(redis.call('INCR', Key.permit_seq()))
     redis.call('ZADD', Key.permits(pool), NOW, id)
     into[#into + 1] = id

@@ -149,6 +149,7 @@ local function take(job)
   if job.vlifted then also('vlifted', job.vlifted) end
   if job.state == State.QUEUED then
     also('started_ms', NOW)
+    if loaded == '' then also('cold', 1) end
     also('phase', Phase.ASSIGNED)
     also('phase_ms', NOW)
   end

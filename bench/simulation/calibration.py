@@ -46,7 +46,7 @@ class Foretelling(LedgerPolicy):
         self.housekeeping, self.chance = Forecasting(self.ledger), random.Random(seed)
         self.told: list[Told] = []
 
-    def tick(self, now_s: float) -> list[tuple[TraceShot, float]]:
+    def tick(self, now_s: float) -> list[tuple[TraceShot, float | None]]:
         back = super().tick(now_s)
         self.housekeeping.refresh()
         waiting = [one for one in self.shots if one not in self.claims and one not in self.gone]

@@ -1,8 +1,9 @@
 """The simulated farm: events in the order of their virtual times."""
 
 import heapq
+from bisect import insort
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, groupby
 
 from bench.simulation.policy import Policy
 from bench.simulation.trace import LOAD_S, Run, Trace, TraceShot
@@ -35,21 +36,19 @@ class _Farm:
         self.events: list[tuple[float, int, str, object]] = []
         self.loaded: list[str | None] = [None] * trace.gpus
         self.running: dict[int, Run] = {}
-        self.away: set[int] = set()
-        self.queued: dict[str, TraceShot] = {}
+        #: workers that are there and have nothing to do, in their order
+        self.free = list(range(trace.gpus))
+        #: how many shots are queued that any card holds, and that large ones hold
+        self.queued = {False: 0, True: 0}
         self.now = 0.0
-        for at_s in sorted({shot.at_s for shot in trace.shots}):
-            self.at(at_s, "arrive", [shot for shot in trace.shots if shot.at_s == at_s])
+        for at_s, shots in groupby(sorted(trace.shots, key=lambda shot: shot.at_s), key=lambda shot: shot.at_s):
+            self.at(at_s, "arrive", list(shots))
         for crash in trace.crashes:
             self.at(crash.at_s, "crash", crash)
         self.at(TICK_S, "tick", None)
 
     def at(self, when_s: float, what: str, about: object) -> None:
         heapq.heappush(self.events, (when_s, next(self.order), what, about))
-
-    @property
-    def free(self) -> list[int]:
-        return [n for n in range(self.trace.gpus) if n not in self.running and n not in self.away]
 
     def go(self) -> Simulated:
         while self.events and len(self.out.ended) < len(self.trace.shots):
@@ -63,22 +62,20 @@ class _Farm:
         return self.out
 
     def _count_idle(self, seconds: float) -> None:
-        if self.queued and seconds > 0:
-            free = self.free
-            small = sum(not shot.large for shot in self.queued.values())
-            large = len(self.queued) - small
-            big = sum(self.trace.large[n] for n in free)
-            able = min(big, large)
-            self.out.idle_s += seconds * (able + min(len(free) - able, small))
+        if self.free and seconds > 0:
+            able = min(sum(self.trace.large[n] for n in self.free), self.queued[True])
+            self.out.idle_s += seconds * (able + min(len(self.free) - able, self.queued[False]))
 
     def _claims(self) -> None:
-        for worker in self.free:
-            if not self.queued:
-                return
+        for worker in list(self.free):
+            # who holds nothing of what is queued need not ask
+            if not self.queued[False] and not (self.queued[True] and self.trace.large[worker]):
+                continue
             shot = self.policy.claim(worker, self.loaded[worker], self.now)
             if shot is None:
                 continue
-            self.queued.pop(shot.name)
+            self.free.remove(worker)
+            self.queued[shot.large] -= 1
             self.out.started.setdefault(shot.name, self.now)
             load_s = 0.0 if self.loaded[worker] == shot.lane else LOAD_S
             self.out.loads += load_s > 0
@@ -89,13 +86,15 @@ class _Farm:
             self.at(run.ended_s, "end", run)
 
     def on_arrive(self, shots: list[TraceShot]) -> None:
-        self.queued |= {shot.name: shot for shot in shots}
+        for shot in shots:
+            self.queued[shot.large] += 1
         self.policy.admit(shots, self.now)
 
     def on_end(self, run: Run) -> None:
         if self.running.get(run.worker) is not run:
             return  # it crashed before
         del self.running[run.worker]
+        insort(self.free, run.worker)
         self.out.runs.append(run)
         took_s = run.ended_s - run.began_s
         if run.done:
@@ -109,25 +108,29 @@ class _Farm:
             self.at(self.now + wait_s, "again", run.shot)
 
     def on_again(self, shot: TraceShot) -> None:
-        self.queued[shot.name] = shot
+        self.queued[shot.large] += 1
 
     def on_crash(self, crash: object) -> None:
         worker = crash.worker  # type: ignore[attr-defined]
-        self.away.add(worker)
         self.loaded[worker] = None
         run = self.running.pop(worker, None)
-        if run is not None:
+        if run is None:
+            self.free.remove(worker)
+        else:
             run.ended_s, run.done = self.now, False
             self.out.runs.append(run)
             self.policy.lost(run.shot, worker, self.now)
         self.at(self.now + crash.away_s, "back", worker)  # type: ignore[attr-defined]
 
     def on_back(self, worker: int) -> None:
-        self.away.discard(worker)
+        insort(self.free, worker)
 
     def on_tick(self, _: None) -> None:
         for shot, wait_s in self.policy.tick(self.now):
-            self.at(self.now + wait_s, "again", shot)
+            if wait_s is None:
+                self.out.ended[shot.name] = self.now
+            else:
+                self.at(self.now + wait_s, "again", shot)
         self.at(self.now + TICK_S, "tick", None)
 
 

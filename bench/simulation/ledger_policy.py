@@ -1,5 +1,7 @@
 """The farm's own rule: its scripts on a real server, on a virtual clock."""
 
+from collections.abc import Mapping
+
 from redis import Redis
 
 from bench.ledger import ADMIT_AT_ONCE, ARTIFACTS
@@ -36,11 +38,12 @@ def settings(scheduling: SchedulingSettings | None = None) -> Settings:
 class LedgerPolicy:
     """Runs lua/*.lua on `redis`, whose keys under PREFIX it deletes first."""
 
-    def __init__(self, trace: Trace, redis: Redis, scheduling: SchedulingSettings | None = None) -> None:
+    def __init__(self, trace: Trace, redis: Redis, changes: Mapping[str, float] | None = None) -> None:
+        """`changes`: settings of `scheduling` that are not the defaults."""
         for key in redis.scan_iter(f"{PREFIX}:*", count=10_000):
             redis.delete(key)
-        slack_s = (scheduling or SchedulingSettings()).affinity_slack_s
-        self.name = "the farm" if slack_s == SchedulingSettings().affinity_slack_s else f"the farm, slack {slack_s:g} s"
+        scheduling = SchedulingSettings.model_validate(changes or {})
+        self.name = ", ".join(["the farm", *(f"{name} {value:g}" for name, value in (changes or {}).items())])
         self.trace, self.clock = trace, VirtualClock(redis, PREFIX, START_MS)
         self.ledger = Ledger(redis, settings(scheduling), clock=self.clock.lua)
         self.now_s = 0.0
@@ -134,18 +137,19 @@ class LedgerPolicy:
         claim = self.claims.pop(self.ids[shot.name])
         self.gone[claim.job.id] = shot
 
-    def tick(self, now_s: float) -> list[tuple[TraceShot, float]]:
+    def tick(self, now_s: float) -> list[tuple[TraceShot, float | None]]:
         self._to(now_s)
         beats = [Beat(claim.job.id, claim.attempt) for claim in self.claims.values()]
         for at in range(0, len(beats), 200):
             self.ledger.heartbeats(beats[at : at + 200])
         self._all_seen()
         self.ledger.reap(limit=100_000)
-        back = []
+        back: list[tuple[TraceShot, float | None]] = []
         for job_id, shot in list(self.gone.items()):
             job = self.ledger.get(shot.tenant, job_id)
             assert job is not None
-            if job.state is State.QUEUED:
+            # one that was lost too often has failed
+            if job.state is not State.RUNNING:
                 del self.gone[job_id]
-                back.append((shot, self._wait_s(job)))
+                back.append((shot, self._wait_s(job) if job.state is State.QUEUED else None))
         return back

@@ -1,5 +1,6 @@
 """What a simulated farm asks of a rule, and the rules that others use."""
 
+from bisect import bisect_left, insort
 from collections import defaultdict
 from typing import Protocol
 
@@ -31,40 +32,47 @@ class Policy(Protocol):
     def lost(self, shot: TraceShot, worker: int, now_s: float) -> None:
         """Its worker went away; heard by tick."""
 
-    def tick(self, now_s: float) -> list[tuple[TraceShot, float]]:
-        """Now and then; shots that were lost, and in how many seconds each may be claimed again."""
+    def tick(self, now_s: float) -> list[tuple[TraceShot, float | None]]:
+        """Now and then; shots that were lost, and in how many seconds each may be claimed again, None when never."""
 
 
 class Plain:
-    """A list that is searched for the first shot by `key`; what the alternatives have in common. They hear of a lost
-    worker at the next tick."""
+    """What the alternatives have in common: a queue per tier, tenant and size of card, in the order of `key`; `choose`
+    picks among their first shots. They hear of a lost worker at the next tick."""
 
     name = "FIFO"
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
-        self.queue: list[TraceShot] = []
+        self.queues: dict[tuple[Tier, str, bool], list[tuple[tuple[object, ...], TraceShot]]] = defaultdict(list)
         self.gone: list[TraceShot] = []
         self.tries: dict[str, int] = defaultdict(int)
         self.used: dict[str, float] = defaultdict(float)
         self.running: dict[str, int] = defaultdict(int)
 
+    def _queue(self, shot: TraceShot) -> list[tuple[tuple[object, ...], TraceShot]]:
+        return self.queues[shot.tier, shot.tenant, shot.large]
+
     def admit(self, shots: list[TraceShot], now_s: float) -> None:
-        self.queue += shots
+        for shot in shots:
+            insort(self._queue(shot), (self.key(shot), shot))
 
     def key(self, shot: TraceShot) -> tuple[object, ...]:
         """The least goes first."""
         return (shot.at_s, shot.name)
 
-    def choose(self, shots: list[TraceShot], loaded: str | None) -> TraceShot:
-        return min(shots, key=self.key)
+    def choose(self, heads: list[TraceShot], worker: int, loaded: str | None) -> TraceShot:
+        """`heads`: the first of each queue that the worker's card holds."""
+        return min(heads, key=self.key)
 
     def claim(self, worker: int, loaded: str | None, now_s: float) -> TraceShot | None:
-        fitting = [shot for shot in self.queue if self.trace.large[worker] or not shot.large]
-        if not fitting:
+        holds = self.trace.large[worker]
+        heads = [queue[0][1] for (_, _, large), queue in self.queues.items() if queue and (holds or not large)]
+        if not heads:
             return None
-        shot = self.choose(fitting, loaded)
-        self.queue.remove(shot)
+        shot = self.choose(heads, worker, loaded)
+        queue = self._queue(shot)
+        del queue[bisect_left(queue, (self.key(shot),))]
         self.used[shot.tenant] += shot.predicted_s
         self.running[shot.tenant] += 1
         return shot
@@ -78,16 +86,16 @@ class Plain:
         self.tries[shot.name] += 1
         if self.tries[shot.name] >= ATTEMPTS:
             return None
-        self.queue.append(shot)
+        self.admit([shot], now_s)
         return 0.0
 
     def lost(self, shot: TraceShot, worker: int, now_s: float) -> None:
         self.running[shot.tenant] -= 1
         self.gone.append(shot)
 
-    def tick(self, now_s: float) -> list[tuple[TraceShot, float]]:
+    def tick(self, now_s: float) -> list[tuple[TraceShot, float | None]]:
         back, self.gone = self.gone, []
-        self.queue += back
+        self.admit(back, now_s)
         return [(shot, 0.0) for shot in back]
 
 
@@ -110,8 +118,8 @@ class RoundRobin(Plain):
         self.turn: dict[str, int] = defaultdict(int)
         self.turns = 0
 
-    def choose(self, shots: list[TraceShot], loaded: str | None) -> TraceShot:
-        shot = min(shots, key=lambda shot: (self.turn[shot.tenant], shot.at_s, shot.name))
+    def choose(self, heads: list[TraceShot], worker: int, loaded: str | None) -> TraceShot:
+        shot = min(heads, key=lambda shot: (self.turn[shot.tenant], *self.key(shot)))
         self.turns += 1
         self.turn[shot.tenant] = self.turns
         return shot
@@ -122,14 +130,15 @@ class FairAffinity(Plain):
 
     name = "fair, affinity 32"
 
-    def choose(self, shots: list[TraceShot], loaded: str | None) -> TraceShot:
-        tier = min(_TIERS.index(shot.tier) for shot in shots)
-        shots = [shot for shot in shots if _TIERS.index(shot.tier) == tier]
-        tenant = min({shot.tenant for shot in shots}, key=lambda name: (self.used[name], name))
-        own = sorted(
-            (shot for shot in shots if shot.tenant == tenant),
-            key=lambda shot: (-shot.priority, shot.deadline_s or 1e18, shot.at_s, shot.name),
-        )
+    def key(self, shot: TraceShot) -> tuple[object, ...]:
+        return (-shot.priority, shot.deadline_s or 1e18, shot.at_s, shot.name)
+
+    def choose(self, heads: list[TraceShot], worker: int, loaded: str | None) -> TraceShot:
+        tier = min((shot.tier for shot in heads), key=_TIERS.index)
+        tenant = min({shot.tenant for shot in heads if shot.tier == tier}, key=lambda name: (self.used[name], name))
+        sizes = (False, True) if self.trace.large[worker] else (False,)
+        own = [shot for size in sizes for _, shot in self.queues[tier, tenant, size][:32]]
+        own.sort(key=self.key)
         return next((shot for shot in own[:32] if shot.lane == loaded), own[0])
 
 
@@ -138,9 +147,9 @@ class Lending(Plain):
 
     name = "percentages, lent"
 
-    def choose(self, shots: list[TraceShot], loaded: str | None) -> TraceShot:
+    def choose(self, heads: list[TraceShot], worker: int, loaded: str | None) -> TraceShot:
         part = self.trace.gpus / len(self.trace.tenants)
-        return min(shots, key=lambda shot: (self.running[shot.tenant] >= part, *self.key(shot)))
+        return min(heads, key=lambda shot: (self.running[shot.tenant] >= part, *self.key(shot)))
 
 
 ALTERNATIVES: tuple[type[Plain], ...] = (Plain, Priority, RoundRobin, FairAffinity, Lending)

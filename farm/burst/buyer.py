@@ -160,7 +160,7 @@ class Buyer:
             line = lines[job.tier]
             if line is None or now_ms - line.at_ms > _FRESH_MS:
                 return None
-            return max(0.0, start_s(line.curve, line.waiting, ahead_s) - (now_ms - line.at_ms) / 1000)
+            return max(0.0, start_s(line.curve, line.waiting, line.pace.level * ahead_s) - (now_ms - line.at_ms) / 1000)
 
         return start
 

@@ -29,7 +29,7 @@ class SchedulingSettings(Section):
     #: within a tenant, the loaded lane may be preferred among this many of the first jobs
     affinity_window: int = 16
     #: and a job may be passed over this many times
-    affinity_passes: int = 4
+    affinity_passes: int = 16
     #: a worker goes on with its loaded model for a tenant whose turn is near, while the one whose turn it is is owed no
     #: more GPU-seconds than this: a switch would cost two loads, one of them on the way back. 0: never
     affinity_slack_s: float = Field(default=360.0, ge=0)

@@ -1,13 +1,40 @@
 """Housekeeping makes the forecasts that requests show, and compares some predictions with what became of them."""
 
+import statistics
+from dataclasses import dataclass, field, replace
+
+from farm.jobs.states import Tier
 from farm.ledger import BURST_POOL, INTAKE_POOL, Ledger
-from farm.ledger.forecasts import Foretold
-from farm.scheduling.forecast import Curve, Snapshot, curves, start_s
-from farm.scheduling.prediction import ratio, work_ratios
+from farm.ledger.forecasts import Foretold, JobTimes
+from farm.scheduling.forecast import Curve, Snapshot, Waiting, curves, expected, start_s
+from farm.scheduling.pace import Paces, paces
+from farm.scheduling.prediction import ratio, score
 from monitoring.metrics import FORECAST_RATIO
 
 #: predictions of a pool that wait for their outcome at once
-OPEN_MOST = 50
+OPEN_MOST = 100
+
+
+@dataclass
+class _Line:
+    """A tier of the pool: its curve as the queues tell it, and as it is shown. unit: what a predicted second takes.
+    seen: of jobs that waited, the seconds that they came nearer and that went by; early: of those that began, by how
+    much that was before their turn."""
+
+    tier: Tier
+    curve: Curve | None
+    waiting: dict[str, Waiting]
+    unit: float
+    seen: list[tuple[float, float]] = field(default_factory=list)
+    early: list[float] = field(default_factory=list)
+    shown: Curve | None = None
+
+    def left_s(self, tenant: str, rank: int | None) -> float | None:
+        """Until the turn of the tenant's job, as its curve tells."""
+        one = self.waiting.get(tenant)
+        if self.curve is None or one is None or rank is None:
+            return None
+        return start_s(self.curve, one, one.ahead_of(rank))
 
 
 class Forecasting:
@@ -22,48 +49,87 @@ class Forecasting:
             if pool in (INTAKE_POOL, BURST_POOL):
                 continue
             at_ms, told = self._ledger.snapshot(pool)
+            known = paces(*self._ledger.renders(pool), told.attempts)
             # renders that take longer than predicted keep everybody behind them waiting
-            snapshot = told.scaled(work_ratios(self._ledger.renders(pool)))
-            found = curves(snapshot)
-            self._ledger.keep_forecast(pool, at_ms, snapshot, found)
-            still_open = self._judge(pool)
-            self._foretell(pool, at_ms, snapshot, found, still_open)
+            snapshot = told.paced(known)
+            lines = _lines(told, snapshot)
+            still_open = self._judge(pool, at_ms, lines)
+            for line in lines.values():
+                self._show(pool, line)
+            self._ledger.keep_forecast(pool, at_ms, snapshot, [line.shown for line in lines.values()], known)
+            self._foretell(pool, at_ms, lines, known, still_open)
 
-    def _foretell(
-        self, pool: str, at_ms: int, snapshot: Snapshot, found: list[Curve | None], still_open: set[str]
-    ) -> None:
+    def _show(self, pool: str, line: _Line) -> None:
+        progress = self._ledger.progress(pool, line.tier)
+        if line.seen:
+            gained_s, passed_s = (statistics.fmean(seconds) for seconds in zip(*line.seen, strict=True))
+            progress = progress.and_(gained_s, passed_s, line.curve.slot_s if line.curve else 0.0)
+            for early_s in line.early:
+                progress = progress.begun(early_s)
+            self._ledger.learn_progress(pool, line.tier, progress)
+        if line.curve is not None:
+            line.shown = line.curve.corrected(progress)
+
+    def _foretell(self, pool: str, at_ms: int, lines: dict[Tier, _Line], known: Paces, still_open: set[str]) -> None:
         """Of each tenant the job that the snapshot picked, as a client that asks about it is told."""
-        for tier, curve in zip(snapshot.tiers, found, strict=True):
-            for one in tier:
-                if curve is None or not one.one or one.one in still_open or len(still_open) >= OPEN_MOST:
+        found = []
+        for line in lines.values():
+            for one in line.waiting.values():
+                if not one.one or one.one in still_open or line.shown is None:
                     continue
-                begins_s = start_s(curve, one, one.ahead_of(one.one_rank))
-                # as the job itself says, which is what a client is told
-                self._ledger.foretell(pool, Foretold(one.one, at_ms, begins_s, begins_s + one.one_s))
-                still_open.add(one.one)
+                left_s = line.left_s(one.tenant, one.one_rank)
+                if left_s is None:
+                    continue
+                told = expected(line.shown, one, known.of(one.tenant), one.ahead_of(one.one_rank), one.one_s)
+                found.append(Foretold(one.one, one.tenant, line.tier, at_ms, told, at_ms, left_s, line.unit))
+        self._ledger.foretell(pool, found[: max(0, OPEN_MOST - len(still_open))])
 
-    def _judge(self, pool: str) -> set[str]:
-        """Predictions whose outcome is known become ratios. Answers the jobs of those that are still open."""
+    def _judge(self, pool: str, at_ms: int, lines: dict[Tier, _Line]) -> set[str]:
+        """Predictions whose outcome is known become scores. Answers the jobs of those that are still open."""
         waiting = self._ledger.foretold(pool)
-        times = self._ledger.job_times([one.job for one in waiting])
-        still_open = set()
-        for one in waiting:
-            told = times[one.job]
-            if told.started_ms is not None and not one.started:
-                self._learn(pool, "start", one.start_s, (told.started_ms - one.at_ms) / 1000)
-                self._ledger.foretell(pool, Foretold(one.job, one.at_ms, one.start_s, one.finish_s, started=True))
-            if told.finished_ms is not None and told.started_ms is not None:
-                took_s = (told.finished_ms - told.started_ms) / 1000
-                self._ledger.learn_render(pool, told.tenant, one.finish_s - one.start_s, took_s)
-            if told.finished_ms is not None:
-                self._learn(pool, "finish", one.finish_s, (told.finished_ms - one.at_ms) / 1000)
-            if told.over:
+        kept = []
+        for one, times in zip(waiting, self._ledger.job_times(pool, waiting), strict=True):
+            told, seen = one.told, one
+            if not one.started:
+                seen = _watched(one, times, at_ms, lines[one.tier])
+            if times.started_ms is not None and not one.started:
+                self._learn(pool, one, "start", (told.start_s, told.start_spread_s, times.started_ms))
+                seen = replace(seen, started=True)
+            if times.finished_ms is not None:
+                self._learn(pool, one, "finish", (told.finish_s, told.finish_spread_s, times.finished_ms))
+            if times.over:
                 self._ledger.judged(pool, one.job)
             else:
-                still_open.add(one.job)
-        return still_open
+                kept.append(seen)
+        self._ledger.foretell(pool, kept)
+        return {one.job for one in kept}
 
-    def _learn(self, pool: str, what: str, predicted_s: float, actual_s: float) -> None:
-        found = ratio(predicted_s, max(0.0, actual_s))
-        FORECAST_RATIO.labels(what).observe(found)
-        self._ledger.learn_ratio(pool, what, found)
+    def _learn(self, pool: str, one: Foretold, what: str, outcome: tuple[float, float, int]) -> None:
+        """outcome: predicted seconds, their spread, and when it was, ms."""
+        predicted_s, spread_s, then_ms = outcome
+        actual_s = max(0.0, (then_ms - one.at_ms) / 1000)
+        FORECAST_RATIO.labels(what).observe(ratio(predicted_s, actual_s))
+        self._ledger.learn_score(pool, one.tier, what, score(predicted_s, spread_s, actual_s))
+
+
+def _lines(told: Snapshot, paced: Snapshot) -> dict[Tier, _Line]:
+    found = {}
+    for tier, before, waiting, curve in zip(Tier, told.tiers, paced.tiers, curves(paced), strict=True):
+        predicted_s, queued_s = (sum(one.queued_s for one in line) for line in (before, waiting))
+        unit = queued_s / predicted_s if predicted_s > 0 else 1.0
+        found[tier] = _Line(tier, curve, {one.tenant: one for one in waiting}, unit)
+    return found
+
+
+def _watched(one: Foretold, times: JobTimes, at_ms: int, line: _Line) -> Foretold:
+    """How much nearer its turn is than when it was last looked at."""
+    left_s = 0.0 if times.started_ms is not None else line.left_s(one.tenant, times.rank)
+    seen_ms = min(at_ms, times.started_ms or at_ms)
+    if left_s is None or seen_ms <= one.seen_ms:
+        return one
+    # what was learned of renders meanwhile is no progress, nor the want of it
+    before_s, passed_s = one.left_s * line.unit / one.unit, (seen_ms - one.seen_ms) / 1000
+    line.seen.append((before_s - left_s, passed_s))
+    if times.started_ms is not None:
+        line.early.append(before_s - passed_s)
+    return replace(one, seen_ms=seen_ms, left_s=left_s, unit=line.unit)

@@ -50,7 +50,9 @@ TEMPLATES: dict[str, str] = {
     "speeds": "speeds:{pool}",  # HASH, lane -> "seconds per TFLOP, renders measured"
     "forecast": "forecast:{line}",  # HASH, "|" -> JSON of the line's curve; tenant -> its place (farm.ledger.forecasts)
     "foretold": "foretold:{pool}",  # HASH, job id -> JSON of a prediction whose outcome is not known yet
-    "ratios": "ratios:{pool}:{what}",  # LIST, outcomes over predictions, the newest first; of "render" both, in s
+    "progress": "progress:{pool}",  # HASH, tier -> "gained passed starts squares" (farm.scheduling.progress)
+    "scores": "scores:{line}:{what}",  # LIST, how far predictions were off, in spreads, the newest first
+    "renders": "renders:{pool}",  # HASH, tenant -> "count predicted took squares" (farm.scheduling.pace.RenderSums)
     "forgiven": "forgiven:{worker}",  # STRING, an operator lifts this worker's quarantine
     "claim": "claim:{nonce}",  # STRING, "job attempt" of a claim, for a call that is repeated after a lost reply
     "sent_again": "sent-again",  # STRING that means nothing: a write for a call that was repeated (farm.ledger.durable)

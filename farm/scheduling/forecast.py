@@ -6,10 +6,17 @@ has `ahead_s` before it gets its turn at the level time + ahead_s / weight.
 
 Work is a fluid between tenants, and slots take whole jobs: what is before a job has to be begun by then, not done."""
 
+import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+
+from farm.jobs.states import Tier
+from farm.scheduling.pace import Pace, Paces, RunningRender
+from farm.scheduling.prediction import ALLOWANCE_S
+from farm.scheduling.progress import LineProgress
 
 #: points that are kept of a curve: where tenants come and go, of the first rounds of the slots, and of the whole
 _CHANGES, _ROUNDS, _WHOLE = 40, 32, 24
@@ -41,27 +48,50 @@ class Waiting:
 @dataclass(frozen=True)
 class Snapshot:
     """slots: jobs that the pool's live workers take at once. running: the seconds that each attempt still takes, of
-    some; at_work: how many there are. tiers: the first is served first."""
+    some; at_work: how many there are. tiers: the first is served first. attempts: those of `running`, where they are
+    known."""
 
     slots: int
     running: Sequence[float]
     at_work: int
     tiers: Sequence[Sequence[Waiting]]
+    attempts: Sequence[RunningRender] = ()
 
-    def scaled(self, parts: Mapping[str, float]) -> "Snapshot":
-        """As if what a tenant has queued took this part of what is predicted."""
-        tiers = [
-            [replace(one, queued_s=parts.get(one.tenant, 1.0) * one.queued_s) for one in tier] for tier in self.tiers
-        ]
-        return replace(self, tiers=tiers)
+    def paced(self, paces: Paces) -> "Snapshot":
+        """As if renders took what is known of their tenants' instead of what was predicted."""
+        #: what is charged when they end, besides what was charged when they began
+        due_s: dict[tuple[str, str], float] = defaultdict(float)
+        for one in self.attempts:
+            due_s[one.tier, one.tenant] += (paces.of(one.tenant).level - 1) * one.predicted_s
+
+        def paced(tier: Tier, one: Waiting) -> Waiting:
+            level = paces.of(one.tenant).level
+            time = one.time + due_s[tier, one.tenant] / one.weight
+            return replace(one, time=time, queued_s=level * one.queued_s, one_s=level * one.one_s)
+
+        tiers = [[paced(tier, one) for one in line] for tier, line in zip(Tier, self.tiers, strict=True)]
+        running = [paces.remaining_s(one) for one in self.attempts]
+        return replace(self, tiers=tiers, running=running or self.running)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """levels[n] is reached seconds[n] from the snapshot; neither falls."""
+    """levels[n] is reached seconds[n] from the snapshot; neither falls. mean_s: a job of those that wait; slot_s: from
+    one slot that becomes free to the next, on average. Standard deviations: doubt, of all seconds, as a part of them;
+    order_s, of a start, where jobs do not begin in their order."""
 
     levels: tuple[float, ...]
     seconds: tuple[float, ...]
+    mean_s: float = 0.0
+    slot_s: float = 0.0
+    doubt: float = 0.0
+    order_s: float = 0.0
+
+    def corrected(self, seen: LineProgress) -> "Curve":
+        """As forecasts of the line came true so far."""
+        rate = seen.rate(self.mean_s)
+        seconds = tuple(one / rate for one in self.seconds)
+        return replace(self, seconds=seconds, doubt=seen.doubt(self.mean_s), order_s=seen.order_s(self.slot_s))
 
     def seconds_at(self, level: float) -> float:
         """When the level is reached. What is beyond the last one, is not queued yet: as fast as the last stretch."""
@@ -84,14 +114,36 @@ class Curve:
 
 @dataclass(frozen=True)
 class LineForecast:
-    """What is foretold to one tenant in a line, at_ms. start_ratios, finish_ratios: outcomes over predictions in
-    the pool."""
+    """What is foretold to one tenant in a line, at_ms. start_scores, finish_scores: how far predictions in the line
+    were off (farm.scheduling.prediction)."""
 
     at_ms: int
     curve: Curve
     waiting: Waiting
-    start_ratios: Sequence[float]
-    finish_ratios: Sequence[float]
+    pace: Pace
+    start_scores: Sequence[float]
+    finish_scores: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """When a job starts and ends, seconds from the snapshot, and the standard deviations of both."""
+
+    start_s: float
+    start_spread_s: float
+    finish_s: float
+    finish_spread_s: float
+
+
+def expected(curve: Curve, tenant: Waiting, pace: Pace, ahead_s: float, job_s: float) -> Expected:
+    """Of a job that has ahead_s of its own tenant's before it, and takes job_s: both as the tenant's pace tells."""
+    begins_s = start_s(curve, tenant, ahead_s)
+    doubt, spread = pace.doubt / pace.level, pace.spread / pace.level
+    order_s = min(curve.order_s, curve.slot_s + begins_s)
+    # of so many renders that are added up, longer ones and shorter ones cancel out
+    summed_s = spread * math.sqrt(begins_s * curve.slot_s)
+    wait_s = math.hypot(ALLOWANCE_S, order_s, summed_s, begins_s * math.hypot(doubt, curve.doubt))
+    return Expected(begins_s, wait_s, begins_s + job_s, math.hypot(wait_s, job_s * math.hypot(doubt, spread)))
 
 
 def start_s(curve: Curve, tenant: Waiting, ahead_s: float) -> float:
@@ -167,7 +219,10 @@ def _curve(waiting: Sequence[Waiting], above_s: float, slots: _Slots) -> Curve:
     asked |= {turn for n in range(_ROUNDS) if (turn := slots.count * slots.mean_s * n / 16 - above_s) > 0}
     kept = sorted(one for one in asked if one <= work[-1])
     return Curve(
-        tuple(_level_at(one, levels, work) for one in kept), tuple(slots.turn_s(above_s + one) for one in kept)
+        tuple(_level_at(one, levels, work) for one in kept),
+        tuple(slots.turn_s(above_s + one) for one in kept),
+        slots.mean_s,
+        slots.mean_s / slots.count,
     )
 
 

@@ -1,17 +1,17 @@
-"""A predicted time with the interval that held in four of five cases so far. Pure."""
+"""A predicted time with an interval that holds in four of five cases: as wide as what is not known makes it, and
+corrected by how predictions like it came out. Pure."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
-#: added to both sides of a ratio, so that seconds of a short wait weigh nothing, s
+#: the least of a spread, so that seconds of a short wait weigh nothing, s
 ALLOWANCE_S = 10.0
-#: outcomes before they are believed; until then the interval is this wide
-_ENOUGH, _GUESS = 20, (0.6, 1.0, 1.8)
-#: renders that are supposed to have taken what was predicted, besides those that are known
-_DOUBTED = 2
+#: outcomes that are supposed to have been as wide as their spread, besides those that are known
+_SUPPOSED = [NormalDist().inv_cdf((n + 1) / 11) for n in range(10)]
 #: outcomes that are kept
-KEPT = 300
+KEPT = 200
 
 
 @dataclass(frozen=True)
@@ -28,30 +28,21 @@ def ratio(predicted_s: float, actual_s: float) -> float:
     return (actual_s + ALLOWANCE_S) / (predicted_s + ALLOWANCE_S)
 
 
-def work_ratios(renders: Sequence[tuple[str, float, float]]) -> dict[str, float]:
-    """What renders of each tenant took over what was predicted, from (tenant, predicted, actual seconds): a few
-    weigh little."""
-    sums: dict[str, list[float]] = {}
-    for tenant, predicted_s, actual_s in renders:
-        known = sums.setdefault(tenant, [0.0, 0.0, 0.0])
-        known[0] += predicted_s
-        known[1] += actual_s
-        known[2] += 1
-    found = {}
-    for tenant, (predicted_s, actual_s, count) in sums.items():
-        doubt_s = _DOUBTED * predicted_s / count
-        found[tenant] = (actual_s + doubt_s) / (predicted_s + doubt_s) if predicted_s > 0 else 1.0
-    return found
+def score(predicted_s: float, spread_s: float, actual_s: float) -> float:
+    """How far an outcome was off, in spreads."""
+    return (actual_s - predicted_s) / spread_s
 
 
-def predicted(seconds: float, ratios: Sequence[float]) -> Predicted:
-    """`ratios`: of predictions like this one, in any order."""
-    low, middle, high = _quantiles(ratios) if len(ratios) >= _ENOUGH else _GUESS
-    ends = [max(0.0, (seconds + ALLOWANCE_S) * part - ALLOWANCE_S) for part in (middle, low, high)]
+def predicted(seconds: float, spread_s: float, scores: Sequence[float]) -> Predicted:
+    """`scores`: of predictions like this one, in any order."""
+    ordered = sorted([*_SUPPOSED, *scores])
+    ends = [max(0.0, seconds + spread_s * _quantile(ordered, part)) for part in (0.5, 0.1, 0.9)]
     return Predicted(*ends)
 
 
-def _quantiles(ratios: Sequence[float]) -> tuple[float, float, float]:
-    ordered = sorted(ratios)
-    last = len(ordered) - 1
-    return ordered[math.floor(0.1 * last)], ordered[round(0.5 * last)], ordered[math.ceil(0.9 * last)]
+def _quantile(ordered: Sequence[float], part: float) -> float:
+    # so that the next one is below it in this part of cases, also where there are few
+    at = min(max(part * (len(ordered) + 1) - 1, 0.0), len(ordered) - 1.0)
+    below = math.floor(at)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (at - below) * (ordered[above] - ordered[below])

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from farm.jobs.job import Job
-from farm.scheduling.forecast import LineForecast, start_s
+from farm.scheduling.forecast import LineForecast, expected
 from farm.scheduling.prediction import predicted
 from farm.wire.own_views import ForecastView, moment
 
@@ -15,9 +15,11 @@ def forecast_of(job: Job, line: LineForecast | None, own_s: float | None = None)
         return None
     if own_s is None:
         own_s = line.waiting.ahead_of(job.position)
-    begins_s = start_s(line.curve, line.waiting, own_s)
-    start = predicted(begins_s, line.start_ratios)
-    finish = predicted(begins_s + job.predicted_s, line.finish_ratios)
+    else:
+        own_s *= line.pace.level
+    told = expected(line.curve, line.waiting, line.pace, own_s, line.pace.level * job.predicted_s)
+    start = predicted(told.start_s, told.start_spread_s, line.start_scores)
+    finish = predicted(told.finish_s, told.finish_spread_s, line.finish_scores)
     times = (_at(line, job, seconds) for one in (start, finish) for seconds in (one.seconds, one.low, one.high))
     return ForecastView(**dict(zip(ForecastView.model_fields, times, strict=True)))
 

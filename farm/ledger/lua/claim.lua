@@ -164,6 +164,7 @@ local function take(job)
   local starts = job.state == State.QUEUED
   if starts then
     also('started_ms', NOW)
+    if loaded == '' then also('cold', 1) end
     also('phase', Phase.ASSIGNED)
     also('phase_ms', NOW)
   end

@@ -7,8 +7,9 @@ local pool = ARGV[1]
 
 local running = {}
 for _, id in ipairs(redis.call('ZRANGE', Key.leases(pool), 0, RUNNING_MOST - 1)) do
-  local record = redis.call('HMGET', Key.job(id), 'predicted_s', 'started_ms')
-  running[#running + 1] = math.max(0, tonumber(record[1] or 0) - (NOW - tonumber(record[2] or NOW)) / 1000)
+  local record = redis.call('HMGET', Key.job(id), 'predicted_s', 'started_ms', 'tenant', 'tier', 'cold')
+  running[#running + 1] = {predicted_s = tonumber(record[1] or 0), tenant = record[3] or '', tier = record[4] or Tier.NORMAL,
+    cold = record[5] and true or false, run_s = math.max(0, NOW - tonumber(record[2] or NOW)) / 1000}
 end
 
 local lines, turn = {}, math.floor(NOW / 1000) * 7919

@@ -2,10 +2,11 @@
 
 import random
 
+import pytest
 from ledger_parts import ARTIFACTS, BROKE, POOL, REFUSED, ByNumber, admit, claimed, new_job, pass_time
 from redis import Redis
 
-from farm.config import SchedulingSettings, Settings
+from farm.config import RedisSettings, SchedulingSettings, Settings
 from farm.jobs.job import Claim
 from farm.ledger import INTAKE_POOL, Ledger
 
@@ -128,6 +129,11 @@ def test_a_weight_that_makes_no_sense_is_one(ledger: Ledger, redis: Redis) -> No
 
 
 class TestAffinity:
+    @pytest.fixture
+    def ledger_settings(self, redis_settings: RedisSettings) -> Settings:
+        """A job is passed over so seldom that a few jobs show it."""
+        return Settings(redis=redis_settings, scheduling=SchedulingSettings(affinity_passes=4))
+
     def lanes(self, ledger: Ledger, claims: int, loaded: str) -> list[str]:
         return [claimed(ledger, loaded=loaded).job.lane for _ in range(claims)]
 

@@ -7,6 +7,7 @@ from redis import Redis
 from bench.virtual_clock import VirtualClock
 from farm.config import LeaseSettings, RedisSettings, Settings
 from farm.io_worker.forecasting import Forecasting
+from farm.jobs.job import Job
 from farm.jobs.states import Tier
 from farm.jobs.worker_status import WorkerStatus
 from farm.ledger import Ledger, SwitchKind
@@ -78,7 +79,10 @@ def test_predictions_are_judged_once_by_what_happened(ledger: Ledger, clock: Vir
     forecasting.refresh()
     line = ledger.forecast(POOL, Tier.NORMAL, "a")
     assert line is not None
-    assert (line.start_ratios, line.finish_ratios) == ([pytest.approx(50 / 30, abs=1e-4)], [70 / 50])
+    # half a minute from when it was foretold instead of what is left of twenty seconds, and as much later at its end
+    assert [len(line.start_scores), len(line.finish_scores)] == [1, 1]
+    assert line.start_scores[0] > 0.5
+    assert line.finish_scores[0] > 0.2
     assert last not in {one.job for one in ledger.foretold(POOL)}
 
 
@@ -96,3 +100,52 @@ def test_of_many_tenants_some_are_picked_and_others_the_next_time(ledger: Ledger
         looks += 1
         assert looks < 20
         clock.move(1)
+
+
+def test_every_render_that_ends_tells_how_long_its_tenant_s_take(ledger: Ledger, clock: VirtualClock) -> None:
+    ids = admit(ledger, *[new_job("a", predicted_s=20.0) for _ in range(6)])
+    for n, job in enumerate(ids[:-1]):
+        claim = ledger.claim(POOL, "w1", loaded="lane" if n else None)
+        assert claim is not None
+        clock.move(40 if n else 70)
+        ledger.commit(job, 1, ARTIFACTS, gpu_s=40)
+    known, cold = ledger.renders(POOL)
+    # the first one had to load the worker's model
+    assert (cold.count, cold.predicted_s, cold.took_s) == (1, 20.0, 70.0)
+    assert known["a"].took_s == pytest.approx(2 * known["a"].predicted_s)
+    assert known["a"].count == pytest.approx(4, abs=0.2)
+    ledger.worker_seen("w1", POOL, WorkerStatus(), ttl_s=60)
+    Forecasting(ledger).refresh()
+    line = ledger.forecast(POOL, Tier.NORMAL, "a")
+    assert line is not None
+    assert line.pace.level > 1.7
+    told = forecast_of(job_of(ledger, ids[-1]), line)
+    assert told is not None
+    assert told.finish.timestamp() - told.start.timestamp() > 30
+
+
+def test_forecasts_that_come_true_too_late_are_stretched(ledger: Ledger, clock: VirtualClock) -> None:
+    forecasting = Forecasting(ledger)
+    due_ms = clock.now_ms + 86_400_000
+    waits = admit(ledger, *[new_job("a", predicted_s=20.0, tier=Tier.ECONOMY, deadline_ms=due_ms) for _ in range(30)])
+    lefts = []
+    for _ in range(60):
+        # somebody else's job comes for each that is rendered
+        admit(ledger, new_job("b", predicted_s=20.0))
+        claimed_now = ledger.claim(POOL, "w1", loaded="lane")
+        assert claimed_now is not None
+        forecasting.refresh()
+        clock.move(20)
+        ledger.worker_seen("w1", POOL, WorkerStatus(), ttl_s=60)
+        ledger.commit(claimed_now.job.id, 1, ARTIFACTS, gpu_s=20)
+        told = forecast_of(job_of(ledger, waits[-1]), ledger.forecast(POOL, Tier.ECONOMY, "a"))
+        assert told is not None
+        lefts.append(told.start.timestamp() - clock.now_ms / 1000)
+    assert lefts[0] < 1000
+    assert lefts[-1] > 4 * lefts[0]
+
+
+def job_of(ledger: Ledger, job_id: str) -> Job:
+    found = ledger.find(job_id)
+    assert found is not None
+    return found

@@ -9,9 +9,8 @@ from bench.simulation.farm import simulate
 from bench.simulation.figures import figures, lower_bound_s
 from bench.simulation.ledger_policy import LedgerPolicy
 from bench.simulation.policy import Plain
-from bench.simulation.trace import LOAD_S
+from bench.simulation.trace import LOAD_S, Crash, Trace, TraceShot
 from bench.simulation.traces import MEAN_S, TRACES, make
-from farm.config import SchedulingSettings
 
 
 @pytest.mark.parametrize("name", ["dump", "own_lanes", "crashes", "poison", "mixed", "economy"])
@@ -32,6 +31,15 @@ def test_every_shot_ends_once_and_no_worker_idles_while_it_could_render(name: st
     assert max(out.ended.values()) <= 1.5 * lower_bound_s(trace) + 4 * (1.5 * MEAN_S + LOAD_S)
 
 
+def test_a_shot_that_takes_its_worker_down_too_often_ends(redis: Redis) -> None:
+    shots = tuple(TraceShot(f"{n}", "a", 0.0, 2000.0, 2000.0) for n in range(2))
+    crashes = tuple(Crash(0, at_s, 60.0) for at_s in (10.0, 400.0, 800.0))
+    trace = Trace("lost", shots, (True,), crashes=crashes)
+    out = simulate(trace, LedgerPolicy(trace, redis))
+    assert set(out.ended) == {"0", "1"}
+    assert [run.shot.name for run in out.runs if run.done] == ["1"]
+
+
 def test_the_figures_tell_first_come_first_served_from_fair(redis: Redis) -> None:
     trace = make("dump", gpus=4, size=0.12, seed=3)
     fair, fifo = (figures(simulate(trace, rule)) for rule in (LedgerPolicy(trace, redis), Plain(trace)))
@@ -42,7 +50,7 @@ def test_the_loaded_model_is_kept_while_little_is_owed(redis: Redis) -> None:
     trace = make("own_lanes", gpus=4, size=0.2, seed=3)
     loads = {}
     for slack_s in (0.0, 120.0):
-        rule = LedgerPolicy(trace, redis, SchedulingSettings(affinity_slack_s=slack_s))
+        rule = LedgerPolicy(trace, redis, {"affinity_slack_s": slack_s})
         loads[slack_s] = figures(simulate(trace, rule)).loads
     assert loads[120.0] < loads[0.0]
 

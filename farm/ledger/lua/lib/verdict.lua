@@ -51,7 +51,7 @@ end
 -- The lease ends.
 local function attempt_end(job, gpu_s)
   redis.call('ZREM', Key.leases(job_pool(job)), job.id)
-  redis.call('HDEL', Key.job(job.id), 'phase', 'phase_ms', 'progress', 'step', 'steps', 'graced', 'unheard')
+  redis.call('HDEL', Key.job(job.id), 'phase', 'phase_ms', 'progress', 'step', 'steps', 'graced', 'unheard', 'cold')
   fair_correct(job, gpu_s)
   limit_freed(job.pool, job.tenant, job.id)
 end

@@ -17,6 +17,7 @@ import httpx
 import pytest
 from bad_servers import serve  # noqa: F401 - a fixture for everyone
 from httpx._transports import default as _httpx_transports
+from jinja2 import Environment
 from own_redis import redis_command
 from redis import Redis
 from werkzeug.routing import Rule
@@ -53,6 +54,22 @@ def _compile_once(rule: Rule) -> None:
 # a thousand tests make an app each, all with the same addresses, and this was most of what making one costs
 Rule.compile = _compile_once  # type: ignore[method-assign]
 
+
+_compile_template = Environment.compile
+_templates: dict[object, Any] = {}
+
+
+def _compile_template_once(environment: Environment, source: Any, *how: Any, **named: Any) -> Any:
+    """For each app anew, Jinja would translate the same templates into the same code."""
+    if not isinstance(source, str):
+        return _compile_template(environment, source, *how, **named)
+    key = (source, how, tuple(named.items()))
+    if key not in _templates:
+        _templates[key] = _compile_template(environment, source, *how, **named)
+    return _templates[key]
+
+
+Environment.compile = _compile_template_once  # type: ignore[method-assign]
 
 # each httpx.get() would read every authority of the system anew: 30 ms of CPU, a hundred times what it asks
 _httpx_transports.create_ssl_context = cache(httpx.create_ssl_context)  # type: ignore[attr-defined]

@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import preloaded
 import pytest
 from bad_servers import serve  # noqa: F401 - a fixture for everyone
 from httpx._transports import default as _httpx_transports
@@ -25,6 +27,7 @@ from werkzeug.routing import Rule
 from farm.config import RedisSettings, S3Settings, Settings
 from farm.embedded import s3_part
 from farm.embedded.ports import free_port
+from farm.intake import rendition
 
 # what collecting the tests imports stays: looking through it again and again is a third of what collecting costs
 gc.disable()
@@ -161,6 +164,14 @@ def _serve(command: list[str], port: int, log: Path, env: Mapping[str, str] | No
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forked_decoders() -> Iterator[None]:
+    """Each picture, clip and sound that a test sends is decoded in a process of its own, which imports all its life."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(rendition, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": preloaded.Decoder}))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -33,13 +33,14 @@ test: $(READY) ## lint, types, import rules and every test
 tests: $(READY)
 	@$(MAKE) --no-print-directory -j2 tests-that-render tests-of-the-farm
 
-# apart: each process of a run imports what all of its tests import, and torch takes seconds
+# apart, and one process: each process of a run imports what all of its tests import, and torch and tiny weights take
+# seconds. It computes all the time and needs half as much of it as the others
 tests-that-render: $(READY)
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not soak" tests/models tests/tools
+	$(BIN)/pytest -m "not soak" tests/models tests/tools
 
 tests-of-the-farm: $(READY)
-	@# three beside those two on two cores: they wait for processes, but each pays for collecting all tests
-	$(BIN)/pytest -n 3 --dist loadgroup -m "not soak" tests --ignore tests/models --ignore tests/tools
+	@# four beside that one on two cores: they wait for processes, but each pays for collecting all tests
+	$(BIN)/pytest -n 4 --dist loadgroup -m "not soak" tests --ignore tests/models --ignore tests/tools
 
 test-old-redis: $(READY) ## ledger, permits and webhooks once more, on the redis-server of PATH
 	@command -v redis-server >/dev/null || { echo "no redis-server on PATH (Debian: apt-get install redis-server)"; exit 1; }

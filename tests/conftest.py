@@ -11,12 +11,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import preloaded
 import pytest
 from bad_servers import serve  # noqa: F401 - a fixture for everyone
 from httpx._transports import default as _httpx_transports
+from jinja2 import Environment
 from own_redis import redis_command
 from redis import Redis
 from werkzeug.routing import Rule
@@ -24,6 +27,7 @@ from werkzeug.routing import Rule
 from farm.config import RedisSettings, S3Settings, Settings
 from farm.embedded import s3_part
 from farm.embedded.ports import free_port
+from farm.intake import rendition
 
 # what collecting the tests imports stays: looking through it again and again is a third of what collecting costs
 gc.disable()
@@ -53,6 +57,22 @@ def _compile_once(rule: Rule) -> None:
 # a thousand tests make an app each, all with the same addresses, and this was most of what making one costs
 Rule.compile = _compile_once  # type: ignore[method-assign]
 
+
+_compile_template = Environment.compile
+_templates: dict[object, Any] = {}
+
+
+def _compile_template_once(environment: Environment, source: Any, *how: Any, **named: Any) -> Any:
+    """For each app anew, Jinja would translate the same templates into the same code."""
+    if not isinstance(source, str):
+        return _compile_template(environment, source, *how, **named)
+    key = (source, how, tuple(named.items()))
+    if key not in _templates:
+        _templates[key] = _compile_template(environment, source, *how, **named)
+    return _templates[key]
+
+
+Environment.compile = _compile_template_once  # type: ignore[method-assign]
 
 # each httpx.get() would read every authority of the system anew: 30 ms of CPU, a hundred times what it asks
 _httpx_transports.create_ssl_context = cache(httpx.create_ssl_context)  # type: ignore[attr-defined]
@@ -144,6 +164,14 @@ def _serve(command: list[str], port: int, log: Path, env: Mapping[str, str] | No
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forked_decoders() -> Iterator[None]:
+    """Each picture, clip and sound that a test sends is decoded in a process of its own, which imports all its life."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(rendition, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": preloaded.Decoder}))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,8 @@ cost. Linux alone; elsewhere, and for a command that is not ours, it is subproce
 
     Popen([sys.executable, "-m", "farm.cli", "burst"], env=..., stdout=...)
 
-How the farm itself is started is tested without this (tests/farm/embedded/test_embedded_stack.py).
+How the farm itself is started is tested without this (tests/farm/embedded/test_embedded_stack.py), and so is the
+intake's decoder (tests/farm/intake/test_intake_hostile.py).
 """
 
 import ctypes
@@ -27,18 +28,20 @@ _ROOM = 8_000
 #: the real one: a test may put ours in its place
 _Popen = subprocess.Popen
 _asking = threading.Lock()
-_server: socket.socket | None = None
-_owner = 0
+#: (process, what the other end has imported) -> who forks for that process
+_servers: dict[tuple[int, str], socket.socket] = {}
 
 
 def adopt(server: socket.socket) -> None:
-    """Have what this process starts forked by the process at the other end."""
-    global _server, _owner
-    _server, _owner = server, os.getpid()
+    """Have parts of the farm that this process starts forked by the process at the other end."""
+    _servers[os.getpid(), Popen.image] = server
 
 
 class Popen(_Popen[Any]):
     """As subprocess.Popen."""
+
+    #: which modules the process has that forks it (preloaded_server.IMAGES)
+    image = "farm"
 
     def _execute_child(
         self, args: Any, executable: Any, preexec_fn: Any, close_fds: Any, pass_fds: Any, cwd: Any, env: Any,
@@ -64,9 +67,21 @@ class Popen(_Popen[Any]):
                 "parent": os.getpid(),
             },
             [*std, *((fd, fd) for fd in pass_fds)],
+            self.image,
         )
         self._child_created = True
         self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)  # type: ignore[attr-defined]
+
+
+class Decoder(Popen):
+    """Of the intake's child alone, which lives for a tenth of the time that its imports would take."""
+
+    image = "decoder"
+
+    def _execute_child(self, args: Any, *how: Any) -> None:
+        if sys.platform == "linux" and args[1] == "-I":
+            args = [args[0], *args[2:]]
+        super()._execute_child(args, *how)
 
 
 def _is_ours(args: Any, env: Mapping[str, str]) -> bool:
@@ -82,18 +97,20 @@ def without_launcher(words: Sequence[str]) -> list[str]:
     return list(words[6:] if list(words[:4]) == mine else words)
 
 
-def _forked(request: dict[str, Any], files: list[tuple[int, int]]) -> int:
+def _forked(request: dict[str, Any], files: list[tuple[int, int]], image: str) -> int:
     """Its pid. The server forks twice, and its orphan becomes ours: for that moment orphans below us do."""
     with _asking:
-        if _server is None or _owner != os.getpid():
-            adopt(_started())
-        assert _server is not None
+        # what a process that was forked has of its parent's is no use to it
+        mine = (os.getpid(), image)
+        if mine not in _servers:
+            _servers[mine] = _started(image)
+        server = _servers[mine]
         libc = ctypes.CDLL(None)
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         try:
             told = json.dumps(request | {"files": [target for target, _ in files]}).encode()
-            socket.send_fds(_server, [told], [given for _, given in files])
-            pid = int(_server.recv(100) or 0)
+            socket.send_fds(server, [told], [given for _, given in files])
+            pid = int(server.recv(100) or 0)
         finally:
             libc.prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
     if not pid:
@@ -105,16 +122,21 @@ def _first_to_import() -> list[str]:
     return [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
 
 
-def _started() -> socket.socket:
-    """A new process that imports the farm and forks for this one until it ends."""
+def _started(image: str) -> socket.socket:
+    """A new process that imports what `image` names and forks for this one until it ends."""
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its:
         _Popen(
-            [sys.executable, "-m", "preloaded_server", str(its.fileno()), "-" * _ROOM],
+            [sys.executable, "-m", "preloaded_server", str(its.fileno()), image, "-" * _ROOM],
             pass_fds=(its.fileno(),),
             cwd=Path(__file__).parent,
             # beside preloaded_server.py lies a folder `farm`: that name is the farm's, however it is installed
-            env={**os.environ, "PRELOADED_ROOM": "-" * _ROOM, "PYTHONPATH": os.pathsep.join(_first_to_import())},
+            env={
+                **os.environ,
+                **({"OPENBLAS_NUM_THREADS": "1"} if image == "decoder" else {}),
+                "PRELOADED_ROOM": "-" * _ROOM,
+                "PYTHONPATH": os.pathsep.join(_first_to_import()),
+            },
             stdin=subprocess.DEVNULL,
             # a test's end kills groups
             start_new_session=True,

@@ -1,5 +1,5 @@
-"""The process from which tests/preloaded.py has others forked: `python -m preloaded_server SOCKET ROOM`. It imports
-what the farm's processes import, but for the modules that do something when they are imported, and ends with who asks.
+"""The process from which tests/preloaded.py has others forked: `python -m preloaded_server SOCKET IMAGE ROOM`. It
+imports what they import, but for the modules that do something when they are imported, and ends with who asks.
 """
 
 import atexit
@@ -23,11 +23,9 @@ from typing import Any, NoReturn
 import preloaded
 
 from farm import lifeline
-from farm.client import transport
-from farm.guard import guard
 
 #: everything below these; what has a side effect is imported by nobody but its process
-MODULES = (
+_FARM = (
     "celery.bin.celery", "celery.bin.worker", "celery.bin.beat", "celery.apps.worker", "celery.apps.beat",
     "celery.beat", "celery.concurrency.thread", "celery.worker.consumer", "celery.worker.components",
     "celery.worker.autoscale", "celery.events.state", "celery.app.amqp", "celery.app.log", "celery.app.control",
@@ -43,6 +41,10 @@ MODULES = (
     "gunicorn.app.wsgiapp", "gunicorn.arbiter", "gunicorn.glogging", "api.app", "api.server.worker",
     "tools.provider_simulator.simulator",
 )  # fmt: skip
+IMAGES = {
+    "farm": _FARM,
+    "decoder": ("numpy", "farm.intake.finished_clip", "farm.intake.picture_rendition", "farm.intake.sound_rendition"),
+}
 #: commands that start parts of the farm themselves
 _PARENTS = ("demo", "up", "worker")
 
@@ -52,13 +54,21 @@ def main() -> None:
     asked = socket.socket(fileno=int(sys.argv[1]))
     # the folder of the tests
     del sys.path[0]
-    for name in MODULES:
+    for name in IMAGES[sys.argv[2]]:
         with suppress(ImportError):
             importlib.import_module(name)
-    # every process that sends something reads the authorities, too
+    if sys.argv[2] == "farm":
+        _read_authorities()
+    serve(asked)
+
+
+def _read_authorities() -> None:
+    """As every process does that sends something."""
+    from farm.client import transport
+    from farm.guard import guard
+
     transport.trusted()
     guard._trust()
-    serve(asked)
 
 
 def serve(asked: socket.socket) -> None:

@@ -30,14 +30,14 @@ def farm(real_farm: Farm) -> Farm:
 
 @pytest.fixture(scope="module")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An address with a picture and a clip of twelve frames below it."""
+    """An address with a picture and a clip of six frames below it."""
     folder = tmp_path_factory.mktemp("media")
     Image.linear_gradient("L").convert("RGB").resize((128, 128)).save(folder / "character.png")
     out = io.BytesIO()
     with av.open(out, "w", format="mp4") as box:
         stream: Any = box.add_stream("libx264", rate=12)
         stream.width = stream.height = 128
-        for n in range(12):
+        for n in range(6):
             pixels = np.roll(np.linspace(0, 255, 128 * 128 * 3).astype(np.uint8).reshape(128, 128, 3), n * 5, 0)
             box.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
         box.mux(stream.encode())

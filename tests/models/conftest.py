@@ -15,23 +15,6 @@ from models.render import loading
 from models.render.loading import Loaded
 from models.render.renderer import Renderer
 
-HERE = Path(__file__).parent
-
-
-#: about half of the room's time
-FIRST_HALF = frozenset(
-    f"test_models_{name}.py"
-    for name in ("plan", "animate", "bench", "lossy", "render", "speed", "canvas", "compiled", "conditions")
-)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            # imports of torch and tiny weights are made twice, not once for each process: they cost more than renders
-            half = 1 if item.path.name in FIRST_HALF else 2
-            item.add_marker(pytest.mark.xdist_group(f"models-{half}"))
-
 
 @pytest.fixture(scope="session")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:

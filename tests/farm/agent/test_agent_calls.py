@@ -109,6 +109,7 @@ def test_an_idle_agent_renews_its_presence_and_looks_for_work(heard: Heard) -> N
     assert calls.pop("presence alone") == BEATS
     assert calls.pop("claimable") in range(BEATS - 1, BEATS + 2)
     assert calls.pop("reap", 0) + calls.pop("GET", 0) <= 3, "nobody else reaps here: it does every ten seconds"
+    assert calls.pop("SCRIPT", 0) <= 1, "the first reap on a server loads its script"
     assert set(calls) <= BROKER
 
 
@@ -122,6 +123,7 @@ def test_a_busy_agent_keeps_its_lease_and_its_presence_in_one_call(
     # where the heartbeat of a lease comes late, the presence does not wait for it
     assert calls.pop("presence alone", 0) < BEATS - 1
     assert calls.pop("reap", 0) + calls.pop("GET", 0) <= 3
+    assert calls.pop("SCRIPT", 0) <= 1
     assert set(calls) <= {"PING"}, "a busy agent does not even ask for permits"
     (tmp_path / "go").touch()
     farm.committed(job)

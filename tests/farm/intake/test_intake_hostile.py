@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,20 @@ from test_intake_clips import clip
 
 from bench.flood_media import edited_clip
 from farm.config import IntakeSettings
+from farm.intake import rendition
 from farm.intake.check import check
 from farm.intake.rendition import Rendition
 from farm.jobs.errors import InvalidRequest
 from farm.jobs.inputs import Kind
 from models.media import clips
 from tests.conftest import wait_until
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _decoders_as_the_farm_starts_them(_forked_decoders: None) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(rendition, "subprocess", subprocess)
+        yield
 
 
 def taken(data: bytes, kind: Kind = Kind.CLIP) -> Rendition:

@@ -65,7 +65,7 @@ def _checked(settings: RedisSettings, process: "Popen[bytes]") -> str:
                     raise RuntimeError("the server did not start") from None
                 time.sleep(0.02)
         server = look(client)
-    expected = (True, "everysec", True) if settings.waitaof else (True, "always", False)
+    expected = (True, "always", True) if settings.waitaof else (True, "always", False)
     if (server.appendonly, server.fsync, server.waits) != expected:
         raise RuntimeError(f"measured on another server than the table's: {server!r}")
     return f"{server}, appendfsync {server.fsync}{', WAITAOF' if server.waits else ''}"

@@ -46,7 +46,7 @@ class LocalFarm:
     def server(self) -> str:
         """Which server the farm was measured on, checked: what `wanfarm up` promises is that WAITAOF is asked."""
         with connect(self.settings.redis) as redis:
-            return checked_server(redis, fsync="everysec")
+            return checked_server(redis, fsync="always")
 
     def submit(self) -> str:
         return self.client.jobs.create("measured", **SHOT).id

@@ -62,7 +62,7 @@ class LocalGateways:
 
     def server(self) -> str:
         """Which Redis this is, checked: one that keeps every write as the farm's own does."""
-        return checked_server(self.redis, fsync="everysec")
+        return checked_server(self.redis, fsync="always")
 
     def cpu_s(self, gateway: ServedGateway) -> tuple[float, float]:
         """Seconds of a core that the gateway's processes and Redis have used. Unlike the clock, it does not see who
@@ -124,7 +124,7 @@ def _listens(port: int) -> bool:
 
 
 @contextmanager
-def redis_server(folder: Path, *, fsync: str = "everysec") -> Iterator[str]:
+def redis_server(folder: Path, *, fsync: str = "always") -> Iterator[str]:
     """An address without a database, of a server that keeps every write as the farm's own does."""
     port = free_port()
     with (folder / "redis.log").open("wb") as log:

@@ -10,5 +10,6 @@ SERVER = Path(os.environ["WANFARM_TEST_REDIS"]) if "WANFARM_TEST_REDIS" in os.en
 
 
 def redis_command(folder: Path, port: int, *, fsync: str = "everysec") -> list[str]:
-    """Arguments to start it on `port`, with its data in `folder`."""
+    """Arguments to start it on `port`, with its data in `folder`. It may be killed, but never loses power: it need not
+    sync at every write."""
     return redis_part.command(folder, port, password=None, fsync=fsync, server=SERVER)

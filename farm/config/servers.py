@@ -1,6 +1,7 @@
 """Settings of the servers that a farm uses: Redis, S3, and what `wanfarm up` starts of them."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -78,6 +79,9 @@ class EmbeddedSettings(Section):
 
     #: 0 takes a free port at the first start and keeps it
     redis_port: int = Field(default=0, ge=0, le=65535)
+    #: "always": what was answered survives the power failing. "everysec" answers in half the time and may lose the last
+    #: second then; when the server alone dies, neither loses anything
+    redis_fsync: Literal["always", "everysec"] = "always"
     s3_port: int = Field(default=0, ge=0, le=65535)
     #: where the Redis keeps its append-only file; by default redis/ in the state folder. On a disk of its own, no
     #: upload or result can take its room

@@ -89,13 +89,13 @@ def version(server: Server) -> Finding:
 def persistence(server: Server, *, waitaof: bool) -> Finding:
     """What an acknowledged job survives."""
     if (why := server.refusal(waitaof=waitaof)) is not None:
-        return error("redis.persistence", why, "set `appendfsync everysec`: no process of the farm starts before")
+        return error("redis.persistence", why, "set `appendfsync always`: no process of the farm starts before")
     meaning = server.meaning(waitaof=waitaof)
     if server.appendonly is False:
-        return error("redis.persistence", meaning, "set `appendonly yes` and `appendfsync everysec`")
-    if (waitaof and server.waits) or server.fsync == "always":
+        return error("redis.persistence", meaning, "set `appendonly yes` and `appendfsync always`")
+    if server.keeps(waitaof=waitaof):
         return ok("redis.persistence", meaning)
-    return warning("redis.persistence", meaning, "use Redis 7.2 or later with redis.waitaof, or `appendfsync always`")
+    return warning("redis.persistence", meaning, "set `appendfsync always`")
 
 
 def eviction(server: Server) -> Finding:
@@ -183,7 +183,7 @@ def sync(redis: Redis, prefix: str, others: int = 0) -> Finding:
         return error(
             "redis.waitaof",
             f"a write was not on {where} after {_SYNC_LIMIT_MS} ms: submissions would be answered with 503",
-            "look at its disk; `appendfsync everysec` and no other writer on that disk",
+            "look at its disk, and at who else writes there",
         )
     text = f"a write is on its disk after {took_ms:.1f} ms"
     if took_ms > _SLOW_SYNC_MS:

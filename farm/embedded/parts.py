@@ -32,6 +32,7 @@ def parts_of(plan: StackPlan, folder: StateFolder, *, gateway_socket: int) -> li
                     (settings.embedded.redis_dir or folder.redis).absolute(),
                     plan.redis_port,
                     password=plan.redis_password,
+                    fsync=settings.embedded.redis_fsync,
                     max_memory_mb=settings.embedded.redis_max_memory_mb or _quarter_of_memory_mb(),
                 ),
                 ready=redis_answers(settings.redis),

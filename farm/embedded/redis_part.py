@@ -17,7 +17,7 @@ def command(
     port: int,
     *,
     password: str | None,
-    fsync: str = "everysec",
+    fsync: str = "always",
     server: Path | None = None,
     max_memory_mb: int | None = None,
 ) -> list[str]:
@@ -26,7 +26,7 @@ def command(
 
     password  of the only user; None opens the server to every local user with all commands, which is for tests and
               benches alone
-    fsync     "everysec" is right for clients that ask with WAITAOF; "always" for those that do not
+    fsync     "always", or "everysec": with that Valkey 9.1.2 answers WAITAOF up to a second before the write is on disk
     server    the program; by default the one that `redis_server` finds
     max_memory_mb  above it nothing new is written, and the operating system kills nobody; None: no limit
     """

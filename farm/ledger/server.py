@@ -39,17 +39,28 @@ class Server:
         if waitaof and self.waits and self.fsync == "no":
             return (
                 f"{self} never syncs its append-only file (appendfsync no), so every answer would wait for WAITAOF in "
-                "vain and end in 503. Set `appendfsync everysec` in its configuration (at once: CONFIG SET appendfsync "
-                "everysec), or redis.waitaof = false to answer before a write is on disk"
+                "vain and end in 503. Set `appendfsync always` in its configuration (at once: CONFIG SET appendfsync "
+                "always), or redis.waitaof = false to answer before a write is on disk"
             )
         return None
+
+    def keeps(self, *, waitaof: bool) -> bool:
+        """Whether what was answered survives a crash of its machine, as far as the server tells."""
+        return self.appendonly is not False and (
+            self.fsync == "always" or (waitaof and self.waits and self.fsync is None)
+        )
 
     def meaning(self, *, waitaof: bool) -> str:
         """What an acknowledged write survives."""
         if self.appendonly is False:
             return "it keeps nothing on disk: a restart of it loses every job. Set `appendonly yes`"
-        if (waitaof and self.waits) or self.fsync == "always":
+        if self.keeps(waitaof=waitaof):
             return "an answer is given when its write is on disk"
+        if waitaof and self.waits:
+            return (
+                "an answer is given when the server says that its write is on disk, which some servers say up to a "
+                "second early (Valkey 9.1.2 with appendfsync everysec): a crash of its machine may lose that second"
+            )
         without = "it has no WAITAOF" if waitaof else "redis.waitaof is off"
         if self.fsync == "everysec":
             return f"{without}: a crash of its machine may lose the last second of what was answered"

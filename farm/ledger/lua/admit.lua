@@ -74,7 +74,8 @@ for _, at in ipairs(fresh) do
   money_hold(job)
   for reason in string.gmatch(ARGV[at + 15], '%S+') do queue_reasons(job, reason, true) end
   queue_put(job)
-  due_note(job, 0)
+  -- a new job is not in Key.due: there is nothing to remove
+  if due_next(job, 0) then due_note(job, 0) end
   event(job)
   pools[job_pool(job)] = true
   answers[(at - 2) / WIDTH + 1][3] = job.state == State.QUEUED and

@@ -58,8 +58,7 @@ if adding then
   else
     local held = tonumber(redis.call('HGET', credit, 'held') or 0)
     -- what batches hold for jobs that are not placed yet
-    local _, reserved = batch_coming(tenant)
-    total = total + reserved
+    total = total + batch_reserved(tenant)
     if held ~= total then
       redis.call('HSET', credit, 'held', total)
       corrected = 1

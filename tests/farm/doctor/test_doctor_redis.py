@@ -22,7 +22,7 @@ TIMED = {"redis.latency", "redis.waitaof"}
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     folder, port = tmp_path_factory.mktemp("redis"), free_port()
-    yield from _serve(redis_command(folder, port), port, folder / "log")
+    yield from _serve(redis_command(folder, port, fsync="always"), port, folder / "log")
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def server(port: int) -> Iterator[Redis]:
     with Redis(port=port, decode_responses=True) as redis:
         redis.config_set("maxmemory", "1gb")
         yield redis
-        redis.config_set("appendonly", "yes", "appendfsync", "everysec", "maxmemory-policy", "noeviction")
+        redis.config_set("appendonly", "yes", "appendfsync", "always", "maxmemory-policy", "noeviction")
         redis.acl_deluser("narrow")
 
 
@@ -58,7 +58,8 @@ def test_a_good_server_has_no_fault(server: Redis, port: int) -> None:
     ("name", "value", "check", "level", "word"),
     [
         ("appendonly", "no", "redis.persistence", Level.ERROR, "appendonly yes"),
-        ("appendfsync", "no", "redis.persistence", Level.ERROR, "appendfsync everysec"),
+        ("appendfsync", "no", "redis.persistence", Level.ERROR, "appendfsync always"),
+        ("appendfsync", "everysec", "redis.persistence", Level.WARNING, "appendfsync always"),
         ("maxmemory-policy", "allkeys-lru", "redis.eviction", Level.ERROR, "noeviction"),
         ("maxmemory", "0", "redis.memory", Level.WARNING, "maxmemory"),
         ("maxmemory", "1mb", "redis.memory", Level.WARNING, "maxmemory"),
@@ -82,7 +83,9 @@ def test_a_server_without_waitaof(tmp_path: Path) -> None:
     if old is None:
         pytest.skip("no redis-server on PATH (Debian: apt-get install redis-server)")
     port = free_port()
-    for _ in _serve(redis_part.command(tmp_path, port, password=None, server=Path(old)), port, tmp_path / "log"):
+    for _ in _serve(
+        redis_part.command(tmp_path, port, password=None, fsync="everysec", server=Path(old)), port, tmp_path / "log"
+    ):
         told = found(settings(port))
         assert told["redis.version"].level is Level.WARNING
         assert told["redis.persistence"].level is Level.WARNING

@@ -204,7 +204,7 @@ class TestWaitAof:
     ) -> None:
         """Every submission would wait for half the socket's timeout and end in 503 without a reason."""
         for _ in range(2):
-            with pytest.raises(Unavailable, match=r"appendfsync everysec.*redis\.waitaof = false"):
+            with pytest.raises(Unavailable, match=r"appendfsync always.*redis\.waitaof = false"):
                 durable.admit([new_job()])
         assert redis.dbsize() == 0
         redis.config_set("appendfsync", "everysec")

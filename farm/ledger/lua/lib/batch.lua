@@ -63,10 +63,15 @@ local function batch_job_ended(job)
   batch_tell(job.batch, job.tenant)
 end
 
--- A batch that is admitted but not all placed: what it holds and how many jobs are to come.
+-- Batches that are admitted but not all placed: how many jobs are to come, and what is held for them.
 local function batch_coming(tenant)
-  local coming, held = 0, 0
+  local coming = 0
   for _, count in ipairs(redis.call('HVALS', Key.coming(tenant))) do coming = coming + tonumber(count) end
+  return coming
+end
+
+local function batch_reserved(tenant)
+  local held = 0
   for _, amount in ipairs(redis.call('HVALS', Key.reserved(tenant))) do held = held + tonumber(amount) end
-  return coming, held
+  return held
 end

@@ -31,9 +31,10 @@ local function permit_reserve(pool, into, heard_none)
     -- stored before the clock went back
     redis.call('ZREMRANGEBYSCORE', Key.permits(pool), '(' .. NOW, '+inf')
   end
-  local most, reserved = math.max(capacity, 1), redis.call('ZCARD', Key.permits(pool))
-  if reserved >= most then return into end
-  for _ = 1, permit_claimable(pool, most) - reserved do
+  local most, out = math.max(capacity, 1), redis.call('ZCARD', Key.permits(pool))
+  -- with a backlog, as many are out as may ever be wanted
+  if out >= most then return into end
+  for _ = 1, permit_claimable(pool, most) - out do
     local id = tostring(redis.call('INCR', Key.permit_seq()))
     redis.call('ZADD', Key.permits(pool), NOW, id)
     into[#into + 1] = id

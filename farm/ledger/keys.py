@@ -48,8 +48,9 @@ TEMPLATES: dict[str, str] = {
     "notices": "notices:{worker}",  # CHANNEL, ids of jobs that this worker should ask about (lua/lib/notify.lua)
     "bookmark": "bookmark:{line}:{worker}",  # STRING "offset tenant", how far it looked behind what it leaves to others
     "speeds": "speeds:{pool}",  # HASH, lane -> "seconds per TFLOP, renders measured"
-    "forecast": "forecast:{line}",  # HASH, "|" -> JSON of the line's curve; tenant -> its place (farm.ledger.forecasts)
-    "foretold": "foretold:{pool}",  # HASH, job id -> JSON of a prediction whose outcome is not known yet
+    # older versions keep `forecast:` and `foretold:` in another form, and may run beside this one
+    "forecast": "outlook:{line}",  # HASH, "|" -> JSON of the line's curve; tenant -> its place (farm.ledger.forecasts)
+    "foretold": "predicted:{pool}",  # HASH, job id -> JSON of a prediction whose outcome is not known yet
     "progress": "progress:{pool}",  # HASH, tier -> "gained passed starts squares" (farm.scheduling.progress)
     "scores": "scores:{line}:{what}",  # LIST, how far predictions were off, in spreads, the newest first
     "renders": "renders:{pool}",  # HASH, tenant -> "count predicted took squares" (farm.scheduling.pace.RenderSums)

@@ -33,13 +33,12 @@ test: $(READY) ## lint, types, import rules and every test
 tests: $(READY)
 	@$(MAKE) --no-print-directory -j2 tests-that-render tests-of-the-farm
 
-# apart, and one process: each process of a run imports what all of its tests import, and torch and tiny weights take
-# seconds. It computes all the time and needs half as much of it as the others
+# apart: each process of a run imports what all of its tests import, and torch and tiny weights take seconds
 tests-that-render: $(READY)
-	$(BIN)/pytest -m "not soak" tests/models tests/tools
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not soak" tests/models tests/tools
 
 tests-of-the-farm: $(READY)
-	@# four beside that one on two cores: they wait for processes, but each pays for collecting all tests
+	@# four beside those two on two cores: they wait for processes, but each pays for collecting all tests
 	$(BIN)/pytest -n 4 --dist loadgroup -m "not soak" tests --ignore tests/models --ignore tests/tools
 
 test-old-redis: $(READY) ## ledger, permits and webhooks once more, on the redis-server of PATH

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ledger_parts import ARTIFACTS, POOL, admit, claimed, new_job, pass_time
 from redis import Redis
 
+from farm.config import SchedulingSettings
 from farm.jobs.errors import FaultCode, JobFault
 from farm.jobs.states import State
 from farm.jobs.worker_status import WorkerStatus
@@ -175,6 +176,7 @@ def test_a_large_worker_prefers_what_the_small_ones_do_not_hold(ledger: Ledger) 
 
 def test_a_job_is_passed_over_for_a_scarce_worker_only_so_often(ledger: Ledger) -> None:
     seen(ledger, small=SMALL, big=BIG)
-    first = admit(ledger, new_job(needs="9000:60000"), *[new_job(needs=LARGE) for _ in range(9)])[0]
-    took = [claimed(ledger, worker="big", memory=BIG).job.id for _ in range(5)]
-    assert took.index(first) == 4
+    passes = SchedulingSettings().affinity_passes
+    first = admit(ledger, new_job(needs="9000:60000"), *[new_job(needs=LARGE) for _ in range(passes + 5)])[0]
+    took = [claimed(ledger, worker="big", memory=BIG).job.id for _ in range(passes + 1)]
+    assert took.index(first) == passes

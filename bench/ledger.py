@@ -54,7 +54,8 @@ class Numbers:
 def redis_server() -> Iterator[str]:
     """The embedded Redis with its own settings, but for the fsync: this measures the ledger, not the disk."""
     with (
-        tempfile.TemporaryDirectory(prefix="wanfarm-bench-") as folder,
+        # a child of the server that writes its file anew may outlive it by a moment
+        tempfile.TemporaryDirectory(prefix="wanfarm-bench-", ignore_cleanup_errors=True) as folder,
         local_gateway.redis_server(Path(folder), fsync="no") as url,
     ):
         yield f"{url}/0"

@@ -137,3 +137,15 @@ def test_a_lane_is_as_fast_as_it_was_measured(ledger: Ledger) -> None:
     ledger.rendered(POOL, "other", work_tflop=0, seconds=1)  # nothing to learn from
     ledger.rendered("slow", "wan-bf16", work_tflop=600, seconds=60)
     assert {lane: round(speed.tflops) for lane, speed in ledger.speeds(POOL).items()} == {"wan-bf16": 200}
+
+
+def test_many_that_are_missing_are_reserved_some_at_each_call(ledger: Ledger, redis: Redis) -> None:
+    """Of 1,200 idle slots and a long queue; one call for all of them would keep everybody else waiting."""
+    ledger.worker_seen("w", POOL, WorkerStatus(), ttl_s=60, slots=1200)
+    _, wanted = ledger.admit([new_job() for _ in range(1300)])
+    told = [len(wanted)]
+    for _ in range(3):
+        _, wanted = ledger.admit([new_job()])
+        told.append(len(wanted))
+    assert told == [500, 500, 200, 0]
+    assert redis.zcard(f"wf:permits:{POOL}") == 1200

@@ -1,6 +1,6 @@
 -- Permits: wake-ups reserved for the workers of a pool, never more at once than there are jobs to claim or slots.
 -- uses: clock limit workforce
-local TENANTS_AT_ONCE = 16
+local TENANTS_AT_ONCE, PERMITS_AT_ONCE = 16, 500
 
 -- Jobs that could be claimed now, counted no further than `most`.
 local function permit_claimable(pool, most)
@@ -20,8 +20,8 @@ local function permit_claimable(pool, most)
   return count
 end
 
--- Reserve what is missing and append `id, pool` of each to `into`. A permit that no worker took counts as lost only while a
--- slot is free: while all are busy, it waits in the broker's queue. `heard_none`: a worker reports that it is free and
+-- Reserve what is missing, PERMITS_AT_ONCE at most, and append `id, pool` of each to `into`. A permit that no worker took
+-- counts as lost only while a slot is free: while all are busy, it waits in the broker's queue. `heard_none`: a worker reports that it is free and
 -- hears no permit, whatever the leases look like. Where no worker is known, one permit wakes the worker that is about to
 -- start.
 local function permit_reserve(pool, into, heard_none)
@@ -34,11 +34,15 @@ local function permit_reserve(pool, into, heard_none)
   local most, out = math.max(capacity, 1), redis.call('ZCARD', Key.permits(pool))
   -- with a backlog, as many are out as may ever be wanted
   if out >= most then return into end
-  for _ = 1, permit_claimable(pool, most) - out do
-    local id = tostring(redis.call('INCR', Key.permit_seq()))
-    redis.call('ZADD', Key.permits(pool), NOW, id)
-    into[#into + 1] = id
-    into[#into + 1] = pool
+  -- ten thousand at once, of workers that all wait, would keep Redis busy for a tenth of a second: the next calls go on
+  local missing = math.min(permit_claimable(pool, most) - out, PERMITS_AT_ONCE)
+  if missing <= 0 then return into end
+  local last, added = redis.call('INCRBY', Key.permit_seq(), missing), {}
+  for id = last - missing + 1, last do
+    local name = string.format('%d', id)
+    added[#added + 1], added[#added + 2] = NOW, name
+    into[#into + 1], into[#into + 2] = name, pool
   end
+  redis.call('ZADD', Key.permits(pool), unpack(added))
   return into
 end

@@ -2,7 +2,7 @@
 -- of it and add up what the others hold, were charged and took; at the end those sums must be those of the batch, and its
 -- state the one that its jobs say. While the audit is under way its own sums follow every change to a job that it has
 -- counted (lib/batch.lua). Answers {last id or '' at the end, checked, indexed and no job of it, sums and states corrected}.
--- uses: full clock batch
+-- uses: full clock batch states
 local tenant, id, after, limit = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local key = Key.batch(id)
 local SUMS = {'held', 'spent', 'gpu_ms_over'}
@@ -12,7 +12,7 @@ local state, jobs = unpack(redis.call('HMGET', key, 'state', 'jobs'))
 if state ~= Batch.OPEN and state ~= Batch.ENDED then return {'', 0, 0, 0} end
 
 local from, ids = after == '' and '-' or '(' .. after, {}
-for _, name in ipairs(BATCH_STATES) do
+for _, name in ipairs(STATES) do
   for _, job in ipairs(redis.call('ZRANGEBYLEX', Key.batch_jobs(id, name), from, '+', 'LIMIT', 0, limit + 1)) do
     ids[#ids + 1] = {job, name}
   end

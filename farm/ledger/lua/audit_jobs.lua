@@ -1,6 +1,6 @@
 -- audit_jobs(id, ...): correct the indexes, queues, leases and holds of these jobs to what their records say.
 -- Answers {name of the drift, count, ...}.
--- uses: full clock job event money fair limit queue due verdict depend
+-- uses: full clock job event money fair limit queue due verdict depend states
 local drift, names = {}, {}
 local function note(name)
   if not drift[name] then
@@ -10,7 +10,6 @@ local function note(name)
   drift[name] = drift[name] + 1
 end
 
-local STATES = {State.WAITING, State.QUEUED, State.RUNNING, State.SUCCEEDED, State.FAILED, State.CANCELLED}
 
 -- Each job is in the index of its own state and in no other.
 local function check_index(job)

@@ -2,9 +2,8 @@
 -- record and add up the open holds; at the end the sum must be what is `held`. While the audit is under way, audit_pos
 -- and audit_sum of Key.credit follow every change of the holds that it has counted (lib/money.lua), so the sum is
 -- exact although jobs go on. Answers {last id or '' at the end, checked, indexed without record, held corrected}.
--- uses: full clock job event batch money
+-- uses: full clock job event batch money states
 local tenant, after, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local STATES = {State.WAITING, State.QUEUED, State.RUNNING, State.SUCCEEDED, State.FAILED, State.CANCELLED}
 local credit = Key.credit(tenant)
 local account = money_has_account(tenant)
 

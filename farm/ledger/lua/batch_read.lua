@@ -1,6 +1,6 @@
 -- batch_read(tenant, id, ...): of each {id, names and values of its record, jobs by state in the order of
 -- farm.jobs.states.State}; false for one that is not there, not the tenant's, or not admitted.
--- uses: batch
+-- uses: batch states
 local tenant, found = ARGV[1], {}
 for n = 2, #ARGV do
   local id = ARGV[n]
@@ -14,7 +14,7 @@ for n = 2, #ARGV do
     found[n - 1] = false
   else
     local counts = {}
-    for at, name in ipairs(BATCH_STATES) do counts[at] = redis.call('ZCARD', Key.batch_jobs(id, name)) end
+    for at, name in ipairs(STATES) do counts[at] = redis.call('ZCARD', Key.batch_jobs(id, name)) end
     found[n - 1] = {id, record, counts}
   end
 end

@@ -1,8 +1,7 @@
 -- farm_numbers(): pools, shares of tenants, batches and what the audits found, as of one moment, as JSON
 -- (farm.ledger.farm_numbers). It costs the same for a thousand jobs and for a million; of a tenant with queued jobs it reads two
 -- numbers. What costs more for each tenant is in tenant_numbers.lua and oldest_queued.lua, which are asked for some at a time.
--- uses: full clock tier fair limit batch permit
-local STATES = {State.WAITING, State.QUEUED, State.RUNNING, State.SUCCEEDED, State.FAILED, State.CANCELLED}
+-- uses: full clock tier fair limit batch permit states
 
 local function states_of_workers(pool)
   local states = {}

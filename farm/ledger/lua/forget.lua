@@ -1,11 +1,11 @@
 -- forget(before_ms, limit): remove the records of jobs that ended before, the oldest first, and answer them as lib/read.
 -- A batch goes with the last of its jobs.
--- uses: full clock job batch read
+-- uses: full clock job batch read states
 local before, limit = ARGV[1], ARGV[2]
 local forgotten = {}
 
 local function forget_batch(tenant, batch)
-  for _, state in ipairs(BATCH_STATES) do
+  for _, state in ipairs(STATES) do
     if redis.call('EXISTS', Key.batch_jobs(batch, state)) == 1 then return end
   end
   for _, act in ipairs(redis.call('LRANGE', Key.batch_acts(batch), 0, -1)) do redis.call('DEL', Key.act(act)) end

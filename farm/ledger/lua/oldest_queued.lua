@@ -1,8 +1,6 @@
 -- oldest_queued(line, tenant, ...): since when the job waits, ms, that has waited longest in the tenant's queue of the line, for
 -- each pair; false where it is empty.
--- uses: full clock
--- a queue's score is (9 - priority) * BAND + deadline; BAND - 1 without one (lib/queue.lua)
-local BAND = 4398046511104
+-- uses: full clock queue
 
 -- Since when the job waits that has waited longest: of each priority the first without a deadline, which is the oldest
 -- since ids follow time, and the first with one.
@@ -16,7 +14,7 @@ local function oldest_ms(key)
     local first = redis.call('ZRANGEBYSCORE', key, from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
     if not first[1] then return oldest end
     look(first[1])
-    local last = (math.floor(tonumber(first[2]) / BAND) + 1) * BAND - 1
+    local last = (math.floor(tonumber(first[2]) / QUEUE_BAND) + 1) * QUEUE_BAND - 1
     last = string.format('%.0f', last)
     local plain = redis.call('ZRANGEBYSCORE', key, last, last, 'LIMIT', 0, 1)[1]
     if plain then look(plain) end

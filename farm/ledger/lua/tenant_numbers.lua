@@ -1,6 +1,5 @@
 -- tenant_numbers(tenant, ...): jobs, credit and limits of each of them, as JSON (farm.ledger.farm_numbers).
--- uses: full clock rate
-local STATES = {State.WAITING, State.QUEUED, State.RUNNING, State.SUCCEEDED, State.FAILED, State.CANCELLED}
+-- uses: full clock rate states
 local REASONS = {HoldReason.PAUSED, HoldReason.APPROVAL, HoldReason.DEPENDENCY, HoldReason.PARKED}
 
 local tenants = {}

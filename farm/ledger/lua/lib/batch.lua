@@ -1,8 +1,7 @@
 -- A batch: its jobs by state are the sizes of its indexes (lib/job.lua); its own record adds up what they cost. Its
 -- tenant hears of it at most once in Setting.BATCH_TOLD_MS, and at its end; what was not told yet, a reap tells.
--- uses: clock
+-- uses: clock states
 -- seldom: batch_tell
-local BATCH_STATES = {State.WAITING, State.QUEUED, State.RUNNING, State.SUCCEEDED, State.FAILED, State.CANCELLED}
 
 local function batch_stream(tenant, id)
   return tenant .. '!' .. id
@@ -11,7 +10,7 @@ end
 -- Jobs by state, and how many of them are open.
 local function batch_counts(id)
   local counts, open = {}, 0
-  for n, state in ipairs(BATCH_STATES) do
+  for n, state in ipairs(STATES) do
     counts[state] = redis.call('ZCARD', Key.batch_jobs(id, state))
     if n <= 3 then open = open + counts[state] end
   end
@@ -56,7 +55,7 @@ local function batch_job_ended(job)
   batch_add(job, 'gpu_ms_over', batch_gpu_ms(job.predicted_s))
   if redis.call('HGET', key, 'state') ~= Batch.OPEN then return end
   for n = 1, 3 do
-    if redis.call('EXISTS', Key.batch_jobs(job.batch, BATCH_STATES[n])) == 1 then return end
+    if redis.call('EXISTS', Key.batch_jobs(job.batch, STATES[n])) == 1 then return end
   end
   redis.call('HSET', key, 'state', Batch.ENDED, 'ended_ms', NOW)
   redis.call('ZREM', Key.batches_open(), job.batch)

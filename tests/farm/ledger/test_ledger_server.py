@@ -3,6 +3,7 @@
 import logging
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from redis import Redis
@@ -18,6 +19,17 @@ def proxy(redis_port: int) -> Iterator[WaitAof]:
     proxy = WaitAof(redis_port)
     yield proxy
     proxy.close()
+
+
+@contextmanager
+def configured(redis: Redis, name: str, value: str) -> Iterator[None]:
+    """The server with another setting, for as long as that."""
+    before = redis.config_get(name)[name]
+    redis.config_set(name, value)
+    try:
+        yield
+    finally:
+        redis.config_set(name, before)
 
 
 def settings_of(port: int, *, waitaof: bool = True) -> RedisSettings:
@@ -42,29 +54,20 @@ def test_the_server_of_the_tests_is_known_by_name(redis: Redis, redis_settings: 
 
 def test_what_an_answer_is_worth_is_said(proxy: WaitAof, redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
     assert "which some servers say up to a second early" in told(settings_of(proxy.port), caplog)
-    redis.config_set("appendfsync", "always")
-    try:
+    with configured(redis, "appendfsync", "always"):
         assert "an answer is given when its write is on disk" in told(settings_of(proxy.port), caplog)
-    finally:
-        redis.config_set("appendfsync", "everysec")
     assert "may lose the last second" in told(settings_of(proxy.port, waitaof=False), caplog)
     proxy.known = False
     assert "it has no WAITAOF: a crash of its machine may lose the last second" in told(settings_of(proxy.port), caplog)
-    redis.config_set("maxmemory-policy", "allkeys-lru")
-    try:
+    with configured(redis, "maxmemory-policy", "allkeys-lru"):
         assert "set maxmemory-policy noeviction" in told(settings_of(proxy.port), caplog)
-    finally:
-        redis.config_set("maxmemory-policy", "noeviction")
 
 
 def test_one_that_never_syncs_ends_the_start(proxy: WaitAof, redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    redis.config_set("appendfsync", "no")
-    try:
+    with configured(redis, "appendfsync", "no"):
         with pytest.raises(UnsafeServer, match="CONFIG SET appendfsync always"):
             told(settings_of(proxy.port), caplog)
         assert "half a minute" in told(settings_of(proxy.port, waitaof=False), caplog)
-    finally:
-        redis.config_set("appendfsync", "everysec")
 
 
 def test_one_that_keeps_nothing_is_warned_of() -> None:

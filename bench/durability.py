@@ -2,6 +2,7 @@
 and, with `--old PATH`, beside it on a server without WAITAOF that syncs at every write (appendfsync always)."""
 
 import argparse
+import os
 import random
 import tempfile
 import threading
@@ -44,7 +45,8 @@ def durable_server(old: Path | None) -> Iterator[tuple[RedisSettings, str]]:
         if old is not None:
             command = [str(old), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
             command += ["--appendonly", "yes", "--appendfsync", "always"]
-        process = Popen(command, stdout=DEVNULL, stderr=DEVNULL)
+        environment = redis_part.environment(old)
+        process = Popen(command, env={**os.environ, **environment}, stdout=DEVNULL, stderr=DEVNULL)
         try:
             settings = RedisSettings(ledger_url=f"redis://127.0.0.1:{port}/0", waitaof=old is None)
             yield settings, _checked(settings, process)

@@ -129,7 +129,10 @@ def redis_server(folder: Path, *, fsync: str = "always") -> Iterator[str]:
     port = free_port()
     with (folder / "redis.log").open("wb") as log:
         process = subprocess.Popen(
-            redis_part.command(folder / "redis", port, password=None, fsync=fsync), stdout=log, stderr=log
+            redis_part.command(folder / "redis", port, password=None, fsync=fsync),
+            env={**os.environ, **redis_part.environment()},
+            stdout=log,
+            stderr=log,
         )
     try:
         with Redis(port=port, retry=None) as client:

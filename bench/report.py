@@ -4,6 +4,7 @@ import os
 import platform
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 
 from redis import Redis
 from rich.console import Console
@@ -25,7 +26,15 @@ def checked_server(redis: Redis, *, fsync: str) -> str:
     server = look(redis)
     if (server.appendonly, server.fsync, server.waits) != (True, fsync, True):
         raise RuntimeError(f"measured on another server than the table's (appendfsync {fsync}, WAITAOF): {server!r}")
-    return f"{server}, appendfsync {fsync}"
+    return f"{server}, appendfsync {fsync}, {_allocator(redis)}"
+
+
+def _allocator(redis: Redis) -> str:
+    """Of a server on this machine, also where it was given one that it was not built with."""
+    loaded = Path("/proc", str(redis.info("server")["process_id"]), "maps")
+    if loaded.exists() and "jemalloc" in loaded.read_text():
+        return "jemalloc"
+    return str(redis.info("memory")["mem_allocator"])
 
 
 def p50(values: Sequence[float]) -> float:

@@ -1,5 +1,6 @@
 """Where the real parts are: on PATH where they are new enough, else in wheels of this environment."""
 
+import ctypes.util
 import importlib.util
 import logging
 import re
@@ -42,12 +43,21 @@ def redis_server() -> Path:
 
 def server_version(server: Path) -> tuple[int, ...]:
     """(major, minor, patch) that `server --version` prints; () when it prints none."""
-    try:
-        told = subprocess.run([server, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return ()
-    found = _VERSION.search(told)
+    found = _VERSION.search(_told(server))
     return tuple(map(int, found.groups())) if found else ()
+
+
+def better_allocator(server: Path) -> str | None:
+    """The shared library of jemalloc, where this machine has it and the server was built without it, as wheels are.
+    Distributions and images build Redis with it: many small objects come and go in a script."""
+    return ctypes.util.find_library("jemalloc") if "malloc=libc" in _told(server) else None
+
+
+def _told(server: Path) -> str:
+    try:
+        return subprocess.run([server, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
 
 
 def rclone() -> Path:

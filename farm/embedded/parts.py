@@ -35,6 +35,7 @@ def parts_of(plan: StackPlan, folder: StateFolder, *, gateway_socket: int) -> li
                     fsync=settings.embedded.redis_fsync,
                     max_memory_mb=settings.embedded.redis_max_memory_mb or _quarter_of_memory_mb(),
                 ),
+                environment=redis_part.environment(),
                 ready=redis_answers(settings.redis),
                 address=f"127.0.0.1:{plan.redis_port}",
                 patience_s=None,

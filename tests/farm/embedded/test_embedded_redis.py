@@ -64,6 +64,20 @@ def test_an_old_one_gives_way_to_the_wheels(told: str, tmp_path: Path, monkeypat
     assert server_version(redis_server()) >= (9, 1, 2)
 
 
+def test_a_server_built_without_jemalloc_gets_the_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = pretend(tmp_path, "plain", "Valkey server v=9.1.2 sha=00000000:0 malloc=libc bits=64 build=0")
+    built = pretend(tmp_path, "built", "Redis server v=8.2.2 sha=00000000:1 malloc=jemalloc-5.3.0 bits=64 build=0")
+    has: dict[str, str] = {"jemalloc": "libjemalloc.so.2"}
+    monkeypatch.setattr("ctypes.util.find_library", has.get)
+    monkeypatch.delenv("LD_PRELOAD", raising=False)
+    assert redis_part.environment(plain) == {"LD_PRELOAD": "libjemalloc.so.2"}
+    assert redis_part.environment(built) == {}
+    monkeypatch.setenv("LD_PRELOAD", "own.so")
+    assert redis_part.environment(plain) == {"LD_PRELOAD": "libjemalloc.so.2:own.so"}
+    has.clear()
+    assert redis_part.environment(plain) == {}
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """What `wanfarm up` starts, in a folder whose name must be quoted."""
@@ -73,7 +87,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     assert PASSWORD not in " ".join(command)
     url = f"redis://:{PASSWORD}@127.0.0.1:{port}"
     with (tmp_path / "log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
+        server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **redis_part.environment()})
     settings = Settings(redis=RedisSettings(ledger_url=f"{url}/0", broker_url=f"{url}/1"), state_dir=folder)
     try:
         wait_until(lambda: answers(settings), what="the server")
@@ -92,6 +106,12 @@ def answers(settings: Settings) -> bool:
             return bool(client.ping())
     except ConnectionError:
         return False
+
+
+def test_it_runs_with_the_allocator_that_it_was_given(served: Settings) -> None:
+    with connect(served.redis) as client:
+        loaded = Path("/proc", str(client.info("server")["process_id"]), "maps").read_text()
+    assert ("libjemalloc" in loaded) == bool(redis_part.environment())
 
 
 def test_its_memory_has_an_end(served: Settings) -> None:

@@ -1,19 +1,22 @@
 """Claims, and every script whose cost could follow the size of the farm, with many queued jobs, tenants and workers.
-One server, one client; nothing is rendered."""
+One server; nothing is rendered. Redis is another process of the same machine, so clients take turns with it."""
 
 import argparse
+import multiprocessing
 import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import cycle, islice
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
 
 from redis import Redis
 
 from bench.ledger import ADMIT_AT_ONCE, ARTIFACTS, MEMORY, POOL, batched, jobs, redis_cpu_s, redis_server, used_bytes
-from bench.report import checked_server, show
+from bench.report import checked_server, p50, p99, show
 from farm.batches.admission import new_batch_id
 from farm.config import RedisSettings, SchedulingSettings, Settings
 from farm.io_worker.forecasting import Forecasting
@@ -25,7 +28,12 @@ from farm.ledger import Ledger, connect
 from farm.ledger.batch_chunks import ChunkWriter, JobKind
 from farm.ledger.outcomes import Beat
 
-MOST_CLAIMS, LOADED = 2_000, "wan2.2-t2v-a14b/bf16/0"
+#: of each client, of which so many claim at once
+CLAIMS, CLIENTS = 2_000, 4
+LOADED = "wan2.2-t2v-a14b/bf16/0"
+
+#: when a client began, when it ended, and the ms of each of its claims
+_Told = tuple[float, float, list[float]]
 
 
 def _shots(tenants: int) -> Iterator[NewJob]:
@@ -69,9 +77,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             redis=RedisSettings(ledger_url=url, waitaof=False, socket_timeout_s=60),
             scheduling=SchedulingSettings(max_open=10 * size.jobs),
         )
-        ledger, busy = Ledger(redis, settings), _Busy(redis)
-        for n in range(size.workers):
-            ledger.worker_seen(f"w{n}", POOL, WorkerStatus(), ttl_s=60)
+        ledger, busy, workers = Ledger(redis, settings), _Busy(redis), [f"w{n}" for n in range(size.workers)]
+        _announce(ledger, workers)
         busy.of("worker_seen", lambda: ledger.worker_seen("w0", POOL, WorkerStatus(), ttl_s=60))
         began = time.perf_counter()
         for piece in batched(_shots(size.tenants), size.jobs, ADMIT_AT_ONCE):
@@ -82,33 +89,26 @@ def main(argv: Sequence[str] | None = None) -> None:
             busy.of("admit", partial(ledger.admit, [job]))
         _chunk(ledger, busy, next(shots), settings.batches.chunk)
 
-        took, taken, claims = [], [], min(MOST_CLAIMS, size.jobs // 2)
-        cpu_s, began = redis_cpu_s(redis), time.perf_counter()
-        for n in range(claims):
-            start = time.perf_counter()
-            claim = ledger.claim(POOL, f"w{n % size.workers}", loaded=LOADED, memory=MEMORY)
-            took.append((time.perf_counter() - start) * 1e3)
-            assert claim is not None
-            taken.append(claim)
-        claims_per_s = claims / (time.perf_counter() - began)
-        claim_us = (redis_cpu_s(redis) - cpu_s) / claims * 1e6
+        # the first announcement is over by now, and they are gone
+        _announce(ledger, workers)
+        few = min(CLAIMS, size.jobs // (2 * CLIENTS + 2))
+        claims, took = _claims(ledger, workers, few)
+        cpu_s = redis_cpu_s(redis)
+        per_s, took_beside = _claims_at_once(settings, workers, few)
+        claim_us = (redis_cpu_s(redis) - cpu_s) / (CLIENTS * few) * 1e6
         for n in range(200):
             busy.of("claim", lambda n=n: ledger.claim(POOL, f"w{n}", loaded=LOADED, memory=MEMORY))
-        _others(ledger, busy, taken)
+        _others(ledger, busy, claims)
         bytes_each = used_bytes(redis) / size.jobs
     of = f"{size.jobs:,} jobs, {size.tenants:,} tenants, {size.workers:,} workers"
     show(
         f"claims: {of}",
-        ("claims/s", "p50 ms", "p99 ms", "Redis us a claim", "admitted/s", "bytes each"),
+        ("", "claims/s", "p50 ms", "p99 ms", "Redis us a claim"),
         [
-            (
-                f"{claims_per_s:,.0f}",
-                *(f"{value:.2f}" for value in _quantiles(took)),
-                f"{claim_us:,.0f}",
-                f"{admitted_per_s:,.0f}",
-                f"{bytes_each:,.0f}",
-            )
+            ("one client", f"{1000 / statistics.mean(took):,.0f}", p50(took), p99(took), ""),
+            (f"{CLIENTS} clients at once", f"{per_s:,.0f}", p50(took_beside), p99(took_beside), f"{claim_us:,.0f}"),
         ],
+        f"admitted {admitted_per_s:,.0f} a second, {bytes_each:,.0f} bytes each",
         server=server,
     )
     show(
@@ -131,9 +131,50 @@ def _chunk(ledger: Ledger, busy: _Busy, like: NewJob, jobs_of: int) -> None:
     busy.of(f"place {jobs_of} shots", partial(ledger.place_chunk, batch))
 
 
-def _quantiles(values: Sequence[float]) -> tuple[float, float]:
-    cut = statistics.quantiles(values, n=100)
-    return cut[49], cut[98]
+def _announce(ledger: Ledger, workers: Sequence[str]) -> None:
+    for worker in workers:
+        ledger.worker_seen(worker, POOL, WorkerStatus(), ttl_s=60)
+
+
+def _claims(ledger: Ledger, workers: Sequence[str], count: int) -> tuple[list[Claim], list[float]]:
+    """So many, by these workers in turn, and the ms that each took."""
+    taken, took = [], []
+    for worker in islice(cycle(workers), count):
+        start = time.perf_counter()
+        claim = ledger.claim(POOL, worker, loaded=LOADED, memory=MEMORY)
+        took.append((time.perf_counter() - start) * 1e3)
+        assert claim is not None, "the queue is shorter than it should be"
+        taken.append(claim)
+    return taken, took
+
+
+def _claims_at_once(settings: Settings, workers: Sequence[str], count: int) -> tuple[float, list[float]]:
+    """So many of each of CLIENTS processes: claims a second in all, and the ms that each took."""
+    spawn = multiprocessing.get_context("spawn")
+    ready, answers = spawn.Barrier(CLIENTS), spawn.SimpleQueue()
+    clients = [
+        spawn.Process(target=_client, args=(settings, workers[n::CLIENTS], count, ready, answers))
+        for n in range(CLIENTS)
+    ]
+    for client in clients:
+        client.start()
+    told = [answers.get() for _ in clients]
+    for client in clients:
+        client.join()
+    took_s = max(end for _, end, _ in told) - min(start for start, _, _ in told)
+    return CLIENTS * count / took_s, [ms for _, _, took in told for ms in took]
+
+
+def _client(
+    settings: Settings, workers: Sequence[str], count: int, ready: Barrier, answers: "SimpleQueue[_Told]"
+) -> None:
+    with connect(settings.redis) as redis:
+        ledger = Ledger(redis, settings)
+        _claims(ledger, workers, 1)
+        ready.wait()
+        start = time.monotonic()
+        _, took = _claims(ledger, workers, count)
+        answers.put((start, time.monotonic(), took))
 
 
 def _others(ledger: Ledger, busy: _Busy, taken: Sequence[Claim]) -> None:

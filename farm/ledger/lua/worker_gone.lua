@@ -1,3 +1,3 @@
 -- worker_gone(worker, pool): it takes no more jobs.
 -- uses: full workforce
-worker_forget(ARGV[2], ARGV[1])
+workers_forget(ARGV[2], {ARGV[1]})

@@ -20,21 +20,22 @@ local function workers_count(pool, note, sign)
   return offer
 end
 
-local function worker_forget(pool, worker)
-  local note = redis.call('HGET', Key.notes(pool), worker)
-  if note then
-    workers_count(pool, note, -1)
-    redis.call('HDEL', Key.notes(pool), worker)
+-- Each of them is listed once. Those with the same note are counted together: of a thousand workers few notes differ.
+local function workers_forget(pool, workers)
+  local alike = {}
+  local notes = redis.call('HMGET', Key.notes(pool), unpack(workers))
+  for n = 1, #workers do
+    if notes[n] then alike[notes[n]] = (alike[notes[n]] or 0) + 1 end
   end
-  redis.call('ZREM', Key.workers(pool), worker)
-  redis.call('HDEL', Key.facts(pool), worker)
-  redis.call('HDEL', Key.marks(pool), worker)
+  for note, count in pairs(alike) do workers_count(pool, note, -count) end
+  redis.call('ZREM', Key.workers(pool), unpack(workers))
+  for _, key in ipairs({Key.notes(pool), Key.facts(pool), Key.marks(pool)}) do redis.call('HDEL', key, unpack(workers)) end
 end
 
 -- Those that were not seen in time.
 local function workers_forget_gone(pool)
   local gone = redis.call('ZRANGEBYSCORE', Key.workers(pool), '-inf', NOW, 'LIMIT', 0, GONE_AT_ONCE)
-  for _, worker in ipairs(gone) do worker_forget(pool, worker) end
+  if gone[1] then workers_forget(pool, gone) end
 end
 
 local function worker_note(pool, worker, note)

@@ -16,8 +16,9 @@ from api.services import services
 from farm.jobs.roles import Role
 from farm.jobs.states import Tier
 from farm.ledger import INTAKE_POOL, SwitchKind
-from farm.ledger.farm_numbers import FarmNumbers, PoolNumbers, ShareNumbers, TenantNumbers
+from farm.ledger.farm_numbers import FarmNumbers, PoolNumbers, TenantNumbers
 from farm.ledger.lane_numbers import LaneNumbers, LanesNow
+from farm.ledger.share_numbers import ShareNumbers
 from farm.providers import Providers
 from farm.providers.entry import Entry
 from farm.providers.gate import Gate, ProviderState
@@ -123,7 +124,7 @@ def lanes() -> Response:
     require(Role.OPERATOR)
     ledger, off = services().ledger, switched_off()
     now, live = ledger.lanes(), ledger.roll_call()
-    pools = sorted({one.pool for one in ledger.queue_numbers().pools} - {INTAKE_POOL})
+    pools = sorted(set(ledger.pools()) - {INTAKE_POOL})
     speeds = {(pool, lane): speed for pool in pools for lane, speed in ledger.speeds(pool).items()}
     loaded = Counter((one.pool, one.lane) for one in live)
     shown, pages = paging(lane_rows(now, speeds, loaded, off), _ROWS)

@@ -17,8 +17,9 @@ from farm.jobs.money import MICRO
 from farm.jobs.states import HoldReason, State
 from farm.ledger import INTAKE_POOL, Ledger
 from farm.ledger.connection import mapped
-from farm.ledger.farm_numbers import FarmNumbers, PoolNumbers, ShareNumbers, TenantNumbers
+from farm.ledger.farm_numbers import FarmNumbers, PoolNumbers, TenantNumbers
 from farm.ledger.keys import Keys
+from farm.ledger.share_numbers import ShareNumbers
 from farm.providers import Providers
 from farm.providers.gate import SHORTAGES, Gate
 from farm.scheduling.expected_wait import entitlements, expected_wait_s

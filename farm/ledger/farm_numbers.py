@@ -3,11 +3,13 @@ for long: what is read of each tenant is asked for some tenants at a time."""
 
 import json
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
-from farm.jobs.states import HoldReason, State, Tier
-from farm.ledger.scripts import Scripted, tier_line
+from farm.jobs.states import HoldReason, State
+from farm.ledger.scripts import tier_line
+from farm.ledger.share_numbers import ShareNumbers, ShareReading
 
 #: tenants, or queues of one, that one script call looks at
 _TENANTS_AT_ONCE = 200
@@ -16,7 +18,7 @@ _TENANTS_AT_ONCE = 200
 class _Numbers(BaseModel):
     model_config = ConfigDict(frozen=True)
 
-    @field_validator("pools", "shares", "tenants", mode="before", check_fields=False)
+    @field_validator("pools", mode="before", check_fields=False)
     @classmethod
     def _list(cls, value: object) -> object:
         # Lua writes its empty table as an object
@@ -41,20 +43,6 @@ class PoolNumbers(_Numbers):
     workers: dict[str, int]
     paused: bool = False
     oldest_ms: int | None = None
-
-
-class ShareNumbers(_Numbers):
-    """A tenant at a pool. ahead_s: tier in which it has queued jobs -> its virtual time against the tier's clock; of
-    a tier's tenants the one with the least is served next. used_s: GPU-seconds of attempts that ended. weight: None
-    where it has none queued."""
-
-    pool: str
-    tenant: str
-    queued: int
-    open_s: float = 0.0
-    used_s: float = 0.0
-    weight: float | None = None
-    ahead_s: dict[Tier, float] = Field(default_factory=dict)
 
 
 class TenantNumbers(_Numbers):
@@ -90,8 +78,8 @@ class BatchNumbers(_Numbers):
 
 
 class QueueNumbers(_Numbers):
-    """Pools and tenants at them, as of now_ms. drift: counter -> how many the audits found wrong. outbox: endings whose
-    callback is not scheduled yet."""
+    """Pools as of now_ms, and right after that tenants at them. drift: counter -> how many the audits found wrong.
+    outbox: endings whose callback is not scheduled yet."""
 
     now_ms: int
     pools: list[PoolNumbers]
@@ -113,15 +101,22 @@ class FarmNumbers(QueueNumbers):
 _TENANTS = TypeAdapter(list[TenantNumbers])
 
 
-class FarmNumbersReading(Scripted):
+class FarmNumbersReading(ShareReading):
     def queue_numbers(self) -> QueueNumbers:
-        """Pools and queues, by one script. Raises Unavailable."""
-        return QueueNumbers.model_validate_json(self.run("farm_numbers"))
+        """Pools and queues. Raises Unavailable."""
+        return self._queues(json.loads(self.run("farm_numbers")))
+
+    def _queues(self, told: dict[str, Any]) -> QueueNumbers:
+        shares = self.shares(one["pool"] for one in told["pools"])
+        for pool in told["pools"]:
+            here = [one for one in shares if one.pool == pool["pool"]]
+            pool["queued"], pool["open_s"] = sum(one.queued for one in here), sum(one.open_s for one in here)
+        return QueueNumbers.model_validate(told | {"shares": shares})
 
     def farm_numbers(self) -> FarmNumbers:
         """The whole farm. Raises Unavailable."""
         told = json.loads(self.run("farm_numbers"))
-        queues = QueueNumbers.model_validate(told)
+        queues = self._queues(told)
         owners, tenants = list(told["owners"] or ()), list[TenantNumbers]()
         for at in range(0, len(owners), _TENANTS_AT_ONCE):
             tenants += _TENANTS.validate_json(self.run("tenant_numbers", *owners[at : at + _TENANTS_AT_ONCE]))

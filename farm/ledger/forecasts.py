@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any, cast
 
 from farm.jobs.states import Tier
@@ -47,11 +47,12 @@ class Forecasts(Scripted):
     def snapshot(self, pool: str) -> tuple[int, Snapshot]:
         """The pool's queues now, and when that was, ms. A paused pool has no slots. Raises Unavailable."""
         told = json.loads(self.run("snapshot", pool))
-        tiers = [[Waiting(**one) for one in line["waiting"] or ()] for line in told["lines"]]
+        at_ms = int(told["at_ms"])
+        tiers = [[_waiting(row) for row in line.splitlines()] for line in told["lines"]]
         slots = 0 if told["paused"] else int(told["slots"])
-        attempts = [RunningRender(**one) for one in told["running"] or ()]
+        attempts = [_running(row, at_ms) for row in told["running"].splitlines()]
         running = [max(0.0, one.predicted_s - one.run_s) for one in attempts]
-        return int(told["at_ms"]), Snapshot(slots, running, int(told["at_work"]), tiers, attempts)
+        return at_ms, Snapshot(slots, running, int(told["at_work"]), tiers, attempts)
 
     def pools(self) -> list[str]:
         """Every pool that was ever used."""
@@ -145,6 +146,21 @@ class Forecasts(Scripted):
                 pipe.zrank(self._keys("queue", tier_line(pool, one.tier), one.tenant), one.job)
             answers = pipe.execute()
         return [_times(times, rank) for times, rank in zip(answers[::2], answers[1::2], strict=True)]
+
+
+def _running(row: str, now_ms: int) -> RunningRender:
+    predicted_s, started_ms, tier, cold, tenant = row.split(" ")
+    run_s = max(0.0, (now_ms - float(started_ms)) / 1000)
+    return RunningRender(tenant, tier, float(predicted_s), run_s, cold == "1")
+
+
+def _waiting(row: str) -> Waiting:
+    tenant, time, weight, queued, queued_ms, *picked = row.split(" ")
+    waiting = Waiting(tenant, float(time), float(weight), float(queued_ms) / 1000, int(queued))
+    if not picked:
+        return waiting
+    one, one_s, rank = picked
+    return replace(waiting, one=one, one_s=float(one_s), one_rank=int(rank))
 
 
 def _row(one: Waiting, pace: Pace) -> str:

@@ -19,6 +19,7 @@ from farm.jobs.errors import Conflict, InvalidRequest, NotFound
 from farm.ledger.connection import mapped
 from farm.ledger.keys import Keys
 from farm.ledger.operations import Actor, add_operation
+from farm.ledger.scripts import Scripted
 from farm.tenants.api_keys import ApiKeys
 from farm.tenants.own_limits import GRANTED, POOL_CAP, POOL_NAME, OwnLimits
 from models.provenance.signing import SigningPolicy
@@ -65,6 +66,7 @@ class Tenants:
     ) -> None:
         self._redis = redis
         self._keys = Keys(settings.redis.prefix)
+        self._scripts = Scripted(redis, settings)
         self._wall_s = wall_s
         self.api_keys = ApiKeys(redis, settings, self._existing, wall_s=wall_s, mono_s=mono_s)
         self.own_limits = OwnLimits(redis, settings, wall_s=wall_s)
@@ -121,7 +123,10 @@ class Tenants:
             said = (_limits_said({field: raw.get(field) for field in changes}) for raw in (_stored(before), stored))
             self._note(pipe, by, "limits", tenant_id, before=next(said), after=next(said))
             pipe.hgetall(self._tenant(tenant_id))
-            return _loaded(pipe.execute()[-1])
+            after = _loaded(pipe.execute()[-1])
+        if "weight" in changes:
+            self._scripts.run("reweigh", tenant_id)
+        return after
 
     def cap_in_pool(self, tenant_id: str, pool: str, most: int | None, *, by: Actor | None = None) -> Tenant:
         """At most so many of its jobs are at work in the pool at once; None: any number. Raises NotFound,

@@ -10,7 +10,12 @@ from redis import Redis
 
 from farm.config import Settings
 from farm.jobs.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from farm.jobs.ids import new_job_id
+from farm.jobs.job import NewJob
 from farm.jobs.roles import Role
+from farm.jobs.spec import JobSpec
+from farm.jobs.states import Tier
+from farm.ledger import Ledger
 from farm.tenants.api_keys import Principal, new_key, well_formed
 from farm.tenants.tenants import Tenant, Tenants
 
@@ -48,6 +53,25 @@ def test_limits_change_and_go(tenants: Tenants) -> None:
     found = tenants.get("a")
     assert found is not None
     assert (found.max_open, found.rate_per_minute, found.rate_burst) == (None, 30, 10)
+
+
+def test_a_weight_counts_at_once_wherever_the_tenant_stands(redis: Redis, tenants: Tenants, settings: Settings) -> None:
+    """Before any charge looks at it: forecasts and explanations of others read what it is charged by."""
+    tenants.create("a")
+    ledger = Ledger(redis, settings)
+    for tier in (Tier.NORMAL, Tier.ECONOMY):
+        ledger.admit([_draft("a", tier), _draft("a", tier)])
+    assert ledger.claim("gpu", "w1") is not None
+    tenants.set("a", weight=4.0)
+    _, snapshot = ledger.snapshot("gpu")
+    # of the hundred seconds that it was charged in the normal tier
+    assert [[(one.weight, one.time) for one in line] for line in snapshot.tiers] == [[], [(4.0, 25.0)], [(4.0, 0.0)]]
+
+
+def _draft(tenant: str, tier: Tier) -> NewJob:
+    spec = JobSpec("wan2.2-t2v-a14b", "t2v", "a fox", "", 832, 480, 81, 16, 40, 4.0, 3.0, 12.0, 1)
+    times: dict[str, Any] = {"predicted_s": 100.0, "wall_s": 1800.0, "deadline_ms": int(1e13)}
+    return NewJob(new_job_id(), tenant, spec, "gpu", "lane", tier=tier, **times)
 
 
 def test_two_changes_at_once_are_both_kept(redis: Redis, tenants: Tenants, settings: Settings, clock: Clock) -> None:

@@ -48,13 +48,15 @@ for _, tier in ipairs(TIERS) do
   others = others - backlog(above, job.tenant)
 end
 others = others + higher
-local queued_ms, kept = {}, redis.call('HGETALL', Key.backlog(line))
-for n = 1, #kept, 2 do queued_ms[kept[n]] = tonumber(kept[n + 1]) end
 local standing = redis.call('ZRANGEBYSCORE', Key.fair(line), '-inf', string.format('(%.17g', time), 'WITHSCORES')
-for n = 1, #standing, 2 do
-  local tenant, ahead_s = standing[n], time - tonumber(standing[n + 1])
-  if tenant ~= job.tenant and (queued_ms[tenant] or 0) > 0 then
-    others = others + math.min(queued_ms[tenant], math.floor(1000 * ahead_s * fair_weight(tenant)))
+local tenants = {}
+for n = 1, #standing, 2 do tenants[#tenants + 1] = standing[n] end
+local queued_ms = fair_kept(Key.backlog(line), tenants, '')
+fair_read_weights(line, tenants)
+for n, tenant in ipairs(tenants) do
+  local ms = tonumber(queued_ms[n] or 0)
+  if tenant ~= job.tenant and ms > 0 then
+    others = others + math.min(ms, math.floor(1000 * (time - tonumber(standing[2 * n])) * fair_weight(tenant)))
   end
 end
 

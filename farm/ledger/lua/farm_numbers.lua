@@ -1,7 +1,7 @@
--- farm_numbers(): pools, shares of tenants, batches and what the audits found, as of one moment, as JSON
--- (farm.ledger.farm_numbers). It costs the same for a thousand jobs and for a million; of a tenant with queued jobs it reads two
--- numbers. What costs more for each tenant is in tenant_numbers.lua and oldest_queued.lua, which are asked for some at a time.
--- uses: full clock tier fair limit batch permit states
+-- farm_numbers(): pools, batches and what the audits found, as of one moment, as JSON (farm.ledger.farm_numbers). It costs the same
+-- for a thousand jobs and for a million; of a tenant with queued jobs it reads one number. What costs more for each tenant is
+-- in farm.ledger.share_numbers, tenant_numbers.lua and oldest_queued.lua, which are asked for some at a time.
+-- uses: full clock tier limit batch permit states
 
 local function states_of_workers(pool)
   local states = {}
@@ -13,47 +13,16 @@ local function states_of_workers(pool)
   return states
 end
 
-local pools, shares = {}, {}
+local pools = {}
 for _, pool in ipairs(redis.call('SMEMBERS', Key.pools())) do
-  local numbers = {pool = pool, slots = workers_slots(pool), queued = 0, queued_s = 0, open_s = 0,
+  local queued_ms = 0
+  for _, tier in ipairs(TIERS) do
+    for _, ms in ipairs(redis.call('HVALS', Key.backlog(tier_line(pool, tier)))) do queued_ms = queued_ms + tonumber(ms) end
+  end
+  pools[#pools + 1] = {pool = pool, slots = workers_slots(pool), queued_s = queued_ms / 1000,
     delayed = redis.call('ZCARD', Key.delayed(pool)), held = redis.call('ZCARD', Key.held(pool)),
     leases = redis.call('ZCARD', Key.leases(pool)), permits = redis.call('ZCARD', Key.permits(pool)),
     paused = limit_switched('pool', pool) and true or false, workers = states_of_workers(pool)}
-  local seen = {}
-  local function share(tenant)
-    if not seen[tenant] then
-      seen[tenant] = {pool = pool, tenant = tenant, queued = 0, open_s = 0, used_s = 0, ahead_s = {}}
-      shares[#shares + 1] = seen[tenant]
-    end
-    return seen[tenant]
-  end
-  for _, tier in ipairs(TIERS) do
-    local line = tier_line(pool, tier)
-    local stored = redis.call('HGETALL', Key.share(line))
-    for n = 1, #stored, 2 do
-      local tenant, what = string.match(stored[n], '^([^|]+)|(%a+)$')
-      if what == 'open' then
-        share(tenant).open_s = share(tenant).open_s + tonumber(stored[n + 1])
-        numbers.open_s = numbers.open_s + tonumber(stored[n + 1])
-      elseif what == 'used' then
-        share(tenant).used_s = share(tenant).used_s + tonumber(stored[n + 1])
-      end
-    end
-    for _, ms in ipairs(redis.call('HVALS', Key.backlog(line))) do
-      numbers.queued_s = numbers.queued_s + tonumber(ms) / 1000
-    end
-    local clock = tonumber(redis.call('HGET', Key.share(line), '|clock') or 0)
-    local fair = redis.call('ZRANGE', Key.fair(line), 0, -1, 'WITHSCORES')
-    for n = 1, #fair, 2 do
-      local count = redis.call('ZCARD', Key.queue(line, fair[n]))
-      if count > 0 then
-        local own = share(fair[n])
-        own.queued, own.ahead_s[tier], own.weight = own.queued + count, tonumber(fair[n + 1]) - clock, fair_weight(fair[n])
-        numbers.queued = numbers.queued + count
-      end
-    end
-  end
-  pools[#pools + 1] = numbers
 end
 
 -- Of batches the newest BATCHES_READ that are not over are read.
@@ -71,6 +40,6 @@ local function age_s(key)
   local at = redis.call('GET', key)
   return at and math.max(0, NOW - tonumber(at)) / 1000 or nil
 end
-return cjson.encode({now_ms = NOW, pools = pools, shares = shares, drift = drift, batches = batches,
+return cjson.encode({now_ms = NOW, pools = pools, drift = drift, batches = batches,
   owners = redis.call('SMEMBERS', Key.owners()),
   outbox = redis.call('XLEN', Key.outbox()), reaped_s_ago = age_s(Key.reaped()), audited_s_ago = age_s(Key.audited())})

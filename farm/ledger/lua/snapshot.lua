@@ -5,33 +5,37 @@
 local TENANTS_MOST, RUNNING_MOST, PICKED_MOST = 2000, 500, 50
 local pool = ARGV[1]
 
+-- A text for each attempt: predicted seconds, since when it runs (ms), tier, 1 where its worker had nothing loaded, tenant. A
+-- thousand small tables would take twice as long.
 local running = {}
-for _, id in ipairs(redis.call('ZRANGE', Key.leases(pool), 0, RUNNING_MOST - 1)) do
-  local record = redis.call('HMGET', Key.job(id), 'predicted_s', 'started_ms', 'tenant', 'tier', 'cold')
-  running[#running + 1] = {predicted_s = tonumber(record[1] or 0), tenant = record[3] or '', tier = record[4] or Tier.NORMAL,
-    cold = record[5] and true or false, run_s = math.max(0, NOW - tonumber(record[2] or NOW)) / 1000}
+for n, id in ipairs(redis.call('ZRANGE', Key.leases(pool), 0, RUNNING_MOST - 1)) do
+  local record = redis.call('HMGET', Key.job(id), 'predicted_s', 'started_ms', 'tier', 'cold', 'tenant')
+  running[n] = table.concat({record[1] or '0', record[2] or NOW, record[3] or Tier.NORMAL, record[4] and '1' or '0',
+    record[5] or '-'}, ' ')
 end
 
+-- The same of each tenant that waits: its name, virtual time, weight, queued jobs, their GPU-milliseconds; of one that is picked
+-- also the job, its predicted seconds and its place.
 local lines, turn = {}, math.floor(NOW / 1000) * 7919
 for _, tier in ipairs(TIERS) do
-  local line, waiting, backlog = tier_line(pool, tier), {}, {}
-  local queued_ms = redis.call('HGETALL', Key.backlog(line))
-  for n = 1, #queued_ms, 2 do backlog[queued_ms[n]] = tonumber(queued_ms[n + 1]) end
+  local line, waiting, tenants = tier_line(pool, tier), {}, {}
   local standing = redis.call('ZRANGE', Key.fair(line), 0, TENANTS_MOST - 1, 'WITHSCORES')
-  local every = math.ceil(#standing / 2 / PICKED_MOST)
-  for n = 1, #standing, 2 do
-    local tenant = standing[n]
-    local told = {tenant = tenant, time = tonumber(standing[n + 1]), weight = fair_weight(tenant),
-      queued = redis.call('ZCARD', Key.queue(line, tenant)), queued_s = (backlog[tenant] or 0) / 1000}
-    if told.queued > 0 and ((n - 1) / 2 + turn) % every == 0 then
+  for n = 1, #standing, 2 do tenants[#tenants + 1] = standing[n] end
+  local queued_ms = fair_kept(Key.backlog(line), tenants, '')
+  fair_read_weights(line, tenants)
+  local every = math.ceil(#tenants / PICKED_MOST)
+  for n, tenant in ipairs(tenants) do
+    local queued = redis.call('ZCARD', Key.queue(line, tenant))
+    local told = {tenant, standing[2 * n], fair_weight(tenant), queued, queued_ms[n] or '0'}
+    if queued > 0 and (n - 1 + turn) % every == 0 then
       -- shallow and deep ones
-      told.one_rank = turn % told.queued
-      told.one = redis.call('ZRANGE', Key.queue(line, tenant), told.one_rank, told.one_rank)[1]
-      told.one_s = tonumber(redis.call('HGET', Key.job(told.one), 'predicted_s') or 0)
+      local rank = turn % queued
+      local one = redis.call('ZRANGE', Key.queue(line, tenant), rank, rank)[1]
+      told[6], told[7], told[8] = one, redis.call('HGET', Key.job(one), 'predicted_s') or '0', rank
     end
-    waiting[#waiting + 1] = told
+    waiting[n] = table.concat(told, ' ')
   end
-  lines[#lines + 1] = {tier = tier, waiting = waiting}
+  lines[#lines + 1] = table.concat(waiting, '\n')
 end
-return cjson.encode({at_ms = NOW, pool = pool, slots = workers_slots(pool), running = running,
-  at_work = redis.call('ZCARD', Key.leases(pool)), paused = limit_switched('pool', pool) and true or false, lines = lines})
+return cjson.encode({at_ms = NOW, slots = workers_slots(pool), at_work = redis.call('ZCARD', Key.leases(pool)),
+  paused = limit_switched('pool', pool) and true or false, running = table.concat(running, '\n'), lines = lines})

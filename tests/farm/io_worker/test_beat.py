@@ -113,9 +113,9 @@ class TestStandbyReaper:
         ledger = Ledger(redis, settings)
         reaper = StandbyReaper(ledger, Permits(settings), settings)
         reaper.look()
-        for _ in range(3):
+        for n in range(3):
             ledger.reap()
-            redis.incr("wf:reaped")  # two reaps in one millisecond are one
+            redis.incrby("wf:reaped", n + 1)  # two reaps in one millisecond would be one
             if beats:
                 reaper.heard(ledger.beat(()).reaped)
             redis.config_resetstat()

@@ -18,6 +18,26 @@ local function fair_weight(tenant)
   return weights_read[tenant]
 end
 
+-- Of many tenants what a hash keeps under the tenant's name and `suffix`, false where it has nothing, in few calls.
+local TENANTS_AT_ONCE = 1000
+local function fair_kept(key, tenants, suffix)
+  local found = {}
+  for from = 1, #tenants, TENANTS_AT_ONCE do
+    local fields = {}
+    for n = from, math.min(from + TENANTS_AT_ONCE - 1, #tenants) do fields[#fields + 1] = tenants[n] .. suffix end
+    for n, value in ipairs(redis.call('HMGET', key, unpack(fields))) do found[from + n - 1] = value end
+  end
+  return found
+end
+
+-- For explanations and forecasts: the weights that these tenants of a line stand in it with. One that was set is known here
+-- once reweigh.lua, or a charge, has looked at the tenant.
+local function fair_read_weights(line, tenants)
+  for n, weight in ipairs(fair_kept(Key.share(line), tenants, '|weight')) do
+    if weight then fair_told_weight(tenants[n], weight) end
+  end
+end
+
 -- What Key.share keeps of a tenant, and the pool's clock, in one reading.
 local function fair_state(pool, tenant)
   local kept = redis.call('HMGET', Key.share(pool), tenant, tenant .. '|weight', tenant .. '|open', tenant .. '|lifted',

@@ -12,7 +12,7 @@ from farm.ledger.scripts import tier_line
 from farm.ledger.share_numbers import ShareNumbers, ShareReading
 
 #: tenants, or queues of one, that one script call looks at
-_TENANTS_AT_ONCE = 200
+_TENANTS_AT_ONCE = 100
 
 
 class _Numbers(BaseModel):

@@ -45,10 +45,12 @@ class JobTimes:
 
 class Forecasts(Scripted):
     def snapshot(self, pool: str) -> tuple[int, Snapshot]:
-        """The pool's queues now, and when that was, ms. A paused pool has no slots. Raises Unavailable."""
+        """The pool's queues now, and when that was, ms. A paused pool has no slots. A line is read at a time, so that
+        no call takes long: a job that moves meanwhile may be in two places or in none. Raises Unavailable."""
         told = json.loads(self.run("snapshot", pool))
         at_ms = int(told["at_ms"])
-        tiers = [[_waiting(row) for row in line.splitlines()] for line in told["lines"]]
+        lines = (str(self.run("waiting", tier_line(pool, tier))) for tier in Tier)
+        tiers = [[_waiting(row) for row in line.splitlines()] for line in lines]
         slots = 0 if told["paused"] else int(told["slots"])
         attempts = [_running(row, at_ms) for row in told["running"].splitlines()]
         running = [max(0.0, one.predicted_s - one.run_s) for one in attempts]

@@ -208,7 +208,7 @@ def test_many_tenants_are_read_some_at_a_time(ledger: Ledger, redis: Redis) -> N
     ledger.queue_numbers()
     calls = sum(int(one["calls"]) for one in redis.info("commandstats").values())
     # the pools, the sizes of queues, the tenants, the oldest of each queue
-    assert scripts == 1 + 1 + 3 + 3
+    assert scripts == 1 + 1 + 5 + 5
     assert calls < 2.2 * len(names)
 
 

@@ -1,0 +1,23 @@
+-- waiting(line): a text for each tenant that waits in it, TENANTS_MOST at most: its name, virtual time, weight, queued jobs, their
+-- GPU-milliseconds. Of PICKED_MOST of them or less, others each time, a job is named whose forecast is compared with what becomes
+-- of it: also the job, its predicted seconds and its place.
+-- uses: full clock fair
+local TENANTS_MOST, PICKED_MOST = 2000, 50
+local line, tenants, told = ARGV[1], {}, {}
+local standing = redis.call('ZRANGE', Key.fair(line), 0, TENANTS_MOST - 1, 'WITHSCORES')
+for n = 1, #standing, 2 do tenants[#tenants + 1] = standing[n] end
+local queued_ms = fair_kept(Key.backlog(line), tenants, '')
+fair_read_weights(line, tenants)
+local every, turn = math.ceil(#tenants / PICKED_MOST), math.floor(NOW / 1000) * 7919
+for n, tenant in ipairs(tenants) do
+  local queued = redis.call('ZCARD', Key.queue(line, tenant))
+  local one = {tenant, standing[2 * n], fair_weight(tenant), queued, queued_ms[n] or '0'}
+  if queued > 0 and (n - 1 + turn) % every == 0 then
+    -- shallow and deep ones
+    local rank = turn % queued
+    local job = redis.call('ZRANGE', Key.queue(line, tenant), rank, rank)[1]
+    one[6], one[7], one[8] = job, redis.call('HGET', Key.job(job), 'predicted_s') or '0', rank
+  end
+  told[n] = table.concat(one, ' ')
+end
+return table.concat(told, '\n')

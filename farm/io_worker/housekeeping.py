@@ -20,8 +20,8 @@ from monitoring.metrics import FORGOTTEN, ORPHANS, REAPED
 log = logging.getLogger(__name__)
 
 #: work of one call: what is left waits for the next
-REAP_LIMIT, AUDIT_LIMIT, AUDIT_CALLS = 200, 500, 20
-FORGET_LIMIT, FORGET_CALLS = 200, 50
+REAP_CALLS, AUDIT_CALLS = 1000, 100
+FORGET_LIMIT, FORGET_CALLS = 100, 100
 SWEEP_LIMIT, SWEEP_CALLS = 500, 10
 _RESULT = re.compile(r"results/(?P<tenant>[^/]+)/(?P<job>[^/]+)/(?P<attempt>\d+)(-[^/]+)?/[^/]+")
 
@@ -43,18 +43,18 @@ class Housekeeping:
 
     def reap(self) -> None:
         """Expired leases, due retries, missing permits."""
-        while True:
-            report = self._ledger.reap(REAP_LIMIT)
+        for _ in range(REAP_CALLS):
+            report = self._ledger.reap()
             self._permits.publish(report.permits)
             for action in ("expired", "requeued", "failed", "cancelled", "promoted", "resumable"):
                 REAPED.labels(action).inc(getattr(report, action))
-            if max(report.expired, report.promoted, report.resumable) < REAP_LIMIT:
+            if not report.more:
                 return
 
     def audit(self) -> None:
         """Some more of the records; from the beginning when the end was reached."""
         for _ in range(AUDIT_CALLS):
-            report = self._ledger.audit(self._audit_cursor, AUDIT_LIMIT)
+            report = self._ledger.audit(self._audit_cursor)
             for counter, wrong in report.drift.items():
                 log.warning("the audit mended %d of %s", wrong, counter)
             self._audit_cursor = report.cursor

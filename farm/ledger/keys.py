@@ -61,6 +61,7 @@ TEMPLATES: dict[str, str] = {
     "pools": "pools",  # SET, pools ever used
     "owners": "owners",  # SET, tenants that ever had a job
     "reaped": "reaped",  # STRING, when the last reap was, ms
+    "grace": "grace",  # HASH, while attempts get a lease more after Redis was away: lua/lib/grace.lua says what
     "audited": "audited",  # STRING, when an audit last came to its end, ms
     "drift": "drift",  # HASH, counter -> how many the audits found wrong and mended
     "pages": "pages",  # ZSET, "role machine host:port" of a page of metrics -> until when it counts, ms

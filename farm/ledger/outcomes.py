@@ -151,7 +151,7 @@ class PermitPublisher(Protocol):
 
 @dataclass(frozen=True)
 class ReapReport:
-    """Counts of one reap, and the permits that it asks for."""
+    """Counts of one reap, and the permits that it asks for. more: it left some for the next call."""
 
     expired: int = 0
     requeued: int = 0
@@ -161,6 +161,7 @@ class ReapReport:
     #: bought jobs that no process follows any more, to be resumed
     resumable: int = 0
     permits: tuple[Permit, ...] = ()
+    more: bool = False
 
 
 @dataclass(frozen=True)

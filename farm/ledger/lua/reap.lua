@@ -1,31 +1,24 @@
 -- reap(limit, unless ms): does nothing if the last reap is younger than that. Per pool, expired leases become retries or
 -- ends, delayed retries that are due are queued, missing permits are reserved; jobs that
 -- waited too long are over, and economy jobs whose window is near are normal. A lease that runs out at a provider is no
--- lost worker: another process resumes the job. Answers {expired, requeued, failed, cancelled, promoted, resumable,
--- {permit, pool, ...}}.
--- uses: full clock age job event batch fair limit queue due permit notify verdict depend
+-- lost worker: another process resumes the job. It looks at `limit` jobs, roughly, so that no call takes long. Answers {expired,
+-- requeued, failed, cancelled, promoted, resumable, {permit, pool, ...}, 1 where there may be more to do}.
+-- uses: full clock age job event batch fair limit queue due permit notify verdict depend grace
 local limit = tonumber(ARGV[1])
+local left = limit
 local pools = redis.call('SMEMBERS', Key.pools())
 local expired, resumable, promoted, permits = 0, 0, 0, {}
 local PROVIDER_PHASES = Table.PROVIDER_PHASES
 local outcomes = {[Fail.RETRY] = 0, [Fail.FAILED] = 0, [Fail.CANCELLED] = 0}
 
--- No reap ran for a while, so Redis may have been away and no lease could be renewed: every attempt gets one more lease,
--- once.
 local reaped = redis.call('GET', Key.reaped())
 local last = tonumber(reaped or NOW)
-if reaped and within(last, tonumber(ARGV[2])) then return {0, 0, 0, 0, 0, 0, {}} end
+if reaped and within(last, tonumber(ARGV[2])) then return {0, 0, 0, 0, 0, 0, {}, 0} end
 redis.call('SET', Key.reaped(), NOW)
-if NOW - last > Setting.REAP_GAP_MS then
-  for _, pool in ipairs(pools) do
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', Key.leases(pool), '-inf', NOW + Setting.LEASE_MS)) do
-      local key = Key.job(id)
-      if redis.call('EXISTS', key) == 1 and redis.call('HSETNX', key, 'graced', 1) == 1 then
-        redis.call('ZADD', Key.leases(pool), 'XX', NOW + Setting.LEASE_MS, id)
-      end
-    end
-  end
-end
+if NOW - last > Setting.REAP_GAP_MS then grace_begin() end
+left = grace_give(pools, left)
+-- before every attempt has its time, none is lost
+local graced = left > 0
 
 -- How far the clock has gone back since the last reap: stored deadlines are moved back by as much.
 local back = math.max(0, last - NOW)
@@ -101,8 +94,15 @@ local function see_to(id)
   due_note(job, NOW)
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', Key.due(), '-inf', NOW, 'LIMIT', 0, limit)) do see_to(id) end
-depend_work(limit)
+-- Those whose time has come, as many as are left.
+local function some_of(key)
+  local ids = left > 0 and redis.call('ZRANGEBYSCORE', key, '-inf', NOW, 'LIMIT', 0, left) or {}
+  left = left - #ids
+  return ids
+end
+
+for _, id in ipairs(some_of(Key.due())) do see_to(id) end
+if left > 0 then left = left - depend_work(left) end
 for _, id in ipairs(redis.call('SRANDMEMBER', Key.batches_untold(), 16)) do
   local tenant = redis.call('HGET', Key.batch(id), 'tenant')
   if tenant then batch_tell(id, tenant) else redis.call('SREM', Key.batches_untold(), id) end
@@ -114,14 +114,17 @@ for _, pool in ipairs(pools) do
   cap(Key.leases(pool), Setting.LEASE_MS)
   if back > 0 then cap(Key.workers(pool), Setting.PRESENT_MAX_MS) end
   cap_delays(pool)
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', Key.leases(pool), '-inf', NOW, 'LIMIT', 0, limit)) do
-    lost(pool, id)
+  if graced then
+    for _, id in ipairs(some_of(Key.leases(pool))) do lost(pool, id) end
   end
-  promoted = promoted + queue_promote(pool, limit)
+  if left > 0 then
+    local queued = queue_promote(pool, left)
+    promoted, left = promoted + queued, left - queued
+  end
   permit_reserve(pool, permits)
   -- a worker that has nothing new to tell renews no more than its presence
   for _, offer in ipairs(redis.call('HKEYS', Key.offers(pool))) do redis.call('ZADD', Key.offered(pool), NOW, offer) end
   redis.call('ZREMRANGEBYSCORE', Key.offered(pool), '-inf', NOW - Setting.ELSEWHERE_MS - 1)
 end
 return {expired, outcomes[Fail.RETRY], outcomes[Fail.FAILED], outcomes[Fail.CANCELLED], promoted, resumable,
-  permits}
+  permits, left <= 0 and 1 or 0}

@@ -247,6 +247,24 @@ class TestReap:
         assert ledger.reap().expired == 1
         assert states(ledger, one, two) == [State.RUNNING, State.QUEUED]
 
+    def test_so_it_is_for_more_attempts_than_one_call_looks_at(self, ledger: Ledger, redis: Redis) -> None:
+        """And none is lost before every one has its time."""
+        ids = admit(ledger, *[new_job() for _ in range(7)])
+        for _ in ids:
+            claimed(ledger)
+        ledger.reap()
+        outage(redis, 120)
+        first = [ledger.reap(limit=2) for _ in range(4)]
+        assert [(report.expired, report.more) for report in first] == [(0, True)] * 3 + [(0, False)]
+        for job_id in ids[:3]:
+            assert ledger.heartbeat(job_id, 1) is Verdict.GO
+        outage(redis, 120)
+        second = [ledger.reap(limit=2) for _ in range(7)]
+        # three are given another lease, and four were given theirs before
+        assert (sum(report.expired for report in second), second[-1].more) == (4, False)
+        assert states(ledger, *ids) == [State.RUNNING] * 3 + [State.QUEUED] * 4
+        assert redis.exists("wf:grace") == 0
+
 
 class TestErase:
     def test_only_the_owner_and_only_when_it_is_over(self, ledger: Ledger) -> None:

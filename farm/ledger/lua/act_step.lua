@@ -1,8 +1,23 @@
 -- act_step(id, limit, id of a new job, ...): do the act to up to `limit` more jobs (as many ids come with it). Its place is
 -- kept, so that any process goes on with it. It ends when it went over all of them and changed nothing, since jobs move
--- on meanwhile. Answers {1 while there is more to do, {permit, pool, ...}}.
+-- on meanwhile. Acts on one batch are done one after the other, in the order in which they were asked for: a step of one
+-- that stands behind another is a step of that. Answers {1 while there is more to do, {permit, pool, ...}}.
 -- uses: full clock job event batch money queue due held verdict depend again permit
-local id, limit = ARGV[1], tonumber(ARGV[2])
+local function under_way(one)
+  return redis.call('HGET', Key.act(one), 'state') == ActState.UNDER_WAY
+end
+
+-- The act whose turn it is.
+local function first_of(one)
+  while true do
+    local behind = redis.call('HGET', Key.act(one), 'behind')
+    if not behind or not under_way(behind) then return one end
+    one = behind
+  end
+end
+
+local asked, limit = ARGV[1], tonumber(ARGV[2])
+local id = under_way(asked) and first_of(asked) or asked
 local fields = {'batch', 'kind', 'priority', 'label', 'code', 'only', 'state', 'at', 'after', 'pass', 'changed_now', 'created_ms', 'error'}
 local values, act = redis.call('HMGET', Key.act(id), unpack(fields)), {}
 for n, name in ipairs(fields) do act[name] = values[n] end
@@ -104,5 +119,9 @@ redis.call('HSET', Key.act(id), 'at', at, 'after', after, 'pass', pass, 'changed
 if act.pass == '1' then redis.call('HINCRBY', Key.act(id), 'looked', looked) end
 redis.call('HINCRBY', Key.act(id), 'changed', changed)
 if more == 1 then redis.call('ZADD', Key.acts_open(), NOW, id) end
+if id ~= asked then
+  redis.call('ZADD', Key.acts_open(), NOW, asked)
+  more = 1
+end
 for pool in pairs(pools) do permit_reserve(pool, permits) end
 return {more, permits}

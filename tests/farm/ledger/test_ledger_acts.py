@@ -1,5 +1,8 @@
 """Acts on many jobs of a batch: step by step, to an end, whoever does the steps."""
 
+from collections.abc import Sequence
+
+import pytest
 from batch_parts import Manifest
 from ledger_parts import ARTIFACTS, POOL, REFUSED, audit
 from redis import Redis
@@ -11,7 +14,15 @@ from farm.ledger import Account, Ledger
 JOBS = 230
 
 
-def done(ledger: Ledger, batch: Manifest, kind: ActKind, choice: Choice | None = None, **more: int) -> int:
+def done(
+    ledger: Ledger,
+    batch: Manifest,
+    kind: ActKind,
+    choice: Choice | None = None,
+    *,
+    open_after: Sequence[str] = (),
+    **more: int,
+) -> int:
     """Jobs that an act changed, done to its end."""
     name = f"act-{kind}-{len(ledger.acts([batch.id])[0])}"
     assert ledger.begin_act(name, "acme", batch.id, kind, choice, **more)
@@ -19,7 +30,7 @@ def done(ledger: Ledger, batch: Manifest, kind: ActKind, choice: Choice | None =
         pass
     act = ledger.acts([batch.id])[0][0]
     assert act.over
-    assert ledger.acts_open() == []
+    assert ledger.acts_open() == list(open_after)
     return act.changed
 
 
@@ -51,6 +62,25 @@ class TestActs:
         assert claim is not None
         assert claim.job.id == batch.jobs[0]
         assert audit(ledger, 100) == {}
+
+    @pytest.mark.parametrize("asked", [("first", "last"), ("last", "first"), ("last",), ("first", "last", "last")])
+    def test_the_last_word_counts_whoever_works_on_what(self, ledger: Ledger, asked: tuple[str, ...]) -> None:
+        batch = Manifest(JOBS, per_chunk=100).admit(ledger)
+        ledger.begin_act("first", "acme", batch.id, ActKind.PAUSE)
+        ledger.begin_act("last", "acme", batch.id, ActKind.RESUME)
+        for _ in range(40):
+            for name in asked:
+                ledger.step_act(name)
+        assert ledger.acts_open() == []
+        assert [act.over for act in ledger.acts([batch.id])[0]] == [True, True]
+        assert ledger.held_counts("acme")[HoldReason.PAUSED] == 0
+        assert audit(ledger, 100) == {}
+
+    def test_acts_on_two_batches_do_not_wait_for_each_other(self, ledger: Ledger) -> None:
+        first = Manifest(JOBS, per_chunk=100).admit(ledger)
+        second = Manifest(3, name="batch_" + "1" * 32).admit(ledger)
+        ledger.begin_act("long", "acme", first.id, ActKind.PAUSE)
+        assert done(ledger, second, ActKind.CANCEL, open_after=["long"]) == 3
 
     def test_approval(self, ledger: Ledger) -> None:
         batch = Manifest(5, held=HoldReason.APPROVAL).admit(ledger)

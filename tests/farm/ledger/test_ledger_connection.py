@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 from ledger_parts import ARTIFACTS, ByNumber, admit, audit, claimed, new_job
 from redis import Redis
+from redis._parsers import _HiredisParser
 from waitaof_proxy import WaitAof
 
 from farm.config import RedisSettings, Settings
@@ -85,6 +86,13 @@ def test_a_broken_connection_is_replaced_without_a_word(redis: Redis, redis_sett
     for address in [c["addr"] for c in redis.client_list() if c["name"] == "wanfarm-ledger"]:
         redis.client_kill_filter(addr=address)
     assert claimed(ledger).attempt == 1
+
+
+def test_answers_are_read_by_compiled_code(redis_settings: RedisSettings) -> None:
+    client = connect(redis_settings)
+    connection = client.connection_pool.get_connection()
+    assert isinstance(connection._parser, _HiredisParser)
+    client.connection_pool.release(connection)
 
 
 def test_a_mistake_of_ours_is_not_an_outage(ledger: Ledger, redis: Redis) -> None:

@@ -24,6 +24,7 @@ def sockets_of(app: Flask) -> SocketView:
     """The view of wiro's sockets, with the app's services."""
 
     def view(client: SocketClient, registration: str) -> None:
+        """`follow`, which needs the app's services, in a thread that has none."""
         with app.app_context():
             follow(client, registration)
 

@@ -47,6 +47,7 @@ def _renderer(owner: str, batch: str | None) -> Rendered:
     app = cast("LocalProxy[Flask]", current_app)._get_current_object()
 
     def rendered(changed: Mapping[str, Mapping[str, Any]], passed_over: bool) -> bytes:
+        """The page's changes, with counts as they are now."""
         with app.app_context():
             return changes(changed, passed_over, _counts(owner, batch))
 

@@ -39,6 +39,7 @@ class SpentElsewhere:
         bought, caps = ledger.open_purchases(), settings.burst
 
         def spent(scope: str, *most: float | None) -> tuple[int, int, float | None, float | None]:
+            """Micro-dollars of the day and of the month, with the caps of both in dollars."""
             both = (sum(ledger.external_spend(scope, period)) for period in (day, month))
             return (*both, *most)  # type: ignore[return-value]
 

@@ -42,6 +42,7 @@ def operation(summary: str, answers: Mapping[int, type[BaseModel] | str], **more
     """Decorates a view with what OpenAPI says of it: `answers` are status -> body type or sentence."""
 
     def note(view: _View) -> _View:
+        """Keeps it in OPERATIONS; the view stays as it is."""
         OPERATIONS[view] = Operation(summary, answers, **more)
         return view
 

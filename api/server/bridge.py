@@ -166,6 +166,7 @@ class _Exchange:
         self._connection.on_lost = came.set
 
         def wake() -> None:
+            """Called by the thread that writes the feed."""
             # a closed loop sends nothing more
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(came.set)

@@ -52,6 +52,7 @@ def served(paths: frozenset[str], view: Callable[[SocketClient, str], None]) -> 
     """`view` gets the first text of each socket at one of the paths, in a thread of its own."""
 
     async def socket(scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection, to its end: refused elsewhere, and closed when nothing is said within REGISTER_S."""
         await receive()
         if scope["path"] not in paths:
             await send({"type": "websocket.close"})
@@ -77,6 +78,7 @@ async def _serve(
     done: asyncio.Future[None] = loop.create_future()
 
     def run() -> None:
+        """The view's thread: whatever it raises, the waiting coroutine goes on."""
         try:
             view(client, text)
         except ConnectionError:

@@ -93,6 +93,7 @@ def system_resolver(name: str, timeout_s: float) -> Sequence[str]:
     answer: SimpleQueue[list[str] | OSError] = SimpleQueue()
 
     def look_up() -> None:
+        """Answers with addresses or with the error, and gives its place back however late it ends."""
         try:
             found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
             answer.put([str(entry[4][0]) for entry in found])

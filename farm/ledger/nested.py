@@ -25,6 +25,7 @@ def nested(statements: list[str], seldom: Collection[str]) -> list[str]:
         return [*around(home[at]), at] if at in home else [at]
 
     def place(at: int) -> int | None:
+        """The innermost seldom called function that all who use the statement stand in; None: there is none."""
         users = [around(user) for user in range(at + 1, len(statements)) if names[user] & own[at]]
         common = [level[0] for level in zip(*users, strict=False) if len(set(level)) == 1]
         known, found = names[at] & set[str]().union(*own[:at]), None
@@ -45,6 +46,7 @@ def nested(statements: list[str], seldom: Collection[str]) -> list[str]:
                 home[at] = into
 
     def text(at: int) -> str:
+        """The statement with what belongs inside it."""
         function, inner = functions[at], [text(other) for other, into in home.items() if into == at]
         if function is None or not inner:
             return statements[at]

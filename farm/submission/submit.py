@@ -289,6 +289,7 @@ class Submissions:
         fetch = wait_inputs and len(urls) <= self._settings.intake.sync_fetches
 
         def look(plan: _Plan, role: str, source: Source) -> Content | None:
+            """None: it is fetched later, by intake."""
             name = plan.draft.called(role)
             if gone():
                 raise Unavailable("whoever asked has hung up")

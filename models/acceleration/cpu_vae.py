@@ -11,13 +11,13 @@ _SHORTEST = 1e-12
 
 @cache
 def use() -> None:
-    """For every such layer of this process, whoever loads it; on other devices and in other formats they stay as they
-    are."""
+    """For the VAEs' layers, whoever loads them; on other devices and in other formats they stay as they are, and so do
+    other convolutions of this process."""
     import torch
-    from diffusers.models.autoencoders.autoencoder_kl_wan import WanRMS_norm
+    from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanRMS_norm
 
     if torch.backends.mkldnn.is_available():
-        torch.nn.Conv3d._conv_forward = _convolution(torch.nn.Conv3d._conv_forward)
+        WanCausalConv3d._conv_forward = _convolution(WanCausalConv3d._conv_forward)
     WanRMS_norm.forward = _norm(WanRMS_norm.forward)
 
 
@@ -25,8 +25,7 @@ def _convolution(otherwise: Any) -> Any:
     import torch
 
     def forward(layer: Any, frames: Any, weight: Any, bias: Any) -> Any:
-        by_numbers = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-        if not (_fp32_on_cpu(frames) and _fp32_on_cpu(weight) and frames.dim() == 5 and by_numbers):
+        if not (_fp32_on_cpu(frames) and _fp32_on_cpu(weight)):
             return otherwise(layer, frames, weight, bias)
         straight = _laid_out(frames)
         return torch.mkldnn_convolution(

@@ -167,14 +167,16 @@ def place(
 
 
 def _chunks(planned: Planned, size: int, hold_after: int | None) -> Iterator[str]:
-    writer = ChunkWriter()
-    for count, job in enumerate(planned.file):
+    writer, line, shots = ChunkWriter(), 0, 0
+    for job in planned.file:
+        if job.line != line:
+            line, shots = job.line, shots + 1
         spec = job.spec
         parents, first = planned.chains.parents_of(job.line, job.take)
         if first is not None:
             inputs = spec.get("inputs", job.kind.inputs)
             spec = {**spec, "inputs": {**inputs, "image": {"last_frame_of": first}}}
-        held = HoldReason.APPROVAL if hold_after is not None and count >= hold_after else None
+        held = HoldReason.APPROVAL if hold_after is not None and shots > hold_after else None
         writer.add(
             job.kind, job.id, job.kind.body(spec, job.more), parents=parents, orphan_runs=job.orphan_runs, held_for=held
         )

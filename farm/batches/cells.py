@@ -1,14 +1,19 @@
 """Texts of CSV cells and of query strings, read as what their column is. Pure."""
 
-import json
+import re
 import types
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic_core import from_json
 
 from models.catalog import ROLES
+
+#: not what int() and float() read: they take 1_000, and digits of any alphabet
+_WHOLE = re.compile(r"[+-]?[0-9]{1,40}")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 class CellKind(StrEnum):
@@ -45,10 +50,26 @@ def value_of(text: str, kind: CellKind) -> Any:
 
 def _scalar(text: str) -> Any:
     try:
-        value = json.loads(text.lower())
+        value = from_json(text.lower(), allow_inf_nan=False)
     except ValueError:
         return text
     return value if isinstance(value, bool | int | float) else text
+
+
+def _whole(text: str) -> int:
+    if not _WHOLE.fullmatch(text):
+        raise ValueError(text)
+    return int(text)
+
+
+def _number(text: str) -> float:
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(text)
+    return float(text)
+
+
+def _json(text: str) -> Any:
+    return from_json(text, allow_inf_nan=False)
 
 
 def _kind(annotation: Any) -> CellKind:
@@ -67,11 +88,11 @@ def _kind(annotation: Any) -> CellKind:
 
 _READ: dict[CellKind, Callable[[str], Any]] = {
     CellKind.TEXT: str,
-    CellKind.WHOLE: int,
-    CellKind.NUMBER: float,
-    CellKind.MAPPING: json.loads,
-    CellKind.JSON: json.loads,
+    CellKind.WHOLE: _whole,
+    CellKind.NUMBER: _number,
+    CellKind.MAPPING: _json,
+    CellKind.JSON: _json,
     CellKind.SCALAR: _scalar,
-    CellKind.SOURCE: lambda text: json.loads(text) if text.startswith("{") else text,
+    CellKind.SOURCE: lambda text: _json(text) if text.startswith("{") else text,
     CellKind.NAMES: lambda text: text.replace(",", " ").replace(";", " ").split(),
 }

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from farm.batches.faults import ManifestFaults
+from farm.wire.own_batches import LAST_FRAME
 
 #: shots of a circle that a fault names
 _SHOWN = 8
@@ -34,6 +36,8 @@ class Chains:
 
     named: dict[str, ChainShot] = field(default_factory=dict)
     children: dict[int, ChainShot] = field(default_factory=dict)
+    #: ids of lines that have faults of their own
+    faulty: set[str] = field(default_factory=set)
 
     def add(self, shot: ChainShot, name: str | None, faults: ManifestFaults) -> None:
         """One more line."""
@@ -44,13 +48,18 @@ class Chains:
         if shot.after or shot.start_from is not None:
             self.children[shot.line] = shot
 
+    def refused(self, name: Any) -> None:
+        """A line that is not added, and its id, if it has one: whoever follows it is told nothing about that."""
+        if isinstance(name, str):
+            self.faulty.add(name)
+
     def check(self, faults: ManifestFaults) -> None:
         """Note unknown names, shots that cannot be followed take by take, and circles."""
         for shot in self.children.values():
             for column, names in (("after", shot.after), ("start_from", [shot.start_from] if shot.start_from else [])):
                 for name in names:
-                    if name not in self.named:
-                        faults.add(shot.line, column, f"no shot here has the id {name[:64]!r}")
+                    if name not in self.named and name not in self.faulty:
+                        faults.add(shot.line, column, f"no shot here has the id {name[:64]!r}{_form(column, name)}")
             jobs = sum(len(self.named[name].jobs) for name in shot.after if name in self.named)
             if jobs > MAX_PARENT_JOBS:
                 faults.add(shot.line, "after", f"these are {jobs} jobs with their takes; at most {MAX_PARENT_JOBS}")
@@ -101,3 +110,8 @@ class Chains:
         faults.add(
             lines[0], "after", f"waits for itself: lines {' -> '.join([*shown, str(lines[0])])}; leave one of them out"
         )
+
+
+def _form(column: str, name: str) -> str:
+    """How a column is to be written that seems to say more than an id."""
+    return f'; write "{LAST_FRAME}ID"' if column == "start_from" and " " in name else ""

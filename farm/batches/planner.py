@@ -35,6 +35,8 @@ _OWN_SPEC = ("prompt", "negative_prompt")
 _ANY = "any"
 #: the picture that a shot starts from
 _FIRST = "image"
+_SCHEMES = ("http://", "https://")
+_NO_ADDRESS = 'give an http(s) address, or {"upload": ID}; `wanfarm submit` sends files of yours by itself'
 #: addresses that are remembered as looked at
 _VETTED = 10_000
 
@@ -64,12 +66,8 @@ class Planner:
     def read(self, file: BinaryIO, media: str) -> PlanFile:
         """The plan of a whole manifest, which is the caller's to close. Raises BadManifest; Unavailable."""
         try:
-            for number, shot in self._lines(file, media):
-                self._line(number, shot)
-            self.chains.check(self.faults)
-            if self.plan.jobs > self._limits.max_shots:
-                detail = f"{self.plan.jobs} jobs are more than {self._limits.max_shots}: send several batches"
-                self.faults.add(None, "takes", detail)
+            if all(self._line(number, shot) for number, shot in self._lines(file, media)):
+                self.chains.check(self.faults)
             self.faults.check()
         except BaseException:
             self.plan.close()
@@ -80,17 +78,29 @@ class Planner:
         limits = self._limits
         return manifest.read(file, media, COLUMNS, self.faults, max_line=limits.max_line, max_lines=limits.max_shots)
 
-    def _line(self, number: int, raw: dict[str, Any]) -> None:
+    def _line(self, number: int, raw: dict[str, Any]) -> bool:
+        """Whether there is room for more jobs."""
         self.shots += 1
         raw = {**self._defaults, **raw}
         own_part, sources, mark = _split(raw)
-        found = len(self.faults.first), self.faults.count
+        found = self.faults.count
+        for role in [role for role, url in sources.items() if not url.lower().startswith(_SCHEMES)]:
+            self.faults.add(number, role, _NO_ADDRESS)
+            del raw[role], sources[role]
         shot = self._own_part(number, own_part)
         kind = self._kind(number, mark, raw)
         for role, url in sources.items():
             self._vet(number, role, url)
-        if shot is not None and kind is not None and found == (len(self.faults.first), self.faults.count):
-            self._add(number, kind, shot, sources, orphan_runs=raw.get("if_parent_fails") == "run")
+        if shot is None or kind is None or found != self.faults.count:
+            self.chains.refused(raw.get("id"))
+            return True
+        # looked at before they are made: a thousand takes of each line would be a hundred million
+        if self.plan.jobs + (shot.takes or self._takes) > self._limits.max_shots:
+            detail = f"this makes more than {self._limits.max_shots} jobs, takes counted: send several batches"
+            self.faults.add(number, "takes", detail)
+            return False
+        self._add(number, kind, shot, sources, orphan_runs=raw.get("if_parent_fails") == "run")
+        return True
 
     def _own_part(self, number: int, given: Mapping[str, Any]) -> Any:
         try:

@@ -23,6 +23,9 @@ from farm.submission.submit import SEEDS, Submissions
 from farm.wire import openai, own
 from farm.wire.openai_batches import MAX_CUSTOM_ID, VIDEOS
 
+_WORDS = manifest.LineWords(
+    "request", '{"custom_id": "shot-1", "method": "POST", "url": "/v1/videos", "body": {"prompt": "a fox"}}'
+)
 _FIELDS = frozenset({"custom_id", "method", "url", "body"})
 #: what changes neither shape nor price nor lane
 _OWN = ("prompt", "seed")
@@ -54,7 +57,9 @@ class RequestFile:
 
     def _lines(self, file: BinaryIO) -> Iterator[manifest.Line]:
         most = self._limits
-        return manifest.read(file, manifest.NDJSON, {}, self.faults, max_line=most.max_line, max_lines=most.max_shots)
+        return manifest.read(
+            file, manifest.NDJSON, {}, self.faults, max_line=most.max_line, max_lines=most.max_shots, words=_WORDS
+        )
 
     def _line(self, number: int, line: dict[str, Any]) -> None:
         before = self.faults.count

@@ -9,6 +9,9 @@ from typing import Any, BinaryIO
 
 import click
 
+from farm.batches import manifest
+from farm.batches.columns import COLUMNS
+from farm.batches.faults import LineFault, ManifestFaults
 from farm.cli.shots import UnreadableShots, is_there
 from models.catalog import ROLES
 
@@ -19,37 +22,50 @@ NDJSON = "application/x-ndjson"
 def ready(path: Path, send: Callable[[Path], str]) -> Iterator[tuple[BinaryIO | Path, str | None]]:
     """(the manifest, its media type or None for what its name says). `send` uploads a file and answers its id. Where no
     local file is named, it is the file as it is; else lines of JSON with the same numbers."""
-    if not any(_local(value) for _, shot in _shots(path) for value in _sources(shot).values()):
+    local, faults = _looked_at(path)
+    if not local:
+        # what is wrong with it, the farm says
         yield path, None
         return
+    if faults:
+        raise UnreadableShots([*faults, "nothing was submitted"])
     sent: dict[str, str] = {}
-    faults = []
     with tempfile.TemporaryFile() as made:
         at = 1
-        for number, shot in _shots(path):
+        for number, shot in _shots(path, ManifestFaults()):
             for role, value in _sources(shot).items():
-                if not _local(value):
-                    continue
-                if not is_there(value):
-                    faults.append(f"{path.name}:{number}: {role}: there is no file {value!r}")
-                elif not faults:
+                if _local(value):
                     sent[value] = sent.get(value) or send(Path(value).expanduser())
                     shot[role] = {"upload": sent[value]}
             made.write(b"\n" * (number - at) + json.dumps(shot).encode() + b"\n")
             at = number + 1
-        if faults:
-            raise UnreadableShots([*faults, "nothing was submitted"])
         yield made, NDJSON
 
 
-def _shots(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Lines as far as they can be read here: what is wrong with them, the farm says."""
-    from farm.batches import manifest
-    from farm.batches.columns import COLUMNS
-    from farm.batches.faults import ManifestFaults
+def _looked_at(path: Path) -> tuple[bool, list[str]]:
+    """(whether it names files, every fault that can be seen here: of its lines, and files that are missing)."""
+    local, missing, read = False, [], ManifestFaults()
+    for number, shot in _shots(path, read):
+        for role, value in _sources(shot).items():
+            if _local(value):
+                local = True
+                if not is_there(value):
+                    where = f"{path.name}:{number}: {role}"
+                    missing.append(f"{where}: there is no file {value!r} (paths count from the current folder)")
+    told = [": ".join(_place(path, one)) for one in read.first]
+    if read.count > len(told):
+        told.append(f"and {read.count - len(told)} more")
+    return local, [*told, *missing]
 
+
+def _place(path: Path, fault: LineFault) -> list[str]:
+    where = path.name if fault.line is None else f"{path.name}:{fault.line}"
+    return [where, *([fault.field] if fault.field else []), fault.detail]
+
+
+def _shots(path: Path, faults: ManifestFaults) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Lines as far as they can be read here."""
     media = "text/csv" if path.suffix.lower() in (".csv", ".tsv") else NDJSON
-    faults = ManifestFaults()
     try:
         with path.open("rb") as file:
             yield from manifest.read(file, media, COLUMNS, faults, max_line=1 << 24, max_lines=1 << 30)

@@ -87,7 +87,7 @@ def _shot_options(command: Any) -> Any:
 @click.command()
 @click.argument("manifest", required=False, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--takes", type=click.IntRange(1, 1000), help="Of a MANIFEST: jobs to make of each shot.")
-@click.option("--hold-after", type=click.IntRange(1), help="Of a MANIFEST: render so many first; approve the rest.")
+@click.option("--hold-after", type=click.IntRange(1), help="Of a MANIFEST: render so many shots first; hold the rest.")
 @click.option("--dry-run", is_flag=True, help="Of a MANIFEST: only say what it would cost.")
 @click.option("--prompt", "-p", help="What to render.")
 @click.option(

@@ -57,7 +57,9 @@ class _Asked(BaseModel):
     takes: int = Field(1, ge=1, le=MAX_TAKES, description="jobs to make of each shot, each with another seed")
     dry_run: bool = Field(False, description="only say what it would cost and what is wrong with it")
     hold_after: int | None = Field(
-        None, ge=1, description="render so many shots first; the rest is held until it is approved"
+        None,
+        ge=1,
+        description="render so many shots first, with their takes; the rest is held until it is approved",
     )
 
     @property

@@ -119,6 +119,12 @@ class TestAdmitted:
         jobs = alice.get(f"/v1/batches/{made['id']}/jobs").json["data"]  # type: ignore[index]
         assert [job["held_for"] for job in jobs] == [[], [], ["approval"], ["approval"], ["approval"]]
 
+    def test_a_sample_is_a_shot_with_all_of_its_takes(self, alice: Caller) -> None:
+        made = send(alice, ndjson({"prompt": "a"}, {"prompt": "b"}), hold_after=1, takes=2).json
+        assert made is not None
+        jobs = alice.get(f"/v1/batches/{made['id']}/jobs").json["data"]  # type: ignore[index]
+        assert [job["held_for"] for job in jobs] == [[], [], ["approval"], ["approval"]]
+
     def test_another_tenant_finds_nothing(self, alice: Caller, bob: Caller) -> None:
         made = send(alice, ndjson({"prompt": "one"})).json
         assert made is not None
@@ -160,8 +166,24 @@ class TestRefused:
             (b'prompt,seed\n"a fox,7\nnever ends', CSV, 2, "quoted text does not end"),
             (b"prompt,seed\na fox,7,8\n", CSV, 2, "3 cells"),
             (b"prompt,seed\na fox,x7\n", CSV, 2, "whole number"),
+            (b"prompt,seed\na fox,1_000\n", CSV, 2, "whole number"),
+            (b"prompt,guidance\na fox,1_0\n", CSV, 2, "a number, like 4.5"),
+            (b"prompt,guidance\na fox,1e999\n", CSV, 2, "must be a number"),
+            (b"prompt,seed\ra fox,7\ra hare,8\r", CSV, 1, "carriage return alone"),
+            (b"prompt,seed\na fox,7\ra hare,8\n", CSV, 2, "carriage return alone"),
+            (b'{"prompt": "a"}\r{"prompt": "b"}\r', NDJSON, 1, "carriage return alone"),
+            (b"prompt," + b"x" * 200_000 + b"\n", CSV, 1, "a cell has more than"),
+            (b"prompt\n" + b"x" * 200_000 + b"\n", CSV, 2, "a cell has more than"),
+            (b'prompt,loras\na,"' + b"[" * 20_000 + b'"\n', CSV, 2, "not JSON"),
+            (b'prompt,metadata\na,"' + b'{""a"":' * 20_000 + b'"\n', CSV, 2, "not JSON"),
+            (b'prompt,metadata,metadata.scene\na,"""x""",12\n', CSV, 1, "metadata is a column too"),
+            ("prompt,seed\na,1\n".encode("utf-16-le"), CSV, 1, "UTF-16"),
+            (b"PK\x03\x04\x14\x00\x06\x00", CSV, None, "a spreadsheet: save it as CSV"),
+            (b'[{"prompt": "a"},\n{"prompt": "b"}]\n', NDJSON, 1, "a JSON array"),
+            (b"prompt,image\na,fox.png\n", CSV, 2, "an http(s) address"),
+            (b"id,prompt,start_from\na,x,\nb,y,first frame of a\n", CSV, 3, '"last frame of ID"'),
         ],
-        ids=range(15),
+        ids=range(31),
     )
     def test_every_other_trouble_has_its_answer(
         self, alice: Caller, body: bytes, media: str, line: int | None, words: str
@@ -169,7 +191,17 @@ class TestRefused:
         told = faults(send(alice, body, media))
         assert told[0][0] == line
         assert words in told[0][2]
+        assert len({(line, field) for line, field, _ in told}) == len(told)
         assert nothing(alice)
+
+    def test_a_default_that_is_nested_too_deep(self, alice: Caller) -> None:
+        answer = send(alice, b"prompt\na\n", CSV, metadata="[" * 8000)
+        assert (answer.status_code, answer.json["field"]) == (422, "metadata")  # type: ignore[index]
+
+    def test_takes_are_counted_before_they_are_made(self, alice: Caller) -> None:
+        told = faults(send(alice, ndjson(*({"prompt": f"shot {n}"} for n in range(MOST))), takes=MOST - 1))
+        assert [(line, field) for line, field, _ in told] == [(2, "takes")]
+        assert f"more than {MOST} jobs, takes counted" in told[0][2]
 
     @pytest.mark.parametrize(("start", "media", "line"), [(b'{"prompt": "', NDJSON, 1), (b"prompt\n", CSV, 2)])
     def test_a_line_of_ten_megabytes(self, alice: Caller, start: bytes, media: str, line: int) -> None:
@@ -241,6 +273,10 @@ class TestChains:
     def test_unknown_and_double_names(self, alice: Caller) -> None:
         told = faults(send(alice, ndjson({"prompt": "a", "id": "a"}, {"prompt": "b", "id": "a", "after": ["z"]})))
         assert [(line, field) for line, field, _ in told] == [(2, "id"), (2, "after")]
+
+    def test_whoever_follows_a_faulty_line_is_told_nothing_about_that(self, alice: Caller) -> None:
+        told = faults(send(alice, ndjson({"prompt": "a", "id": "a", "seed": "x"}, {"prompt": "b", "after": ["a"]})))
+        assert [(line, field) for line, field, _ in told] == [(1, "seed")]
 
     def test_a_shot_that_starts_from_another_waits_for_its_last_frame(self, alice: Caller, parts: Services) -> None:
         shots = ndjson({"prompt": "a", "id": "a"}, {"prompt": "b", "start_from": "last frame of a"})

@@ -67,6 +67,23 @@ def test_pictures_beside_the_manifest_are_sent_with_it(wanfarm: Wanfarm, gateway
     assert "lost.csv:2: image: there is no file 'gone.png'" in ran.err
 
 
+def test_a_bad_line_beside_a_picture_submits_nothing(wanfarm: Wanfarm) -> None:
+    Image.new("RGB", (64, 64)).save("fox.png")
+    Path("shots.csv").write_text(
+        "prompt,seed,image\na fox,many,fox.png\na hare, looks up,3,fox.png\nan owl,4,fox.png\n"
+    )
+    Path("shots.jsonl").write_text('{"prompt": "a fox", "image": "fox.png"}\n{"prompt": "a hare"\n')
+    for manifest, told in (
+        ("shots.csv", ["shots.csv:2: seed: 'many' is not a whole number", "shots.csv:3: has 4 cells"]),
+        ("shots.jsonl", ["shots.jsonl:2: is not JSON"]),
+    ):
+        ran = wanfarm("submit", manifest, *SMALL)
+        assert ran.code != 0
+        assert [words for words in told if words not in ran.err] == []
+        assert "nothing was submitted" in ran.err
+    assert wanfarm("batches", "list", "--json").document == []
+
+
 @pytest.mark.parametrize("options", [["--takes", 2], ["--dry-run"], ["--hold-after", 3]])
 def test_options_of_a_manifest_need_one(wanfarm: Wanfarm, options: list[str]) -> None:
     assert "manifest" in wanfarm("submit", "-p", "a fox", *options).err

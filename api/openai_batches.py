@@ -4,20 +4,22 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from flask import Blueprint, Response, request, stream_with_context
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import authenticate, bearer_or_header, tenant
 from api.dialect import Dialect, answer
 from api.limits import count_submission
 from api.own.jobs import show as show_job
+from api.own.operations import query
 from api.provider import report, size_of
 from api.services import services
 from farm.batches.admission import new_batch_id
 from farm.batches.results import Results
 from farm.jobs.batch import Act, AskedBatch, Batch, is_batch_id
-from farm.jobs.errors import FaultCode, InvalidRequest, NotFound, TooLarge
+from farm.jobs.errors import FarmError, FaultCode, InvalidRequest, NotFound, TooLarge
 from farm.jobs.job import Job
 from farm.jobs.states import State
 from farm.wire import openai, openai_batches, own
@@ -25,6 +27,15 @@ from farm.wire.report import Reply
 
 blueprint = Blueprint("openai_files", __name__, url_prefix="/v1/files")
 _LISTED = 10_000
+
+
+class _FilesQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    purpose: str | None = Field(None, max_length=64)
+    order: Literal["asc", "desc"] = "desc"
+    after: str | None = Field(None, max_length=128)
+    limit: int = Field(_LISTED, ge=1, le=_LISTED)
 
 
 @blueprint.before_request
@@ -52,11 +63,11 @@ def create() -> Response:
 @blueprint.get("")
 def files() -> Response:
     """The caller's files of requests, newest first. What batches put out is found by their ids."""
-    limit = min(request.args.get("limit", _LISTED, int), _LISTED)
-    after, found = request.args.get("after"), services().request_files.all(tenant())
-    if request.args.get("purpose") not in (None, "batch"):
+    asked = query(_FilesQuery)
+    limit, after, found = asked.limit, asked.after, services().request_files.all(tenant())
+    if asked.purpose not in (None, "batch"):
         found = []
-    if request.args.get("order") == "asc":
+    if asked.order == "asc":
         found.reverse()
     if after:
         ids = [one.id for one in found]
@@ -109,7 +120,17 @@ def delete(file_id: str) -> Response:
 
 
 def create_batch(body: bytes) -> Response:
-    """POST /v1/batches with a JSON body: the io worker looks at the file."""
+    """POST /v1/batches with a JSON body: the io worker looks at the file. Refusals are in OpenAI's words, as this is."""
+    try:
+        return _create_batch(body)
+    except FarmError as error:
+        return answer(openai.render_error(error))
+
+
+def _create_batch(body: bytes) -> Response:
+    if body.lstrip()[:1] not in (b"{", b""):
+        words = "JSON asks for a batch by a file of requests: send shots as application/x-ndjson or text/csv"
+        raise InvalidRequest(words)
     given = own.parse(openai_batches.CreateBatch, body)
     openai_batches.check_endpoint(given.endpoint)
     now_s, seconds = int(time.time()), openai_batches.window_s(given.completion_window)

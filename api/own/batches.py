@@ -70,6 +70,9 @@ def create_batch() -> Response:
         raise HttpRefusal(415, "unsupported-media-type", f"{words}, not {request.mimetype or 'a body without a type'}")
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise HttpRefusal(415, "unsupported-media-type", "send the body without Content-Encoding: unpacked")
+    charset = request.mimetype_params.get("charset", "utf-8")
+    if charset.lower().replace("-", "") not in ("utf8", "usascii"):
+        raise HttpRefusal(415, "unsupported-media-type", f"send UTF-8, not {charset[:40]}")
     key = own.parse_idempotency_key(request.headers.get("Idempotency-Key"))
     asked: Any = query(BatchQuery)
     body, here = manifest_body(), services()
@@ -97,8 +100,9 @@ def list_batches() -> Response:
     if asked.idempotency_key is not None:
         known = ledger.known_batch(tenant(), asked.idempotency_key)
         return answer(Reply(200, BatchList(data=[] if known is None else [show(batch_of(known[0]))])))
-    if asked.cursor is not None and not is_batch_id(asked.cursor):
-        raise InvalidRequest("not the next_cursor of any page", "cursor")
+    for name, said in (("cursor", "not the next_cursor of any page"), ("after", "not the id of a batch")):
+        if (given := getattr(asked, name)) is not None and not is_batch_id(given):
+            raise InvalidRequest(said, name)
     ids = ledger.batch_ids(tenant(), after=asked.cursor or asked.after, limit=asked.limit + 1)
     page, more = ids[: asked.limit], len(ids) > asked.limit
     found = zip(ledger.asked(page), ledger.batches(tenant(), page), ledger.acts(page), strict=True)

@@ -14,7 +14,7 @@ from farm.batches.faults import ManifestFaults
 from farm.batches.plan_file import PlanFile
 from farm.config import Settings
 from farm.jobs.draft import Draft
-from farm.jobs.errors import RequestError
+from farm.jobs.errors import InvalidRequest, RequestError
 from farm.jobs.ids import new_job_id
 from farm.jobs.states import Tier
 from farm.ledger.batch_chunks import JobKind
@@ -115,5 +115,11 @@ class RequestFile:
             add(number, name[:100], f"unknown; known are {', '.join(sorted(_FIELDS))}", "unknown_field")
 
     def _draft(self, body: dict[str, Any]) -> Draft:
-        draft = openai.parse_create(body) if self._endpoint == VIDEOS else own.parse_create(to_json(body))
-        return replace(draft, tier=Tier.ECONOMY, deadline_ms=self._deadline_ms)
+        if self._endpoint == VIDEOS:
+            return replace(openai.parse_create(body), tier=Tier.ECONOMY, deadline_ms=self._deadline_ms)
+        draft = own.parse_create(to_json(body))
+        if body.get("tier", Tier.ECONOMY) != Tier.ECONOMY:
+            raise InvalidRequest(f"must be {Tier.ECONOMY} or left out: of such a batch all requests are", "tier")
+        if draft.deadline_ms is not None and draft.deadline_ms > self._deadline_ms:
+            raise InvalidRequest("is after the end of the batch's completion_window", "deadline")
+        return replace(draft, tier=Tier.ECONOMY, deadline_ms=draft.deadline_ms or self._deadline_ms)

@@ -217,15 +217,52 @@ def test_files_are_kept_listed_read_and_removed(sdk: openai.OpenAI, bob: Caller)
 
 def test_what_cannot_be_done_is_refused(sdk: openai.OpenAI) -> None:
     file = sdk.files.create(file=("shots.jsonl", lines(VIDEO_BODY)), purpose="batch")
-    wrong: list[dict[str, Any]] = [
-        {"input_file_id": "file-none"},
-        {"endpoint": "/v1/chat/completions"},
-        {"completion_window": "soon"},
+    wrong: list[tuple[type[openai.APIStatusError], dict[str, Any]]] = [
+        (openai.NotFoundError, {"input_file_id": "file-none"}),
+        (openai.BadRequestError, {"endpoint": "/v1/chat/completions"}),
+        (openai.BadRequestError, {"completion_window": "soon"}),
+        (openai.BadRequestError, {"completion_window": "0h"}),
+        (openai.BadRequestError, {"metadata": {"scene": 4}}),
     ]
-    for change in wrong:
-        given = {"input_file_id": file.id, "endpoint": "/v1/videos", "completion_window": "24h"} | change
-        with pytest.raises(openai.APIStatusError) as caught:
+    for kind, change in wrong:
+        given: dict[str, Any] = {
+            "input_file_id": file.id,
+            "endpoint": "/v1/videos",
+            "completion_window": "24h",
+        } | change
+        # in OpenAI's words, which the SDK reads
+        with pytest.raises(kind) as caught:
             sdk.batches.create(**given)
-        assert caught.value.status_code in (404, 422)
-    with pytest.raises(openai.APIStatusError):
+        assert caught.value.type == "invalid_request_error"
+        assert (caught.value.param or "input_file_id").partition(".")[0] == next(iter(change))
+    with pytest.raises(openai.BadRequestError):
         sdk.files.create(file=("shots.jsonl", b"x"), purpose="fine-tune")
+    with pytest.raises(openai.BadRequestError):
+        sdk.files.list(limit=-1)
+    with pytest.raises(openai.APIStatusError):
+        sdk.batches.list(after="batch_none")
+
+
+@pytest.mark.parametrize(
+    ("asked", "param"),
+    [
+        ({"tier": "normal"}, "body.tier"),
+        ({"deadline": "2096-01-01T00:00:00Z"}, "body.deadline"),
+        ({"tier": "economy"}, None),
+    ],
+)
+def test_a_request_that_asks_for_another_tier_or_a_later_end(
+    sdk: openai.OpenAI, look: Any, asked: dict[str, Any], param: str | None
+) -> None:
+    job = {"model": TINY, "prompt": "a fox", "width": 128, "height": 128, "frames": 9, "steps": 2}
+    batch = ask(sdk, lines({**job, **asked}, url="/v1/jobs"), "/v1/jobs")
+    look()
+    found = sdk.batches.retrieve(batch.id)
+    assert [one.param for one in (found.errors.data if found.errors else [])] == ([param] if param else [])
+
+
+def test_what_is_no_request_is_told_in_words_of_requests(sdk: openai.OpenAI, look: Any) -> None:
+    batch = ask(sdk, b'["a fox"]\n')
+    look()
+    [fault] = sdk.batches.retrieve(batch.id).errors.data
+    assert (fault.line, "a request is a JSON object" in fault.message) == (1, True)

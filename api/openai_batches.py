@@ -120,7 +120,7 @@ def delete(file_id: str) -> Response:
 
 
 def create_batch(body: bytes) -> Response:
-    """POST /v1/batches with a JSON body: the io worker looks at the file. Refusals are in OpenAI's words, as this is."""
+    """POST /v1/batches with a JSON body: the io worker looks at the file. Refused in OpenAI's words."""
     try:
         return _create_batch(body)
     except FarmError as error:

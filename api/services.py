@@ -9,6 +9,7 @@ from redis import Redis
 from api.downloads import Downloads
 from api.forecasts import RecentForecasts
 from api.live_changes import LiveChanges
+from api.pauses import RecentPauses
 from api.streams import Streams
 from farm.batches.admission import BatchAdmission
 from farm.batches.files import RequestsFiles
@@ -50,6 +51,7 @@ class Services:
     console_streams: Streams
     live: LiveChanges
     forecasts: RecentForecasts
+    pauses: RecentPauses
 
 
 def make_services(settings: Settings) -> Services:
@@ -79,6 +81,7 @@ def make_services(settings: Settings) -> Services:
         console_streams=Streams(settings.console.max_streams, settings.console.max_streams_each),
         live=LiveChanges(ledger),
         forecasts=RecentForecasts(ledger.forecast),
+        pauses=RecentPauses(ledger.paused),
     )
 
 

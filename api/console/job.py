@@ -6,15 +6,15 @@ from flask import Response, make_response, render_template
 
 from api.console import words
 from api.console.blueprint import console, to
+from api.console.chips import chip_of
 from api.console.compare import told
 from api.console.submit import like
-from api.own.jobs import job_of, show
+from api.own.jobs import explained, job_of, show
 from api.services import services
 from farm.jobs.errors import NotFound
 from farm.jobs.job import Job
 from farm.jobs.states import TERMINAL, HoldReason, State
-from farm.scheduling.offers import is_offered
-from farm.wire.own_explain import ExplainView, explain, external
+from farm.wire.own_explain import ExplainView
 
 #: events that are read of a tenant's stream to find those of one job
 _EVENTS_READ = 2000
@@ -40,7 +40,7 @@ def show_job(job_id: str) -> Response:
         "console/job.html",
         job=job,
         view=view,
-        status=words.status_of(job),
+        status=chip_of(job),
         why=_explained(job),
         held=[] if job.state in TERMINAL else [_HELD[reason] for reason in job.held_for],
         lines=log_lines(job),
@@ -71,12 +71,7 @@ _HELD = {
 def _explained(job: Job) -> ExplainView | None:
     if job.state not in (State.WAITING, State.QUEUED):
         return None
-    ledger = services().ledger
-    standing = ledger.standing(job.id)
-    if standing is None:
-        return None
-    told = explain(job, standing, offered=is_offered(ledger.offers(), job.pool, job.spec.model))
-    return told.model_copy(update={"external": external(ledger.decision(job.id))})
+    return explained(job)
 
 
 def log_lines(job: Job) -> list[LogLine]:

@@ -3,8 +3,9 @@
 from flask import Response, make_response, render_template, request
 
 from api.auth import tenant
-from api.console import filters, words
+from api.console import filters
 from api.console.blueprint import PART_HEADER, console
+from api.console.chips import chip_of
 from api.own.batches import batch_of, show
 from api.services import services
 from farm.jobs.errors import InvalidRequest
@@ -33,7 +34,7 @@ def list_jobs() -> Response:
         states=filters.STATES,
         reasons=filters.REASONS,
         cursor=request.args.get("cursor"),
-        status_of=words.status_of,
+        status_of=chip_of,
     )
     return make_response(page)
 
@@ -46,4 +47,4 @@ def some_jobs() -> str:
         raise InvalidRequest(f"at most {_MOST_IDS} ids of jobs", "id")
     mine = [job for job in services().ledger.find_many(ids) if job is not None and job.tenant == tenant()]
     tiles = request.args.get("view") == "tiles"
-    return render_template("console/some_jobs.html", jobs=mine, tiles=tiles, status_of=words.status_of)
+    return render_template("console/some_jobs.html", jobs=mine, tiles=tiles, status_of=chip_of)

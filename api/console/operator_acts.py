@@ -2,6 +2,7 @@
 
 from flask import Response, request, url_for
 
+from api import switches
 from api.auth import by, require
 from api.console.blueprint import back, console, to
 from api.own.jobs import check_id
@@ -25,13 +26,7 @@ def switch(name: str) -> Response:
     target = request.form.get("name", "")
     if not target or len(target) > 200 or " " in target:
         raise InvalidRequest("the name of one", "name")
-    if kind is SwitchKind.TENANT and services().tenants.get(target) is None:
-        raise NotFound(f"no tenant {target!r}")
-    if name == "pause":
-        services().ledger.pause(kind, target, who=operator, why=why)
-    else:
-        _changed, wanted = services().ledger.resume(kind, target, who=operator, why=why)
-        services().permits.publish(wanted)
+    (switches.pause if name == "pause" else switches.resume)(kind, target, who=operator, why=why)
     return back(url_for("console.queue"))
 
 

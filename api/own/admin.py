@@ -6,6 +6,7 @@ from typing import TypeVar
 from flask import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from api import switches
 from api.auth import by
 from api.dialect import answer
 from api.own.blueprint import own_api
@@ -85,19 +86,15 @@ def list_pauses() -> Response:
 @own_api.post("/v1/admin/pause")
 @operation(
     "Pause a tenant, lane, pool, worker or provider",
-    {200: ActView, 403: ProblemView, 422: ProblemView},
+    {200: ActView, 403: ProblemView, 404: ProblemView, 422: ProblemView},
     body=AskPause,
     role=Role.OPERATOR,
 )
 def pause() -> Response:
     """Nothing of it starts any more; what runs goes on."""
     who, asked = _who(), own.parse(AskPause, json_body())
-    kind = SwitchKind(asked.kind)
-    if kind is SwitchKind.TENANT and services().tenants.get(asked.name) is None:
-        raise NotFound(f"no tenant {asked.name!r}")
-    if kind is SwitchKind.WORKER and not services().ledger.is_live(asked.name):
-        raise NotFound(f"no live worker {asked.name!r}")
-    return answer(Reply(200, ActView(changed=services().ledger.pause(kind, asked.name, who=who, why=asked.why))))
+    changed = switches.pause(SwitchKind(asked.kind), asked.name, who=who, why=asked.why)
+    return answer(Reply(200, ActView(changed=changed)))
 
 
 @own_api.post("/v1/admin/resume")
@@ -110,8 +107,7 @@ def pause() -> Response:
 def resume() -> Response:
     """The end of a pause."""
     who, asked = _who(), own.parse(AskPause, json_body())
-    changed, wanted = services().ledger.resume(SwitchKind(asked.kind), asked.name, who=who, why=asked.why)
-    services().permits.publish(wanted)
+    changed = switches.resume(SwitchKind(asked.kind), asked.name, who=who, why=asked.why)
     return answer(Reply(200, ActView(changed=changed)))
 
 

@@ -14,7 +14,8 @@ from api.streams import client_gone
 from farm.jobs.errors import Conflict, InvalidRequest, NotFound
 from farm.jobs.ids import JOB_ID, is_job_id
 from farm.jobs.job import Job, Page
-from farm.jobs.states import TERMINAL, State
+from farm.jobs.standing import Limit
+from farm.jobs.states import TERMINAL, HoldReason, State
 from farm.ledger import CancelOutcome
 from farm.scheduling.offers import is_offered
 from farm.wire import own
@@ -92,15 +93,7 @@ def get_job(job_id: str) -> Response:
 def explain_job(job_id: str) -> Response:
     """What is served before it, in GPU-seconds, which limit keeps it back, and what would change that. Of other tenants
     it tells totals alone."""
-    job = job_of(job_id)
-    standing = services().ledger.standing(job_id)
-    if standing is None:
-        raise NotFound(f"no job {job_id}")
-    offered = is_offered(services().ledger.offers(), job.pool, job.spec.model)
-    line = services().ledger.forecast(job.pool, job.tier, job.tenant) if job.position is not None else None
-    forecast = forecast_of(job, line, standing.own_s)
-    view = explain(job, standing, offered=offered, forecast=forecast)
-    return answer(Reply(200, view.model_copy(update={"external": external(services().ledger.decision(job_id))})))
+    return answer(Reply(200, explained(job_of(job_id))))
 
 
 @own_api.get("/v1/jobs")
@@ -147,10 +140,45 @@ def job_of(job_id: str) -> Job:
 
 def show(job: Job) -> JobView:
     """A job as its owner sees it now."""
-    line = services().forecasts.line(job) if job.position is not None else None
+    job = services().pauses.told(job)
+    line = services().forecasts.line(job) if job.position is not None and not job.held else None
     forecast = forecast_of(job, line)
     left = left_s(job, forecast) if job.state is State.QUEUED else eta_s(job)
     return view_job(job, eta_s=left, links=links(job), forecast=forecast)
+
+
+def explained(job: Job) -> ExplainView:
+    """Why the job waits. Raises NotFound where it is gone meanwhile."""
+    ledger = services().ledger
+    standing = ledger.standing(job.id)
+    if standing is None:
+        raise NotFound(f"no job {job.id}")
+    line = ledger.forecast(job.pool, job.tier, job.tenant) if job.position is not None else None
+    view = explain(
+        job,
+        standing,
+        offered=is_offered(ledger.offers(), job.pool, job.spec.model),
+        forecast=forecast_of(job, line, standing.own_s),
+        cap=_cap(job, standing.limit),
+        follows=_follows(job),
+    )
+    return view.model_copy(update={"external": external(ledger.decision(job.id))})
+
+
+def _cap(job: Job, limit: Limit | None) -> int | None:
+    """What the cap is that binds its tenant."""
+    if limit not in (Limit.CAP, Limit.POOL_CAP):
+        return None
+    limits, _ = services().tenants.own_limits.of(job.tenant)
+    return limits.max_running if limit is Limit.CAP else limits.max_running_in.get(job.pool)
+
+
+def _follows(job: Job) -> list[str]:
+    """Those of the jobs before it that have no result yet."""
+    if HoldReason.DEPENDENCY not in job.held_for:
+        return []
+    found = services().ledger.find_many(job.parents)
+    return [one.id for one in found if one is not None and one.state is not State.SUCCEEDED]
 
 
 def open_jobs(limit: int) -> JobList:

@@ -176,7 +176,7 @@ def decisions(session: Session, limit: int) -> None:
     columns = ("verdict", "why", "job", "provider", "tenant")
 
     def row(one: Any) -> list[Any]:
-        return [f"{one.at:%Y-%m-%d %H:%M:%S}", *(getattr(one, name) or "" for name in columns)]
+        return [one.at, *(getattr(one, name) or "" for name in columns)]
 
     empty = "no job waits for too long, or no burst process runs"
     _newest(session, limit, lambda hands: hands.decisions(), row, ("at", *columns), empty=empty)

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from farm.cli.output import Terminal
     from farm.wire.own_views import JobView
 
-_WORDS = {State.WAITING: "fetching inputs", State.SUCCEEDED: "done", State.CANCELLED: "cancelled"}
+_WORDS = {
+    State.WAITING: "fetching inputs",
+    State.SUCCEEDED: "done",
+    State.CANCELLED: "cancelled",
+    State.FAILED: "failed",
+}
 _STYLES = {State.SUCCEEDED: "green", State.FAILED: "red", State.CANCELLED: "yellow", State.RUNNING: "cyan"}
 #: columns that a title, the words, the percentage and the time left want
 _WORDS_WIDE = 70
@@ -40,8 +45,10 @@ def words(job: "JobView") -> str:
     if job.state is State.RUNNING:
         steps = f", step {job.step}/{job.steps}" if job.phase is Phase.DENOISING and job.steps else ""
         return f"{job.phase or 'starting'}{steps}"
-    if job.state is State.FAILED:
-        return f"failed: {clean(job.error.message) if job.error else 'no reason was given'}"
+    if job.error is not None:
+        # what nobody cancelled says that it expired
+        word = job.error.code if job.state is State.CANCELLED else job.state
+        return f"{word}: {clean(job.error.message)}"
     return _WORDS[job.state]
 
 

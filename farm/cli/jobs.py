@@ -57,21 +57,19 @@ def explain(session: Session, job_id: str) -> None:
     session.out.facts(
         {
             "job": told.job,
-            "state": told.state,
-            "tier": told.tier,
-            "what binds": told.binds,
+            "state": f"{told.state}, of the tier {told.tier}",
+            "what binds": told.binds.replace("_", " "),
             "rule": told.rule,
             "would change": told.would_change or None,
-            "held for": ", ".join(told.held_for) or None,
             "not before": told.not_before,
-            "jobs of yours before": told.position,
-            "your GPU-seconds before": ahead and f"{'' if ahead.own_exact else 'at least '}{ahead.own:g}",
-            "others' GPU-seconds before": ahead and f"{ahead.others:g}",
+            "yours before": ahead
+            and f"{told.position} jobs, {'' if ahead.own_exact else 'at least '}{ahead.own:.1f} GPU-seconds",
+            "others before": ahead and f"{ahead.others:.1f} GPU-seconds",
             "starts": told.forecast
             and _interval(told.forecast.start, told.forecast.start_from, told.forecast.start_until),
             "ends": told.forecast
             and _interval(told.forecast.finish, told.forecast.finish_from, told.forecast.finish_until),
-            "pool": f"{told.pool}: {told.running} at work, {told.capacity} at most",
+            "pool": f"{told.pool}: {told.running} jobs at its workers, which render {told.capacity} at once",
             "elsewhere": told.external and f"{told.external.verdict}: {told.external.why}",
         }
     )
@@ -79,7 +77,7 @@ def explain(session: Session, job_id: str) -> None:
 
 def _interval(middle: datetime, earliest: datetime, latest: datetime) -> str:
     first, at, last = (when.astimezone().strftime("%H:%M:%S") for when in (earliest, middle, latest))
-    return f"about {at}, in four of five cases between {first} and {last}"
+    return f"about {at}, with 80 % between {first} and {last}"
 
 
 @click.command()
@@ -117,9 +115,9 @@ def show(session: Session, job_id: str) -> None:
             "guidance": guidance,
             "shift": f"{job.shift:g}",
             "seed": job.seed,
-            "created": _when(job.created_at),
-            "started": _when(job.started_at),
-            "finished": _when(job.finished_at),
+            "created": job.created_at,
+            "started": job.started_at,
+            "finished": job.finished_at,
             **(
                 {
                     "result": f"{job.result.size} bytes, sha256 {job.result.sha256}",
@@ -185,7 +183,3 @@ def _age(job: "JobView") -> str:
         if seconds >= size:
             return f"{seconds // size} {unit}"
     return f"{max(0, seconds)} s"
-
-
-def _when(moment: datetime | None) -> str | None:
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment is not None else None

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Terminal:
         from rich.table import Table
         from rich.text import Text
 
-        cells = [["" if cell is None else " ".join(clean(str(cell)).split("\n")) for cell in row] for row in rows]
+        cells = [["" if cell is None else " ".join(clean(_text(cell)).split("\n")) for cell in row] for row in rows]
         if not cells:
             self.say(empty)
             return
@@ -90,7 +91,12 @@ class Terminal:
         wide = max((len(name) for name in facts), default=0)
         for name, value in facts.items():
             if value is not None:
-                self.line(f"{name.ljust(wide)}  {value}")
+                self.line(f"{name.ljust(wide)}  {_text(value)}")
+
+
+def _text(value: Any) -> str:
+    """A moment as this machine's clock shows it; of anything else its text."""
+    return f"{value.astimezone():%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else str(value)
 
 
 def _fitting(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> list[int]:

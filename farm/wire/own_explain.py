@@ -1,6 +1,6 @@
 """Why a job waits, in the farm's own JSON: which limit binds, under which rule, and what would change it. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
@@ -37,10 +37,9 @@ class Binds(StrEnum):
 
 #: what binds -> (under which rule, what would change it)
 _WORDS: dict[Binds, tuple[str, str]] = {
-    Binds.NOTHING: ("nothing keeps it back", ""),
+    Binds.NOTHING: ("it is next", ""),
     Binds.INTAKE: ("a job is queued when its inputs were fetched and checked", "the end of its intake"),
-    Binds.HELD: ("a job that is held does not start", "the end of every reason in held_for"),
-    Binds.BACKOFF: ("after a failed attempt a job waits before it is tried again", "the time in not_before"),
+    Binds.BACKOFF: ("after a failed attempt a job waits before it is tried again", "it is tried again at not_before"),
     Binds.TENANT_PAUSED: ("an operator paused all of your jobs", "an operator resumes them"),
     Binds.POOL_PAUSED: ("an operator paused the pool", "an operator resumes it"),
     Binds.LANE_PAUSED: ("an operator paused its model or lane", "an operator resumes it"),
@@ -61,6 +60,11 @@ _WORDS: dict[Binds, tuple[str, str]] = {
     ),
     Binds.WORKERS: ("every worker of the pool is busy", "a render ends, or more workers"),
 }
+
+
+_PAUSES = frozenset({Binds.TENANT_PAUSED, Binds.POOL_PAUSED, Binds.LANE_PAUSED})
+#: ids of jobs that a sentence names
+_SHOWN = 3
 
 
 class AheadView(View):
@@ -85,8 +89,8 @@ class ExternalView(View):
 
 
 class ExplainView(View):
-    """Why a job does not run yet. `ahead_gpu_s`, `position` and `forecast` while it is queued; `running`
-    of the pool's `capacity`."""
+    """Why a job does not run yet. `ahead_gpu_s`, `position` and `forecast` while it is queued. `running`: attempts of
+    anybody at the pool's workers, which render `capacity` at once and prepare and store others meanwhile."""
 
     object: Literal["explanation"] = "explanation"
     job: str
@@ -114,10 +118,19 @@ def external(decision: Mapping[str, Any] | None) -> ExternalView | None:
     return ExternalView.model_validate(known)
 
 
-def explain(job: Job, standing: Standing, *, offered: bool, forecast: ForecastView | None = None) -> ExplainView:
-    """`offered`: a live worker of the job's pool offers its model."""
+def explain(
+    job: Job,
+    standing: Standing,
+    *,
+    offered: bool,
+    forecast: ForecastView | None = None,
+    cap: int | None = None,
+    follows: Sequence[str] = (),
+) -> ExplainView:
+    """`offered`: a live worker of the job's pool offers its model. `cap`: what the cap that binds is. `follows`: ids of
+    the jobs that it waits for."""
     binds = _binds(job, standing, offered)
-    rule, change = _WORDS[binds]
+    rule, change = _said(job, binds, cap, follows)
     queued = job.position is not None
     return ExplainView(
         job=job.id,
@@ -134,11 +147,41 @@ def explain(job: Job, standing: Standing, *, offered: bool, forecast: ForecastVi
         )
         if queued
         else None,
-        forecast=forecast,
+        # of what does not move nothing is foretold
+        forecast=None if binds in _PAUSES else forecast,
         pool=job.pool,
         running=standing.running,
         capacity=standing.capacity,
     )
+
+
+def _said(job: Job, binds: Binds, cap: int | None, follows: Sequence[str]) -> tuple[str, str]:
+    """The rule and what would change it, with the numbers and names of this job."""
+    if binds is Binds.HELD:
+        said = [_held(job, reason, follows) for reason in job.held_for]
+        return "; ".join(rule for rule, _ in said), "; ".join(change for _, change in said)
+    if job.state in TERMINAL:
+        return f"it is over: {job.error_message or job.state}", ""
+    if job.state is State.RUNNING:
+        return "it is at work", ""
+    if cap is not None and binds in (Binds.CAP, Binds.POOL_CAP):
+        where = f" in the pool {job.pool}" if binds is Binds.POOL_CAP else ""
+        return f"at most {cap} of your jobs may be at work{where} at once", "one of them ends, or a higher cap"
+    return _WORDS[binds]
+
+
+def _held(job: Job, reason: HoldReason, follows: Sequence[str]) -> tuple[str, str]:
+    def by_act(act: str) -> str:
+        return f"wanfarm batches {act} {job.batch}, or the console" if job.batch else f"{act} it in the console"
+
+    if reason is HoldReason.DEPENDENCY:
+        shown = ", ".join(follows[:_SHOWN]) + (f" and {len(follows) - _SHOWN} more" if len(follows) > _SHOWN else "")
+        return f"it follows {shown or 'another job'}", "the end of what it follows"
+    return {
+        HoldReason.APPROVAL: ("it is held until somebody approves it", by_act("approve")),
+        HoldReason.PAUSED: ("it is paused", by_act("resume")),
+        HoldReason.PARKED: ("what it needs is not to be had now", "it goes on by itself when that is over"),
+    }[reason]
 
 
 def _binds(job: Job, standing: Standing, offered: bool) -> Binds:

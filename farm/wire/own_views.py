@@ -98,7 +98,8 @@ class JobView(View):
     eta_s      seconds until it is over, null while that cannot be known;  forecast  the same of a queued job, as times
     width, height  null until the input is here whose shape they follow;  frames, fps, duration_s  the same of a clip
                that decides the length;  predicted_s  null while any of them is
-    held_for   why it is not to start yet (paused, approval, dependency, parked); [] when it may
+    held_for   why it is not to start yet (paused: by its owner, or by an operator with its tenant, pool or model;
+               approval, dependency, parked); [] when it may
     tier       an economy job becomes normal when its window comes near;  expires_at  when that window ends
     cost       in credits: held while it is open, charged once it is over; null where nobody pays
     bought     set when a provider renders it

@@ -3,9 +3,13 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from api.services import Services
 from farm.jobs.worker_status import WorkerStatus
-from tests.api.api_parts import Caller, Hand
+from models.catalog import MODELS
+from tests.api.api_parts import TINY, Caller, Hand
+from tests.api.batch_api_parts import ndjson, send
 
 
 def test_an_operator_pauses_grants_urgent_and_requeues_and_the_log_tells_all(
@@ -42,7 +46,8 @@ def test_an_operator_pauses_grants_urgent_and_requeues_and_the_log_tells_all(
     rest = operator.get(f"/v1/admin/operations?cursor={log['next_cursor']}").json
     assert [one["act"] for one in rest["data"]] == ["resume", "pause"]
     assert rest["next_cursor"] is None
-    assert operator.post("/v1/admin/pause", json={"kind": "tenant", "name": "none", "why": "x"}).status_code == 404
+    for kind in ("tenant", "pool", "lane", "worker"):
+        assert operator.post("/v1/admin/pause", json={"kind": kind, "name": "none", "why": "x"}).status_code == 404
     assert operator.post("/v1/admin/pause", json={"kind": "provider", "name": "kie", "why": "x"}).status_code == 200
     assert [one["name"] for one in operator.get("/v1/admin/pauses").json["data"]] == ["kie"]
     assert alice.get("/v1/admin/operations").status_code == alice.get("/v1/admin/pauses").status_code == 403
@@ -80,6 +85,46 @@ def test_a_tier_and_a_start_by_time_are_asked_for_and_shown(alice: Caller, calle
     assert "start_by" in past.text
     stranger = caller("stranger")
     assert stranger.get(f"/v1/jobs/{job['id']}/explain").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("tenant", "alice"), ("pool", "default"), ("lane", MODELS[TINY].lane), ("lane", TINY)]
+)
+def test_a_job_that_an_operator_keeps_says_so_wherever_it_is_shown(
+    alice: Caller, caller: Callable[..., Caller], kind: str, name: str
+) -> None:
+    operator = caller("house", role="operator")
+    path = f"/v1/jobs/{alice.submit()['id']}"
+    asked = {"kind": kind, "name": name, "why": "a test"}
+    assert operator.post("/v1/admin/pause", json=asked).status_code == 200
+    shown = [alice.get(path).json, *alice.get("/v1/jobs").json["data"], alice.submit()]
+    assert [(one["state"], one["held_for"], one["eta_s"]) for one in shown] == [("queued", ["paused"], None)] * 3
+    # a pause of the owner's own is told once
+    told = alice.get(f"{path}/explain").json
+    assert (told["binds"], told["forecast"]) == (f"{kind}_paused", None)
+    assert operator.post("/v1/admin/resume", json=asked).status_code == 200
+    assert alice.get(path).json["held_for"] == []
+
+
+def test_an_explanation_names_the_cap_and_the_jobs_that_are_waited_for(
+    alice: Caller, parts: Services, hand: Hand
+) -> None:
+    first, second = alice.submit(), alice.submit()
+    parts.tenants.set(alice.tenant, max_running=1)
+    hand.claim()
+    told = alice.get(f"/v1/jobs/{second['id']}/explain").json
+    assert (told["binds"], told["rule"]) == ("cap", "at most 1 of your jobs may be at work at once")
+    assert alice.get(f"/v1/jobs/{first['id']}/explain").json["rule"] == "it is at work"
+    made = send(
+        alice, ndjson({"prompt": "a", "id": "a"}, {"prompt": "b", "after": ["a"]}, {"prompt": "c"}), hold_after=2
+    )
+    batch = made.json["id"]
+    jobs = alice.get(f"/v1/batches/{batch}/jobs").json["data"]
+    follows, held = (alice.get(f"/v1/jobs/{jobs[n]['id']}/explain").json for n in (1, 2))
+    assert (follows["binds"], follows["rule"]) == ("held", f"it follows {jobs[0]['id']}")
+    assert (held["rule"], batch in held["would_change"]) == ("it is held until somebody approves it", True)
+    alice.post(f"/v1/jobs/{second['id']}/cancel")
+    assert alice.get(f"/v1/jobs/{second['id']}/explain").json["rule"] == "it is over: cancelled by its owner"
 
 
 def test_an_explanation_tells_gpu_seconds_and_no_other_tenant(

@@ -1,0 +1,10 @@
+"""Where a job stands, as the pages show it, with what operators paused."""
+
+from api.console import words
+from api.services import services
+from farm.jobs.job import Job
+
+
+def chip_of(job: Job) -> words.StatusWord:
+    """Its word. A job that an operator keeps is paused."""
+    return words.status_of(services().pauses.told(job))

@@ -48,7 +48,7 @@ def _act(kind: ActKind) -> Callable[[str], Response]:
         asked = own.parse(model, json_body() or b"{}")
         priority = asked.priority if isinstance(asked, Prioritise) else None
         act_id = new_act_id()
-        here.ledger.begin_act(act_id, tenant(), batch.id, kind, asked.choice, priority=priority)
+        here.ledger.begin_act(act_id, tenant(), batch.id, kind, asked.choice(kind), priority=priority)
         over = work(here.ledger, here.permits, act_id, seconds=AT_ONCE_S)
         return answer(Reply(200 if over or asked_by_file else 202, shown(batch_id)))
 

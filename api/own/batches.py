@@ -253,11 +253,11 @@ def _defaults(given: dict[str, str]) -> dict[str, Any]:
 
 def _finish_at(batch: Batch) -> datetime | None:
     """When the last of its jobs that wait in a queue ends, if nothing changes: the GPU-seconds before it over the slots
-    of its pool's live workers."""
+    of its pool's live workers. None while that job is kept from starting."""
     ledger = services().ledger
     last = ledger.ids(tenant(), states=[State.QUEUED], batch=batch.id, limit=1)
     job = ledger.find(last[0]) if last else None
-    standing = None if job is None or job.held else ledger.standing(job.id)
+    standing = None if job is None or services().pauses.told(job).held else ledger.standing(job.id)
     if job is None or standing is None or not standing.capacity:
         return None
     left_s = (standing.own_s + standing.others_s) / standing.capacity + job.predicted_s

@@ -1,7 +1,8 @@
-"""What the io worker does for batches: a staging that was left by a crash is removed, a placing that was, finished, and
-acts on many jobs go on to their end."""
+"""What the io worker does for batches: a staging that was left by a crash is removed, a placing that was, finished,
+acts on many jobs go on to their end, and so does what follows the end of a job that others wait for."""
 
 import logging
+import time
 
 from farm.batches.acts import work
 from farm.batches.admission import place
@@ -15,7 +16,7 @@ log = logging.getLogger(__name__)
 
 #: s; who places a batch works on it all the time
 _PLACING_LEFT_S = 3.0
-#: s that one look works on one act, so that they all go on
+#: s that one look works on one act, and on jobs that follow others, so that they all go on
 _WORK_S = 1.0
 
 
@@ -38,5 +39,8 @@ class Keeper:
                 log.info("removed the staging of %s, which was left", batch_id)
         if self._asked is not None:
             self._asked.look()
+        end = time.monotonic() + _WORK_S
+        while self._ledger.see_to_children() and time.monotonic() < end:
+            pass
         for act_id in self._ledger.acts_open():
             work(self._ledger, self._permits, act_id, seconds=_WORK_S)

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +14,47 @@ import click
 from farm.cli.exit_codes import INTERRUPTED
 from farm.cli.output import clean
 from farm.cli.session import Session
-from farm.jobs.states import State
+from farm.jobs.errors import Unavailable
+from farm.jobs.states import TERMINAL, HoldReason, State
 
 if TYPE_CHECKING:
     from farm.client import Client
     from farm.wire.own_batches import BatchView
 
 _LOOK_S = 1.0
+#: columns that the words beside a bar want, and those that name and bar have at least
+_WORDS_WIDE, _NAME, _BAR = 54, 8, 8
 #: failures that a summary tells
 _TOLD = 20
+#: why jobs do not start, as people say it; beside a bar only what somebody has to do something about
+_HELD = {
+    HoldReason.PAUSED: "paused",
+    HoldReason.APPROVAL: "to be approved",
+    HoldReason.DEPENDENCY: "behind others",
+    HoldReason.PARKED: "parked",
+}
+_TOLD_REASONS = frozenset({HoldReason.PAUSED, HoldReason.APPROVAL})
 
 
 def words(batch: "BatchView") -> str:
-    """How many of its jobs are where."""
+    """How many of its jobs are where, and what holds them."""
     parts = [f"{batch.counts[state]} {state}" for state in State if batch.counts.get(state)]
-    return ", ".join(parts) or "no jobs"
+    return f"{', '.join(parts) or 'no jobs'}{_held(batch)}"
+
+
+def _held(batch: "BatchView") -> str:
+    held = ", ".join(f"{count} {_HELD[reason]}" for reason, count in batch.held_for.items() if count)
+    return f" ({held})" if held else ""
+
+
+def short_words(batch: "BatchView") -> str:
+    """What fits beside a bar: how many are over, what is wrong, what goes on, when it may end."""
+    counts = batch.counts
+    shown = (State.FAILED, State.CANCELLED, State.RUNNING)
+    parts = [f"{counts.get(State.SUCCEEDED, 0):,}/{batch.jobs:,} done"]
+    parts += [f"{counts[state]:,} {state}" for state in shown if counts.get(state)]
+    parts += [f"{count:,} {_HELD[reason]}" for reason, count in batch.held_for.items() if reason in _TOLD_REASONS]
+    return ", ".join(parts) + _finish(batch)
 
 
 def title(batch: "BatchView") -> str:
@@ -38,13 +65,17 @@ def title(batch: "BatchView") -> str:
 def watch(session: Session, client: "Client", batch_id: str, *, timeout_s: float | None = None) -> int:
     """Show progress until the batch is over, then what failed. The exit code says whether everything succeeded."""
     end = None if timeout_s is None else time.monotonic() + timeout_s
+    asked = False
     try:
         with _bar(session) as show:
             while True:
-                batch = client.batches.get(batch_id)
+                batch = _looked_at(session, client, batch_id)
                 show(batch)
                 if batch.over:
                     break
+                if not asked and (held := _to_approve(batch)):
+                    asked = True
+                    session.out.say(f"{held} jobs are held: wanfarm batches approve {batch_id}")
                 if end is not None and time.monotonic() > end:
                     raise click.ClickException(
                         f"not over after {timeout_s:g} s; it goes on: wanfarm batches watch {batch_id}"
@@ -54,6 +85,25 @@ def watch(session: Session, client: "Client", batch_id: str, *, timeout_s: float
         session.out.say(f"no longer watching; the batch goes on (wanfarm batches watch {batch_id})")
         raise click.exceptions.Exit(INTERRUPTED) from None
     return summary(session, client, batch)
+
+
+def _looked_at(session: Session, client: "Client", batch_id: str) -> "BatchView":
+    """The batch as it is now. A farm restarts within moments: its silence is said once, and waited for."""
+    said = ""
+    while True:
+        try:
+            return client.batches.get(batch_id)
+        except Unavailable as error:
+            if str(error) != said:
+                said = str(error)
+                session.out.say(f"trying again: {said}")
+            time.sleep(_LOOK_S)
+
+
+def _to_approve(batch: "BatchView") -> int:
+    """How many jobs somebody has to approve, where all others are over."""
+    held = batch.held_for.get(HoldReason.APPROVAL, 0)
+    return held if held and held == batch.jobs - sum(batch.counts.get(state, 0) for state in TERMINAL) else 0
 
 
 def summary(session: Session, client: "Client", batch: "BatchView") -> int:
@@ -96,17 +146,33 @@ def _bar(session: Session) -> Iterator[Any]:
 
         yield line
         return
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+    from rich.progress import Progress
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[words]}"))
-    with Progress(*columns, console=session.out.console(sys.stderr)) as progress:
+    console = session.out.console(sys.stderr)
+    with Progress(*columns(console.width), console=console) as progress:
         task = progress.add_task("", total=1.0, words="")
         yield lambda batch: progress.update(
-            task, completed=batch.progress, description=title(batch), words=f"{words(batch)}{_finish(batch)}"
+            task, completed=batch.progress, description=title(batch), words=short_words(batch)
         )
+
+
+def columns(width: int) -> tuple[Any, ...]:
+    """Of a bar: on a narrow terminal the words stay; name and bar shrink."""
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+    from rich.table import Column
+
+    room = width - _WORDS_WIDE - len(" 100%   ")
+    name, bar = max(_NAME, min(32, room // 2)), max(_BAR, min(40, room - room // 2))
+    return (
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, max_width=name)),
+        BarColumn(bar_width=bar),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[words]}", markup=False, table_column=Column(no_wrap=True)),
+    )
 
 
 def _finish(batch: "BatchView") -> str:
     if batch.finish_at is None or batch.over:
         return ""
-    return f", over by {batch.finish_at.astimezone():%a %H:%M}"
+    at, now = batch.finish_at.astimezone(), datetime.now().astimezone()
+    return f", until about {at:%H:%M}" if at.date() == now.date() else f", until {at:%a %H:%M}"

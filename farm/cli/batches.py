@@ -139,7 +139,10 @@ def _act(kind: str, text: str, *, priority: bool = False) -> None:
             session.out.document(batch)
             return
         done = batch.acts[0]
-        session.out.line(f"{done.changed} jobs changed{'' if done.over else ' so far; the farm goes on'}")
+        changed = f"{done.changed} job{'s' if done.changed != 1 else ''} changed"
+        if done.over and not done.changed:
+            changed = "nothing changed: there is no such job, or it is so already"
+        session.out.line(f"{changed}{'' if done.over else ' so far; the farm goes on'}")
         if done.error:
             session.out.say(f"it stopped: {done.error}")
 

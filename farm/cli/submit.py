@@ -146,7 +146,8 @@ def submit(
         given["options"] = dict(_option(text) for text in given["options"])
     _check_forms(manifest, alone=(source, again, download), of_manifest=(takes, hold_after, dry_run))
     if manifest is not None:
-        asked = {**given, "takes": takes, "hold_after": hold_after}
+        # as people know it
+        asked = {"name": manifest.stem[:200], **given, "takes": takes, "hold_after": hold_after}
         return _submit_manifest(session, manifest, asked, idempotency_key, dry_run=dry_run, watching=watching)
     if source is None and "prompt" not in given:
         raise click.UsageError("give --prompt, or a file of shots with --from")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from farm.jobs.states import State
+from farm.jobs.states import TERMINAL, HoldReason, State
 
 #: the pattern of a whole id
 BATCH_ID = r"batch_[0-9a-f]{32}"
@@ -53,6 +53,16 @@ class Choice:
     state: State | None = None
 
 
+#: the states that an act can change anything in; of all that is open, where none is named
+ACTS_ON: dict[ActKind, frozenset[State]] = {ActKind.RETRY: frozenset({State.FAILED})}
+_OPEN = frozenset(State) - TERMINAL
+
+
+def acts_on(kind: ActKind) -> frozenset[State]:
+    """The states of the jobs that an act can change."""
+    return ACTS_ON.get(kind, _OPEN)
+
+
 @dataclass(frozen=True)
 class Act:
     """An act on many jobs as it stands. `looked` jobs were looked at and `changed` changed; `error` is why it stopped
@@ -97,6 +107,7 @@ class Batch:
     """A batch as it stands. All times as in farm.jobs.job.
 
     counts       jobs by state; those that are not placed yet count as queued
+    held_for     open jobs by the reasons that hold them; one may have several
     held, spent  micro-credits held for open jobs, and charged for those that succeeded
     gpu_s, gpu_s_over   GPU-seconds that were predicted for all jobs, and for those that are over
     """
@@ -115,6 +126,7 @@ class Batch:
     ended_ms: int | None
     name: str
     data: Mapping[str, Any]
+    held_for: Mapping[HoldReason, int] = field(default_factory=dict)
 
     @property
     def open(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from farm.jobs.batch import AskedBatch, Batch, BatchState, NewBatch
 from farm.jobs.errors import Conflict
-from farm.jobs.states import State
+from farm.jobs.states import HoldReason, State
 from farm.ledger.connection import mapped
 from farm.ledger.outcomes import Permit
 from farm.ledger.refusals import refusal
@@ -131,7 +131,7 @@ def _asked(text: str | None) -> AskedBatch | None:
 def _batch(answer: Any) -> Batch | None:
     if not answer:
         return None
-    batch_id, pairs, sizes = answer
+    batch_id, pairs, sizes, held = answer
     record = dict(zip(pairs[::2], pairs[1::2], strict=True))
     counts = dict(zip(State, map(int, sizes), strict=True))
     jobs, state = int(record["jobs"]), BatchState(record["state"])
@@ -143,6 +143,7 @@ def _batch(answer: Any) -> Batch | None:
         state=state,
         jobs=jobs,
         counts=counts,
+        held_for={reason: int(count) for reason, count in zip(HoldReason, held, strict=True) if count},
         hold=int(record["hold"]),
         held=int(record["held"]),
         spent=int(record["spent"]),

@@ -17,6 +17,7 @@ TEMPLATES: dict[str, str] = {
     "label": "label:{tenant}:{state}:{label}",
     "dialect": "dialect:{tenant}:{state}:{dialect}",  # jobs of a provider's dialect, as its lists show them
     "batch_jobs": "batch-jobs:{batch}:{state}",  # jobs of a batch
+    "batch_holds": "batch-holds:{batch}:{reason}",  # those that have this reason
     "holds": "holds:{tenant}:{reason}",  # open jobs that have this reason (farm.jobs.states.HoldReason)
     "ended": "ended",  # ZSET, terminal job id -> finished_ms
     # --- who waits for what, per pool

@@ -26,6 +26,11 @@ class Upkeep(PurchaseAudit):
         given = tuple(permits(wanted))
         return ReapReport(expired, requeued, failed, cancelled, promoted, resumable, given, bool(more))
 
+    def see_to_children(self, limit: int = 100) -> int:
+        """Queue or fail up to `limit` jobs that follow one which is over, where its end left them (a reap sees to some
+        at each of its turns). How many were looked at: 0 when none is left."""
+        return int(self.run("children", limit))
+
     def reaped_s_ago(self) -> float | None:
         """How long ago the last reap was; None: there was none yet."""
         last = self.last_reap()

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from farm.jobs.batch import BATCH_ID, Act, ActKind, Batch, BatchState, Choice
+from farm.jobs.batch import BATCH_ID, Act, ActKind, Batch, BatchState, Choice, acts_on
+from farm.jobs.errors import InvalidRequest
 from farm.jobs.money import MICRO
-from farm.jobs.states import State
+from farm.jobs.states import HoldReason, State
 from farm.wire.own import MAX_IDEMPOTENCY_KEY, CreateJob, Strict
 from farm.wire.own_views import View, moment
 
@@ -119,9 +120,14 @@ class ActOn(Strict):
     error_code: str | None = Field(None, max_length=64, description="jobs that failed so")
     state: State | None = None
 
-    @property
-    def choice(self) -> Choice:
-        """As the ledger takes it."""
+    def choice(self, kind: ActKind) -> Choice:
+        """As the ledger takes it. Raises InvalidRequest for jobs that the act could never change."""
+        able = acts_on(kind)
+        if self.state is not None and self.state not in able:
+            words = ", ".join(state for state in State if state in able)
+            raise InvalidRequest(f"{kind} is for jobs that are {words}", "state")
+        if self.error_code is not None and State.FAILED not in able:
+            raise InvalidRequest(f"{kind} is for jobs that are not over, and those have no error", "error_code")
         return Choice(self.label, self.error_code, self.state)
 
 
@@ -133,7 +139,7 @@ class BatchView(View):
     """A batch as its owner sees it.
 
     state     placing: it is admitted, and its jobs are still being queued; then open; ended with its last job
-    counts    jobs by state
+    counts    jobs by state; held_for  open jobs by the reasons that hold them (paused, approval, dependency, parked)
     progress  share of its jobs that are over
     gpu_s     GPU-seconds that all of it is predicted to take; gpu_s_left  those of jobs that are not over
     finish_at when it is predicted to end; null while that cannot be known
@@ -146,6 +152,7 @@ class BatchView(View):
     state: Literal["placing", "open", "ended"]
     jobs: int
     counts: dict[State, int]
+    held_for: dict[HoldReason, int] = Field(default_factory=dict)
     progress: float
     credits: Credits
     gpu_s: float
@@ -191,6 +198,7 @@ def view_batch(batch: Batch, *, finish_at: datetime | None = None, acts: Sequenc
         state=_STATES[batch.state],
         jobs=batch.jobs,
         counts=dict(batch.counts),
+        held_for=dict(batch.held_for),
         progress=round(1 - batch.open / max(1, batch.jobs), 4),
         credits=Credits(total=batch.hold / MICRO, held=batch.held / MICRO, spent=batch.spent / MICRO),
         gpu_s=round(batch.gpu_s, 3),

@@ -3,13 +3,17 @@
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 from flask import Flask
+from redis import Redis
 
 from api.services import Services
 from farm.batches.acts import work
+from farm.claiming.permits import Permits
+from farm.io_worker.batch_keeper import keeper_of
 from tests.api.api_parts import VIDEO, Caller, Hand
 from tests.api.batch_api_parts import ndjson, send
 from tests.api.gateway_thread import served
@@ -57,6 +61,53 @@ class TestActs:
         act(alice, parts, path, "priority", priority=8, state="queued")
         jobs = alice.get(f"{path}/jobs").json["data"]  # type: ignore[index]
         assert [(job["priority"], job["held_for"]) for job in jobs] == [(8, [])] * 3
+
+    def test_what_an_act_can_never_change_is_refused(self, alice: Caller) -> None:
+        path = f"/v1/batches/{made(alice, {'prompt': 'a'})['id']}"
+        for kind, body, field in (
+            ("cancel", {"state": "failed"}, "state"),
+            ("pause", {"error_code": "engine_died"}, "error_code"),
+            ("retry", {"state": "queued"}, "state"),
+        ):
+            refused = alice.post(f"{path}/{kind}", json=body)
+            assert (refused.status_code, refused.json["field"]) == (422, field)  # type: ignore[index]
+        assert alice.get(path).json["acts"] == []  # type: ignore[index]
+
+    def test_a_batch_counts_what_holds_its_jobs(
+        self, alice: Caller, parts: Services, caller: Callable[..., Caller]
+    ) -> None:
+        shots = [{"prompt": "a", "id": "a"}, {"prompt": "b", "after": ["a"]}, {"prompt": "c"}]
+        path = f"/v1/batches/{made(alice, *shots, hold_after=2)['id']}"
+
+        def held() -> Any:
+            return alice.get(path).json["held_for"]  # type: ignore[index]
+
+        assert held() == {"approval": 1, "dependency": 1}
+        act(alice, parts, path, "pause")
+        assert held() == {"paused": 3, "approval": 1, "dependency": 1}
+        act(alice, parts, path, "resume")
+        act(alice, parts, path, "approve")
+        assert held() == {"dependency": 1}
+        assert alice.get(path).json["finish_at"] is not None  # type: ignore[index]
+        caller("house", role="operator").post(
+            "/v1/admin/pause", json={"kind": "pool", "name": "default", "why": "a test"}
+        )
+        assert alice.get(path).json["finish_at"] is None  # type: ignore[index]
+        act(alice, parts, path, "cancel")
+        assert held() == {}
+        assert parts.ledger.audit().drift == {}
+
+    def test_all_that_follows_a_cancelled_shot_ends_at_once(self, alice: Caller, parts: Services, redis: Redis) -> None:
+        shots: list[dict[str, Any]] = [{"prompt": "a", "id": "a"}]
+        shots += [{"prompt": f"b{n}", "id": f"b{n}", "after": [f"b{n - 1}" if n else "a"]} for n in range(200)]
+        shots += [{"prompt": f"c{n}", "after": ["a"]} for n in range(200)]
+        path = f"/v1/batches/{made(alice, *shots)['id']}"
+        first = alice.get(f"{path}/jobs?limit=1").json["data"][0]["id"]  # type: ignore[index]
+        alice.post(f"/v1/jobs/{first}/cancel")
+        keeper = keeper_of(parts.settings, redis, parts.ledger, parts.store, Permits(parts.settings))
+        # one look works for a second; a busy machine may need several
+        wait_until(lambda: keeper.look() or alice.get(path).json["state"] == "ended")  # type: ignore[index]
+        assert alice.get(path).json["counts"]["failed"] == 400  # type: ignore[index]
 
     def test_another_tenant_does_nothing(self, alice: Caller, bob: Caller) -> None:
         path = f"/v1/batches/{made(alice, {'prompt': 'a'})['id']}"

@@ -40,14 +40,16 @@ local function check_reasons(job)
     for reason in string.gmatch(job.held_for or '', '%S+') do listed[reason] = true end
   end
   for _, reason in ipairs(REASONS) do
-    local key = Key.holds(job.tenant, reason)
-    local there = redis.call('ZSCORE', key, job.id)
-    if listed[reason] and not there then
-      redis.call('ZADD', key, 0, job.id)
-      note('index')
-    elseif there and not listed[reason] then
-      redis.call('ZREM', key, job.id)
-      note('index')
+    local keys = {Key.holds(job.tenant, reason), job.batch and Key.batch_holds(job.batch, reason)}
+    for _, key in ipairs(keys) do
+      local there = redis.call('ZSCORE', key, job.id)
+      if listed[reason] and not there then
+        redis.call('ZADD', key, 0, job.id)
+        note('index')
+      elseif there and not listed[reason] then
+        redis.call('ZREM', key, job.id)
+        note('index')
+      end
     end
   end
 end

@@ -58,7 +58,10 @@ for _, one in ipairs(given) do
   if reasons ~= '' then
     job.held_for = reasons
     record = {'held_for', reasons, 'held_ms', NOW, unpack(record)}
-    for reason in string.gmatch(reasons, '%S+') do put(list_of(Key.holds(tenant, reason)), 0, own) end
+    for reason in string.gmatch(reasons, '%S+') do
+      put(list_of(Key.holds(tenant, reason)), 0, own)
+      put(list_of(Key.batch_holds(id, reason)), 0, own)
+    end
   end
   if parents ~= '' then
     record = {'parents', parents, 'orphans', one[5], unpack(record)}

@@ -1,6 +1,8 @@
 -- batch_read(tenant, id, ...): of each {id, names and values of its record, jobs by state in the order of
--- farm.jobs.states.State}; false for one that is not there, not the tenant's, or not admitted.
+-- farm.jobs.states.State, open jobs by reason to hold them in the order of HoldReason}; false for one that is not there,
+-- not the tenant's, or not admitted.
 -- uses: batch states
+local REASONS = {HoldReason.PAUSED, HoldReason.APPROVAL, HoldReason.DEPENDENCY, HoldReason.PARKED}
 local tenant, found = ARGV[1], {}
 for n = 2, #ARGV do
   local id = ARGV[n]
@@ -13,9 +15,10 @@ for n = 2, #ARGV do
   if not state or state == Batch.STAGING or owner ~= tenant then
     found[n - 1] = false
   else
-    local counts = {}
+    local counts, held = {}, {}
     for at, name in ipairs(STATES) do counts[at] = redis.call('ZCARD', Key.batch_jobs(id, name)) end
-    found[n - 1] = {id, record, counts}
+    for at, reason in ipairs(REASONS) do held[at] = redis.call('ZCARD', Key.batch_holds(id, reason)) end
+    found[n - 1] = {id, record, counts, held}
   end
 end
 return found

@@ -1,13 +1,20 @@
 """`wanfarm submit shots.csv` and `wanfarm batches`, against a gateway."""
 
+import io
 import threading
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
 
+from farm.cli import batch_watch
 from farm.cli.exit_codes import REFUSED
+from farm.jobs.states import HoldReason, State
+from farm.wire.own_batches import BatchView, Credits
 from tests.farm.cli.cli_farm import Wanfarm
 from tests.farm.client.conftest import Gateway
 
@@ -25,7 +32,7 @@ def test_a_manifest_is_watched_to_its_end_with_what_failed(wanfarm: Wanfarm, wor
     assert wanfarm("batches", "download", batch["id"], "all.zip").ok().out.strip() == "all.zip"
     with zipfile.ZipFile("all.zip") as archive:
         assert archive.namelist() == ["000002.mp4", "000004.mp4", "results.ndjson"]
-    assert "1 jobs changed" in wanfarm("batches", "retry", batch["id"]).ok().out
+    assert "1 job changed" in wanfarm("batches", "retry", batch["id"]).ok().out
     assert wanfarm("batches", "show", batch["id"], "--json").document["acts"][0]["kind"] == "retry"
     assert len(wanfarm("batches", "jobs", batch["id"], "--json").document) == 3
     assert wanfarm("batches", "results", batch["id"]).ok().out.count("video_url") == 2
@@ -46,7 +53,9 @@ def test_what_it_would_cost_and_acts_by_hand(wanfarm: Wanfarm) -> None:
     quote = wanfarm("submit", "shots.jsonl", *SMALL, "--takes", 2, "--dry-run", "--json").document
     assert (quote["shots"], quote["jobs"]) == (2, 4)
     batch = wanfarm("submit", "shots.jsonl", *SMALL, "--hold-after", 1).ok().out.strip()
-    assert "1 jobs changed" in wanfarm("batches", "approve", batch).ok().out
+    assert "(1 to be approved)" in wanfarm("batches", "show", batch).ok().out
+    assert "1 job changed" in wanfarm("batches", "approve", batch).ok().out
+    assert "nothing changed" in wanfarm("batches", "approve", batch).ok().out
     assert "2 jobs changed" in wanfarm("batches", "pause", batch).ok().out
     assert "2 jobs changed" in wanfarm("batches", "priority", batch, "--priority", 8).ok().out
     assert "2 jobs changed" in wanfarm("batches", "cancel", batch).ok().out
@@ -82,6 +91,29 @@ def test_a_bad_line_beside_a_picture_submits_nothing(wanfarm: Wanfarm) -> None:
         assert [words for words in told if words not in ran.err] == []
         assert "nothing was submitted" in ran.err
     assert wanfarm("batches", "list", "--json").document == []
+
+
+def test_a_bar_in_eighty_columns_says_all_of_it() -> None:
+    batch = BatchView(
+        id="batch_" + 32 * "0",
+        state="open",
+        jobs=100_000,
+        counts={State.SUCCEEDED: 40_000, State.FAILED: 12, State.RUNNING: 64, State.QUEUED: 59_924},
+        held_for={HoldReason.DEPENDENCY: 9},
+        progress=0.4,
+        credits=Credits(total=0),
+        gpu_s=1,
+        gpu_s_left=1,
+        created_at=datetime.now(UTC),
+    )
+    console = Console(width=80, file=io.StringIO(), force_terminal=True, color_system=None)
+    bar = Progress(*batch_watch.columns(80), console=console)
+    bar.add_task(batch_watch.title(batch), total=1.0, completed=0.4, words=batch_watch.short_words(batch))
+    console.print(bar.get_renderable())
+    [line] = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert " 40% " in line
+    assert "━" in line
+    assert line.rstrip().endswith("40,000/100,000 done, 12 failed, 64 running")
 
 
 @pytest.mark.parametrize("options", [["--takes", 2], ["--dry-run"], ["--hold-after", 3]])

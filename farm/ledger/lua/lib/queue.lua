@@ -99,10 +99,9 @@ local function queue_reasons(job, reason, added)
   else
     redis.call('HDEL', Key.job(job.id), 'held_for', 'held_ms')
   end
-  if added then
-    redis.call('ZADD', Key.holds(job.tenant, reason), 0, job.id)
-  else
-    redis.call('ZREM', Key.holds(job.tenant, reason), job.id)
+  local lists = {Key.holds(job.tenant, reason), job.batch and Key.batch_holds(job.batch, reason)}
+  for _, list in ipairs(lists) do
+    if added then redis.call('ZADD', list, 0, job.id) else redis.call('ZREM', list, job.id) end
   end
 end
 

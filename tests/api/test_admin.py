@@ -115,12 +115,12 @@ def test_an_explanation_names_the_cap_and_the_jobs_that_are_waited_for(
     told = alice.get(f"/v1/jobs/{second['id']}/explain").json
     assert (told["binds"], told["rule"]) == ("cap", "at most 1 of your jobs may be at work at once")
     assert alice.get(f"/v1/jobs/{first['id']}/explain").json["rule"] == "it is at work"
-    made = send(
-        alice, ndjson({"prompt": "a", "id": "a"}, {"prompt": "b", "after": ["a"]}, {"prompt": "c"}), hold_after=2
-    )
+    shots = [{"prompt": "a", "id": "a"}, {"prompt": "b", "start_from": "last frame of a"}, {"prompt": "c"}]
+    made = send(alice, ndjson(*shots), hold_after=2)
     batch = made.json["id"]
     jobs = alice.get(f"/v1/batches/{batch}/jobs").json["data"]
     follows, held = (alice.get(f"/v1/jobs/{jobs[n]['id']}/explain").json for n in (1, 2))
+    assert (follows["pool"], follows["running"], follows["capacity"]) == (held["pool"], 1, held["capacity"])
     assert (follows["binds"], follows["rule"]) == ("held", f"it follows {jobs[0]['id']}")
     assert (held["rule"], batch in held["would_change"]) == ("it is held until somebody approves it", True)
     alice.post(f"/v1/jobs/{second['id']}/cancel")

@@ -8,7 +8,8 @@
 local SUMMED = 1000
 local job = job_load(ARGV[1])
 if not job then return false end
-local pool, line = job_pool(job), job_line(job)
+-- its own pool, also while it waits for its inputs in that of intake
+local pool, line = job.pool, tier_line(job.pool, job.tier)
 
 local function summed(first, last)
   local total = 0

@@ -55,15 +55,19 @@ class Results:
         yield from stream_zip(self._members(), get_compressobj=lambda: zlib.compressobj(level=0, wbits=-zlib.MAX_WBITS))
 
     def _members(self) -> Iterator[tuple[Any, ...]]:
+        # what ends while it is written, or is in the store no more, is not among the files
+        written: set[str] = set()
+
         def listed() -> Iterator[bytes]:
             for job in self.jobs():
-                yield _line({**_about(job), "file": file_name(job) if job.artifacts else None})
+                yield _line({**_about(job), "file": file_name(job) if job.id in written else None})
 
         for job in self.jobs(State.SUCCEEDED):
             stat = None if job.artifacts is None else self.store.stat(job.artifacts.video)
             if stat is None or job.artifacts is None:
                 # its owner removed it
                 continue
+            written.add(job.id)
             made = datetime.fromtimestamp((job.finished_ms or job.created_ms) / 1000, UTC)
             yield file_name(job), made, _FILE_MODE, ZIP_64, self.store.blocks(stat.key, 0, stat.size)
         yield MANIFEST, datetime.now(UTC), _FILE_MODE, ZIP_64, listed()

@@ -14,6 +14,7 @@ from api.services import Services
 from farm.batches.acts import work
 from farm.claiming.permits import Permits
 from farm.io_worker.batch_keeper import keeper_of
+from farm.storage.object_keys import result_key
 from tests.api.api_parts import VIDEO, Caller, Hand
 from tests.api.batch_api_parts import ndjson, send
 from tests.api.gateway_thread import served
@@ -153,6 +154,16 @@ class TestResults:
             assert names == ["000001-fox_1.mp4", "000002.mp4", "000003-take1.mp4", "results.ndjson"]
             assert archive.read(names[0]) == VIDEO
             assert len(archive.read("results.ndjson").splitlines()) == 4
+
+    def test_a_list_names_no_file_that_is_not_in_the_zip(self, alice: Caller, hand: Hand, parts: Services) -> None:
+        batch = made(alice, {"prompt": "a"}, {"prompt": "b"})
+        claims = [hand.claim(), hand.claim()]
+        for claim in claims:
+            hand.finish(claim)
+        parts.store.delete(result_key(alice.tenant, claims[0].job.id, claims[0].attempt, "video.mp4"))
+        with zipfile.ZipFile(io.BytesIO(alice.get(f"/v1/batches/{batch['id']}/results.zip").data)) as archive:
+            told = [json.loads(line) for line in archive.read("results.ndjson").splitlines()]
+            assert {one.get("file") for one in told} == {*archive.namelist(), None} - {"results.ndjson"}
 
     def test_a_client_that_hangs_up_frees_everything(
         self, app: Flask, alice: Caller, hand: Hand, parts: Services

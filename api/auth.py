@@ -74,7 +74,7 @@ def tenant() -> str:
 def require(role: Role) -> None:
     """Raises Forbidden unless the key may do what this role may."""
     if not principal().role.covers(role):
-        raise Forbidden(f"this needs a key with the role {role}; this one is a {principal().role}'s")
+        raise Forbidden(f"this needs a key with the role {role}; this one has the role {principal().role}")
 
 
 def by(why: str = "") -> Actor:

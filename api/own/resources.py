@@ -15,6 +15,7 @@ from farm.config import IntakeSettings
 from farm.jobs.draft import Draft
 from farm.jobs.errors import InvalidRequest, NotFound, RequestError, TooLarge, Unavailable
 from farm.jobs.roles import Role
+from farm.ledger import SwitchKind
 from farm.wire import own
 from farm.wire.model_ids import OPENAI_DEFAULTS
 from farm.wire.own_farm_views import ModelList, ModelView, WorkerList, view_model, view_worker
@@ -116,7 +117,9 @@ def list_workers() -> Response:
     asked = query(WorkersQuery)
     found, more = services().ledger.some_workers(after=place_of(asked.cursor), limit=asked.limit)
     cursor = f"{found[-1].pool} {found[-1].worker}" if more and found else None
-    return answer(Reply(200, WorkerList(data=[view_worker(one) for one in found], next_cursor=cursor)))
+    paused = services().ledger.paused()
+    data = [view_worker(one, locked=(SwitchKind.WORKER, one.worker) in paused) for one in found]
+    return answer(Reply(200, WorkerList(data=data, next_cursor=cursor)))
 
 
 def place_of(cursor: str | None) -> tuple[str, str] | None:

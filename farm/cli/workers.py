@@ -20,7 +20,12 @@ def workers(session: Session) -> None:
         session.out.document([worker.model_dump(mode="json") for worker in found])
         return
     session.out.table(
-        _COLUMNS, [[getattr(worker, name) for name in _COLUMNS] for worker in found], empty="no worker is alive"
+        _COLUMNS,
+        [
+            [one.worker, one.pool, f"{one.state}{', locked' if one.locked else ''}", one.device, one.lane, one.job]
+            for one in found
+        ],
+        empty="no worker is alive",
     )
     for worker in found:
         if worker.reason:

@@ -20,7 +20,8 @@ class Standing:
     own_exact         False where more of its own stand before it than are added up
     above_s           what is queued in the tiers above, of anybody
     limit             what keeps its tenant from starting more
-    running           attempts at work in its pool;  capacity  jobs that the pool's live workers take at once
+    running           attempts at work in its pool;  capacity  jobs that the pool's live workers take at once;  locked
+                      those that workers would take which an operator locked
     fits              a worker of the pool that was seen lately holds it
     """
 
@@ -33,4 +34,5 @@ class Standing:
     lane_paused: bool
     running: int
     capacity: int
+    locked: int
     fits: bool

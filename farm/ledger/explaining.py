@@ -21,5 +21,6 @@ class Explaining(Scripted):
             lane_paused=bool(found["lane_paused"]),
             running=found["at_work"],
             capacity=found["capacity"],
+            locked=found["locked"],
             fits=bool(found["fits"]),
         )

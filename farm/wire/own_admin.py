@@ -1,9 +1,9 @@
 """What an operator asks and is answered, in the farm's own JSON. Pure."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from farm.wire.own import Strict
 from farm.wire.own_explain import ExternalView
@@ -11,7 +11,11 @@ from farm.wire.own_views import View
 
 Kind = Literal["tenant", "lane", "pool", "worker", "provider"]
 #: kept in the log of operators' acts
-_WHY = Field(min_length=1, max_length=500, description="kept in the log of what operators did")
+Why = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=500),
+    Field(description="kept in the log of what operators did"),
+]
 
 
 class AskPause(Strict):
@@ -20,21 +24,21 @@ class AskPause(Strict):
 
     kind: Kind
     name: str = Field(min_length=1, max_length=200, pattern=r"^\S+$")
-    why: str = _WHY
+    why: Why
 
 
 class AskTier(Strict):
     tier: Literal["urgent", "normal"]
-    why: str = _WHY
+    why: Why
 
 
 class AskMove(Strict):
     pool: str = Field(min_length=1, max_length=200, pattern=r"^\S+$")
-    why: str = _WHY
+    why: Why
 
 
 class AskWhy(Strict):
-    why: str = _WHY
+    why: Why
 
 
 class PauseView(View):

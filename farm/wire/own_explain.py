@@ -26,6 +26,7 @@ class Binds(StrEnum):
     CAP = "cap"
     POOL_CAP = "pool_cap"
     HEADROOM = "headroom"
+    LOCKED = "locked"
     POOL = "pool"
     LANE = "lane"
     MEMORY = "memory"
@@ -49,6 +50,7 @@ _WORDS: dict[Binds, tuple[str, str]] = {
         "the pool keeps some slots for tenants below their share, and you have yours",
         "one of your running jobs ends, or more workers",
     ),
+    Binds.LOCKED: ("an operator locked every worker of the pool", "an operator resumes one, or another worker starts"),
     Binds.POOL: ("a job runs on a worker of its pool", "a worker of the pool starts"),
     Binds.LANE: ("a job runs where its model is offered", "a worker that offers the model starts"),
     Binds.MEMORY: ("a job runs on a worker whose memory holds it", "a worker with more memory, or a smaller shape"),
@@ -199,6 +201,7 @@ def _binds(job: Job, standing: Standing, offered: bool) -> Binds:
         Binds.POOL_PAUSED: standing.pool_paused,
         Binds.LANE_PAUSED: standing.lane_paused,
         limits.get(standing.limit, Binds.CAP) if standing.limit else Binds.CAP: standing.limit is not None,
+        Binds.LOCKED: standing.capacity == 0 and standing.locked > 0,
         Binds.POOL: standing.capacity == 0,
         Binds.LANE: not offered,
         Binds.MEMORY: not standing.fits,

@@ -88,6 +88,7 @@ class WorkerView(View):
 
     state     starting, idle, busy, draining, broken, quarantined or out_of_service; `reason` says why, `until` for how
               long
+    locked    an operator lets it take no more jobs
     leaves    an idle worker for which nothing that waits is
     memory    bytes that its engine may use, of the device and of the machine
     metrics   address of its page for Prometheus
@@ -103,6 +104,7 @@ class WorkerView(View):
     memory: dict[str, Any] | None = None
     job: str | None = None
     phase: str | None = None
+    locked: bool = False
     leaves: bool = False
     reason: str | None = None
     until: str | None = None
@@ -121,9 +123,10 @@ class WorkerList(View):
     next_cursor: str | None = None
 
 
-def view_worker(one: LiveWorker) -> WorkerView:
+def view_worker(one: LiveWorker, *, locked: bool = False) -> WorkerView:
     """A live worker as operators see it."""
-    return WorkerView(worker=one.worker, pool=one.pool, live_until_ms=one.live_until_ms, **one.status.to_json())
+    told = one.status.to_json()
+    return WorkerView(worker=one.worker, pool=one.pool, live_until_ms=one.live_until_ms, locked=locked, **told)
 
 
 class Health(View):

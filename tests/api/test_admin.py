@@ -25,7 +25,7 @@ def test_an_operator_pauses_grants_urgent_and_requeues_and_the_log_tells_all(
     ]
     for path, body in acts:
         assert alice.post(path, json=body).status_code == 403
-        assert operator.post(path, json={**body, "why": ""}).status_code == 422
+        assert operator.post(path, json={**body, "why": " "}).status_code == 422
     assert operator.get("/v1/admin/operations").json["data"] == []
     changed = []
     for path, body in acts:
@@ -164,6 +164,22 @@ def test_an_operator_locks_a_worker_moves_a_job_and_ends_one(
     lost = {"kind": "worker", "name": "gpu-8", "why": "a test"}
     assert operator.post("/v1/admin/pause", json=lost).status_code == 404
     assert operator.post(f"/v1/admin/jobs/{job_id}/move", json={"pool": "spare", "why": "x"}).status_code == 409
+
+
+def test_a_locked_worker_and_a_job_that_waits_for_it_say_so(
+    alice: Caller, caller: Callable[..., Caller], hand: Hand
+) -> None:
+    operator = caller("house", role="operator")
+    hand.offer(TINY)
+    job_id = alice.submit()["id"]
+    assert alice.get(f"/v1/jobs/{job_id}/explain").json["capacity"] == 1
+    asked = {"kind": "worker", "name": hand.name, "why": "a test"}
+    assert operator.post("/v1/admin/pause", json=asked).status_code == 200
+    told = alice.get(f"/v1/jobs/{job_id}/explain").json
+    assert (told["binds"], told["capacity"]) == ("locked", 0)
+    assert [one["locked"] for one in operator.get("/v1/workers").json["data"] if one["worker"] == hand.name] == [True]
+    operator.post("/v1/admin/resume", json=asked)
+    assert alice.get(f"/v1/jobs/{job_id}/explain").json["capacity"] == 1
 
 
 def test_workers_are_listed_by_pages(caller: Callable[..., Caller], hand: Hand) -> None:

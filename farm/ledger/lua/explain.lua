@@ -2,7 +2,7 @@
 -- false where there is no such job, else names and values: own_ms, own_exact (predicted GPU-milliseconds of its tenant's jobs before it, exact
 -- unless only the first SUMMED were added up), others_ms (of all other tenants together), above_ms (what is queued in the tiers above,
 -- whosever it is), limit (a Limit or ''), pool_paused,
--- lane_paused, at_work (attempts in the pool), capacity (slots of live workers), fits (whether a worker that
+-- lane_paused, at_work (attempts in the pool), capacity (slots of live workers that are not locked), locked (of the others), fits (whether a worker that
 -- was seen lately holds it).
 -- uses: full clock tier job fair fits limit permit headroom
 local SUMMED = 1000
@@ -61,6 +61,13 @@ for n, tenant in ipairs(tenants) do
   end
 end
 
+-- slots of workers that an operator locked
+local locked = 0
+for _, field in ipairs(redis.call('HKEYS', Key.switches())) do
+  local worker = string.match(field, '^worker (.*)$')
+  if worker then locked = locked + worker_slots(pool, worker) end
+end
+
 local lane = job.lane or ''
 return {
   'own_ms', own, 'own_exact', exact, 'others_ms', others, 'above_ms', higher,
@@ -68,6 +75,6 @@ return {
     or rank and headroom_keeps(pool, job.tier or Tier.NORMAL, line, job.tenant) and Limit.HEADROOM or '',
   'pool_paused', limit_switched('pool', pool) and 1 or 0,
   'lane_paused', (limit_switched('lane', lane) or limit_switched('lane', string.match(lane, '^[^@+]*'))) and 1 or 0,
-  'at_work', redis.call('ZCARD', Key.leases(pool)), 'capacity', workers_slots(pool),
+  'at_work', redis.call('ZCARD', Key.leases(pool)), 'capacity', workers_slots(pool) - locked, 'locked', locked,
   'fits', (not job.needs or fits_another(job.needs, pool, '')) and 1 or 0,
 }

@@ -5,7 +5,7 @@ and the rest is remembered by its text.
 """
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -61,6 +61,8 @@ class Planner:
         self._vetted: set[str] = set()
         #: marks of lines that were refused, and why
         self._bad: dict[bytes, list[tuple[str | None, str]]] = {}
+        #: what was said of values that all lines share
+        self._told: set[tuple[str, str]] = set()
         self.shots = 0
 
     def read(self, file: BinaryIO, media: str) -> PlanFile:
@@ -81,14 +83,15 @@ class Planner:
     def _line(self, number: int, raw: dict[str, Any]) -> bool:
         """Whether there is room for more jobs."""
         self.shots += 1
+        own_names = frozenset(raw)
         raw = {**self._defaults, **raw}
         own_part, sources, mark = _split(raw)
         found = self.faults.count
         for role in [role for role, url in sources.items() if not url.lower().startswith(_SCHEMES)]:
-            self.faults.add(number, role, _NO_ADDRESS)
+            self._fault(number, role, _NO_ADDRESS, own_names)
             del raw[role], sources[role]
-        shot = self._own_part(number, own_part)
-        kind = self._kind(number, mark, raw)
+        shot = self._own_part(number, own_part, own_names)
+        kind = self._kind(number, mark, raw, own_names)
         for role, url in sources.items():
             self._vet(number, role, url)
         if shot is None or kind is None or found != self.faults.count:
@@ -102,18 +105,29 @@ class Planner:
         self._add(number, kind, shot, sources, orphan_runs=raw.get("if_parent_fails") == "run")
         return True
 
-    def _own_part(self, number: int, given: Mapping[str, Any]) -> Any:
+    def _own_part(self, number: int, given: Mapping[str, Any], own_names: Collection[str]) -> Any:
         try:
             shot = OwnPart.model_validate_json(to_json(given))
         except ValidationError as error:
             for name, detail in _told(own.refusal(error, BatchShot)):
-                self.faults.add(number, name, detail)
+                self._fault(number, name, detail, own_names)
             return None
         if not shot.prompt.strip():
             self.faults.add(number, "prompt", "a prompt is required and must not be empty")
         return shot
 
-    def _kind(self, number: int, mark: bytes, raw: Mapping[str, Any]) -> tuple[int, JobKind] | None:
+    def _fault(self, number: int, name: str | None, detail: str, own_names: Collection[str]) -> None:
+        """What is wrong with a value that all lines share is said once, and of no line."""
+        stem = (name or "").partition(".")[0]
+        if stem in own_names or stem not in self._defaults:
+            self.faults.add(number, name, detail)
+        elif (stem, detail) not in self._told:
+            self._told.add((stem, detail))
+            self.faults.add(None, name, detail)
+
+    def _kind(
+        self, number: int, mark: bytes, raw: Mapping[str, Any], own_names: Collection[str]
+    ) -> tuple[int, JobKind] | None:
         known = self.plan.kind(mark)
         if known is not None:
             return known
@@ -129,7 +143,7 @@ class Planner:
             if len(self._bad) < KINDS:
                 self._bad[mark] = wrong
         for name, detail in wrong:
-            self.faults.add(number, name, detail)
+            self._fault(number, name, detail, own_names)
         return None
 
     def _new_kind(self, mark: bytes, raw: Mapping[str, Any]) -> tuple[int, JobKind]:

@@ -2,12 +2,15 @@
 
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from farm.cli.session import Session, asks_the_farm
 from farm.jobs.states import State
+
+if TYPE_CHECKING:
+    from farm.wire.own_batches import BatchActView
 
 _STATES = click.Choice([str(state) for state in State])
 
@@ -60,14 +63,21 @@ def show(session: Session, batch_id: str) -> None:
             "predicted end": batch.finish_at,
             "created": batch.created_at,
             "ended": batch.ended_at,
-            "acts": "; ".join(
-                f"{act.kind}: {act.changed} changed{'' if act.over else ', goes on'}"
-                f"{f' ({act.error})' if act.error else ''}"
-                for act in batch.acts
-            )
-            or None,
         }
     )
+    if batch.acts:
+        session.out.line()
+        session.out.table(
+            ["act", ">looked at", ">changed", "begun", "state"],
+            [[act.kind, act.looked, act.changed, act.created_at, _act_state(act)] for act in batch.acts],
+            empty="",
+        )
+
+
+def _act_state(act: "BatchActView") -> str:
+    if not act.over:
+        return "goes on"
+    return f"stopped: {act.error}" if act.error else "done"
 
 
 @batches.command()

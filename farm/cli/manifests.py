@@ -16,12 +16,16 @@ from farm.cli.shots import UnreadableShots, is_there
 from models.catalog import ROLES
 
 NDJSON = "application/x-ndjson"
+_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson"})
 
 
 @contextmanager
 def ready(path: Path, send: Callable[[Path], str]) -> Iterator[tuple[BinaryIO | Path, str | None]]:
     """(the manifest, its media type or None for what its name says). `send` uploads a file and answers its id. Where no
     local file is named, it is the file as it is; else lines of JSON with the same numbers."""
+    if path.suffix.lower() not in _SUFFIXES:
+        names = "name it .csv or .tsv where it has columns, .jsonl where it has one JSON object on each line"
+        raise click.UsageError(f"{path.name}: {names}")
     local, faults = _looked_at(path)
     if not local:
         # what is wrong with it, the farm says

@@ -169,7 +169,9 @@ class Transport:
             yield from answer.iter_lines()
 
     def save(self, path: str, to: Path) -> None:
-        """An answer of any length into a file: whole, or not at all."""
+        """An answer of any length into a file: whole, or not at all. Raises OSError."""
+        if not to.parent.is_dir():
+            raise NotADirectoryError(f"{to.parent}: there is no such folder")
         handle, partial = tempfile.mkstemp(prefix=f".{to.name}.", dir=to.parent)
         try:
             with os.fdopen(handle, "wb") as out, self._opened(path) as answer:

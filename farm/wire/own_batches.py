@@ -202,7 +202,8 @@ def view_batch(batch: Batch, *, finish_at: datetime | None = None, acts: Sequenc
         progress=round(1 - batch.open / max(1, batch.jobs), 4),
         credits=Credits(total=batch.hold / MICRO, held=batch.held / MICRO, spent=batch.spent / MICRO),
         gpu_s=round(batch.gpu_s, 3),
-        gpu_s_left=round(max(0.0, batch.gpu_s - batch.gpu_s_over), 3),
+        # sums of rounded numbers: nothing is left of what is over
+        gpu_s_left=round(max(0.0, batch.gpu_s - batch.gpu_s_over), 3) if batch.open else 0.0,
         finish_at=finish_at,
         created_at=moment(batch.created_ms),
         ended_at=None if batch.ended_ms is None else moment(batch.ended_ms),

@@ -76,6 +76,16 @@ def test_pictures_beside_the_manifest_are_sent_with_it(wanfarm: Wanfarm, gateway
     assert "lost.csv:2: image: there is no file 'gone.png'" in ran.err
 
 
+def test_a_file_of_another_name_and_a_bad_option_are_told_once(wanfarm: Wanfarm) -> None:
+    Path("shots.txt").write_text("prompt\na fox\n")
+    assert "shots.txt: name it .csv" in wanfarm("submit", "shots.txt", *SMALL).err
+    Path("shots.csv").write_text("prompt,steps\na fox,\na hare,\nan owl,0\n")
+    ran = wanfarm("submit", "shots.csv", *SMALL[:-2], "--steps", 99999)
+    assert ran.err.count("steps: must be at most 10000") == 1
+    assert wanfarm("submit", "shots.csv", "--model", "wan9").err.count("unknown model 'wan9'") == 1
+    assert "line 4: steps: must be at least 1" in ran.err
+
+
 def test_a_bad_line_beside_a_picture_submits_nothing(wanfarm: Wanfarm) -> None:
     Image.new("RGB", (64, 64)).save("fox.png")
     Path("shots.csv").write_text(

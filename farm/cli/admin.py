@@ -160,7 +160,7 @@ def _newest(
 @asks_the_farm
 def log(session: Session, limit: int) -> None:
     """What operators did, newest first."""
-    columns = ("at", "who", "act", "target", "before", "after", "why")
+    columns = ("at", "who", "act", "target", "why", "before", "after")
 
     def row(one: Any) -> list[Any]:
         return [getattr(one, name) for name in columns]

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 _PIPE_WIDTH = 400
 #: blanks between columns
 _GAP = 2
-#: a column that is no id and no state may be cut to so many
-_CUT = 12
+#: a column that is neither an id nor a number may be cut to so many, one that says where something stands to more
+_CUT, _CUT_STATE = 12, 26
 
 
 #: control codes, and marks that turn the order of what follows: a prompt must not write over what stands on a screen
@@ -69,18 +69,17 @@ class Terminal:
             self.say(empty)
             return
         console = self.console()
-        shown = _fitting(columns, cells, console.width) if console.is_terminal else list(range(len(columns)))
+        widths = widths_in(columns, cells, console.width) if console.is_terminal else None
+        shown = list(range(len(columns))) if widths is None else list(widths)
         listed = [[Text(row[n]) for n in shown] for row in cells]
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in (columns[n] for n in shown):
-            right = name.startswith(">")
+        for n in shown:
             table.add_column(
-                name.removeprefix(">"),
-                justify="right" if right else "left",
+                columns[n].removeprefix(">"),
+                justify="right" if columns[n].startswith(">") else "left",
                 no_wrap=True,
-                # the id is worth its place
-                min_width=max(len(row[0]) for row in cells) if name == columns[0] else None,
-                overflow="ellipsis" if console.is_terminal else "ignore",
+                width=None if widths is None else widths[n],
+                overflow="ignore" if widths is None else "ellipsis",
             )
         for row in listed:
             table.add_row(*row)
@@ -99,18 +98,30 @@ def _text(value: Any) -> str:
     return f"{value.astimezone():%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else str(value)
 
 
-def _fitting(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> list[int]:
-    """The columns, by number, that stand beside each other in `width`."""
+def widths_in(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> dict[int, int]:
+    """The columns, by number, that stand beside each other in `width`, and how wide each is. The first one and numbers
+    are never cut; what is left goes to the state first, then to the others from the left."""
     from rich.cells import cell_len
 
     heads = tuple(name.removeprefix(">") for name in columns)
     needed = [max(map(cell_len, column)) for column in zip(heads, *cells, strict=True)]
-    needed = [min(need, _CUT) if n and columns[n] != "state" else need for n, need in enumerate(needed)]
-    shown = list(range(len(columns)))
-    droppable = [n for n in shown if n and columns[n] != "state"]
-    while droppable and sum(needed[n] + _GAP for n in shown) - _GAP > width:
-        shown.remove(droppable.pop())
-    return shown
+    given = {n: _least(columns[n], need) if n else need for n, need in enumerate(needed)}
+    droppable = [n for n in given if n and columns[n] != "state"]
+    while droppable and _taken(given) > width:
+        del given[droppable.pop()]
+    for n in sorted(given, key=lambda n: (columns[n] != "state", n)):
+        given[n] += max(0, min(needed[n] - given[n], width - _taken(given)))
+    return given
+
+
+def _least(name: str, need: int) -> int:
+    if name.startswith(">"):
+        return need
+    return min(need, _CUT_STATE if name == "state" else _CUT)
+
+
+def _taken(given: Mapping[int, int]) -> int:
+    return sum(given.values()) + _GAP * (len(given) - 1)
 
 
 def _print_trimmed(console: "Console", table: Any) -> None:

@@ -15,7 +15,7 @@ import preloaded
 import pytest
 
 from farm.cli.entry import main
-from farm.cli.output import clean
+from farm.cli.output import clean, widths_in
 from farm.cli.watch import stems_of
 from farm.wire.own_views import JobView
 from tests.api.api_parts import TINY
@@ -122,6 +122,24 @@ def test_a_table_fits_60_columns_and_keeps_id_and_state(wanfarm: Wanfarm) -> Non
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_in_a_narrow_table_numbers_stay_whole_and_the_state_is_read(width: int) -> None:
+    columns = ["job", "what", "model", ">frames", "state", "why"]
+    row = [
+        "j" * 36,
+        "a fox runs through snow",
+        "wan2.2-ti2v-5b-tiny",
+        "100000",
+        "failed: the picture shows nothing",
+        "w",
+    ]
+    widths = widths_in(columns, [row], width)
+    assert sum(widths.values()) + 2 * (len(widths) - 1) <= max(width, 36 + 2 + 26)
+    assert (widths[0], widths.get(3, 6)) == (36, 6)
+    assert widths[4] >= 26
+    assert (1 in widths) == (width >= 80)
+
+
 def test_a_reader_that_has_seen_enough_is_no_error(wanfarm: Wanfarm) -> None:
     named(wanfarm, *(f"shot {number}" for number in range(30)))
     for words in (["jobs", "-n", "30"], ["jobs", "--json", "-n", "30"], ["config", "example"]):

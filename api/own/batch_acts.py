@@ -9,16 +9,16 @@ from api.auth import tenant
 from api.dialect import answer
 from api.own.batches import asked_of, batch_of, shown
 from api.own.blueprint import own_api
-from api.own.operations import json_body, operation
+from api.own.operations import json_body, operation, query
 from api.services import services
 from farm.batches.acts import AT_ONCE_S, new_act_id, work
 from farm.jobs.batch import ActKind
 from farm.wire import own
-from farm.wire.own_batches import ActOn, BatchView, Prioritise
+from farm.wire.own_batches import ActOn, BatchView, BatchViewQuery, Prioritise
 from farm.wire.own_views import ProblemView
 from farm.wire.report import Reply
 
-_ANSWERS: dict[int, type | str] = {200: BatchView, 202: BatchView, 404: ProblemView, 422: ProblemView}
+_ANSWERS: dict[int, type | str] = {200: BatchView, 202: BatchView, 404: ProblemView, 409: ProblemView, 422: ProblemView}
 _WORDS = {
     ActKind.CANCEL: "Cancel a batch",
     ActKind.PAUSE: "Pause a batch",
@@ -42,15 +42,17 @@ def _act(kind: ActKind) -> Callable[[str], Response]:
 
     def view(batch_id: str) -> Response:
         asked_by_file, here = asked_of(batch_id), services()
+        own_view = query(BatchViewQuery).view is not None
         if kind is ActKind.CANCEL and asked_by_file is not None and openai_batches.cancel_asked(asked_by_file):
-            return answer(Reply(200, shown(batch_id)))
+            return answer(Reply(200, shown(batch_id, own_view=own_view)))
         batch = batch_of(batch_id)
         asked = own.parse(model, json_body() or b"{}")
         priority = asked.priority if isinstance(asked, Prioritise) else None
         act_id = new_act_id()
         here.ledger.begin_act(act_id, tenant(), batch.id, kind, asked.choice(kind), priority=priority)
         over = work(here.ledger, here.permits, act_id, seconds=AT_ONCE_S)
-        return answer(Reply(200 if over or asked_by_file else 202, shown(batch_id)))
+        done = over or (asked_by_file is not None and not own_view)
+        return answer(Reply(200 if done else 202, shown(batch_id, own_view=own_view)))
 
     view.__name__ = f"{kind}_batch"
     view.__doc__ = f"{_MORE[kind]} 202: it goes on, and `acts` of the batch says how far it is."
@@ -63,6 +65,7 @@ for _kind in ActKind:
             _WORDS[_kind],
             _ANSWERS,
             body=Prioritise if _kind is ActKind.PRIORITY else ActOn,
+            query=BatchViewQuery,
             bodiless=_kind is not ActKind.PRIORITY,
         )(_act(_kind))
     )

@@ -25,12 +25,20 @@ from farm.batches.columns import COLUMNS
 from farm.batches.manifest import MEDIA
 from farm.batches.results import Results
 from farm.jobs.batch import Act, AskedBatch, Batch, is_batch_id
-from farm.jobs.errors import InvalidRequest, NotFound, TooLarge
+from farm.jobs.errors import Conflict, InvalidRequest, NotFound, TooLarge
 from farm.jobs.money import MICRO
 from farm.jobs.states import State
 from farm.wire import own
 from farm.wire.openai_batches import CreateBatch
-from farm.wire.own_batches import BatchList, BatchListQuery, BatchQuery, BatchView, QuoteView, view_batch
+from farm.wire.own_batches import (
+    BatchList,
+    BatchListQuery,
+    BatchQuery,
+    BatchView,
+    BatchViewQuery,
+    QuoteView,
+    view_batch,
+)
 from farm.wire.own_views import JobList, ProblemView
 from farm.wire.report import Reply
 
@@ -106,7 +114,7 @@ def list_batches() -> Response:
     ids = ledger.batch_ids(tenant(), after=asked.cursor or asked.after, limit=asked.limit + 1)
     page, more = ids[: asked.limit], len(ids) > asked.limit
     found = zip(ledger.asked(page), ledger.batches(tenant(), page), ledger.acts(page), strict=True)
-    shown = [view for each in found if (view := _shown(*each, form=asked.form)) is not None]
+    shown = [view for each in found if (view := _shown(*each, form=asked.form, own_view=bool(asked.view))) is not None]
     return answer(
         Reply(
             200,
@@ -121,18 +129,22 @@ def list_batches() -> Response:
     )
 
 
-def _shown(asked: AskedBatch | None, batch: Batch | None, acts: list[Act], form: str | None = None) -> Any:
-    """A batch in the form in which it came; None where that is not the one that is wanted."""
+def _shown(asked: AskedBatch | None, batch: Batch | None, acts: list[Act], *, form: str | None, own_view: bool) -> Any:
+    """A batch in the form in which it came, unless its `own_view` is wanted; None where it is not of `form`."""
     if asked is not None and asked.tenant == tenant():
-        return None if form == "own" else openai_batches.shown(asked, batch, acts)
+        if form == "own":
+            return None
+        if not own_view:
+            return openai_batches.shown(asked, batch, acts)
+        return None if batch is None else show(batch, acts)
     return None if batch is None or form == "openai" else show(batch, acts)
 
 
 @own_api.get("/v1/batches/<batch_id>")
-@operation("Get a batch", {200: BatchView, 404: ProblemView})
+@operation("Get a batch", {200: BatchView, 404: ProblemView}, query=BatchViewQuery)
 def get_batch(batch_id: str) -> Response:
     """Its jobs by state, what it costs, and when it may end. The answer takes the same time for any size."""
-    return answer(Reply(200, shown(batch_id)))
+    return answer(Reply(200, shown(batch_id, own_view=query(BatchViewQuery).view is not None)))
 
 
 @own_api.get("/v1/batches/<batch_id>/jobs")
@@ -193,12 +205,18 @@ def batch_of(batch_id: str) -> Batch:
     return batch
 
 
-def shown(batch_id: str) -> Any:
-    """The caller's batch of that id, in the form in which it came. Raises NotFound."""
+def shown(batch_id: str, *, own_view: bool = False) -> Any:
+    """The caller's batch of that id, in the form in which it came unless its `own_view` is wanted. Raises NotFound;
+    Conflict for the own view of one that is not admitted."""
     asked = asked_of(batch_id)
     if asked is None:
         return show(batch_of(batch_id))
     ledger = services().ledger
+    if own_view:
+        batch = ledger.batch(tenant(), batch_id)
+        if batch is None:
+            raise Conflict(f"the batch is not admitted: {openai_batches.shown(asked, None, [])['status']}")
+        return show(batch)
     return openai_batches.shown(asked, ledger.batch(tenant(), batch_id), ledger.acts([batch_id])[0])
 
 

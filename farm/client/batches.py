@@ -18,6 +18,8 @@ _MEDIA = {".csv": "text/csv", ".tsv": "text/csv", ".jsonl": "application/x-ndjso
 #: s that the farm may take to check a manifest
 _CHECK_S = 600.0
 _BLOCK = 1 << 18
+#: as this library reads it, in whichever form it came
+_OWN = {"view": "own"}
 
 
 class Batches:
@@ -47,12 +49,12 @@ class Batches:
         return self._transport.ask(QuoteView, "POST", "/v1/batches", **request)
 
     def get(self, batch_id: str) -> BatchView:
-        """NotFound also for somebody else's."""
-        return self._transport.ask(BatchView, "GET", _path(batch_id))
+        """NotFound also for somebody else's; Conflict for one of OpenAI's form that is not admitted."""
+        return self._transport.ask(BatchView, "GET", _path(batch_id), params=_OWN)
 
     def list(self, *, page: int = 50) -> Iterator[BatchView]:
-        """Newest first, page by page as it is read; those that came in the farm's own form."""
-        query: dict[str, Any] = {"limit": page, "form": "own"}
+        """Newest first, page by page as it is read. What came as OpenAI's API takes it is there once it is admitted."""
+        query: dict[str, Any] = {"limit": page, **_OWN}
         while True:
             answer = self._transport.ask(BatchList, "GET", "/v1/batches", params=query)
             yield from (BatchView.model_validate(one, strict=False) for one in answer.data)
@@ -74,7 +76,8 @@ class Batches:
         """cancel, pause, resume, approve, retry or priority (with `priority=`), for all of its jobs or those of a
         `label`, `error_code` or `state`. It may go on after the answer: look at `acts`."""
         body = {name: value for name, value in choice.items() if value is not None}
-        return self._transport.ask(BatchView, "POST", f"{_path(batch_id)}/{quote(kind, safe='')}", json=body)
+        path = f"{_path(batch_id)}/{quote(kind, safe='')}"
+        return self._transport.ask(BatchView, "POST", path, json=body, params=_OWN)
 
     def results(self, batch_id: str) -> Iterator[dict[str, Any]]:
         """Each job, with the addresses of its files."""

@@ -77,11 +77,18 @@ BatchQuery = create_model(
 )
 
 
-class BatchListQuery(BaseModel):
-    """`cursor` is the `next_cursor` of the page before (`after` is OpenAI's word for it). `form`: only batches that
-    came in this one."""
+class BatchViewQuery(BaseModel):
+    """`view`: `own` shows a batch as the farm's own API does, in whichever form it came."""
 
     model_config = ConfigDict(extra="forbid")
+
+    view: Literal["own"] | None = None
+
+
+class BatchListQuery(BatchViewQuery):
+    """`cursor` is the `next_cursor` of the page before (`after` is OpenAI's word for it). `form`: only batches that
+    came in this one. `view`: `own` shows all of them as the farm's own API does; those that are not admitted are left
+    out."""
 
     form: Literal["own", "openai"] | None = None
     after: str | None = Field(None, max_length=200, json_schema_extra={"pattern": f"^{BATCH_ID}$"})

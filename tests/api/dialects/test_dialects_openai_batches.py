@@ -113,6 +113,21 @@ def test_a_request_like_one_before_is_checked_all_the_same(
     assert parts.ledger.batch("alice", batch.id) is None
 
 
+def test_it_is_shown_and_acted_on_as_a_batch_of_the_farms_own_form_too(
+    sdk: openai.OpenAI, look: Any, alice: Caller
+) -> None:
+    batch = ask(sdk, lines(VIDEO_BODY))
+    path = f"/v1/batches/{batch.id}"
+    early = alice.get(path, query_string={"view": "own"})
+    assert (early.status_code, "validating" in early.json["detail"]) == (409, True)
+    look()
+    assert (alice.get(path).json["status"], alice.get(f"{path}?view=own").json["state"]) == ("in_progress", "open")
+    assert [one["id"] for one in alice.get("/v1/batches?view=own").json["data"]] == [batch.id]
+    held = alice.post(f"{path}/pause?view=own").json
+    assert (held["held_for"], held["acts"][0]["kind"]) == ({"paused": 1}, "pause")
+    assert alice.post(f"{path}/cancel").json["status"] in ("cancelling", "cancelled")
+
+
 def test_a_bad_file_fails_with_its_lines(sdk: openai.OpenAI, look: Any, alice: Caller) -> None:
     data = lines(VIDEO_BODY, {**VIDEO_BODY, "size": "3x3"}) + b"{broken\n"
     data += json.dumps({"custom_id": "shot-1", "method": "GET", "url": "/v1/jobs", "body": VIDEO_BODY}).encode()

@@ -4,6 +4,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 from farm.jobs.errors import InvalidRequest
+from farm.jobs.money import credits_text
 from farm.ledger.connection import mapped
 from farm.ledger.outcomes import Account, RateVerdict, StatementKind, StatementLine
 from farm.ledger.scripts import Scripted
@@ -22,7 +23,9 @@ class Accounts(Scripted):
         # without a reference of the caller's, one of ours: the client may send the same call twice
         booked, balance, held = self.run("topup", tenant, amount, note, reference or uuid4().hex, durable=True)
         if not booked:
-            raise InvalidRequest(f"only {balance - held} of {balance} micro-credits are free", "amount")
+            raise InvalidRequest(
+                f"only {credits_text(balance - held)} of {credits_text(balance)} credits are free", "amount"
+            )
         return Account(balance, held)
 
     def statement(self, tenant: str, *, after: str | None = None, count: int = 100) -> list[StatementLine]:

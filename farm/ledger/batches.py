@@ -15,7 +15,7 @@ from farm.jobs.errors import Conflict
 from farm.jobs.states import HoldReason, State
 from farm.ledger.connection import mapped
 from farm.ledger.outcomes import Permit
-from farm.ledger.refusals import refusal
+from farm.ledger.refusals import refusal, too_large
 from farm.ledger.scripts import Scripted
 from farm.ledger.workforce import permits
 
@@ -36,6 +36,8 @@ class BatchTransitions(Scripted):
         )
         if verdict == "known":
             return str(details[0])
+        if verdict == "too_many" and new.jobs > details[1]:
+            raise too_large(new.jobs, details[1])
         if verdict != "ok":
             raise refusal(verdict, details)
         return new.id

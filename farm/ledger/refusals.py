@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from farm.jobs.errors import Conflict, Forbidden, PaymentRequired, RequestError, TooMany
+from farm.jobs.errors import Conflict, Forbidden, PaymentRequired, RequestError, TooLarge, TooMany
+from farm.jobs.money import credits_text
 
 #: retry_after_s for a tenant at its open-job limit: about as long as a short render takes to end
 OPEN_RETRY_AFTER_S = 10.0
@@ -16,6 +17,11 @@ def no_room(stored: int, most: int) -> Forbidden:
     )
 
 
+def too_large(jobs: int, most: int) -> TooLarge:
+    """A batch that would never fit, however many jobs end before it."""
+    return TooLarge(f"{jobs} jobs are more than the {most} that you may have open at once: send smaller batches")
+
+
 def refusal(verdict: str, details: list[Any]) -> RequestError:
     """From the verdict of admit.lua or batch_begin.lua and what goes with it."""
     match verdict:
@@ -24,7 +30,7 @@ def refusal(verdict: str, details: list[Any]) -> RequestError:
         case "taken":
             return Conflict(f"the id of job {details[0]} is taken")
         case "unpriced":
-            return PaymentRequired("the price of this job is not known, so it cannot be held against the credit")
+            return PaymentRequired("the price of a job is not known, so it cannot be held against the credit")
         case "no_room":
             return no_room(*details)
         case "too_many":
@@ -34,5 +40,5 @@ def refusal(verdict: str, details: list[Any]) -> RequestError:
             )
         case "payment":
             _tenant, needed, available = details
-            return PaymentRequired(f"{needed} micro-credits are needed and {available} are free")
+            return PaymentRequired(f"{credits_text(needed)} credits are needed and {credits_text(available)} are free")
     raise AssertionError(f"an admission answered {verdict!r}")

@@ -28,9 +28,13 @@ end
 if needs ~= '' then redis.call('HSET', Key.job(id), 'needs', needs) end
 local available = hold and money_rehold(job, hold)
 if available then
+  -- as farm.jobs.money.credits_text
+  local function credits(micro)
+    return (string.gsub(string.format('%.6f', micro / 1000000), '%.?0+$', ''))
+  end
   job_end(job, State.FAILED, Fault.INSUFFICIENT_CREDIT,
-    string.format('%.0f micro-credits are needed for the whole clip, and %.0f are free besides the %.0f held for it',
-      hold, available, job.hold))
+    string.format('%s credits are needed for the whole clip, and %s are free besides the %s held for it',
+      credits(hold), credits(available), credits(job.hold)))
   return {Commit.UNPAID, {}}
 end
 job_move(job, State.QUEUED)

@@ -8,7 +8,7 @@ from ledger_parts import ARTIFACTS, POOL, REFUSED, admit, audit, new_job
 from redis import Redis
 
 from farm.jobs.batch import BatchState
-from farm.jobs.errors import Conflict, PaymentRequired, TooMany
+from farm.jobs.errors import Conflict, PaymentRequired, TooLarge, TooMany
 from farm.jobs.states import HoldReason, State
 from farm.ledger import Account, Ledger
 
@@ -98,7 +98,7 @@ class TestMoney:
     def test_too_little_credit_is_a_refusal_of_all(self, ledger: Ledger, redis: Redis) -> None:
         ledger.topup("acme", 399)
         before = keys(redis)
-        with pytest.raises(PaymentRequired, match=r"400 .* 399"):
+        with pytest.raises(PaymentRequired, match=r"0.0004 credits .* 0.000399 "):
             ledger.begin_batch(Manifest(4, hold=100).new())
         assert keys(redis) == before
 
@@ -137,6 +137,11 @@ class TestLimits:
             admit(ledger, new_job(), new_job(), new_job())
         batch.admit(ledger)
         admit(ledger, new_job(), new_job())
+
+    def test_what_would_never_fit_is_not_to_be_tried_again(self, ledger: Ledger, redis: Redis) -> None:
+        redis.hset("wf:tenant:acme", "max_open", 6)
+        with pytest.raises(TooLarge, match="7 jobs are more than the 6"):
+            ledger.begin_batch(Manifest(7).new())
 
     def test_an_idempotency_key_names_one_batch(self, ledger: Ledger) -> None:
         first, second = Manifest(2), Manifest(2, name="batch_" + "1" * 32)

@@ -291,8 +291,8 @@ class TestCredit:
         # ten are held by the other job, fifty for this one, and 0.4 are free
         job = house.later(follows(clip(121)))
         assert (job.state, job.error_code) == (State.FAILED, "insufficient_credit")
-        assert "50416667 micro-credits are needed" in (job.error_message or "")
-        assert "400000 are free besides the 50000000" in (job.error_message or "")
+        assert "50.416667 credits are needed" in (job.error_message or "")
+        assert "0.4 are free besides the 50 held" in (job.error_message or "")
         assert account() == Account(60_400_000, other.hold or 0)
         with pytest.raises(PaymentRequired):
             house.submit(follows(clip(121), name="one that is read at once"))

@@ -154,4 +154,4 @@ def counts(tenant: str, label: str = "") -> dict[str, int]:
 
 def counts_of(batch: Batch) -> dict[str, int]:
     """The same of a batch."""
-    return {"": batch.jobs, **batch.counts, **batch.held_for}
+    return {"": batch.jobs} | {str(word): count for word, count in (*batch.counts.items(), *batch.held_for.items())}

@@ -61,9 +61,9 @@ class Bodies:
         if self._manifests is not None and scope["method"] == "POST" and scope["path"] in MANIFESTS:
             body.file = tempfile.TemporaryFile(prefix="wanfarm-body-")  # noqa: SIM115 - `release` closes it
         if length is not None and length > self._most(body):
-            raise _too_large()
+            raise _too_large(body)
         try:
-            async with asyncio.timeout(self._limits.body_s):
+            async with asyncio.timeout(self._seconds(body)):
                 while body.unread:
                     message = await receive()
                     if message["type"] != "http.request":
@@ -77,6 +77,10 @@ class Bodies:
 
     def _most(self, body: Body) -> int:
         return self._limits.max_body if body.file is None or self._manifests is None else self._manifests.max_body
+
+    def _seconds(self, body: Body) -> float:
+        """A manifest is large, and held by no thread and in no memory while it comes."""
+        return self._limits.body_s if body.file is None or self._manifests is None else self._manifests.body_s
 
     def release(self, body: Body) -> None:
         """The body is not held any more: its bytes are free for others."""
@@ -111,7 +115,7 @@ class Bodies:
 
     def _hold(self, body: Body, chunk: bytes) -> None:
         if body.held + len(chunk) > self._most(body):
-            raise _too_large()
+            raise _too_large(body)
         counts = self._counts[body.file is not None]
         if not counts.has_room(body.address, len(chunk)):
             raise Unavailable("too many large requests at once; try again in a moment", _RETRY_S)
@@ -143,8 +147,9 @@ class _Held:
             del self._by_address[address]
 
 
-def _too_large() -> TooLarge:
-    return TooLarge("the body is larger than this farm takes; send pictures by POST /v1/uploads")
+def _too_large(body: Body) -> TooLarge:
+    remedy = "send pictures by POST /v1/uploads" if body.file is None else "send several batches"
+    return TooLarge(f"the body is larger than this farm takes; {remedy}")
 
 
 def _length(scope: Scope) -> int | None:

@@ -10,6 +10,8 @@ class BatchSettings(Section):
     max_shots: int = Field(default=100_000, ge=1)
     #: bytes of a manifest or of an uploaded file of requests; it is kept on disk, never in memory
     max_body: int = Field(default=256 * 1024 * 1024, ge=1)
+    #: seconds, in total, to send it (gateway.body_s is for all other bodies)
+    body_s: float = Field(default=600.0, gt=0)
     #: bytes of one line of it
     max_line: int = Field(default=1024 * 1024, ge=1)
     #: bytes of such bodies that one gateway process keeps on disk at once; one address may have half of them

@@ -1,5 +1,6 @@
 """Clients that say little, slowly or too much: none costs a thread, and all are told in the farm's form, or closed."""
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 from flask import Flask, request
 
+from api.problems import HttpRefusal
+from api.server.body import Bodies, Body
 from api.server.places import Places
-from farm.config import GatewaySettings
+from farm.config import BatchSettings, GatewaySettings
 from farm.jobs.errors import TooMany
 from tests.api.gateway_thread import served
 from tests.conftest import wait_until
@@ -221,3 +224,35 @@ def test_too_many_of_one_caller_are_refused_and_nobody_elses(work: Callable[[int
         here.add("mallory", 200)
     here.add("victim", 1)
     wait_until(lambda: "victim" in here.running, what="the other's turn")
+
+
+def test_a_manifest_has_longer_to_come_than_any_other_body() -> None:
+    bodies = Bodies(GatewaySettings(body_s=0.01), BatchSettings())
+
+    async def came() -> bytes:
+        refused = asyncio.Event()
+
+        async def stalled() -> dict[str, Any]:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def late() -> dict[str, Any]:
+            await refused.wait()
+            return {"type": "http.request", "body": b"prompt"}
+
+        manifest = Body("here")
+        reading = asyncio.create_task(bodies.read(_post("/v1/batches"), late, manifest))
+        with pytest.raises(HttpRefusal, match="took too long"):
+            await bodies.read(_post("/v1/jobs"), stalled, Body("here"))
+        refused.set()
+        await reading
+        assert manifest.file is not None
+        text = manifest.file.read()
+        bodies.release(manifest)
+        return text
+
+    assert asyncio.run(came()) == b"prompt"
+
+
+def _post(path: str) -> dict[str, Any]:
+    return {"method": "POST", "path": path, "headers": [(b"transfer-encoding", b"chunked")]}

@@ -161,9 +161,11 @@ def shown(asked: AskedBatch, batch: Batch | None, acts: list[Act]) -> Mapping[st
     return openai_batches.render_batch(asked, batch, acts, finalizing_s=openai_batches.finalizing_s(left))
 
 
-def cancel_asked(asked: AskedBatch) -> bool:
-    """End a batch whose file is not looked at yet. False where it is: then its jobs are to be cancelled."""
-    return services().ledger.answer_batch(replace(asked, answer="cancelled", answered_s=int(time.time())))
+def is_cancelled(asked: AskedBatch) -> bool:
+    """End a batch whose file is not looked at yet, or was ended so before. False where it is: then its jobs are to be
+    cancelled."""
+    wanted = replace(asked, answer="cancelled", answered_s=int(time.time()))
+    return asked.answer == wanted.answer or services().ledger.answer_batch(wanted)
 
 
 def _found(batch_id: str) -> tuple[AskedBatch, Batch | None, list[Act]]:

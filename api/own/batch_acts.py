@@ -43,7 +43,7 @@ def _act(kind: ActKind) -> Callable[[str], Response]:
     def view(batch_id: str) -> Response:
         asked_by_file, here = asked_of(batch_id), services()
         own_view = query(BatchViewQuery).view is not None
-        if kind is ActKind.CANCEL and asked_by_file is not None and openai_batches.cancel_asked(asked_by_file):
+        if kind is ActKind.CANCEL and asked_by_file is not None and openai_batches.is_cancelled(asked_by_file):
             return answer(Reply(200, shown(batch_id, own_view=own_view)))
         batch = batch_of(batch_id)
         asked = own.parse(model, json_body() or b"{}")

@@ -85,7 +85,8 @@ def create_batch() -> Response:
     asked: Any = query(BatchQuery)
     body, here = manifest_body(), services()
     sha256 = _mark(body)
-    first = here.batches.known(tenant(), key, sha256)
+    # nothing is kept of a dry run, and no key of it
+    first = None if asked.dry_run else here.batches.known(tenant(), key, sha256)
     if first is not None:
         return answer(Reply(200, show(batch_of(first)), {**_at(first), "Idempotent-Replayed": "true"}))
     count_submission()
@@ -141,14 +142,18 @@ def _shown(asked: AskedBatch | None, batch: Batch | None, acts: list[Act], *, fo
 
 
 @own_api.get("/v1/batches/<batch_id>")
-@operation("Get a batch", {200: BatchView, 404: ProblemView}, query=BatchViewQuery)
+@operation("Get a batch", {200: BatchView, 404: ProblemView, 409: ProblemView}, query=BatchViewQuery)
 def get_batch(batch_id: str) -> Response:
     """Its jobs by state, what it costs, and when it may end. The answer takes the same time for any size."""
     return answer(Reply(200, shown(batch_id, own_view=query(BatchViewQuery).view is not None)))
 
 
 @own_api.get("/v1/batches/<batch_id>/jobs")
-@operation("List a batch's jobs, in the order of its lines", {200: JobList, 404: ProblemView}, query=ListQuery)
+@operation(
+    "List a batch's jobs, in the order of its lines",
+    {200: JobList, 404: ProblemView, 409: ProblemView},
+    query=ListQuery,
+)
 def batch_jobs(batch_id: str) -> Response:
     """As GET /v1/jobs, the first line first."""
     batch, asked = batch_of(batch_id), query(ListQuery)
@@ -168,7 +173,7 @@ def batch_jobs(batch_id: str) -> Response:
 
 
 @own_api.get("/v1/batches/<batch_id>/results")
-@operation("Results of a batch", {200: "application/x-ndjson", 404: ProblemView, 429: ProblemView})
+@operation("Results of a batch", {200: "application/x-ndjson", 404: ProblemView, 409: ProblemView, 429: ProblemView})
 def batch_results(batch_id: str) -> Response:
     """A line for each job in the order of the manifest: its state, and the addresses of its files, signed anew. May be
     read while the batch runs."""
@@ -177,7 +182,9 @@ def batch_results(batch_id: str) -> Response:
 
 
 @own_api.get("/v1/batches/<batch_id>/results.zip")
-@operation("Videos of a batch, as one zip", {200: "application/zip", 404: ProblemView, 429: ProblemView})
+@operation(
+    "Videos of a batch, as one zip", {200: "application/zip", 404: ProblemView, 409: ProblemView, 429: ProblemView}
+)
 def batch_archive(batch_id: str) -> Response:
     """Every video that is there by now, and a list of all jobs. It is written while it is sent: its size is not known
     beforehand."""
@@ -198,11 +205,15 @@ def _sent(response: Response, blocks: Iterator[bytes]) -> Response:
 
 
 def batch_of(batch_id: str) -> Batch:
-    """The caller's batch of that id. NotFound for one that is not there, not theirs, or no id at all."""
+    """The caller's batch of that id. NotFound for one that is not there, not theirs, or no id at all; Conflict for one
+    that was asked for by a file and is not admitted."""
     batch = services().ledger.batch(tenant(), batch_id) if is_batch_id(batch_id) else None
-    if batch is None:
+    if batch is not None:
+        return batch
+    asked = asked_of(batch_id)
+    if asked is None:
         raise NotFound(f"no batch {batch_id[:64]}")
-    return batch
+    raise Conflict(f"the batch is {openai_batches.shown(asked, None, [])['status']}: it has no jobs")
 
 
 def shown(batch_id: str, *, own_view: bool = False) -> Any:
@@ -211,12 +222,9 @@ def shown(batch_id: str, *, own_view: bool = False) -> Any:
     asked = asked_of(batch_id)
     if asked is None:
         return show(batch_of(batch_id))
-    ledger = services().ledger
     if own_view:
-        batch = ledger.batch(tenant(), batch_id)
-        if batch is None:
-            raise Conflict(f"the batch is not admitted: {openai_batches.shown(asked, None, [])['status']}")
-        return show(batch)
+        return show(batch_of(batch_id))
+    ledger = services().ledger
     return openai_batches.shown(asked, ledger.batch(tenant(), batch_id), ledger.acts([batch_id])[0])
 
 

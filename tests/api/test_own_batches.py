@@ -102,6 +102,7 @@ class TestAdmitted:
         assert (first.status_code, second.status_code) == (201, 200)
         assert first.json["id"] == second.json["id"]  # type: ignore[index]
         assert send(alice, ndjson({"prompt": "two"}), headers=key).status_code == 409
+        assert send(alice, ndjson({"prompt": "two"}), headers=key, dry_run="true").status_code == 200
         assert len(alice.get("/v1/jobs").json["data"]) == 1  # type: ignore[index]
 
     def test_a_dry_run_prices_it_and_keeps_nothing(self, alice: Caller) -> None:

@@ -119,7 +119,8 @@ def test_it_is_shown_and_acted_on_as_a_batch_of_the_farms_own_form_too(
     batch = ask(sdk, lines(VIDEO_BODY))
     path = f"/v1/batches/{batch.id}"
     early = alice.get(path, query_string={"view": "own"})
-    assert (early.status_code, "validating" in early.json["detail"]) == (409, True)
+    assert (early.status_code, early.json["detail"]) == (409, "the batch is validating: it has no jobs")
+    assert alice.post(f"{path}/pause").status_code == alice.get(f"{path}/jobs").status_code == 409
     look()
     assert (alice.get(path).json["status"], alice.get(f"{path}?view=own").json["state"]) == ("in_progress", "open")
     assert [one["id"] for one in alice.get("/v1/batches?view=own").json["data"]] == [batch.id]
@@ -144,6 +145,7 @@ def test_a_bad_file_fails_with_its_lines(sdk: openai.OpenAI, look: Any, alice: C
 
 def test_cancel_before_and_after_it_is_admitted(sdk: openai.OpenAI, look: Any, parts: Services) -> None:
     early, late = ask(sdk, lines(VIDEO_BODY)), ask(sdk, lines(VIDEO_BODY, VIDEO_BODY))
+    assert sdk.batches.cancel(early.id).status == "cancelled"
     assert sdk.batches.cancel(early.id).status == "cancelled"
     look()
     assert sdk.batches.cancel(late.id).status in ("cancelling", "cancelled")

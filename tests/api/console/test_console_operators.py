@@ -61,6 +61,19 @@ def test_workers_in_trouble_come_first_and_the_rest_by_the_page(operator: Browse
     assert len(rows(operator.get("/farm/workers?from=99999999").text)) == 1
 
 
+def test_what_an_operator_paused_says_so_on_its_owners_pages(
+    operator: Browser, alice: Caller, browser: Callable[[Caller], Browser]
+) -> None:
+    owner, job_id = browser(alice), alice.submit()["id"]
+    assert "Paused" not in owner.get(f"/jobs/{job_id}").text
+    assert operator.post("/farm/pause", {"kind": "pool", "name": "none", "why": "a test"}).status_code == 404
+    assert operator.post("/farm/pause", {"kind": "pool", "name": "default", "why": "a test"}).status_code == 303
+    assert ">Paused<" in owner.get("/jobs").text
+    page = owner.get(f"/jobs/{job_id}").text
+    assert "Paused" in page
+    assert "An operator paused the pool" in page
+
+
 def test_lanes_say_how_much_how_long_and_what_waits(
     alice: Caller, operator: Browser, hand: Hand, ledger: Ledger, redis: Redis
 ) -> None:

@@ -98,7 +98,7 @@ class TestMoney:
     def test_too_little_credit_is_a_refusal_of_all(self, ledger: Ledger, redis: Redis) -> None:
         ledger.topup("acme", 399)
         before = keys(redis)
-        with pytest.raises(PaymentRequired, match=r"0.0004 credits .* 0.000399 "):
+        with pytest.raises(PaymentRequired, match=r"0\.0004 credits .* 0\.000399 "):
             ledger.begin_batch(Manifest(4, hold=100).new())
         assert keys(redis) == before
 

@@ -43,7 +43,7 @@ class TestCredit:
 
     def test_a_batch_that_does_not_fit_is_refused_whole(self, ledger: Ledger) -> None:
         ledger.topup("acme", 500)
-        with pytest.raises(PaymentRequired, match=r"0.0006 credits .* 0.0005 "):
+        with pytest.raises(PaymentRequired, match=r"0\.0006 credits .* 0\.0005 "):
             ledger.admit([new_job(hold=300), new_job(hold=300)])
         assert ledger.credit("acme") == Account(500, 0)
         assert sum(ledger.counts("acme").values()) == 0
@@ -69,7 +69,7 @@ class TestCredit:
     def test_a_correction_leaves_what_is_held(self, ledger: Ledger) -> None:
         ledger.topup("acme", 500)
         admit(ledger, new_job(hold=300))
-        with pytest.raises(InvalidRequest, match="0.0002 of 0.0005 credits"):
+        with pytest.raises(InvalidRequest, match=r"0\.0002 of 0\.0005 credits"):
             ledger.topup("acme", -201)
         assert ledger.topup("acme", -200) == Account(300, 300)
 

@@ -17,7 +17,9 @@ from farm.batches.cells import CellKind, value_of
 from farm.batches.faults import ManifestFaults
 
 NDJSON, CSV = "application/x-ndjson", "text/csv"
-MEDIA = {NDJSON: NDJSON, "application/jsonl": NDJSON, "application/ndjson": NDJSON, CSV: CSV, "application/csv": CSV}
+#: tabs are one of CSV's delimiters
+MEDIA = dict.fromkeys((NDJSON, "application/jsonl", "application/ndjson"), NDJSON)
+MEDIA |= dict.fromkeys((CSV, "application/csv", "text/tab-separated-values"), CSV)
 _MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
 _UTF_16 = "this is UTF-16 or UTF-32: save the file as UTF-8"

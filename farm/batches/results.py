@@ -1,7 +1,6 @@
 """What a batch made: a line for each job, or one zip. Both are written as they are sent: nothing is kept whole."""
 
 import json
-import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from stream_zip import ZIP_64, stream_zip
 
+from farm.jobs.file_names import safe_name
 from farm.jobs.job import Job
 from farm.jobs.states import State
 from farm.ledger import Ledger
@@ -18,7 +18,6 @@ from farm.storage.store import Store
 #: jobs that are read at once
 _AT_ONCE = 200
 _FILE_MODE = 0o100644
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 MANIFEST = "results.ndjson"
 
 
@@ -89,7 +88,7 @@ def file_name(job: Job) -> str:
     parts = [f"{job.shot.get('line', 0):06d}", str(job.shot.get("id") or job.name or "")]
     if "take" in job.shot:
         parts.append(f"take{job.shot['take']}")
-    return "-".join(safe for part in parts if (safe := _UNSAFE.sub("_", part)[:80].strip("._"))) + ".mp4"
+    return "-".join(safe for part in parts if (safe := safe_name(part))) + ".mp4"
 
 
 def _about(job: Job) -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """`wanfarm watch`: progress of jobs until they are over, then what became of them."""
 
 import json
-import re
-import unicodedata
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -13,13 +11,11 @@ import click
 from farm.cli.exit_codes import INTERRUPTED
 from farm.cli.label_option import label_option
 from farm.cli.session import Session, asks_the_farm
+from farm.jobs.file_names import safe_name
 
 if TYPE_CHECKING:
     from farm.client import Client
     from farm.wire.own_views import JobView
-
-#: of a file's name without its ending; file systems hold 255
-_MOST_BYTES = 160
 
 
 @click.command()
@@ -103,7 +99,7 @@ def stems_of(jobs: "Sequence[JobView]", folder: Path) -> dict[str, str]:
     taken: dict[str, str] = {}
     stems = {}
     for job in jobs:
-        name = _file_name(job.name or "") or job.id
+        name = safe_name(job.name or "") or job.id
         for number in count(1):
             stem = name if number == 1 else f"{name}-{number}"
             # some file systems do not tell FOX from fox
@@ -111,12 +107,6 @@ def stems_of(jobs: "Sequence[JobView]", folder: Path) -> dict[str, str]:
                 stems[job.id] = stem
                 break
     return stems
-
-
-def _file_name(name: str) -> str:
-    """Letters and digits of any alphabet stay; what file systems may not have becomes a hyphen."""
-    stem = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", name)).strip("-.")
-    return stem.encode()[:_MOST_BYTES].decode(errors="ignore")
 
 
 def _is_free(folder: Path, stem: str, job_id: str) -> bool:

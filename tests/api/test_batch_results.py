@@ -137,7 +137,7 @@ class TestEvents:
 
 class TestResults:
     def test_one_list_and_one_zip_of_all_that_is_there(self, alice: Caller, hand: Hand) -> None:
-        batch = made(alice, {"prompt": "a", "id": "fox/1"}, {"prompt": "b"}, {"prompt": "c", "takes": 2})
+        batch = made(alice, {"prompt": "a", "id": "狐/1"}, {"prompt": "b"}, {"prompt": "c", "takes": 2})
         for _ in range(3):
             hand.finish(hand.claim())
         lines = [json.loads(line) for line in alice.get(f"/v1/batches/{batch['id']}/results").text.splitlines()]
@@ -151,7 +151,7 @@ class TestResults:
         with zipfile.ZipFile(io.BytesIO(alice.get(f"/v1/batches/{batch['id']}/results.zip").data)) as archive:
             assert archive.testzip() is None
             names = archive.namelist()
-            assert names == ["000001-fox_1.mp4", "000002.mp4", "000003-take1.mp4", "results.ndjson"]
+            assert names == ["000001-狐-1.mp4", "000002.mp4", "000003-take1.mp4", "results.ndjson"]
             assert archive.read(names[0]) == VIDEO
             assert len(archive.read("results.ndjson").splitlines()) == 4
 

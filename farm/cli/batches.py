@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from farm.cli.session import Session, asks_the_farm
+from farm.jobs.batch import ActKind, acts_on
 from farm.jobs.states import State
 
 if TYPE_CHECKING:
@@ -135,16 +136,16 @@ def results(session: Session, batch_id: str) -> None:
             session.out.line(json.dumps(one, ensure_ascii=False))
 
 
-def _act(kind: str, text: str, *, priority: bool = False) -> None:
+def _act(kind: ActKind, text: str) -> None:
+    able = acts_on(kind)
+
     @batches.command(kind, help=text)
     @click.argument("batch_id", metavar="BATCH")
-    @click.option("--state", type=_STATES, help="Only jobs in this state.")
     @click.option("--label", help="Only jobs with this label.")
-    @click.option("--error", "error_code", help="Only jobs that failed with this code.")
     @asks_the_farm
     def act(session: Session, batch_id: str, **choice: Any) -> None:
         with session.client() as client:
-            batch = client.batches.act(batch_id, kind, **choice)
+            batch = client.batches.act(batch_id, str(kind), **choice)
         if session.out.as_json:
             session.out.document(batch)
             return
@@ -156,13 +157,18 @@ def _act(kind: str, text: str, *, priority: bool = False) -> None:
         if done.error:
             session.out.say(f"it stopped: {done.error}")
 
-    if priority:
+    if State.FAILED in able:
+        click.option("--error", "error_code", help="Only jobs that failed with this code.")(act)
+    else:
+        states = click.Choice([str(state) for state in State if state in able])
+        click.option("--state", type=states, help="Only jobs in this state.")(act)
+    if kind is ActKind.PRIORITY:
         click.option("--priority", type=click.IntRange(0, 9), required=True, help="9 first.")(act)
 
 
-_act("cancel", "End all of a batch that is not over.")
-_act("pause", "Let nothing of a batch start; what runs, runs on.")
-_act("resume", "End a pause.")
-_act("approve", "Let the rest run that --hold-after held back.")
-_act("retry", "Make the jobs anew that failed.")
-_act("priority", "Change the priority of what has not started.", priority=True)
+_act(ActKind.CANCEL, "End all of a batch that is not over.")
+_act(ActKind.PAUSE, "Let nothing of a batch start; what runs, runs on.")
+_act(ActKind.RESUME, "End a pause.")
+_act(ActKind.APPROVE, "Let the rest run that --hold-after held back.")
+_act(ActKind.RETRY, "Make the jobs anew that failed.")
+_act(ActKind.PRIORITY, "Change the priority of what has not started.")

@@ -156,11 +156,13 @@ class TestClaim:
         late, soon = 1_900_000_000_000, 1_800_000_000_000
         # made in an order in which age alone would be wrong everywhere
         last = new_job(priority=0, deadline_ms=1)
+        # the year 9999 is as good as none
+        far = new_job(deadline_ms=253_402_300_799_000)
         older, newer = new_job(), new_job()
         less_urgent, urgent = new_job(deadline_ms=late), new_job(deadline_ms=soon)
         first = new_job(priority=9)
-        admit(ledger, newer, less_urgent, last, older, first, urgent)
-        expected = [first, urgent, less_urgent, older, newer, last]
+        admit(ledger, newer, less_urgent, last, older, first, urgent, far)
+        expected = [first, urgent, less_urgent, far, older, newer, last]
         assert [claimed(ledger).job.id for _ in expected] == [job.id for job in expected]
 
     def test_a_pool_sees_only_its_own_jobs(self, ledger: Ledger) -> None:

@@ -17,11 +17,11 @@ local function queue_hold(job)
   redis.call('ZADD', Key.held(job_pool(job)), 'NX', NOW, job.id)
 end
 
--- Scores of a priority: a deadline in ms fits in, and none comes last.
+-- Scores of a priority: a deadline in ms until the year 2109 fits in; a later one, and none, comes last.
 local QUEUE_BAND = 4398046511104
 
 local function queue_score(job)
-  return (9 - job.priority) * QUEUE_BAND + (job.deadline_ms or QUEUE_BAND - 1)
+  return (9 - job.priority) * QUEUE_BAND + math.min(job.deadline_ms or QUEUE_BAND, QUEUE_BAND - 1)
 end
 
 -- Key.backlog: the GPU-milliseconds that the tenant's queue is predicted to take. For explanations: no rule reads it.

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 _STATES = click.Choice([str(state) for state in State])
 
 
+#: why an act stopped before its end
+_STOPPED = {"payment": "the credit is used up", "too_many": "no more jobs may be open at once"}
+
+
 @click.group()
 def batches() -> None:
     """Batches: made by `wanfarm submit shots.csv`."""
@@ -78,7 +82,7 @@ def show(session: Session, batch_id: str) -> None:
 def _act_state(act: "BatchActView") -> str:
     if not act.over:
         return "goes on"
-    return f"stopped: {act.error}" if act.error else "done"
+    return f"stopped: {_STOPPED.get(act.error, act.error)}" if act.error else "done"
 
 
 @batches.command()
@@ -155,7 +159,7 @@ def _act(kind: ActKind, text: str) -> None:
             changed = "nothing changed: there is no such job, or it is so already"
         session.out.line(f"{changed}{'' if done.over else ' so far; the farm goes on'}")
         if done.error:
-            session.out.say(f"it stopped: {done.error}")
+            session.out.say(_act_state(done))
 
     if State.FAILED in able:
         click.option("--error", "error_code", help="Only jobs that failed with this code.")(act)

@@ -17,7 +17,11 @@ _STATES = click.Choice([str(state) for state in State])
 
 
 #: why an act stopped before its end
-_STOPPED = {"payment": "the credit is used up", "too_many": "no more jobs may be open at once"}
+_STOPPED = {
+    "payment": "the credit is used up",
+    "too_many": "no more jobs may be open at once",
+    "undone": "by a later act",
+}
 
 
 @click.group()

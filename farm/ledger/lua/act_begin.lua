@@ -1,13 +1,34 @@
 -- act_begin(id, tenant, batch, ActKind, priority or '', label or '', error code or '', state or ''): an act on many jobs of a
--- batch is to be done; act_step does it, after those that were asked for before. Answers 1; 0 where there is no such batch.
+-- batch is to be done; act_step does it, after those that were asked for before. One that is under way and is undone by this one
+-- ends here: the last word counts. Answers 1; 0 where there is no such batch.
 -- uses: clock
+local LOOKED_BACK = 20
+local UNDOES = {
+  [Act.RESUME] = {[Act.PAUSE] = true},
+  [Act.PAUSE] = {[Act.RESUME] = true},
+  [Act.PRIORITY] = {[Act.PRIORITY] = true},
+  [Act.CANCEL] = {[Act.PAUSE] = true, [Act.RESUME] = true, [Act.APPROVE] = true, [Act.PRIORITY] = true, [Act.RETRY] = true},
+}
 local id, tenant, batch, kind, priority, label, code, state = unpack(ARGV)
 local owner, stage = unpack(redis.call('HMGET', Key.batch(batch), 'tenant', 'state'))
 if owner ~= tenant or stage == Batch.STAGING then return 0 end
 if redis.call('EXISTS', Key.act(id)) == 1 then return 1 end
+local behind = ''
+for _, earlier in ipairs(redis.call('LRANGE', Key.batch_acts(batch), 0, LOOKED_BACK - 1)) do
+  local before = redis.call('HMGET', Key.act(earlier), 'state', 'kind', 'label', 'code', 'only')
+  local all_of_it = label .. code .. state == ''
+  local same = before[3] == label and before[4] == code and before[5] == state
+  if before[1] == ActState.UNDER_WAY and (UNDOES[kind] or {})[before[2]] and (all_of_it or same) then
+    redis.call('HSET', Key.act(earlier), 'state', ActState.ENDED, 'ended_ms', NOW, 'error', 'undone')
+    redis.call('ZREM', Key.acts_open(), earlier)
+    redis.call('DEL', Key.act_remade(earlier))
+  elseif before[1] == ActState.UNDER_WAY and behind == '' then
+    behind = earlier
+  end
+end
 redis.call('HSET', Key.act(id), 'tenant', tenant, 'batch', batch, 'kind', kind, 'priority', priority, 'label', label, 'code', code,
   'only', state, 'state', ActState.UNDER_WAY, 'at', 1, 'after', '', 'pass', 1, 'changed_now', 0, 'looked', 0, 'changed', 0, 'created_ms', NOW,
-  'behind', redis.call('LINDEX', Key.batch_acts(batch), 0) or '')
+  'behind', behind)
 redis.call('LPUSH', Key.batch_acts(batch), id)
 redis.call('ZADD', Key.acts_open(), NOW, id)
 if kind == Act.CANCEL and label .. code .. state == '' then redis.call('HSET', Key.batch(batch), 'cancelling_ms', NOW) end

@@ -7,12 +7,13 @@ local function under_way(one)
   return redis.call('HGET', Key.act(one), 'state') == ActState.UNDER_WAY
 end
 
--- The act whose turn it is.
+-- The act whose turn it is: the first that is under way of those that were when the next one began.
 local function first_of(one)
+  local first = one
   while true do
-    local behind = redis.call('HGET', Key.act(one), 'behind')
-    if not behind or not under_way(behind) then return one end
-    one = behind
+    one = redis.call('HGET', Key.act(one), 'behind')
+    if not one or one == '' then return first end
+    if under_way(one) then first = one end
   end
 end
 

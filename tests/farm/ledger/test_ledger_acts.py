@@ -64,15 +64,20 @@ class TestActs:
         assert audit(ledger, 100) == {}
 
     @pytest.mark.parametrize("asked", [("first", "last"), ("last", "first"), ("last",), ("first", "last", "last")])
-    def test_the_last_word_counts_whoever_works_on_what(self, ledger: Ledger, asked: tuple[str, ...]) -> None:
+    def test_acts_are_done_in_their_order_whoever_works_on_what(self, ledger: Ledger, asked: tuple[str, ...]) -> None:
         batch = Manifest(JOBS, per_chunk=100).admit(ledger)
         ledger.begin_act("first", "acme", batch.id, ActKind.PAUSE)
-        ledger.begin_act("last", "acme", batch.id, ActKind.RESUME)
+        # ends, and those behind it wait for the first still
+        ledger.begin_act("undone", "acme", batch.id, ActKind.PRIORITY, priority=7)
+        ledger.begin_act("priority", "acme", batch.id, ActKind.PRIORITY, priority=8)
+        # of other jobs, as far as the ledger knows
+        ledger.begin_act("last", "acme", batch.id, ActKind.RESUME, Choice(state=State.QUEUED))
         for _ in range(40):
             for name in asked:
                 ledger.step_act(name)
         assert ledger.acts_open() == []
-        assert [act.over for act in ledger.acts([batch.id])[0]] == [True, True]
+        acts = ledger.acts([batch.id])[0]
+        assert [(act.over, act.changed) for act in acts] == [(True, JOBS), (True, JOBS), (True, 0), (True, JOBS)]
         assert ledger.held_counts("acme")[HoldReason.PAUSED] == 0
         assert audit(ledger, 100) == {}
 
@@ -81,6 +86,25 @@ class TestActs:
         second = Manifest(3, name="batch_" + "1" * 32).admit(ledger)
         ledger.begin_act("long", "acme", first.id, ActKind.PAUSE)
         assert done(ledger, second, ActKind.CANCEL, open_after=["long"]) == 3
+
+    @pytest.mark.parametrize("cancelled", [False, True])
+    def test_the_last_word_counts_while_an_earlier_one_is_under_way(self, ledger: Ledger, cancelled: bool) -> None:
+        batch = Manifest(JOBS, per_chunk=100).admit(ledger)
+        ledger.begin_act("first", "acme", batch.id, ActKind.PAUSE)
+        ledger.step_act("first")
+        assert ledger.held_counts("acme")[HoldReason.PAUSED] == 100
+        done(ledger, batch, ActKind.CANCEL if cancelled else ActKind.RESUME)
+        assert not ledger.step_act("first")[0]
+        assert ledger.held_counts("acme")[HoldReason.PAUSED] == 0
+        assert ledger.acts([batch.id])[0][-1].error == "undone"
+        assert states(ledger, batch) == {State.CANCELLED if cancelled else State.QUEUED: JOBS}
+        assert audit(ledger, 100) == {}
+
+    def test_one_of_other_jobs_goes_on(self, ledger: Ledger) -> None:
+        batch = Manifest(JOBS, per_chunk=100).admit(ledger)
+        ledger.begin_act("first", "acme", batch.id, ActKind.PAUSE)
+        ledger.begin_act("second", "acme", batch.id, ActKind.RESUME, Choice(label="none"))
+        assert set(ledger.acts_open()) == {"first", "second"}
 
     def test_approval(self, ledger: Ledger) -> None:
         batch = Manifest(5, held=HoldReason.APPROVAL).admit(ledger)

@@ -83,7 +83,7 @@ class Planner:
     def _line(self, number: int, raw: dict[str, Any]) -> bool:
         """Whether there is room for more jobs."""
         self.shots += 1
-        own_names = frozenset(raw)
+        own_names = raw.keys()
         raw = {**self._defaults, **raw}
         own_part, sources, mark = _split(raw)
         found = self.faults.count

@@ -94,15 +94,19 @@ local function see_to(id)
   due_note(job, NOW)
 end
 
--- Those whose time has come, as many as are left.
-local function some_of(key)
-  local ids = left > 0 and redis.call('ZRANGEBYSCORE', key, '-inf', NOW, 'LIMIT', 0, left) or {}
+-- Those whose time has come, as many as are left, and `most`.
+local function some_of(key, most)
+  most = math.min(left, most or left)
+  local ids = most > 0 and redis.call('ZRANGEBYSCORE', key, '-inf', NOW, 'LIMIT', 0, most) or {}
   left = left - #ids
-  return ids
+  return ids, most > 0 and #ids == most
 end
 
-for _, id in ipairs(some_of(Key.due())) do see_to(id) end
-if left > 0 then left = left - depend_work(left) end
+-- A part of the call for these, so that leases have their turn however many they are.
+local due, more = some_of(Key.due(), math.ceil(limit / 2))
+for _, id in ipairs(due) do see_to(id) end
+-- the io worker sees to the rest (children.lua): each may end, which takes long
+if left > 0 then left = left - depend_work(math.ceil(left / 2)) end
 for _, id in ipairs(redis.call('SRANDMEMBER', Key.batches_untold(), 16)) do
   local tenant = redis.call('HGET', Key.batch(id), 'tenant')
   if tenant then batch_tell(id, tenant) else redis.call('SREM', Key.batches_untold(), id) end
@@ -127,4 +131,4 @@ for _, pool in ipairs(pools) do
   redis.call('ZREMRANGEBYSCORE', Key.offered(pool), '-inf', NOW - Setting.ELSEWHERE_MS - 1)
 end
 return {expired, outcomes[Fail.RETRY], outcomes[Fail.FAILED], outcomes[Fail.CANCELLED], promoted, resumable,
-  permits, left <= 0 and 1 or 0}
+  permits, (more or left <= 0) and 1 or 0}

@@ -4,6 +4,7 @@ rule, on the virtual clock. A question is about a queued shot, chosen at random,
 import argparse
 import random
 import statistics
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,15 @@ from farm.ledger import connect
 from farm.wire.own_forecast import forecast_of
 from farm.wire.own_views import ForecastView
 
-COLUMNS = ("questions", "start within", "finish within", "median error of the start", "of the finish")
+COLUMNS = (
+    "questions",
+    "start within",
+    "finish within",
+    "median error of the start",
+    "of the finish",
+    "median width of the start's interval",
+    "of the finish's",
+)
 #: questions at a tick
 _ASKED = 3
 
@@ -65,19 +74,26 @@ class Foretelling(LedgerPolicy):
         del self.shots[self.ids[shot.name]]
 
 
-def calibration(out: Simulated, told: Sequence[Told]) -> tuple[int, float, float, float, float]:
-    """(questions, part of starts and of finishes within the 80 % interval, median error of both), errors as parts of
-    how long it took from the question on."""
+def calibration(out: Simulated, told: Sequence[Told]) -> tuple[int, float, float, float, float, float, float]:
+    """(questions, part of starts and of finishes within the 80 % interval, median error of both, median width of the
+    interval of both), errors and widths as parts of how long it took from the question on."""
     within: dict[str, list[bool]] = {"start": [], "finish": []}
     wrong: dict[str, list[float]] = {"start": [], "finish": []}
+    wide: dict[str, list[float]] = {"start": [], "finish": []}
+    begun: dict[str, list[float]] = defaultdict(list)
+    for run in out.runs:
+        begun[run.shot.name].append(run.began_s)
     for one in told:
-        for what, times in (("start", out.started), ("finish", out.ended)):
-            actual_s = times[one.shot.name]
+        # one that failed before starts again
+        start_s = min(at_s for at_s in begun[one.shot.name] if at_s >= one.at_s)
+        for what, actual_s in (("start", start_s), ("finish", out.ended[one.shot.name])):
             middle, low, high = (_seconds(one.view, what + end) for end in ("", "_from", "_until"))
             within[what].append(low - 1 <= actual_s <= high + 1)
             wrong[what].append(abs(middle - actual_s) / max(1.0, actual_s - one.at_s))
+            wide[what].append((high - low) / max(1.0, actual_s - one.at_s))
     starts, finishes = (statistics.fmean(within[what]) for what in within)
-    return len(told), starts, finishes, *(statistics.median(wrong[what]) for what in wrong)  # type: ignore[return-value]
+    errors, widths = ([statistics.median(parts[what]) for what in within] for parts in (wrong, wide))
+    return len(told), starts, finishes, *errors, *widths  # type: ignore[return-value]
 
 
 def _seconds(view: ForecastView, name: str) -> float:
@@ -98,10 +114,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name in options.traces:
             trace = make(name, gpus=options.gpus, size=options.size, seed=options.seed)
             rule = Foretelling(trace, redis, options.seed)
-            count, starts, finishes, start, finish = calibration(simulate(trace, rule), rule.told)
-            print(
-                f"| {trace.name} | {count} | {starts:.0%} | {finishes:.0%} | {start:.0%} | {finish:.0%} |", flush=True
-            )
+            count, *parts = calibration(simulate(trace, rule), rule.told)
+            print(f"| {trace.name} | {count} | {' | '.join(f'{part:.0%}' for part in parts)} |", flush=True)
 
 
 if __name__ == "__main__":

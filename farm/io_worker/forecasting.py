@@ -29,12 +29,12 @@ class _Line:
     early: list[float] = field(default_factory=list)
     shown: Curve | None = None
 
-    def left_s(self, tenant: str, rank: int | None) -> float | None:
+    def left_s(self, tenant: str, rank: int | None, lane: str) -> float | None:
         """Until the turn of the tenant's job, as its curve tells."""
         one = self.waiting.get(tenant)
         if self.curve is None or one is None or rank is None:
             return None
-        return start_s(self.curve, one, one.ahead_of(rank))
+        return start_s(self.curve, one, one.ahead_of(rank, lane))
 
 
 class Forecasting:
@@ -51,7 +51,8 @@ class Forecasting:
             at_ms, told = self._ledger.snapshot(pool)
             known = paces(*self._ledger.renders(pool), told.attempts)
             # renders that take longer than predicted keep everybody behind them waiting
-            snapshot = told.paced(known)
+            rule = replace(self._ledger.order_rule, load_s=known.load_s)
+            snapshot = told.paced(known).ordered(self._ledger.fronts(pool, told), known, rule)
             lines = _lines(told, snapshot)
             still_open = self._judge(pool, at_ms, lines)
             for line in lines.values():
@@ -77,10 +78,11 @@ class Forecasting:
             for one in line.waiting.values():
                 if not one.one or one.one in still_open or line.shown is None:
                     continue
-                left_s = line.left_s(one.tenant, one.one_rank)
+                left_s = line.left_s(one.tenant, one.one_rank, one.one_lane)
                 if left_s is None:
                     continue
-                told = expected(line.shown, one, known.of(one.tenant), one.ahead_of(one.one_rank), one.one_s)
+                ahead_s = one.ahead_of(one.one_rank, one.one_lane)
+                told = expected(line.shown, one, known.of(one.tenant), ahead_s, one.one_s)
                 found.append(Foretold(one.one, one.tenant, line.tier, at_ms, told, at_ms, left_s, line.unit))
         self._ledger.foretell(pool, found[: max(0, OPEN_MOST - len(still_open))])
 
@@ -123,7 +125,7 @@ def _lines(told: Snapshot, paced: Snapshot) -> dict[Tier, _Line]:
 
 def _watched(one: Foretold, times: JobTimes, at_ms: int, line: _Line) -> Foretold:
     """How much nearer its turn is than when it was last looked at."""
-    left_s = 0.0 if times.started_ms is not None else line.left_s(one.tenant, times.rank)
+    left_s = 0.0 if times.started_ms is not None else line.left_s(one.tenant, times.rank, times.lane)
     seen_ms = min(at_ms, times.started_ms or at_ms)
     if left_s is None or seen_ms <= one.seen_ms:
         return one

@@ -1,7 +1,7 @@
 """Forecasts of the queues, kept where every gateway reads them: made by housekeeping, never on a request's path."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any, cast
 
@@ -9,10 +9,13 @@ from farm.jobs.states import Tier
 from farm.ledger.connection import mapped
 from farm.ledger.scripts import Scripted, tier_line
 from farm.scheduling.forecast import Curve, Expected, LineForecast, Snapshot, Waiting
+from farm.scheduling.own_order import FrontJob, OrderRule, Turns
 from farm.scheduling.pace import Pace, Paces, RenderSums, RunningRender
 from farm.scheduling.prediction import KEPT
 from farm.scheduling.progress import LineProgress
 
+#: jobs at the heads of queues that are looked at in one call, in all, and of one tenant at least
+_LOOKED, _FRONTS, _FRONT_LEAST = 500, 2000, 32
 #: seconds that a forecast is shown after it was made
 KEPT_S = 60
 
@@ -41,6 +44,7 @@ class JobTimes:
     started_ms: int | None
     finished_ms: int | None
     rank: int | None
+    lane: str = ""
 
 
 class Forecasts(Scripted):
@@ -55,6 +59,26 @@ class Forecasts(Scripted):
         attempts = [_running(row, at_ms) for row in told["running"].splitlines()]
         running = [max(0.0, one.predicted_s - one.run_s) for one in attempts]
         return at_ms, Snapshot(slots, running, int(told["at_work"]), tiers, attempts)
+
+    @property
+    def order_rule(self) -> OrderRule:
+        """How a claim prefers the loaded lane within a tenant's queue."""
+        scheduling = self._settings.scheduling
+        return OrderRule(max(1, scheduling.affinity_window), scheduling.affinity_passes)
+
+    def fronts(self, pool: str, snapshot: Snapshot) -> dict[tuple[str, str], list[FrontJob]]:
+        """(tier, tenant) -> the first jobs of its queue, of the tenants that are served next. Each call to Redis looks
+        at _LOOKED jobs at most, and all of a tier together at _FRONTS. Raises Unavailable."""
+        found: dict[tuple[str, str], list[FrontJob]] = {}
+        for tier, line in zip(Tier, snapshot.tiers, strict=True):
+            names = [one.tenant for one in line if one.queued > 1][: _FRONTS // _FRONT_LEAST]
+            each = max(_FRONT_LEAST, min(_LOOKED, _FRONTS // max(1, len(names))))
+            at_once = _LOOKED // each
+            for at in range(0, len(names), at_once):
+                told = json.loads(self.run("fronts", tier_line(pool, tier), each, *names[at : at + at_once]))
+                for name, jobs in zip(names[at:], told, strict=False):
+                    found[tier, name] = [_front_job(*job) for job in jobs]
+        return found
 
     def pools(self) -> list[str]:
         """Every pool that was ever used."""
@@ -72,6 +96,7 @@ class Forecasts(Scripted):
                 if curve is None:
                     continue
                 rows: dict[Any, Any] = {one.tenant: _row(one, paces.of(one.tenant)) for one in waiting}
+                rows |= {f"{one.tenant}|": json.dumps(asdict(one.turns)) for one in waiting if one.turns.plain}
                 # '|' is in no tenant's id
                 rows["|"] = json.dumps({"at_ms": at_ms, **asdict(curve)})
                 pipe.hset(key, mapping=rows)
@@ -82,16 +107,17 @@ class Forecasts(Scripted):
         """The last forecast of the line in which the tenant's jobs of this tier wait; None where there is none."""
         line = tier_line(pool, tier)
         with mapped(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.hmget(self._keys("forecast", line), "|", tenant)
+            pipe.hmget(self._keys("forecast", line), "|", tenant, f"{tenant}|")
             for what in ("start", "finish"):
                 pipe.lrange(self._keys("scores", line, what), 0, -1)
-            (told, row), starts, finishes = pipe.execute()
+            (told, row, turns), starts, finishes = pipe.execute()
         if told is None or row is None:
             return None
         curve = json.loads(told)
         at_ms = int(curve.pop("at_ms"))
         time, weight, queued_s, queued, *pace = map(float, row.split())
-        waiting = Waiting(tenant, time, weight, queued_s, int(queued))
+        known = _turns(json.loads(turns)) if turns else Turns()
+        waiting = Waiting(tenant, time, weight, queued_s, int(queued), turns=known)
         return LineForecast(at_ms, Curve(**curve), waiting, Pace(*pace), [*map(float, starts)], [*map(float, finishes)])
 
     # --- predictions that wait for their outcome
@@ -144,16 +170,16 @@ class Forecasts(Scripted):
         """When each of them started and ended, and where it stands."""
         with mapped(), self._redis.pipeline(transaction=False) as pipe:
             for one in jobs:
-                pipe.hmget(self._keys("job", one.job), "state", "started_ms", "finished_ms")
+                pipe.hmget(self._keys("job", one.job), "state", "started_ms", "finished_ms", "lane")
                 pipe.zrank(self._keys("queue", tier_line(pool, one.tier), one.tenant), one.job)
             answers = pipe.execute()
         return [_times(times, rank) for times, rank in zip(answers[::2], answers[1::2], strict=True)]
 
 
 def _running(row: str, now_ms: int) -> RunningRender:
-    predicted_s, started_ms, tier, cold, tenant = row.split(" ")
+    predicted_s, started_ms, tier, cold, tenant, lane = row.split(" ")
     run_s = max(0.0, (now_ms - float(started_ms)) / 1000)
-    return RunningRender(tenant, tier, float(predicted_s), run_s, cold == "1")
+    return RunningRender(tenant, tier, float(predicted_s), run_s, cold == "1", lane)
 
 
 def _waiting(row: str) -> Waiting:
@@ -161,13 +187,18 @@ def _waiting(row: str) -> Waiting:
     waiting = Waiting(tenant, float(time), float(weight), float(queued_ms) / 1000, int(queued))
     if not picked:
         return waiting
-    one, one_s, rank = picked
-    return replace(waiting, one=one, one_s=float(one_s), one_rank=int(rank))
+    one, one_s, rank, lane = picked
+    return replace(waiting, one=one, one_s=float(one_s), one_rank=int(rank), one_lane=lane)
 
 
 def _row(one: Waiting, pace: Pace) -> str:
     numbers = (one.time, one.weight, one.queued_s, one.queued, pace.level, pace.doubt, pace.spread)
     return " ".join(map(repr, numbers))
+
+
+def _turns(told: Mapping[str, Any]) -> Turns:
+    lanes = {lane: [(int(rank), float(s)) for rank, s in points] for lane, points in told["lanes"].items()}
+    return Turns([(int(rank), float(s)) for rank, s in told["plain"]], lanes)
 
 
 def _foretold(text: str) -> Foretold:
@@ -176,8 +207,12 @@ def _foretold(text: str) -> Foretold:
 
 
 def _times(times: Sequence[str | None], rank: int | None) -> JobTimes:
-    state, started, finished = times
+    state, started, finished, lane = times
     over = state in (None, "succeeded", "failed", "cancelled")
     started_ms = None if started is None else int(started)
     done_ms = int(finished) if state == "succeeded" and finished is not None else None
-    return JobTimes(over, started_ms, done_ms, rank)
+    return JobTimes(over, started_ms, done_ms, rank, lane or "")
+
+
+def _front_job(lane: str | None, predicted_s: str | None, priority: str | None, passes: str | None) -> FrontJob:
+    return FrontJob(lane or "", float(predicted_s or 0), int(priority or 0), int(passes or 0))

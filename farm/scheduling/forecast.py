@@ -9,11 +9,12 @@ Work is a fluid between tenants, and slots take whole jobs: what is before a job
 import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from farm.jobs.states import Tier
+from farm.scheduling.own_order import Front, FrontJob, OrderRule, Turns, own_turns
 from farm.scheduling.pace import Pace, Paces, RunningRender
 from farm.scheduling.prediction import ALLOWANCE_S
 from farm.scheduling.progress import LineProgress
@@ -39,10 +40,21 @@ class Waiting:
     one: str = ""
     one_s: float = 0.0
     one_rank: int = 0
+    one_lane: str = ""
+    turns: Turns = field(default_factory=Turns)
 
-    def ahead_of(self, rank: int) -> float:
-        """GPU-seconds that so many of its jobs take on average."""
-        return self.queued_s * rank / max(1, self.queued)
+    @property
+    def mean_s(self) -> float:
+        """Of one of its jobs."""
+        return self.queued_s / max(1, self.queued)
+
+    def ahead_of(self, rank: int, lane: str = "") -> float:
+        """GPU-seconds of its jobs that are served before the one with so many before it."""
+        return self.turns.before_s(rank, self.mean_s) + self.moved_s(rank, lane)
+
+    def moved_s(self, rank: int, lane: str) -> float:
+        """By how much that is more than stands before it."""
+        return self.turns.moved_s(lane, rank, self.mean_s)
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,27 @@ class Snapshot:
         tiers = [[paced(tier, one) for one in line] for tier, line in zip(Tier, self.tiers, strict=True)]
         running = [paces.remaining_s(one) for one in self.attempts]
         return replace(self, tiers=tiers, running=running or self.running)
+
+    def ordered(
+        self, fronts: Mapping[tuple[str, str], Sequence[FrontJob]], paces: Paces, rule: OrderRule
+    ) -> "Snapshot":
+        """With what is known of the order in which each tenant's jobs start. fronts: (tier, tenant) -> the first of its
+        queue, as predicted."""
+        lanes = [one.lane for one in self.attempts][: self.slots]
+        idle = [(0.0, "")] * (self.slots - max(self.at_work, len(lanes)))
+        workers = [*zip(self.running, lanes, strict=False), *idle]
+
+        def front(tier: Tier, one: Waiting) -> Front:
+            level = paces.of(one.tenant).level
+            jobs = [replace(job, seconds=level * job.seconds) for job in fronts[tier, one.tenant]]
+            return Front(jobs, one.time, one.weight, one.queued)
+
+        def with_turns(tier: Tier, line: Sequence[Waiting]) -> list[Waiting]:
+            known = {one.tenant: front(tier, one) for one in line if (tier, one.tenant) in fronts}
+            turns = own_turns(known, workers, rule)
+            return [replace(one, turns=turns.get(one.tenant, one.turns)) for one in line]
+
+        return replace(self, tiers=[with_turns(tier, line) for tier, line in zip(Tier, self.tiers, strict=True)])
 
 
 @dataclass(frozen=True)

@@ -50,13 +50,15 @@ _NONE = RenderSums()
 
 @dataclass(frozen=True)
 class RunningRender:
-    """One that runs: what was predicted of it, and for how long it has run. cold: its worker had nothing loaded."""
+    """One that runs: what was predicted of it, for how long it has run, and its lane. cold: its worker had nothing
+    loaded."""
 
     tenant: str
     tier: str
     predicted_s: float
     run_s: float
     cold: bool = False
+    lane: str = ""
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from statistics import NormalDist
 
 #: the least of a spread, so that seconds of a short wait weigh nothing, s
 ALLOWANCE_S = 10.0
-#: outcomes that are supposed to have been as wide as their spread, besides those that are known
-_SUPPOSED = [NormalDist().inv_cdf((n + 1) / 11) for n in range(10)]
+#: outcomes that are supposed to have been nearly as wide as their spread, besides those that are known
+_SUPPOSED = [0.8 * NormalDist().inv_cdf((n + 1) / 11) for n in range(10)]
 #: outcomes that are kept
-KEPT = 200
+KEPT = 100
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ def score(predicted_s: float, spread_s: float, actual_s: float) -> float:
 def predicted(seconds: float, spread_s: float, scores: Sequence[float]) -> Predicted:
     """`scores`: of predictions like this one, in any order."""
     ordered = sorted([*_SUPPOSED, *scores])
-    ends = [max(0.0, seconds + spread_s * _quantile(ordered, part)) for part in (0.5, 0.1, 0.9)]
-    return Predicted(*ends)
+    low, high = (seconds + spread_s * _quantile(ordered, part) for part in (0.1, 0.9))
+    return Predicted(seconds, max(0.0, min(low, seconds)), max(high, seconds))
 
 
 def _quantile(ordered: Sequence[float], part: float) -> float:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 #: what was seen so long ago weighs a third, s
 _MEMORY_S = 3600.0
 #: renders for which forecasts are supposed to have come true as they said, besides what is known
-_SUPPOSED = 3.0
+_SUPPOSED = 1.0
+#: and for which nobody knows whether they go on as they did
+_UNSURE = 3.0
 #: the standard deviation of the rate before anything is known
 _DOUBT = 0.4
 #: jobs that come at once and count as ones that keep coming
@@ -51,5 +53,5 @@ class LineProgress:
 
     def doubt(self, mean_s: float) -> float:
         """The standard deviation of the rate, as a part of it: the less was seen, the wider."""
-        supposed_s = _SUPPOSED * mean_s
+        supposed_s = _UNSURE * mean_s
         return _DOUBT * math.sqrt(supposed_s / (self.passed_s + supposed_s)) / self.rate(mean_s)

@@ -10,13 +10,13 @@ from farm.wire.own_views import ForecastView, moment
 
 def forecast_of(job: Job, line: LineForecast | None, own_s: float | None = None) -> ForecastView | None:
     """`line`: of the job's tenant and tier. `own_s`: predicted seconds of its tenant's jobs before it; None: what as
-    many jobs as are before it take on average. None where nothing is foretold."""
+    many jobs as are before it take. None where nothing is foretold."""
     if line is None or job.position is None:
         return None
     if own_s is None:
-        own_s = line.waiting.ahead_of(job.position)
+        own_s = line.waiting.ahead_of(job.position, job.lane)
     else:
-        own_s *= line.pace.level
+        own_s = max(0.0, own_s * line.pace.level + line.waiting.moved_s(job.position, job.lane))
     told = expected(line.curve, line.waiting, line.pace, own_s, line.pace.level * job.predicted_s)
     start = predicted(told.start_s, told.start_spread_s, line.start_scores)
     finish = predicted(told.finish_s, told.finish_spread_s, line.finish_scores)

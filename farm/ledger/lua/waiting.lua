@@ -1,6 +1,6 @@
 -- waiting(line): a text for each tenant that waits in it, TENANTS_MOST at most: its name, virtual time, weight, queued jobs, their
 -- GPU-milliseconds. Of PICKED_MOST of them or less, others each time, a job is named whose forecast is compared with what becomes
--- of it: also the job, its predicted seconds and its place.
+-- of it: also the job, its predicted seconds, its place and its lane.
 -- uses: full clock fair
 local TENANTS_MOST, PICKED_MOST = 2000, 50
 local line, tenants, told = ARGV[1], {}, {}
@@ -16,7 +16,8 @@ for n, tenant in ipairs(tenants) do
     -- shallow and deep ones
     local rank = turn % queued
     local job = redis.call('ZRANGE', Key.queue(line, tenant), rank, rank)[1]
-    one[6], one[7], one[8] = job, redis.call('HGET', Key.job(job), 'predicted_s') or '0', rank
+    local known = redis.call('HMGET', Key.job(job), 'predicted_s', 'lane')
+    one[6], one[7], one[8], one[9] = job, known[1] or '0', rank, known[2] or '-'
   end
   told[n] = table.concat(one, ' ')
 end

@@ -51,6 +51,21 @@ def test_a_job_is_told_when_its_turn_comes(ledger: Ledger) -> None:
     assert ledger.forecast(POOL, Tier.NORMAL, "nobody") is None
 
 
+def test_a_job_of_the_loaded_lane_is_told_to_start_before_one_that_was_there_first(ledger: Ledger) -> None:
+    first, *ids = admit(ledger, *[new_job("a", lane=lane) for lane in ["warm", *["cold", "warm"] * 8]])
+    assert claimed(ledger).job.id == first
+    Forecasting(ledger).refresh()
+    line = ledger.forecast(POOL, Tier.NORMAL, "a")
+    told = [forecast_of(job_of(ledger, job), line) for job in ids]
+    assert None not in told
+    cold, warm = ([one.start for one in told[n::2] if one] for n in (0, 1))
+    assert max(warm) < min(cold)
+    # as it is told where the seconds that stand before it are known
+    asked = forecast_of(job_of(ledger, ids[0]), line, own_s=0.0)
+    assert asked is not None
+    assert asked.start == cold[0]
+
+
 def test_of_a_paused_pool_nothing_is_foretold(ledger: Ledger) -> None:
     admit(ledger, new_job("a"))
     ledger.pause(SwitchKind.POOL, POOL, who="op", why="test")

@@ -79,11 +79,15 @@ def test_the_interval_holds_in_four_of_five_cases() -> None:
             told = predicted(guess_s, spread_s, learned)
             held.append(told.low <= actual_s <= told.high)
     assert 0.76 <= sum(held) / len(held) <= 0.84
-    # before anything is known the middle is the prediction itself, and the interval that of its spread
+    # before anything is known the middle is the prediction itself, and the interval nearly that of its spread
     alone = predicted(100.0, 10.0, [])
     assert alone.seconds == pytest.approx(100.0)
-    assert [alone.low, alone.high] == pytest.approx([87.2, 112.8], abs=1.5)
+    assert [alone.low, alone.high] == pytest.approx([89.7, 110.3], abs=0.5)
     assert predicted(0.0, 10.0, []).low == 0.0
+    # outcomes make the interval, and no other prediction of the middle, which lies in it
+    late = predicted(100.0, 10.0, [3.0 + n / 100 for n in range(200)])
+    assert [late.low, late.seconds] == [100.0, 100.0]
+    assert late.high > 140.0
 
 
 def test_what_is_not_known_yet_widens_the_interval() -> None:

@@ -74,6 +74,8 @@ def test_jobs_that_keep_coming_slow_the_forecasts_and_one_dump_does_not() -> Non
     assert trickle.rate(240.0) < 0.6
     assert dump.rate(240.0) > 0.9
     assert LineProgress().rate(240.0) == 1.0
+    # what is seen for an hour is believed
+    assert watched(LineProgress(), *[12.0] * 120).rate(240.0) == pytest.approx(0.4, abs=0.06)
     # nor does what is cancelled speed them up
     assert watched(LineProgress(), *[90.0] * 50).rate(240.0) < 1.1
     assert LineProgress().doubt(240.0) > 1.5 * dump.doubt(240.0)

@@ -154,13 +154,14 @@ class Buyer:
         """The scheduler's forecasts of the tenant's lines, while they are fresh."""
         lines: dict[Tier, LineForecast | None] = {}
 
-        def start(job: Job, ahead_s: float) -> float | None:
+        def start(job: Job, own_s: float) -> float | None:
             if job.tier not in lines:
                 lines[job.tier] = self._context.ledger.forecast(pool, job.tier, tenant)
             line = lines[job.tier]
             if line is None or now_ms - line.at_ms > _FRESH_MS:
                 return None
-            return max(0.0, start_s(line.curve, line.waiting, line.pace.level * ahead_s) - (now_ms - line.at_ms) / 1000)
+            ahead_s = line.ahead_s(job.position or 0, job.lane, own_s)
+            return max(0.0, start_s(line.curve, line.waiting, ahead_s) - (now_ms - line.at_ms) / 1000)
 
         return start
 

@@ -157,6 +157,13 @@ class LineForecast:
     start_scores: Sequence[float]
     finish_scores: Sequence[float]
 
+    def ahead_s(self, rank: int, lane: str, own_s: float | None = None) -> float:
+        """GPU-seconds of the tenant's that are served before its job of this place and lane. own_s: what is predicted
+        of those that stand before it, where that is known."""
+        if own_s is None:
+            return self.waiting.ahead_of(rank, lane)
+        return max(0.0, self.pace.level * own_s + self.waiting.moved_s(rank, lane))
+
 
 @dataclass(frozen=True)
 class Expected:

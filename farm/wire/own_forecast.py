@@ -13,11 +13,8 @@ def forecast_of(job: Job, line: LineForecast | None, own_s: float | None = None)
     many jobs as are before it take. None where nothing is foretold."""
     if line is None or job.position is None:
         return None
-    if own_s is None:
-        own_s = line.waiting.ahead_of(job.position, job.lane)
-    else:
-        own_s = max(0.0, own_s * line.pace.level + line.waiting.moved_s(job.position, job.lane))
-    told = expected(line.curve, line.waiting, line.pace, own_s, line.pace.level * job.predicted_s)
+    ahead_s = line.ahead_s(job.position, job.lane, own_s)
+    told = expected(line.curve, line.waiting, line.pace, ahead_s, line.pace.level * job.predicted_s)
     start = predicted(told.start_s, told.start_spread_s, line.start_scores)
     finish = predicted(told.finish_s, told.finish_spread_s, line.finish_scores)
     times = (_at(line, job, seconds) for one in (start, finish) for seconds in (one.seconds, one.low, one.high))

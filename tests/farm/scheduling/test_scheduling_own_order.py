@@ -5,12 +5,12 @@ from redis import Redis
 
 from bench.simulation.farm import simulate
 from bench.simulation.ledger_policy import LedgerPolicy
-from bench.simulation.trace import LOAD_S, Trace, TraceShot
+from bench.simulation.trace import Trace, TraceShot
 from farm.scheduling.forecast import Snapshot, Waiting
 from farm.scheduling.own_order import Front, FrontJob, OrderRule, Turns, own_turns
 from farm.scheduling.pace import Pace, Paces, RunningRender
 
-RULE = OrderRule(window=16, passes=16, load_s=LOAD_S)
+RULE = OrderRule(window=16, passes=16, load_s=60.0)
 
 
 def front(*lanes: str, seconds: float = 100.0, queued: int = 0, **more: int) -> Front:
@@ -22,12 +22,13 @@ def test_as_the_claim_script_does_it(redis: Redis) -> None:
     lanes = [f"lane{n * n % 7 % 4}" for n in range(60)]
     shots = tuple(TraceShot(f"{n:03}", "a", 0.0, 100.0, 100.0, lane=lane) for n, lane in enumerate(lanes))
     trace = Trace("lanes", shots, (True,))
-    started = simulate(trace, LedgerPolicy(trace, redis)).started
+    policy = LedgerPolicy(trace, redis)
+    started = simulate(trace, policy).started
     order = sorted(started, key=lambda name: started[name])
     # the first one loads its lane; the others are foretold then
     names = [shot.name for shot in shots if shot.name != order[0]]
     left = front(*(lanes[int(name)] for name in names))
-    turns = own_turns({"a": left}, [(100.0, lanes[int(order[0])])], RULE)["a"]
+    turns = own_turns({"a": left}, [(100.0, lanes[int(order[0])])], policy.ledger.order_rule)["a"]
     kept = {rank: told_s for points in turns.lanes.values() for rank, told_s in points}
     assert len(kept) > 40
     for rank, told_s in kept.items():

@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from farm.jobs.states import Tier
 from farm.scheduling.own_order import Front, FrontJob, OrderRule, Turns, own_turns
@@ -224,10 +224,15 @@ class _Slots:
         #: some of the times, each for as many slots as `each`
         self._free = [free[(2 * n + 1) * len(free) // (2 * kept)] for n in range(kept)]
         self._each = len(free) / kept
+        #: the sum of the first n of them
+        self._summed = [0.0, *accumulate(self._free)]
 
     def _begun(self, now: float) -> float:
-        """Jobs that have begun by then: one on each slot that is free, and half a job more than it has done."""
-        return self._each * sum(max(1.0, (now - free) / self.mean_s + 0.5) for free in self._free if free <= now)
+        """Jobs that have begun by then: one on each slot that is free, and half a job more than it has done where that
+        is more."""
+        free, longer = bisect_right(self._free, now), bisect_right(self._free, now - self.mean_s / 2)
+        done = (longer * now - self._summed[longer]) / self.mean_s
+        return self._each * (free - longer + done + longer / 2)
 
     def turn_s(self, work_s: float) -> float:
         """When a job starts that has so much before it."""

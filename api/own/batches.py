@@ -188,9 +188,9 @@ def batch_results(batch_id: str) -> Response:
 def batch_archive(batch_id: str) -> Response:
     """Every video that is there by now, and a list of all jobs. It is written while it is sent: its size is not known
     beforehand."""
-    response = Response(mimetype="application/zip")
-    response.headers["Content-Disposition"] = f'attachment; filename="{batch_id}.zip"'
-    return _sent(response, _results(batch_id).archive())
+    found, response = _results(batch_id), Response(mimetype="application/zip")
+    response.headers["Content-Disposition"] = f'attachment; filename="{found.batch}.zip"'
+    return _sent(response, found.archive())
 
 
 def _results(batch_id: str) -> Results:

@@ -116,6 +116,8 @@ class TestActs:
             assert bob.post(f"{path}/{word}").status_code == 404
         assert bob.get(f"{path}/results").status_code == 404
         assert bob.get(f"{path}/results.zip").status_code == 404
+        # what is no id gets into no header
+        assert bob.get("/v1/batches/%0A/results.zip").status_code == 404
 
 
 class TestEvents:

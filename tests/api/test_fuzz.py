@@ -81,7 +81,7 @@ def test_nothing_is_a_server_error(alice: Caller, app: Flask, examples: int) -> 
             assert list(answer.json) == ["detail"]
         if answer.status_code >= 400 and dialect is own.DIALECT and list(answer.json) == ["error"]:
             # JSON asks for a batch as OpenAI's API does
-            assert (rule, method, kind) == ("/v1/batches", "POST", "application/json")
+            assert (rule, method, kind.partition(";")[0]) == ("/v1/batches", "POST", "application/json")
         elif answer.status_code >= 400 and dialect is own.DIALECT:
             assert answer.content_type == "application/problem+json"
             assert answer.json["status"] == answer.status_code

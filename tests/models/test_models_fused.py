@@ -208,7 +208,9 @@ def test_two_clips_at_once_are_refused(models_dir: Path) -> None:
 def test_a_device_proves_them_before_they_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fused_blocks.error_on(CPU, "native") < 0.01
     assert max(fused_vae.error_on(CPU, residual=kind) for kind in (False, True)) < 0.005
-    assert tuning.plan_for(CPU, "fp32", ON).fused_blocks == "native"
+    # with no proof of the VAE besides: seconds on a CPU
+    blocks_alone = tuning.Wishes(fused="on", vae="fp32")
+    assert tuning.plan_for(CPU, "fp32", blocks_alone).fused_blocks == "native"
     with monkeypatch.context() as wrong:
         # an attention, a norm that computes something else
         wrong.setattr(fused_blocks, "attend_with", lambda _: lambda q, k, v: q)
@@ -220,8 +222,6 @@ def test_a_device_proves_them_before_they_are_used(monkeypatch: pytest.MonkeyPat
     def fails(*_: Any) -> float:
         raise OSError("no C compiler")
 
-    # with no proof of the VAE besides: seconds on a CPU
-    blocks_alone = tuning.Wishes(fused="on", vae="fp32")
     for broken in (lambda *_: 0.5, lambda *_: float("nan"), fails):
         monkeypatch.setattr(fused_blocks, "error_on", broken)
         assert tuning.plan_for(CPU, "fp32", blocks_alone).fused_blocks == ""

@@ -481,7 +481,7 @@ def _named(job: ModelJob, nonce: str) -> str:
 
 
 #: with every landing; `make soak` goes on from there, each time elsewhere
-EXAMPLES, SOAK_EXAMPLES = 30, 300
+EXAMPLES, SOAK_EXAMPLES = 20, 300
 
 
 def walk(redis: Redis, redis_settings: RedisSettings, examples: int, *, the_same: bool) -> None:

@@ -5,11 +5,10 @@ from bisect import insort
 from dataclasses import dataclass, field
 from itertools import count, groupby
 
+from bench.simulation.bound import POISON_PART
 from bench.simulation.policy import Policy
 from bench.simulation.trace import LOAD_S, Run, Trace, TraceShot
 
-#: a poisonous shot fails after this part of its time
-POISON_PART = 0.1
 #: how often the policy's tick is called: leases are renewed and reaped
 TICK_S = 30.0
 

@@ -5,8 +5,9 @@ from itertools import pairwise
 import pytest
 from redis import Redis
 
+from bench.simulation.bound import lower_bound_s
 from bench.simulation.farm import simulate
-from bench.simulation.figures import figures, lower_bound_s
+from bench.simulation.figures import figures
 from bench.simulation.ledger_policy import LedgerPolicy
 from bench.simulation.policy import Plain
 from bench.simulation.trace import LOAD_S, Crash, Trace, TraceShot

@@ -28,11 +28,13 @@ class LeaseSettings(Section):
 class SchedulingSettings(Section):
     #: within a tenant, the loaded lane may be preferred among this many of the first jobs
     affinity_window: int = 16
-    #: and a job may be passed over this many times
-    affinity_passes: int = 16
+    #: and a job may be passed over this many times; more often where more than three renders of its tenant are under
+    #: way, in proportion
+    affinity_passes: int = 24
     #: a worker goes on with its loaded model for a tenant whose turn is near, while the one whose turn it is is owed no
-    #: more GPU-seconds than this: a switch would cost two loads, one of them on the way back. 0: never
-    affinity_slack_s: float = Field(default=360.0, ge=0)
+    #: more GPU-seconds than this: a switch would cost two loads, one of them on the way back. More where more than
+    #: three of its renders are under way, in proportion. 0: never
+    affinity_slack_s: float = Field(default=540.0, ge=0)
     #: an economy job that names no deadline is to be finished in this time
     economy_window_s: float = Field(default=86_400.0, gt=0)
     #: it becomes a normal one so long (at most a quarter of its window), and its own render, before its window ends

@@ -5,7 +5,7 @@
 -- ('': it offers all). Answers {attempt, job as lib/read.lua} or false.
 -- O(log n) in queued jobs.
 -- uses: late full clock age tier job event fair fits limit queue due permit read verdict workforce headroom
--- seldom: answer_again drop take near_turn farther
+-- seldom: answer_again drop take near_turn last_ones farther
 local pool, worker, loaded, permit, nonce, memory, models = unpack(ARGV)
 
 -- The line that is looked at: a tier of the pool.
@@ -125,6 +125,25 @@ local function details_of(id, first)
   return unpack(details[id])
 end
 
+-- AFFINITY_SLACK_S and AFFINITY_PASSES are those of a tenant with up to REACH_ONE renders under way. With more, its turn
+-- comes more often, and both grow in proportion: so a tenant waits as long for its turn in a large pool as in a small one.
+local REACH_ONE, reaches = 3, {}
+local function beyond(value, most, tenant)
+  if value <= most then return false end
+  reaches[tenant] = reaches[tenant] or math.max(1, redis.call('ZCARD', Key.busy(pool, tenant)) / REACH_ONE)
+  return value > most * reaches[tenant]
+end
+
+-- Whether a job of the tenant that was passed over so often may not be once more.
+local function passed_enough(passes, tenant)
+  return beyond(tonumber(passes or 0) + 1, Setting.AFFINITY_PASSES, tenant)
+end
+
+-- Whether the first is owed too much for a tenant of this time to go before it.
+local function owed_too_much(first, time, own_time)
+  return beyond((time - own_time) * fair_weight(first.tenant), Setting.AFFINITY_SLACK_S, first.tenant)
+end
+
 -- The job to take instead of the first: one for the loaded lane, else for its model with other LoRAs, unless that passes
 -- over a job too often.
 local function preferred(first)
@@ -142,16 +161,19 @@ local function preferred(first)
       if tonumber(priority or -1) ~= first.priority then break end
       if lane == loaded then return instead(id, #passed) end
       if not other and lane and model_of(lane) == model_of(loaded) then other, other_passes = id, #passed end
-      if tonumber(passes or 0) >= Setting.AFFINITY_PASSES then break end
+      if passed_enough(passes, first.tenant) then break end
       passed[#passed + 1] = id
     end
   end
   return other and instead(other, other_passes) or first
 end
 
+-- Tenant -> jobs of its queue, where they were counted.
+local queued_before = {}
+
 local function take(job)
   local key, until_ms = Key.job(job.id), NOW + Setting.LEASE_MS
-  queue_remove(line, job.tenant, job.id, job.predicted_s)
+  queue_remove(line, job.tenant, job.id, job.predicted_s, (queued_before[job.tenant] or 0) > 1)
   fair_charge(job, line)
   job.attempt = job.attempt + 1
   redis.call('ZADD', Key.leases(pool), until_ms, job.id)
@@ -208,15 +230,14 @@ end
 -- A switch to another model costs a load now and, where a job of the loaded one waits, another load later. That is weighed
 -- against the turn of the tenant, where its first job is of another lane: one whose turn is near goes before the first, for
 -- as long as the first is owed no more than AFFINITY_SLACK_S GPU-seconds and its job was not passed over too often.
+-- `turns`: tenants and their times, the first's first.
 local NEAR_MOST = 8  -- tenants; of each but the first the head of its queue alone is looked at
-local function near_turn(first, at)
+local function near_turn(first, turns)
   local own = preferred(first)
   if Setting.AFFINITY_SLACK_S == 0 or model_of(own.lane) == model_of(loaded) then return own end
-  if (first.passes or 0) >= Setting.AFFINITY_PASSES then return own end
-  local turns = redis.call('ZRANGE', Key.fair(line), at, at + NEAR_MOST - 1, 'WITHSCORES')
-  local latest = tonumber(turns[2]) + Setting.AFFINITY_SLACK_S / fair_weight(first.tenant)
-  for n = 3, #turns, 2 do
-    if tonumber(turns[n + 1]) > latest then return own end
+  if passed_enough(first.passes, first.tenant) then return own end
+  for n = 3, math.min(#turns, 2 * NEAR_MOST), 2 do
+    if owed_too_much(first, turns[n + 1], turns[2]) then return own end
     local head = redis.call('ZRANGE', Key.queue(line, turns[n]), 0, 0)[1]
     local lane = head and redis.call('HGET', Key.job(head), 'lane')
     if lane and model_of(lane) == model_of(loaded) and not limit_binds(pool, line_tier, turns[n])
@@ -229,6 +250,48 @@ local function near_turn(first, at)
     end
   end
   return own
+end
+
+-- The last jobs of a line, where no more wait than run: the longest first, so that the workers finish together. Of tenants
+-- whose turn is near, of the first's needs and of each tenant's first priority and deadline; one of the loaded model before
+-- any other. Not where a lower tier goes on, and no job is passed over often for that: where work trickles, all are the last.
+local LAST_MOST, LAST_PASSES = 64, math.min(4, Setting.AFFINITY_PASSES)
+local function last_ones(first, turns)
+  if not RENDERS or #turns > 2 * NEAR_MOST or (first.passes or 0) >= LAST_PASSES then return end
+  local waits = redis.call('ZCARD', Key.queue(line, first.tenant))
+  queued_before[first.tenant] = waits
+  if waits > LAST_MOST then return end
+  local most = math.min(LAST_MOST, redis.call('ZCARD', Key.leases(pool)) + 1)
+  for n = 3, #turns, 2 do
+    if waits > most then return end
+    waits = waits + redis.call('ZCARD', Key.queue(line, turns[n]))
+  end
+  if waits == 1 or waits > most then return end
+  if line_tier ~= Tier.ECONOMY and redis.call('EXISTS', Key.fair(tier_line(pool, Tier.ECONOMY))) == 1 then return end
+  local best, best_warm, longest
+  local function look(id)
+    local lane, needs, predicted_s = unpack(redis.call('HMGET', Key.job(id), 'lane', 'needs', 'predicted_s'))
+    if not lane or (needs or '') ~= (first.needs or '') or not_for_here(needs, lane) then return end
+    local warm = loaded ~= '' and model_of(lane) == model_of(loaded)
+    predicted_s = tonumber(predicted_s or 0)
+    if not best or warm and not best_warm or warm == best_warm and predicted_s > longest then
+      best, best_warm, longest = id, warm, predicted_s
+    end
+  end
+  for n = 1, #turns, 2 do
+    local tenant, keeps = turns[n], nil
+    if owed_too_much(first, turns[n + 1], turns[2]) then break end
+    if n > 1 then keeps = limit_binds(pool, line_tier, tenant) or headroom_keeps(pool, line_tier, line, tenant) end
+    local waiting = keeps and {} or redis.call('ZRANGE', Key.queue(line, tenant), 0, -1, 'WITHSCORES')
+    for m = 1, #waiting, 2 do
+      if waiting[m + 1] == waiting[2] then look(waiting[m]) end
+    end
+  end
+  if best == first.id then return first end
+  local job = best and job_load(best)
+  if not job or not belongs(job) or left_to_others(job) then return end
+  redis.call('HINCRBY', Key.job(first.id), 'passes', 1)
+  return job
 end
 
 -- In a pool of unequal workers one prefers, among the tenant's first jobs of the same priority, what fewest live workers
@@ -267,7 +330,8 @@ local function nearest()
   local left = 0  -- tenants of which everything in reach is left to others
   while looks > 0 do
     looks = looks - 1
-    local tenant = redis.call('ZRANGE', Key.fair(line), left, left)[1]
+    local turns = redis.call('ZRANGE', Key.fair(line), left, left + NEAR_MOST, 'WITHSCORES')
+    local tenant = turns[1]
     if not tenant or left > Setting.AFFINITY_WINDOW then return end
     if limit_binds(pool, line_tier, tenant) then
       limit_aside(line, tenant)
@@ -275,7 +339,9 @@ local function nearest()
       left = left + 1
     else
       local id, job = first_of(tenant)
-      if job then return scarcer(job) or (loaded == '' or job.lane == loaded) and job or near_turn(job, left) end
+      if job then
+        return scarcer(job) or last_ones(job, turns) or (loaded == '' or job.lane == loaded) and job or near_turn(job, turns)
+      end
       if id then
         drop(tenant, id)
       elseif redis.call('EXISTS', Key.queue(line, tenant)) == 1 then

@@ -10,6 +10,8 @@ from farm.ledger import BURST_POOL, INTAKE_POOL
 AFFINITY_WINDOW, AFFINITY_PASSES = 4, 2
 #: GPU-seconds; no sum of what the test charges, so that no rounding decides
 AFFINITY_SLACK_S = 17.3
+#: both are those of a tenant with so many renders under way, and grow with more
+REACH_ONE = 3
 #: after its admission: a job's start-by time, and the end of an economy job's window and when it becomes a normal one
 START_BY_S, WINDOW_S, RISES_S = 55.0, 230.0, 194.0
 
@@ -131,6 +133,8 @@ class Lines:
                 continue
             queue = sorted(self._queued(line, tenant), key=lambda job: job.key)
             if not self._overdue(queue[0]):
+                if last := self._last_ones(share, line, queue[0], loaded):
+                    return last
                 own = self._preferred(queue, loaded)
                 return self._near_turn(share, line, queue[0], loaded) or own if own.new.lane != loaded else own
             queue[0].late = True
@@ -218,7 +222,8 @@ class Lines:
             self._queue(job)
 
     def _preferred(self, queue: list[ModelJob], loaded: str | None) -> ModelJob:
-        first, passed = queue[0], []
+        first = queue[0]
+        passed: list[ModelJob] = []
         if loaded is None or first.new.lane == loaded:
             return first
         for job in queue[:AFFINITY_WINDOW]:
@@ -230,23 +235,59 @@ class Lines:
                 for other in passed:
                     other.passes += 1
                 return job
-            if job.passes >= AFFINITY_PASSES:
+            if self._passed_enough(job):
                 return first
             passed.append(job)
         return first
 
+    def _reach(self, first: ModelJob) -> float:
+        tenant, pool = first.new.tenant, first.pool
+        busy = sum(job.busy and job.new.tenant == tenant and job.pool == pool for job in self.jobs.values())
+        return max(1.0, busy / REACH_ONE)
+
+    def _passed_enough(self, job: ModelJob) -> bool:
+        return job.passes + 1 > AFFINITY_PASSES * self._reach(job)
+
+    def _near(self, share: Share, line: str, first: ModelJob) -> list[str]:
+        """Tenants whose turn has come or is near, in that order."""
+        pool, _, tier = line.partition("!")
+        latest = share.own[first.new.tenant] + AFFINITY_SLACK_S * self._reach(first) / self.weights[first.new.tenant]
+        return [
+            tenant
+            for tenant in sorted(share.members, key=lambda tenant: (share.own[tenant], tenant))
+            if self._stands(line, tenant)
+            and share.own[tenant] <= latest
+            and (tenant == first.new.tenant or not self._limited(pool, Tier(tier or "normal"), tenant))
+        ]
+
+    def _last_ones(self, share: Share, line: str, first: ModelJob, loaded: str | None) -> ModelJob | None:
+        """Where no more jobs wait than run: the longest of them, of the loaded lane if there is one."""
+        economy = line_of(first.pool, Tier.ECONOMY)
+        if first.pool in (INTAKE_POOL, BURST_POOL) or first.passes >= min(4, AFFINITY_PASSES):
+            return None
+        if line != economy and self.shares.get(economy, Share()).members:
+            return None
+        waiting = [job for tenant in share.members for job in self._queued(line, tenant)]
+        leased = [job for job in self.jobs.values() if job.at == "lease" and job.pool == first.pool]
+        if len(waiting) == 1 or len(waiting) > len(leased) + 1:
+            return None
+        near = []
+        for tenant in self._near(share, line, first):
+            queue = sorted(self._queued(line, tenant), key=lambda job: job.key)
+            near += [job for job in queue if job.key[:2] == queue[0].key[:2]]
+        best = max(near, key=lambda job: (job.new.lane == loaded, job.new.predicted_s))
+        if best is first or self._overdue(best):
+            return first if best is first else None
+        first.passes += 1
+        return best
+
     def _near_turn(self, share: Share, line: str, first: ModelJob, loaded: str | None) -> ModelJob | None:
         """The job that keeps the loaded lane: of a tenant whose turn is near. It may pass over the first so often."""
-        if loaded is None or first.passes >= AFFINITY_PASSES:
+        if loaded is None or self._passed_enough(first):
             return None
-        pool, _, tier = line.partition("!")
-        latest = share.own[first.new.tenant] + AFFINITY_SLACK_S / self.weights[first.new.tenant]
-        for tenant in sorted(share.members, key=lambda tenant: (share.own[tenant], tenant)):
-            if tenant == first.new.tenant or not self._stands(line, tenant) or share.own[tenant] > latest:
-                continue
+        for tenant in self._near(share, line, first):
             head = min(self._queued(line, tenant), key=lambda job: job.key)
-            limited = self._limited(pool, Tier(tier or "normal"), tenant)
-            if head.new.lane == loaded and not limited and not self._overdue(head):
+            if tenant != first.new.tenant and head.new.lane == loaded and not self._overdue(head):
                 first.passes += 1
                 return head
         return None

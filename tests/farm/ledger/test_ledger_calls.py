@@ -14,9 +14,9 @@ BIG, NEEDS = Memory(140_000, 200_000), "80000:1000"
 @pytest.mark.parametrize(
     ("loaded", "lanes", "most"),
     [
-        (None, ["a"], 31),
-        ("a", ["a", "b", "a"], 31),
-        ("a", ["b", "b", "a"], 37),
+        (None, ["a"], 32),
+        ("a", ["a", "b", "a"], 32),
+        ("a", ["b", "b", "a"], 38),
     ],
 )
 def test_a_claim_makes_few_calls(ledger: Ledger, redis: Redis, loaded: str | None, lanes: list[str], most: int) -> None:

@@ -51,9 +51,10 @@ local function queue_put(job)
   limit_enter(line, job.tenant)
 end
 
-local function queue_remove(line, tenant, id, predicted_s)
+-- `others`: the caller knows that others stand in this queue.
+local function queue_remove(line, tenant, id, predicted_s, others)
   if redis.call('ZREM', Key.queue(line, tenant), id) == 1 then queue_count(line, tenant, id, -1, predicted_s) end
-  if redis.call('EXISTS', Key.queue(line, tenant)) == 0 then
+  if not others and redis.call('EXISTS', Key.queue(line, tenant)) == 0 then
     redis.call('HDEL', Key.backlog(line), tenant)
     fair_leave(line, tenant)
   end

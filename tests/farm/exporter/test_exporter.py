@@ -61,7 +61,8 @@ def test_the_tenant_that_stands_least_ahead_is_served_next(ledger: Ledger, page:
     tenants = {"acme": 1.0, "globex": 2.5, "hooli": 0.7}
     for tenant, weight in tenants.items():
         redis.hset(f"wf:tenant:{tenant}", "weight", weight)
-        admit(ledger, *(new_job(tenant, predicted_s=3.0 + len(tenant)) for _ in range(6)))
+        # of the last jobs of a pool the longest would start first
+        admit(ledger, *(new_job(tenant, predicted_s=3.0 + len(tenant)) for _ in range(12)))
     for _ in range(12):
         ahead = {
             one: page("wanfarm_tenant_virtual_ahead_seconds", pool=POOL, tier="normal", tenant=one) for one in tenants

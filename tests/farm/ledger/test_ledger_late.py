@@ -19,9 +19,13 @@ from farm.ledger.server_clock import ServerClock
 SpareServer = Callable[..., SpareRedis]
 
 
-def impatient(server: SpareRedis) -> Ledger:
-    settings = Settings(redis=RedisSettings(ledger_url=server.url, socket_timeout_s=0.4, waitaof=False))
+def patient(server: SpareRedis, timeout_s: float = 10.0) -> Ledger:
+    settings = Settings(redis=RedisSettings(ledger_url=server.url, socket_timeout_s=timeout_s, waitaof=False))
     return Ledger(connect(settings.redis), settings)
+
+
+def impatient(server: SpareRedis) -> Ledger:
+    return patient(server, timeout_s=0.4)
 
 
 def given_up(server: SpareRedis, call: Callable[[], object]) -> None:
@@ -39,9 +43,11 @@ def given_up(server: SpareRedis, call: Callable[[], object]) -> None:
 
 def test_a_claim_that_was_given_up_takes_no_lease(spare_redis: SpareServer) -> None:
     server = spare_redis()
-    ledger = impatient(server)
+    ledger, hasty = patient(server), impatient(server)
     [job_id] = admit(ledger, new_job())
-    given_up(server, lambda: ledger.claim(POOL, "w1"))
+    # it knows the server's clock, and the server the script
+    assert hasty.claim("elsewhere", "w1") is None
+    given_up(server, lambda: hasty.claim(POOL, "w1"))
     job = ledger.find(job_id)
     assert job is not None
     assert (job.state, job.attempt, job.lease_until_ms) == (State.QUEUED, 0, None)
@@ -50,11 +56,13 @@ def test_a_claim_that_was_given_up_takes_no_lease(spare_redis: SpareServer) -> N
 
 def test_a_job_whose_caller_was_told_that_it_was_not_stored_is_not_stored(spare_redis: SpareServer) -> None:
     server = spare_redis()
-    ledger = impatient(server)
+    ledger, hasty = patient(server), impatient(server)
     ledger.topup("acme", 1000)
     job = new_job(hold=100)
-    ledger.counts("acme"), ledger.reap()
-    given_up(server, lambda: ledger.admit([job]))
+    # it knows the server's clock, and the server the script
+    admit(ledger, new_job("globex"))
+    assert hasty.claim("elsewhere", "w1") is None
+    given_up(server, lambda: hasty.admit([job]))
     account = ledger.credit("acme")
     assert account is not None
     assert (ledger.find(job.id), account.held) == (None, 0)

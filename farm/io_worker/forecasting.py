@@ -34,7 +34,7 @@ class _Line:
         one = self.waiting.get(tenant)
         if self.curve is None or one is None or rank is None:
             return None
-        return start_s(self.curve, one, one.ahead_of(rank, lane))
+        return start_s(self.curve, one, one.ahead_of(rank, lane), rank)
 
 
 class Forecasting:
@@ -82,7 +82,8 @@ class Forecasting:
                 if left_s is None:
                     continue
                 ahead_s = one.ahead_of(one.one_rank, one.one_lane)
-                told = expected(line.shown, one, known.of(one.tenant), ahead_s, one.one_s)
+                begins_s = start_s(line.shown, one, ahead_s, one.one_rank)
+                told = expected(line.shown, known.of(one.tenant), begins_s, one.one_s)
                 found.append(Foretold(one.one, one.tenant, line.tier, at_ms, told, at_ms, left_s, line.unit))
         self._ledger.foretell(pool, found[: max(0, OPEN_MOST - len(still_open))])
 

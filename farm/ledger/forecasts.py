@@ -8,8 +8,9 @@ from typing import Any, cast
 from farm.jobs.states import Tier
 from farm.ledger.connection import mapped
 from farm.ledger.scripts import Scripted, tier_line
+from farm.scheduling.claims_ahead import LAST_MOST, FrontJob, OrderRule
 from farm.scheduling.forecast import Curve, Expected, LineForecast, Snapshot, Waiting
-from farm.scheduling.own_order import FrontJob, OrderRule, Turns
+from farm.scheduling.own_order import Turns
 from farm.scheduling.pace import Pace, Paces, RenderSums, RunningRender
 from farm.scheduling.prediction import KEPT
 from farm.scheduling.progress import LineProgress
@@ -64,14 +65,17 @@ class Forecasts(Scripted):
     def order_rule(self) -> OrderRule:
         """How a claim prefers the loaded lane within a tenant's queue."""
         scheduling = self._settings.scheduling
-        return OrderRule(max(1, scheduling.affinity_window), scheduling.affinity_passes)
+        window, passes = max(1, scheduling.affinity_window), scheduling.affinity_passes
+        return OrderRule(window, passes, slack_s=scheduling.affinity_slack_s)
 
     def fronts(self, pool: str, snapshot: Snapshot) -> dict[tuple[str, str], list[FrontJob]]:
         """(tier, tenant) -> the first jobs of its queue, of the tenants that are served next. Each call to Redis looks
         at _LOOKED jobs at most, and all of a tier together at _FRONTS. Raises Unavailable."""
         found: dict[tuple[str, str], list[FrontJob]] = {}
         for tier, line in zip(Tier, snapshot.tiers, strict=True):
-            names = [one.tenant for one in line if one.queued > 1][: _FRONTS // _FRONT_LEAST]
+            # the order of one job alone matters where all of the line are followed
+            least = 1 if sum(one.queued for one in line) <= LAST_MOST else 2
+            names = [one.tenant for one in line if one.queued >= least][: _FRONTS // _FRONT_LEAST]
             each = max(_FRONT_LEAST, min(_LOOKED, _FRONTS // max(1, len(names))))
             at_once = _LOOKED // each
             for at in range(0, len(names), at_once):
@@ -198,7 +202,7 @@ def _row(one: Waiting, pace: Pace) -> str:
 
 def _turns(told: Mapping[str, Any]) -> Turns:
     lanes = {lane: [(int(rank), float(s)) for rank, s in points] for lane, points in told["lanes"].items()}
-    return Turns([(int(rank), float(s)) for rank, s in told["plain"]], lanes)
+    return Turns([(int(rank), float(s)) for rank, s in told["plain"]], lanes, told["starts_s"])
 
 
 def _foretold(text: str) -> Foretold:
@@ -214,5 +218,5 @@ def _times(times: Sequence[str | None], rank: int | None) -> JobTimes:
     return JobTimes(over, started_ms, done_ms, rank, lane or "")
 
 
-def _front_job(lane: str | None, predicted_s: str | None, priority: str | None, passes: str | None) -> FrontJob:
-    return FrontJob(lane or "", float(predicted_s or 0), int(priority or 0), int(passes or 0))
+def _front_job(lane: str | None, predicted_s: str | None, *whole: str | None) -> FrontJob:
+    return FrontJob(lane or "", float(predicted_s or 0), *(int(one or 0) for one in whole))

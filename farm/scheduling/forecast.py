@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 
 from farm.jobs.states import Tier
-from farm.scheduling.own_order import Front, FrontJob, OrderRule, Turns, own_turns
+from farm.scheduling.claims_ahead import LAST_MOST, FreeSlot, Front, FrontJob, OrderRule
+from farm.scheduling.own_order import Turns, own_turns
 from farm.scheduling.pace import Pace, Paces, RunningRender
 from farm.scheduling.prediction import ALLOWANCE_S
 from farm.scheduling.progress import LineProgress
@@ -91,27 +92,35 @@ class Snapshot:
         """With what is known of the order in which each tenant's jobs start. fronts: (tier, tenant) -> the first of its
         queue, as predicted."""
         lanes = [one.lane for one in self.attempts][: self.slots]
-        idle = [(0.0, "")] * (self.slots - max(self.at_work, len(lanes)))
-        workers = [*zip(self.running, lanes, strict=False), *idle]
+        tenants = [one.tenant for one in self.attempts]
+        idle = [FreeSlot(0.0)] * (self.slots - max(self.at_work, len(lanes)))
+        workers = [*map(FreeSlot, self.running, lanes, tenants), *idle]
 
         def front(tier: Tier, one: Waiting) -> Front:
             level = paces.of(one.tenant).level
             jobs = [replace(job, seconds=level * job.seconds) for job in fronts[tier, one.tenant]]
-            return Front(jobs, one.time, one.weight, one.queued)
+            return Front(jobs, one.time, one.weight, one.queued, level)
 
-        def with_turns(tier: Tier, line: Sequence[Waiting]) -> list[Waiting]:
+        def with_turns(tier: Tier, line: Sequence[Waiting], above: int, below: int) -> list[Waiting]:
             known = {one.tenant: front(tier, one) for one in line if (tier, one.tenant) in fronts}
-            turns = own_turns(known, workers, rule)
+            seen = sum(len(one.jobs) for one in known.values())
+            whole = not above and 0 < seen == _queued(line) <= LAST_MOST and len(workers) == self.slots
+            turns = own_turns(known, workers, replace(rule, longest_last=whole and not below), whole)
             return [replace(one, turns=turns.get(one.tenant, one.turns)) for one in line]
 
-        return replace(self, tiers=[with_turns(tier, line) for tier, line in zip(Tier, self.tiers, strict=True)])
+        tiers, above = [], 0
+        for tier, line in zip(Tier, self.tiers, strict=True):
+            below = 0 if tier is Tier.ECONOMY else _queued(self.tiers[-1])
+            tiers.append(with_turns(tier, line, above, below))
+            above += _queued(line)
+        return replace(self, tiers=tiers)
 
 
 @dataclass(frozen=True)
 class Curve:
     """levels[n] is reached seconds[n] from the snapshot; neither falls. mean_s: a job of those that wait; slot_s: from
     one slot that becomes free to the next, on average. Standard deviations: doubt, of all seconds, as a part of them;
-    order_s, of a start, where jobs do not begin in their order."""
+    order_s, of a start, where jobs do not begin in their order. stretch: what `seconds` were multiplied by since."""
 
     levels: tuple[float, ...]
     seconds: tuple[float, ...]
@@ -119,12 +128,14 @@ class Curve:
     slot_s: float = 0.0
     doubt: float = 0.0
     order_s: float = 0.0
+    stretch: float = 1.0
 
     def corrected(self, seen: LineProgress) -> "Curve":
         """As forecasts of the line came true so far."""
         rate = seen.rate(self.mean_s)
         seconds = tuple(one / rate for one in self.seconds)
-        return replace(self, seconds=seconds, doubt=seen.doubt(self.mean_s), order_s=seen.order_s(self.slot_s))
+        doubt, order_s = seen.doubt(self.mean_s), seen.order_s(self.slot_s)
+        return replace(self, seconds=seconds, doubt=doubt, order_s=order_s, stretch=1 / rate)
 
     def seconds_at(self, level: float) -> float:
         """When the level is reached. What is beyond the last one, is not queued yet: as fast as the last stretch."""
@@ -175,9 +186,8 @@ class Expected:
     finish_spread_s: float
 
 
-def expected(curve: Curve, tenant: Waiting, pace: Pace, ahead_s: float, job_s: float) -> Expected:
-    """Of a job that has ahead_s of its own tenant's before it, and takes job_s: both as the tenant's pace tells."""
-    begins_s = start_s(curve, tenant, ahead_s)
+def expected(curve: Curve, pace: Pace, begins_s: float, job_s: float) -> Expected:
+    """Of a job whose turn comes begins_s from the snapshot and that takes job_s, as its tenant's pace tells."""
     doubt, spread = pace.doubt / pace.level, pace.spread / pace.level
     order_s = min(curve.order_s, curve.slot_s + begins_s)
     # of so many renders that are added up, longer ones and shorter ones cancel out
@@ -186,8 +196,11 @@ def expected(curve: Curve, tenant: Waiting, pace: Pace, ahead_s: float, job_s: f
     return Expected(begins_s, wait_s, begins_s + job_s, math.hypot(wait_s, job_s * math.hypot(doubt, spread)))
 
 
-def start_s(curve: Curve, tenant: Waiting, ahead_s: float) -> float:
-    """Seconds from the snapshot until the turn of a job that has ahead_s of its own tenant's before it."""
+def start_s(curve: Curve, tenant: Waiting, ahead_s: float, rank: int | None = None) -> float:
+    """Seconds from the snapshot until the turn of a job that has ahead_s of its own tenant's before it. rank: its
+    place, where that is as in the snapshot."""
+    if rank is not None and rank < len(tenant.turns.starts_s):
+        return curve.stretch * tenant.turns.starts_s[rank]
     return curve.seconds_at(tenant.time + ahead_s / tenant.weight)
 
 
@@ -201,6 +214,10 @@ def curves(snapshot: Snapshot) -> list[Curve | None]:
         found.append(_curve(waiting, above_s, _Slots(free, _mean_s(waiting))) if waiting and free else None)
         above_s += sum(one.queued_s for one in waiting)
     return found
+
+
+def _queued(line: Sequence[Waiting]) -> int:
+    return sum(one.queued for one in line)
 
 
 def _free_times(snapshot: Snapshot) -> list[float]:

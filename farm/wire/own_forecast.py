@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from farm.jobs.job import Job
-from farm.scheduling.forecast import LineForecast, expected
+from farm.scheduling.forecast import LineForecast, expected, start_s
 from farm.scheduling.prediction import predicted
 from farm.wire.own_views import ForecastView, moment
 
@@ -14,7 +14,8 @@ def forecast_of(job: Job, line: LineForecast | None, own_s: float | None = None)
     if line is None or job.position is None:
         return None
     ahead_s = line.ahead_s(job.position, job.lane, own_s)
-    told = expected(line.curve, line.waiting, line.pace, ahead_s, line.pace.level * job.predicted_s)
+    begins_s = start_s(line.curve, line.waiting, ahead_s, job.position)
+    told = expected(line.curve, line.pace, begins_s, line.pace.level * job.predicted_s)
     start = predicted(told.start_s, told.start_spread_s, line.start_scores)
     finish = predicted(told.finish_s, told.finish_spread_s, line.finish_scores)
     times = (_at(line, job, seconds) for one in (start, finish) for seconds in (one.seconds, one.low, one.high))

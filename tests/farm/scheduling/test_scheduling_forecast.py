@@ -91,12 +91,11 @@ def test_the_interval_holds_in_four_of_five_cases() -> None:
 
 
 def test_what_is_not_known_yet_widens_the_interval() -> None:
-    one = Waiting("a", 0.0, 1.0, 1000.0, 10)
     curve = Curve((0.0, 1000.0), (0.0, 1000.0), mean_s=100.0, slot_s=100.0)
     known, new = Pace(1.0, 0.02, 0.1), Pace(1.0, 0.3, 0.1)
-    assert expected(curve, one, new, 800, 100).start_spread_s > 2 * expected(curve, one, known, 800, 100).start_spread_s
+    assert expected(curve, new, 800, 100).start_spread_s > 2 * expected(curve, known, 800, 100).start_spread_s
     # what is added up is surer than its parts, and a wait with a render less sure than the wait
-    far = expected(curve, one, Pace(1.0, 0.0, 0.5), 800, 100)
+    far = expected(curve, Pace(1.0, 0.0, 0.5), 800, 100)
     assert 50 < far.start_spread_s < 0.5 * 800
     assert far.start_spread_s < far.finish_spread_s < far.start_spread_s + 50
 

@@ -194,6 +194,8 @@ def test_an_agent_that_hears_no_permit_ends(farm_settings: Settings, redis_port:
         with farm_on(settings, tmp_path) as farm:
             agent = farm.agent()
             engine = agent.engine
+            # it listens by now
+            farm.committed(farm.submit("ok"))
             # the agent's own connection is dead, and nobody told it; new ones work
             broker.swallow()
             broker.heal()

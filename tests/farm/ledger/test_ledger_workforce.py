@@ -257,8 +257,9 @@ def test_a_list_of_many_is_read_in_short_calls_and_in_pages(ledger: Ledger, redi
     names = sorted((f"pool-{n % 2}", f"w{n:04}") for n in range(1, 1_203))
     live, calls = commands(redis, ledger.workers)
     assert [(one.pool, one.worker) for one in live] == names
-    # in pieces of some hundreds: that is what keeps a call among ten thousand short
-    assert 1_202 / calls > 40
+    # in pieces of some hundreds: that is what keeps a call among ten thousand short. How many workers a step of ZSCAN
+    # tells follows from the size of the server's table, which may be twice what is needed
+    assert 1_202 / calls > 20
     listed = ledger.roll_call()
     assert [(one.worker, one.state, one.lane) for one in listed] == [
         (one.worker, one.status.state, one.status.lane) for one in live

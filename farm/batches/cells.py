@@ -50,7 +50,7 @@ def value_of(text: str, kind: CellKind) -> Any:
 
 def _scalar(text: str) -> Any:
     try:
-        value = from_json(text.lower(), allow_inf_nan=False)
+        value = _json(text.lower())
     except ValueError:
         return text
     return value if isinstance(value, bool | int | float) else text

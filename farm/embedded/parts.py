@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from farm.claiming.alive import silent_s
 from farm.config import Settings
 from farm.embedded import redis_part, role_commands, s3_part
+from farm.embedded.binaries import redis_server
 from farm.embedded.folder import StateFolder
 from farm.embedded.part import Part, Rank
 from farm.embedded.plan import StackPlan
@@ -24,6 +25,7 @@ def parts_of(plan: StackPlan, folder: StateFolder, *, gateway_socket: int) -> li
     settings, roll = plan.settings, Roll(plan.settings)
     parts = []
     if plan.own_redis:
+        server = redis_server()
         parts.append(
             Part(
                 name="redis",
@@ -33,9 +35,10 @@ def parts_of(plan: StackPlan, folder: StateFolder, *, gateway_socket: int) -> li
                     plan.redis_port,
                     password=plan.redis_password,
                     fsync=settings.embedded.redis_fsync,
+                    server=server,
                     max_memory_mb=settings.embedded.redis_max_memory_mb or _quarter_of_memory_mb(),
                 ),
-                environment=redis_part.environment(),
+                environment=redis_part.environment(server),
                 ready=redis_answers(settings.redis),
                 address=f"127.0.0.1:{plan.redis_port}",
                 patience_s=None,

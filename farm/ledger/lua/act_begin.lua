@@ -13,10 +13,9 @@ local id, tenant, batch, kind, priority, label, code, state = unpack(ARGV)
 local owner, stage = unpack(redis.call('HMGET', Key.batch(batch), 'tenant', 'state'))
 if owner ~= tenant or stage == Batch.STAGING then return 0 end
 if redis.call('EXISTS', Key.act(id)) == 1 then return 1 end
-local behind = ''
+local all_of_it, behind = label .. code .. state == '', ''
 for _, earlier in ipairs(redis.call('LRANGE', Key.batch_acts(batch), 0, LOOKED_BACK - 1)) do
   local before = redis.call('HMGET', Key.act(earlier), 'state', 'kind', 'label', 'code', 'only')
-  local all_of_it = label .. code .. state == ''
   local same = before[3] == label and before[4] == code and before[5] == state
   if before[1] == ActState.UNDER_WAY and (UNDOES[kind] or {})[before[2]] and (all_of_it or same) then
     redis.call('HSET', Key.act(earlier), 'state', ActState.ENDED, 'ended_ms', NOW, 'error', 'undone')
@@ -31,5 +30,5 @@ redis.call('HSET', Key.act(id), 'tenant', tenant, 'batch', batch, 'kind', kind, 
   'behind', behind)
 redis.call('LPUSH', Key.batch_acts(batch), id)
 redis.call('ZADD', Key.acts_open(), NOW, id)
-if kind == Act.CANCEL and label .. code .. state == '' then redis.call('HSET', Key.batch(batch), 'cancelling_ms', NOW) end
+if kind == Act.CANCEL and all_of_it then redis.call('HSET', Key.batch(batch), 'cancelling_ms', NOW) end
 return 1

@@ -176,7 +176,12 @@ def _forked_decoders() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    folder, port = tmp_path_factory.mktemp("redis"), free_port()
+    """The server's port. No farm outlasts a test on it: some tests count all that the server does."""
+    yield from redis_served(tmp_path_factory.mktemp("redis"))
+
+
+def redis_served(folder: Path) -> Iterator[int]:
+    port = free_port()
     yield from _serve(redis_command(folder, port), port, folder / "log")
 
 
@@ -186,7 +191,7 @@ def _database(redis_port: int, number: int) -> Redis:
 
 
 def empty(redis_port: int) -> None:
-    """Databases 0 and 1 of the tests' server. In others farms may live that outlast a test."""
+    """Databases 0 and 1 of the tests' server."""
     for number in (0, 1):
         _database(redis_port, number).flushdb()
 

@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from farm.config import LeaseSettings, RedisSettings, S3Settings, SchedulingSettings, Settings, WorkerSettings
+from tests.conftest import redis_served
 from tests.farm.agent.agent_farm import AgentFarm, AgentProcess, changed, farm_on
+
+
+@pytest.fixture(scope="session")
+def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """A server for the tests of this folder: the farms of some live on it until the session ends, and what they ask
+    for would be counted by the tests of other folders that count what a server does."""
+    yield from redis_served(tmp_path_factory.mktemp("redis-of-agents"))
 
 
 @pytest.fixture(scope="module")

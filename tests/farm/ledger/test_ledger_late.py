@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from ledger_parts import POOL, admit, claimed, new_job, pass_time
@@ -25,7 +26,14 @@ def patient(server: SpareRedis, timeout_s: float = 10.0) -> Ledger:
 
 
 def impatient(server: SpareRedis) -> Ledger:
-    return patient(server, timeout_s=0.4)
+    """One that waits for little. It knows the server's clock already, and the server the claim's script."""
+    ledger = patient(server, timeout_s=0.4)
+    for _ in range(50):
+        # on a busy machine that little is not enough for a first call
+        with suppress(Unavailable):
+            assert ledger.claim("elsewhere", "w1") is None
+            return ledger
+    raise AssertionError("the server never answered in time")
 
 
 def given_up(server: SpareRedis, call: Callable[[], object]) -> None:
@@ -45,8 +53,6 @@ def test_a_claim_that_was_given_up_takes_no_lease(spare_redis: SpareServer) -> N
     server = spare_redis()
     ledger, hasty = patient(server), impatient(server)
     [job_id] = admit(ledger, new_job())
-    # it knows the server's clock, and the server the script
-    assert hasty.claim("elsewhere", "w1") is None
     given_up(server, lambda: hasty.claim(POOL, "w1"))
     job = ledger.find(job_id)
     assert job is not None

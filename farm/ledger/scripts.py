@@ -211,10 +211,7 @@ class Scripted:
 
     def run(self, name: str, *args: str | int | float, durable: bool = False) -> Any:
         """Run lua/<name>.lua. `durable`: return only when the append-only file has it, where the server can tell."""
-        script = self._scripts.get(name)
-        if script is None:
-            text = source(name, self._keys.prefix, self._constants, self._clock)
-            script = self._scripts[name] = self._redis.register_script(text)
+        script = self._script(name)
         with mapped():
             try:
                 if durable and (self._can_wait() or self._settings.redis.waitaof_replicas):
@@ -227,6 +224,13 @@ class Scripted:
                     self._redis.connection_pool.disconnect()
                 raise
 
+    def _script(self, name: str) -> Script:
+        script = self._scripts.get(name)
+        if script is None:
+            text = source(name, self._keys.prefix, self._constants, self._clock)
+            script = self._scripts[name] = self._redis.register_script(text)
+        return script
+
     @property
     def _in_time_s(self) -> float:
         return _IN_TIME * self._settings.redis.socket_timeout_s
@@ -234,6 +238,8 @@ class Scripted:
     def run_in_time(self, name: str, *args: str | int | float, patience_s: float, durable: bool = False) -> Any:
         """Run a script that must not run once its caller has given it up, in patience_s: the server refuses it then, in
         whatever buffer it was held. Raises Unavailable where it is refused: nothing was done."""
+        # the first time, its text is made; no caller waits for the server meanwhile
+        self._script(name)
         end = time.monotonic() + patience_s
         while True:
             deadline_ms = self._server_clock.in_ms(end - time.monotonic())

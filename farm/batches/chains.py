@@ -113,5 +113,7 @@ class Chains:
 
 
 def _form(column: str, name: str) -> str:
-    """How a column is to be written that seems to say more than an id."""
-    return f'; write "{LAST_FRAME}ID"' if column == "start_from" and " " in name else ""
+    """What to do about a shot that is not known: some write more than an id, some give a name and no id."""
+    if column == "start_from" and " " in name:
+        return f'; write "{LAST_FRAME}ID"'
+    return "; others know a shot by its `id`, not by its `name`: give one to the shot that comes first"

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import hypothesis
 import preloaded
 import pytest
 from bad_servers import serve  # noqa: F401 - a fixture for everyone
@@ -28,6 +29,12 @@ from farm.config import RedisSettings, S3Settings, Settings
 from farm.embedded import s3_part
 from farm.embedded.ports import free_port
 from farm.intake import rendition
+
+# how long an example or its making takes says how busy the machine is
+hypothesis.settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], parent=hypothesis.settings.default
+)
+hypothesis.settings.load_profile("busy")
 
 # what collecting the tests imports stays: looking through it again and again is a third of what collecting costs
 gc.disable()
@@ -198,9 +205,10 @@ def empty(redis_port: int) -> None:
 
 @pytest.fixture
 def redis_settings(redis_port: int) -> RedisSettings:
-    """The two databases, emptied."""
+    """The two databases, emptied. A call waits for as long as a busy machine may take."""
     empty(redis_port)
-    return RedisSettings(ledger_url=f"redis://127.0.0.1:{redis_port}/0", broker_url=f"redis://127.0.0.1:{redis_port}/1")
+    base = f"redis://127.0.0.1:{redis_port}"
+    return RedisSettings(ledger_url=f"{base}/0", broker_url=f"{base}/1", socket_timeout_s=30.0, connect_timeout_s=30.0)
 
 
 @pytest.fixture

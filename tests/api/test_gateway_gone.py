@@ -4,6 +4,7 @@ import http.client
 import io
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from flask import Flask, request
 
 from farm.config import GatewaySettings, IntakeSettings
+from farm.intake import rendition
 from farm.intake.check import check
 from farm.jobs.errors import InvalidRequest
 from farm.jobs.inputs import Kind
@@ -34,11 +36,28 @@ def decoders() -> list[int]:
 
 
 def stopped() -> int:
-    """The decoder of the request that was sent, in the middle of its work for as long as the test likes."""
-    wait_until(decoders, what="a decoder")
+    """The decoder of the first request, which waits in the middle of its work for as long as the test likes."""
+    wait_until(lambda: any(map(_is_stopped, decoders())), what="a stopped decoder")
     [decoder] = decoders()
-    os.kill(decoder, signal.SIGSTOP)
     return decoder
+
+
+def _is_stopped(process: int) -> bool:
+    # the name, in parentheses, may have any character
+    return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].startswith("T")
+
+
+@pytest.fixture(autouse=True)
+def _the_first_decoder_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself, so that it cannot be through before a signal comes."""
+    other = rendition.subprocess.Popen  # type: ignore[attr-defined]
+    stops = ["/bin/sh", "-c", 'kill -STOP $$; exec "$@"', "sh"]
+
+    def start(command: list[str], **how: Any) -> Any:
+        monkeypatch.setattr(rendition.subprocess, "Popen", other)  # type: ignore[attr-defined]
+        return subprocess.Popen([*stops, *command], **how)
+
+    monkeypatch.setattr(rendition.subprocess, "Popen", start)  # type: ignore[attr-defined]
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ LORAS = st.lists(
 
 
 @given(shapes(), st.integers(1, 120_000), st.integers(1, 150_000), st.booleans(), st.sampled_from([None, "pab"]), LORAS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_worker_holds_what_its_engine_would_find_a_plan_for(
     shape: Settled, device_mb: int, host_mb: int, fp8: bool, lossy: str | None, loras: list[dict[str, Any]]
 ) -> None:

@@ -106,10 +106,10 @@ class KillableFarm:
 
     def audited(self) -> dict[str, int]:
         drift: dict[str, int] = {}
-        report = self.ledger.audit(None, 5000)
+        report = self.ledger.audit()
         while report.cursor is not None:
             drift |= report.drift
-            report = self.ledger.audit(report.cursor, 5000)
+            report = self.ledger.audit(report.cursor)
         return drift | report.drift
 
     @contextmanager

@@ -127,7 +127,7 @@ def graphs() -> st.SearchStrategy[dict[int, list[int]]]:
 )
 # paused, and resumed before the pause was done: the names of the acts sort the other way round
 @example({}, False, [*["priority"] * 8, "pause"])
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(graphs(), st.booleans(), st.lists(st.sampled_from(MOVES), min_size=10, max_size=40))
 def test_laws_of_a_batch(
     ledger: Ledger, redis: Redis, parents: dict[int, list[int]], orphans_run: bool, moves: list[str]

@@ -238,7 +238,7 @@ class TestGivenUp:
         left = keys(redis) - before
         assert left <= {"wf:events:acme", "wf:pools", "wf:permit-seq", "wf:batches-untold"}, left
 
-    @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
     @given(st.integers(1, 9), st.integers(0, 8), st.integers(1, 4))
     def test_a_crash_at_any_point_leaves_all_of_it_or_nothing(
         self, ledger: Ledger, redis: Redis, jobs: int, steps: int, per_chunk: int

@@ -152,7 +152,7 @@ _WAYS = st.lists(st.tuples(st.integers(1, 30), st.integers(0, 30), st.sampled_fr
 
 @pytest.mark.usefixtures("ledger")
 @given(memory=_MEMORIES, ways=_WAYS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_the_script_and_farm_fits_keep_one_rule(ledger: Ledger, memory: Memory, ways: list[Any]) -> None:
     needs = " ".join(f"{device}:{host}{rounded}" for device, host, rounded in ways)
     seen(ledger, endless=Memory(fp8=True))

@@ -357,7 +357,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_no_answer_is_anything_but_read_refused_or_unreadable(data: Any) -> None:
     """Real answers with something else in any of their places, and with any HTTP status."""

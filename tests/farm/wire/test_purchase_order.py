@@ -73,7 +73,7 @@ def test_a_picture_s_own_aspect_stays_its_own(model: Model, sides: tuple[int, in
         assert (again.width, again.height) == (spec.width, spec.height)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(1, 60), st.sampled_from([8, 16, 24, 30]))
 def test_seconds_make_the_same_frames_again(n: int, fps: int) -> None:
     frames = 4 * n + 1

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farm.jobs.draft import Draft, Source
@@ -28,7 +28,7 @@ from farm.wire import apixo, crun, kie, model_ids, openai, task_ids, wiro, wiro_
 from farm.wire.answers import RATIOS
 from farm.wire.report import Fault, Output, Report
 
-lean = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+lean = settings(max_examples=60)
 
 words = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=30).filter(lambda t: t.strip())
 urls = st.builds(

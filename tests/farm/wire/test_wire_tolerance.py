@@ -209,7 +209,7 @@ json_values = st.recursive(
 
 
 @given(json_values)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_answer_or_request_breaks_a_codec(value: Any) -> None:
     """Anything is read or refused with one of the farm's errors."""
     body = value if isinstance(value, dict) else {"data": value, "input": value, "tasklist": value}

@@ -4,9 +4,10 @@ events (a tenant's, or a batch's: Ledger.stream_of), folds those of a second int
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from api.pauses import FollowedPauses, RecentPauses
 from api.server.feed import Feed
 from api.streams import COMMENT, LOOK_MS, Pulse, stopping
 from farm.jobs.errors import FarmError
@@ -24,8 +25,9 @@ _WAITING = 30
 #: seconds between two looks whether a page's session is still good
 _CHECK_S = 5.0
 
-#: (job id -> what its events of the last second said, whether some were passed over) -> the frame that is sent
-Rendered = Callable[[Mapping[str, Mapping[str, Any]], bool], bytes]
+#: (job id -> what its events of the last second said, whether some were passed over, whether operators' pauses of some
+#: of its jobs changed) -> the frame that is sent
+Rendered = Callable[[Mapping[str, Mapping[str, Any]], bool, bool], bytes]
 
 
 class LivePage:
@@ -60,8 +62,8 @@ class LivePage:
 class LiveChanges:
     """Threads may share one."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, pauses: RecentPauses) -> None:
+        self._ledger, self._pauses = ledger, pauses
         self._pages: dict[str, list[LivePage]] = {}
         self._lock = threading.Lock()
 
@@ -70,12 +72,16 @@ class LiveChanges:
         that ends with the last one; `rendered` is then that of the first."""
         # before the thread starts, so that it begins where this page was made
         after = self._ledger.last_event_id(stream)
+        tenant, _, batch = stream.partition("!")
+        pauses = FollowedPauses(self._pauses, lambda one: self._pauses.concern(one, tenant, batch or None))
         with self._lock:
             others = self._pages.get(stream)
             if others is None:
                 # nobody follows it, nor does a thread that is about to end
                 others = self._pages[stream] = []
-                threading.Thread(target=self._read, args=(stream, after, rendered), name="live", daemon=True).start()
+                threading.Thread(
+                    target=self._read, args=(stream, after, pauses, rendered), name="live", daemon=True
+                ).start()
             others.append(page)
 
     def leave(self, stream: str, page: LivePage) -> None:
@@ -84,17 +90,21 @@ class LiveChanges:
             if page in (others := self._pages.get(stream, [])):
                 others.remove(page)
 
-    def _read(self, stream: str, after: str, rendered: Rendered) -> None:
+    def _read(self, stream: str, after: str, pauses: FollowedPauses, rendered: Rendered) -> None:
+        paused = False
         while (pages := self._still(stream)) and not stopping.is_set():
             for page in pages:
                 page.mind()
             try:
-                events = self._ledger.events(stream, after=after, block_ms=LOOK_MS, count=_AT_ONCE)
-                if not events:
+                paused = bool(pauses.changes()) or paused
+                events = self._ledger.events(stream, after=after, block_ms=0 if paused else LOOK_MS, count=_AT_ONCE)
+                if not events and not paused:
                     continue
+                told = self._pauses.in_events(events)
                 full = len(events) == _AT_ONCE
-                after = self._ledger.last_event_id(stream) if full else events[-1].id
-                frame = rendered(folded(events), full)
+                if events:
+                    after = self._ledger.last_event_id(stream) if full else events[-1].id
+                frame, paused = rendered(folded(told), full, paused), False
             except FarmError:
                 stopping.wait(_PACE_S)
                 continue
@@ -121,7 +131,7 @@ class LiveChanges:
             return found
 
 
-def folded(events: list[JobEvent]) -> dict[str, dict[str, Any]]:
+def folded(events: Sequence[JobEvent]) -> dict[str, dict[str, Any]]:
     """Job id -> what its events said, the last word of each kind. A new state or attempt takes back what was said of
     progress and faults before. News of a batch as a whole stand under the batch's id."""
     found: dict[str, dict[str, Any]] = {}
@@ -129,5 +139,8 @@ def folded(events: list[JobEvent]) -> dict[str, dict[str, Any]]:
         known = found.setdefault(event.job or str(event.data.get("batch")), {})
         if (known.get("state"), known.get("attempt")) != (event.data.get("state"), event.data.get("attempt")):
             known.clear()
+        for name in ("held_for", "operator_pauses"):
+            # an event that does not say so takes it back
+            known.pop(name, None)
         known.update(event.data)
     return found

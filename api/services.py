@@ -59,6 +59,7 @@ def make_services(settings: Settings) -> Services:
     redis, store = connect(settings.redis), Store(settings.s3)
     ledger, permits, prices = Ledger(redis, settings), Permits(settings), PriceBook(settings.prices)
     loras, uploads = TenantLoras(redis, store, settings), UploadStore(redis, store, settings)
+    pauses = RecentPauses(ledger)
     submissions = Submissions(settings, ledger, store, permits, price=prices.hold, loras=loras, quota=uploads.quota)
     return Services(
         settings=settings,
@@ -79,9 +80,9 @@ def make_services(settings: Settings) -> Services:
         sessions=ConsoleSessions(redis, settings),
         activity=Activity(redis, settings),
         console_streams=Streams(settings.console.max_streams, settings.console.max_streams_each),
-        live=LiveChanges(ledger),
+        live=LiveChanges(ledger, pauses),
         forecasts=RecentForecasts(ledger.forecast),
-        pauses=RecentPauses(ledger.paused),
+        pauses=pauses,
     )
 
 

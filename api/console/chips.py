@@ -7,4 +7,5 @@ from farm.jobs.job import Job
 
 def chip_of(job: Job) -> words.StatusWord:
     """Its word. A job that an operator keeps is paused."""
-    return words.status_of(services().pauses.told(job))
+    pauses = services().pauses
+    return words.status_of(pauses.told(job), by_operator=bool(pauses.keeping(job)))

@@ -26,7 +26,8 @@ _MOST = 120
 @console.get("/live")
 def follow() -> Response:
     """Frames `changes`: {jobs: where they stand now, fresh: ids that were made, batches: those of which some job moved,
-    counts, more: look anew}. `batch`: of its jobs one by one; without, of all others."""
+    counts, paused: operators' pauses of some of these jobs changed, more: look anew}. `batch`: of its jobs one by one;
+    without, of all others."""
     here, owner = services(), tenant()
     batch = request.args.get("batch") or None
     stream = owner if batch is None else f"{owner}!{batch_of(batch).id}"
@@ -46,10 +47,10 @@ def _renderer(owner: str, batch: str | None) -> Rendered:
     """Works outside of a request, for whichever pages of the stream are open."""
     app = cast("LocalProxy[Flask]", current_app)._get_current_object()
 
-    def rendered(changed: Mapping[str, Mapping[str, Any]], passed_over: bool) -> bytes:
+    def rendered(changed: Mapping[str, Mapping[str, Any]], passed_over: bool, paused: bool) -> bytes:
         """The page's changes, with counts as they are now."""
         with app.app_context():
-            return changes(changed, passed_over, _counts(owner, batch))
+            return changes(changed, passed_over, _counts(owner, batch), paused=paused)
 
     return rendered
 
@@ -61,7 +62,9 @@ def _counts(owner: str, batch: str | None) -> Mapping[str, int]:
     return {} if found is None else filters.counts_of(found)
 
 
-def changes(changed: Mapping[str, Mapping[str, Any]], passed_over: bool, counts: Mapping[str, int]) -> bytes:
+def changes(
+    changed: Mapping[str, Mapping[str, Any]], passed_over: bool, counts: Mapping[str, int], *, paused: bool = False
+) -> bytes:
     """The frame of what happened in a second."""
     batches = [one for one in changed if is_batch_id(one)]
     fresh = [job_id for job_id, data in changed.items() if _is_new(data)]
@@ -71,10 +74,19 @@ def changes(changed: Mapping[str, Mapping[str, Any]], passed_over: bool, counts:
         for job_id, data in list(moved.items())[:_MOST]
     ]
     more = passed_over or len(moved) > _MOST
-    told_more = {"fresh": fresh[:_MOST], "new": len(fresh), "batches": batches, "counts": counts, "more": more}
+    told_more = {
+        "fresh": fresh[:_MOST],
+        "new": len(fresh),
+        "batches": batches,
+        "counts": counts,
+        "paused": paused,
+        "more": more,
+    }
     return frame("changes", {"jobs": told, **told_more})
 
 
 def _is_new(data: Mapping[str, Any]) -> bool:
     opening = data.get("state") in (State.WAITING, State.QUEUED) and not data.get("attempt")
-    return opening and not {"held_for", "cancelling", "retry_in_s"} & set(data)
+    # a job that came into what an operator paused is new all the same
+    held = "held_for" in data and "operator_pauses" not in data
+    return opening and not held and not {"cancelling", "retry_in_s"} & set(data)

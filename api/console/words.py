@@ -25,6 +25,7 @@ _HELD = {
     HoldReason.PAUSED: ("held", "Paused"),
     HoldReason.DEPENDENCY: ("held", "Waits for another"),
 }
+_BY_OPERATOR = "Paused by an operator"
 _PHASES = {
     Phase.ASSIGNED: "Starting",
     Phase.LOADING: "Loading model",
@@ -67,12 +68,13 @@ class StatusWord:
     step: str = ""
 
 
-def status_of(job: Job) -> StatusWord:
-    """Where a job stands."""
+def status_of(job: Job, *, by_operator: bool = False) -> StatusWord:
+    """Where a job stands. `by_operator`: whose pause it is."""
     return _status(
         job.state,
         phase=job.phase,
         held_for=job.held_for,
+        by_operator=by_operator,
         retrying=job.state is State.QUEUED and job.attempts_used > 0,
         cancelling=job.cancelling,
         progress=job.progress,
@@ -87,6 +89,7 @@ def status_of_event(data: Mapping[str, Any]) -> StatusWord:
         State(data["state"]),
         phase=data.get("phase"),
         held_for=tuple(HoldReason(reason) for reason in str(data.get("held_for") or "").split()),
+        by_operator=bool(data.get("operator_pauses")),
         retrying="retry_in_s" in data,
         cancelling=bool(data.get("cancelling")),
         progress=float(data.get("progress") or 0),
@@ -100,6 +103,7 @@ def _status(
     *,
     phase: str | None,
     held_for: tuple[HoldReason, ...],
+    by_operator: bool,
     retrying: bool,
     cancelling: bool,
     progress: float,
@@ -118,7 +122,7 @@ def _status(
         return StatusWord(kind, word, round(100 * progress), shown)
     for reason, (kind, word) in _HELD.items():
         if reason in held_for:
-            return StatusWord(kind, word)
+            return StatusWord(kind, _BY_OPERATOR if reason is HoldReason.PAUSED and by_operator else word)
     return StatusWord("retrying", "Retrying") if retrying else StatusWord(state.value, _STATES[state])
 
 

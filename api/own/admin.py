@@ -29,9 +29,8 @@ from farm.wire.own_admin import (
     OperationList,
     OperationView,
     PauseList,
-    PauseView,
 )
-from farm.wire.own_views import ProblemView, moment
+from farm.wire.own_views import PauseView, ProblemView, moment
 from farm.wire.report import Reply
 
 _Asked = TypeVar("_Asked", AskTier, AskMove, AskWhy)

@@ -140,11 +140,12 @@ def job_of(job_id: str) -> Job:
 
 def show(job: Job) -> JobView:
     """A job as its owner sees it now."""
-    job = services().pauses.told(job)
+    pauses = services().pauses
+    job, kept = pauses.told(job), [one.view for one in pauses.keeping(job)]
     line = services().forecasts.line(job) if job.position is not None and not job.held else None
     forecast = forecast_of(job, line)
     left = left_s(job, forecast) if job.state is State.QUEUED else eta_s(job)
-    return view_job(job, eta_s=left, links=links(job), forecast=forecast)
+    return view_job(job, eta_s=left, links=links(job), forecast=forecast, operator_pauses=kept)
 
 
 def explained(job: Job) -> ExplainView:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from farm.cli.output import clean
-from farm.jobs.states import Phase, State
+from farm.jobs.states import HoldReason, Phase, State
 
 if TYPE_CHECKING:
     from farm.cli.follow import Follow
@@ -22,6 +22,8 @@ _WORDS = {
     State.FAILED: "failed",
 }
 _STYLES = {State.SUCCEEDED: "green", State.FAILED: "red", State.CANCELLED: "yellow", State.RUNNING: "cyan"}
+#: of what its owner did not pause
+PAUSED_BY_OPERATOR = "paused by an operator"
 #: columns that a title, the words, the percentage and the time left want
 _WORDS_WIDE = 70
 #: which jobs are shown when not all fit the terminal
@@ -39,7 +41,7 @@ def words(job: "JobView") -> str:
     if job.cancelling and not job.over:
         return "cancelling"
     if job.held_for and job.state in (State.WAITING, State.QUEUED):
-        return f"held: {', '.join(job.held_for)}"
+        return _held_words(job)
     if job.state is State.QUEUED:
         return _queue_words(job)
     if job.state is State.RUNNING:
@@ -50,6 +52,13 @@ def words(job: "JobView") -> str:
         word = job.error.code if job.state is State.CANCELLED else job.state
         return f"{word}: {clean(job.error.message)}"
     return _WORDS[job.state]
+
+
+def _held_words(job: "JobView") -> str:
+    said = [
+        PAUSED_BY_OPERATOR if reason is HoldReason.PAUSED and job.operator_pauses else reason for reason in job.held_for
+    ]
+    return PAUSED_BY_OPERATOR if said == [PAUSED_BY_OPERATOR] else f"held: {', '.join(said)}"
 
 
 def _queue_words(job: "JobView") -> str:
@@ -126,7 +135,7 @@ class Lines:
         if job.cancelling:
             return "cancelling"
         if job.state is not State.RUNNING:
-            return f"{job.state} {job.attempt}"
+            return f"{job.state} {job.attempt} {_held_words(job) if job.held_for else ''}"
         return str(job.phase) if job.phase in (Phase.LOADING, Phase.DENOISING, Phase.GENERATING) else None
 
 

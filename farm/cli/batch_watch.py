@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from farm.cli.bars import PAUSED_BY_OPERATOR
 from farm.cli.exit_codes import INTERRUPTED
 from farm.cli.output import clean
 from farm.cli.session import Session
@@ -43,8 +44,13 @@ def words(batch: "BatchView") -> str:
 
 
 def _held(batch: "BatchView") -> str:
-    held = ", ".join(f"{count} {_HELD[reason]}" for reason, count in batch.held_for.items() if count)
-    return f" ({held})" if held else ""
+    held = [f"{count} {_HELD[reason]}" for reason, count in batch.held_for.items() if count]
+    said = ", ".join([*held, *_by_operator(batch)])
+    return f" ({said})" if said else ""
+
+
+def _by_operator(batch: "BatchView") -> list[str]:
+    return [PAUSED_BY_OPERATOR] if batch.operator_pauses else []
 
 
 def short_words(batch: "BatchView") -> str:
@@ -54,6 +60,7 @@ def short_words(batch: "BatchView") -> str:
     parts = [f"{counts.get(State.SUCCEEDED, 0):,}/{batch.jobs:,} done"]
     parts += [f"{counts[state]:,} {state}" for state in shown if counts.get(state)]
     parts += [f"{count:,} {_HELD[reason]}" for reason, count in batch.held_for.items() if reason in _TOLD_REASONS]
+    parts += _by_operator(batch)
     return ", ".join(parts) + _finish(batch)
 
 

@@ -9,12 +9,11 @@ from farm.wire.own_admin import (
     ActView,
     DecisionList,
     DecisionView,
-    Kind,
     OperationList,
     OperationView,
     PauseList,
-    PauseView,
 )
+from farm.wire.own_views import Pausable, PauseView
 
 
 class Admin:
@@ -27,11 +26,11 @@ class Admin:
         """What is paused now."""
         return self._transport.ask(PauseList, "GET", "/v1/admin/pauses").data
 
-    def pause(self, kind: Kind, name: str, *, why: str) -> bool:
+    def pause(self, kind: Pausable, name: str, *, why: str) -> bool:
         """Nothing of the tenant, lane, pool or provider, or on the worker, starts any more; what runs goes on."""
         return self._act("pause", {"kind": kind, "name": name, "why": why})
 
-    def resume(self, kind: Kind, name: str, *, why: str) -> bool:
+    def resume(self, kind: Pausable, name: str, *, why: str) -> bool:
         """The end of a pause."""
         return self._act("resume", {"kind": kind, "name": name, "why": why})
 

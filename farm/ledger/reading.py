@@ -13,6 +13,7 @@ from farm.jobs.ids import is_job_id
 from farm.jobs.job import Job, JobEvent, Page
 from farm.jobs.states import HoldReason, State, Tier
 from farm.ledger.connection import mapped, stream_entries
+from farm.ledger.outcomes import SwitchKind
 from farm.ledger.records import decode
 from farm.ledger.scripts import Scripted, tier_line
 
@@ -178,6 +179,15 @@ class Reading(Scripted):
             else:
                 found = self._redis.zrangebylex(key, place or "-", "+", start=0, num=limit)
         return cast("list[str]", found)
+
+    def any_queued(self, tenant: str, kind: SwitchKind, name: str, *, batch: str | None = None) -> bool:
+        """Whether a queued job of the tenant, or of its batch, is of this pool or lane (or model: all its lanes). Read
+        in pieces: where none is, all of its queued jobs were looked at."""
+        listing, last = _listing(None, None, batch), ""
+        while True:
+            found, last = self.run("any_queued", tenant, *listing, kind, name, last)
+            if found or not last:
+                return bool(found)
 
     def standing_still(self, pool: str) -> int:
         """Jobs of the pool that wait for a reason to go, not for a worker."""

@@ -7,9 +7,8 @@ from pydantic import Field, StringConstraints
 
 from farm.wire.own import Strict
 from farm.wire.own_explain import ExternalView
-from farm.wire.own_views import View
+from farm.wire.own_views import Pausable, PauseView, View
 
-Kind = Literal["tenant", "lane", "pool", "worker", "provider"]
 #: kept in the log of operators' acts
 Why = Annotated[
     str,
@@ -22,7 +21,7 @@ class AskPause(Strict):
     """What is paused or resumed. A lane may also be a model's id: all of its lanes. A paused worker takes no
     more jobs."""
 
-    kind: Kind
+    kind: Pausable
     name: str = Field(min_length=1, max_length=200, pattern=r"^\S+$")
     why: Why
 
@@ -39,12 +38,6 @@ class AskMove(Strict):
 
 class AskWhy(Strict):
     why: Why
-
-
-class PauseView(View):
-    kind: Kind
-    name: str
-    since: datetime
 
 
 class PauseList(View):

@@ -11,7 +11,7 @@ from farm.jobs.errors import InvalidRequest
 from farm.jobs.money import MICRO
 from farm.jobs.states import HoldReason, State
 from farm.wire.own import MAX_IDEMPOTENCY_KEY, CreateJob, Strict
-from farm.wire.own_views import View, moment
+from farm.wire.own_views import PauseView, View, moment
 
 #: what a manifest may call a shot
 SHOT_ID = r"[^\s,;]{1,64}"
@@ -147,7 +147,8 @@ class BatchView(View):
     """A batch as its owner sees it.
 
     state     placing: it is admitted, and its jobs are still being queued; then open; ended with its last job
-    counts    jobs by state; held_for  open jobs by the reasons that hold them (paused, approval, dependency, parked)
+    counts    jobs by state; held_for  open jobs by the reasons that hold them (paused, approval, dependency, parked);
+              operator_pauses  what operators paused that keeps queued jobs of it, which held_for does not count
     progress  share of its jobs that are over
     gpu_s     GPU-seconds that all of it is predicted to take; gpu_s_left  those of jobs that are not over
     finish_at when it is predicted to end; null while that cannot be known
@@ -161,6 +162,7 @@ class BatchView(View):
     jobs: int
     counts: dict[State, int]
     held_for: dict[HoldReason, int] = Field(default_factory=dict)
+    operator_pauses: list[PauseView] = Field(default_factory=list)
     progress: float
     credits: Credits
     gpu_s: float
@@ -198,7 +200,13 @@ class QuoteView(View):
     finish_at: datetime | None = None
 
 
-def view_batch(batch: Batch, *, finish_at: datetime | None = None, acts: Sequence[Act] = ()) -> BatchView:
+def view_batch(
+    batch: Batch,
+    *,
+    finish_at: datetime | None = None,
+    acts: Sequence[Act] = (),
+    operator_pauses: Sequence[PauseView] = (),
+) -> BatchView:
     """A batch as the API shows it."""
     return BatchView(
         id=batch.id,
@@ -207,6 +215,7 @@ def view_batch(batch: Batch, *, finish_at: datetime | None = None, acts: Sequenc
         jobs=batch.jobs,
         counts=dict(batch.counts),
         held_for=dict(batch.held_for),
+        operator_pauses=list(operator_pauses),
         progress=round(1 - batch.open / max(1, batch.jobs), 4),
         credits=Credits(total=batch.hold / MICRO, held=batch.held / MICRO, spent=batch.spent / MICRO),
         gpu_s=round(batch.gpu_s, 3),

@@ -3,6 +3,7 @@
 Times are ISO 8601 in UTC. A client ignores fields that it does not know: the farm may be newer than it.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -90,6 +91,27 @@ class ForecastView(View):
     finish_until: datetime
 
 
+Pausable = Literal["tenant", "lane", "pool", "worker", "provider"]
+
+
+class PauseView(View):
+    """What an operator paused. A lane may also be a model's id: all of its lanes."""
+
+    kind: Pausable
+    name: str
+    since: datetime
+
+
+class PauseEvent(View):
+    """An operator paused what queued jobs of yours wait for, or resumed it (`paused` false). `at`: since when; of a
+    resume, when it was seen, which may be some seconds later."""
+
+    kind: Pausable
+    name: str
+    paused: bool
+    at: datetime
+
+
 class JobView(View):
     """A job as its owner sees it.
 
@@ -99,7 +121,7 @@ class JobView(View):
     width, height  null until the input is here whose shape they follow;  frames, fps, duration_s  the same of a clip
                that decides the length;  predicted_s  null while any of them is
     held_for   why it is not to start yet (paused: by its owner, or by an operator with its tenant, pool or model;
-               approval, dependency, parked); [] when it may
+               approval, dependency, parked); [] when it may;  operator_pauses  what of these an operator did
     tier       an economy job becomes normal when its window comes near;  expires_at  when that window ends
     cost       in credits: held while it is open, charged once it is over; null where nobody pays
     bought     set when a provider renders it
@@ -125,6 +147,7 @@ class JobView(View):
     steps: int
     position: int | None = None
     held_for: list[HoldReason] = Field(default_factory=list)
+    operator_pauses: list[PauseView] = Field(default_factory=list)
     eta_s: float | None = None
     forecast: ForecastView | None = None
     attempt: int = 0
@@ -206,7 +229,12 @@ class Links:
 
 
 def view_job(
-    job: Job, *, eta_s: float | None = None, links: Links | None = None, forecast: ForecastView | None = None
+    job: Job,
+    *,
+    eta_s: float | None = None,
+    links: Links | None = None,
+    forecast: ForecastView | None = None,
+    operator_pauses: Sequence[PauseView] = (),
 ) -> JobView:
     """`links` to the files of a committed result; without them the result is left out."""
     spec, running, over = job.spec, job.state is State.RUNNING, job.state in TERMINAL
@@ -226,6 +254,7 @@ def view_job(
         steps=job.steps or spec.steps,
         position=job.position,
         held_for=[] if over else list(job.held_for),
+        operator_pauses=list(operator_pauses),
         eta_s=eta_s,
         forecast=forecast,
         attempt=job.attempt,

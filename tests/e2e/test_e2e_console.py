@@ -21,6 +21,7 @@ from farm.jobs.job import NewJob
 from farm.jobs.roles import Role
 from farm.jobs.spec import JobSpec
 from farm.jobs.states import HoldReason, State
+from farm.ledger import SwitchKind
 from farm.tenants.tenants import Tenants
 from models.catalog import MODELS
 from models.media.output import write_video
@@ -104,8 +105,10 @@ def page(chromium: Browser, farm: Farm) -> Iterator[Page]:
     assert troubles == []
 
 
-def admitted(farm: Farm, count: int, label: str, *, tenant: str | None = None) -> list[str]:
-    """Ids of jobs that wait for approval, as a client's batch would."""
+def admitted(
+    farm: Farm, count: int, label: str, *, tenant: str | None = None, pool: str = "default", approved: bool = False
+) -> list[str]:
+    """Ids of jobs that wait for approval, as a client's batch would, or for a worker of the pool."""
     model = MODELS[str(SMALL["model"])]
     spec = JobSpec(
         **SMALL,
@@ -121,12 +124,12 @@ def admitted(farm: Farm, count: int, label: str, *, tenant: str | None = None) -
         id="",
         tenant=tenant or farm.notes["tenant"],
         spec=spec,
-        pool="default",
+        pool=pool,
         lane=model.lane,
         predicted_s=3.0,
         wall_s=60.0,
         label=label,
-        held_for=(HoldReason.APPROVAL,),
+        held_for=() if approved else (HoldReason.APPROVAL,),
     )
     made: list[str] = []
     for at in range(0, count, 200):
@@ -239,6 +242,27 @@ def test_one_job_is_cancelled_and_many_by_their_filter(page: Page, farm: Farm) -
     expect(page.locator("tbody tr").nth(1)).to_contain_text("102")
     states = farm.ledger().counts(farm.notes["tenant"], label="act-on-many")
     assert (states[State.CANCELLED], states[State.QUEUED]) == (3, 100)
+
+
+def test_what_an_operator_pauses_and_resumes_is_shown_without_a_reload(page: Page, farm: Farm) -> None:
+    [job] = admitted(farm, 1, "stands-still", pool="a-pool-without-workers", approved=True)
+    pool = (SwitchKind.POOL, "a-pool-without-workers")
+    # pages that ask by themselves now and then would hear of it, too
+    page.add_init_script("window.setInterval = () => 0")
+    page.goto("/console/jobs?label=stands-still")
+    chip = page.locator(f'[data-job="{job}"] .chip')
+    expect(chip).to_have_text("Queued")
+    farm.ledger().pause(*pool, who="an operator", why="a test")
+    expect(chip).to_have_text("Paused by an operator")
+    page.goto(f"/console/jobs/{job}")
+    expect(page.locator("#why")).to_contain_text("An operator paused the pool")
+    farm.ledger().resume(*pool, who="an operator", why="a test")
+    expect(page.locator("#status .chip")).to_have_text("Queued")
+    expect(page.locator("#why")).not_to_contain_text("paused")
+    farm.ledger().pause(*pool, who="an operator", why="a test")
+    expect(page.locator("#screen")).to_contain_text("Paused by an operator")
+    farm.ledger().resume(*pool, who="an operator", why="a test")
+    farm.ledger().cancel(farm.notes["tenant"], job)
 
 
 def test_another_studios_job_is_not_there_and_strangers_text_is_text(page: Page, farm: Farm) -> None:

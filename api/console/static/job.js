@@ -15,7 +15,7 @@ export function followJob(page) {
     if (state) page.dataset.state = state;
   };
   follow(page.dataset.live, {
-    changes: ({ jobs, more }) => { if (more || jobs.some((job) => job.id === page.dataset.job)) look(); },
+    changes: ({ jobs, paused, more }) => { if (more || paused || jobs.some((job) => job.id === page.dataset.job)) look(); },
     missed: look,
   });
   // what it waits for can change without a word about this job

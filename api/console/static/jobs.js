@@ -40,7 +40,8 @@ export function followJobs(page) {
 
   async function place(ids) {
     for (const one of (await some(ids)).reverse()) {
-      if (shown.item(one.dataset.job)) continue;
+      // one that was released and is queued now
+      if (shown.item(one.dataset.job)) { replace(one); continue; }
       shown.prepend(one);
       page.querySelector('.nothing')?.remove();
     }
@@ -87,7 +88,14 @@ export function followJobs(page) {
     if (held) one.querySelector('.open').focus();
   }
 
+  // an operator paused or resumed what some of them wait for: their own events say nothing of it
+  async function lookAtWaiting() {
+    const waiting = [...shown.inPlace()].filter((one) => ![...OVER, 'running'].includes(one.dataset.kind)).map((one) => one.dataset.job);
+    for (let at = 0; at < waiting.length; at += 50) (await some(waiting.slice(at, at + 50))).forEach(replace);
+  }
+
   async function changes(frame) {
+    if (frame.paused) lookAtWaiting();
     if (!query.get('batch')) lookAtBatches(frame.batches);
     const ended = [];
     frame.jobs.forEach((job) => patch(job, ended));

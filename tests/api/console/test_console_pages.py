@@ -148,7 +148,7 @@ def test_the_form_says_what_is_wrong_and_what_it_costs(alice: Caller, here: Brow
     assert unpaid(2_500_000, 1_000_000) == "This job needs 2.50 credits, and 1.00 are free."
 
 
-def as_json(changed: Any, _passed_over: bool) -> bytes:
+def as_json(changed: Any, _passed_over: bool, _paused: bool) -> bytes:
     return json.dumps(list(changed)).encode() + b"\n"
 
 
@@ -188,8 +188,8 @@ def test_a_page_of_a_batch_follows_its_jobs_and_every_other_hears_of_the_batch(
     )
     batch = made.json["id"]
 
-    def told(changed: Any, passed_over: bool) -> bytes:
-        return changes(changed, passed_over, {})
+    def told(changed: Any, passed_over: bool, paused: bool) -> bytes:
+        return changes(changed, passed_over, {}, paused=paused)
 
     every, its = LivePage(lambda: True), LivePage(lambda: True)
     for stream, page in (("alice", every), (f"alice!{batch}", its)):

@@ -9,6 +9,7 @@ from rich.console import Console
 from farm.cli.bars import Bars, duration, summary, title, took, words
 from farm.wire.own_views import JobView
 
+POOL = {"kind": "pool", "name": "default", "since": "2026-11-20T10:00:00Z"}
 NOW = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 
 
@@ -26,6 +27,9 @@ def job(**more: Any) -> JobView:
         ({"position": 12}, "queued, 12 before it"),
         ({"position": 0, "attempt": 1}, "next in the queue (attempt 2)"),
         ({"position": None}, "queued"),
+        ({"held_for": ["paused"]}, "held: paused"),
+        ({"held_for": ["paused"], "operator_pauses": [POOL]}, "paused by an operator"),
+        ({"held_for": ["approval", "paused"], "operator_pauses": [POOL]}, "held: approval, paused by an operator"),
         ({"state": "running", "phase": "loading"}, "loading"),
         ({"state": "running", "phase": "denoising", "step": 17}, "denoising, step 17/40"),
         ({"state": "running", "cancelling": True, "phase": "denoising"}, "cancelling"),

@@ -14,6 +14,7 @@ from rich.progress import Progress
 from farm.cli import batch_watch
 from farm.cli.exit_codes import REFUSED
 from farm.jobs.states import HoldReason, State
+from farm.ledger import SwitchKind
 from farm.wire.own_batches import BatchView, Credits
 from tests.farm.cli.cli_farm import Wanfarm
 from tests.farm.client.conftest import Gateway
@@ -48,12 +49,18 @@ def test_every_fault_is_told_with_its_line(wanfarm: Wanfarm) -> None:
     assert wanfarm("batches", "list", "--json").document == []
 
 
-def test_what_it_would_cost_and_acts_by_hand(wanfarm: Wanfarm) -> None:
+def test_what_it_would_cost_and_acts_by_hand(wanfarm: Wanfarm, gateway: Gateway) -> None:
     Path("shots.jsonl").write_text('{"prompt": "a fox"}\n{"prompt": "a hare"}\n')
     quote = wanfarm("submit", "shots.jsonl", *SMALL, "--takes", 2, "--dry-run", "--json").document
     assert (quote["shots"], quote["jobs"]) == (2, 4)
     batch = wanfarm("submit", "shots.jsonl", *SMALL, "--hold-after", 1).ok().out.strip()
     assert "(1 to be approved)" in wanfarm("batches", "show", batch).ok().out
+    pool = (SwitchKind.POOL, "default")
+    gateway.parts.ledger.pause(*pool, who="an operator", why="a test")
+    gateway.parts.pauses.changed()
+    assert "(1 to be approved, paused by an operator)" in wanfarm("batches", "show", batch).ok().out
+    gateway.parts.ledger.resume(*pool, who="an operator", why="a test")
+    gateway.parts.pauses.changed()
     assert "1 job changed" in wanfarm("batches", "approve", batch).ok().out
     assert "nothing changed" in wanfarm("batches", "approve", batch).ok().out
     assert "2 jobs changed" in wanfarm("batches", "pause", batch).ok().out

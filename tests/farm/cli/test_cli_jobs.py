@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from farm.cli import follow
+from farm.cli.bars import Lines, words
 from farm.cli.jobs import _length, _size
 from farm.cli.submit import _INPUTS
 from farm.embedded import samples
 from farm.embedded.ports import free_port
 from farm.jobs.roles import Role
+from farm.jobs.states import State
 from farm.jobs.worker_status import WorkerState, WorkerStatus
+from farm.ledger import SwitchKind
 from farm.wire.own import CreateJob
 from farm.wire.own_views import JobView
 from models.catalog import ROLES
@@ -83,6 +87,38 @@ def test_the_exit_code_tells_that_a_shot_failed(wanfarm: Wanfarm, worker: thread
     failed = wanfarm("submit", "-p", "fail", "--model", TINY, "--watch")
     assert failed.code == 1
     assert "failed: the picture shows nothing" in failed.out
+
+
+def test_watching_says_at_once_what_an_operator_paused_and_resumed(
+    wanfarm: Wanfarm, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its event alone: no look comes by itself, and one would not reach all."""
+    monkeypatch.setattr(follow, "LOOK_S", 3600.0)
+    monkeypatch.setattr(follow, "LOOKS", 2)
+    ledger, pool = gateway.parts.ledger, (SwitchKind.POOL, "default")
+    with gateway.client() as client:
+        following = follow.Follow(client, [client.jobs.create("a fox", model=TINY) for _ in range(3)])
+        lines, done = Lines(following, quiet=False), list[str]()
+
+        def show() -> None:
+            lines.show()
+            paused = [words(job) for job in following.jobs].count("paused by an operator")
+            if not done:
+                done.append("paused")
+                ledger.pause(*pool, who="an operator", why="a test")
+            elif done == ["paused"] and paused == 3:
+                done.append("resumed")
+                ledger.resume(*pool, who="an operator", why="a test")
+            elif done == ["paused", "resumed"] and not paused:
+                done.append("cancelled")
+                for job in following.jobs:
+                    client.jobs.cancel(job.id)
+
+        assert {job.state for job in following.until_over(show, timeout_s=60)} == {State.CANCELLED}
+    said = [re.split("  +", line)[-1] for line in capsys.readouterr().err.splitlines()]
+    assert [said.count(text) for text in ("paused by an operator", "cancelled")] == [3, 3]
+    assert sum(text.startswith(("next in the queue", "queued,")) for text in said) == 6
+    assert wanfarm("show", following.jobs[0].id).ok()
 
 
 def test_watching_can_give_up_while_the_job_goes_on(wanfarm: Wanfarm) -> None:

@@ -150,8 +150,16 @@ def _create_batch(body: bytes) -> Response:
     return answer(Reply(200, openai_batches.render_asked(asked)))
 
 
-def shown(asked: AskedBatch, batch: Batch | None, acts: list[Act]) -> Mapping[str, Any]:
-    """A batch that came in this form."""
+def asked_by_its_clients() -> bool:
+    """Whether one of OpenAI's own clients asks, by a header that all of them send."""
+    return "X-Stainless-Lang" in request.headers
+
+
+def shown(asked: AskedBatch | None, batch: Batch | None, acts: list[Act]) -> Mapping[str, Any]:
+    """A batch in OpenAI's form; `asked` where it came in it."""
+    if asked is None:
+        assert batch is not None
+        asked = openai_batches.as_asked(batch)
     if batch is None:
         return openai_batches.render_asked(asked)
     left: Sequence[Job] = ()
@@ -171,9 +179,12 @@ def is_cancelled(asked: AskedBatch) -> bool:
 def _found(batch_id: str) -> tuple[AskedBatch, Batch | None, list[Act]]:
     ledger = services().ledger
     asked = ledger.asked([batch_id])[0] if is_batch_id(batch_id) else None
+    batch = ledger.batch(tenant(), batch_id) if is_batch_id(batch_id) else None
+    if asked is None and batch is not None:
+        asked = openai_batches.as_asked(batch)
     if asked is None or asked.tenant != tenant():
         raise NotFound(f"no file of {batch_id[:64]}")
-    return asked, ledger.batch(tenant(), batch_id), ledger.acts([batch_id])[0]
+    return asked, batch, ledger.acts([batch_id])[0]
 
 
 def _file(kept: Any) -> Any:
@@ -188,13 +199,13 @@ def _of(asked: AskedBatch) -> Results:
 def _results(asked: AskedBatch) -> Iterator[bytes]:
     body = _video if asked.endpoint == openai_batches.VIDEOS else _job
     for job in _of(asked).jobs(State.SUCCEEDED):
-        yield _line(openai_batches.render_result(job.id, str(job.shot.get("id")), body(job)))
+        yield _line(openai_batches.render_result(job.id, openai_batches.custom_id(job.shot), body(job)))
 
 
 def _failures(asked: AskedBatch) -> Iterator[bytes]:
     for job in _of(asked).jobs(State.FAILED, State.CANCELLED):
         code, message = job.error_code or FaultCode.CANCELLED, job.error_message or "it was cancelled"
-        yield _line(openai_batches.render_failure(job.id, str(job.shot.get("id")), code, message))
+        yield _line(openai_batches.render_failure(job.id, openai_batches.custom_id(job.shot), code, message))
 
 
 def _video(job: Job) -> Mapping[str, Any]:

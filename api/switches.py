@@ -1,9 +1,10 @@
 """What operators switch off and on: tenants, lanes, pools, workers, providers. For the API and the console."""
 
 from api.services import services
+from farm.claiming.pool_names import pool_names, words
 from farm.jobs.errors import NotFound
 from farm.jobs.lanes import model_of_lane
-from farm.ledger import INTAKE_POOL, SwitchKind
+from farm.ledger import SwitchKind
 from models.catalog import MODELS
 
 
@@ -14,8 +15,8 @@ def pause(kind: SwitchKind, name: str, *, who: str, why: str) -> bool:
         raise NotFound(f"no tenant {name!r}")
     if kind is SwitchKind.WORKER and not here.ledger.is_live(name):
         raise NotFound(f"no live worker {name!r}")
-    if kind is SwitchKind.POOL and name not in (pools := _pools()):
-        raise NotFound(f"no pool {name!r}; there are {', '.join(sorted(pools)) or 'none yet'}")
+    if kind is SwitchKind.POOL and name not in (pools := pool_names(here.settings, here.ledger)):
+        raise NotFound(f"no pool {name!r}; {words(pools)}")
     if kind is SwitchKind.LANE and model_of_lane(name) not in MODELS:
         raise NotFound(f"no lane or model {name!r}; GET /v1/models has the models")
     changed = here.ledger.pause(kind, name, who=who, why=why)
@@ -30,9 +31,3 @@ def resume(kind: SwitchKind, name: str, *, who: str, why: str) -> bool:
     here.pauses.changed()
     here.permits.publish(wanted)
     return changed
-
-
-def _pools() -> set[str]:
-    """Those of the settings, of workers, and of jobs that there were."""
-    here = services()
-    return {*here.settings.pools, *here.ledger.pools(), *(one.pool for one in here.ledger.offers())} - {INTAKE_POOL}

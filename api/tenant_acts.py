@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from api.auth import by, principal, require, tenant
 from api.services import services
-from farm.jobs.errors import Forbidden, NotFound
+from farm.claiming.pool_names import pool_names, words
+from farm.jobs.errors import Forbidden, InvalidRequest, NotFound
 from farm.jobs.roles import Role
 from farm.jobs.tenant_limits import TenantLimits
 from farm.tenants.api_keys import ApiKey
@@ -54,8 +55,12 @@ def limits() -> tuple[TenantLimits, TenantLimits]:
 def lower_limits(
     changes: Mapping[str, float | None], pools: Mapping[str, int | None]
 ) -> tuple[TenantLimits, TenantLimits]:
-    """None: what the operator grants. Raises Forbidden for more than that, InvalidRequest."""
+    """None: what the operator grants. Raises Forbidden for more than that, InvalidRequest, also for a cap in a pool
+    that nobody has: it would keep nothing back."""
     require(Role.ADMIN)
+    capped = {pool for pool, most in pools.items() if most is not None}
+    if capped and (lost := capped - (there := pool_names(services().settings, services().ledger))):
+        raise InvalidRequest(f"no pool {min(lost)!r}; {words(there)}", "max_running_in")
     changed = services().tenants.own_limits.lower(tenant(), changes, pools, by=by())
     names = [*changes, *(f"max_running_in {pool}" for pool in pools)]
     _note("changed limits", ", ".join(names))

@@ -13,6 +13,7 @@ from api.own.blueprint import own_api
 from api.own.jobs import check_id
 from api.own.operations import json_body, operation, query
 from api.services import services
+from farm.claiming.pool_names import pool_names, words
 from farm.jobs.errors import Conflict, NotFound
 from farm.jobs.roles import Role
 from farm.jobs.states import Tier
@@ -163,6 +164,9 @@ def requeue(job_id: str) -> Response:
 def move(job_id: str) -> Response:
     """One that nobody renders."""
     who, asked = _about_job(job_id, AskMove)
+    here = services()
+    if asked.pool not in (there := pool_names(here.settings, here.ledger)):
+        raise Conflict(f"there is no pool {asked.pool!r}; {words(there)}")
     return _done(*services().ledger.move(job_id, asked.pool, who=who, why=asked.why), job_id)
 
 

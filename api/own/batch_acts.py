@@ -7,7 +7,7 @@ from flask import Response
 from api import openai_batches
 from api.auth import tenant
 from api.dialect import answer
-from api.own.batches import asked_of, batch_of, shown
+from api.own.batches import asked_of, batch_of, in_openais_form, shown
 from api.own.blueprint import own_api
 from api.own.operations import json_body, operation, query
 from api.services import services
@@ -42,17 +42,17 @@ def _act(kind: ActKind) -> Callable[[str], Response]:
 
     def view(batch_id: str) -> Response:
         asked_by_file, here = asked_of(batch_id), services()
-        own_view = query(BatchViewQuery).view is not None
+        form = query(BatchViewQuery).view
         if kind is ActKind.CANCEL and asked_by_file is not None and openai_batches.is_cancelled(asked_by_file):
-            return answer(Reply(200, shown(batch_id, own_view=own_view)))
+            return answer(Reply(200, shown(batch_id, form)))
         batch = batch_of(batch_id)
         asked = own.parse(model, json_body() or b"{}")
         priority = asked.priority if isinstance(asked, Prioritise) else None
         act_id = new_act_id()
         here.ledger.begin_act(act_id, tenant(), batch.id, kind, asked.choice(kind), priority=priority)
         over = work(here.ledger, here.permits, act_id, seconds=AT_ONCE_S)
-        done = over or (asked_by_file is not None and not own_view)
-        return answer(Reply(200 if done else 202, shown(batch_id, own_view=own_view)))
+        done = over or in_openais_form(asked_by_file, form)
+        return answer(Reply(200 if done else 202, shown(batch_id, form)))
 
     view.__name__ = f"{kind}_batch"
     view.__doc__ = f"{_MORE[kind]} 202: it goes on, and `acts` of the batch says how far it is."

@@ -115,7 +115,7 @@ def list_batches() -> Response:
     ids = ledger.batch_ids(tenant(), after=asked.cursor or asked.after, limit=asked.limit + 1)
     page, more = ids[: asked.limit], len(ids) > asked.limit
     found = zip(ledger.asked(page), ledger.batches(tenant(), page), ledger.acts(page), strict=True)
-    shown = [view for each in found if (view := _shown(*each, form=asked.form, own_view=bool(asked.view))) is not None]
+    shown = [view for each in found if (view := _shown(*each, form=asked.form, view=asked.view)) is not None]
     return answer(
         Reply(
             200,
@@ -130,22 +130,31 @@ def list_batches() -> Response:
     )
 
 
-def _shown(asked: AskedBatch | None, batch: Batch | None, acts: list[Act], *, form: str | None, own_view: bool) -> Any:
-    """A batch in the form in which it came, unless its `own_view` is wanted; None where it is not of `form`."""
-    if asked is not None and asked.tenant == tenant():
-        if form == "own":
-            return None
-        if not own_view:
-            return openai_batches.shown(asked, batch, acts)
-        return None if batch is None else show(batch, acts)
-    return None if batch is None or form == "openai" else show(batch, acts)
+def _shown(
+    asked: AskedBatch | None, batch: Batch | None, acts: list[Act], *, form: str | None, view: str | None
+) -> Any:
+    """A batch as it is answered; None where it did not come in `form`, or has nothing to show in that view."""
+    by_file = asked is not None and asked.tenant == tenant()
+    if form == ("own" if by_file else "openai"):
+        return None
+    if by_file and in_openais_form(asked, view):
+        return openai_batches.shown(asked, batch, acts)
+    if batch is None:
+        return None
+    return openai_batches.shown(None, batch, acts) if in_openais_form(None, view) and not by_file else show(batch, acts)
+
+
+def in_openais_form(asked: AskedBatch | None, view: str | None) -> bool:
+    """Whether a batch is answered as OpenAI's API does: in the form in which it came, unless one is named or its own
+    clients ask, which know no other."""
+    return view == "openai" if view is not None else asked is not None or openai_batches.asked_by_its_clients()
 
 
 @own_api.get("/v1/batches/<batch_id>")
 @operation("Get a batch", {200: BatchView, 404: ProblemView, 409: ProblemView}, query=BatchViewQuery)
 def get_batch(batch_id: str) -> Response:
     """Its jobs by state, what it costs, and when it may end. The answer takes the same time for any size."""
-    return answer(Reply(200, shown(batch_id, own_view=query(BatchViewQuery).view is not None)))
+    return answer(Reply(200, shown(batch_id, query(BatchViewQuery).view)))
 
 
 @own_api.get("/v1/batches/<batch_id>/jobs")
@@ -216,16 +225,15 @@ def batch_of(batch_id: str) -> Batch:
     raise Conflict(f"the batch is {openai_batches.shown(asked, None, [])['status']}: it has no jobs")
 
 
-def shown(batch_id: str, *, own_view: bool = False) -> Any:
-    """The caller's batch of that id, in the form in which it came unless its `own_view` is wanted. Raises NotFound;
+def shown(batch_id: str, view: str | None = None) -> Any:
+    """The caller's batch of that id, in the form in which it came unless another `view` is wanted. Raises NotFound;
     Conflict for the own view of one that is not admitted."""
     asked = asked_of(batch_id)
-    if asked is None:
-        return show(batch_of(batch_id))
-    if own_view:
+    if not in_openais_form(asked, view):
         return show(batch_of(batch_id))
     ledger = services().ledger
-    return openai_batches.shown(asked, ledger.batch(tenant(), batch_id), ledger.acts([batch_id])[0])
+    batch = ledger.batch(tenant(), batch_id) if asked is not None else batch_of(batch_id)
+    return openai_batches.shown(asked, batch, ledger.acts([batch_id])[0])
 
 
 def asked_of(batch_id: str) -> AskedBatch | None:

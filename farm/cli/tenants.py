@@ -7,6 +7,7 @@ import click
 
 from farm.cli.by_hand import by_hand
 from farm.cli.farm_redis import farm_tenants
+from farm.cli.ledger_here import farm_here
 from farm.cli.session import Session, here_or_asked, runs_here
 
 if TYPE_CHECKING:
@@ -177,10 +178,17 @@ def set_tenant(
         return
     if not given and not caps:
         raise click.UsageError("nothing to change; see wanfarm tenants set --help")
-    with farm_tenants(session) as known:
-        changed = known.set(tenant, by=by_hand(), **given)
+    from farm.claiming.pool_names import pool_names
+    from farm.claiming.pool_names import words as pools_in_words
+
+    with farm_here(session) as here:
+        changed = here.tenants.set(tenant, by=by_hand(), **given)
         for pool, most in caps.items():
-            changed = known.cap_in_pool(tenant, pool, most, by=by_hand())
+            changed = here.tenants.cap_in_pool(tenant, pool, most, by=by_hand())
+        there = pool_names(session.farm_settings(), here.ledger) if caps else set()
+    for pool in sorted(pool for pool, most in caps.items() if most is not None and pool not in there):
+        # whoever sets up a pool may say what it is for before its first worker starts
+        session.out.say(f"no worker and no setting has named a pool {pool!r} yet; {pools_in_words(there)}")
     if session.out.as_json:
         session.out.document(changed)
     else:

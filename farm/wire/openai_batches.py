@@ -76,6 +76,18 @@ def batch_of_file(file_id: str) -> tuple[str, bool] | None:
     return None
 
 
+def as_asked(batch: Batch) -> AskedBatch:
+    """How a batch that came in the farm's own form stands in this one: without a file, and with no window."""
+    created_s, metadata = batch.created_ms // 1000, {"name": batch.name} if batch.name else {}
+    return AskedBatch(batch.id, batch.tenant, "", JOBS, "", created_s, 0, metadata, answer="admitted")
+
+
+def custom_id(shot: Mapping[str, Any]) -> str:
+    """What a request is called: its id, or where the manifest has none its line, and which take it is."""
+    name = shot["id"] if shot.get("id") else f"line-{shot.get('line')}"
+    return f"{name}-take{shot['take']}" if "take" in shot else str(name)
+
+
 def render_asked(asked: AskedBatch) -> dict[str, Any]:
     """A batch that is not admitted: it is being looked at, or never will be."""
     status = _ANSWERED[asked.answer]
@@ -124,14 +136,17 @@ def finalizing_s(left: Sequence[Job]) -> int | None:
 
 
 def _status(asked: AskedBatch, batch: Batch, acts: Sequence[Act], *, finalizing: bool) -> str:
-    cancelled = _cancelled(acts) is not None
+    cancel = _cancelled(acts)
+    # only the farm's own form cancels a part of a batch, and then the rest goes on
+    part = not asked.input_file
+    cancelled = cancel is not None and not (part and (cancel.over if batch.open else not batch.counts[State.CANCELLED]))
     if batch.state is not BatchState.ENDED:
         if cancelled:
             return "cancelling"
         return "finalizing" if finalizing else "in_progress"
     if cancelled:
         return "cancelled"
-    over = batch.counts[State.CANCELLED] and (batch.ended_ms or 0) // 1000 >= asked.expires_s
+    over = asked.expires_s and batch.counts[State.CANCELLED] and (batch.ended_ms or 0) // 1000 >= asked.expires_s
     return "expired" if over else "completed"
 
 
@@ -144,13 +159,13 @@ def _common(asked: AskedBatch) -> dict[str, Any]:
         "id": asked.id,
         "object": "batch",
         "endpoint": asked.endpoint,
-        "input_file_id": asked.input_file,
-        "completion_window": asked.window,
+        "input_file_id": asked.input_file or None,
+        "completion_window": asked.window or None,
         "output_file_id": None,
         "error_file_id": None,
         "created_at": asked.created_s,
         "in_progress_at": None,
-        "expires_at": asked.expires_s,
+        "expires_at": asked.expires_s or None,
         "finalizing_at": None,
         "completed_at": None,
         "failed_at": None,
@@ -195,7 +210,7 @@ def render_file(file_id: str, name: str, size: int, *, created_s: int, expires_s
         "object": "file",
         "bytes": size,
         "created_at": created_s,
-        "expires_at": expires_s,
+        "expires_at": expires_s or None,
         "filename": name,
         "purpose": purpose,
         "status": "processed",

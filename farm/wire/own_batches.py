@@ -78,17 +78,17 @@ BatchQuery = create_model(
 
 
 class BatchViewQuery(BaseModel):
-    """`view`: `own` shows a batch as the farm's own API does, in whichever form it came."""
+    """`view` shows a batch as the farm's own API does, or as OpenAI's, in whichever form it came; without, in that one
+    (and to OpenAI's clients, by their X-Stainless-Lang, as OpenAI's)."""
 
     model_config = ConfigDict(extra="forbid")
 
-    view: Literal["own"] | None = None
+    view: Literal["own", "openai"] | None = None
 
 
 class BatchListQuery(BatchViewQuery):
     """`cursor` is the `next_cursor` of the page before (`after` is OpenAI's word for it). `form`: only batches that
-    came in this one. `view`: `own` shows all of them as the farm's own API does; those that are not admitted are left
-    out."""
+    came in this one. `view`: shows all of them in one form; `own` leaves out those that are not admitted."""
 
     form: Literal["own", "openai"] | None = None
     after: str | None = Field(None, max_length=200, json_schema_extra={"pattern": f"^{BATCH_ID}$"})

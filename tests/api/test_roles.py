@@ -113,6 +113,8 @@ class TestLimits:
         assert (lowered["limits"]["max_open"], lowered["granted"]["max_open"]) == (2, 100)
         assert (lowered["limits"]["max_running"], lowered["granted"]["max_running"]) == (3, None)
         assert (lowered["limits"]["max_running_in"], lowered["granted"]["max_running_in"]) == ({"default": 1}, {})
+        lost = self.asked(alice, max_open=1, max_running_in={"default": 2, "nopool": 3})
+        assert (lost.status_code, "no pool 'nopool'; there are default" in lost.text) == (422, True)
         # it is what the scripts go by
         assert [alice.post("/v1/jobs", json={"prompt": "p"}).status_code for _ in range(3)] == [201, 201, 429]
         assert self.asked(alice, max_open=100, max_running_in={"default": None}).status_code == 200

@@ -15,6 +15,7 @@ from farm.io_worker.batch_keeper import keeper_of
 from farm.jobs.errors import FaultCode, JobFault
 from farm.jobs.states import Phase
 from tests.api.api_parts import TINY, Caller, Hand
+from tests.api.batch_api_parts import ndjson, send
 from tests.api.gateway_thread import served
 from tests.conftest import wait_until
 
@@ -75,6 +76,39 @@ def test_from_file_to_output_and_errors(sdk: openai.OpenAI, look: Any, hand: Han
         ("shot-2", None, "invalid_input")
     ]
     assert [one.id for one in sdk.batches.list()] == [batch.id]
+
+
+def test_a_batch_of_the_farms_own_form_is_one_of_openais_too(
+    sdk: openai.OpenAI, alice: Caller, look: Any, hand: Hand
+) -> None:
+    by_file = ask(sdk, lines(VIDEO_BODY))
+    manifest = ndjson({"prompt": "a fox", "id": "fox"}, {"prompt": "a hare"})
+    own = send(alice, manifest, name="reel", takes=2).json["id"]
+    # each in the form in which it came, unless one of OpenAI's clients asks
+    assert ["status" in one for one in alice.get("/v1/batches").json["data"]] == [False, True]
+    listed = list(sdk.batches.list())
+    assert [(one.id, one.status) for one in listed] == [(own, "in_progress"), (by_file.id, "validating")]
+    batch = sdk.batches.retrieve(own)
+    assert batch == listed[0]
+    assert (batch.endpoint, batch.metadata, type(batch.created_at)) == ("/v1/jobs", {"name": "reel"}, int)
+    assert (batch.input_file_id, batch.expires_at, batch.error_file_id) == (None, None, None)
+    counts = batch.request_counts
+    assert counts is not None
+    assert (counts.total, counts.completed, counts.failed) == (4, 0, 0)
+    hand.finish(hand.claim())
+    assert batch.output_file_id is not None
+    [output] = [json.loads(line) for line in sdk.files.content(batch.output_file_id).text.splitlines()]
+    assert (output["custom_id"], output["response"]["body"]["state"]) == ("fox-take1", "succeeded")
+    # a part of it is cancelled: the rest goes on
+    assert alice.post(f"/v1/batches/{own}/cancel?view=openai", json={"label": "none"}).json["status"] == "in_progress"
+    cancelled = sdk.batches.cancel(own)
+    assert (cancelled.status, cancelled.cancelled_at is not None) == ("cancelled", True)
+    counts = sdk.batches.retrieve(own).request_counts
+    assert counts is not None
+    assert (counts.completed, counts.failed) == (1, 3)
+    errors = [json.loads(line) for line in sdk.files.content(f"file-error-{own[6:]}").text.splitlines()]
+    assert [line["custom_id"] for line in errors] == ["fox-take2", "line-2-take1", "line-2-take2"]
+    assert alice.get(f"/v1/batches/{own}").json["state"] == "ended"
 
 
 def test_jobs_of_the_farms_own_form(sdk: openai.OpenAI, look: Any, hand: Hand) -> None:

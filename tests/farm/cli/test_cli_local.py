@@ -149,6 +149,10 @@ def test_tenants_and_keys(settings: Settings, redis: Redis, monkeypatch: pytest.
     assert made["tenant"]["weight"] == 2
     assert run("tenants", "create", "studio-a").code == 4
     assert run("tenants", "create", "No Such Id").code == 4
+    # a pool may be named before its first worker starts, and a slip of the pen is said
+    early = run("tenants", "set", "studio-a", "--max-running-in", "h100=3").ok()
+    assert "has named a pool 'h100' yet" in early.err
+    assert "yet" not in run("tenants", "set", "studio-a", "--max-running-in", "h100=any").ok().err
     run("tenants", "set", "studio-a", "--no-limits", "--name", "Studio A").ok()
     listed = run("tenants", "list", "--json").document
     assert [(t["id"], t["name"], t["max_open"]) for t in listed] == [("studio-a", "Studio A", None)]

@@ -213,7 +213,8 @@ def redis_settings(redis_port: int) -> RedisSettings:
 
 @pytest.fixture
 def redis(redis_settings: RedisSettings) -> Iterator[Redis]:
-    with Redis.from_url(redis_settings.ledger_url, decode_responses=True) as client:
+    patience_s = redis_settings.socket_timeout_s
+    with Redis.from_url(redis_settings.ledger_url, decode_responses=True, socket_timeout=patience_s) as client:
         yield client
 
 

@@ -84,7 +84,7 @@ def render_error(error: Exception) -> Reply:
     if isinstance(error, RequestError):
         status, slug = error.http_status, error.slug
     elif isinstance(error, Unavailable):
-        status, slug = 503, "unavailable"
+        status, slug = 503, getattr(error, "slug", "unavailable")
     problem = ProblemView(
         type=TYPE + slug,
         title=HTTPStatus(status).phrase,

@@ -9,7 +9,7 @@ from api.limits import count_submission
 from api.own.blueprint import own_api
 from api.own.operations import json_body, operation, query
 from api.results import links
-from api.services import services
+from api.services import offered_models, services
 from api.streams import client_gone
 from farm.jobs.errors import Conflict, InvalidRequest, NotFound
 from farm.jobs.ids import JOB_ID, is_job_id
@@ -142,7 +142,9 @@ def show(job: Job) -> JobView:
     """A job as its owner sees it now."""
     pauses = services().pauses
     job, kept = pauses.told(job), [one.view for one in pauses.keeping(job)]
-    line = services().forecasts.line(job) if job.position is not None and not job.held else None
+    # where no live worker renders its model, nobody knows when one will
+    moves = job.position is not None and not job.held and job.spec.model in offered_models()
+    line = services().forecasts.line(job) if moves else None
     forecast = forecast_of(job, line)
     left = left_s(job, forecast) if job.state is State.QUEUED else eta_s(job)
     return view_job(job, eta_s=left, links=links(job), forecast=forecast, operator_pauses=kept)

@@ -36,6 +36,14 @@ def title(job: "JobView", wide: int = 32) -> str:
     return text if len(text) <= wide else text[: wide - 1] + "…"
 
 
+def shot(job: "JobView") -> str:
+    """Which shot of its manifest a job is: its id there, or its line, and the take; "" of no batch."""
+    if job.batch is None:
+        return ""
+    name = job.shot.get("id") or f"line {job.shot.get('line', '?')}"
+    return f"{name}, take {job.shot['take']}" if "take" in job.shot else str(name)
+
+
 def words(job: "JobView") -> str:
     """Where a job is: place in the queue, phase and step, or how it ended."""
     if job.cancelling and not job.over:

@@ -101,11 +101,11 @@ def jobs(session: Session, batch_id: str, state: str | None, limit: int) -> None
     if session.out.as_json:
         session.out.document(found)
         return
-    from farm.cli.bars import title, words
+    from farm.cli.bars import shot, title, words
 
     session.out.table(
-        ["job", ">line", "what", "state"],
-        [[job.id, job.shot.get("line"), title(job, 40), words(job)] for job in found],
+        ["job", "shot", "what", "state"],
+        [[job.id, shot(job), title(job, 40), words(job)] for job in found],
         empty="no such jobs",
     )
 

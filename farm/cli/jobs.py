@@ -90,7 +90,8 @@ def show(session: Session, job_id: str) -> None:
     if session.out.as_json:
         session.out.document(job)
         return
-    from farm.cli.bars import words
+    from farm.cli.bars import shot, words
+    from farm.cli.output import as_text
 
     guidance = f"{job.guidance:g}" if job.guidance_2 is None else f"{job.guidance:g}, then {job.guidance_2:g}"
     session.out.facts(
@@ -98,7 +99,13 @@ def show(session: Session, job_id: str) -> None:
             "job": job.id,
             "name": job.name,
             "label": job.label,
-            "state": f"{job.state} ({words(job)})" if words(job) != job.state else job.state,
+            "batch": job.batch,
+            "shot": shot(job) or None,
+            "follows": ", ".join(job.after) or None,
+            "made anew as": job.retried_as,
+            "state": said if (said := words(job)).startswith(job.state) else f"{job.state} ({said})",
+            "paused": "; ".join(f"{one.kind} {one.name}, since {as_text(one.since)}" for one in job.operator_pauses)
+            or None,
             "time left": f"about {job.eta_s:.0f} s" if job.eta_s is not None else None,
             "attempt": f"{job.attempt} of at most {job.max_attempts}" if job.attempt else None,
             "model": job.model,

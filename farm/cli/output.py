@@ -64,7 +64,7 @@ class Terminal:
         from rich.table import Table
         from rich.text import Text
 
-        cells = [["" if cell is None else " ".join(clean(_text(cell)).split("\n")) for cell in row] for row in rows]
+        cells = [["" if cell is None else " ".join(clean(as_text(cell)).split("\n")) for cell in row] for row in rows]
         if not cells:
             self.say(empty)
             return
@@ -90,10 +90,10 @@ class Terminal:
         wide = max((len(name) for name in facts), default=0)
         for name, value in facts.items():
             if value is not None:
-                self.line(f"{name.ljust(wide)}  {_text(value)}")
+                self.line(f"{name.ljust(wide)}  {as_text(value)}")
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
     """A moment as this machine's clock shows it; of anything else its text."""
     return f"{value.astimezone():%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else str(value)
 

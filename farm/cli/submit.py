@@ -12,6 +12,7 @@ import click
 
 from farm.cli import shots
 from farm.cli.exit_codes import REFUSED
+from farm.cli.first_worker import once_there_is_one
 from farm.cli.label_option import label_option
 from farm.cli.loras import parse_wear
 from farm.cli.session import Session, asks_the_farm
@@ -161,7 +162,7 @@ def submit(
         if isinstance(given.get(role), str) and not shots.is_there(given[role]):
             raise click.BadParameter(f"there is no file {given[role]!r}", param_hint=f"--{role.replace('_', '-')}")
     with session.client() as client:
-        job = client.jobs.create(**{"idempotency_key": idempotency_key, **given})
+        job = once_there_is_one(session, lambda: client.jobs.create(**{"idempotency_key": idempotency_key, **given}))
         if watching or download is not None:
             from farm.cli.watch import watch_and_tell
 
@@ -193,7 +194,7 @@ def _submit_manifest(
             raise click.UsageError(f"{name.replace('_', '-')} is a column of the manifest")
     with session.client() as client, ready(path, lambda file: client.uploads.put(file).id) as (manifest, media):
         if dry_run:
-            quote = client.batches.estimate(manifest, media=media, **asked)
+            quote = once_there_is_one(session, lambda: client.batches.estimate(manifest, media=media, **asked))
             session.out.document(quote) if session.out.as_json else session.out.facts(
                 {
                     "shots": quote.shots,
@@ -204,7 +205,9 @@ def _submit_manifest(
                 }
             )
             return 0
-        batch = client.batches.create(manifest, media=media, idempotency_key=key, **asked)
+        batch = once_there_is_one(
+            session, lambda: client.batches.create(manifest, media=media, idempotency_key=key, **asked)
+        )
         if watching:
             return watch(session, client, batch.id)
     if session.out.as_json:
@@ -225,7 +228,7 @@ def _submit_file(
     if again:
         found = [replace(shot, key=f"{shot.key[:200]}-{uuid.uuid4().hex[:12]}") for shot in found]
     with session.client() as client:
-        before = _checked(client, found)
+        before = once_there_is_one(session, lambda: _checked(client, found))
         made, faults = _create(session, client, found, before, quiet=watching or download is not None)
         if not made:
             raise ShotFaults(faults)

@@ -254,9 +254,10 @@ def problem(answer: httpx.Response) -> FarmError:
     elif len(wrong) > 1:
         detail = "; ".join([detail, *(f"{one.get('field')}: {one.get('detail')}" for one in wrong[1:])])
     status = answer.status_code
-    if status in (502, 503, 504):
-        return Unavailable(detail, _retry_after_s(answer))
     slug = str(body.get("type", "")).rpartition("/")[2].rpartition(":")[2]
+    if status in (502, 503, 504):
+        away = errors.NoWorkerYet if slug == errors.NoWorkerYet.slug else Unavailable
+        return away(detail, _retry_after_s(answer))
     kind = _KINDS.get(slug) or _STATUSES.get(status)
     if kind is None:
         return UnexpectedAnswer(detail)

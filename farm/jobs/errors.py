@@ -14,11 +14,13 @@ FarmError
 │   ├── PaymentRequired 402 (credit, or a price that is not known)
 │   └── TooMany         429, carries retry_after_s
 ├── Unavailable         503, the farm's fault and passing (Redis or S3 away)
+│   └── NoWorkerYet     nobody renders yet
 └── JobFault            why an attempt ended badly: a FaultCode and a sentence
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 
 class FaultCode(StrEnum):
@@ -161,6 +163,13 @@ class Unavailable(FarmError):
 
     def __str__(self) -> str:
         return self.detail
+
+
+@dataclass
+class NoWorkerYet(Unavailable):
+    """No worker has said yet which models it renders: the farm has just begun, or none was ever started."""
+
+    slug: ClassVar[str] = "no-worker"
 
 
 @dataclass

@@ -50,7 +50,8 @@ class JobTimes:
 
 class Forecasts(Scripted):
     def snapshot(self, pool: str) -> tuple[int, Snapshot]:
-        """The pool's queues now, and when that was, ms. A paused pool has no slots. A line is read at a time, so that
+        """The pool's queues now, and when that was, ms. A paused pool has no slots, nor has a
+        locked worker. A line is read at a time, so that
         no call takes long: a job that moves meanwhile may be in two places or in none. Raises Unavailable."""
         told = json.loads(self.run("snapshot", pool))
         at_ms = int(told["at_ms"])

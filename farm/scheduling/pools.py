@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from farm.config import Settings
-from farm.jobs.errors import InvalidRequest, ModelUnavailable, Unavailable
+from farm.jobs.errors import InvalidRequest, ModelUnavailable, NoWorkerYet
 from farm.scheduling.memory_fit import needs_of
 from farm.scheduling.offers import PoolOffer
 from farm.scheduling.throughput import Speed, predicted_s
@@ -54,10 +54,10 @@ class Pools:
         return frozenset(model for offer in self._offers if offer.workers for model in offer.models)
 
     def offered_or_unavailable(self) -> tuple[str, ...]:
-        """As offered; raises Unavailable while no worker has reported its models."""
+        """As offered; raises NoWorkerYet while no worker has reported its models."""
         if offered := self.offered():
             return offered
-        raise Unavailable("no worker has said yet which models it renders; try again in a moment", 2.0)
+        raise NoWorkerYet("no worker has said yet which models it renders; try again in a moment", 2.0)
 
     def pool_for(self, model: str, burden: plan.Burden | None = None) -> str:
         """The pool to queue a job of `model` in: of those that can hold the burden, the one with the most live workers

@@ -64,7 +64,10 @@ _WORDS: dict[Binds, tuple[str, str]] = {
 }
 
 
-_PAUSES = frozenset({Binds.TENANT_PAUSED, Binds.POOL_PAUSED, Binds.LANE_PAUSED})
+#: what nothing but somebody's act or another worker ends
+_STANDS_STILL = frozenset(
+    {Binds.TENANT_PAUSED, Binds.POOL_PAUSED, Binds.LANE_PAUSED, Binds.LOCKED, Binds.POOL, Binds.LANE}
+)
 #: ids of jobs that a sentence names
 _SHOWN = 3
 
@@ -150,7 +153,7 @@ def explain(
         if queued
         else None,
         # of what does not move nothing is foretold
-        forecast=None if binds in _PAUSES else forecast,
+        forecast=None if binds in _STANDS_STILL else forecast,
         pool=job.pool,
         running=standing.running,
         capacity=standing.capacity,

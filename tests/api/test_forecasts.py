@@ -7,6 +7,8 @@ from farm.io_worker.forecasting import Forecasting
 from farm.jobs.worker_status import WorkerStatus
 from tests.api.api_parts import TINY, Caller
 
+OTHER = "wan2.2-t2v-a14b-tiny"
+
 
 def test_a_queued_job_shows_when_it_is_expected_to_start_and_to_end(
     alice: Caller, parts: Services, monkeypatch: pytest.MonkeyPatch
@@ -24,3 +26,12 @@ def test_a_queued_job_shows_when_it_is_expected_to_start_and_to_end(
     # who comes later starts later
     fourth = alice.submit()
     assert fourth["forecast"]["start"] > listed[third["id"]]["forecast"]["start"]
+    # of a model that no live worker renders any more nothing is foretold
+    monkeypatch.setattr("farm.scheduling.pools._FRESH_S", 0.0)
+    parts.ledger.worker_seen("other", pool, WorkerStatus(models=(OTHER,)), ttl_s=60)
+    paths = [f"/v1/jobs/{job}" for job in (alice.submit(model=OTHER)["id"], fourth["id"])]
+    Forecasting(parts.ledger).refresh()
+    assert [bool(alice.get(path).json["forecast"]) for path in paths] == [True, True]
+    parts.ledger.worker_gone("other", pool)
+    assert [bool(alice.get(path).json["forecast"]) for path in paths] == [False, True]
+    assert [bool(alice.get(f"{path}/explain").json["forecast"]) for path in paths] == [False, True]

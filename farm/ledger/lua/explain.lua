@@ -61,13 +61,7 @@ for n, tenant in ipairs(tenants) do
   end
 end
 
--- slots of workers that an operator locked
-local locked = 0
-for _, field in ipairs(redis.call('HKEYS', Key.switches())) do
-  local worker = string.match(field, '^worker (.*)$')
-  if worker then locked = locked + worker_slots(pool, worker) end
-end
-
+local locked = workers_locked(pool)
 local lane = job.lane or ''
 return {
   'own_ms', own, 'own_exact', exact, 'others_ms', others, 'above_ms', higher,

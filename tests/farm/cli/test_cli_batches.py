@@ -1,6 +1,7 @@
 """`wanfarm submit shots.csv` and `wanfarm batches`, against a gateway."""
 
 import io
+import re
 import threading
 import zipfile
 from datetime import UTC, datetime
@@ -50,7 +51,7 @@ def test_every_fault_is_told_with_its_line(wanfarm: Wanfarm) -> None:
 
 
 def test_what_it_would_cost_and_acts_by_hand(wanfarm: Wanfarm, gateway: Gateway) -> None:
-    Path("shots.jsonl").write_text('{"prompt": "a fox"}\n{"prompt": "a hare"}\n')
+    Path("shots.jsonl").write_text('{"prompt": "a fox", "id": "fox", "takes": 2}\n{"prompt": "a hare"}\n')
     quote = wanfarm("submit", "shots.jsonl", *SMALL, "--takes", 2, "--dry-run", "--json").document
     assert (quote["shots"], quote["jobs"]) == (2, 4)
     batch = wanfarm("submit", "shots.jsonl", *SMALL, "--hold-after", 1).ok().out.strip()
@@ -63,9 +64,16 @@ def test_what_it_would_cost_and_acts_by_hand(wanfarm: Wanfarm, gateway: Gateway)
     gateway.parts.pauses.changed()
     assert "1 job changed" in wanfarm("batches", "approve", batch).ok().out
     assert "nothing changed" in wanfarm("batches", "approve", batch).ok().out
-    assert "2 jobs changed" in wanfarm("batches", "pause", batch).ok().out
-    assert "2 jobs changed" in wanfarm("batches", "priority", batch, "--priority", 8).ok().out
-    assert "2 jobs changed" in wanfarm("batches", "cancel", batch).ok().out
+    listed = wanfarm("batches", "jobs", batch).ok().out.splitlines()
+    # takes of a shot are told apart
+    assert [re.split("  +", line)[1] for line in listed] == ["shot", "fox, take 1", "fox, take 2", "line 2"]
+    told = dict(
+        re.split("  +", line, maxsplit=1) for line in wanfarm("show", listed[1].split()[0]).ok().out.splitlines()
+    )
+    assert (told["batch"], told["shot"]) == (batch, "fox, take 1")
+    assert "3 jobs changed" in wanfarm("batches", "pause", batch).ok().out
+    assert "3 jobs changed" in wanfarm("batches", "priority", batch, "--priority", 8).ok().out
+    assert "3 jobs changed" in wanfarm("batches", "cancel", batch).ok().out
     assert wanfarm("batches", "watch", batch).code == 1
 
 

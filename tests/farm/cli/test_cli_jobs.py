@@ -14,6 +14,7 @@ from farm.cli.jobs import _length, _size
 from farm.cli.submit import _INPUTS
 from farm.embedded import samples
 from farm.embedded.ports import free_port
+from farm.jobs.errors import Unavailable
 from farm.jobs.roles import Role
 from farm.jobs.states import State
 from farm.jobs.worker_status import WorkerState, WorkerStatus
@@ -87,6 +88,31 @@ def test_the_exit_code_tells_that_a_shot_failed(wanfarm: Wanfarm, worker: thread
     failed = wanfarm("submit", "-p", "fail", "--model", TINY, "--watch")
     assert failed.code == 1
     assert "failed: the picture shows nothing" in failed.out
+
+
+def test_a_shot_that_comes_before_the_first_worker_waits_for_it(
+    wanfarm: Wanfarm, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pools, refused = gateway.parts.submissions.pools, list[str]()
+    gateway.parts.ledger.worker_gone("hand", "default")
+    asked = pools.offered_or_unavailable
+
+    def refuse() -> tuple[str, ...]:
+        try:
+            return asked()
+        except Unavailable as error:
+            refused.append(str(error))
+            if len(refused) == 2:
+                # it has started meanwhile
+                gateway.hand.offer(TINY)
+            raise
+
+    monkeypatch.setattr(pools, "offered_or_unavailable", refuse)
+    monkeypatch.setattr("farm.cli.session.PATIENCE_S", 0.2)
+    done = wanfarm("submit", "-p", "a fox", "--model", TINY).ok()
+    assert len(refused) >= 2
+    assert done.err.count("waiting for the first one") == 1
+    assert wanfarm("show", done.out.strip(), "--json").document["state"] == "queued"
 
 
 def test_watching_says_at_once_what_an_operator_paused_and_resumed(

@@ -73,6 +73,18 @@ def test_of_a_paused_pool_nothing_is_foretold(ledger: Ledger) -> None:
     assert ledger.forecast(POOL, Tier.NORMAL, "a") is None
 
 
+def test_of_a_pool_whose_workers_are_locked_nothing_is_foretold(ledger: Ledger) -> None:
+    admit(ledger, new_job("a"))
+    Forecasting(ledger).refresh()
+    assert ledger.forecast(POOL, Tier.NORMAL, "a") is not None
+    before = ledger.snapshot(POOL)[1].slots
+    for worker in ledger.workers():
+        ledger.pause(SwitchKind.WORKER, worker.worker, who="op", why="test")
+    Forecasting(ledger).refresh()
+    assert (before > 0, ledger.snapshot(POOL)[1].slots) == (True, 0)
+    assert ledger.forecast(POOL, Tier.NORMAL, "a") is None
+
+
 def test_predictions_are_judged_once_by_what_happened(ledger: Ledger, clock: VirtualClock) -> None:
     forecasting = Forecasting(ledger)
     first, last = admit(ledger, new_job("a", predicted_s=20.0), new_job("a", predicted_s=20.0))

@@ -3,7 +3,7 @@
 -- `able` is 1 for an idle worker that could take what waits, 2 for one that could when it is free, else 0. Pools have few
 -- different offers, however many workers.
 -- uses: clock
--- seldom: workers_slots
+-- seldom: workers_slots workers_locked
 -- a call forgets at most so many; the reaper calls for every pool every few seconds
 local GONE_AT_ONCE = 256
 
@@ -61,6 +61,16 @@ end
 local function worker_slots(pool, worker)
   local slots, offer = string.match(redis.call('HGET', Key.notes(pool), worker) or '', '^(%d+) %S+ [012] (.*)$')
   return tonumber(slots or 0), offer
+end
+
+-- Slots of live workers that an operator locked: they take no more jobs.
+local function workers_locked(pool)
+  local slots = 0
+  for _, field in ipairs(redis.call('HKEYS', Key.switches())) do
+    local worker = string.match(field, '^worker (.*)$')
+    if worker then slots = slots + worker_slots(pool, worker) end
+  end
+  return slots
 end
 
 -- "memory|models" apart; models with spaces between, '' for all.

@@ -82,7 +82,9 @@ def watch(session: Session, client: "Client", batch_id: str, *, timeout_s: float
                     break
                 if not asked and (held := _to_approve(batch)):
                     asked = True
-                    session.out.say(f"{held} jobs are held: wanfarm batches approve {batch_id}")
+                    session.out.say(
+                        f"{held} job{'s are' if held != 1 else ' is'} held: wanfarm batches approve {batch_id}"
+                    )
                 if end is not None and time.monotonic() > end:
                     raise click.ClickException(
                         f"not over after {timeout_s:g} s; it goes on: wanfarm batches watch {batch_id}"

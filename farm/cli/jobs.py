@@ -10,7 +10,7 @@ import click
 
 from farm.cli.label_option import label_option
 from farm.cli.session import Session, asks_the_farm
-from farm.jobs.states import State
+from farm.jobs.states import TERMINAL, State
 
 if TYPE_CHECKING:
     from farm.wire.own_views import JobView
@@ -53,12 +53,12 @@ def explain(session: Session, job_id: str) -> None:
     if session.out.as_json:
         session.out.document(told)
         return
-    ahead = told.ahead_gpu_s
+    ahead, over = told.ahead_gpu_s, told.state in TERMINAL
     session.out.facts(
         {
             "job": told.job,
             "state": f"{told.state}, of the tier {told.tier}",
-            "what binds": told.binds.replace("_", " "),
+            "what binds": None if over else told.binds.replace("_", " "),
             "rule": told.rule,
             "would change": told.would_change or None,
             "not before": told.not_before,
@@ -69,14 +69,19 @@ def explain(session: Session, job_id: str) -> None:
             and _interval(told.forecast.start, told.forecast.start_from, told.forecast.start_until),
             "ends": told.forecast
             and _interval(told.forecast.finish, told.forecast.finish_from, told.forecast.finish_until),
-            "pool": f"{told.pool}: {told.running} jobs at its workers, which render {told.capacity} at once",
+            "pool": None
+            if over
+            else f"{told.pool}: {told.running} jobs at its workers, which render {told.capacity} at once",
             "elsewhere": told.external and f"{told.external.verdict}: {told.external.why}",
         }
     )
 
 
 def _interval(middle: datetime, earliest: datetime, latest: datetime) -> str:
-    first, at, last = (when.astimezone().strftime("%H:%M:%S") for when in (earliest, middle, latest))
+    times = [when.astimezone() for when in (earliest, middle, latest)]
+    # a clock without a day would be read as today's
+    today = {when.date() for when in times} == {datetime.now().astimezone().date()}
+    first, at, last = (when.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M") for when in times)
     return f"about {at}, with 80 % between {first} and {last}"
 
 

@@ -4,13 +4,14 @@ import json
 import re
 import threading
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from farm.cli import follow
 from farm.cli.bars import Lines, words
-from farm.cli.jobs import _length, _size
+from farm.cli.jobs import _interval, _length, _size
 from farm.cli.submit import _INPUTS
 from farm.embedded import samples
 from farm.embedded.ports import free_port
@@ -43,6 +44,20 @@ def test_submit_show_list_cancel(wanfarm: Wanfarm) -> None:
     assert wanfarm("cancel", job_id).ok().out.split() == [job_id, "cancelled", "fox"][:2]
     assert wanfarm("jobs", "--state", "queued").ok().out == ""
     assert wanfarm("cancel", job_id, "--json").document[0]["state"] == "cancelled"
+
+
+def test_explain_names_the_day_of_a_late_start_and_no_pool_of_what_is_over(wanfarm: Wanfarm) -> None:
+    job_id = wanfarm("submit", "-p", "a fox", "--model", TINY).ok().out.strip()
+    waits = wanfarm("explain", job_id).ok().out
+    assert re.search("^what binds +[a-z]", waits, re.MULTILINE)
+    assert re.search("^pool +default: 0 jobs", waits, re.MULTILINE)
+    wanfarm("cancel", job_id).ok()
+    over = [line.split()[0] for line in wanfarm("explain", job_id).ok().out.splitlines()]
+    assert over == ["job", "state", "rule"]
+    noon = datetime.now().astimezone().replace(hour=12, minute=0, second=0, microsecond=0)
+    assert _interval(noon, noon, noon) == "about 12:00:00, with 80 % between 12:00:00 and 12:00:00"
+    later = noon + timedelta(days=1)
+    assert _interval(later, noon, later).startswith(f"about {later:%Y-%m-%d} 12:00, with 80 % between {noon:%Y-%m-%d}")
 
 
 def test_a_clip_to_follow_is_an_option_like_the_picture(wanfarm: Wanfarm, gateway: Gateway, tmp_path: Path) -> None:

@@ -130,10 +130,10 @@ def _chunk(ledger: Ledger, busy: _Busy, like: NewJob, jobs_of: int) -> None:
     kind, writer, batch = JobKind.of(like), ChunkWriter(), new_batch_id()
     for n in range(jobs_of):
         writer.add(kind, new_job_id(), kind.body({"prompt": f"shot {n}", "seed": n}, {"shot": {"line": n + 1}}))
-    new = NewBatch(batch, like.tenant, jobs_of, 1, hold=0, priced=False, gpu_s=jobs_of * like.predicted_s)
+    new = NewBatch(batch, like.tenant, jobs_of, hold=0, priced=False, gpu_s=jobs_of * like.predicted_s)
     ledger.begin_batch(new)
     busy.of(f"stage {jobs_of} shots", partial(ledger.stage_chunk, batch, 1, writer.take()))
-    busy.of("admit the batch", partial(ledger.flip_batch, batch))
+    busy.of("admit the batch", partial(ledger.flip_batch, batch, 1))
     busy.of(f"place {jobs_of} shots", partial(ledger.place_chunk, batch))
 
 

@@ -101,7 +101,6 @@ class BatchAdmission:
             id=batch_id or new_batch_id(),
             tenant=tenant,
             jobs=file.jobs,
-            chunks=-(-file.jobs // size),
             hold=file.hold,
             priced=file.priced,
             gpu_s=file.gpu_s,
@@ -114,10 +113,11 @@ class BatchAdmission:
         if first != new.id:
             return Came(first, created=False)
         try:
-            for number, chunk in enumerate(_chunks(planned, size, hold_after), 1):
-                if not self._ledger.stage_chunk(new.id, number, chunk):
+            staged = 0
+            for staged, chunk in enumerate(_chunks(planned, size, hold_after), 1):
+                if not self._ledger.stage_chunk(new.id, staged, chunk):
                     raise Conflict("the batch was given up while it was admitted; send it again")
-            first = self._ledger.flip_batch(new.id)
+            first = self._ledger.flip_batch(new.id, staged)
         except FarmError:
             self._drop(new.id)
             raise
@@ -180,7 +180,7 @@ def _chunks(planned: Planned, size: int, hold_after: int | None) -> Iterator[str
         writer.add(
             job.kind, job.id, job.kind.body(spec, job.more), parents=parents, orphan_runs=job.orphan_runs, held_for=held
         )
-        if len(writer) == size:
+        if writer.weight >= size:
             yield writer.take()
     if len(writer):
         yield writer.take()

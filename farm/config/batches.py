@@ -16,7 +16,7 @@ class BatchSettings(Section):
     max_line: int = Field(default=1024 * 1024, ge=1)
     #: bytes of such bodies that one gateway process keeps on disk at once; one address may have half of them
     max_spooled: int = Field(default=1024 * 1024 * 1024, ge=1)
-    #: jobs that are staged, and placed, in one call of the ledger
+    #: jobs that are staged, and placed, in one call of the ledger; fewer where they follow many others
     chunk: int = Field(default=200, ge=1, le=1000)
     #: a staging that nobody worked on for so long was left by a crash: it is removed
     abandoned_s: float = Field(default=30.0, gt=0)

@@ -10,6 +10,7 @@ from farm.intake.garbage import InputGarbage, open_inputs
 from farm.jobs.states import TERMINAL, State
 from farm.ledger import Ledger
 from farm.ledger.connection import connect
+from farm.ledger.upkeep import FORGOTTEN_AT_ONCE
 from farm.loras.garbage import LoraGarbage
 from farm.loras.records import Records
 from farm.storage.object_keys import result_prefix
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 #: work of one call: what is left waits for the next
 REAP_CALLS, AUDIT_CALLS = 1000, 100
-FORGET_LIMIT, FORGET_CALLS = 100, 100
+FORGET_CALLS = 100
 SWEEP_LIMIT, SWEEP_CALLS = 500, 10
 _RESULT = re.compile(r"results/(?P<tenant>[^/]+)/(?P<job>[^/]+)/(?P<attempt>\d+)(-[^/]+)?/[^/]+")
 
@@ -67,13 +68,13 @@ class Housekeeping:
         before_ms = int((time.time() - self._settings.scheduling.retention_s) * 1000)
         gone = 0
         for _ in range(FORGET_CALLS):
-            jobs = self._ledger.forget(before_ms, FORGET_LIMIT)
+            jobs = self._ledger.forget(before_ms)
             for job in jobs:
                 # should the store be away now, the sweep finds them
                 self._store.delete_prefix(result_prefix(job.tenant, job.id))
             gone += len(jobs)
             FORGOTTEN.inc(len(jobs))
-            if len(jobs) < FORGET_LIMIT:
+            if len(jobs) < FORGOTTEN_AT_ONCE:
                 break
         return gone
 

@@ -83,16 +83,15 @@ class Act:
 class NewBatch:
     """A batch to be admitted.
 
-    jobs, chunks  how many of each will be staged
-    hold          micro-credits of all jobs; `priced` is False where the price of any is not known
-    gpu_s         GPU-seconds that all jobs are predicted to take
-    data          JSON values that no script reads: who asked, in which form, for what
+    jobs   how many will be staged
+    hold   micro-credits of all jobs; `priced` is False where the price of any is not known
+    gpu_s  GPU-seconds that all jobs are predicted to take
+    data   JSON values that no script reads: who asked, in which form, for what
     """
 
     id: str
     tenant: str
     jobs: int
-    chunks: int
     hold: int
     priced: bool
     gpu_s: float

@@ -8,13 +8,16 @@ from farm.jobs.batch import Act, ActKind, ActState, Choice
 from farm.jobs.ids import new_job_id
 from farm.ledger.connection import mapped
 from farm.ledger.outcomes import Permit
-from farm.ledger.scripts import Scripted
+from farm.ledger.refusals import too_many_acts
+from farm.ledger.scripts import ACTS_KEPT, Scripted
 from farm.ledger.workforce import permits
 
-#: jobs of one step
-STEP = 100
+#: records of jobs, of their parents and of their children that one step reads: a retry takes Redis 0.2 ms for each
+STEP = 50
 #: acts of a batch that are shown
 _SHOWN = 20
+#: the answer of lua/act_begin.lua when no other act may begin
+_TOO_MANY = 2
 
 
 class Acts(Scripted):
@@ -30,11 +33,15 @@ class Acts(Scripted):
         *,
         priority: int | None = None,
     ) -> bool:
-        """There is something to do from now on. False: no such batch of the tenant."""
+        """There is something to do from now on. False: no such batch of the tenant. Raises TooMany while ACTS_KEPT acts
+        on this batch are under way."""
         chosen = choice or Choice()
         arguments = (chosen.label or "", chosen.error_code or "", chosen.state or "")
         shown = "" if priority is None else priority
-        return bool(self.run("act_begin", act_id, tenant, batch_id, kind, shown, *arguments, durable=True))
+        answer = self.run("act_begin", act_id, tenant, batch_id, kind, shown, *arguments, durable=True)
+        if answer == _TOO_MANY:
+            raise too_many_acts(ACTS_KEPT)
+        return bool(answer)
 
     def step_act(self, act_id: str) -> tuple[bool, list[Permit]]:
         """Do some of it. Whether there is more to do."""

@@ -10,6 +10,9 @@ from farm.jobs.job import NewJob
 from farm.jobs.states import HoldReason
 from farm.ledger.records import admission, body_json
 
+#: what a parent costs, in jobs
+_PARENT_WEIGHT = 0.25
+
 
 class JobKind:
     """A job without what is its own: the fields of lua/lib/create.lua, and its body."""
@@ -60,9 +63,15 @@ class ChunkWriter:
         self._kinds: dict[int, int] = {}
         self._fields: list[list[str]] = []
         self._jobs: list[list[Any]] = []
+        self._parents = 0
 
     def __len__(self) -> int:
         return len(self._jobs)
+
+    @property
+    def weight(self) -> float:
+        """What it costs Redis to place the chunk, in jobs without parents."""
+        return len(self._jobs) + _PARENT_WEIGHT * self._parents
 
     def add(
         self,
@@ -79,6 +88,7 @@ class ChunkWriter:
         if number is None:
             self._fields.append(kind.fields)
             number = self._kinds[id(kind)] = len(self._fields)
+        self._parents += len(parents)
         self._jobs.append([job_id, number, body, " ".join(parents), "run" if orphan_runs else "", held_for or ""])
 
     def take(self) -> str:

@@ -29,7 +29,7 @@ class BatchTransitions(Scripted):
         data = json.dumps(dict(new.data), separators=(",", ":"), ensure_ascii=False)
         verdict, *details = self.run_in_time(
             "batch_begin",
-            *(new.id, new.tenant, new.jobs, new.chunks, new.hold, new.idempotency_key or "", new.body_sha256, new.name),
+            *(new.id, new.tenant, new.jobs, new.hold, new.idempotency_key or "", new.body_sha256, new.name),
             *(round(1000 * new.gpu_s), data, "" if new.priced else "1"),
             patience_s=self._in_time_s,
             durable=True,
@@ -46,10 +46,10 @@ class BatchTransitions(Scripted):
         """Keep a chunk (farm.ledger.batch_chunks), counted from 1. False: the batch is not staged any more."""
         return bool(self.run("batch_stage", batch_id, number, chunk))
 
-    def flip_batch(self, batch_id: str) -> str:
-        """Admit the batch. Its id, or that of the one that came with its key meanwhile (then this one is to be
-        dropped). Raises Conflict where its staging is gone."""
-        verdict, *details = self.run("batch_flip", batch_id, durable=True)
+    def flip_batch(self, batch_id: str, chunks: int) -> str:
+        """Admit the batch, of which so many chunks were staged. Its id, or that of the one that came with its key
+        meanwhile (then this one is to be dropped). Raises Conflict where its staging is gone."""
+        verdict, *details = self.run("batch_flip", batch_id, chunks, durable=True)
         if verdict == "gone":
             raise Conflict("the batch was given up while it was admitted; send it again")
         return str(details[0]) if verdict == "known" else batch_id

@@ -22,6 +22,14 @@ def too_large(jobs: int, most: int) -> TooLarge:
     return TooLarge(f"{jobs} jobs are more than the {most} that you may have open at once: send smaller batches")
 
 
+def too_many_acts(most: int) -> TooMany:
+    """As many acts on one batch are under way as may be."""
+    return TooMany(
+        f"{most} acts on this batch are under way, and no more may be at once; wait for some to end",
+        retry_after_s=OPEN_RETRY_AFTER_S,
+    )
+
+
 def refusal(verdict: str, details: list[Any]) -> RequestError:
     """From the verdict of admit.lua or batch_begin.lua and what goes with it."""
     match verdict:

@@ -53,8 +53,11 @@ BURST_POOL = "burst"
 EVENTS_KEPT = 10_000
 #: the same of a batch's own stream; and how often its tenant hears of a batch at most, ms
 BATCH_EVENTS_KEPT, BATCH_TOLD_MS = 2_000, 1_000
-#: jobs that wait for others and are looked at in the call that ends one of those; a reap looks at the rest
-CHILDREN_AT_ONCE = 16
+#: the call that ends a job looks at jobs that wait for it: records, of them and of their parents, that it reads; a reap
+#: looks at the rest
+CHILDREN_AT_ONCE = 32
+#: acts of a batch that are kept, and so many may be under way
+ACTS_KEPT = 100
 #: an idempotency key is remembered this long
 IDEMPOTENCY_S = 24 * 3600
 #: jobs dropped from a queue by one claim because their record says that they do not belong there
@@ -128,6 +131,7 @@ def lua_settings(settings: Settings) -> dict[str, int | float | str]:
         "BATCH_EVENTS_KEPT": BATCH_EVENTS_KEPT,
         "BATCH_TOLD_MS": BATCH_TOLD_MS,
         "CHILDREN_AT_ONCE": CHILDREN_AT_ONCE,
+        "ACTS_KEPT": ACTS_KEPT,
         "IDEMPOTENCY_S": IDEMPOTENCY_S,
         "STALE_PER_CLAIM": STALE_PER_CLAIM,
         "PROMOTED_PER_CLAIM": PROMOTED_PER_CLAIM,

@@ -1,5 +1,6 @@
 """Housekeeping of the ledger: reap, audit, forget. Beat calls them; any number may run at once."""
 
+from collections import Counter
 from typing import cast
 
 from farm.jobs.job import Job
@@ -9,10 +10,11 @@ from farm.ledger.purchase_audit import PURCHASES, PurchaseAudit
 from farm.ledger.records import decode
 from farm.ledger.workforce import permits
 
-#: jobs that one reap, and one call of an audit, looks at: each costs Redis some 0.05 ms
-REAPED_AT_ONCE, AUDITED_AT_ONCE = 50, 100
-#: jobs behind others that one script call looks at: each may end, which takes Redis 0.1 to 0.2 ms
-CHILDREN_OF_A_CALL = 50
+#: jobs that one reap, one call of an audit, and one call that removes old jobs looks at: each costs Redis some 0.05 ms
+REAPED_AT_ONCE, AUDITED_AT_ONCE, FORGOTTEN_AT_ONCE = 50, 100, 100
+#: records, of jobs behind others and of their parents, that one script call reads: each job may end, which takes Redis
+#: 0.1 to 0.2 ms
+CHILDREN_OF_A_CALL = 100
 #: the first stages of an audit, as its cursors name them
 _RECORDS, _TENANT, _BATCHES = "records", "tenant", "batches"
 
@@ -29,8 +31,8 @@ class Upkeep(PurchaseAudit):
         return ReapReport(expired, requeued, failed, cancelled, promoted, resumable, given, bool(more))
 
     def see_to_children(self, limit: int = CHILDREN_OF_A_CALL) -> int:
-        """Queue or fail up to `limit` jobs that follow one which is over, where its end left them (a reap sees to some
-        at each of its turns). How many were looked at: 0 when none is left."""
+        """Queue or fail jobs that follow one which is over, where its end left them (a reap sees to some at each of its
+        turns). `limit`: records of them and of their parents that are read. How many were: 0 when no job is left."""
         return int(self.run("children", limit))
 
     def reaped_s_ago(self) -> float | None:
@@ -69,10 +71,12 @@ class Upkeep(PurchaseAudit):
                 self._redis.scan(position, match=self._keys("job", "*"), count=limit, _type="HASH"),
             )
         prefix = self._keys("job", "")
-        ids = [key.removeprefix(prefix) for key in keys]
-        drift = self.run("audit_jobs", *ids) if ids else []
-        counts = dict(zip(drift[::2], drift[1::2], strict=True))
-        return AuditReport(len(ids), counts, f"{_RECORDS}:{position}" if position else self._after_tenant(""))
+        ids, counts, done = [key.removeprefix(prefix) for key in keys], Counter[str](), 0
+        while done < len(ids):
+            looked, *drift = self.run("audit_jobs", limit, *ids[done:])
+            done += looked
+            counts.update(dict(zip(drift[::2], drift[1::2], strict=True)))
+        return AuditReport(len(ids), dict(counts), f"{_RECORDS}:{position}" if position else self._after_tenant(""))
 
     def _audit_tenant(self, tenant: str, after: str, limit: int) -> AuditReport:
         last, checked, orphans, corrected = self.run("audit_tenant", tenant, after, limit)
@@ -109,6 +113,7 @@ class Upkeep(PurchaseAudit):
         following = min((owner for owner in owners if owner > tenant), default=None)
         return f"{_TENANT}:{following}:" if following else f"{PURCHASES}:0"
 
-    def forget(self, before_ms: int, limit: int = 500) -> list[Job]:
-        """Remove terminal jobs that ended before `before_ms`; returns them, so that their objects can go too."""
+    def forget(self, before_ms: int, limit: int = FORGOTTEN_AT_ONCE) -> list[Job]:
+        """Remove up to `limit` jobs that ended before `before_ms` (ms since the epoch), the oldest first. Returns them,
+        so that their objects can be removed too."""
         return [decode(answer) for answer in self.run("forget", before_ms, limit)]

@@ -1,6 +1,7 @@
 -- act_begin(id, tenant, batch, ActKind, priority or '', label or '', error code or '', state or ''): an act on many jobs of a
 -- batch is to be done; act_step does it, after those that were asked for before. One that is under way and is undone by this one
--- ends here: the last word counts. Answers 1; 0 where there is no such batch.
+-- ends here: the last word counts. Answers 1; 0 where there is no such batch; 2 where too many are under way. The newest
+-- Setting.ACTS_KEPT of a batch are kept.
 -- uses: clock
 local LOOKED_BACK = 20
 local UNDOES = {
@@ -13,6 +14,12 @@ local id, tenant, batch, kind, priority, label, code, state = unpack(ARGV)
 local owner, stage = unpack(redis.call('HMGET', Key.batch(batch), 'tenant', 'state'))
 if owner ~= tenant or stage == Batch.STAGING then return 0 end
 if redis.call('EXISTS', Key.act(id)) == 1 then return 1 end
+if redis.call('LLEN', Key.batch_acts(batch)) >= Setting.ACTS_KEPT then
+  local oldest = redis.call('LINDEX', Key.batch_acts(batch), -1)
+  if redis.call('HGET', Key.act(oldest), 'state') == ActState.UNDER_WAY then return 2 end
+  redis.call('RPOP', Key.batch_acts(batch))
+  redis.call('DEL', Key.act(oldest), Key.act_remade(oldest))
+end
 local all_of_it, behind = label .. code .. state == '', ''
 for _, earlier in ipairs(redis.call('LRANGE', Key.batch_acts(batch), 0, LOOKED_BACK - 1)) do
   local before = redis.call('HMGET', Key.act(earlier), 'state', 'kind', 'label', 'code', 'only')

@@ -1,7 +1,9 @@
--- act_step(id, limit, id of a new job, ...): do the act to up to `limit` more jobs (as many ids come with it). Its place is
--- kept, so that any process goes on with it. It ends when it went over all of them and changed nothing, since jobs move
--- on meanwhile. Acts on one batch are done one after the other, in the order in which they were asked for: a step of one
--- that stands behind another is a step of that. Answers {1 while there is more to do, {permit, pool, ...}}.
+-- act_step(id, limit, id of a new job, ...): do the act to some more jobs. The step ends when it has read `limit` records: of
+-- the jobs themselves, of their parents and of their children. One job is always looked at. `limit` ids of new jobs come
+-- with it. How far the act is is kept, so that any process goes on with it. It ends when it went over all of its jobs and
+-- changed nothing, since jobs move on meanwhile. Acts on one batch are done one after the other, in the order in which
+-- they were asked for: a step of one that stands behind another is a step of that. Answers {1 while there is more to do,
+-- {permit, pool, ...}}.
 -- uses: full clock job event batch money queue due held verdict depend again permit
 local function under_way(one)
   return redis.call('HGET', Key.act(one), 'state') == ActState.UNDER_WAY
@@ -81,10 +83,11 @@ end
 
 local at, after, pass, changed_now = tonumber(act.at), act.after, tonumber(act.pass), tonumber(act.changed_now)
 local looked, changed, failed = 0, 0, act.error ~= '' and act.error
-while looked < limit and at <= #states and not failed do
-  local from = after == '' and '-' or '(' .. after
-  local ids = redis.call('ZRANGEBYLEX', Key.batch_jobs(act.batch, states[at]), from, '+', 'LIMIT', 0, limit - looked)
+while looked + depend_read < limit and at <= #states and not failed do
+  local from, wanted_ids = after == '' and '-' or '(' .. after, limit - looked - depend_read
+  local ids = redis.call('ZRANGEBYLEX', Key.batch_jobs(act.batch, states[at]), from, '+', 'LIMIT', 0, wanted_ids)
   for _, job_id in ipairs(ids) do
+    if looked + depend_read >= limit then break end
     local job = job_load(job_id)
     after, looked = job_id, looked + 1
     if job and wanted(job) then
@@ -96,13 +99,12 @@ while looked < limit and at <= #states and not failed do
       end
     end
   end
-  if not failed and looked < limit then at, after = at + 1, '' end
+  if not failed and looked + depend_read < limit and #ids < wanted_ids then at, after = at + 1, '' end
 end
 changed_now = changed_now + changed
 local more = 1
 if act.kind == Act.RETRY then
-  -- a step looks at no more than it may
-  if (failed or at > #states) and not again_look(id, math.max(1, limit - looked)) then
+  if (failed or at > #states) and not again_look(id, limit - looked) then
     over()
     more = 0
   end
@@ -114,7 +116,7 @@ elseif at > #states then
     at, after, pass, changed_now = 1, '', pass + 1, 0
   end
 end
-depend_work(limit)
+depend_work(limit - looked)
 if failed then redis.call('HSET', Key.act(id), 'error', failed) end
 redis.call('HSET', Key.act(id), 'at', at, 'after', after, 'pass', pass, 'changed_now', changed_now)
 if act.pass == '1' then redis.call('HINCRBY', Key.act(id), 'looked', looked) end

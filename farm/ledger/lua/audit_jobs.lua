@@ -1,5 +1,6 @@
--- audit_jobs(id, ...): correct the indexes, queues, leases and holds of these jobs to what their records say.
--- Answers {name of the drift, count, ...}.
+-- audit_jobs(limit, id, ...): correct the indexes, queues, leases and holds of these jobs to what their records say, one
+-- after the other until `limit` records, theirs and of their parents, were read: one at least. Answers {how many of these
+-- jobs were looked at, name of the drift, count, ...}.
 -- uses: full clock job event money fair limit queue due verdict depend states
 local drift, names = {}, {}
 local function note(name)
@@ -209,8 +210,11 @@ local function check_ended(job)
   end
 end
 
-for _, id in ipairs(ARGV) do
-  local job = job_load(id)
+local limit, looked = tonumber(ARGV[1]), 0
+for n = 2, #ARGV do
+  if looked > 0 and looked + depend_read >= limit then break end
+  looked = looked + 1
+  local job = job_load(ARGV[n])
   if job then
     local pool = job_pool(job)
     check_index(job)
@@ -231,7 +235,7 @@ for _, id in ipairs(ARGV) do
   end
 end
 
-local answer = {}
+local answer = {looked}
 for _, name in ipairs(names) do
   answer[#answer + 1] = name
   answer[#answer + 1] = drift[name]

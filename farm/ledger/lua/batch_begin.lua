@@ -1,9 +1,9 @@
--- batch_begin(id, tenant, jobs, chunks, hold, key or '', body sha256, name or '', GPU-ms, data JSON, 1 if a price is
+-- batch_begin(id, tenant, jobs, hold, key or '', body sha256, name or '', GPU-ms, data JSON, 1 if a price is
 -- unknown, deadline ms): the intent to admit a batch. Its credit is held at once; nobody sees it until batch_flip. Answers
 -- {'ok'}, {'known', id of the batch that came with this key}, or why not: {'conflict'}, {'unpriced'},
 -- {'too_many', tenant, limit}, {'payment', tenant, needed, available}.
 -- uses: late clock job event batch money
-local id, tenant, count, chunks, hold, key, sha, name, gpu_ms, data, unpriced = unpack(ARGV)
+local id, tenant, count, hold, key, sha, name, gpu_ms, data, unpriced = unpack(ARGV)
 -- the same call again after a lost reply
 if redis.call('HGET', Key.batch(id), 'tenant') == tenant then return {'ok'} end
 if key ~= '' then
@@ -25,8 +25,8 @@ if paid then
   redis.call('HSET', Key.reserved(tenant), id, hold)
   money_note(tenant, Statement.HOLD, hold, '', 'batch ' .. id)
 end
-redis.call('HSET', Key.batch(id), 'tenant', tenant, 'state', Batch.STAGING, 'jobs', count, 'chunks', chunks, 'staged', 0,
-  'placed', 0, 'hold', hold, 'held', paid and hold or 0, 'spent', 0, 'paid', paid and 1 or 0, 'gpu_ms', gpu_ms,
+redis.call('HSET', Key.batch(id), 'tenant', tenant, 'state', Batch.STAGING, 'jobs', count, 'staged', 0, 'placed', 0,
+  'hold', hold, 'held', paid and hold or 0, 'spent', 0, 'paid', paid and 1 or 0, 'gpu_ms', gpu_ms,
   'gpu_ms_over', 0, 'created_ms', NOW, 'name', name, 'key', key, 'sha', sha, 'data', data)
 redis.call('HSET', Key.coming(tenant), id, count)
 redis.call('ZADD', Key.batches_coming(), NOW, id)

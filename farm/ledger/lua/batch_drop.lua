@@ -2,7 +2,7 @@
 -- for so long. Answers 1; 0 where there is none.
 -- uses: full clock job event batch money
 local id, since = ARGV[1], tonumber(ARGV[2])
-local state, tenant, chunks = unpack(redis.call('HMGET', Key.batch(id), 'state', 'tenant', 'chunks'))
+local state, tenant, staged = unpack(redis.call('HMGET', Key.batch(id), 'state', 'tenant', 'staged'))
 if not state then
   redis.call('ZREM', Key.batches_coming(), id)
   return 0
@@ -10,7 +10,12 @@ end
 if state ~= Batch.STAGING then return 0 end
 local touched = tonumber(redis.call('ZSCORE', Key.batches_coming(), id) or 0)
 if since and touched <= NOW and NOW - touched < since then return 0 end
-for n = 1, tonumber(chunks) do redis.call('UNLINK', Key.chunk(id, n)) end
+local AT_ONCE = 500
+for from = 1, tonumber(staged), AT_ONCE do
+  local keys = {}
+  for n = from, math.min(from + AT_ONCE - 1, tonumber(staged)) do keys[#keys + 1] = Key.chunk(id, n) end
+  redis.call('UNLINK', unpack(keys))
+end
 local hold = redis.call('HGET', Key.reserved(tenant), id)
 if hold then
   redis.call('HDEL', Key.reserved(tenant), id)

@@ -8,8 +8,9 @@ local function forget_batch(tenant, batch)
   for _, state in ipairs(STATES) do
     if redis.call('EXISTS', Key.batch_jobs(batch, state)) == 1 then return end
   end
+  -- Setting.ACTS_KEPT at most
   for _, act in ipairs(redis.call('LRANGE', Key.batch_acts(batch), 0, -1)) do redis.call('DEL', Key.act(act)) end
-  redis.call('DEL', Key.batch(batch), Key.batch_acts(batch), Key.events(batch_stream(tenant, batch)))
+  redis.call('UNLINK', Key.batch(batch), Key.batch_acts(batch), Key.events(batch_stream(tenant, batch)))
   redis.call('ZREM', Key.batches(tenant), batch)
 end
 
@@ -18,7 +19,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', Key.ended(), '-inf', '(' .. befo
   if job and TERMINAL[job.state] then
     forgotten[#forgotten + 1] = job_read(id)
     job_index(job, 'ZREM', id)
-    redis.call('DEL', Key.job(id), Key.body(id), Key.result(id), Key.lines(id), Key.purchases_of(id), Key.children(id))
+    redis.call('UNLINK', Key.job(id), Key.body(id), Key.result(id), Key.lines(id), Key.purchases_of(id), Key.children(id))
     if job.batch then forget_batch(job.tenant, job.batch) end
   end
   redis.call('ZREM', Key.ended(), id)

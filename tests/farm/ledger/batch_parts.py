@@ -34,7 +34,7 @@ class Manifest:
             follows = [self.jobs[parent] for parent in (parents or {}).get(n, ())]
             body = kind.body({"prompt": f"shot {n}", "seed": n}, {"shot": {"line": n + 1}})
             writer.add(kind, job_id, body, parents=follows, orphan_runs=orphans_run, held_for=held)
-            if len(writer) == per_chunk:
+            if writer.weight >= per_chunk:
                 self.chunks.append(writer.take())
         if len(writer):
             self.chunks.append(writer.take())
@@ -45,7 +45,6 @@ class Manifest:
             id=self.id,
             tenant=self.tenant,
             jobs=len(self.jobs),
-            chunks=len(self.chunks),
             hold=len(self.jobs) * (hold or 0),
             priced=hold is not None,
             gpu_s=len(self.jobs) * self.like.predicted_s,
@@ -59,12 +58,16 @@ class Manifest:
         for number, chunk in enumerate(self.chunks[:most], 1):
             assert ledger.stage_chunk(self.id, number, chunk)
 
+    def flip(self, ledger: Ledger) -> str:
+        """Admit it, where all chunks were staged."""
+        return ledger.flip_batch(self.id, len(self.chunks))
+
     def place(self, ledger: Ledger) -> None:
         while ledger.place_chunk(self.id)[0]:
             pass
 
     def admit(self, ledger: Ledger) -> "Manifest":
         self.stage(ledger)
-        assert ledger.flip_batch(self.id) == self.id
+        assert self.flip(ledger) == self.id
         self.place(ledger)
         return self

@@ -43,7 +43,7 @@ class TestAdmission:
     def test_from_then_on_it_is_whole_however_little_is_placed(self, ledger: Ledger) -> None:
         batch = Manifest(8)
         batch.stage(ledger)
-        ledger.flip_batch(batch.id)
+        batch.flip(ledger)
         ledger.place_chunk(batch.id)
         found = ledger.batch("acme", batch.id)
         assert found is not None
@@ -64,7 +64,7 @@ class TestAdmission:
         batch.stage(ledger)
         batch.stage(ledger)
         assert ledger.credit("acme") == Account(1000, 400)
-        assert ledger.flip_batch(batch.id) == ledger.flip_batch(batch.id) == batch.id
+        assert batch.flip(ledger) == batch.flip(ledger) == batch.id
 
     def test_it_runs_like_other_jobs_and_ends_with_its_last(self, ledger: Ledger) -> None:
         batch = Manifest(2).admit(ledger)
@@ -113,7 +113,7 @@ class TestMoney:
         batch = Manifest(9, hold=100)
         batch.stage(ledger)
         assert audit(ledger) == {}
-        ledger.flip_batch(batch.id)
+        batch.flip(ledger)
         ledger.place_chunk(batch.id)
         assert audit(ledger) == {}
         # an audit that is under way while chunks are placed before and behind its place
@@ -150,8 +150,8 @@ class TestLimits:
             assert ledger.begin_batch(one.new(key="k")) == one.id
             for number, chunk in enumerate(one.chunks, 1):
                 ledger.stage_chunk(one.id, number, chunk)
-        assert ledger.flip_batch(first.id) == first.id
-        assert ledger.flip_batch(second.id) == first.id
+        assert first.flip(ledger) == first.id
+        assert second.flip(ledger) == first.id
         assert ledger.drop_batch(second.id)
         third = Manifest(2, name="batch_" + "2" * 32)
         assert ledger.begin_batch(third.new(key="k")) == first.id
@@ -218,12 +218,12 @@ class TestGivenUp:
         # who was slow learns it
         assert not ledger.stage_chunk(batch.id, 3, batch.chunks[2])
         with pytest.raises(Conflict):
-            ledger.flip_batch(batch.id)
+            batch.flip(ledger)
 
     def test_what_is_admitted_is_not_dropped(self, ledger: Ledger) -> None:
         batch = Manifest(2)
         batch.stage(ledger)
-        ledger.flip_batch(batch.id)
+        batch.flip(ledger)
         assert not ledger.drop_batch(batch.id)
 
     def test_it_is_forgotten_with_its_last_job(self, ledger: Ledger, redis: Redis) -> None:
@@ -252,7 +252,7 @@ class TestGivenUp:
                 lambda n=n, chunk=chunk: ledger.stage_chunk(batch.id, n, chunk)  # type: ignore[misc]
                 for n, chunk in enumerate(batch.chunks, 1)
             ),
-            lambda: ledger.flip_batch(batch.id),
+            lambda: batch.flip(ledger),
             *(lambda: ledger.place_chunk(batch.id) for _ in batch.chunks),
         ]
         for move in moves[:steps]:

@@ -1,11 +1,16 @@
-"""How many commands Redis carries out for one call: what a claim costs, the same on every machine."""
+"""How many commands Redis carries out for one call: what it costs, the same on every machine."""
+
+from functools import partial
 
 import pytest
-from ledger_parts import ARTIFACTS, POOL, admit, commands, new_job
+from batch_parts import Manifest
+from ledger_parts import ARTIFACTS, POOL, REFUSED, admit, audit, commands, new_job
 from redis import Redis
 
+from farm.jobs.states import HoldReason, State
 from farm.jobs.worker_status import WorkerStatus
 from farm.ledger import Ledger
+from farm.ledger.upkeep import AUDITED_AT_ONCE, CHILDREN_OF_A_CALL
 from farm.scheduling.memory_fit import Memory
 
 BIG, NEEDS = Memory(140_000, 200_000), "80000:1000"
@@ -48,3 +53,52 @@ def test_an_admission_makes_few_calls_among_many_tenants(ledger: Ledger, redis: 
     (_, wanted), calls = commands(redis, lambda: ledger.admit([new_job()]))
     assert wanted == []
     assert calls <= 38
+
+
+def test_calls_are_short_where_jobs_follow_many(ledger: Ledger, redis: Redis) -> None:
+    """Sixty jobs behind the same twelve: placing them, and the ends of those twelve."""
+    batch = Manifest(72, per_chunk=50, parents={n: range(12) for n in range(12, 72)})
+    batch.stage(ledger)
+    batch.flip(ledger)
+    for _ in batch.chunks:
+        _, calls = commands(redis, lambda: ledger.place_chunk(batch.id))
+        assert calls < 30 * 50
+    assert ledger.place_chunk(batch.id) == (0, [])
+    for _ in range(12):
+        claim = ledger.claim(POOL, "w")
+        assert claim is not None
+        job, fence = claim.job.id, claim.attempt
+        _, calls = commands(redis, partial(ledger.commit, job, fence, ARTIFACTS, gpu_s=1))
+        assert calls < 300
+        looked = 1
+        while looked:
+            looked, calls = commands(redis, ledger.see_to_children)
+            assert calls < 10 * CHILDREN_OF_A_CALL
+    assert ledger.counts("acme")[State.QUEUED] == 60
+    assert ledger.held_counts("acme")[HoldReason.DEPENDENCY] == 0
+    assert audit(ledger) == {}
+
+
+def test_an_audit_reads_some_parents_in_a_call(ledger: Ledger, redis: Redis) -> None:
+    Manifest(164, per_chunk=100, parents={n: range(64) for n in range(64, 164)}).admit(ledger)
+    jobs = [job.removeprefix("wf:job:") for job in redis.scan_iter("wf:job:*")]
+    done, most = 0, 0
+    while done < len(jobs):
+        (looked, *drift), calls = commands(redis, partial(ledger.run, "audit_jobs", AUDITED_AT_ONCE, *jobs[done:]))
+        assert drift == []
+        done, most = done + looked, max(most, calls)
+    assert most < 60 * AUDITED_AT_ONCE
+    assert audit(ledger, AUDITED_AT_ONCE) == {}
+
+
+def test_the_end_of_one_that_many_follow_is_short(ledger: Ledger, redis: Redis) -> None:
+    Manifest(300, per_chunk=100, parents={n: [0] for n in range(1, 300)}).admit(ledger)
+    claim = ledger.claim(POOL, "w")
+    assert claim is not None
+    _, calls = commands(redis, lambda: ledger.fail(claim.job.id, claim.attempt, REFUSED))
+    assert calls < 1500
+    looked = 1
+    while looked:
+        looked, calls = commands(redis, ledger.see_to_children)
+        assert calls < 30 * CHILDREN_OF_A_CALL
+    assert ledger.counts("acme")[State.FAILED] == 300

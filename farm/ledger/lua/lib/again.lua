@@ -19,6 +19,14 @@ local function again_room(tenant)
   return open + batch_coming(tenant) < limit
 end
 
+-- Whether one of the parents failed.
+local function again_behind_failed(job)
+  for parent in string.gmatch(job.parents or '', '%S+') do
+    if redis.call('HGET', Key.job(depend_current(parent)), 'state') == State.FAILED then return true end
+  end
+  return false
+end
+
 -- For the act, queue the job anew as `id`. Answers nil, or why not: 'payment', 'too_many'.
 local function again(act_id, old, id, pools)
   if not again_room(old.tenant) then return 'too_many' end
@@ -48,26 +56,27 @@ local function again(act_id, old, id, pools)
   local job = job_load(id)
   job_index(job, 'ZADD', 0, id)
   money_hold(job)
-  for parent in string.gmatch(job.parents or '', '%S+') do
-    -- the act may make this parent anew, too: what that means for the job is decided when the act is over
-    if redis.call('HGET', Key.job(depend_current(parent)), 'state') == State.FAILED then
-      redis.call('HSET', Key.job(id), 'remade_by', act_id)
-      redis.call('SADD', Key.act_remade(act_id), id)
-    end
+  -- the act may make a parent that failed anew, too: what that means for the job is decided when the act is over
+  local undecided = again_behind_failed(job)
+  if undecided then
+    redis.call('HSET', Key.job(id), 'remade_by', act_id)
+    redis.call('SADD', Key.act_remade(act_id), id)
   end
   if job.parents then queue_reasons(job, HoldReason.DEPENDENCY, true) end
   queue_put(job)
   event(job)
   pools[job_pool(job)] = true
-  depend_look(id)
+  if job.parents and not undecided then depend_look(id) end
 end
 
--- The act makes nothing anew any more: look at up to `limit` jobs that it made behind one that failed. Answers whether
--- some are left.
-local function again_look(act_id, limit)
-  for _, id in ipairs(redis.call('SPOP', Key.act_remade(act_id), limit)) do
+-- The act makes nothing anew any more: look at jobs that it made behind one that failed, until this call has read `most`
+-- records (lib/depend.lua), of one at least. Answers whether some are left.
+local function again_look(act_id, most)
+  repeat
+    local id = redis.call('SPOP', Key.act_remade(act_id))
+    if not id then return false end
     redis.call('HDEL', Key.job(id), 'remade_by')
     depend_look(id)
-  end
+  until depend_read >= most
   return redis.call('EXISTS', Key.act_remade(act_id)) == 1
 end

@@ -3,9 +3,14 @@
 -- start is asked of its parents' records.
 -- uses: clock job event queue verdict
 -- seldom: depend_rest
+-- Records that this call read here, of jobs and of their parents: what it costs. A job may have 64 parents
+-- (farm.batches.chains.MAX_PARENT_JOBS), and each may have been made anew several times.
+local depend_read = 0
+
 -- The job that stands for `id` now: one that failed may have been made anew.
 local function depend_current(id)
   for _ = 1, 100 do
+    depend_read = depend_read + 1
     local again = redis.call('HGET', Key.job(id), 'retried_as')
     if not again then return id end
     id = again
@@ -20,6 +25,7 @@ end
 
 -- Queue the child, fail it, or leave it waiting, listed with those parents of today that are open.
 local function depend_look(id)
+  depend_read = depend_read + 1
   local job = job_load(id)
   if not job or TERMINAL[job.state] or not job.parents then return end
   if not string.find(job.held_for or '', HoldReason.DEPENDENCY, 1, true) then return end
@@ -48,20 +54,25 @@ local function depend_look(id)
 end
 
 -- Where there are such jobs.
-local function depend_rest(limit)
-  local looked = 0
-  while looked < limit do
+local function depend_rest(most)
+  repeat
     local parent = redis.call('LINDEX', Key.parents_over(), 0)
-    if not parent then return looked end
-    local children = redis.call('SPOP', Key.children(parent), limit - looked)
-    for _, child in ipairs(children) do depend_look(child) end
-    looked = looked + math.max(1, #children)
-    if redis.call('EXISTS', Key.children(parent)) == 0 then redis.call('LREM', Key.parents_over(), 1, parent) end
-  end
-  return looked
+    if not parent then return end
+    local child
+    repeat
+      child = redis.call('SPOP', Key.children(parent))
+      if child then depend_look(child) end
+    until not child or depend_read >= most
+    if not child then
+      depend_read = depend_read + 1
+      redis.call('LREM', Key.parents_over(), 1, parent)
+    end
+  until depend_read >= most
 end
 
--- Look at up to `limit` children of jobs that are over. Answers how many were looked at.
-local function depend_work(limit)
-  return redis.call('EXISTS', Key.parents_over()) == 1 and depend_rest(limit) or 0
+-- Look at children of jobs that are over, until this call has read `most` records, those of one child more at most.
+-- Answers how many it has read: 0 where no child is left and it read none before.
+local function depend_work(most)
+  if depend_read < most and redis.call('EXISTS', Key.parents_over()) == 1 then depend_rest(most) end
+  return depend_read
 end

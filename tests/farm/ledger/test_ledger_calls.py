@@ -9,7 +9,7 @@ from redis import Redis
 
 from farm.jobs.states import HoldReason, State
 from farm.jobs.worker_status import WorkerStatus
-from farm.ledger import Ledger
+from farm.ledger import Ledger, SwitchKind
 from farm.ledger.upkeep import AUDITED_AT_ONCE, CHILDREN_OF_A_CALL
 from farm.scheduling.memory_fit import Memory
 
@@ -102,3 +102,26 @@ def test_the_end_of_one_that_many_follow_is_short(ledger: Ledger, redis: Redis) 
         looked, calls = commands(redis, ledger.see_to_children)
         assert calls < 30 * CHILDREN_OF_A_CALL
     assert ledger.counts("acme")[State.FAILED] == 300
+
+
+def test_an_explanation_is_short_where_an_operator_locked_every_worker(ledger: Ledger, redis: Redis) -> None:
+    for number in range(300):
+        ledger.worker_seen(f"w{number}", POOL, WorkerStatus(), ttl_s=60, slots=2)
+        ledger.pause(SwitchKind.WORKER, f"w{number}", who="ops", why="a test")
+    [job] = admit(ledger, new_job())
+    standing, calls = commands(redis, lambda: ledger.standing(job))
+    assert standing is not None
+    assert (standing.capacity, standing.locked) == (0, 600)
+    assert calls < 60
+
+
+def test_the_end_of_an_attempt_is_short_where_a_cap_binds_in_many_pools(ledger: Ledger, redis: Redis) -> None:
+    redis.hset("wf:tenant:acme", "max_running", 2)
+    pools = [f"pool-{number}" for number in range(30)]
+    admit(ledger, *(new_job(pool=pool) for pool in pools), *(new_job() for _ in range(3)))
+    first, _ = ledger.claim(POOL, "w1"), ledger.claim(POOL, "w2")
+    assert first is not None
+    assert [ledger.claim(pool, "w3") for pool in pools] == [None] * len(pools)
+    redis.hset("wf:tenant:acme", "max_running", 1)
+    _, calls = commands(redis, lambda: ledger.commit(first.job.id, first.attempt, ARTIFACTS, gpu_s=1))
+    assert calls < 6 * len(pools), "each pool is asked once what runs there"

@@ -40,14 +40,14 @@ local function limit_busy(tenant)
 end
 
 -- Limit.PAUSED, Limit.POOL_CAP, Limit.CAP or nil. Inputs are fetched and bought jobs looked after in any case; what is
--- urgent has no cap.
-local function limit_binds(pool, tier, tenant)
+-- urgent has no cap. `busy`: limit_busy, where the caller knows it.
+local function limit_binds(pool, tier, tenant, busy)
   if pool == Setting.INTAKE_POOL or pool == Setting.BURST_POOL then return nil end
   if limit_switched('tenant', tenant) then return Limit.PAUSED end
   if tier == Tier.URGENT then return nil end
   local caps = limit_caps(pool, tenant)
   if caps.most_here and redis.call('ZCARD', Key.busy(pool, tenant)) >= caps.most_here then return Limit.POOL_CAP end
-  if caps.most and limit_busy(tenant) >= caps.most then return Limit.CAP end
+  if caps.most and (busy or limit_busy(tenant)) >= caps.most then return Limit.CAP end
   return nil
 end
 
@@ -78,12 +78,12 @@ end
 -- Whether nothing keeps the tenant any more is asked again for each line that it left. Answers {pool = true, ...} of
 -- those that it came back to.
 local function limit_review(tenant)
-  local pools = {}
+  local pools, busy = {}, limit_busy(tenant)
   local lines = redis.call('SMEMBERS', Key.aside(tenant))
   table.sort(lines)
   for _, line in ipairs(lines) do
     local pool, tier = tier_of_line(line)
-    if not limit_binds(pool, tier, tenant) then
+    if not limit_binds(pool, tier, tenant, busy) then
       redis.call('SREM', Key.aside(tenant), line)
       if redis.call('EXISTS', Key.queue(line, tenant)) == 1 then
         fair_enter(line, tenant)

@@ -110,7 +110,7 @@ TEMPLATES: dict[str, str] = {
     "topups": "topups:{tenant}",  # SET, references of top-ups that were booked
     # written by farm.storage.quota:
     "stored": "stored",  # HASH, tenant -> bytes of its inputs, uploads and results
-    "rooms": "rooms:{tenant}",  # ZSET, "upload id:bytes" of an address that was given out -> until when it counts, ms
+    "rooms": "rooms-by-minute:{tenant}",  # HASH, minute (since the epoch) -> bytes of addresses that count until then
 }
 
 #: of other rooms, written by them alone: no script of the ledger reads these

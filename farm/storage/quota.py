@@ -4,6 +4,7 @@ A count goes up as objects come and is set anew whenever the whole bucket was lo
 room for its bytes until it has expired.
 """
 
+import math
 import shutil
 import time
 from pathlib import Path
@@ -78,21 +79,27 @@ class Quota:
         with mapped():
             self._redis.hincrby(self._stored, tenant, size)
 
-    def room(self, tenant: str, upload_id: str, size: int, seconds: float) -> None:
-        """Keep room for an upload of `size` bytes whose address lives so long. Raises as check does."""
+    def room(self, tenant: str, size: int, seconds: float) -> None:
+        """Keep room for an upload of `size` bytes whose address lives for `seconds`; it counts up to a minute longer.
+        Raises as check does."""
         self.check(tenant, size)
-        key, until = self._rooms(tenant), seconds + _ROOM_SLACK_S
+        key, life_s, now_s = self._rooms(tenant), seconds + _ROOM_SLACK_S, time.time()
+        minute = math.ceil((now_s + life_s) / 60)
+        with mapped():
+            known = cast("list[str]", self._redis.hkeys(key))
+        over = [one for one in known if 60 * int(one) <= now_s]
         with mapped(), self._redis.pipeline(transaction=True) as pipe:
-            pipe.zremrangebyscore(key, "-inf", time.time() * 1000)
-            pipe.zadd(key, {f"{upload_id}:{size}": (time.time() + until) * 1000})
-            pipe.expire(key, int(until) + 60)
+            if over:
+                pipe.hdel(key, *over)
+            pipe.hincrby(key, str(minute), size)
+            pipe.expire(key, int(life_s) + 120)
             pipe.execute()
         try:
             # two that came at once both see both
             self.check(tenant)
         except Forbidden:
             with mapped():
-                self._redis.zrem(key, f"{upload_id}:{size}")
+                self._redis.hincrby(key, str(minute), -size)
             raise
 
     def measure(self, store: Store) -> dict[str, int]:

@@ -72,7 +72,7 @@ class UploadStore:
         address at the store to PUT it to, or None where only `put` takes it. Raises Forbidden when the tenant's room
         is full, Unavailable when the disk's is."""
         upload_id = new_job_id()
-        self.quota.room(tenant, upload_id, most if size is None else size, self._life_s)
+        self.quota.room(tenant, most if size is None else size, self._life_s)
         if size is not None:
             return upload_id, self._store.presign_put(upload_key(tenant, upload_id), size)
         with mapped():

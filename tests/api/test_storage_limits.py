@@ -14,6 +14,7 @@ from api.app import create_app
 from api.services import Services
 from farm.config import Settings, StorageSettings
 from farm.intake.garbage import INPUT_RETENTIONS, UPLOADS_KEPT_S, InputGarbage, open_inputs
+from farm.jobs.errors import Forbidden
 from farm.storage.quota import Quota
 from farm.storage.uploads import UPLOAD_TTL_S
 from tests.api.api_parts import TINY, Caller, Hand, picture
@@ -153,6 +154,17 @@ def test_uploads_live_as_long_as_they_can_be_named() -> None:
 
 def test_rooms_that_were_never_used_are_given_back(settings: Settings, redis: Redis) -> None:
     quota = Quota(redis, settings.model_copy(update={"storage": StorageSettings(max_bytes_per_tenant=100)}))
-    quota.room("ada", "u1", 80, seconds=-3600.0 - 1)
-    quota.room("ada", "u2", 80, seconds=1)
+    quota.room("ada", 80, seconds=-3600.0 - 61)
+    quota.room("ada", 80, seconds=1)
     assert quota.used("ada") == 80
+    with pytest.raises(Forbidden):
+        quota.room("ada", 21, seconds=1)
+    assert quota.used("ada") == 80
+
+
+def test_however_many_rooms_there_are_few_are_added_up(settings: Settings, redis: Redis) -> None:
+    quota = Quota(redis, settings)
+    for _ in range(200):
+        quota.room("ada", 3, seconds=600)
+    assert quota.used("ada") == 600
+    assert redis.hlen("wf:rooms-by-minute:ada") <= 2

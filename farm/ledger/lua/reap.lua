@@ -1,7 +1,7 @@
 -- reap(limit, unless ms): does nothing if the last reap is younger than that. Per pool, expired leases become retries or
 -- ends, delayed retries that are due are queued, missing permits are reserved; jobs that
 -- waited too long are over, and economy jobs whose window is near are normal. A lease that runs out at a provider is no
--- lost worker: another process resumes the job. It looks at `limit` jobs, roughly, so that no call takes long. Answers {expired,
+-- lost worker: another process resumes the job. It looks at `limit` jobs and tenants, roughly, so that no call takes long. Answers {expired,
 -- requeued, failed, cancelled, promoted, resumable, {permit, pool, ...}, 1 where there may be more to do}.
 -- uses: full clock age job event batch fair limit queue due permit notify verdict depend grace
 local limit = tonumber(ARGV[1])
@@ -112,7 +112,11 @@ for _, id in ipairs(redis.call('SRANDMEMBER', Key.batches_untold(), 16)) do
   if tenant then batch_tell(id, tenant) else redis.call('SREM', Key.batches_untold(), id) end
 end
 -- a cap may have been raised
-for _, tenant in ipairs(redis.call('SRANDMEMBER', Key.set_aside(), 16)) do limit_review(tenant) end
+if left > 0 then
+  local aside = redis.call('SRANDMEMBER', Key.set_aside(), math.min(16, math.ceil(left / 2)))
+  for _, tenant in ipairs(aside) do limit_review(tenant) end
+  left = left - #aside
+end
 
 for _, pool in ipairs(pools) do
   cap(Key.leases(pool), Setting.LEASE_MS)

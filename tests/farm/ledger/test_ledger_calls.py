@@ -125,3 +125,19 @@ def test_the_end_of_an_attempt_is_short_where_a_cap_binds_in_many_pools(ledger: 
     redis.hset("wf:tenant:acme", "max_running", 1)
     _, calls = commands(redis, lambda: ledger.commit(first.job.id, first.attempt, ARTIFACTS, gpu_s=1))
     assert calls < 6 * len(pools), "each pool is asked once what runs there"
+
+
+def test_a_reap_is_short_where_many_tenants_come_back_to_many_lines(ledger: Ledger, redis: Redis) -> None:
+    pools, tenants = [f"pool-{number}" for number in range(10)], [f"tenant-{number}" for number in range(30)]
+    admit(ledger, *(new_job(tenant, pool=pool) for tenant in tenants for pool in pools))
+    for tenant in tenants:
+        redis.hset(f"wf:tenant:{tenant}", "max_running", 0)
+    assert [ledger.claim(pool, "w") for pool in pools] == [None] * len(pools)
+    for tenant in tenants:
+        redis.hdel(f"wf:tenant:{tenant}", "max_running")
+    some, calls = commands(redis, ledger.reap)
+    assert calls < 2_000
+    assert not some.more
+    while redis.exists("wf:set-aside"):
+        ledger.reap()
+    assert sum(ledger.claimable(pool, most=100) for pool in pools) == 300

@@ -1,0 +1,47 @@
+-- The order of the last jobs of a line.
+-- uses: tier job limit headroom claim_worker claim_affinity
+-- seldom: last_ones
+-- Tenant -> jobs of its queue, where they were counted.
+local queued_before = {}
+
+-- The last jobs of a line, where no more wait than run: the longest first, so that the workers finish together. Of tenants
+-- whose turn is near, of the first's needs and of each tenant's first priority and deadline; one of the loaded model before
+-- any other. Not where a lower tier goes on, and no job is passed over often for that: where work trickles, all are the last.
+local LAST_MOST, LAST_PASSES = 64, math.min(4, Setting.AFFINITY_PASSES)
+local function last_ones(first, turns)
+  if not RENDERS or #turns > 2 * NEAR_MOST or (first.passes or 0) >= LAST_PASSES then return end
+  local waits = redis.call('ZCARD', Key.queue(line, first.tenant))
+  queued_before[first.tenant] = waits
+  if waits > LAST_MOST then return end
+  local most = math.min(LAST_MOST, redis.call('ZCARD', Key.leases(pool)) + 1)
+  for n = 3, #turns, 2 do
+    if waits > most then return end
+    waits = waits + redis.call('ZCARD', Key.queue(line, turns[n]))
+  end
+  if waits == 1 or waits > most then return end
+  if line_tier ~= Tier.ECONOMY and redis.call('EXISTS', Key.fair(tier_line(pool, Tier.ECONOMY))) == 1 then return end
+  local best, best_warm, longest
+  local function look(id)
+    local lane, needs, predicted_s = unpack(redis.call('HMGET', Key.job(id), 'lane', 'needs', 'predicted_s'))
+    if not lane or (needs or '') ~= (first.needs or '') or not_for_here(needs, lane) then return end
+    local warm = loaded ~= '' and model_of(lane) == model_of(loaded)
+    predicted_s = tonumber(predicted_s or 0)
+    if not best or warm and not best_warm or warm == best_warm and predicted_s > longest then
+      best, best_warm, longest = id, warm, predicted_s
+    end
+  end
+  for n = 1, #turns, 2 do
+    local tenant, keeps = turns[n], nil
+    if owed_too_much(first, turns[n + 1], turns[2]) then break end
+    if n > 1 then keeps = limit_binds(pool, line_tier, tenant) or headroom_keeps(pool, line_tier, line, tenant) end
+    local waiting = keeps and {} or redis.call('ZRANGE', Key.queue(line, tenant), 0, -1, 'WITHSCORES')
+    for m = 1, #waiting, 2 do
+      if waiting[m + 1] == waiting[2] then look(waiting[m]) end
+    end
+  end
+  if best == first.id then return first end
+  local job = best and job_load(best)
+  if not job or not belongs(job) or left_to_others(job) then return end
+  redis.call('HINCRBY', Key.job(first.id), 'passes', 1)
+  return job
+end

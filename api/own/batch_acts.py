@@ -18,7 +18,14 @@ from farm.wire.own_batches import ActOn, BatchView, BatchViewQuery, Prioritise
 from farm.wire.own_views import ProblemView
 from farm.wire.report import Reply
 
-_ANSWERS: dict[int, type | str] = {200: BatchView, 202: BatchView, 404: ProblemView, 409: ProblemView, 422: ProblemView, 429: ProblemView}
+_ANSWERS: dict[int, type | str] = {
+    200: BatchView,
+    202: BatchView,
+    404: ProblemView,
+    409: ProblemView,
+    422: ProblemView,
+    429: ProblemView,
+}
 _WORDS = {
     ActKind.CANCEL: "Cancel a batch",
     ActKind.PAUSE: "Pause a batch",

@@ -13,10 +13,12 @@ from farm.wire.own_views import PauseEvent, PauseView, moment
 
 #: seconds
 _FRESH_S = 1.0
-#: the same of what is found by looking at a batch's queued jobs
-_FRESH_OF_BATCH_S = 10.0
-#: batches of which it is remembered
-_BATCHES = 1000
+#: the same of what is found by looking at queued jobs
+_LOOKED_S = 10.0
+#: tenants and batches of which that is remembered
+_LOOKED_AT = 1000
+#: jobs that one script call reads
+_READ_AT_ONCE = 200
 #: what keeps jobs in their queue; a locked worker leaves them to others
 _KEEPING = frozenset({SwitchKind.TENANT, SwitchKind.POOL, SwitchKind.LANE})
 
@@ -48,7 +50,7 @@ class RecentPauses:
         self._ledger, self._clock = ledger, clock
         self._lock = threading.Lock()
         self._known: tuple[float, frozenset[Pause]] = (-1e9, frozenset())
-        self._of_batches: dict[str, tuple[float, frozenset[Pause], list[Pause]]] = {}
+        self._over: dict[tuple[str, str | None], tuple[float, frozenset[Pause], list[Pause]]] = {}
 
     def now(self) -> frozenset[Pause]:
         """Those in force that keep jobs in their queue. Raises Unavailable."""
@@ -66,11 +68,11 @@ class RecentPauses:
         """Something was paused or resumed here."""
         with self._lock:
             self._known = (-1e9, frozenset())
-            self._of_batches.clear()
+            self._over.clear()
 
     def keeping(self, job: Job) -> list[Pause]:
         """Those that keep a queued job from starting, with its tenant, its pool or its lane. Raises Unavailable."""
-        if job.state is not State.QUEUED:
+        if job.state is not State.QUEUED or not (paused := self.now()):
             return []
         names = {
             (SwitchKind.TENANT, job.tenant),
@@ -78,7 +80,7 @@ class RecentPauses:
             (SwitchKind.LANE, job.lane),
             (SwitchKind.LANE, model_of_lane(job.lane)),
         }
-        return _in_order(one for one in self.now() if (one.kind, one.name) in names)
+        return _in_order(one for one in paused if (one.kind, one.name) in names)
 
     def told(self, job: Job) -> Job:
         """The job as it is shown: one that an operator keeps is held, too."""
@@ -92,27 +94,30 @@ class RecentPauses:
             return one.name == tenant
         return self._ledger.any_queued(tenant, one.kind, one.name, batch=batch)
 
-    def of_batch(self, tenant: str, batch: str) -> list[Pause]:
-        """Those that keep queued jobs of a batch, as it was some seconds ago. Raises Unavailable."""
+    def over(self, tenant: str, batch: str | None = None) -> list[Pause]:
+        """Those that keep queued jobs of a tenant or of its batch, as it was some seconds ago. Raises Unavailable."""
         paused, now = self.now(), self._clock()
         if not paused:
             return []
         with self._lock:
-            when, then, found = self._of_batches.get(batch, (-1e9, paused, []))
-        if then != paused or now - when >= _FRESH_OF_BATCH_S:
+            when, then, found = self._over.get((tenant, batch), (-1e9, paused, []))
+        if then != paused or now - when >= _LOOKED_S:
             found = _in_order(one for one in paused if self.concern(one, tenant, batch))
             with self._lock:
-                if len(self._of_batches) >= _BATCHES:
-                    self._of_batches.clear()
-                self._of_batches[batch] = now, paused, found
+                if len(self._over) >= _LOOKED_AT:
+                    self._over.clear()
+                self._over[tenant, batch] = now, paused, found
         return found
 
     def in_events(self, events: Sequence[JobEvent]) -> Sequence[JobEvent]:
         """Events as they are told: of a job that was queued and that an operator keeps, that it is paused."""
-        queued = [event.job for event in events if event.job and event.data.get("state") == State.QUEUED]
+        queued = list(dict.fromkeys(event.job for event in events if event.data.get("state") == State.QUEUED))
         if not queued or not self.now():
             return events
-        found = {job.id: job for job in self._ledger.find_many(queued) if job is not None}
+        found: dict[str, Job] = {}
+        for at in range(0, len(queued), _READ_AT_ONCE):
+            jobs = self._ledger.find_many(queued[at : at + _READ_AT_ONCE])
+            found |= {job.id: job for job in jobs if job is not None}
         return [self._in_event(event, found[event.job]) if event.job in found else event for event in events]
 
     def _in_event(self, event: JobEvent, job: Job) -> JobEvent:

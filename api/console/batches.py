@@ -3,6 +3,7 @@
 from flask import Response, make_response, render_template, request
 
 from api.auth import tenant
+from api.console import filters
 from api.console.blueprint import console
 from api.own.batches import show
 from api.services import services
@@ -25,6 +26,7 @@ def list_batches() -> Response:
     page = render_template(
         "console/batches.html",
         batches=[show(batch, acts) for batch, acts in found if batch is not None],
+        reasons=filters.REASONS,
         labels=list(dict.fromkeys(job.label for job in jobs if job.label is not None)),
         cursor=ids[_BATCHES - 1] if len(ids) > _BATCHES else None,
     )

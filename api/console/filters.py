@@ -98,14 +98,18 @@ def page(tenant: str, chosen: JobFilter, *, cursor: str | None = None, limit: in
     """The tenant's jobs of a filter, newest first; as Ledger.page, it may have fewer and still a cursor."""
     if cursor is not None and not is_job_id(cursor):
         raise InvalidRequest("not the cursor of any page", "cursor")
-    if chosen.show in REASONS and chosen.show not in ("retrying", "submit_unknown") and not chosen.label + chosen.batch:
+    pauses = services().pauses
+    # what operators keep stands among all others
+    kept = chosen.show in ("paused", "held") and pauses.over(tenant, chosen.batch or None)
+    listed = chosen.show in REASONS and chosen.show not in ("retrying", "submit_unknown") and not kept
+    if listed and not chosen.label + chosen.batch:
         # they stand in a list of their own
         reasons = tuple(HoldReason) if chosen.show == "held" else (HoldReason(chosen.show),)
         return _held(tenant, reasons, cursor, limit)
     label = None if chosen.batch else chosen.label or None
 
     def fits(job: Job) -> bool:
-        return chosen.fits(job) and chosen.label in ("", job.label)
+        return chosen.fits(pauses.told(job)) and chosen.label in ("", job.label)
 
     return services().ledger.page(
         tenant,
@@ -149,9 +153,17 @@ def counts(tenant: str, label: str = "") -> dict[str, int]:
     found = {"": sum(states.values()), **{state.value: count for state, count in states.items()}}
     if not label:
         found |= {reason.value: count for reason, count in ledger.held_counts(tenant).items()}
-    return found
+    return _countable(found, tenant)
 
 
 def counts_of(batch: Batch) -> dict[str, int]:
     """The same of a batch."""
-    return {"": batch.jobs} | {str(word): count for word, count in (*batch.counts.items(), *batch.held_for.items())}
+    found = {"": batch.jobs} | {str(word): count for word, count in (*batch.counts.items(), *batch.held_for.items())}
+    return _countable(found, batch.tenant, batch.id)
+
+
+def _countable(found: dict[str, int], tenant: str, batch: str | None = None) -> dict[str, int]:
+    """How many jobs an operator keeps nobody counts."""
+    if services().pauses.over(tenant, batch):
+        found.pop(HoldReason.PAUSED.value, None)
+    return found

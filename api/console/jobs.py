@@ -33,6 +33,7 @@ def list_jobs() -> Response:
         batch=None if batch is None else show(batch),
         states=filters.STATES,
         reasons=filters.REASONS,
+        by_operator=bool(services().pauses.over(tenant(), batch.id if batch else None)),
         cursor=request.args.get("cursor"),
         status_of=chip_of,
     )

@@ -246,7 +246,7 @@ def show(batch: Batch, acts: Sequence[Act] | None = None) -> BatchView:
     """A batch as its owner sees it now."""
     if acts is None:
         acts = services().ledger.acts([batch.id])[0]
-    paused = services().pauses.of_batch(tenant(), batch.id) if batch.open else []
+    paused = services().pauses.over(tenant(), batch.id) if batch.open else []
     return view_batch(batch, finish_at=_finish_at(batch), acts=acts, operator_pauses=[one.view for one in paused])
 
 

@@ -21,8 +21,9 @@ from farm.config import Settings
 from farm.jobs.errors import FaultCode, JobFault
 from farm.jobs.job import JobEvent
 from farm.jobs.states import HoldReason
-from farm.ledger import Ledger
+from farm.ledger import Ledger, SwitchKind
 from tests.api.api_parts import TINY, Caller, Hand
+from tests.api.batch_api_parts import ndjson, send
 from tests.api.console.console_parts import Browser, found
 from tests.api.gateway_thread import served
 from tests.conftest import wait_until
@@ -37,7 +38,9 @@ def ids(page: str) -> list[str]:
     return [part[:36] for part in page.split('data-job="')[1:]]
 
 
-def test_each_filter_shows_its_jobs_and_pages_go_on(alice: Caller, here: Browser, hand: Hand, ledger: Ledger) -> None:
+def test_each_filter_shows_its_jobs_and_pages_go_on(
+    alice: Caller, here: Browser, hand: Hand, ledger: Ledger, parts: Services
+) -> None:
     jobs = [alice.submit(f"shot {n}", label="even" if n % 2 == 0 else "odd")["id"] for n in range(6)]
     claim = hand.claim()
     ledger.fail(claim.job.id, claim.attempt, JobFault(FaultCode.ENGINE_ERROR, "once"))
@@ -58,6 +61,15 @@ def test_each_filter_shows_its_jobs_and_pages_go_on(alice: Caller, here: Browser
     }
     for word, expected in shown.items():
         assert ids(here.get("/jobs", query_string={"show": word}).text) == expected, word
+    # all that is queued is paused now, whoever did it; how many there are nobody counts
+    ledger.pause(SwitchKind.POOL, "default", who="an operator", why="a test")
+    parts.pauses.changed()
+    kept = here.get("/jobs?show=paused")
+    assert ids(kept.text) == shown["queued"]
+    assert ("Paused by an operator" in kept.text, 'data-count="paused"' in kept.text) == (True, False)
+    assert ids(here.get("/jobs?show=held").text) == shown["queued"]
+    ledger.resume(SwitchKind.POOL, "default", who="an operator", why="a test")
+    parts.pauses.changed()
     assert ids(here.get("/jobs?label=odd&show=held").text) == [jobs[3], jobs[1]]
     page = here.get("/jobs?label=even&view=tiles").text
     assert ids(page) == newest[1::2]
@@ -68,6 +80,20 @@ def test_each_filter_shows_its_jobs_and_pages_go_on(alice: Caller, here: Browser
         first = filters.page("alice", chosen, limit=2)
         assert [job.id for job in first.jobs] == [jobs[3], jobs[2]]
         assert [job.id for job in filters.page("alice", chosen, cursor=first.cursor, limit=2).jobs] == [jobs[1]]
+
+
+def test_a_batch_that_is_kept_back_says_so_and_why(
+    alice: Caller, here: Browser, ledger: Ledger, parts: Services
+) -> None:
+    batch = send(alice, ndjson({"prompt": "a fox"}, {"prompt": "a hare"}), hold_after=1).json["id"]
+    pages = ("/batches", f"/jobs?batch={batch}")
+    assert "Needs approval: 1" in here.get(pages[0]).text
+    said = "by an operator"
+    assert [said in here.get(page).text for page in pages] == [False, False]
+    ledger.pause(SwitchKind.LANE, TINY, who="an operator", why="a test")
+    parts.pauses.changed()
+    assert [said in here.get(page).text for page in pages] == [True, True]
+    assert f"lane {TINY}" in here.get(pages[1]).text
 
 
 def test_acts_change_what_fits_and_are_told_in_the_log(

@@ -164,7 +164,7 @@ def get_batch(batch_id: str) -> Response:
     query=ListQuery,
 )
 def batch_jobs(batch_id: str) -> Response:
-    """As GET /v1/jobs, the first line first."""
+    """As GET /v1/jobs, the first line first; what a retry made anew comes last."""
     batch, asked = batch_of(batch_id), query(ListQuery)
     for name in ("label", "idempotency_key"):
         if getattr(asked, name) is not None:

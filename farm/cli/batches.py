@@ -95,7 +95,7 @@ def _act_state(act: "BatchActView") -> str:
 @click.option("--limit", "-n", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most.")
 @asks_the_farm
 def jobs(session: Session, batch_id: str, state: str | None, limit: int) -> None:
-    """List a batch's jobs, in the order of the manifest."""
+    """List a batch's jobs, in the order of the manifest; what was made anew comes last."""
     with session.client() as client:
         found = list(islice(client.batches.jobs(batch_id, state=state), limit))
     if session.out.as_json:

@@ -161,7 +161,8 @@ class ClaimsAhead:
     def _last(self, first: _Left, loaded: str) -> tuple[int, int] | None:
         """Where no more jobs wait than run: the longest, of the loaded model if there is one."""
         few = 1 < self._waiting <= min(LAST_MOST, len(self._slots)) and len(self._turns) <= _NEAR_TENANTS
-        if not self._rule.longest_last or not few or first.passes >= min(_LAST_PASSES, self._rule.passes):
+        passes = min(_LAST_PASSES, self._rule.passes) * self._reach(self._turns[0][1])
+        if not self._rule.longest_last or not few or first.passes + 1 > passes:
             return None
         latest, model = self._latest(), _model(loaded)
         found: list[tuple[bool, float, int, int]] = []

@@ -76,6 +76,16 @@ def test_a_short_job_is_passed_over_only_so_often(redis: Redis, ledger_settings:
     assert took == [9, 9, 1, 9]
 
 
+def test_of_more_last_jobs_than_are_looked_at_long_ones_start_first_too(ledger: Ledger) -> None:
+    """Where they stand does not matter, and a large pool passes over one job as long as a small one does."""
+    busy(ledger, 240, tenant="acme")
+    # the short ones stand first, and none of them may be at the end of a window for ever
+    admit(ledger, *[new_job(predicted_s=1 if n < 120 else 100 + n % 50) for n in range(240)])
+    took = lengths(ledger, 120)
+    assert sum(seconds > 1 for seconds in took) > 100
+    assert all(seconds < 120 for seconds in lengths(ledger, 120))
+
+
 def test_a_tenant_with_many_renders_waits_for_more_of_the_loaded_lane(ledger: Ledger, redis: Redis) -> None:
     """Its turn comes as often as it has GPUs: 540 GPU-seconds are little to one with nine."""
     admit(ledger, *[new_job("a", lane="cold", predicted_s=100) for _ in range(90)])

@@ -7,9 +7,10 @@ local queued_before = {}
 -- The last jobs of a line, where no more wait than run: the longest first, so that the workers finish together. Of tenants
 -- whose turn is near, of the first's needs and of each tenant's first priority and deadline; one of the loaded model before
 -- any other. Not where a lower tier goes on, and no job is passed over often for that: where work trickles, all are the last.
-local LAST_MOST, LAST_PASSES = 64, math.min(4, Setting.AFFINITY_PASSES)
+-- Where many run, many are the last: then some LOOKED of them are looked at, others at each claim.
+local LAST_MOST, LOOKED, LAST_PASSES = 1024, 64, math.min(4, Setting.AFFINITY_PASSES)
 local function last_ones(first, turns)
-  if not RENDERS or #turns > 2 * NEAR_MOST or (first.passes or 0) >= LAST_PASSES then return end
+  if not RENDERS or #turns > 2 * NEAR_MOST or beyond((first.passes or 0) + 1, LAST_PASSES, first.tenant) then return end
   local waits = redis.call('ZCARD', Key.queue(line, first.tenant))
   queued_before[first.tenant] = waits
   if waits > LAST_MOST then return end
@@ -19,6 +20,7 @@ local function last_ones(first, turns)
     waits = waits + redis.call('ZCARD', Key.queue(line, turns[n]))
   end
   if waits == 1 or waits > most then return end
+  local step = math.ceil(waits / LOOKED)
   if line_tier ~= Tier.ECONOMY and redis.call('EXISTS', Key.fair(tier_line(pool, Tier.ECONOMY))) == 1 then return end
   local best, best_warm, longest
   local function look(id)
@@ -35,7 +37,7 @@ local function last_ones(first, turns)
     if owed_too_much(first, turns[n + 1], turns[2]) then break end
     if n > 1 then keeps = limit_binds(pool, line_tier, tenant) or headroom_keeps(pool, line_tier, line, tenant) end
     local waiting = keeps and {} or redis.call('ZRANGE', Key.queue(line, tenant), 0, -1, 'WITHSCORES')
-    for m = 1, #waiting, 2 do
+    for m = 1 + 2 * (NOW % step), #waiting, 2 * step do
       if waiting[m + 1] == waiting[2] then look(waiting[m]) end
     end
   end

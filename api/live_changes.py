@@ -39,12 +39,13 @@ class LivePage:
         self._pulse, self._check_at = Pulse(), time.monotonic() + _CHECK_S
 
     def give(self, frame: bytes) -> None:
-        """A frame for the page."""
+        """Put a frame into the page's queue. Of more than _WAITING frames the oldest are dropped."""
         self.feed.give(frame)
         self._pulse.said()
 
     def mind(self) -> None:
-        """What is due: a sign of life, the end of one that is signed out, or of which that cannot be told."""
+        """Send what is due: a comment that keeps the connection open, or the end of a page whose session is over or
+        cannot be checked."""
         if time.monotonic() >= self._check_at:
             self._check_at = time.monotonic() + _CHECK_S
             try:

@@ -67,7 +67,7 @@ class JobFilter:
 
     @property
     def said(self) -> str:
-        """For people: "Queued, label teaser"."""
+        """The filter in words, for people: "Queued, label teaser"."""
         what = STATES.get(self.show) or REASONS.get(self.show, "")
         within = [f"label {self.label}"] if self.label else []
         within += [f"batch {self.batch}"] if self.batch else []
@@ -88,7 +88,7 @@ class JobFilter:
 
     @property
     def states(self) -> tuple[State, ...]:
-        """Where its jobs can be; (): anywhere."""
+        """States in which its jobs can be; (): in any."""
         if self.show in REASONS:
             return (State.RUNNING,) if self.show == "submit_unknown" else tuple(sorted(OPEN))
         return (State(self.show),) if self.show else ()
@@ -157,13 +157,13 @@ def counts(tenant: str, label: str = "") -> dict[str, int]:
 
 
 def counts_of(batch: Batch) -> dict[str, int]:
-    """The same of a batch."""
+    """Word of STATES or REASONS -> how many jobs of the batch it shows."""
     found = {"": batch.jobs} | {str(word): count for word, count in (*batch.counts.items(), *batch.held_for.items())}
     return _countable(found, batch.tenant, batch.id)
 
 
 def _countable(found: dict[str, int], tenant: str, batch: str | None = None) -> dict[str, int]:
-    """How many jobs an operator keeps nobody counts."""
+    """Without the number of paused jobs where an operator paused something: those jobs are not counted."""
     if services().pauses.over(tenant, batch):
         found.pop(HoldReason.PAUSED.value, None)
     return found

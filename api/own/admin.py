@@ -162,7 +162,7 @@ def requeue(job_id: str) -> Response:
     role=Role.OPERATOR,
 )
 def move(job_id: str) -> Response:
-    """One that nobody renders."""
+    """Move a job that nobody renders to another pool."""
     who, asked = _about_job(job_id, AskMove)
     here = services()
     if asked.pool not in (there := pool_names(here.settings, here.ledger)):

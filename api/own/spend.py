@@ -64,7 +64,7 @@ def own_spend() -> Response:
     role=Role.OPERATOR,
 )
 def farm_spend() -> Response:
-    """In sums, of every tenant."""
+    """What purchases of every tenant cost, as sums."""
     return _spend(None)
 
 

@@ -30,8 +30,13 @@ class Gone(Exception):
 
 @dataclass
 class Body:
-    """`held` bytes are counted until `Bodies.release`. `unread`: there is, or may be, more to come. `file`: it is kept
-    there, and not in `chunks`."""
+    """The body of one request.
+
+    address  of the client
+    chunks   what has come; empty where the body is kept in `file`
+    held     bytes that have come; they count until `Bodies.release`
+    unread   whether more may come
+    """
 
     address: str
     chunks: list[bytes] = field(default_factory=list)
@@ -53,7 +58,8 @@ class Bodies:
         self._tidying = False
 
     async def read(self, scope: Scope, receive: Receive, body: Body) -> None:
-        """Fill `body`. Raises TooLarge, HttpRefusal (408), Unavailable; Gone."""
+        """Read the whole body into `body`. Raises TooLarge; HttpRefusal (408) when it takes too long; Unavailable when
+        too many large ones come at once, or the disk is full; Gone."""
         length = _length(scope)
         if length == 0:
             return
@@ -83,7 +89,7 @@ class Bodies:
         return self._limits.body_s if body.file is None or self._manifests is None else self._manifests.body_s
 
     def release(self, body: Body) -> None:
-        """The body is not held any more: its bytes are free for others."""
+        """The request is over: the body's bytes count no more, and its file is closed."""
         self._counts[body.file is not None].add(body.address, -body.held)
         large, body.held = body.held >= _LARGE, 0
         if body.file is not None:

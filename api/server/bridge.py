@@ -37,7 +37,9 @@ SocketView = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Bridge:
-    """The ASGI application of one process. `refusal`: an error as the answer for a path."""
+    """The ASGI application of one process. `refusal`: makes the answer of an error, in the form of the path's dialect.
+    `sockets`: takes WebSockets; None refuses them. `manifests`: limits of bodies that are kept on disk; None: none
+    is."""
 
     def __init__(
         self,
@@ -208,7 +210,7 @@ class _Exchange:
 
 
 def settle(future: "asyncio.Future[None]") -> None:
-    """In the loop: nothing more to wait for."""
+    """Set a future's result, unless it is done. Call it in the loop's thread."""
     if not future.done():
         future.set_result(None)
 
@@ -221,7 +223,8 @@ async def _within_stall(send: Send, message: MutableMapping[str, Any]) -> None:
 async def _send(
     send: Send, status: int, headers: Headers, body: bytes, drain: Callable[[], Awaitable[None]] | None = None
 ) -> None:
-    """`drain`: read on in between, then close."""
+    """Send an answer. `drain`: reads what the client still sends, before the end of the answer; then the connection is
+    closed."""
     if drain is not None:
         headers = [*headers, (b"connection", b"close")]
     async with asyncio.timeout(STALL_S):

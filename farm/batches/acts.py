@@ -12,7 +12,7 @@ AT_ONCE_S = 1.0
 
 
 def new_act_id() -> str:
-    """A new id."""
+    """A new id of an act."""
     return f"act_{uuid.uuid4().hex}"
 
 

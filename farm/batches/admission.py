@@ -46,7 +46,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Came:
-    """`created` is False when the idempotency key had been seen with the same body."""
+    """The batch of a request. `created` is False when its idempotency key came with the same body before."""
 
     id: str
     created: bool

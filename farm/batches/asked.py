@@ -40,7 +40,7 @@ class AskedBatches:
         self._admission, self._files, self._clock = admission, files, clock
 
     def look(self) -> None:
-        """See to those that wait. Raises Unavailable: then they wait on."""
+        """Admit or refuse every batch that waits for it. Raises Unavailable: then they wait on."""
         for asked in self._ledger.asked(self._ledger.batches_asked()):
             if asked is not None:
                 self._see_to(asked)

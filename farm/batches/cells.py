@@ -17,6 +17,8 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 class CellKind(StrEnum):
+    """How the text of a cell is read."""
+
     TEXT = "text"
     WHOLE = "whole"
     NUMBER = "number"
@@ -32,14 +34,14 @@ class CellKind(StrEnum):
 
 
 def kinds_of(model: type[BaseModel], names: frozenset[str] = frozenset()) -> dict[str, CellKind]:
-    """Of each field of a request; `names` are those that list names."""
+    """Field of a request -> how its text is read. `names`: the fields that list names of shots."""
     found = {name: _kind(field.annotation) for name, field in model.model_fields.items()}
     special = dict.fromkeys(ROLES, CellKind.SOURCE) | dict.fromkeys(names, CellKind.NAMES)
     return {name: special.get(name, kind) for name, kind in found.items()}
 
 
 def value_of(text: str, kind: CellKind) -> Any:
-    """Raises ValueError with what would do."""
+    """The value that a text stands for. Raises ValueError, whose text says what would do."""
     text = text.strip()
     try:
         return _READ[kind](text)

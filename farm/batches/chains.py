@@ -1,4 +1,4 @@
-"""Which shots of a manifest follow which: names are known, and nobody waits for itself. Pure."""
+"""Which shots of a manifest follow which. Checks that every name is known and that no shot waits for itself. Pure."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class ChainShot:
 
     @property
     def parents(self) -> Iterator[str]:
-        """Every shot that comes first."""
+        """Ids of the shots that have to end before this one starts."""
         yield from self.after
         if self.start_from is not None:
             yield self.start_from
@@ -40,7 +40,8 @@ class Chains:
     faulty: set[str] = field(default_factory=set)
 
     def add(self, shot: ChainShot, name: str | None, faults: ManifestFaults) -> None:
-        """One more line."""
+        """Keep a line that has no fault of its own. `name`: its id, where it has one; a second line of that id is a
+        fault."""
         if name is not None:
             first = self.named.setdefault(name, shot)
             if first is not shot:
@@ -49,7 +50,7 @@ class Chains:
             self.children[shot.line] = shot
 
     def refused(self, name: Any) -> None:
-        """A line that is not added, and its id, if it has one: whoever follows it is told nothing about that."""
+        """A line that has faults, with its id, where it has one: that other lines follow it is no fault of theirs."""
         if isinstance(name, str):
             self.faulty.add(name)
 

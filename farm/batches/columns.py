@@ -3,4 +3,5 @@
 from farm.batches.cells import kinds_of
 from farm.wire.own_batches import NAME_LISTS, BatchShot
 
+#: column -> how its text is read
 COLUMNS = kinds_of(BatchShot, NAME_LISTS)

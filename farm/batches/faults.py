@@ -35,18 +35,18 @@ class BadManifest(InvalidRequest):
 
 @dataclass
 class ManifestFaults:
-    """Collects."""
+    """Collects the faults of a manifest, and counts those that are too many to tell."""
 
     first: list[LineFault] = field(default_factory=list)
     count: int = 0
 
     def add(self, line: int | None, name: str | None, detail: str, code: str = "invalid_request") -> None:
-        """One more."""
+        """Note a fault: its line (None: of the whole manifest), field and remedy."""
         self.count += 1
         if len(self.first) < MAX_TOLD:
             self.first.append(LineFault(line, name, detail[:500], code))
 
     def check(self) -> None:
-        """Raises BadManifest when there is any."""
+        """Raises BadManifest when a fault was noted."""
         if self.count:
             raise BadManifest(self.first, self.count)

@@ -22,7 +22,7 @@ _FILE = "file-"
 
 @dataclass(frozen=True)
 class RequestsFile:
-    """Times are seconds since the epoch."""
+    """A file of requests. Times are seconds since the epoch; size: bytes."""
 
     id: str
     name: str
@@ -32,7 +32,7 @@ class RequestsFile:
 
     @property
     def upload(self) -> str:
-        """The id of its bytes."""
+        """The id of the upload that has its bytes."""
         return self.id.removeprefix(_FILE)
 
 
@@ -59,7 +59,7 @@ class RequestsFiles:
         return kept
 
     def get(self, tenant: str, file_id: str) -> RequestsFile:
-        """Raises NotFound, also when it has expired."""
+        """A file of the tenant's. Raises NotFound, also when it has expired."""
         with mapped():
             text = cast("str | None", self._redis.hget(self._keys("batch_files", tenant), file_id[:128]))
         found = None if text is None else RequestsFile(**json.loads(text))
@@ -68,7 +68,7 @@ class RequestsFiles:
         return found
 
     def all(self, tenant: str) -> list[RequestsFile]:
-        """Newest first. What has expired is forgotten."""
+        """The tenant's files, newest first. Those that have expired are removed from the list."""
         key = self._keys("batch_files", tenant)
         with mapped():
             texts = cast("dict[str, str]", self._redis.hgetall(key))
@@ -79,14 +79,14 @@ class RequestsFiles:
         return sorted((one for one in found if one.id not in over), key=lambda one: one.id, reverse=True)
 
     def delete(self, tenant: str, file_id: str) -> None:
-        """Raises NotFound."""
+        """Remove the file and its bytes. Raises NotFound."""
         found = self.get(tenant, file_id)
         self._store.delete(upload_key(tenant, found.upload))
         with mapped():
             self._redis.hdel(self._keys("batch_files", tenant), found.id)
 
     def blocks(self, tenant: str, file: RequestsFile) -> Iterator[bytes]:
-        """Its bytes, read as they are taken."""
+        """The file's bytes, read from the store as the caller takes them."""
         return self._store.blocks(upload_key(tenant, file.upload), 0, file.size)
 
     def read(self, tenant: str, file: RequestsFile, out: BinaryIO, limit: int) -> None:

@@ -1,5 +1,5 @@
-"""What the io worker does for batches: a staging that was left by a crash is removed, a placing that was, finished,
-acts on many jobs go on to their end, and so does what follows the end of a job that others wait for."""
+"""What the io worker does for batches: it removes stagings that a crash left behind, finishes placings that it left,
+brings acts on many jobs to their end, and starts or fails jobs whose parents are over."""
 
 import logging
 import time
@@ -14,14 +14,14 @@ from farm.ledger.outcomes import PermitPublisher
 
 log = logging.getLogger(__name__)
 
-#: s; who places a batch works on it all the time
+#: a placing that nobody worked on for so long was left, s
 _PLACING_LEFT_S = 3.0
-#: s that one look works on one act, and on jobs that follow others, so that they all go on
+#: s that one look spends on each act, and on jobs whose parents are over, so that all of them go on
 _WORK_S = 1.0
 
 
 class Keeper:
-    """Any number may run at once."""
+    """Call `look` again and again. Any number of processes may do so at once."""
 
     def __init__(
         self, settings: Settings, ledger: Ledger, permits: PermitPublisher, asked: AskedBatches | None = None
@@ -30,7 +30,7 @@ class Keeper:
         self._abandoned_s = settings.batches.abandoned_s
 
     def look(self) -> None:
-        """See to what nobody works on any more. Raises Unavailable."""
+        """Do what there is to do, for a few seconds at most; large placings take longer. Raises Unavailable."""
         for batch_id, state, idle_s in self._ledger.batches_coming():
             if state is BatchState.PLACING and idle_s > _PLACING_LEFT_S:
                 log.info("going on with the placing of %s", batch_id)

@@ -40,15 +40,15 @@ class PlanFile:
         self.jobs, self.hold, self.gpu_s, self.priced = 0, 0, 0.0, True
 
     def close(self) -> None:
-        """The file is gone."""
+        """Remove the file."""
         self._file.close()
 
     def kind(self, mark: bytes) -> tuple[int, JobKind] | None:
-        """The kind that was made for a line of this mark before."""
+        """The kind of an earlier line with this mark; None where there was none, or it was forgotten."""
         return self._kinds.get(mark)
 
     def add_kind(self, mark: bytes, kind: JobKind) -> tuple[int, JobKind]:
-        """Remember a kind; the oldest is forgotten."""
+        """Write a kind and remember it under `mark`. Of more than KINDS the oldest is forgotten."""
         self._count += 1
         found = self._kinds[mark] = self._count, kind
         if len(self._kinds) > KINDS:

@@ -11,8 +11,10 @@ from farm.ledger.scripts import Scripted
 
 
 class Accounts(Scripted):
+    """Every call raises Unavailable. All amounts are micro-credits."""
+
     def credit(self, tenant: str) -> Account | None:
-        """None: no account, so nothing is limited."""
+        """What the tenant has, in micro-credits. None: it has no account, so its credit is not limited."""
         with mapped():
             balance, held = cast("list[Any]", self._redis.hmget(self._keys("credit", tenant), "balance", "held"))
         return None if balance is None else Account(int(balance), int(held or 0))

@@ -44,7 +44,8 @@ class Acts(Scripted):
         return bool(answer)
 
     def step_act(self, act_id: str) -> tuple[bool, list[Permit]]:
-        """Do some of it. Whether there is more to do."""
+        """Do the act to some more of its jobs, in one short script. (whether there is more to do, permits to
+        publish)"""
         more, wanted = self.run("act_step", act_id, STEP, *(new_job_id() for _ in range(STEP)), durable=True)
         return bool(more), permits(wanted)
 

@@ -24,7 +24,7 @@ class JobKind:
 
     @classmethod
     def of(cls, like: NewJob) -> Self:
-        """That of any of its jobs."""
+        """The kind of a job like this one: its id and its body are left out."""
         fields = [f"{value}" for value in admission(like)]
         fields[0] = fields[-1] = ""
         body: dict[str, Any] = json.loads(json.dumps(body_json(like)))
@@ -32,12 +32,12 @@ class JobKind:
 
     @property
     def plain(self) -> tuple[list[str], dict[str, Any]]:
-        """What it is made from."""
+        """The fields and the body that it was made from, so that it can be written to a file and read again."""
         return self.fields, self._body
 
     @property
     def inputs(self) -> Mapping[str, Any]:
-        """Those of its spec, by role."""
+        """Inputs of its spec, by role."""
         found: Mapping[str, Any] = self._body["spec"].get("inputs", {})
         return found
 
@@ -54,7 +54,7 @@ class JobKind:
 
 
 class ChunkWriter:
-    """Collects jobs until `take`."""
+    """Collects jobs, and gives them as one chunk."""
 
     def __init__(self) -> None:
         self._clear()
@@ -92,7 +92,7 @@ class ChunkWriter:
         self._jobs.append([job_id, number, body, " ".join(parents), "run" if orphan_runs else "", held_for or ""])
 
     def take(self) -> str:
-        """The chunk; the writer is empty again."""
+        """The chunk as JSON. The writer is empty after it."""
         chunk = to_json([self._fields, self._jobs]).decode()
         self._clear()
         return chunk

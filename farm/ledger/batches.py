@@ -100,7 +100,8 @@ class BatchTransitions(Scripted):
             return cast("list[str]", self._redis.zrange(self._keys("batches_asked"), 0, limit - 1))
 
     def asked(self, batch_ids: Sequence[str]) -> list[AskedBatch | None]:
-        """What was asked for, of any tenant."""
+        """The request for each of these batches, whichever tenant made it; None for one that is not there (any
+        more)."""
         if not batch_ids:
             return []
         with mapped():
@@ -108,7 +109,7 @@ class BatchTransitions(Scripted):
         return [_asked(text) for text in cast("list[str | None]", texts)]
 
     def batch(self, tenant: str, batch_id: str) -> Batch | None:
-        """None also when it is another tenant's."""
+        """The batch; None when there is none of this id, or when it is another tenant's."""
         return self.batches(tenant, [batch_id])[0]
 
     def batches(self, tenant: str, batch_ids: Sequence[str]) -> list[Batch | None]:

@@ -5,6 +5,8 @@ from farm.ledger.scripts import Scripted
 
 
 class Explaining(Scripted):
+    """Raises Unavailable."""
+
     def standing(self, job_id: str) -> Standing | None:
         """How a job stands now; None when there is none of that id. What is before it counts while it is queued."""
         answer = self.run("explain", job_id)

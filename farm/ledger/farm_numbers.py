@@ -102,6 +102,8 @@ _TENANTS = TypeAdapter(list[TenantNumbers])
 
 
 class FarmNumbersReading(ShareReading):
+    """What the exporter and the console show of the whole farm."""
+
     def queue_numbers(self) -> QueueNumbers:
         """Pools and queues. Raises Unavailable."""
         return self._queues(json.loads(self.run("farm_numbers")))

@@ -133,7 +133,7 @@ class Forecasts(Scripted):
         return [_foretold(text) for text in found.values()]
 
     def foretell(self, pool: str, told: Iterable[Foretold]) -> None:
-        """Keep predictions until their outcomes are known."""
+        """Keep predictions until their outcomes are known. Raises Unavailable."""
         rows: dict[Any, Any] = {one.job: json.dumps(asdict(one)) for one in told}
         if rows:
             with mapped():
@@ -167,7 +167,7 @@ class Forecasts(Scripted):
         return LineProgress(*map(float, found.split(" "))) if found else LineProgress()
 
     def learn_progress(self, pool: str, tier: Tier, one: LineProgress) -> None:
-        """In place of the one before."""
+        """Keep how forecasts of this line come true, in place of what was kept before. Raises Unavailable."""
         with mapped():
             self._redis.hset(self._keys("progress", pool), tier, " ".join(f"{part:.3f}" for part in astuple(one)))
 

@@ -23,6 +23,8 @@ class JobLine:
 
 
 class JobLines(Scripted):
+    """Lines that workers log of a job."""
+
     def keep_lines(self, job_id: str, attempt: int, lines: Sequence[JobLine]) -> bool:
         """Add lines of an attempt to those of its job. False where another attempt has followed it, or the job is gone.
         Raises Unavailable."""
@@ -30,7 +32,7 @@ class JobLines(Scripted):
         return not told or bool(self.run("job_lines", job_id, Fence.text(attempt), _LINES_MOST, *told))
 
     def lines_of(self, job_id: str) -> list[JobLine]:
-        """The oldest first. Raises Unavailable."""
+        """What was kept of the job's attempts, the oldest line first. Raises Unavailable."""
         with mapped():
             told = cast("list[str]", self._redis.lrange(self._keys("lines", job_id), 0, -1))
         return [JobLine(at_ms, text, bool(bad)) for at_ms, text, bad in map(json.loads, told)]

@@ -51,6 +51,8 @@ class LanesNow:
 
 
 class LaneReading(Scripted):
+    """Raises Unavailable."""
+
     def lanes(self) -> LanesNow:
         """Every lane that has jobs which wait, run, or ended within an hour, read line by line in short calls. It
         costs the same for any number of jobs."""

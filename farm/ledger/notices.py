@@ -35,6 +35,8 @@ class Notices:
 
 
 class Noticing(Scripted):
+    """Opens what a worker listens to."""
+
     def notices(self, worker: str) -> Notices:
         """The way to what this worker is told. Connects at the first wait."""
         return Notices(self._redis, self._keys("notices", worker))

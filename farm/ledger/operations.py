@@ -44,7 +44,7 @@ class Operations(Scripted):
         return bool(changed), permits(wanted)
 
     def paused(self) -> dict[tuple[SwitchKind, str], int]:
-        """What is paused, since when (ms)."""
+        """(kind, name) of what an operator paused -> since when, ms since the epoch. Raises Unavailable."""
         with mapped():
             found = cast("dict[str, str]", self._redis.hgetall(self._keys("switches")))
         pairs = ((field.partition(" "), since) for field, since in sorted(found.items()))

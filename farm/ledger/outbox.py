@@ -14,6 +14,8 @@ _GROUP = "webhooks"
 
 
 class Outbox(Scripted):
+    """Every call raises Unavailable."""
+
     def outbox_read(
         self, consumer: str, *, count: int = 100, block_ms: int = 0, stale_ms: int = 60_000
     ) -> list[OutboxEntry]:

@@ -121,12 +121,12 @@ class Purchases(Scripted):
 
     # --- reading
     def purchase(self, nonce: str) -> Purchase | None:
-        """None where there is no such purchase."""
+        """The purchase of this nonce; None where there is none. Raises Unavailable."""
         found = self.purchases_of([nonce])
         return found[0] if found else None
 
     def purchases_of(self, nonces: Sequence[str]) -> list[Purchase]:
-        """Those of them that there are."""
+        """The purchases of these nonces, without those that do not exist. Raises Unavailable."""
         found = []
         for at in range(0, len(nonces), _AT_ONCE):
             found += [_purchase(*one) for one in self.run("read_purchases", *nonces[at : at + _AT_ONCE])]
@@ -139,7 +139,7 @@ class Purchases(Scripted):
         return self.purchases_of(nonces)
 
     def open_purchases(self) -> list[Purchase]:
-        """Whose price is held, the oldest first."""
+        """Purchases that are not closed, the oldest first: their prices are held. Raises Unavailable."""
         with mapped():
             nonces = cast("list[str]", self._redis.zrange(self._keys("purchases_open"), 0, -1))
         return [one for one in self.purchases_of(nonces) if one.state is PurchaseState.OPEN]

@@ -39,7 +39,7 @@ def admission(job: NewJob) -> list[str | int | float]:
 
 
 def reasons_text(reasons: Iterable[HoldReason]) -> str:
-    """As lib/queue.lua keeps them."""
+    """The reasons as one text, in the order and form in which lib/queue.lua keeps them."""
     return " ".join(sorted(set(reasons)))
 
 

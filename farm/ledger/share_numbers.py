@@ -40,6 +40,8 @@ class _AtPool:
 
 
 class ShareReading(Scripted):
+    """Tenants in the lines of pools."""
+
     def shares(self, pools: Iterable[str]) -> list[ShareNumbers]:
         """Every tenant that has something at one of these pools, or had. Raises Unavailable."""
         return [

@@ -22,11 +22,12 @@ _RECORDS, _TENANT, _BATCHES = "records", "tenant", "batches"
 
 
 class Upkeep(PurchaseAudit):
+    """Every call raises Unavailable, and may be repeated."""
+
     def reap(self, limit: int = REAPED_AT_ONCE, *, unless_s: float = 0.0) -> ReapReport:
-        """Expired leases become retries or verdicts; delayed retries whose time has come are queued; missing permits
-        are asked for. Every action checks again what it acts on, so several reapers are harmless. `limit`: jobs that
-        it looks at, roughly. `unless_s`: does nothing if the last reap is younger than this.
-        """
+        """Attempts whose lease ran out are retried or fail; delayed retries whose time has come are queued; missing
+        permits are asked for. Every action checks again what it acts on, so several reapers are harmless. `limit`: jobs
+        that it looks at, roughly. `unless_s`: does nothing if the last reap is younger than this."""
         answer = self.run("reap", limit, int(1000 * unless_s))
         expired, requeued, failed, cancelled, promoted, resumable, wanted, more = answer
         given = tuple(permits(wanted))

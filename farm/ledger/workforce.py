@@ -36,7 +36,7 @@ class RollCall(NamedTuple):
 
 
 def permits(flat: Sequence[str]) -> list[Permit]:
-    """From a script's {permit, pool, ...}."""
+    """The permits that a script answers as {id of a permit, pool, ...}."""
     return [Permit(permit_id, pool) for permit_id, pool in zip(flat[::2], flat[1::2], strict=True)]
 
 
@@ -47,6 +47,8 @@ def mark(status: WorkerStatus, slots: int) -> str:
 
 
 class Workforce(Scripted):
+    """Every call raises Unavailable."""
+
     def permits_wanted(self, pool: str, *, heard_none: bool = False) -> list[Permit]:
         """Reserve as many permits as there are claimable jobs and workers not yet woken. `heard_none`: the caller is a
         free worker to which none came: those that are overdue are lost, also while leases fill the slots."""
@@ -148,7 +150,7 @@ class Workforce(Scripted):
         return found
 
     def may_prefetch(self, pool: str, worker: str) -> bool:
-        """Whether a job could be claimed now that no other worker of the pool idles for."""
+        """Whether a job could be claimed now, and no other worker of the pool is idle and able to take it."""
         return bool(self.run("may_prefetch", pool, worker))
 
     # --- pages of metrics

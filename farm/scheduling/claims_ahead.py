@@ -1,5 +1,6 @@
-"""The claim rule (lua/claim.lua) run ahead on the queues of a line, claim by claim: a worker goes on with the lane that
-it has loaded, within bounds, and the last jobs go longest first. Not the rules of memory, limits and headroom. Pure."""
+"""A simulation of the claim rule (lua/claim.lua) on the queues of one line, claim by claim. It follows two of its
+rules: a worker prefers the lane that it has loaded, within bounds, and of the last jobs of a line the longest is first.
+It knows nothing of memory, limits and headroom. Pure."""
 
 import heapq
 import random
@@ -8,11 +9,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-#: parts by which a render, and what is left of one, differ from what is expected of them
+#: by how much a render, and what is left of a running one, differs from its prediction: a part of it
 _RENDER, _LEFT = 0.1, 0.2
-#: tenants whose turn may be near
+#: tenants that a worker looks at for a job of the model that it has loaded (NEAR_MOST of lua/lib/claim_affinity.lua)
 _NEAR_TENANTS = 8
-#: of the last jobs of a line: how many at most, and how often one is passed over
+#: how many jobs are the last of a line at most, and how often one of them is passed over (lua/lib/claim_last.lua)
 LAST_MOST, _LAST_PASSES = 64, 4
 #: a tenant with more renders under way than that may be passed over more often, and for longer
 _REACH_ONE = 3
@@ -20,8 +21,8 @@ _REACH_ONE = 3
 
 @dataclass(frozen=True)
 class FrontJob:
-    """A queued job as it stands in its tenant's queue: what it takes, s, and how often it was passed over. deadline_ms:
-    0 for none."""
+    """A queued job. seconds: that its render is expected to take; passes: how often it was passed over; deadline_ms:
+    since the epoch, 0 for none."""
 
     lane: str
     seconds: float
@@ -32,9 +33,14 @@ class FrontJob:
 
 @dataclass(frozen=True)
 class OrderRule:
-    """Among how many of the first jobs of one priority the loaded lane is preferred, and how often a job is passed over
-    for that. load_s: what another model costs; slack_s: GPU-seconds by which another tenant may go before its turn.
-    longest_last: the last jobs of the line go longest first."""
+    """The settings of the claim rule.
+
+    window        among so many of the first jobs of one priority the loaded lane is preferred
+    passes        how often a job may be passed over for that
+    load_s        seconds that loading another model takes
+    slack_s       GPU-seconds by which another tenant may go before its turn
+    longest_last  whether the last jobs of the line go longest first
+    """
 
     window: int
     passes: int
@@ -45,8 +51,8 @@ class OrderRule:
 
 @dataclass(frozen=True)
 class Front:
-    """The first jobs of the `queued` ones of a tenant, its virtual time and its weight. level: of its pace, which is in
-    the jobs' seconds."""
+    """A tenant in the line: the first of its `queued` jobs, its virtual time and its weight. level: of its pace, by
+    which the jobs' seconds are multiplied already (farm.scheduling.pace)."""
 
     jobs: Sequence[FrontJob]
     time: float
@@ -57,7 +63,8 @@ class Front:
 
 @dataclass(frozen=True)
 class FreeSlot:
-    """When it is free, s from now, the lane that it has loaded, and whose job it runs."""
+    """A worker's slot: when it is free (s from now), the lane that it has loaded then, and the tenant whose job it runs
+    until then; '' for none."""
 
     free_s: float
     lane: str = ""
@@ -73,8 +80,8 @@ class _Left:
 
 @dataclass(frozen=True)
 class Claimed:
-    """The job of this place in its tenant's queue: GPU-seconds of the tenant's that started before, and when it was, s
-    from now."""
+    """One claim: of the job at `rank` in its tenant's queue (0: the first). before_s: GPU-seconds of the tenant's jobs
+    that were claimed before it; at_s: when it was claimed, s from now."""
 
     tenant: str
     rank: int
@@ -83,7 +90,7 @@ class Claimed:
 
 
 class ClaimsAhead:
-    """Once: it consumes what it is given. chance: by how much renders differ from what is expected of them."""
+    """One simulation; it can be followed once. chance: draws by how much each render differs from its prediction."""
 
     def __init__(
         self, fronts: Mapping[str, Front], slots: Sequence[FreeSlot], rule: OrderRule, chance: random.Random
@@ -101,7 +108,7 @@ class ClaimsAhead:
         self._under_way = Counter(one.tenant for one in slots)
 
     def followed(self) -> Iterator[Claimed]:
-        """Each claim, in their order."""
+        """Every claim, in the order in which they are made, until nothing waits."""
         begun_s = dict.fromkeys(self._fronts, 0.0)
         heapq.heapify(self._slots)
         while self._turns and self._slots:

@@ -1,10 +1,12 @@
-"""When a queued job starts: the rule of the claim script run forward on a snapshot of the queues, as a fluid. Pure.
+"""When a queued job starts: a forward simulation of the claim rule on a snapshot of the queues. Pure.
 
-Within a tier the tenants with the least virtual time are served, by weight, and the level up to which all have been
-served rises. So one curve of a tier, level -> seconds from now, tells of every job in it: a tenant at `time` whose job
-has `ahead_s` before it gets its turn at the level time + ahead_s / weight.
+The claim rule serves the tenant with the least virtual time. So within a tier there is a level, a virtual time up to
+which every tenant has been served, and it rises. One curve for each tier, level -> seconds from now, is enough for
+every job in it: where `ahead_s` GPU-seconds of its own tenant's jobs stand before a job, its turn comes at the level
+time + ahead_s / weight, `time` being its tenant's virtual time now.
 
-Work is a fluid between tenants, and slots take whole jobs: what is before a job has to be begun by then, not done."""
+Tenants are served as if their work could be divided at will; slots take whole jobs. So what stands before a job has to
+have started when it starts, not to have ended."""
 
 import math
 from bisect import bisect_left, bisect_right
@@ -20,11 +22,11 @@ from farm.scheduling.pace import Pace, Paces, RunningRender
 from farm.scheduling.prediction import ALLOWANCE_S
 from farm.scheduling.progress import LineProgress
 
-#: points that are kept of a curve: where tenants come and go, of the first rounds of the slots, and of the whole
+#: points that are kept of a curve: where a tenant's work begins or ends, in the slots' first rounds, evenly over all
 _CHANGES, _ROUNDS, _WHOLE = 40, 32, 24
-#: slots that are told apart
+#: slots that are looked at one by one; of more, each of these stands for several
 _SLOTS = 128
-#: what lies beyond a curve's end goes on as its last so-many-th part
+#: beyond its end a curve goes on as steeply as in the last of so many equal parts
 _STRETCHES = 64
 
 
@@ -46,7 +48,7 @@ class Waiting:
 
     @property
     def mean_s(self) -> float:
-        """Of one of its jobs."""
+        """GPU-seconds of one of its jobs, on average."""
         return self.queued_s / max(1, self.queued)
 
     def ahead_of(self, rank: int, lane: str = "") -> float:
@@ -54,7 +56,8 @@ class Waiting:
         return self.turns.before_s(rank, self.mean_s) + self.moved_s(rank, lane)
 
     def moved_s(self, rank: int, lane: str) -> float:
-        """By how much that is more than stands before it."""
+        """By how much that differs from the GPU-seconds that stand before it in the queue: more than 0 where others
+        pass it."""
         return self.turns.moved_s(lane, rank, self.mean_s)
 
 
@@ -71,7 +74,7 @@ class Snapshot:
     attempts: Sequence[RunningRender] = ()
 
     def paced(self, paces: Paces) -> "Snapshot":
-        """As if renders took what is known of their tenants' instead of what was predicted."""
+        """The same with the seconds that renders of each tenant really take, instead of the predicted ones."""
         #: what is charged when they end, besides what was charged when they began
         due_s: dict[tuple[str, str], float] = defaultdict(float)
         for one in self.attempts:
@@ -89,8 +92,8 @@ class Snapshot:
     def ordered(
         self, fronts: Mapping[tuple[str, str], Sequence[FrontJob]], paces: Paces, rule: OrderRule
     ) -> "Snapshot":
-        """With what is known of the order in which each tenant's jobs start. fronts: (tier, tenant) -> the first of its
-        queue, as predicted."""
+        """The same with the order in which each tenant's own jobs start. fronts: (tier, tenant) -> the first jobs of
+        its queue, with their predicted seconds."""
         lanes = [one.lane for one in self.attempts][: self.slots]
         tenants = [one.tenant for one in self.attempts]
         idle = [FreeSlot(0.0)] * (self.slots - max(self.at_work, len(lanes)))
@@ -131,14 +134,15 @@ class Curve:
     stretch: float = 1.0
 
     def corrected(self, seen: LineProgress) -> "Curve":
-        """As forecasts of the line came true so far."""
+        """The same curve, corrected by how forecasts of this line have come true so far."""
         rate = seen.rate(self.mean_s)
         seconds = tuple(one / rate for one in self.seconds)
         doubt, order_s = seen.doubt(self.mean_s), seen.order_s(self.slot_s)
         return replace(self, seconds=seconds, doubt=doubt, order_s=order_s, stretch=1 / rate)
 
     def seconds_at(self, level: float) -> float:
-        """When the level is reached. What is beyond the last one, is not queued yet: as fast as the last stretch."""
+        """When the level is reached, s from the snapshot. Beyond the last one nothing is queued yet: it goes on as
+        steeply as in its last part."""
         if level <= self.levels[0]:
             return self.seconds[0]
         last = self.levels[-1]
@@ -158,8 +162,8 @@ class Curve:
 
 @dataclass(frozen=True)
 class LineForecast:
-    """What is foretold to one tenant in a line, at_ms. start_scores, finish_scores: how far predictions in the line
-    were off (farm.scheduling.prediction)."""
+    """What a forecast of a line says to one tenant, as of at_ms. start_scores, finish_scores: how far predictions in
+    the line were off (farm.scheduling.prediction)."""
 
     at_ms: int
     curve: Curve

@@ -1,5 +1,6 @@
-"""In which order a tenant's jobs start where they need several lanes, and when where few wait: the first jobs of each
-queue are followed one by one, a few times, since which worker is free first is chance. Pure."""
+"""The order in which the jobs of one tenant start where they need several lanes; and, where few jobs wait, when each of
+them starts. It is found by simulating the claims of the first jobs of each queue (farm.scheduling.claims_ahead),
+several times, since it is chance which worker is free first. Pure."""
 
 import random
 from bisect import bisect_left
@@ -11,9 +12,8 @@ from farm.scheduling.claims_ahead import Claimed, ClaimsAhead, FreeSlot, Front, 
 
 #: points that are kept of a lane's jobs
 _POINTS = 24
-#: times that the queues are followed, and claims that are followed in all
+#: simulations, and claims of all of them together
 _TRIALS, _CLAIMS = 8, 4000
-
 
 #: (rank, GPU-seconds of its tenant's jobs that start before the one of this rank), the ranks rising
 Points = Sequence[tuple[int, float]]
@@ -21,9 +21,12 @@ Points = Sequence[tuple[int, float]]
 
 @dataclass(frozen=True)
 class Turns:
-    """When jobs of one tenant have their turn among its own. plain: what stands before them; lanes: what starts before
-    those of a lane, where there are several. starts_s: when each starts, s from now, where the whole line was
-    followed."""
+    """How much of a tenant's own work starts before each of its jobs.
+
+    plain     by their places in the queue
+    lanes     lane -> the same of its jobs, with the claim rule's preference for loaded lanes; empty for a single lane
+    starts_s  when each job starts, s from now; only where the whole line was simulated
+    """
 
     plain: Points = ()
     lanes: Mapping[str, Points] = field(default_factory=dict)
@@ -34,7 +37,8 @@ class Turns:
         return _at(self.plain, rank, mean_s)
 
     def moved_s(self, lane: str, rank: int, mean_s: float) -> float:
-        """By how much more of its own starts before it than stands before it: less than 0 for a lane that is loaded."""
+        """GPU-seconds of its own that start before this job, less those that stand before it in the queue: below 0 for
+        a lane that is loaded."""
         points = self.lanes.get(lane)
         return _at(points, rank, mean_s) - self.before_s(rank, mean_s) if points else 0.0
 
@@ -42,7 +46,7 @@ class Turns:
 def own_turns(
     fronts: Mapping[str, Front], slots: Sequence[FreeSlot], rule: OrderRule, whole: bool = False
 ) -> dict[str, Turns]:
-    """Of each tenant. whole: these are all jobs that wait in the line, and nobody goes before them."""
+    """Tenant -> its turns. whole: `fronts` are all jobs that wait in the line, and no tier above has any."""
     begun: dict[str, list[list[Claimed]]] = {tenant: [[] for _ in front.jobs] for tenant, front in fronts.items()}
     if whole or len({job.lane for front in fronts.values() for job in front.jobs}) > 1:
         chance = random.Random(1)  # noqa: S311 - the same each time, for equal forecasts of equal queues

@@ -25,7 +25,7 @@ class RenderSums:
 
     @property
     def mean_s(self) -> float:
-        """What was predicted of one."""
+        """Predicted seconds of one render, on average; 0 where there is none."""
         return self.predicted_s / self.count if self.count else 0.0
 
     @property
@@ -36,7 +36,7 @@ class RenderSums:
         return max(0.0, self.squares_s - self.took_s**2 / self.predicted_s) / self.mean_s
 
     def and_(self, took_s: float, predicted_s: float, weight: float) -> "RenderSums":
-        """One more, of this weight."""
+        """With one more render, which counts as `weight` renders."""
         return RenderSums(
             self.count + weight,
             self.predicted_s + weight * predicted_s,
@@ -63,8 +63,8 @@ class RunningRender:
 
 @dataclass(frozen=True)
 class Pace:
-    """level: seconds that a predicted one takes. doubt: the standard deviation of that, as long as little is known.
-    spread: of single renders about it."""
+    """level: seconds that a predicted second takes. doubt: the standard deviation of `level`, larger while little is
+    known. spread: the standard deviation of single renders from it."""
 
     level: float = 1.0
     doubt: float = _TENANT
@@ -72,17 +72,18 @@ class Pace:
 
 
 class Paces:
-    """Of each tenant that is known, and of one that is not. load_s: what a worker's first load takes."""
+    """The pace of each tenant of whom renders are known, and `other` for the rest. load_s: seconds that a worker's
+    first load of a model takes."""
 
     def __init__(self, known: Mapping[str, Pace], other: Pace, load_s: float = 0.0) -> None:
         self._known, self._other, self.load_s = known, other, load_s
 
     def of(self, tenant: str) -> Pace:
-        """The tenant's."""
+        """The tenant's pace; the pool's, where nothing is known of the tenant."""
         return self._known.get(tenant, self._other)
 
     def remaining_s(self, one: RunningRender) -> float:
-        """What it still takes: one that is overdue is not about to end."""
+        """Seconds that it still takes. One that has run for longer than expected is not expected to end at once."""
         pace = self.of(one.tenant)
         due_s = pace.level * one.predicted_s + one.cold * self.load_s
         return _left_s(due_s, pace.spread * one.predicted_s, one.run_s)

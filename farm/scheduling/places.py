@@ -16,7 +16,7 @@ class TenantPlaces:
 
     @property
     def taken(self) -> int:
-        """Places that are taken."""
+        """How many places are taken, of all tenants."""
         with self._lock:
             return self._taken.total()
 

@@ -119,7 +119,7 @@ class Pools:
         return speeds
 
     def wall_s(self, predicted_s: float) -> float:
-        """The longest that one attempt may take."""
+        """Seconds that one attempt of a job with this prediction may take at most."""
         lease = self._settings.lease
         return max(lease.wall_min_s, lease.wall_factor * predicted_s)
 

@@ -1,14 +1,14 @@
-"""A predicted time with an interval that holds in four of five cases: as wide as what is not known makes it, and
-corrected by how predictions like it came out. Pure."""
+"""A predicted time with an interval that holds in four of five cases. Its width follows from what is not known,
+corrected by the outcomes of predictions like it. Pure."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-#: the least of a spread, so that seconds of a short wait weigh nothing, s
+#: added to every spread, s: so a few seconds of a short wait are no error
 ALLOWANCE_S = 10.0
-#: outcomes that are supposed to have been nearly as wide as their spread, besides those that are known
+#: a prior: ten outcomes, a little narrower than their spread
 _SUPPOSED = [0.8 * NormalDist().inv_cdf((n + 1) / 11) for n in range(10)]
 #: outcomes that are kept
 KEPT = 100
@@ -29,7 +29,7 @@ def ratio(predicted_s: float, actual_s: float) -> float:
 
 
 def score(predicted_s: float, spread_s: float, actual_s: float) -> float:
-    """How far an outcome was off, in spreads."""
+    """By how many spreads an outcome was later than predicted."""
     return (actual_s - predicted_s) / spread_s
 
 

@@ -17,7 +17,7 @@ class Speed:
 
     @property
     def tflops(self) -> float:
-        """TFLOP/s."""
+        """The speed in TFLOP/s."""
         return 1.0 / self.s_per_tflop
 
 

@@ -36,7 +36,7 @@ class Decision:
 
 class BurstNotes(Reading):
     def my_turn(self, what: str, worker: str, seconds: float) -> Turn:
-        """Whether this worker is the one that does `what` for all, for so long from now."""
+        """Whether this worker is the one that does `what` for all of them, for so many seconds from now."""
         return Turn(self.run("turn", what, worker, seconds))
 
     def queued_first(self, pool: str, tenant: str, limit: int, skip: int = 0) -> list[Job]:
@@ -59,7 +59,7 @@ class BurstNotes(Reading):
         return dict(json.loads(text)) if isinstance(text, str) else None
 
     def decisions(self, *, before: str | None = None, limit: int = 100) -> Sequence[Decision]:
-        """What was decided of all jobs, the newest first; `before`: the id of the last one seen."""
+        """Decisions about all jobs, the newest first. `before`: the id of the last one seen."""
         with mapped():
             last = f"({before}" if before else "+"
             found = cast("list[Any]", self._redis.xrevrange(self._keys("decisions"), max=last, count=limit))

@@ -36,8 +36,9 @@ _FULL = re.compile(r"\bOOM\b|used memory > 'maxmemory'")
 
 
 class PrimaryConnection(SentinelManagedConnection):
-    """To whoever the Sentinels name. One on which an answer did not come in time is closed, as every other connection
-    is: redis-py keeps it here, and the late answer would be taken for that of the next call."""
+    """Connects to the primary that the Sentinels name. A connection on which an answer did not come in time is closed,
+    as every other connection is: redis-py keeps it here, and the late answer would be taken for that of the next
+    call."""
 
     def read_response(self, *args: Any, disconnect_on_error: bool | None = True, **more: Any) -> Any:
         """As redis-py's, with the default of its other connections."""
@@ -45,7 +46,7 @@ class PrimaryConnection(SentinelManagedConnection):
 
 
 class PrimarySSLConnection(PrimaryConnection, SSLConnection):
-    """The same over TLS."""
+    """The same as PrimaryConnection, over TLS."""
 
 
 def connect(settings: RedisSettings) -> Redis:
@@ -84,7 +85,7 @@ def uses_tls(url: str) -> bool:
 
 
 def tls_options(settings: RedisSettings, url: str) -> dict[str, Any]:
-    """Of a connection to `url`: the server's certificate is always checked."""
+    """TLS arguments of a connection to `url`: the server's certificate is always checked."""
     if not uses_tls(url):
         return {}
     return {
@@ -95,13 +96,13 @@ def tls_options(settings: RedisSettings, url: str) -> dict[str, Any]:
 
 
 def sentinel_addresses(settings: RedisSettings) -> list[tuple[str, int]]:
-    """(host, port) of each Sentinel."""
+    """(host, port) of each Sentinel of the settings, in their order."""
     parts = (address.rpartition(":") for address in settings.sentinels)
     return [(host.strip("[]"), int(port)) for host, _, port in parts]
 
 
 def sentinel_options(settings: RedisSettings, url: str) -> dict[str, Any]:
-    """Of connections to the Sentinels themselves: TLS where the server at `url` has it."""
+    """Arguments of connections to the Sentinels themselves: TLS where the server at `url` has it."""
     tls = {"ssl": True, **tls_options(settings, url)} if uses_tls(url) else {}
     return {
         "username": settings.sentinel_user,

@@ -39,7 +39,8 @@ class Foretold:
 
 @dataclass(frozen=True)
 class JobTimes:
-    """over: it ended, whatever way; finished_ms only where it succeeded. rank: its place in its tenant's queue."""
+    """What became of a job. over: it has ended in any state; finished_ms: only where it succeeded; rank: its place in
+    its tenant's queue. Times are ms since the epoch."""
 
     over: bool
     started_ms: int | None
@@ -50,9 +51,9 @@ class JobTimes:
 
 class Forecasts(Scripted):
     def snapshot(self, pool: str) -> tuple[int, Snapshot]:
-        """The pool's queues now, and when that was, ms. A paused pool has no slots, nor has a
-        locked worker. A line is read at a time, so that
-        no call takes long: a job that moves meanwhile may be in two places or in none. Raises Unavailable."""
+        """The pool's queues now, and the time of that, ms since the epoch. A paused pool has no slots, nor has a
+        locked worker. Each line is read by itself, so that no call takes long: a job that moves meanwhile may be in two
+        lines or in none. Raises Unavailable."""
         told = json.loads(self.run("snapshot", pool))
         at_ms = int(told["at_ms"])
         lines = (str(self.run("waiting", tier_line(pool, tier))) for tier in Tier)
@@ -64,7 +65,7 @@ class Forecasts(Scripted):
 
     @property
     def order_rule(self) -> OrderRule:
-        """How a claim prefers the loaded lane within a tenant's queue."""
+        """The settings of the claim rule, for a simulation of it."""
         scheduling = self._settings.scheduling
         window, passes = max(1, scheduling.affinity_window), scheduling.affinity_passes
         return OrderRule(window, passes, slack_s=scheduling.affinity_slack_s)
@@ -93,7 +94,8 @@ class Forecasts(Scripted):
     def keep_forecast(
         self, pool: str, at_ms: int, snapshot: Snapshot, curves: Sequence[Curve | None], paces: Paces
     ) -> None:
-        """In place of the one before. Gone by itself when none is made any more."""
+        """Keep the forecast of a pool, in place of the one before. It expires when no other one follows. Raises
+        Unavailable."""
         with mapped(), self._redis.pipeline(transaction=True) as pipe:
             for tier, waiting, curve in zip(Tier, snapshot.tiers, curves, strict=True):
                 key = self._keys("forecast", tier_line(pool, tier))
@@ -127,7 +129,7 @@ class Forecasts(Scripted):
 
     # --- predictions that wait for their outcome
     def foretold(self, pool: str) -> list[Foretold]:
-        """Predictions of the pool that are still open."""
+        """Predictions for jobs of the pool whose outcomes are not known yet. Raises Unavailable."""
         with mapped():
             found = cast("dict[str, str]", self._redis.hgetall(self._keys("foretold", pool)))
         return [_foretold(text) for text in found.values()]
@@ -140,12 +142,12 @@ class Forecasts(Scripted):
                 self._redis.hset(self._keys("foretold", pool), mapping=rows)
 
     def judged(self, pool: str, job_id: str) -> None:
-        """Its outcome is known, or never will be."""
+        """Remove a prediction: its outcome is known, or never will be. Raises Unavailable."""
         with mapped():
             self._redis.hdel(self._keys("foretold", pool), job_id)
 
     def learn_score(self, pool: str, tier: Tier, what: str, value: float) -> None:
-        """How far a prediction was off, in spreads; `what` is "start" or "finish"."""
+        """Keep by how many spreads a prediction was off; `what` is "start" or "finish". Raises Unavailable."""
         key = self._keys("scores", tier_line(pool, tier), what)
         with mapped(), self._redis.pipeline(transaction=True) as pipe:
             pipe.lpush(key, f"{value:.4f}")
@@ -161,7 +163,7 @@ class Forecasts(Scripted):
         return known, cold
 
     def progress(self, pool: str, tier: Tier) -> LineProgress:
-        """How fast forecasts of the line came true."""
+        """How forecasts of this line have come true so far. Raises Unavailable."""
         with mapped():
             found = cast("str | None", self._redis.hget(self._keys("progress", pool), tier))
         return LineProgress(*map(float, found.split(" "))) if found else LineProgress()
@@ -172,7 +174,7 @@ class Forecasts(Scripted):
             self._redis.hset(self._keys("progress", pool), tier, " ".join(f"{part:.3f}" for part in astuple(one)))
 
     def job_times(self, pool: str, jobs: Sequence[Foretold]) -> list[JobTimes]:
-        """When each of them started and ended, and where it stands."""
+        """When each of these jobs started and ended, and its place in the queue. Raises Unavailable."""
         with mapped(), self._redis.pipeline(transaction=False) as pipe:
             for one in jobs:
                 pipe.hmget(self._keys("job", one.job), "state", "started_ms", "finished_ms", "lane")

@@ -39,7 +39,7 @@ class Operations(Scripted):
         return bool(self.run("switch", kind, name, 1, who, why, durable=True)[0])
 
     def resume(self, kind: SwitchKind, name: str, *, who: str, why: str) -> tuple[bool, list[Permit]]:
-        """The end of a pause. False where there was none."""
+        """End a pause. False where there was none."""
         changed, wanted = self.run("switch", kind, name, 0, who, why, durable=True)
         return bool(changed), permits(wanted)
 
@@ -51,39 +51,39 @@ class Operations(Scripted):
         return {(SwitchKind(kind), name): int(since) for (kind, _, name), since in pairs}
 
     def set_tier(self, job_id: str, tier: Tier, *, who: str, why: str) -> tuple[OperationOutcome, list[Permit]]:
-        """Urgent, or normal again. What is at work is left alone (RUNNING)."""
+        """Move a job to this tier: urgent, or back to normal. A running job is not moved (RUNNING)."""
         if tier is Tier.ECONOMY:
             raise ValueError("a job is not moved to economy: it has no completion window")
         outcome, wanted = self.run("set_tier", job_id, tier, who, why, durable=True)
         return OperationOutcome(outcome), permits(wanted)
 
     def requeue(self, job_id: str, *, who: str, why: str) -> tuple[OperationOutcome, list[Permit]]:
-        """Taken back from its worker, uncounted, or out of its backoff: it is queued now. What was bought is left alone
-        (BOUGHT), and so is what is held (HELD)."""
+        """Queue a job now: a running one is taken back from its worker, and the attempt does not count; the backoff of
+        one that waits for a retry ends. A bought job (BOUGHT) and a held one (HELD) are not queued."""
         outcome, wanted = self.run("requeue", job_id, who, why, durable=True)
         return OperationOutcome(outcome), permits(wanted)
 
     def move(self, job_id: str, pool: str, *, who: str, why: str) -> tuple[OperationOutcome, list[Permit]]:
-        """To another pool, in the same place of its tenant's order there. What is at work is left alone (RUNNING).
-        Whether the pool's workers offer its model and hold its shape is for the operator to know."""
+        """Move a job to another pool; it keeps its priority and its deadline there. A running job is not moved
+        (RUNNING). Whether the pool's workers offer its model and hold its shape is for the operator to know."""
         outcome, wanted = self.run("move", job_id, pool, who, why, durable=True)
         return OperationOutcome(outcome), permits(wanted)
 
     def end_failed(self, job_id: str, *, who: str, why: str) -> tuple[OperationOutcome, list[Permit]]:
-        """Failed, unbilled, whatever it does now; its worker hears it at its next heartbeat. What was bought is left
-        alone (BOUGHT)."""
+        """End a job as failed, unbilled. If it runs, its worker hears that at its next heartbeat. A bought job is not
+        ended (BOUGHT)."""
         outcome, wanted = self.run("end_failed", job_id, who, why, durable=True)
         return OperationOutcome(outcome), permits(wanted)
 
     def note(self, by: Actor, act: str, target: str, *, before: str = "", after: str = "") -> None:
-        """A line about what was done elsewhere, where no transaction of Redis does it."""
+        """Log an act that is done elsewhere, outside of Redis."""
         with mapped(), self._redis.pipeline(transaction=True) as pipe:
             at_ms = int(self.run("now"))
             add_operation(pipe, self._keys, by, at_ms=at_ms, act=act, target=target, before=before, after=after)
             pipe.execute()
 
     def operations(self, *, before: str | None = None, limit: int = 50) -> Sequence[OperatorAct]:
-        """What was done, the newest first; before the line `before`."""
+        """The log, the newest line first. `before`: the id of the last line seen."""
         with mapped():
             entries = self._redis.xrevrange(self._keys("operations"), max=f"({before}" if before else "+", count=limit)
         return [

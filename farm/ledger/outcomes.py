@@ -85,8 +85,13 @@ class CancelOutcome(StrEnum):
 
 
 class HoldOutcome(StrEnum):
-    """How a job stands after a reason was added or removed. HELD: it has one, and does not start. RUNNING: it has one,
-    and is at work; a retry would be held. FREE: it has none left. OVER: it had ended."""
+    """How a job stands after a reason to hold it was added or removed.
+
+    HELD     it has a reason, and does not start
+    RUNNING  it has a reason, and runs on; a retry would be held
+    FREE     it has no reason left
+    OVER     it had ended
+    """
 
     HELD = "held"
     RUNNING = "running"

@@ -101,9 +101,9 @@ class Purchases(Scripted):
         who: str = "",
         why: str = "",
     ) -> bool:
-        """What it came to is known. True when this call closed it; it is closed once. Called again, only who pays may
-        change: from the tenant to the overhead account, where what was delivered was of no use.
-        `who`, `why`: as of bought."""
+        """Close a purchase whose outcome is known. True when this call closed it; it is closed once. Called again, only
+        who pays may change: from the tenant to the overhead account, where what was delivered was of no use. `who`,
+        `why`: as of bought."""
         return bool(self.run("close_purchase", nonce, ending, cost, payer, who, why, durable=True))
 
     def purchase_told(self, job_id: str, nonce: str, purchase_id: str | None) -> bool:
@@ -145,14 +145,14 @@ class Purchases(Scripted):
         return [one for one in self.purchases_of(nonces) if one.state is PurchaseState.OPEN]
 
     def purchases(self, from_ms: int, to_ms: int) -> list[Purchase]:
-        """Those begun in [from_ms, to_ms), the oldest first."""
+        """Purchases that began in [from_ms, to_ms), ms since the epoch, the oldest first."""
         with mapped():
             nonces = cast("list[str]", self._redis.zrangebyscore(self._keys("purchases"), from_ms, f"({to_ms}"))
         return self.purchases_of(nonces)
 
     def balance_seen(self, provider: str, key: str, balance: int) -> int:
-        """An account there has so much left. Answers what went without a purchase that explains it; it stays until an
-        operator has settled that purchase, or has written it off."""
+        """Note how much an account at a provider has left, in millionths of a dollar. Answers how much went that no
+        purchase explains; that stays until an operator has settled the purchase, or has written it off."""
         return int(self.run("balance_seen", provider, key, balance))
 
     def write_off(self, provider: str, key: str, most: int | None, *, who: str, why: str) -> int:

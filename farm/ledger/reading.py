@@ -28,17 +28,20 @@ _SLICE_MS = 1000
 
 
 class Reading(Scripted):
+    """Every call raises Unavailable."""
+
     def get(self, tenant: str, job_id: str) -> Job | None:
-        """None also when the job is another tenant's."""
+        """A job of the tenant. None when there is none of this id, also when it is another tenant's."""
         job = self.find(job_id)
         return job if job is not None and job.tenant == tenant else None
 
     def find(self, job_id: str) -> Job | None:
-        """For the farm itself: a job of any tenant."""
+        """A job of any tenant, for the farm itself; None when there is none of this id."""
         return self.find_many([job_id])[0]
 
     def find_many(self, job_ids: Sequence[str]) -> list[Job | None]:
-        """In the order asked for, as of one moment."""
+        """The jobs of these ids in their order, as of one moment; None for each that is not there. Some hundreds at
+        most: it is one call."""
         known = [job_id for job_id in job_ids if is_job_id(job_id)]
         if not known:
             return [None] * len(job_ids)
@@ -121,7 +124,7 @@ class Reading(Scripted):
         return list(islice(heapq.merge(*each, reverse=not oldest_first), limit))
 
     def ended_between(self, from_ms: int, to_ms: int) -> Iterator[Job]:
-        """Everybody's jobs that ended in [from_ms, to_ms), the first first."""
+        """Jobs of all tenants that ended in [from_ms, to_ms), ms since the epoch, the earliest first."""
         with mapped():
             ids = cast("list[str]", self._redis.zrangebyscore(self._keys("ended"), from_ms, f"({to_ms}"))
         for at in range(0, len(ids), _ENDED_AT_ONCE):
@@ -190,7 +193,7 @@ class Reading(Scripted):
                 return bool(found)
 
     def standing_still(self, pool: str) -> int:
-        """Jobs of the pool that wait for a reason to go, not for a worker."""
+        """How many jobs of the pool are held: they wait for a reason to be removed, not for a worker."""
         with mapped():
             return int(self._redis.zcard(self._keys("held", pool)))
 

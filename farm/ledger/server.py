@@ -51,7 +51,7 @@ class Server:
         )
 
     def meaning(self, *, waitaof: bool) -> str:
-        """What an acknowledged write survives."""
+        """In words, for the log: what an acknowledged write survives."""
         if self.appendonly is False:
             return "it keeps nothing on disk: a restart of it loses every job. Set `appendonly yes`"
         if self.keeps(waitaof=waitaof):

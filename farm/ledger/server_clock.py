@@ -19,7 +19,7 @@ class ServerClock:
         self._learned: tuple[float, int] | None = None
 
     def in_ms(self, seconds: float) -> int:
-        """The server's time in so many seconds, rather a little too early than too late."""
+        """The server's time in `seconds` from now, ms since the epoch: too early by a little rather than too late."""
         with self._lock:
             learned = self._learned
         if learned is None or self._clock() - learned[0] > _FRESH_S:
@@ -28,7 +28,8 @@ class ServerClock:
         return server_ms + int((self._clock() - at + seconds) * 1000)
 
     def learn(self, server_ms: int) -> tuple[float, int]:
-        """The server has just said its time. The answer was under way for a moment: by now it is a little more."""
+        """Take over a time that the server has just answered. While the answer was on its way a little time passed, so
+        the estimate is a little early."""
         with self._lock:
             self._learned = self._clock(), server_ms
             return self._learned

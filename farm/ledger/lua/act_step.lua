@@ -29,7 +29,7 @@ if act.state ~= ActState.UNDER_WAY then
   return {0, {}}
 end
 local stage = redis.call('HGET', Key.batch(act.batch), 'state')
--- its jobs are not all there yet
+-- its jobs are not all placed yet
 if stage == Batch.PLACING then return {1, {}} end
 local MOST_PASSES = 8
 local OPEN_STATES = {State.WAITING, State.QUEUED, State.RUNNING}
@@ -55,7 +55,7 @@ local function prioritise(job)
   return true
 end
 
--- Only what failed before the act began: it ends.
+-- Only jobs that failed before the act began, or it would never end.
 local function retry(job)
   local finished = tonumber(redis.call('HGET', Key.job(job.id), 'finished_ms') or 0)
   if finished > tonumber(act.created_ms) then return false end

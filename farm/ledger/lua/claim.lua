@@ -52,7 +52,7 @@ local function answer_again(before)
   return false
 end
 
--- What is not to be claimed stands no longer in the queue.
+-- Remove from the queue what is not to be claimed. A job whose time is over ends.
 local function drop(tenant, id)
   queue_remove(line, tenant, id)
   local job = job_load(id)

@@ -2,7 +2,7 @@
 -- passed over for that.
 -- uses: job fair limit headroom claim_worker claim_reach
 -- seldom: near_turn
--- What has to be loaded of a lane: LoRAs of jobs, which follow, are changed in a moment.
+-- The part of a lane that takes long to load. The LoRAs of its jobs, which follow in its name, are changed in a moment.
 local function model_of(lane)
   return string.match(lane, '^[^+]+')
 end
@@ -63,10 +63,10 @@ local function preferred(first)
   return other and instead(other, other_passes) or first
 end
 
--- A switch to another model costs a load now and, where a job of the loaded one waits, another load later. That is weighed
--- against the turn of the tenant, where its first job is of another lane: one whose turn is near goes before the first, for
--- as long as the first is owed no more than AFFINITY_SLACK_S GPU-seconds and its job was not passed over too often.
--- `turns`: tenants and their times, the first's first.
+-- Loading another model takes time now, and once more later where a job of the loaded model waits. So where the first tenant's
+-- job needs another model, a tenant whose turn is near and whose first job needs the loaded one may go before it: as long as
+-- the first tenant is owed no more than AFFINITY_SLACK_S GPU-seconds, and its job was not passed over too often.
+-- `turns`: {tenant, its virtual time, ...} in the order of their turns.
 local NEAR_MOST = 8  -- tenants; of each but the first the head of its queue alone is looked at
 local function near_turn(first, turns)
   local own = preferred(first)

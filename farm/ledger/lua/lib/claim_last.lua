@@ -1,13 +1,15 @@
 -- The order of the last jobs of a line.
 -- uses: tier job limit headroom claim_worker claim_affinity
 -- seldom: last_ones
--- Tenant -> jobs of its queue, where they were counted.
+-- Tenant -> how many jobs its queue has, where they were counted.
 local queued_before = {}
 
--- The last jobs of a line, where no more wait than run: the longest first, so that the workers finish together. Of tenants
--- whose turn is near, of the first's needs and of each tenant's first priority and deadline; one of the loaded model before
--- any other. Not where a lower tier goes on, and no job is passed over often for that: where work trickles, all are the last.
--- Where many run, many are the last: then some LOOKED of them are looked at, others at each claim.
+-- Where no more jobs wait in a line than run in the pool, the longest is taken first, so that the workers finish at about the
+-- same time; one of the loaded model before any other. It is looked for among tenants whose turn is near, and among jobs with
+-- the needs of the first one, and with the priority and the deadline that are first in their queue. Not where a lower tier
+-- has jobs: the workers go on with those. A job is passed over for this LAST_PASSES times, more often where many jobs of its
+-- tenant run (`beyond`): where jobs come one by one, each of them is among the last. Of many last jobs each claim looks at
+-- LOOKED, and the next claim at others.
 local LAST_MOST, LOOKED, LAST_PASSES = 1024, 64, math.min(4, Setting.AFFINITY_PASSES)
 local function last_ones(first, turns)
   if not RENDERS or #turns > 2 * NEAR_MOST or beyond((first.passes or 0) + 1, LAST_PASSES, first.tenant) then return end

@@ -1,9 +1,9 @@
 -- How far a claim looks into the queues for a job that its worker may take.
 -- uses: job headroom claim_worker
 -- seldom: farther
--- The id of the tenant's first job that this worker may take, and the job; the id alone when it is stale. What is too
--- large for it is passed over farther than what failed on it: it may be a whole batch. `head`: the first of its queue,
--- where the caller knows it.
+-- The id of the tenant's first job that this worker may take, and the job; the id alone when that does not belong into the
+-- queue any more. Jobs that are too large for it, or of a model that it does not offer, are passed over farther than those that
+-- failed on it: they may be a whole batch. `head`: the id of the first job of the queue, where the caller knows it.
 local function first_of(tenant, head)
   head = head or redis.call('ZRANGE', Key.queue(line, tenant), 0, 0)[1]
   if not head then return end
@@ -36,8 +36,9 @@ local function first_of(tenant, head)
   end
 end
 
--- What stands further behind: a stretch at each claim, from where the last one came to, tenant by tenant in the order of
--- their names and round again. So a worker idles behind any number of them for a few claims and no longer.
+-- Jobs that stand further behind. Each claim looks at some of them: it begins where the worker's last claim stopped, goes on
+-- tenant by tenant in the order of their names, and then begins anew. So a worker that may take none of the first jobs is idle
+-- for a few claims and no longer, however many they are.
 local function farther()
   local tenants = redis.call('ZRANGE', Key.fair(line), 0, -1)
   if not tenants[1] then return end

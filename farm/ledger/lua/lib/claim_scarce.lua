@@ -1,7 +1,8 @@
 -- Pools of unequal workers.
 -- uses: job fits workforce claim_worker claim_affinity
--- In a pool of unequal workers one prefers, among the tenant's first jobs of the same priority, what fewest live workers
--- hold: so the large card is there for the large shot. A job is passed over for that as seldom as for a lane.
+-- In a pool of unequal workers a worker takes, among the tenant's first jobs of the same priority, the one that the fewest live
+-- workers can hold: so that a large GPU is not busy with a small job when a large one waits. A job is passed over for that no
+-- more often than for a lane.
 local function scarcer(first)
   if memory == '' or (first.passes or 0) >= Setting.AFFINITY_PASSES then return end
   if redis.call('HLEN', Key.offers(pool)) <= 1 then return end  -- all workers are alike

@@ -12,7 +12,7 @@ local function belongs(job)
   return (job.state == State.QUEUED or job.state == State.WAITING) and not queue_stopped(job)
 end
 
--- Whether anything was left to other workers.
+-- Whether a job of the line was left to other workers.
 local any_left = false
 
 -- Whether another live worker of the pool takes jobs. Asked at most once, and only when a job failed here.
@@ -24,7 +24,8 @@ local function has_others()
   return others
 end
 
--- Asked once for equal needs: the shots of a batch have them in common.
+-- Whether the worker cannot hold such a job and another one can. Asked once for equal needs: the shots of a batch have them
+-- in common.
 local too_large = {}
 local function too_large_here(needs)
   if not needs then return false end

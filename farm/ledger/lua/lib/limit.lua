@@ -1,5 +1,5 @@
--- What keeps a tenant from starting more in a pool: an operator's pause, or a cap on its running jobs. Such a tenant
--- stands in no line; Key.aside has the lines that it is to come back to, where it starts at their clock.
+-- What keeps a tenant from starting more in a pool: an operator's pause, or a cap on its running jobs. Such a tenant is
+-- taken out of its lines. Key.aside has the lines that it comes back to, each with the virtual time that the line has then.
 -- uses: tier fair
 -- seldom: limit_review
 -- Most of the time nothing is paused: asked once per script.

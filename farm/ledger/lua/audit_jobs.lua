@@ -11,6 +11,32 @@ local function note(name)
   drift[name] = drift[name] + 1
 end
 
+-- The index with this key lists the job, or does not.
+local function check_listed(key, id, wanted)
+  local there = redis.call('ZSCORE', key, id)
+  if wanted and not there then
+    redis.call('ZADD', key, 0, id)
+    note('index')
+  elseif there and not wanted then
+    redis.call('ZREM', key, id)
+    note('index')
+  end
+end
+
+local function drop_queued(job, pool)
+  queue_remove(tier_line(pool, job.tier), job.tenant, job.id)
+  note('queue')
+end
+
+local function drop_delayed(job, pool)
+  redis.call('ZREM', Key.delayed(pool), job.id)
+  note('delayed')
+end
+
+local function drop_lease(job, pool)
+  redis.call('ZREM', Key.leases(pool), job.id)
+  note('lease')
+end
 
 -- Each job is in the index of its own state and in no other.
 local function check_index(job)
@@ -19,16 +45,7 @@ local function check_index(job)
     if job.label then keys[#keys + 1] = Key.label(job.tenant, state, job.label) end
     if job.dialect then keys[#keys + 1] = Key.dialect(job.tenant, state, job.dialect) end
     if job.batch then keys[#keys + 1] = Key.batch_jobs(job.batch, state) end
-    for _, key in ipairs(keys) do
-      local there = redis.call('ZSCORE', key, job.id)
-      if state == job.state and not there then
-        redis.call('ZADD', key, 0, job.id)
-        note('index')
-      elseif state ~= job.state and there then
-        redis.call('ZREM', key, job.id)
-        note('index')
-      end
-    end
+    for _, key in ipairs(keys) do check_listed(key, job.id, state == job.state) end
   end
 end
 
@@ -42,16 +59,7 @@ local function check_reasons(job)
   end
   for _, reason in ipairs(REASONS) do
     local keys = {Key.holds(job.tenant, reason), job.batch and Key.batch_holds(job.batch, reason)}
-    for _, key in ipairs(keys) do
-      local there = redis.call('ZSCORE', key, job.id)
-      if listed[reason] and not there then
-        redis.call('ZADD', key, 0, job.id)
-        note('index')
-      elseif there and not listed[reason] then
-        redis.call('ZREM', key, job.id)
-        note('index')
-      end
-    end
+    for _, key in ipairs(keys) do check_listed(key, job.id, listed[reason]) end
   end
 end
 
@@ -75,60 +83,38 @@ end
 -- A job that does not wait in a pool is neither queued, delayed nor held there. Answers its lease, if it has one.
 local function check_not_waiting(job, pool)
   local queued, delayed, leased = places(job, pool)
-  if queued then
-    queue_remove(tier_line(pool, job.tier), job.tenant, job.id)
-    note('queue')
-  end
-  if delayed then
-    redis.call('ZREM', Key.delayed(pool), job.id)
-    note('delayed')
-  end
+  if queued then drop_queued(job, pool) end
+  if delayed then drop_delayed(job, pool) end
   if redis.call('ZREM', Key.held(pool), job.id) == 1 then note('on_hold') end
   return leased
 end
 
 -- A job is listed in no pool that it is not in now.
 local function check_absent(job, pool)
-  if check_not_waiting(job, pool) then
-    redis.call('ZREM', Key.leases(pool), job.id)
-    note('lease')
-  end
+  if check_not_waiting(job, pool) then drop_lease(job, pool) end
 end
 
--- A job that waits, or is bought, is held, queued, delayed or (in intake, or bought) leased: exactly one of them, and held when its record says so. The lease is the safest of them, for
--- somebody may be at work; then the queue, where it is not forgotten.
+-- A job that waits, or is bought, is exactly one of these: held (when its record says so), queued, delayed, or, in intake or
+-- bought, leased. Where it is several, the lease stays, for somebody may be at work; else the queue, where it is not forgotten.
 local function check_waiting(job, pool)
   local queued, delayed, leased = places(job, pool)
   if leased and job.state == State.QUEUED then
-    redis.call('ZREM', Key.leases(pool), job.id)
+    drop_lease(job, pool)
     leased = false
-    note('lease')
   end
   if queue_stopped(job) and not leased then
     if not redis.call('ZSCORE', Key.held(pool), job.id) then
       queue_hold(job)
       note('on_hold')
     end
-    if queued then
-      queue_remove(tier_line(pool, job.tier), job.tenant, job.id)
-      note('queue')
-    end
-    if delayed then
-      redis.call('ZREM', Key.delayed(pool), job.id)
-      note('delayed')
-    end
+    if queued then drop_queued(job, pool) end
+    if delayed then drop_delayed(job, pool) end
     return
   end
   local held = redis.call('ZREM', Key.held(pool), job.id) == 1
   if held then note('on_hold') end
-  if queued and leased then
-    queue_remove(tier_line(pool, job.tier), job.tenant, job.id)
-    note('queue')
-  end
-  if delayed and (queued or leased) then
-    redis.call('ZREM', Key.delayed(pool), job.id)
-    note('delayed')
-  end
+  if queued and leased then drop_queued(job, pool) end
+  if delayed and (queued or leased) then drop_delayed(job, pool) end
   if not queued and not delayed and not leased then
     if held then
       queue_again(job)

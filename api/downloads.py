@@ -12,6 +12,8 @@ _RETRY_S = 5.0
 
 
 class Downloads:
+    """Counts the files that this process sends, by tenant: `most` at once, and half of them for one tenant."""
+
     def __init__(self, most: int) -> None:
         self._places = TenantPlaces(most)
 

@@ -31,6 +31,8 @@ EXTENSION = "wanfarm"
 
 @dataclass(frozen=True)
 class Services:
+    """What the requests of one process share. Threads may use all of it."""
+
     settings: Settings
     redis: Redis
     ledger: Ledger

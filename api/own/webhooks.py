@@ -48,6 +48,8 @@ class DeadLetter(View):
 
 
 class DeadLetters(View):
+    """Callbacks that were given up."""
+
     object: Literal["list"] = "list"
     data: list[DeadLetter]
 

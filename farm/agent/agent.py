@@ -63,6 +63,8 @@ HAND_BACK_S = 5.0
 
 
 class Agent:
+    """One worker: claims jobs of its pool and renders them on one device."""
+
     def __init__(
         self,
         settings: Settings,

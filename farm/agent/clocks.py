@@ -13,6 +13,8 @@ class Disobeyed(FarmError):
 
 
 class Clocks:
+    """Times one attempt. `now` and all times are seconds of a monotonic clock."""
+
     def __init__(self, limits: LeaseSettings, wall_s: float, now: float) -> None:
         self._limits, self._wall_s = limits, wall_s
         self.began = self._progressed = now

@@ -30,6 +30,8 @@ _TRIES = 3
 
 
 class LoraCache:
+    """LoRAs on the worker's disk, up to `limit_bytes`; the ones that were not used for longest are removed."""
+
     def __init__(self, folder: Path, store: Store, limit_bytes: int) -> None:
         self._folder, self._store, self._limit_bytes = folder, store, limit_bytes
 

@@ -117,6 +117,8 @@ class SupervisedAgent:
 
 
 class Supervisor:
+    """Starts an agent for each device, and starts it again when it dies."""
+
     def __init__(self, settings: Settings, slots: Sequence[Slot]) -> None:
         self._children = [SupervisedAgent(settings, slot) for slot in slots]
         self._hands_back_at = 1 if settings.worker.on_term == "hand_back" else 2

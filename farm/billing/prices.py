@@ -17,6 +17,8 @@ _GUESS_S = 5.0
 
 
 class PriceBook:
+    """Prices of clips from the settings, in micro-credits."""
+
     def __init__(self, settings: PriceSettings) -> None:
         self._rates = {
             model: {word.lower(): round(rate * MICRO) for word, rate in words.items()}

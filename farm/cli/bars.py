@@ -148,6 +148,8 @@ class Lines:
 
 
 class Bars:
+    """Shows what a `Follow` knows: one bar for each job."""
+
     def __init__(self, follow: "Follow") -> None:
         self._follow = follow
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Here:
+    """What a command on the farm's own machine works with."""
+
     ledger: "Ledger"
     tenants: "Tenants"
     secrets: "Vault"

@@ -29,6 +29,8 @@ def clean(text: str) -> str:
 
 
 class Terminal:
+    """Writes what a command answers: for people, or as JSON."""
+
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
 

@@ -23,6 +23,8 @@ _OWN = {"view": "own"}
 
 
 class Batches:
+    """The calls of /v1/batches. Raises as Client does."""
+
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 

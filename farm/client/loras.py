@@ -20,6 +20,8 @@ _LOOK_S = 900.0
 
 
 class Loras:
+    """The calls of /v1/loras. Raises as Client does."""
+
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 

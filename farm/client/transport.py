@@ -52,11 +52,11 @@ _STATUSES: dict[int, type[RequestError]] = {
 
 
 class Unreachable(Unavailable):
-    pass
+    """The farm does not answer, or the connection broke."""
 
 
 class UnexpectedAnswer(FarmError):
-    pass
+    """The answer is not one of this API."""
 
 
 @cache

@@ -83,6 +83,8 @@ CONFIG_ENV = "WANFARM_CONFIG"
 
 
 class Settings(BaseSettings):
+    """All settings, from one TOML file and from environment variables (WANFARM_...)."""
+
     model_config = SettingsConfigDict(env_prefix="WANFARM_", env_nested_delimiter="__", extra="forbid", frozen=True)
 
     #: everything that must survive: Redis' append-only file, objects, logs, scratch

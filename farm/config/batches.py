@@ -6,6 +6,8 @@ from farm.config.section import Section
 
 
 class BatchSettings(Section):
+    """Manifests, files of requests, and how batches are placed."""
+
     #: shots of one request, and jobs that they may make (`takes`)
     max_shots: int = Field(default=100_000, ge=1)
     #: bytes of a manifest or of an uploaded file of requests; it is kept on disk, never in memory

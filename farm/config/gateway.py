@@ -6,6 +6,8 @@ from farm.config.section import Section
 
 
 class GatewaySettings(Section):
+    """Addresses of the gateway, and what clients may take of it."""
+
     host: str = "127.0.0.1"
     #: 0 takes a free port
     port: int = 0

@@ -26,6 +26,8 @@ class LeaseSettings(Section):
 
 
 class SchedulingSettings(Section):
+    """In which order jobs are claimed, how long they are kept, and limits of tenants."""
+
     #: within a tenant, the loaded lane may be preferred among this many of the first jobs
     affinity_window: int = 16
     #: and a job may be passed over this many times; more often where more than three renders of its tenant are under

@@ -6,6 +6,8 @@ from farm.config.section import Section
 
 
 class LogSettings(Section):
+    """How processes log."""
+
     #: one JSON object for each line of the gateway, agents, io worker, burst and exporter
     json_lines: bool = False
 

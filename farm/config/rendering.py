@@ -29,6 +29,8 @@ class SpeedSettings(Section):
 
 
 class WorkerSettings(Section):
+    """The GPU workers of this machine."""
+
     pool: str = "default"
     #: folder with one folder of weights per model id
     models_dir: Path | None = None

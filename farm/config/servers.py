@@ -35,6 +35,8 @@ class RedisSettings(Section):
 
 
 class S3Settings(Section):
+    """The S3 server: of the farm's own, or another."""
+
     endpoint: str = "127.0.0.1:9000"
     #: the address that clients reach; signatures cover it. Default: endpoint
     public_endpoint: str | None = None

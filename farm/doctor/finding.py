@@ -5,6 +5,8 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
+    """How bad a finding is."""
+
     OK = "ok"
     WARNING = "warning"
     ERROR = "error"

@@ -36,6 +36,8 @@ class Rank(IntEnum):
 
 
 class PartPhase(StrEnum):
+    """Where a part of `wanfarm up` is between its start and its end."""
+
     WAITING = "waiting"
     STARTING = "starting"
     READY = "ready"

@@ -115,6 +115,9 @@ def _allowed(request: HttpHead, origins: Sequence[str]) -> list[tuple[str, str]]
 
 
 class S3Front:
+    """Stands before the embedded S3 server, which listens on `inner_port`. origins: pages that browsers may ask
+    from."""
+
     def __init__(self, inner_port: int, origins: Sequence[str]) -> None:
         self._inner_port, self._origins = inner_port, origins
 

@@ -27,6 +27,8 @@ PAUSE_S, PATIENCE_S = 0.5, 60.0
 
 
 class IntakeWorker:
+    """Claims jobs that wait for their inputs, and takes those in."""
+
     def __init__(self, settings: Settings, ledger: Ledger, store: Store, permits: Permits, worker: str) -> None:
         self._ledger, self._permits = ledger, permits
         self._take_in_job = TakeIn(settings, ledger, store, permits, quota=Quota(connect(settings.redis), settings))

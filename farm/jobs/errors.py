@@ -95,6 +95,8 @@ class RequestError(FarmError):
 
 
 class InvalidRequest(RequestError):
+    """A field of the request cannot be honoured; `field` names it."""
+
     http_status = 422
     slug = "invalid-request"
 
@@ -106,41 +108,57 @@ class ModelUnavailable(InvalidRequest):
 
 
 class AddressRefused(InvalidRequest):
+    """An address that the farm does not fetch or post to."""
+
     slug = "address-refused"
 
 
 @dataclass
 class AddressUnreachable(InvalidRequest):
+    """An address that does not answer. `passing`: it may answer later."""
+
     passing: bool = False
     slug = "address-unreachable"
 
 
 class NotFound(RequestError):
+    """There is no such thing, or it is another tenant's."""
+
     http_status = 404
     slug = "not-found"
 
 
 class Unauthorized(RequestError):
+    """No key, or none that is known."""
+
     http_status = 401
     slug = "unauthorized"
 
 
 class Forbidden(RequestError):
+    """The key, or its tenant, may not do this."""
+
     http_status = 403
     slug = "forbidden"
 
 
 class Conflict(RequestError):
+    """The request does not fit what is there already."""
+
     http_status = 409
     slug = "conflict"
 
 
 class TooLarge(RequestError):
+    """More bytes, or more jobs, than the farm ever takes at once."""
+
     http_status = 413
     slug = "too-large"
 
 
 class PaymentRequired(RequestError):
+    """The tenant's credit does not cover it, or its price is not known."""
+
     http_status = 402
     slug = "payment-required"
 

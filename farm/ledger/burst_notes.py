@@ -35,6 +35,8 @@ class Decision:
 
 
 class BurstNotes(Reading):
+    """Every call raises Unavailable."""
+
     def my_turn(self, what: str, worker: str, seconds: float) -> Turn:
         """Whether this worker is the one that does `what` for all of them, for so many seconds from now."""
         return Turn(self.run("turn", what, worker, seconds))

@@ -50,6 +50,8 @@ class JobTimes:
 
 
 class Forecasts(Scripted):
+    """Every call raises Unavailable."""
+
     def snapshot(self, pool: str) -> tuple[int, Snapshot]:
         """The pool's queues now, and the time of that, ms since the epoch. A paused pool has no slots, nor has a
         locked worker. Each line is read by itself, so that no call takes long: a job that moves meanwhile may be in two

@@ -20,6 +20,8 @@ _Place = tuple[str, str, str]
 
 
 class PurchaseAudit(Purchases):
+    """The last stages of an audit (farm.ledger.upkeep)."""
+
     def audit_purchases(self, stage: str, position: int, limit: int) -> AuditReport:
         """One part of a stage: about `limit` keys from `position` of Redis' SCAN."""
         first, begins = position == 0, f"{self._keys.prefix}:{_KEYS[stage]}:"

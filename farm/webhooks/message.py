@@ -25,6 +25,8 @@ from farm.wire.report import UNLIMITED, Report
 
 @dataclass(frozen=True)
 class Message:
+    """A callback as it is sent."""
+
     body: bytes
     headers: dict[str, str]
 

@@ -23,6 +23,8 @@ class RetryPolicy:
 
 
 class Outcome(StrEnum):
+    """How an attempt to deliver ended. HOPELESS: it will not be tried again."""
+
     DELIVERED = "delivered"
     FAILED = "failed"
     HOPELESS = "hopeless"

@@ -88,6 +88,8 @@ class ProviderRefused(FarmError):
 
 @dataclass
 class NotOffered(FarmError):
+    """A dialect has no such call."""
+
     dialect: str
     what: str
 

@@ -60,6 +60,8 @@ class InvalidBody(InvalidRequest):
 
 
 class BrokenJson(RequestError):
+    """The body is no JSON."""
+
     slug = "broken-json"
 
 

@@ -27,20 +27,28 @@ class AskPause(Strict):
 
 
 class AskTier(Strict):
+    """Move a job to a tier."""
+
     tier: Literal["urgent", "normal"]
     why: Why
 
 
 class AskMove(Strict):
+    """Move a job to another pool."""
+
     pool: str = Field(min_length=1, max_length=200, pattern=r"^\S+$")
     why: Why
 
 
 class AskWhy(Strict):
+    """An act that wants no more than a reason."""
+
     why: Why
 
 
 class PauseList(View):
+    """All that is paused now."""
+
     object: Literal["list"] = "list"
     data: list[PauseView]
 

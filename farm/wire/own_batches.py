@@ -140,6 +140,8 @@ class ActOn(Strict):
 
 
 class Prioritise(ActOn):
+    """Change the priority of jobs of a batch."""
+
     priority: int = Field(ge=0, le=9, description="among your own jobs: 9 first")
 
 

@@ -28,6 +28,8 @@ class ModelLimits(View):
 
 
 class ModelDefaultsView(View):
+    """What a job of the model gets where it asks for nothing else."""
+
     width: int
     height: int
     frames: int
@@ -60,6 +62,8 @@ class ModelView(View):
 
 
 class ModelList(View):
+    """The models of the catalog."""
+
     object: Literal["list"] = "list"
     data: list[ModelView]
 

@@ -77,6 +77,8 @@ class PurchaseView(View):
 
 
 class PurchaseList(View):
+    """A list of purchases."""
+
     object: Literal["list"] = "list"
     data: list[PurchaseView]
 

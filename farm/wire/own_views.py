@@ -20,6 +20,8 @@ from farm.tracing import trace_of
 
 
 class View(BaseModel):
+    """A part of an answer."""
+
     model_config = ConfigDict(frozen=True)
 
 

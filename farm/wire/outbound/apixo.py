@@ -12,6 +12,8 @@ from farm.wire.report import Report
 
 
 class Apixo(DialectClient):
+    """Asks a provider that speaks apixo."""
+
     dialect = apixo.DIALECT
     can = frozenset({Can.BALANCE, Can.CALLBACK})
 

@@ -12,6 +12,8 @@ from farm.wire.report import Report
 
 
 class Crun(DialectClient):
+    """Asks a provider that speaks crun."""
+
     dialect = crun.DIALECT
     can = frozenset({Can.BALANCE, Can.ESTIMATE, Can.CALLBACK})
 

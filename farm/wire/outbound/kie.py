@@ -13,6 +13,8 @@ from farm.wire.report import Report
 
 
 class Kie(DialectClient):
+    """Asks a provider that speaks kie."""
+
     dialect = kie.DIALECT
     can = frozenset({Can.BALANCE, Can.UPLOAD, Can.CALLBACK})
 

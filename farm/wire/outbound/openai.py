@@ -13,6 +13,8 @@ from farm.wire.report import Report
 
 
 class OpenAi(DialectClient):
+    """Asks a provider that speaks OpenAI's video API."""
+
     dialect = openai.DIALECT
     can = frozenset({Can.CANCEL})
 

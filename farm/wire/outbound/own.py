@@ -28,6 +28,8 @@ _ERRORS = tuple(
 
 
 class Own(DialectClient):
+    """Asks another farm of this kind."""
+
     dialect = own.DIALECT
     can = frozenset({Can.CANCEL, Can.BALANCE, Can.IDEMPOTENT, Can.LOOK_UP})
 

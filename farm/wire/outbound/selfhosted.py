@@ -14,6 +14,8 @@ from farm.wire.report import Report
 
 
 class SelfHosted(DialectClient):
+    """Asks a self-hosted server that renders one model."""
+
     dialect = selfhosted.DIALECT
 
     def create(self, order: PurchaseOrder) -> ProviderRequest:

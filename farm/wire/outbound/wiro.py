@@ -12,6 +12,8 @@ from farm.wire.report import Report
 
 
 class Wiro(DialectClient):
+    """Asks a provider that speaks wiro."""
+
     dialect = wiro.DIALECT
     can = frozenset({Can.CANCEL, Can.UPLOAD, Can.CALLBACK, Can.LOOK_UP})
 

@@ -1,8 +1,8 @@
--- act_step(id, limit, id of a new job, ...): do the act to some more jobs. The step ends when it has read `limit` records: of
--- the jobs themselves, of their parents and of their children. One job is always looked at. `limit` ids of new jobs come
--- with it. How far the act is is kept, so that any process goes on with it. It ends when it went over all of its jobs and
--- changed nothing, since jobs move on meanwhile. Acts on one batch are done one after the other, in the order in which
--- they were asked for: a step of one that stands behind another is a step of that. Answers {1 while there is more to do,
+-- act_step(id, limit, id of a new job, ...): do the act to some more jobs. The step ends when it has looked at `limit` records: of
+-- the jobs themselves, of those that a retry makes, of their parents and of their children; at one job at least. `limit` ids
+-- of new jobs come with it. How far the act is is kept, so that any process goes on with it. It ends when it went over all of
+-- its jobs and changed nothing, since jobs move on meanwhile. Acts on one batch are done one after the other, in the order in
+-- which they were asked for: a step of one that stands behind another is a step of that. Answers {1 while there is more to do,
 -- {permit, pool, ...}}.
 -- uses: full clock job event batch money queue due held verdict depend again permit
 local function under_way(one)

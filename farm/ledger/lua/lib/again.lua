@@ -45,6 +45,8 @@ local function again(act_id, old, id, pools)
     end
   end
   create_store(id, record, body)
+  -- the new one counts besides the old one
+  depend_read = depend_read + 1
   -- the old one leaves the batch
   redis.call('ZREM', Key.batch_jobs(old.batch, old.state), old.id)
   redis.call('HDEL', Key.job(old.id), 'batch')

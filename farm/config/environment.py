@@ -16,8 +16,10 @@ class EnvironmentWithFiles(EnvSettingsSource):
     """Raises ValueError for a file that cannot be read, and for a setting that is given both ways."""
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
-        found = dict(super()._load_env_vars())
-        for name in [name for name in found if name.startswith(self.env_prefix.lower()) and name.endswith(_FILE)]:
+        # each field looks through all that is left here
+        prefix = self.env_prefix.lower()
+        found = {name: value for name, value in super()._load_env_vars().items() if name.startswith(prefix)}
+        for name in [name for name in found if name.endswith(_FILE)]:
             path, setting = found.pop(name), name.removesuffix(_FILE)
             if setting in found:
                 raise ValueError(f"{name.upper()} and {setting.upper()} are both set")

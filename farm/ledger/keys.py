@@ -184,7 +184,10 @@ class Keys:
     def filled_in(self, script: str) -> str:
         """A Lua script with the name of the key in place of each `Key.queue(pool, tenant)`: a function for it would be
         made anew at each call of the script."""
-        while call := _CALL.search(script):
+        at = 0
+        while call := _CALL.search(script, at):
+            # what stands in its place may have such calls in it
+            at = call.start()
             arguments, end = _arguments(script, call.end())
             script = script[: call.start()] + self.lua(call[1], arguments) + script[end:]
         return script

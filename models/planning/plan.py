@@ -6,6 +6,7 @@ full size without memory (a test does it again) and is generous. On an H200 at 8
 was about 9.6 GB with the VAE in fp32 and 5.5 GB with it in bf16 and compiled blocks; 9.5 and 7.5 GB are planned.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -217,10 +218,15 @@ def nearest(burden: Burden, room: Room) -> Burden | None:
 def _largest(burden: Burden, room: Room) -> Burden | None:
     """The largest clip of that aspect and length that fits."""
     limits, aspect = burden.model.limits, burden.width / burden.height
+    tried = (0, 0)
     for area in range(limits.max_pixels, 0, -(limits.multiple**2) * 8):
         width, height = size_of_area(burden.model, area, aspect)
         if min(width, height) < limits.min_side:
             return None
+        # the steps are finer than the sizes
+        if (width, height) == tried:
+            continue
+        tried = width, height
         if choose(fits := replace(burden, width=width, height=height), room) is not None:
             return fits
     return None
@@ -230,9 +236,10 @@ def _longest(burden: Burden, room: Room) -> Burden | None:
     """The longest clip of that size that fits; none of a model whose memory does not grow with the length."""
     if burden.model.segment is not None:
         return None
-    counts = range(burden.model.limits.max_frames // 4 * 4 + 1, 4, -4)
-    shorter = (replace(burden, frames=count) for count in counts)
-    return next((one for one in shorter if choose(one, room) is not None), None)
+    counts = range(5, burden.model.limits.max_frames // 4 * 4 + 2, 4)
+    # a longer clip never takes less
+    held = bisect_left(counts, True, key=lambda count: choose(replace(burden, frames=count), room) is None)
+    return replace(burden, frames=counts[held - 1]) if held else None
 
 
 def _kept_by(lossy: str | None, model: Model, hidden: float) -> float:

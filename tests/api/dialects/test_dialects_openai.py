@@ -13,8 +13,6 @@ from tests.api.api_parts import VIDEO, Caller, picture
 from tests.conftest import wait_until
 
 Make = Callable[..., Caller]
-# the SDK announces that OpenAI's own service ends; the form of the API lives on
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 @pytest.fixture

@@ -79,7 +79,6 @@ def test_an_upload_stands_in_for_a_file_id(alice: Caller, worker: Worker) -> Non
     assert job_of(worker, made.json["id"]).spec.inputs["image"].stored
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_nested_fields_of_the_sdk_arrive(door: str, alice: Caller) -> None:
     """The SDK sends forms only: what it nests is either honoured or refused by its name."""
     with openai.OpenAI(base_url=f"{door}/v1", api_key=alice.key, max_retries=0) as sdk:
@@ -181,7 +180,6 @@ def test_characters_are_refused_clearly(alice: Caller) -> None:
         assert "input_reference" in told.json["error"]["message"]
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_models_are_listed_as_openais_clients_look_for_them(door: str, alice: Caller) -> None:
     with openai.OpenAI(base_url=f"{door}/v1", api_key=alice.key, max_retries=0) as sdk:
         models = {model.id: model for model in sdk.models.list()}

@@ -271,7 +271,9 @@ def _signal(shown: Any, colour: str) -> Any:
     if colour == "HLG":
         scene = light * 0.26496
         return np.where(
-            scene <= 1 / 12, np.sqrt(3 * scene), 0.17883277 * np.log(12 * scene - 0.28466892 + 1e-12) + 0.55991073
+            scene <= 1 / 12,
+            np.sqrt(3 * scene),
+            0.17883277 * np.log(np.maximum(12 * scene, 1) - 0.28466892 + 1e-12) + 0.55991073,
         )
     if colour == "PQ":
         nits = light * 203 / 10_000

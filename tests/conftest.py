@@ -130,6 +130,20 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+#: fixtures that live for a session since many tests share them: whole farms
+_FARMS = ("real_farm", "real")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """A farm takes a tenth of a core also when nobody asks for anything: it ends with the last test that needs it."""
+    yield
+    for name in _FARMS:
+        if name in item.fixturenames and (nextitem is None or name not in nextitem.fixturenames):  # type: ignore[attr-defined]
+            for fixture in item._fixtureinfo.name2fixturedefs[name]:  # type: ignore[attr-defined]
+                fixture.finish(item._request)  # type: ignore[attr-defined]
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Tables that tests filled cell by cell, record_property("cell", [table, row, column, text]), whoever ran them."""
     tables: dict[str, dict[str, dict[str, str]]] = {}
@@ -194,7 +208,7 @@ def redis_served(folder: Path) -> Iterator[int]:
 
 @cache
 def _database(redis_port: int, number: int) -> Redis:
-    return Redis(port=redis_port, db=number)
+    return Redis(port=redis_port, db=number, socket_timeout=30.0)
 
 
 def empty(redis_port: int) -> None:

@@ -73,6 +73,13 @@ class Popen(_Popen[Any]):
         self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)  # type: ignore[attr-defined]
 
 
+class Renders(Popen):
+    """Of a farm that renders with the real engine, and of that engine. Who uses it shares the xdist group `e2e-real`:
+    what is imported for it is 300 MB and takes as long as one engine's start."""
+
+    image = "renders"
+
+
 class Decoder(Popen):
     """Of the intake's child alone, which lives for a tenth of the time that its imports would take."""
 

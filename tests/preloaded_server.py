@@ -13,6 +13,7 @@ import runpy
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -41,8 +42,14 @@ _FARM = (
     "gunicorn.app.wsgiapp", "gunicorn.arbiter", "gunicorn.glogging", "api.app", "api.server.worker",
     "tools.provider_simulator.simulator",
 )  # fmt: skip
+#: what an engine needs before it knows its device: seven of the eight seconds of CPU that its start costs
+_ENGINE = (
+    "torch", "diffusers", "transformers.models.umt5.modeling_umt5", "diffusers.pipelines.wan.pipeline_wan",
+    "diffusers.schedulers.scheduling_unipc_multistep", "models.render.renderer",
+)  # fmt: skip
 IMAGES = {
     "farm": _FARM,
+    "renders": (*_FARM, *_ENGINE),
     "decoder": ("numpy", "farm.intake.finished_clip", "farm.intake.picture_rendition", "farm.intake.sound_rendition"),
 }
 #: commands that start parts of the farm themselves
@@ -57,7 +64,7 @@ def main() -> None:
     for name in IMAGES[sys.argv[2]]:
         with suppress(ImportError):
             importlib.import_module(name)
-    if sys.argv[2] == "farm":
+    if sys.argv[2] != "decoder":
         _read_authorities()
     serve(asked)
 
@@ -131,6 +138,8 @@ def _place(request: dict[str, Any], files: dict[int, int]) -> None:
     # also what stays the same: C's copy of it lies where the new one is shown
     os.environ.update(request["env"])
     time.tzset()
+    # found once and kept: by what is imported
+    tempfile.tempdir = None
     _show(45, preloaded.without_launcher(request["command"]))
     _show(47, [f"{name}={value}" for name, value in request["env"].items()])
     random.seed()
@@ -182,7 +191,9 @@ def _run(request: dict[str, Any]) -> int | None:
 
 def _starts_others(words: list[str]) -> bool:
     commands = words[1:3] == ["-m", "farm.cli"] and any(word in _PARENTS for word in words[3:])
-    return commands or (words[1] == "-c" and "supervisor.main" in words[2])
+    # an engine that does what prompts say has little to import
+    real_engine = "farm.agent.app" in words and "torch" in sys.modules
+    return commands or real_engine or (words[1] == "-c" and "supervisor.main" in words[2])
 
 
 def _bring_in(python_path: str, cwd: str) -> None:

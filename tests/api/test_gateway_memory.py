@@ -14,8 +14,8 @@ from tests.conftest import wait_until
 
 #: large, and of many blocks that the allocator cannot map one by one
 BODY = b'{"prompt":"p","a":[' + (b'"' + b"x" * 600 + b'",') * 20_000 + b'"1"]}'
-CLIENTS, EACH = 16, 4
-#: MB; with glibc's own habits the processes keep 250 to 400 more than they began with
+CLIENTS, EACH = 16, 1
+#: MB; with glibc's own habits the processes keep 400 more than they began with
 MORE_MB = 120
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from e2e_laws import audit_end
 from harness import Farm
+from preloaded import Renders
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,7 +32,7 @@ def real_farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
         "lease": {"stuck_s": 60.0, "cancel_grace_s": 30.0},
         "prices": {"per_second": {"wan2.2-vace-fun-a14b-tiny": {"480p": 2.0}}},
     }
-    with Farm(tmp_path_factory.mktemp("real"), settings) as farm:
+    with Farm(tmp_path_factory.mktemp("real"), settings, Renders) as farm:
         yield farm.start()
 
 

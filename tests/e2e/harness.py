@@ -44,12 +44,16 @@ PATIENCE_S = 180.0
 
 
 class Farm:
-    """One farm. `settings` are sections of the TOML file over the short clocks below."""
+    """One farm. `settings` are sections of the TOML file over the short clocks below; `popen` starts it."""
 
     def __init__(
-        self, folder: Path, settings: Mapping[str, Mapping[str, Any]] | None = None, **environment: str
+        self,
+        folder: Path,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+        popen: type[preloaded.Popen] = preloaded.Popen,
+        **environment: str,
     ) -> None:
-        self.folder = folder
+        self.folder, self._popen = folder, popen
         self.state_dir = folder / "state"
         # known before the first start, so that a test can give the farm another way to its own Redis
         notes = StateFolder(self.state_dir)
@@ -71,7 +75,7 @@ class Farm:
     def start(self, *, workers: int = 1) -> Self:
         """`wanfarm up`, until every part is ready and `workers` agents have an engine."""
         with (self.folder / "up.log").open("ab") as log:
-            self.up = preloaded.Popen(
+            self.up = self._popen(
                 [sys.executable, "-m", "farm.cli", "up", "--config", self.config, "--state-dir", self.state_dir],
                 cwd=self.folder,
                 env=self._environment,

@@ -57,7 +57,7 @@ def test_the_loop_makes_the_stock_pipelines_frames(
     from models.render.noise_schedule import scheduler_for
 
     inputs = inputs_of(guides, task)
-    ours = render(ANIMATE, task, inputs=inputs, guidance=guidance, guidance_2=None)
+    ours = render(ANIMATE, task, inputs=inputs, guidance=guidance, guidance_2=None, steps=2)
     loaded = renderer._loaded
     assert loaded is not None
     pipe = loaded.pipe_for(task)
@@ -82,7 +82,7 @@ def test_the_loop_makes_the_stock_pipelines_frames(
         width=64,
         segment_frame_length=9,
         prev_segment_conditioning_frames=1,
-        num_inference_steps=4,
+        num_inference_steps=2,
         guidance_scale=guidance,
         generator=torch.Generator("cpu").manual_seed(1),
         output_type="pt",

@@ -60,11 +60,12 @@ def _forks_for_tests(pid: int) -> bool:
 
 @dataclass
 class AgentFarm:
-    """`reaping`: reap as beat would, from a thread."""
+    """`reaping`: reap as beat would, from a thread. `popen` starts the processes."""
 
     settings: Settings
     folder: Path
     reaping: bool = True
+    popen: type[preloaded.Popen] = preloaded.Popen
     ledger: Ledger = field(init=False)
     store: Store = field(init=False)
     permits: Permits = field(init=False)
@@ -93,7 +94,7 @@ class AgentFarm:
 
     def start(self, command: list[str], name: str, **environment: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
-            process = preloaded.Popen(
+            process = self.popen(
                 command,
                 cwd=ROOT,
                 stdout=log,
@@ -236,8 +237,10 @@ def changed(settings: Settings, folder: Path, **sections: dict[str, object]) -> 
 
 
 @contextmanager
-def farm_on(settings: Settings, folder: Path, *, reaping: bool = True) -> Iterator[AgentFarm]:
-    farm = AgentFarm(settings, folder, reaping)
+def farm_on(
+    settings: Settings, folder: Path, *, reaping: bool = True, popen: type[preloaded.Popen] = preloaded.Popen
+) -> Iterator[AgentFarm]:
+    farm = AgentFarm(settings, folder, reaping, popen)
     try:
         yield farm
     finally:

@@ -3,6 +3,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from preloaded import Renders
 
 from farm.config import LeaseSettings, RedisSettings, S3Settings, SchedulingSettings, Settings, WorkerSettings
 from tests.conftest import redis_served
@@ -50,13 +51,13 @@ def farm(farm_settings: Settings) -> Iterator[AgentFarm]:
 @pytest.fixture(scope="session")
 def real(redis_port: int, s3_server: S3Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentFarm]:
     """A farm whose engine is the real one, on tiny weights; what it was doctored for, only its own tests ask for. One
-    for all who need it (group "agent_real"): its imports cost more than their renders."""
+    for all who need it (group "e2e-real"): its imports cost more than their renders."""
     folder = tmp_path_factory.mktemp("real")
     lease = {"seconds": 15.0, "stuck_s": 120.0}
     models = ("wan2.2-ti2v-5b-tiny", "wan2.2-animate-14b-tiny")
     worker = {"engine": "tests.engines.doctored", "models": models, "models_dir": folder / "models"}
     settings = changed(short_clocks(redis_port, s3_server, folder), folder, lease=lease, worker=worker)
-    with farm_on(settings, folder) as farm:
+    with farm_on(settings, folder, popen=Renders) as farm:
         yield farm
 
 

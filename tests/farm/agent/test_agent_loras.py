@@ -22,7 +22,7 @@ from tests.conftest import wait_until
 from tests.farm.agent.agent_farm import TENANT, AgentFarm, AgentProcess
 from tests.lora_files import WIDE, lora_bytes
 
-pytestmark = pytest.mark.xdist_group("agent_real")
+pytestmark = pytest.mark.xdist_group("e2e-real")
 MODEL = "wan2.2-ti2v-5b-tiny"
 
 

@@ -14,7 +14,7 @@ from farm.jobs.states import State
 from farm.submission.submit import Submissions
 from tests.farm.agent.agent_farm import TENANT, AgentFarm, AgentProcess
 
-pytestmark = pytest.mark.xdist_group("agent_real")
+pytestmark = pytest.mark.xdist_group("e2e-real")
 TI2V, ANIMATE = "wan2.2-ti2v-5b-tiny", "wan2.2-animate-14b-tiny"
 
 

@@ -14,13 +14,13 @@ import pytest
 
 from tests.conftest import wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e-real")]
 
 
 def demo(tmp_path: Path, *more: str) -> "subprocess.Popen[str]":
     scratch = tmp_path / "tmp"
     scratch.mkdir()
-    return preloaded.Popen(
+    return preloaded.Renders(
         [sys.executable, "-m", "farm.cli", "demo", "--to", str(tmp_path / "out"), *more],
         # a farm of the user's is none of the demo's business
         env={**os.environ, "TMPDIR": str(scratch), "WANFARM_WORKER__DEVICES": "7", "PYTHONUNBUFFERED": "1"},

@@ -82,7 +82,10 @@ def the_command_line_finds_it(folder: Path) -> None:
 
     def wanfarm(*arguments: str) -> str:
         command = [sys.executable, "-m", "farm.cli", "--state-dir", str(folder), *arguments]
-        return subprocess.run(command, env=clean, capture_output=True, text=True, check=True).stdout
+        with preloaded.Popen(command, env=clean, stdout=subprocess.PIPE, text=True) as asked:
+            said = asked.communicate(timeout=PATIENCE_S)[0]
+        assert asked.returncode == 0
+        return str(said)
 
     assert [job["state"] for job in json.loads(wanfarm("jobs", "--json"))] == ["succeeded"]
     # an operator's call is made with the operator's key, and the farm's own Redis is found

@@ -1,21 +1,25 @@
 """The real engine: torch and diffusers on tiny weights, in a child process, over the pipes."""
 
 import logging
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
+import preloaded
 import pytest
 
 from farm.config import Settings, SpeedSettings, WorkerSettings
+from farm.engine import process
 from farm.engine.process import Engine
 from farm.engine.slots import Slot
 from models import catalog
 from models.planning.request import Cancelled, Progress, RenderFault, RenderRequest, Stage
 
-pytestmark = pytest.mark.xdist_group("engine_real")
+pytestmark = pytest.mark.xdist_group("e2e-real")
 MODEL = "wan2.2-t2v-a14b-tiny"
 
 
@@ -25,7 +29,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     worker = WorkerSettings(models_dir=state / "models", models=(MODEL,), gpu_memory_gb=30, fp8_to_fit=True)
     speed = SpeedSettings(warm=(f"{MODEL} 64x64x9", "no-such-model 64x64x9"), fuse_qkv="on")
     engine = Engine(Settings(state_dir=state, worker=worker, speed=speed), Slot("cpu-0"))
-    engine.start()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(process, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": preloaded.Renders}))
+        engine.start()
     yield engine
     engine.kill()
 

@@ -136,7 +136,7 @@ _FARMS = ("real_farm", "real")
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
-    """A farm takes a tenth of a core also when nobody asks for anything: it ends with the last test that needs it."""
+    """A farm takes a twentieth of a core when nobody asks for anything: it ends with the last test that needs it."""
     yield
     for name in _FARMS:
         if name in item.fixturenames and (nextitem is None or name not in nextitem.fixturenames):  # type: ignore[attr-defined]

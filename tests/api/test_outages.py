@@ -1,6 +1,7 @@
 """A gateway whose Redis or object store is away: it starts, says which part is missing, and takes nothing in."""
 
 import base64
+import re
 import time
 from collections.abc import Callable
 
@@ -66,7 +67,10 @@ def test_a_farm_that_nobody_reaps_takes_jobs_and_says_so(app: Flask, hand: Hand,
     redis.decrby("wf:reaped", 93_000)
     answer = client.get("/v1/health/ready")
     assert (answer.status_code, answer.json["status"]) == (200, "accepting")
-    assert answer.json["parts"]["reaper"] == "nobody has reaped for 93 s"
+    told = re.fullmatch(r"nobody has reaped for (\d+) s", answer.json["parts"]["reaper"])
+    # a busy machine asks later
+    assert told is not None
+    assert 93 <= int(told[1]) < 200
     redis.delete("wf:reaped")
     time.sleep(0.6)  # the parts are not asked more often
     assert client.get("/v1/health/ready").json["parts"]["reaper"] == "nobody has reaped yet"

@@ -263,7 +263,7 @@ class Lines:
     def _last_ones(self, share: Share, line: str, first: ModelJob, loaded: str | None) -> ModelJob | None:
         """Where no more jobs wait than run: the longest of them, of the loaded lane if there is one."""
         economy = line_of(first.pool, Tier.ECONOMY)
-        if first.pool in (INTAKE_POOL, BURST_POOL) or first.passes >= min(4, AFFINITY_PASSES):
+        if first.pool in (INTAKE_POOL, BURST_POOL) or first.passes + 1 > min(4, AFFINITY_PASSES) * self._reach(first):
             return None
         if line != economy and self.shares.get(economy, Share()).members:
             return None

@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 from redis import Redis
@@ -31,6 +32,9 @@ class SlowLine:
 
     def close(self) -> None:
         for each in self._open:
+            # who reads from it hears of its end by that, and not of its closing
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
             each.close()
 
     def _accept(self) -> None:

@@ -35,7 +35,8 @@ tests: $(READY)
 
 # apart: each process of a run imports what all of its tests import, and torch and tiny weights take seconds
 tests-that-render: $(READY)
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not soak" tests/models tests/tools
+	@# what waits for simulated providers first, beside tests of the farm that compute
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not soak" tests/tools tests/models
 
 tests-of-the-farm: $(READY)
 	@# four beside those two on two cores: they wait for processes, but each pays for collecting all tests

@@ -31,7 +31,7 @@ def good(s3_server: S3Settings) -> Iterator[S3Settings]:
         with contextlib.suppress(asyncio.CancelledError):
             loop.run_until_complete(task)
         # connections that nobody has closed yet
-        if left := asyncio.all_tasks(loop):
+        while left := asyncio.all_tasks(loop):
             for one in left:
                 one.cancel()
             loop.run_until_complete(asyncio.wait(left))

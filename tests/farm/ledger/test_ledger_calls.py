@@ -55,6 +55,15 @@ def test_an_admission_makes_few_calls_among_many_tenants(ledger: Ledger, redis: 
     assert calls <= 38
 
 
+def seen_to(ledger: Ledger, redis: Redis) -> list[int]:
+    """The commands of each call, until all children of what ended were seen to."""
+    each, looked = list[int](), 1
+    while looked:
+        looked, calls = commands(redis, ledger.see_to_children)
+        each.append(calls)
+    return each
+
+
 def test_calls_are_short_where_jobs_follow_many(ledger: Ledger, redis: Redis) -> None:
     """Sixty jobs behind the same twelve: placing them, and the ends of those twelve."""
     batch = Manifest(72, per_chunk=50, parents={n: range(12) for n in range(12, 72)})
@@ -70,10 +79,7 @@ def test_calls_are_short_where_jobs_follow_many(ledger: Ledger, redis: Redis) ->
         job, fence = claim.job.id, claim.attempt
         _, calls = commands(redis, partial(ledger.commit, job, fence, ARTIFACTS, gpu_s=1))
         assert calls < 300
-        looked = 1
-        while looked:
-            looked, calls = commands(redis, ledger.see_to_children)
-            assert calls < 10 * CHILDREN_OF_A_CALL
+        assert all(calls < 10 * CHILDREN_OF_A_CALL for calls in seen_to(ledger, redis))
     assert ledger.counts("acme")[State.QUEUED] == 60
     assert ledger.held_counts("acme")[HoldReason.DEPENDENCY] == 0
     assert audit(ledger) == {}
@@ -97,10 +103,7 @@ def test_the_end_of_one_that_many_follow_is_short(ledger: Ledger, redis: Redis) 
     assert claim is not None
     _, calls = commands(redis, lambda: ledger.fail(claim.job.id, claim.attempt, REFUSED))
     assert calls < 1500
-    looked = 1
-    while looked:
-        looked, calls = commands(redis, ledger.see_to_children)
-        assert calls < 30 * CHILDREN_OF_A_CALL
+    assert all(calls < 30 * CHILDREN_OF_A_CALL for calls in seen_to(ledger, redis))
     assert ledger.counts("acme")[State.FAILED] == 300
 
 

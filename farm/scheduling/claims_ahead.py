@@ -13,7 +13,8 @@ from dataclasses import dataclass
 _RENDER, _LEFT = 0.1, 0.2
 #: tenants that a worker looks at for a job of the model that it has loaded (NEAR_MOST of lua/lib/claim_affinity.lua)
 _NEAR_TENANTS = 8
-#: how many jobs are the last of a line at most, and how often one of them is passed over (lua/lib/claim_last.lua)
+#: up to how many last jobs of a line are followed, and how often one of them is passed over. For lua/lib/claim_last.lua
+#: up to 1,024 are the last ones: which of so many it looks at cannot be known
 LAST_MOST, _LAST_PASSES = 64, 4
 #: a tenant with more renders under way than that may be passed over more often, and for longer
 _REACH_ONE = 3

@@ -49,6 +49,8 @@ class RecentPauses:
     def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.monotonic) -> None:
         self._ledger, self._clock = ledger, clock
         self._lock = threading.Lock()
+        #: how often something was paused or resumed here: what was read before the last time is not kept
+        self._changes = 0
         self._known: tuple[float, frozenset[Pause]] = (-1e9, frozenset())
         self._over: dict[tuple[str, str | None], tuple[float, frozenset[Pause], list[Pause]]] = {}
 
@@ -56,17 +58,19 @@ class RecentPauses:
         """Those in force that keep jobs in their queue. Raises Unavailable."""
         now = self._clock()
         with self._lock:
-            when, found = self._known
+            (when, found), changes = self._known, self._changes
         if now - when >= _FRESH_S:
             paused = self._ledger.paused()
             found = frozenset(Pause(kind, name, at) for (kind, name), at in paused.items() if kind in _KEEPING)
             with self._lock:
-                self._known = now, found
+                if changes == self._changes:
+                    self._known = now, found
         return found
 
     def changed(self) -> None:
         """Something was paused or resumed here."""
         with self._lock:
+            self._changes += 1
             self._known = (-1e9, frozenset())
             self._over.clear()
 

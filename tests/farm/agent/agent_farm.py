@@ -122,6 +122,11 @@ class AgentFarm:
 
     def close(self) -> None:
         self._over.set()
+        self.end_processes()
+        if self.reaping:
+            self._reaper.join()
+
+    def end_processes(self) -> None:
         for process in self._processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
@@ -130,8 +135,7 @@ class AgentFarm:
                     _kill(child)
                 process.kill()
             process.wait()
-        if self.reaping:
-            self._reaper.join()
+        self._processes.clear()
 
     # --- jobs
 

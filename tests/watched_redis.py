@@ -217,7 +217,7 @@ class Admissions(threading.Thread):
     def wait_more(self, count: int) -> None:
         """Until so many more were acknowledged."""
         before = len(self.acknowledged)
-        wait_until(lambda: len(self.acknowledged) >= before + count, timeout_s=60, what="more admissions")
+        wait_until(lambda: len(self.acknowledged) >= before + count, what="more admissions")
 
     def end(self) -> list[str]:
         """Submit no more; ids of what was acknowledged."""

@@ -119,7 +119,7 @@ def test_servers_and_agents_are_upgraded_without_stopping_a_render(tmp_path: Pat
         redis.restart(replica)
         admissions.wait_more(2)
         primary = redis.switch()
-        wait_until(lambda: redis.role(primary) == "slave", timeout_s=60, what="the old primary to follow")
+        wait_until(lambda: redis.role(primary) == "slave", what="the old primary to follow")
         redis.stop(primary)
         redis.restart(primary)
         admissions.wait_more(2)

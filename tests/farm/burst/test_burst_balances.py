@@ -74,29 +74,29 @@ def test_what_is_gone_from_an_account_is_explained_or_told(
         def seen() -> bool:
             return account("balance_usd") == pytest.approx(left())
 
-        wait_until(seen, 60, "the first look")
+        wait_until(seen, what="the first look")
         # what was bought explains it
         (first,) = here.admit(order("one"))
         assert here.until_over(first).state is State.SUCCEEDED
-        wait_until(seen, 60, "the account after a purchase")
+        wait_until(seen, what="the account after a purchase")
         assert (account("spent_usd_total"), account("unexplained_usd")) == (pytest.approx(price), 0.0)
         # an order of which nothing is known: its price is held, so its charge is no surprise, but it is an operator's
         seller.faults.set([mishap("create", "drop", times=1)])
         (second,) = here.admit(order("two"))
-        wait_until(lambda: shown("purchases_unreconciled") == 1.0, 60, "an unreconciled purchase")
-        wait_until(seen, 60, "the account after the charge")
+        wait_until(lambda: shown("purchases_unreconciled") == 1.0, what="an unreconciled purchase")
+        wait_until(seen, what="the account after the charge")
         assert (account("held_usd"), account("unexplained_usd")) == (pytest.approx(price), 0.0)
         came = seller.ledger()["charged"][-1]["id"]
         handle = {"model": "wan-2-2-animate"} if dialect == "apixo" else {}
         here.ledger.bought(here.purchase(second).nonce, came, handle, who="ada", why="on its page")
         assert here.until_over(second).state is State.SUCCEEDED
-        wait_until(lambda: shown("purchases_unreconciled") == 0.0, 60, "its settlement")
+        wait_until(lambda: shown("purchases_unreconciled") == 0.0, what="its settlement")
         assert (account("held_usd"), account("unexplained_usd")) == (0.0, 0.0)
         # one order taken twice: the other half is nobody's purchase
         seller.faults.set([mishap("create", "twice", times=1)])
         (third,) = here.admit(order("three"))
         assert here.until_over(third).state is State.SUCCEEDED
-        wait_until(lambda: account("unexplained_usd") == pytest.approx(price), 60, "the difference")
+        wait_until(lambda: account("unexplained_usd") == pytest.approx(price), what="the difference")
         assert f"{dialect}/main has {price:.4f} dollars less than the purchases explain" in caplog.text
         assert here.spent(f"tenant {TENANT}") == (0, round(3 * price * 1e6))
         # an operator writes it off, in two parts and no more than there is: the farm pays, and the next look finds none
@@ -104,7 +104,7 @@ def test_what_is_gone_from_an_account_is_explained_or_told(
         off = [here.ledger.write_off(dialect, "main", most, who="ada", why="taken twice") for most in (1, None, None)]
         assert off == [1, micro - 1, 0]
         looked = redis.hget("wf:account:" + dialect + ":main", "balance_ms")
-        wait_until(lambda: redis.hget("wf:account:" + dialect + ":main", "balance_ms") != looked, 60, "the next look")
+        wait_until(lambda: redis.hget("wf:account:" + dialect + ":main", "balance_ms") != looked, what="the next look")
         assert account("unexplained_usd") == 0.0
         assert account("spent_usd_total") == pytest.approx(4 * price)
         assert here.spent("overhead") == (0, micro)
@@ -125,7 +125,7 @@ def test_a_provider_s_own_estimate_goes_before_a_price_of_the_settings_that_is_t
         def over_cap(job_id: str) -> bool:
             return "are left of the day's 0.4 of tenant acme" in (said(job_id) or {}).get("why", "")
 
-        wait_until(lambda: over_cap(first) or over_cap(second), 60, "a cap")
+        wait_until(lambda: over_cap(first) or over_cap(second), what="a cap")
         bought = first if over_cap(second) else second
         assert here.until_over(bought).state is State.SUCCEEDED
         purchase = here.purchase(bought)

@@ -146,7 +146,7 @@ def test_a_kill_before_the_purchase_begins_takes_no_slot(
             here = burst.farm
             burst.start()
             (job_id,) = here.admit(animate_job())
-            wait_until(lambda: here.context.gate.state("crun").accounts[0].in_use == 1, 60, "a slot")
+            wait_until(lambda: here.context.gate.state("crun").accounts[0].in_use == 1, what="a slot")
             burst.kill()
             assert here.ledger.purchases_of_job(job_id) == []
             # a lease and what comes before a purchase

@@ -100,6 +100,9 @@ def heard(farm: AgentFarm, agent: AgentProcess, redis_port: int) -> Iterator[Hea
         heard.close()
 
 
+#: so often a busy agent's calls are counted, until the machine lets it say them in time
+WINDOWS = 10
+IN_TIME = {"heartbeat", "presence alone", "reap", "GET", "SCRIPT", "PING"}
 #: of the broker: one blocking question after another while it is idle, and what a connection says at its start
 BROKER = {"BRPOP", "PING", "AUTH", "HELLO", "SELECT", "CLIENT", "INFO"}
 
@@ -118,16 +121,13 @@ def test_a_busy_agent_keeps_its_lease_and_its_presence_in_one_call(
 ) -> None:
     job = farm.submit(f"then:{tmp_path / 'go'}:ok")
     farm.wait_state(job, State.RUNNING, phase="loading")
-    told: list[Counter[str]] = []
-
-    def in_time() -> bool:
-        """Where a heartbeat of a lease comes late, the presence does not wait: a busy machine is asked again."""
-        told.append(heard.between_beats("heartbeat"))
-        return told[-1]["presence alone"] < BEATS - 1
-
-    wait_until(in_time, what="heartbeats that come in time")
-    calls = told[-1]
-    del calls["presence alone"]
+    for _ in range(WINDOWS):
+        calls = heard.between_beats("heartbeat")
+        # on a busy machine, what follows a claim is said late, and so is a lease's heartbeat, for which the presence
+        # does not wait
+        if set(calls) <= IN_TIME and calls["presence alone"] < BEATS - 1:
+            break
+    assert calls.pop("presence alone", 0) < BEATS - 1
     assert calls.pop("heartbeat") == BEATS
     assert calls.pop("reap", 0) + calls.pop("GET", 0) <= 3
     assert calls.pop("SCRIPT", 0) <= 1

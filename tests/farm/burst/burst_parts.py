@@ -85,7 +85,7 @@ def provider(simulator: Simulator, **more: Any) -> ProviderSettings:
     values: dict[str, Any] = {
         "dialect": dialect, "base_url": simulator.address, "keys": {"main": {"env": KEY_ENV}},
         "unit_usd": simulator.dialect.unit_usd, "models": SOLD.get(dialect, {}),
-        "poll_first_s": 0.05, "poll_max_s": 0.1, "timeout_s": 2.0, "rate_per_s": 1000,
+        "poll_first_s": 0.05, "poll_max_s": 0.1, "timeout_s": 20.0, "rate_per_s": 1000,
         "rate_burst": 1000, "concurrency": 100,
     }  # fmt: skip
     return ProviderSettings.model_validate(values | more)

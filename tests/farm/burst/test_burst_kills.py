@@ -140,7 +140,7 @@ def test_a_kill_before_the_purchase_begins_takes_no_slot(
     """While the provider is asked what the job will cost, its only slot is taken, and nothing is bought yet."""
     monkeypatch.setenv(KEY_ENV, KEY)
     with simulated("crun", tmp_path) as crun:
-        seller = provider(crun, concurrency=1, timeout_s=20.0)
+        seller = provider(crun, concurrency=1)
         crun.faults.set([mishap("estimate", "hang", seconds=60, times=1)])
         with killed(settings, seller, tmp_path) as burst:
             here = burst.farm

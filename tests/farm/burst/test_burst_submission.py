@@ -79,7 +79,7 @@ UNREADABLE = [
     mishap("create", "http", status=502, times=1),
     mishap("create", "text", times=1),
     mishap("create", "half", times=1),
-    mishap("create", "hang", seconds=5, times=1),
+    mishap("create", "hang", seconds=25, times=1),
 ]
 
 

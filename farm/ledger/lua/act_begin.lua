@@ -1,7 +1,8 @@
--- act_begin(id, tenant, batch, ActKind, priority or '', label or '', error code or '', state or ''): an act on many jobs of a
--- batch is to be done; act_step does it, after those that were asked for before. One that is under way and is undone by this one
--- ends here: the last word counts. Answers 1; 0 where there is no such batch; 2 where too many are under way. The newest
--- Setting.ACTS_KEPT of a batch are kept.
+-- act_begin(id, tenant, batch, ActKind, priority or '', label or '', error code or '', state or ''): note an act that is to be
+-- done to many jobs of a batch: to all, or to those with this label, this error code and this state. act_step.lua does it, after
+-- the acts that were asked for before. An earlier act that is under way and that this one undoes ends here: the last word counts.
+-- The newest Setting.ACTS_KEPT acts of a batch are kept. Answers 1; 0 where the tenant has no such batch; 2 where so many are
+-- kept and the oldest is still under way.
 -- uses: clock
 local LOOKED_BACK = 20
 local UNDOES = {

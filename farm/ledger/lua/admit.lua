@@ -1,8 +1,7 @@
--- admit(count, job 1, job 2, ..., deadline ms): all of them or none; of each job the twenty fields of lib/create.lua. Writes
--- Key.job, Key.body, Key.jobs, Key.label, Key.dialect, Key.queue, Key.held, Key.idem, Key.credit, Key.owners, Key.due.
--- Answers {'ok', {{id, created, position of one that was not there before}, ...}, {permit, pool, ...}, now}, or why not:
--- {'conflict' | 'taken' | 'unpriced', n}, {'no_room', stored, most}, {'too_many', tenant, limit},
--- {'payment', tenant, needed, available}.
+-- admit(count, job 1, job 2, ..., deadline ms): admit all of these jobs, or none. A job is the twenty fields of lib/create.lua.
+-- Answers {'ok', {{id, 1, or 0 where its idempotency key was known; of a new one that is queued, its place in its tenant's queue},
+-- ...}, {permit, pool, ...}, now}, or why none was admitted: {'conflict' | 'taken' | 'unpriced', number of the job},
+-- {'no_room', bytes stored, most}, {'too_many', tenant, limit}, {'payment', tenant, needed, available}.
 -- uses: late clock job create event batch money queue due permit read stored
 local WIDTH = 20
 local count = tonumber(ARGV[1])
@@ -18,7 +17,7 @@ for n = 1, count do
     local idem = Key.idem(tenant, key)
     known = seen[idem] or redis.call('GET', idem)
     if known and not seen[idem] and redis.call('EXISTS', Key.job((string.match(known, '^%S+')))) == 0 then
-      -- its job was forgotten meanwhile
+      -- the job that came with it was removed meanwhile
       known = false
     end
     if not known then seen[idem] = id .. ' ' .. sha end
@@ -48,7 +47,7 @@ for n = 1, count do
 end
 
 for _, tenant in ipairs(tenants) do
-  -- what a job makes cannot be refused once it is rendered
+  -- a result cannot be refused once it is rendered
   local stored = stored_bytes(tenant)
   if stored > Setting.MAX_STORED then return {'no_room', stored, Setting.MAX_STORED} end
   local limit = tonumber(redis.call('HGET', Key.tenant(tenant), 'max_open') or '') or Setting.MAX_OPEN

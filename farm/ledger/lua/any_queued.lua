@@ -1,5 +1,6 @@
--- any_queued(tenant, '' or 'batch', its name, 'pool' or 'lane', which pool or lane (or model: all its lanes), id that was
--- looked at last or ''): whether one of its next 500 queued jobs is of that. Answers {1 or 0, the id looked at last, or '' at the end}.
+-- any_queued(tenant, '' or 'batch', the batch's id, 'pool' or 'lane', the name of a pool, of a lane, or of a model (all its lanes),
+-- id that was looked at last or ''): look at the next 500 queued jobs of the tenant or of the batch, in the order of their ids, for
+-- one of this pool or lane. Answers {1 where there is one, else 0; the id that was looked at last, '' where none is left}.
 -- uses: listing
 local LOOK = 500
 local tenant, kind, name, what, which, last = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]

@@ -1,14 +1,15 @@
--- audit_batch(tenant, batch, after id or '', limit): over the batch's indexes, in the order of the ids, remove what is no job
--- of it and add up what the others hold, were charged and took; at the end those sums must be those of the batch, and its
--- state the one that its jobs say. While the audit is under way its own sums follow every change to a job that it has
--- counted (lib/batch.lua). Answers {last id or '' at the end, checked, indexed and no job of it, sums and states corrected}.
+-- audit_batch(tenant, batch, after id or '', limit): go over the next `limit` jobs in the batch's indexes, in the order of the
+-- ids. Remove what is no job of the batch, and add up what the others hold, what they were charged, and their predicted GPU time
+-- once they are over. The call that comes to the end corrects the batch's sums and its state to what was found. While an audit
+-- is under way, its own sums follow every change to a job that it has counted (lib/batch.lua).
+-- Answers {last id or '' at the end, checked, indexed and no job of it, sums and states corrected}.
 -- uses: full clock batch states
 local tenant, id, after, limit = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local key = Key.batch(id)
 local SUMS = {'held', 'spent', 'gpu_ms_over'}
 local OVER = Table.TERMINAL
 local state, jobs = unpack(redis.call('HMGET', key, 'state', 'jobs'))
--- what is staged or placed holds its credit as one (audit_tenant.lua)
+-- a batch that is staged or placed has one hold for all its jobs (audit_tenant.lua)
 if state ~= Batch.OPEN and state ~= Batch.ENDED then return {'', 0, 0, 0} end
 
 local from, ids = after == '' and '-' or '(' .. after, {}
@@ -19,7 +20,7 @@ for _, name in ipairs(STATES) do
 end
 table.sort(ids, function(a, b) return a[1] < b[1] end)
 
--- Only the audit that began last may add to the sums.
+-- Of two audits at once only the one that began last adds to the sums.
 local adding = after == '' or redis.call('HGET', key, 'audit_pos') == after
 if after == '' then redis.call('HSET', key, 'audit_pos', '', 'audit_held', 0, 'audit_spent', 0, 'audit_gpu_ms_over', 0) end
 
@@ -50,7 +51,7 @@ local counts, open = batch_counts(id)
 local there = 0
 for _, count in pairs(counts) do there = there + count end
 for _, sum in ipairs(SUMS) do
-  -- jobs that were forgotten are in the batch's sums, and hold nothing
+  -- jobs that were removed since count in the batch's sums, and hold nothing
   if (sum == 'held' or there == tonumber(jobs)) and tonumber(redis.call('HGET', key, sum)) ~= total[sum] then
     redis.call('HSET', key, sum, total[sum])
     corrected = corrected + 1

@@ -1,6 +1,6 @@
--- audit_held(purchases_moved, n, n times {spend or account, its two parts, what open purchases hold there}): where something else
--- is held, hold that. Answers how many were wrong; -1, and does nothing, where a purchase was begun or closed since
--- purchases_moved was read.
+-- audit_held(purchases_moved, n, then n times: 'spend' or 'account', the two parts of its key, what open purchases hold there):
+-- correct `held` where it is something else. Answers how many were wrong; -1 where a purchase was begun or closed since
+-- purchases_moved was read: then nothing was done.
 -- uses: full clock
 if (redis.call('GET', Key.purchases_moved()) or '0') ~= ARGV[1] then return -1 end
 local wrong = 0

@@ -1,4 +1,5 @@
--- audit_note(1 at the end of an audit else 0, counter, how many were wrong, ...): keep what an audit found, for people.
+-- audit_note(1 at the end of an audit else 0, counter, how many were wrong, ...): add what an audit found to the numbers that
+-- operators see.
 -- uses: full clock
 if ARGV[1] == '1' then redis.call('SET', Key.audited(), NOW) end
 for n = 2, #ARGV, 2 do redis.call('HINCRBY', Key.drift(), ARGV[n], ARGV[n + 1]) end

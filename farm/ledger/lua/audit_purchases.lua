@@ -1,4 +1,5 @@
--- audit_purchases(nonce, ...): put those that are open, and no others, into the list of open ones. Answers how many were wrong.
+-- audit_purchases(nonce, ...): list those of these purchases that are open among the open ones, and no others. Answers how many
+-- were listed wrongly.
 -- uses: full clock
 local wrong = 0
 for _, nonce in ipairs(ARGV) do

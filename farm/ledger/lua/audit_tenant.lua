@@ -1,7 +1,8 @@
--- audit_tenant(tenant, after id or '', limit): over the tenant's indexes, in the order of the ids, remove what has no
--- record and add up the open holds; at the end the sum must be what is `held`. While the audit is under way, audit_pos
--- and audit_sum of Key.credit follow every change of the holds that it has counted (lib/money.lua), so the sum is
--- exact although jobs go on. Answers {last id or '' at the end, checked, indexed without record, held corrected}.
+-- audit_tenant(tenant, after id or '', limit): go over the next `limit` jobs in the tenant's indexes, in the order of the ids.
+-- Remove what has no record, and add up the open holds. The call that comes to the end corrects `held` to the sum. While an
+-- audit is under way, audit_sum of Key.credit follows every change to a hold that it has counted, those up to audit_pos
+-- (lib/money.lua): so the sum is exact although jobs go on.
+-- Answers {last id or '' at the end, checked, indexed without record, 1 where `held` was corrected}.
 -- uses: full clock job event batch money states
 local tenant, after, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local credit = Key.credit(tenant)
@@ -16,7 +17,7 @@ for _, state in ipairs(STATES) do
 end
 table.sort(ids, function(a, b) return a[1] < b[1] end)
 
--- Only the audit that began last may add to the sum.
+-- Of two audits at once only the one that began last adds to the sum.
 local adding = account
 if account and after == '' then
   redis.call('HSET', credit, 'audit_pos', '', 'audit_sum', 0)
@@ -38,7 +39,7 @@ end
 
 local last = ''
 if #ids > limit then last = ids[limit][1] end
--- A job that ended was removed from the lists of reasons, so each one listed has an open record.
+-- A job that ends is removed from the lists of reasons: one that is listed and has no record is listed wrongly.
 for _, reason in ipairs({HoldReason.PAUSED, HoldReason.APPROVAL, HoldReason.DEPENDENCY, HoldReason.PARKED}) do
   local key = Key.holds(tenant, reason)
   for _, id in ipairs(redis.call('ZRANGEBYLEX', key, from, last == '' and '+' or '[' .. last, 'LIMIT', 0, limit)) do

@@ -1,4 +1,5 @@
--- batch_answer(id, JSON): what became of it, once: the first answer stays. Answers 1 where this was the first.
+-- batch_answer(id, JSON): keep what became of a batch that was asked for by a file (batch_ask.lua). The first answer stays.
+-- Answers 1 where this is the first, else 0.
 -- uses: full
 local id, text = ARGV[1], ARGV[2]
 if redis.call('ZREM', Key.batches_asked(), id) == 0 then return 0 end

@@ -1,5 +1,5 @@
 -- batch_begin(id, tenant, jobs, hold, key or '', body sha256, name or '', GPU-ms, data JSON, 1 if a price is
--- unknown, deadline ms): the intent to admit a batch. Its credit is held at once; nobody sees it until batch_flip. Answers
+-- unknown, deadline ms): note that a batch is to be admitted, and hold its credit. Nobody sees it until batch_flip.lua. Answers
 -- {'ok'}, {'known', id of the batch that came with this key}, or why not: {'conflict'}, {'unpriced'},
 -- {'too_many', tenant, limit}, {'payment', tenant, needed, available}.
 -- uses: late clock job event batch money

@@ -1,5 +1,5 @@
--- batch_drop(id, since ms or ''): remove a batch that was not admitted; with `since` only one whose staging nobody touched
--- for so long. Answers 1; 0 where there is none.
+-- batch_drop(id, since ms or ''): remove a batch that is staged and not admitted, and release its hold. With `since` only where
+-- nothing of it was staged for so many ms. Answers 1; 0 where nothing was removed.
 -- uses: full clock job event batch money
 local id, since = ARGV[1], tonumber(ARGV[2])
 local state, tenant, staged = unpack(redis.call('HMGET', Key.batch(id), 'state', 'tenant', 'staged'))

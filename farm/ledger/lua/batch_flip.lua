@@ -1,6 +1,6 @@
--- batch_flip(id, chunks): the batch, of which so many chunks were staged, is admitted: from here on all of its jobs are
--- placed, whoever dies. Answers {'ok'},
--- {'known', id} where another batch came with its idempotency key meanwhile, or {'gone'}.
+-- batch_flip(id, chunks): admit the batch, of which so many chunks were staged. From here on all of its jobs are placed,
+-- whichever process dies. Answers {'ok'}; {'known', id} where another batch came with its idempotency key meanwhile; {'gone'}
+-- where it is not staged any more, or in another number of chunks.
 -- uses: clock batch
 local id, chunks = ARGV[1], ARGV[2]
 local batch = redis.call('HMGET', Key.batch(id), 'state', 'tenant', 'staged', 'key', 'sha')

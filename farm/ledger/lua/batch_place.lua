@@ -1,8 +1,8 @@
--- batch_place(id): place the next chunk of an admitted batch: records, indexes, queues, holds. Any number of processes may
--- call it. Answers {chunks left, {permit, pool, ...}}.
--- A chunk is {kinds, jobs}: a kind is what its jobs have in common, the twenty fields of lib/create.lua, which have an id
--- and a body of their own; a job is {id, number of its kind (from 1), body JSON, parents or '', 'run' or '', a reason to hold
--- it or ''}.
+-- batch_place(id): place the jobs of the next chunk of an admitted batch: their records, indexes, queues and holds. Any number
+-- of processes may call it. Answers {chunks left, {permit, pool, ...}}.
+-- A chunk is {kinds, jobs}. A kind is what jobs have in common: the twenty fields of lib/create.lua, of which id and body are
+-- not used. A job is {id, number of its kind (from 1), body JSON, ids of its parents or '', 'run' (it runs also where a parent has
+-- no result) or '', a reason to hold it or ''}.
 -- uses: full clock job create event batch money queue due permit depend
 local id = ARGV[1]
 local batch = redis.call('HMGET', Key.batch(id), 'state', 'tenant', 'chunks', 'placed', 'paid')
@@ -10,7 +10,7 @@ if batch[1] ~= Batch.PLACING then return {0, {}} end
 local tenant, chunks, number, paid = batch[2], tonumber(batch[3]), tonumber(batch[4]) + 1, batch[5] == '1'
 local kinds, given = unpack(cjson.decode(redis.call('GET', Key.chunk(id, number))))
 
--- What many jobs are added to, in one call for each key.
+-- Key -> scores and ids that are added to it, in one call for each key.
 local added, sums, pools = {}, {}, {}
 local function list_of(key)
   added[key] = added[key] or {}
@@ -91,7 +91,7 @@ for line, ms in pairs(sums) do
   limit_enter(line, tenant)
 end
 
--- What was reserved for the batch is now held for its jobs.
+-- What was held for the batch is now held for these jobs.
 if paid then
   redis.call('HINCRBY', Key.reserved(tenant), id, 0 - holds)
   if summed ~= 0 then redis.call('HINCRBY', Key.credit(tenant), 'audit_sum', summed) end
@@ -112,7 +112,7 @@ if number == chunks then
   end
   batch_tell(id, tenant)
 end
--- a parent may be over by now
+-- a parent may have ended before its child was placed
 for _, child in ipairs(watched) do depend_look(child) end
 
 local permits = {}

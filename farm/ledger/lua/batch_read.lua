@@ -1,6 +1,5 @@
--- batch_read(tenant, id, ...): of each {id, names and values of its record, jobs by state in the order of
--- farm.jobs.states.State, open jobs by reason to hold them in the order of HoldReason}; false for one that is not there,
--- not the tenant's, or not admitted.
+-- batch_read(tenant, id, ...): of each batch {id, names and values of its record, how many jobs are in each state (lib/states.lua),
+-- how many open jobs have each reason (REASONS)}; false for one that is not there, not the tenant's, or not admitted.
 -- uses: batch states
 local REASONS = {HoldReason.PAUSED, HoldReason.APPROVAL, HoldReason.DEPENDENCY, HoldReason.PARKED}
 local tenant, found = ARGV[1], {}

@@ -1,5 +1,5 @@
--- batch_stage(id, n, chunk JSON): keep the n-th chunk (from 1) of a batch that is being staged. Answers 1; 0 where it is
--- not (any more).
+-- batch_stage(id, n, chunk JSON): keep the n-th chunk (from 1) of a batch that is being staged. Answers 1; 0 where the batch is
+-- not staged, or not any more.
 -- uses: clock
 local id, n, chunk = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local state, staged = unpack(redis.call('HMGET', Key.batch(id), 'state', 'staged'))

@@ -1,7 +1,7 @@
--- bought(nonce, the provider's id, handle JSON, who or '', why): the submission that `nonce` names arrived and got this id. Needs no
--- lease: whoever learns it records it, also after another has resumed the job or the job has left the purchase. A purchase that was
--- closed unpaid is open again, for it was one after all. A job that was queued again because nothing was known goes back to its purchase.
--- `who`: an operator found it out. Answers a PurchaseNews.
+-- bought(nonce, the provider's id, handle JSON, who or '', why): note that the submission with this nonce arrived and got this
+-- id. Needs no lease: whoever learns it records it, also after another process has resumed the job, or after the job has left
+-- the purchase. A purchase that was closed unpaid is open again. A job that was queued again because nothing was known of the
+-- submission goes back to its purchase. `who`: the operator who found it out. Answers a PurchaseNews.
 -- uses: full clock job event queue purchase operation
 local nonce, purchase_id, handle, who, why = unpack(ARGV)
 

@@ -1,7 +1,8 @@
--- buy(id, worker, nonce, purchase JSON, price, details JSON, n, n times {scope, period kind, cap}, deadline ms): lease this queued job to a
--- worker that buys it, hold the price against every cap, and store what it is about to submit: from now on the job is
--- bought, also if the worker dies. It moves to the burst pool, and costs its tenant no share of the GPUs. Answers {attempt, job as
--- lib/read.lua}; {'cap', which of them from 0, what is left} where a cap does not hold the price, false where the job cannot be bought.
+-- buy(id, worker, nonce, purchase JSON, price, details JSON, n, then n times: scope, 'day' or 'month', cap; deadline ms): lease a
+-- queued job to a worker that buys it, hold the price against every cap, and store what the worker is about to submit. From now on
+-- the job is bought, also if the worker dies. It moves to the burst pool, and costs its tenant no share of the GPUs. Answers
+-- {attempt, job as lib/read.lua}; {'cap', number of the cap from 0, what is left of it} where the price does not fit under a cap;
+-- false where the job cannot be bought.
 -- uses: late full clock job event queue due limit read purchase
 local id, worker, nonce, purchase, price, details = unpack(ARGV, 1, 6)
 

@@ -1,5 +1,5 @@
--- cancel(tenant, id): a job that no worker renders ends now; the worker of a running one is told to ask,
--- and the job can no longer succeed. Answers a CancelOutcome.
+-- cancel(tenant, id): a job that is not running ends now. One that runs can no longer succeed: its worker is told to send a
+-- heartbeat, and hears of it then. Answers a CancelOutcome.
 -- uses: full clock job event verdict depend
 local tenant, id = ARGV[1], ARGV[2]
 

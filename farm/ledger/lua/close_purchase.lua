@@ -1,6 +1,6 @@
--- close_purchase(nonce, ending, cost, who pays, who or '', why): what the purchase cost is spent, and nothing is held for it any more. Needs no
--- lease: the provider's word is the same whoever hears it. One that is closed may still pass from its tenant to the overhead
--- account. `who`: an operator found it out. Answers 1 when this call closed it, else 0.
+-- close_purchase(nonce, ending, cost, 'tenant' or 'overhead', who or '', why): close the purchase: its cost is spent, and nothing
+-- is held for it any more. Needs no lease: the provider says the same to whoever asks. A purchase that is closed may still pass
+-- from its tenant to the overhead account. `who`: the operator who found it out. Answers 1 when this call closed it, else 0.
 -- uses: full clock purchase operation
 local nonce, ending, cost, payer, who, why = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
 local record = purchase_load(nonce)

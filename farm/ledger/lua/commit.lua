@@ -1,10 +1,10 @@
--- commit(id, fence, artifacts JSON, gpu_s): running -> succeeded. State, Key.result, charge, fair share, event and
--- outbox in one write. Answers a CommitOutcome.
+-- commit(id, fence, artifacts JSON, gpu_s): running -> succeeded. Result, charge, fair share, event and outbox change in the
+-- same write. Answers a CommitOutcome.
 -- uses: full clock job verdict depend
 local id, fence, artifacts, gpu_s = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 
--- What renders of the tenant took over what was predicted (farm.scheduling.pace.RenderSums): the last fifty, roughly. A worker's
--- first one, which loads the model, tells what a load takes: '|' is in no tenant's id.
+-- How long renders of the tenant took, beside what was predicted for them (farm.scheduling.pace.RenderSums); about the last
+-- fifty count. One whose worker had no model loaded tells what a load takes: it counts under '|cold', which is no tenant's id.
 local KEPT = 1 - 1 / 50
 local function learn_render(job)
   local predicted_s, took_s = job.predicted_s, (NOW - (job.started_ms or NOW)) / 1000

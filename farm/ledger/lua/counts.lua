@@ -1,5 +1,5 @@
--- counts('' or 'label' or 'dialect', its name, tenant, ...): how many jobs they have in each state, in the order of
--- farm.jobs.states.State, tenant by tenant. A script, because Redis refuses even reads in a transaction when it is full.
+-- counts('' or 'label' or 'dialect', its name, tenant, ...): how many jobs each tenant has in each state, tenant by
+-- tenant, in the order of farm.jobs.states.State. A script, because Redis refuses even reads in a transaction when it is full.
 -- uses: listing
 local kind, name, counts = ARGV[1], ARGV[2], {}
 for n = 3, #ARGV do

@@ -1,5 +1,5 @@
--- end_failed(id, who, why): an operator ends a job as failed, unbilled; the worker of a running one hears `lost` at its next
--- heartbeat, and what it used until now is not charged to its tenant's share. Answers {OperationOutcome, {permit, pool, ...}}.
+-- end_failed(id, who, why): an operator ends a job as failed, unbilled. The worker of a running one hears `lost` at its next
+-- heartbeat, and the GPU time until now is not charged to the tenant's share. Answers {OperationOutcome, {permit, pool, ...}}.
 -- uses: full clock job permit verdict operation
 local id, who, why = unpack(ARGV)
 local job = job_load(id)

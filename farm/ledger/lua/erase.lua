@@ -1,6 +1,6 @@
--- erase(tenant, id, '1' or ''): the owner wants the files of a job gone: from now on it has none; and with 1 it is in no
--- list of its dialect. Answers 1 (also when it was done
--- before), 0 while the job could still get some, false when there is no such job of the tenant's.
+-- erase(tenant, id, '1' or ''): the owner deletes the files of a job: from now on it has no result. With '1' it is also in no
+-- list of its dialect any more. Answers 1 (also when it was done before); 0 where the job may still get a result, since it is
+-- neither over nor being cancelled; false where the tenant has no such job.
 -- uses: full clock job
 local tenant, id, unlist = ARGV[1], ARGV[2], ARGV[3]
 local job = job_load(id)

@@ -1,14 +1,16 @@
--- explain(id): what stands before a queued job, by the rule of claim.lua as things are now; changes no job. Answers
--- false where there is no such job, else names and values: own_ms, own_exact (predicted GPU-milliseconds of its tenant's jobs before it, exact
--- unless only the first SUMMED were added up), others_ms (of all other tenants together), above_ms (what is queued in the tiers above,
--- whosever it is), limit (a Limit or ''), pool_paused,
--- lane_paused, at_work (attempts in the pool), capacity (slots of live workers that are not locked), locked (of the others), fits (whether a worker that
--- was seen lately holds it).
+-- explain(id): what goes before a queued job, by the rule of claim.lua, as things are now. Changes no job. Answers false where
+-- there is no such job, else names and values:
+--   own_ms, others_ms: predicted GPU-milliseconds of the jobs before it, of its own tenant and of all others
+--   own_exact: 1; 0 where own_ms adds up the first SUMMED jobs alone
+--   above_ms: GPU-milliseconds of all tenants' jobs in the tiers above
+--   limit: a Limit or ''; pool_paused, lane_paused: 1 or 0
+--   at_work: attempts in the pool; capacity: slots of live workers that are not locked; locked: slots of those that are
+--   fits: 1 where a worker that was seen lately holds it, else 0
 -- uses: full clock tier job fair fits limit permit headroom
 local SUMMED = 1000
 local job = job_load(ARGV[1])
 if not job then return false end
--- its own pool, also while it waits for its inputs in that of intake
+-- the pool that renders it, also while its inputs are fetched
 local pool, line = job.pool, tier_line(job.pool, job.tier)
 
 local function summed(first, last)
@@ -23,7 +25,7 @@ local function backlog(of, tenant)
   return tonumber(redis.call('HGET', Key.backlog(of), tenant) or 0)
 end
 
--- Of its own line: the shorter of the two sides is added up.
+-- Its own tenant's jobs in its line: those before it are added up, or, where they are many, those from it on are subtracted.
 local rank = redis.call('ZRANK', Key.queue(line, job.tenant), job.id)
 local own, exact = 0, 1
 if rank then
@@ -37,7 +39,8 @@ if rank then
   end
 end
 
--- Of others: all of the tiers above, and of its own tier what is served until its tenant's virtual time has come to it.
+-- Other tenants' jobs: all in the tiers above, and in its own tier those that are served before its tenant's virtual time
+-- has come to the job.
 local others, higher = 0, 0
 local weight, state = fair_weight(job.tenant), fair_state(line, job.tenant)
 local time = math.max(state.time, state.clock) + own / 1000 / weight

@@ -1,4 +1,4 @@
--- fail(id, fence, FaultCode, message, gpu_s): the attempt ended badly; a retry, or the job's end.
+-- fail(id, fence, FaultCode, message, gpu_s): the attempt failed: the job is queued again, or ends.
 -- Answers {FailOutcome, {permit, pool, ...}}.
 -- uses: full clock job permit verdict depend
 local id, fence, code, message, gpu_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])

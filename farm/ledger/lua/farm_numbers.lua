@@ -1,6 +1,6 @@
 -- farm_numbers(): pools, batches and what the audits found, as of one moment, as JSON (farm.ledger.farm_numbers). It costs the same
--- for a thousand jobs and for a million; of a tenant with queued jobs it reads one number. What costs more for each tenant is
--- in farm.ledger.share_numbers, tenant_numbers.lua and oldest_queued.lua, which are asked for some at a time.
+-- for a thousand jobs and for a million: of a tenant with jobs in a line it reads one number. What costs more for each tenant is
+-- in farm.ledger.share_numbers, tenant_numbers.lua and oldest_queued.lua, each of which is asked about some tenants at a time.
 -- uses: full clock tier limit batch permit states
 
 local function states_of_workers(pool)
@@ -25,7 +25,7 @@ for _, pool in ipairs(redis.call('SMEMBERS', Key.pools())) do
     paused = limit_switched('pool', pool) and true or false, workers = states_of_workers(pool)}
 end
 
--- Of batches the newest BATCHES_READ that are not over are read.
+-- Jobs are counted of the newest BATCHES_READ batches that are open.
 local BATCHES_READ = 200
 local batches = {coming = redis.call('ZCARD', Key.batches_coming()), asked = redis.call('ZCARD', Key.batches_asked()),
   open = redis.call('ZCARD', Key.batches_open()), acts = redis.call('ZCARD', Key.acts_open()), jobs = {}}

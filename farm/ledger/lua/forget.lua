@@ -1,5 +1,5 @@
--- forget(before_ms, limit): remove the records of jobs that ended before, the oldest first, and answer them as lib/read.
--- A batch goes with the last of its jobs.
+-- forget(before_ms, limit): remove the records of at most `limit` jobs that ended before, the oldest first. A batch is removed
+-- with the last of its jobs. Answers the jobs as lib/read.lua.
 -- uses: full clock job batch read states
 local before, limit = ARGV[1], ARGV[2]
 local forgotten = {}

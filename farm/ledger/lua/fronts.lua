@@ -1,5 +1,5 @@
--- fronts(line, each, tenant, ...): lane, predicted_s, priority, passes and deadline of the first `each` jobs of each tenant's queue, as
--- JSON (farm.ledger.forecasts). Its cost follows their number: the caller bounds it.
+-- fronts(line, each, tenant, ...): lane, predicted_s, priority, passes and deadline_ms of the first `each` jobs of each tenant's
+-- queue, as JSON (farm.ledger.forecasts). It reads that many records: the caller bounds them.
 local found = {}
 for n = 3, #ARGV do
   local jobs = {}

@@ -1,7 +1,8 @@
 -- heartbeat(worker or '', pool, ttl_ms, mark, then of each attempt: id, fence, phase or '', progress or '', step, steps): renew
--- the leases in Key.leases; with a phase, record the progress and tell the tenant's stream. A worker that is listed, and
--- told last what has this mark, counts as live for ttl_ms more. Answers {when the last reap was or '', 1, or 0 where there
--- is no such worker, a Verdict for each attempt}. It is the most frequent call: each field and local function costs.
+-- the leases. With a phase, record the progress and write it to the tenant's event stream. A worker that is listed, and whose
+-- last announcement has this mark (worker_seen.lua), counts as live for ttl_ms more. Answers {when the last reap was, ms, or '';
+-- 1, or 0 where the worker has to announce itself again; a Verdict for each attempt, ...}. It is the most frequent call: each
+-- field and local function costs.
 -- uses: full clock job event
 local WIDTH = 6
 
@@ -12,7 +13,7 @@ local function beat(id, fence, phase, progress, step, steps)
       'tenant', 'label', 'batch', 'held_for'))
   if not state or fence ~= fence_of(attempt or 0, nonce) then return Verdict.LOST end
   local leases = Key.leases(pool_of(state, purchase, pool))
-  -- 0: it has no lease, or has renewed it in this millisecond
+  -- 0: the job has no lease, or its lease was renewed in this millisecond
   if redis.call('ZADD', leases, 'XX', 'CH', NOW + Setting.LEASE_MS, id) == 0 and not redis.call('ZSCORE', leases, id) then
     return state == State.CANCELLED and Verdict.CANCEL or Verdict.LOST
   end
@@ -34,7 +35,7 @@ local answer = {redis.call('GET', Key.reaped()) or '', 1}
 local worker = ARGV[1]
 if worker ~= '' then
   local pool = ARGV[2]
-  -- 0 also in the very millisecond of its announcement: it announces itself once more
+  -- the second is 0 also in the very millisecond of the announcement: then the worker announces itself once more
   if redis.call('HGET', Key.marks(pool), worker) ~= ARGV[4]
     or redis.call('ZADD', Key.workers(pool), 'XX', 'CH', NOW + ARGV[3], worker) == 0 then answer[2] = 0 end
 end

@@ -1,7 +1,6 @@
--- intake_done(id, fence, body JSON, predicted_s, needs, hold): waiting -> queued, with what follows from its inputs
--- ('' for what stays); the attempts of the intake do not count for the render. Where the account does not cover the new
--- hold the job fails.
--- Answers {CommitOutcome, {permit, pool, ...}}.
+-- intake_done(id, fence, body JSON, predicted_s, needs, hold): waiting -> queued. The last three follow from its inputs; '' for
+-- what stays as it was. Attempts of the intake do not count as attempts of the render. Where the account does not cover the new
+-- hold, the job fails. Answers {CommitOutcome, {permit, pool, ...}}.
 -- uses: full clock job event batch money queue permit verdict
 local id, fence, body = ARGV[1], ARGV[2], ARGV[3]
 local predicted_s, needs, hold = ARGV[4], ARGV[5], tonumber(ARGV[6])

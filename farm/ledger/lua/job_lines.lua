@@ -1,5 +1,5 @@
--- job_lines(id, fence, most, line, ...): keep lines that an attempt logged of its job, the newest `most`. An attempt that another
--- has followed writes none. Answers whether they were kept.
+-- job_lines(id, fence, most, line, ...): keep lines that an attempt logged about its job; of all its lines the newest `most` stay.
+-- Answers 1; 0, and keeps none, where a newer attempt has begun.
 -- uses: clock job
 local id, fence, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local job = job_load(id)

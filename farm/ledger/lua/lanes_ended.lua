@@ -1,5 +1,5 @@
--- lanes_ended(): what was done lately, by pool and lane, as JSON (farm.ledger.lane_numbers): of the newest MOST jobs that ended
--- within an hour.
+-- lanes_ended(): how many jobs succeeded and failed in the last hour, by pool and lane, and how many seconds the successful ones
+-- took, as JSON (farm.ledger.lane_numbers). Of more than MOST jobs the newest MOST count.
 -- uses: full clock
 local HOUR_MS, MOST = 3600000, 1000
 local ended = redis.call('ZREVRANGEBYSCORE', Key.ended(), '+inf', NOW - HOUR_MS, 'WITHSCORES', 'LIMIT', 0, MOST)

@@ -1,5 +1,6 @@
--- lanes_queued(line): what waits in a line, by lane: {1 where all of it was looked at, else 0; lane, how many of its jobs, since when
--- the oldest of them waits (ms), ...}. It looks at the first MOST jobs, tenant by tenant in the order of their turns.
+-- lanes_queued(line): jobs that wait in a line, by lane. Answers {1 where all of them were looked at, else 0; lane, how many of its
+-- jobs, since when the oldest of them waits (ms), ...}. It looks at the first MOST jobs, tenant by tenant in the order of their
+-- turns.
 -- uses: full clock
 local MOST, line = 1000, ARGV[1]
 local names, queued, oldest, left = {}, {}, {}, MOST

@@ -1,4 +1,5 @@
--- lanes_running(pool): {lane, how many of its jobs run, ...}, of the pool's first MOST leases.
+-- lanes_running(pool): jobs that run, by lane, among the MOST leases of the pool that end first. Answers {lane, how many of its
+-- jobs, ...}.
 local MOST, names, running = 500, {}, {}
 for _, id in ipairs(redis.call('ZRANGE', Key.leases(ARGV[1]), 0, MOST - 1)) do
   local lane = redis.call('HGET', Key.job(id), 'lane')

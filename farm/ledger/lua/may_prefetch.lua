@@ -1,10 +1,10 @@
--- may_prefetch(pool, worker): 1 when a job could be claimed now and no other worker of the pool is idle and able to take
--- it, else 0. Costs the same for any number of workers.
+-- may_prefetch(pool, worker): 1 where a job could be claimed now and no other worker of the pool is idle and able to take the
+-- first one, else 0. Costs the same for any number of workers.
 -- uses: full clock tier limit permit fits workforce
 local pool, worker = ARGV[1], ARGV[2]
 if permit_claimable(pool, 1) == 0 then return 0 end
 
--- the needs and the model of the job that is first in line
+-- The needs and the model of the job that is first in line.
 local function first()
   for _, tier in ipairs(TIERS) do
     local line = tier_line(pool, tier)
@@ -24,7 +24,7 @@ local free = redis.call('HGETALL', Key.free(pool))
 for n = 1, #free, 2 do
   local memory, models = offer_parts(free[n])
   local others = tonumber(free[n + 1])
-  -- what this worker said last may be from before its present job
+  -- this worker may have said that it is idle before it took its present job
   if own_able == '1' and free[n] == own then others = others - 1 end
   if others > 0 and fits(needs, memory)
     and (models == '' or not model or string.find(' ' .. models .. ' ', ' ' .. model .. ' ', 1, true)) then

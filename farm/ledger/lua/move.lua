@@ -1,5 +1,5 @@
--- move(id, pool, who, why): an operator moves a job that nobody renders to another pool that has been used before; it keeps its tier, its
--- priority and its hold. Answers {OperationOutcome, {permit, pool, ...}}.
+-- move(id, pool, who, why): an operator moves a job that is not running to another pool, one that was used before. The job keeps
+-- its tier, its priority and its hold. Answers {OperationOutcome, {permit, pool, ...}}.
 -- uses: full clock job event queue due permit operation
 local id, pool, who, why = unpack(ARGV)
 local job = job_load(id)

@@ -1,3 +1,3 @@
--- now(): ms since the epoch on the ledger's clock.
+-- now(): ms since the epoch, by the ledger's clock.
 -- uses: clock
 return NOW

@@ -1,5 +1,5 @@
--- offers(): {{pool, {"memory|models", live workers, of them able ones, of those idle ones, ...}}, ...} of what workers of each
--- pool offer, or offered lately: then 0.
+-- offers(): what workers offer, or offered within ELSEWHERE_MS. Answers {{pool, {"memory|models", how many live workers offer it,
+-- how many of them are able (lib/workforce.lua), how many of those are idle, ...}}, ...}.
 -- uses: full clock workforce
 local answer = {}
 for _, pool in ipairs(redis.call('SMEMBERS', Key.pools())) do

@@ -1,9 +1,9 @@
--- oldest_queued(line, tenant, ...): since when the job waits, ms, that has waited longest in the tenant's queue of the line, for
--- each pair; false where it is empty.
+-- oldest_queued(line, tenant, line, tenant, ...): of each pair, since when the oldest job of the tenant's queue in that line waits,
+-- ms; false where the queue is empty.
 -- uses: full clock queue
 
--- Since when the job waits that has waited longest: of each priority the first without a deadline, which is the oldest
--- since ids follow time, and the first with one.
+-- The earliest of some, so that a long queue is not read whole: of each priority the first job without a deadline, which is the
+-- oldest of those since ids follow time, and the one with the earliest deadline, which may be younger than others with one.
 local function oldest_ms(key)
   local oldest, from = nil, '-inf'
   local function look(id)

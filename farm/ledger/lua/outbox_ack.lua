@@ -1,4 +1,4 @@
--- outbox_ack(group, entry, ...): remove entries that were delivered or scheduled.
+-- outbox_ack(group, entry, ...): remove entries of the outbox that were delivered or scheduled.
 local key = Key.outbox()
 for n = 2, #ARGV do
   redis.call('XACK', key, ARGV[1], ARGV[n])

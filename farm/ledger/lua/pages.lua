@@ -1,3 +1,3 @@
--- pages(): the pages of metrics that are there.
+-- pages(): the pages of metrics that are listed now (page_seen.lua).
 -- uses: clock
 return redis.call('ZRANGEBYSCORE', Key.pages(), '(' .. NOW, '+inf')

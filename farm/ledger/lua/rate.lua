@@ -1,5 +1,6 @@
--- rate(tenant): count a request against the tenant's limit.
--- Answers {allowed, burst, remaining, reset_ms, retry_after_ms}, or false where there is no limit.
+-- rate(tenant): count a request against the tenant's limit. Answers {1 where it is allowed, else 0; burst; requests that may still
+-- come now; ms until a whole burst may come; ms until the next request may come, 0 where this one was allowed}, or false where
+-- there is no limit.
 -- uses: full clock rate
 local tenant = ARGV[1]
 local rate = rate_of(tenant)

@@ -1,4 +1,4 @@
--- read_purchases(nonce, ...): {nonce, {field, value, ...}, whether its job runs there now} of each that there is.
+-- read_purchases(nonce, ...): of each purchase that is there {nonce, {field, value, ...}, 1 where its job runs there now, else 0}.
 -- uses: clock
 local found = {}
 for _, nonce in ipairs(ARGV) do

@@ -1,8 +1,9 @@
--- reap(limit, unless ms): does nothing if the last reap is younger than that. Per pool, expired leases become retries or
--- ends, delayed retries that are due are queued, missing permits are reserved; jobs that
--- waited too long are over, and economy jobs whose window is near are normal. A lease that runs out at a provider is no
--- lost worker: another process resumes the job. It looks at `limit` jobs and tenants, roughly, so that no call takes long. Answers {expired,
--- requeued, failed, cancelled, promoted, resumable, {permit, pool, ...}, 1 where there may be more to do}.
+-- reap(limit, unless ms): do what time asks for, unless the last reap was less than that long ago. Attempts whose lease has run out
+-- are retried, or their jobs end. Delayed retries that are due are queued. Jobs whose start-by time or window is past end, and
+-- economy jobs whose window is near become normal. Missing permits are reserved. Where the lease of a bought job runs out while it
+-- is at its provider, no worker was lost: another process resumes the job. It looks at about `limit` jobs and tenants, so that no
+-- call takes long. Answers {leases run out, jobs to retry, jobs failed, jobs cancelled, delayed retries queued, bought jobs to
+-- resume, {permit, pool, ...}, 1 where there may be more to do}.
 -- uses: full clock age job event batch fair limit queue due permit notify verdict depend grace
 local limit = tonumber(ARGV[1])
 local left = limit
@@ -17,7 +18,7 @@ if reaped and within(last, tonumber(ARGV[2])) then return {0, 0, 0, 0, 0, 0, {},
 redis.call('SET', Key.reaped(), NOW)
 if NOW - last > Setting.REAP_GAP_MS then grace_begin() end
 left = grace_give(pools, left)
--- before every attempt has its time, none is lost
+-- no lease counts as run out before every attempt has got its extra lease (lib/grace.lua)
 local graced = left > 0
 
 -- How far the clock has gone back since the last reap: stored deadlines are moved back by as much.
@@ -84,7 +85,7 @@ local function see_to(id)
     event(job, {cancelling = true})
     notify_worker(job)
   end
-  -- one at work rises when it is queued again
+  -- a running one becomes normal when it is queued again
   if redis.call('ZSCORE', Key.queue(job_line(job), job.tenant), id) and NOW >= (job.rises_ms or math.huge)
     and job.tier == Tier.ECONOMY then
     queue_remove(job_line(job), job.tenant, id)
@@ -94,7 +95,7 @@ local function see_to(id)
   due_note(job, NOW)
 end
 
--- Those whose time has come, as many as are left, and `most`.
+-- Ids whose time has come, `most` and `left` of them at most; and whether there may be more.
 local function some_of(key, most)
   most = math.min(left, most or left)
   local ids = most > 0 and redis.call('ZRANGEBYSCORE', key, '-inf', NOW, 'LIMIT', 0, most) or {}
@@ -102,10 +103,10 @@ local function some_of(key, most)
   return ids, most > 0 and #ids == most
 end
 
--- A part of the call for these, so that leases have their turn however many they are.
+-- Half of the call at most, so that leases have their turn however many jobs are due.
 local due, more = some_of(Key.due(), math.ceil(limit / 2))
 for _, id in ipairs(due) do see_to(id) end
--- the io worker sees to the rest (children.lua): each may end, which takes long
+-- half of what is left, since each of these may end, which takes long; the io worker sees to the rest (children.lua)
 if left > 0 then left = left - depend_work(math.ceil(left / 2)) end
 for _, id in ipairs(redis.call('SRANDMEMBER', Key.batches_untold(), 16)) do
   local tenant = redis.call('HGET', Key.batch(id), 'tenant')

@@ -1,6 +1,5 @@
--- release(id, fence, gpu_s, delay_ms): hand the attempt back without counting it; the job is queued again after delay_ms,
--- or, when it is bought, may be resumed by another process.
--- Answers {FailOutcome, {permit, pool, ...}}.
+-- release(id, fence, gpu_s, delay_ms): end the attempt without counting it. After delay_ms the job is queued again; a bought one
+-- stays bought, and another process resumes it then. Answers {FailOutcome, {permit, pool, ...}}.
 -- uses: full clock job event queue permit verdict
 local id, fence, gpu_s, delay_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 

@@ -1,4 +1,4 @@
--- release_held(HoldReason, id, ...): remove this reason; a job that has no other is queued again. Answers
+-- release_held(HoldReason, id, ...): remove this reason not to start; a job that has no other is queued again. Answers
 -- {{HoldOutcome, ...}, {permit, pool, ...}}.
 -- uses: full clock job event queue held permit
 local pools, answers, permits = {}, {}, {}

@@ -1,5 +1,6 @@
--- requeue(id, who, why): an operator takes a job back from its worker, uncounted and uncharged, or ends its backoff: it is queued now.
--- Its worker is told to ask, and hears `lost`. Answers {OperationOutcome, {permit, pool, ...}}.
+-- requeue(id, who, why): an operator takes a job from its worker, or ends the delay before its retry: it is queued now. The attempt
+-- does not count, and its GPU time is not charged to the tenant's share. The worker is told to send a heartbeat, and hears `lost`.
+-- Answers {OperationOutcome, {permit, pool, ...}}.
 -- uses: full clock job event queue permit notify verdict operation
 local id, who, why = unpack(ARGV)
 local job = job_load(id)

@@ -1,5 +1,6 @@
--- reweigh(tenant): its weight was set. Where it stands ahead of a line's clock, its lead counts by the new weight now, not when
--- its next charge or its turn in fair_reweigh_next comes; and so do explanations and forecasts of others.
+-- reweigh(tenant): the tenant's weight was set. In each line where its virtual time is ahead of the clock, convert that lead to the
+-- new weight now: otherwise its next charge, or its turn in fair_reweigh_next, would. Explanations and forecasts of other tenants'
+-- jobs know the new weight from now on, too.
 -- uses: full tier fair
 local tenant = ARGV[1]
 for _, pool in ipairs(redis.call('SMEMBERS', Key.pools())) do

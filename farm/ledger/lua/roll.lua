@@ -1,5 +1,6 @@
--- roll(pool, cursor, about how many): {next cursor, "state until lane worker\n..."}: some of the pool's live workers, `lane` '-' for
--- none loaded. One text, so that ten thousand are read fast. One that comes or goes meanwhile is there or not, or twice.
+-- roll(pool, cursor, about how many): some of the pool's live workers. Answers {next cursor, "state until lane worker\n..."}; `until`:
+-- how long it counts as live, ms; `lane`: '-' where none is loaded. One text, so that ten thousand are read fast. A worker that
+-- comes or goes between two calls may be told, or not, or twice.
 -- uses: clock
 local pool, cursor, count = unpack(ARGV)
 local found = redis.call('HSCAN', Key.notes(pool), cursor, 'COUNT', count)

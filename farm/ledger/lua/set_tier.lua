@@ -1,4 +1,4 @@
--- set_tier(id, tier, who, why): an operator moves a job that nobody renders to the line of this tier. Answers
+-- set_tier(id, tier, who, why): an operator moves a job that is not running to this tier. Answers
 -- {OperationOutcome, {permit, pool, ...}}.
 -- uses: full clock job event queue due permit operation
 local id, tier, who, why = unpack(ARGV)

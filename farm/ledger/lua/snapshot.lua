@@ -1,11 +1,11 @@
--- snapshot(pool): what a forecast of the pool starts from besides its lines (waiting.lua), as JSON (farm.ledger.forecasts): its cost
--- follows the RUNNING_MOST attempts that are looked at.
+-- snapshot(pool): what a forecast of the pool starts from, besides its lines (waiting.lua), as JSON (farm.ledger.forecasts). It looks
+-- at RUNNING_MOST attempts at most.
 -- uses: full clock tier limit permit
 local RUNNING_MOST = 500
 local pool = ARGV[1]
 
--- A text for each attempt: predicted seconds, since when it runs (ms), tier, 1 where its worker had nothing loaded, tenant, lane.
--- Small tables would take twice as long.
+-- A text for each attempt: predicted seconds, since when it runs (ms), tier, 1 where its worker had nothing loaded else 0, tenant,
+-- lane. Small tables would take twice as long.
 local running = {}
 for n, id in ipairs(redis.call('ZRANGE', Key.leases(pool), 0, RUNNING_MOST - 1)) do
   local record = redis.call('HMGET', Key.job(id), 'predicted_s', 'started_ms', 'tier', 'cold', 'tenant', 'lane')

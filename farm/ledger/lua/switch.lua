@@ -1,6 +1,6 @@
--- switch(kind, name, pause: 1 or 0, who, why): an operator pauses a tenant, a lane (or a model: all its lanes), a pool,
--- a worker or a provider: nothing of it
--- starts any more; what runs, runs on. Or resumes it. Answers {1 if that changed anything, {permit, pool, ...}}.
+-- switch(kind, name, pause: 1 or 0, who, why): an operator pauses a tenant, a lane (or a model: all its lanes), a pool, a worker or
+-- a provider, or resumes it. Nothing of it starts while it is paused; what runs goes on. Answers {1 where that changed anything,
+-- else 0; {permit, pool, ...}}.
 -- uses: full clock tier fair limit permit operation
 local kind, name, pause, who, why = ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[4], ARGV[5]
 local field = kind .. ' ' .. name
@@ -29,7 +29,7 @@ else
   if kind == 'tenant' then
     wake(limit_review(name))
   elseif kind == 'provider' then
-    -- what is bought there needs no worker
+    -- no worker of a pool waits for a provider
   elseif kind == 'pool' then
     wake({[name] = true})
   else

@@ -1,4 +1,4 @@
--- tenant_numbers(tenant, ...): jobs, credit and limits of each of them, as JSON (farm.ledger.farm_numbers).
+-- tenant_numbers(tenant, ...): jobs, credit and limits of each tenant, as JSON (farm.ledger.farm_numbers).
 -- uses: full clock rate states
 local REASONS = {HoldReason.PAUSED, HoldReason.APPROVAL, HoldReason.DEPENDENCY, HoldReason.PARKED}
 

@@ -1,5 +1,6 @@
--- topup(tenant, amount, note, reference): book an amount once per reference; opens the account. Answers
--- {booked, balance, held}; booked is 0 when a negative amount would take what is held.
+-- topup(tenant, amount, note, reference): book an amount in micro-credits, once for each reference; the first one opens the
+-- account. Answers {1, balance, held}, also where it was booked before; {0, balance, held} where a negative amount would take
+-- what is held.
 -- uses: money
 local tenant, amount, note, reference = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local account = redis.call('HMGET', Key.credit(tenant), 'balance', 'held')

@@ -1,5 +1,5 @@
--- turn(name, worker, seconds): whether it is this worker's turn to do what one of them does for all. Whoever has it keeps
--- it by asking again in time. Answers a Turn (farm.ledger.burst_notes).
+-- turn(name, worker, seconds): whether it is this worker's turn to do what one worker does for all. Whoever has the turn keeps it
+-- by asking again within that time. Answers a Turn (farm.ledger.burst_notes).
 -- uses: full
 local key = Key.turn(ARGV[1])
 local holder = redis.call('GET', key)

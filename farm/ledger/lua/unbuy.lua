@@ -1,6 +1,6 @@
--- unbuy(id, fence, nonce, ending or '', cost): the job leaves its purchase and is queued in its own pool again,
--- uncounted. With an `ending` the purchase is closed in the same write; without, it stays open, for nobody knows what became of
--- it. Answers {FailOutcome, {permit, pool, ...}}.
+-- unbuy(id, fence, nonce, ending or '', cost): the job leaves its purchase and is queued in its own pool again; the attempt does not
+-- count. With an `ending` the purchase is closed in the same write. Without one it stays open: nobody knows what became of it.
+-- Answers {FailOutcome, {permit, pool, ...}}.
 -- uses: full clock job event queue permit verdict purchase
 local id, fence, nonce, ending, cost = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 

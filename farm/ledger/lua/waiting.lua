@@ -1,6 +1,6 @@
--- waiting(line): a text for each tenant that waits in it, TENANTS_MOST at most: its name, virtual time, weight, queued jobs, their
--- GPU-milliseconds. Of PICKED_MOST of them or less, others each time, a job is named whose forecast is compared with what becomes
--- of it: also the job, its predicted seconds, its place and its lane.
+-- waiting(line): the tenants that wait in the line, TENANTS_MOST at most, a line of text for each: its name, virtual time, weight,
+-- queued jobs and their GPU-milliseconds. For PICKED_MOST of them at most, others each time, also one of their jobs, whose forecast
+-- is compared later with what became of it: its id, predicted seconds, place in the queue and lane.
 -- uses: full clock fair
 local TENANTS_MOST, PICKED_MOST = 2000, 50
 local line, tenants, told = ARGV[1], {}, {}
@@ -13,7 +13,7 @@ for n, tenant in ipairs(tenants) do
   local queued = redis.call('ZCARD', Key.queue(line, tenant))
   local one = {tenant, standing[2 * n], fair_weight(tenant), queued, queued_ms[n] or '0'}
   if queued > 0 and (n - 1 + turn) % every == 0 then
-    -- shallow and deep ones
+    -- near the head of the queue and far back, in turn
     local rank = turn % queued
     local job = redis.call('ZRANGE', Key.queue(line, tenant), rank, rank)[1]
     local known = redis.call('HMGET', Key.job(job), 'predicted_s', 'lane')

@@ -1,5 +1,6 @@
--- write_off(provider, key, most, who, why): what went from an account without a purchase that explains it, up to `most` millionths
--- of a dollar ('': all of it), is from now on spent by the farm's overhead account. Answers how much.
+-- write_off(provider, key, most or '', who, why): an operator books money that left a provider's account and that no purchase
+-- explains (balance_seen.lua): all of it, or `most` millionths of a US dollar at most. The farm's overhead account has spent it
+-- from now on. Answers how much that was.
 -- uses: full clock purchase operation
 local provider, name, most, who, why = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local key = Key.account(provider, name)
@@ -8,7 +9,7 @@ local function number(field) return tonumber(redis.call('HGET', key, field) or 0
 local unexplained = number('unexplained')
 local amount = math.min(unexplained, most or unexplained)
 if amount <= 0 then return 0 end
--- what was carried over from before a top-up is beside the sums that balance_seen.lua compares
+-- what was carried over from before a top-up is not in the sums that balance_seen.lua compares
 local carried = math.min(amount, number('carried'))
 redis.call('HINCRBY', key, 'carried', 0 - carried)
 redis.call('HINCRBY', key, 'first_spent', carried)

@@ -1,9 +1,9 @@
--- A job of a batch that failed is made anew: it ended, and stays as it is, but the new one has its place in the batch.
+-- A job of a batch that failed is made anew. The old one stays as it ended; the new one takes its place in the batch.
 -- uses: clock job create event batch money queue due depend
 local AGAIN_KEPT = {'tenant', 'pool', 'lane', 'priority', 'predicted_s', 'max_attempts', 'hold', 'hook', 'label', 'needs', 'dialect',
   'batch', 'parents', 'orphans'}
 
--- Whether every input of a body is stored.
+-- Whether every input that the body names is stored.
 local function again_stored(body)
   for _, input in pairs(cjson.decode(body).spec.inputs or {}) do
     if not input.key then return false end
@@ -11,7 +11,7 @@ local function again_stored(body)
   return true
 end
 
--- Whether its owner may have one open job more.
+-- Whether the tenant may have one open job more.
 local function again_room(tenant)
   local limit = tonumber(redis.call('HGET', Key.tenant(tenant), 'max_open') or '') or Setting.MAX_OPEN
   local open = redis.call('ZCARD', Key.jobs(tenant, State.WAITING)) + redis.call('ZCARD', Key.jobs(tenant, State.QUEUED))
@@ -27,7 +27,7 @@ local function again_behind_failed(job)
   return false
 end
 
--- For the act, queue the job anew as `id`. Answers nil, or why not: 'payment', 'too_many'.
+-- For the act, make the job `old` anew as `id`. Answers nil, or why not: 'payment', 'too_many'.
 local function again(act_id, old, id, pools)
   if not again_room(old.tenant) then return 'too_many' end
   if old.hold and money_has_account(old.tenant) then
@@ -45,7 +45,7 @@ local function again(act_id, old, id, pools)
     end
   end
   create_store(id, record, body)
-  -- the new one counts besides the old one
+  -- the record of the new one counts beside that of the old one
   depend_read = depend_read + 1
   -- the old one leaves the batch
   redis.call('ZREM', Key.batch_jobs(old.batch, old.state), old.id)
@@ -58,7 +58,7 @@ local function again(act_id, old, id, pools)
   local job = job_load(id)
   job_index(job, 'ZADD', 0, id)
   money_hold(job)
-  -- the act may make a parent that failed anew, too: what that means for the job is decided when the act is over
+  -- the act may make the failed parent anew, too: only when the act is over is it known whether the job can run
   local undecided = again_behind_failed(job)
   if undecided then
     redis.call('HSET', Key.job(id), 'remade_by', act_id)
@@ -71,8 +71,8 @@ local function again(act_id, old, id, pools)
   if job.parents and not undecided then depend_look(id) end
 end
 
--- The act makes nothing anew any more: look at jobs that it made behind one that failed, until this call has read `most`
--- records (lib/depend.lua), of one at least. Answers whether some are left.
+-- The act makes no more jobs anew: look at those that it made while a parent of theirs had failed, until this call has read
+-- `most` records (lib/depend.lua), at one of them at least. Answers whether some are left.
 local function again_look(act_id, most)
   repeat
     local id = redis.call('SPOP', Key.act_remade(act_id))

@@ -1,5 +1,5 @@
--- A batch: its jobs by state are the sizes of its indexes (lib/job.lua); its own record adds up what they cost. Its
--- tenant hears of it at most once in Setting.BATCH_TOLD_MS, and at its end; what was not told yet, a reap tells.
+-- A batch. How many of its jobs are in a state is the size of an index (lib/job.lua); its own record adds up what they cost. Its
+-- tenant's event stream tells of it at most once in Setting.BATCH_TOLD_MS, and at its end; a reap tells what was not told yet.
 -- uses: clock states
 -- seldom: batch_tell
 
@@ -7,7 +7,7 @@ local function batch_stream(tenant, id)
   return tenant .. '!' .. id
 end
 
--- Jobs by state, and how many of them are open.
+-- How many jobs are in each state, and how many of them are open.
 local function batch_counts(id)
   local counts, open = {}, 0
   for n, state in ipairs(STATES) do
@@ -34,8 +34,8 @@ local function batch_changed(id, tenant)
   end
 end
 
--- One of its sums changes by this much with this job. An audit that is under way has summed the jobs up to audit_pos: a
--- change to one of those changes its sum too.
+-- Change one of the batch's sums for this job. An audit that is under way has counted the jobs up to audit_pos: for one of those
+-- its own sum changes, too.
 local function batch_add(job, sum, change)
   local key = Key.batch(job.batch)
   -- + 0: minus 0 is no integer to Redis 7.0
@@ -62,7 +62,7 @@ local function batch_job_ended(job)
   batch_tell(job.batch, job.tenant)
 end
 
--- Batches that are admitted but not all placed: how many jobs are to come, and what is held for them.
+-- Of batches that are staged or placed: how many jobs are to come, and what is held for them.
 local function batch_coming(tenant)
   local coming = 0
   for _, count in ipairs(redis.call('HVALS', Key.coming(tenant))) do coming = coming + tonumber(count) end

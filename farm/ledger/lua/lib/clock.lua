@@ -1,4 +1,4 @@
--- NOW: the only clock of the ledger, ms since the epoch on this server; one reading per script.
+-- NOW: ms since the epoch by the clock of this server, the only clock of the ledger. It is read once in a script.
 local NOW
 do
   local time = redis.call('TIME')

@@ -1,6 +1,6 @@
 -- A new job, from its twenty fields as farm.ledger.records.admission gives them: id, tenant, state, pool, lane, priority,
 -- deadline_ms, predicted_s, max_attempts, hold, hook, label, idempotency key, body sha256, needs, held_for, dialect, tier,
--- start_by_ms, body JSON; '' for what it has not. An economy job's deadline is the end of its window.
+-- start_by_ms, body JSON; '' for what it does not have. An economy job's deadline is the end of its window.
 -- uses: clock tier
 local CREATE_FIELDS = {[4] = 'pool', [5] = 'lane', [6] = 'priority', [7] = 'deadline_ms', [8] = 'predicted_s', [9] = 'max_attempts',
   [10] = 'hold', [11] = 'hook', [12] = 'label', [15] = 'needs', [17] = 'dialect', [19] = 'start_by_ms'}
@@ -33,7 +33,7 @@ local function create_record(given)
   return job, record
 end
 
--- It stands nowhere yet.
+-- Store the record and the body. The job is in no index and in no queue yet.
 local function create_store(id, record, body)
   redis.call('HSET', Key.job(id), unpack(record))
   redis.call('SET', Key.body(id), body)

@@ -1,9 +1,9 @@
--- Jobs that wait for others (`parents`, ids with spaces between). A job that ended and has children stands in
--- Key.parents_over until they were looked at: some at once, the rest by a reap. Nothing is counted: whether a child may
--- start is asked of its parents' records.
+-- Jobs that follow others (`parents`, ids with spaces between). A job that ended and has children stands in Key.parents_over
+-- until they were looked at: some at once, the rest by a reap or by children.lua. No counter is kept: whether a child may start,
+-- its parents' records say.
 -- uses: clock job event queue verdict
 -- seldom: depend_rest
--- Records that this call read here, of jobs and of their parents: what it costs. A job may have 64 parents
+-- How many records this call has read here, of jobs and of their parents: its cost. A job may have 64 parents
 -- (farm.batches.chains.MAX_PARENT_JOBS), and each may have been made anew several times.
 local depend_read = 0
 
@@ -23,7 +23,7 @@ local function depend_undecided(job)
   return job.remade_by and redis.call('HGET', Key.act(job.remade_by), 'state') == ActState.UNDER_WAY
 end
 
--- Queue the child, fail it, or leave it waiting, listed with those parents of today that are open.
+-- Queue the child, fail it, or leave it waiting. Then the jobs that stand for its open parents now list it as their child.
 local function depend_look(id)
   depend_read = depend_read + 1
   local job = job_load(id)
@@ -53,7 +53,7 @@ local function depend_look(id)
   event(job)
 end
 
--- Where there are such jobs.
+-- The same, where Key.parents_over is known to have some.
 local function depend_rest(most)
   repeat
     local parent = redis.call('LINDEX', Key.parents_over(), 0)

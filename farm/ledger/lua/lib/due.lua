@@ -1,5 +1,5 @@
--- Times at which a job that waits changes by itself: what has not started by its start-by time is over, an economy job
--- becomes a normal one when its window comes near, and is over when the window is past. Key.due says when to look.
+-- Times at which a job that waits changes by itself: one that has not started by its start-by time ends; an economy job becomes a
+-- normal one when the end of its window is near, and ends when the window is past. Key.due says when to look at a job.
 -- uses: clock job queue
 -- The next such time, or nil. `after`: those up to then have been seen to.
 local function due_next(job, after)
@@ -24,7 +24,7 @@ local function due_note(job, after)
   end
 end
 
--- Why a job that is not at work is over, or nil.
+-- Why the time of a job is over, or nil.
 local function due_over(job)
   if job.expires_ms and NOW >= job.expires_ms then return 'it was not finished within its completion window' end
   if job.start_by_ms and not job.started_ms and NOW >= job.start_by_ms then

@@ -1,4 +1,4 @@
--- The tenant's event stream. A job of a batch has its events in its batch's stream, and the tenant hears of the batch.
+-- The tenant's event stream. Events of a job of a batch go to the batch's own stream, and the tenant's tells of the batch.
 -- uses: clock batch
 local function event_add(job, data)
   local stream, kept = job.tenant, Setting.EVENTS_KEPT
@@ -19,8 +19,8 @@ local function event(job, more)
   event_add(job, data)
 end
 
--- The progress of a job, by far the most frequent event: as `event` tells it, for less. All but `job` are texts; it changes
--- no count of a batch.
+-- The progress of a job, by far the most frequent event: as `event` would tell it, for less work. All arguments but `job` are
+-- texts. It changes no count of a batch.
 local function event_progress(job, attempt, phase, progress, step, steps)
   if job.label or job.held_for or job.batch or progress == '' then
     event_add(job, {job = job.id, state = job.state, attempt = tonumber(attempt), label = job.label or nil,

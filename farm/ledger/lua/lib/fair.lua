@@ -1,9 +1,9 @@
--- Fair share: start-time fair queueing over tenants, in each line of a pool (lib/tier.lua; `pool` is the line's name
--- here). So what ran in a tier above or below costs no share in this one. A tenant's virtual time is the GPU-seconds charged to it per unit
--- of weight; the least goes first. Key.fair has the tenants with queued jobs, Key.share every tenant's own time. The
--- pool's clock is the virtual time of the tenants that are next, counted by what they have used: predictions of running
--- attempts (`open`) do not move it, so that no newcomer pays for them. `used` adds up the GPU-seconds of attempts that
--- ended, for people: it decides nothing.
+-- Fair share: start-time fair queueing over tenants, in each line of a pool (lib/tier.lua; `pool` is the line's name here). So
+-- what ran in another tier costs no share in this one. A tenant's virtual time is the GPU-seconds charged to it, divided by its
+-- weight; the tenant with the least goes first. Key.fair has the tenants with queued jobs, Key.share the time of every tenant.
+-- The line's clock is the virtual time of the tenant that is next, without the predictions of its running attempts (`open`): so
+-- no newcomer pays for what was only predicted. `used` adds up the GPU-seconds of attempts that ended; it is shown and decides
+-- nothing.
 -- uses: tier
 -- Weights, read once per script. A caller that has read one may tell it.
 local weights_read = {}
@@ -18,7 +18,7 @@ local function fair_weight(tenant)
   return weights_read[tenant]
 end
 
--- Of many tenants what a hash keeps under the tenant's name and `suffix`, false where it has nothing, in few calls.
+-- What a hash keeps of each of many tenants, under its name and `suffix`; false where it keeps nothing. In few calls.
 local TENANTS_AT_ONCE = 1000
 local function fair_kept(key, tenants, suffix)
   local found = {}
@@ -30,15 +30,15 @@ local function fair_kept(key, tenants, suffix)
   return found
 end
 
--- For explanations and forecasts: the weights that these tenants of a line stand in it with. One that was set is known here
--- once reweigh.lua, or a charge, has looked at the tenant.
+-- For explanations and forecasts: take the weights by which these tenants are counted in the line. A new weight is among them once
+-- reweigh.lua, or a charge, has looked at the tenant.
 local function fair_read_weights(line, tenants)
   for n, weight in ipairs(fair_kept(Key.share(line), tenants, '|weight')) do
     if weight then fair_told_weight(tenants[n], weight) end
   end
 end
 
--- What Key.share keeps of a tenant, and the pool's clock, in one reading.
+-- What Key.share keeps of a tenant, and the line's clock.
 local function fair_state(pool, tenant)
   local kept = redis.call('HMGET', Key.share(pool), tenant, tenant .. '|weight', tenant .. '|open', tenant .. '|lifted',
     '|clock', '|charges')
@@ -46,7 +46,7 @@ local function fair_state(pool, tenant)
     lifted = tonumber(kept[4] or 0), clock = tonumber(kept[5] or 0), charges = tonumber(kept[6] or 0)}
 end
 
--- The tenant's weight. When it has changed, the lead of `state` over the pool's clock is converted to the new weight.
+-- The tenant's weight. When it has changed, the lead of `state` over the line's clock is converted to the new weight.
 local function fair_converted(tenant, state)
   local weight = fair_weight(tenant)
   local lead = state.time - state.clock
@@ -64,7 +64,7 @@ local function fair_reweigh(pool, tenant)
   redis.call('ZADD', Key.fair(pool), 'XX', state.time, tenant)
 end
 
--- Tenants far back in the order would not be looked at for long: one at each charge, in turn.
+-- A tenant far back in the order would keep its old weight for long: each charge looks at one tenant, in turn.
 local function fair_reweigh_next(pool, charges)
   local at = charges % math.max(1, redis.call('ZCARD', Key.fair(pool)))
   local tenant = redis.call('ZRANGE', Key.fair(pool), at, at)[1]
@@ -73,8 +73,8 @@ local function fair_reweigh_next(pool, charges)
   if known ~= fair_weight(tenant) then fair_reweigh(pool, tenant) end
 end
 
--- The tenant has queued jobs. One that comes back from idle starts at the pool's current virtual time: unused share
--- is not saved up. `lifted` remembers how far it was moved, for charges that are corrected later.
+-- The tenant has queued jobs. One that comes back from idle starts at the line's clock: an unused share is not saved up. `lifted`
+-- adds up how far it was moved so, for charges that are corrected later.
 local function fair_enter(pool, tenant)
   if redis.call('ZSCORE', Key.fair(pool), tenant) then return end
   local state = fair_state(pool, tenant)
@@ -91,8 +91,8 @@ local function fair_leave(pool, tenant)
   redis.call('ZREM', Key.fair(pool), tenant)
 end
 
--- Charge a claim with its predicted seconds; intake is charged a second, a bought job nothing. Sets charged_s and vlifted
--- of the job, which the caller stores.
+-- Charge the tenant for a claim: the predicted seconds of a render, one second for an intake, nothing for a bought job. Sets
+-- charged_s and vlifted of the job, which the caller stores.
 local function fair_charge(job, pool)
   if job.purchase then return end
   local tenant = job.tenant
@@ -118,12 +118,12 @@ local function fair_charge(job, pool)
   redis.call('ZADD', Key.fair(pool), 'XX', state.time, tenant)
 end
 
--- The attempt took gpu_s instead of what was predicted. Where the tenant was lifted to the clock since, the lift had
--- made up for a charge that was too high, and takes in what was too low.
+-- The attempt took gpu_s, and its tenant was charged what was predicted: correct the charge. Where the tenant was lifted to the
+-- clock since, it paid the length of the lift already: only what was used beyond it is added, and nothing is given back.
 local function fair_correct(job, gpu_s)
   if not job.charged_s then return end
   if job.state == State.WAITING then
-    -- the second of an intake stays charged, and is no charge of the render that follows, or of what is bought
+    -- the second of an intake stays charged; the render that follows is charged anew
     redis.call('HDEL', Key.job(job.id), 'charged_s', 'vlifted')
     return
   end

@@ -1,5 +1,5 @@
--- Whether a worker holds a job: `needs` and `memory` are texts of farm.scheduling.memory_fit, which keeps the same rule. '' or nil, on
--- either side: unknown, so it does.
+-- Whether a worker's memory holds a job. `needs` and `memory` are texts of farm.scheduling.memory_fit, which has the same rule.
+-- Where one of them is unknown ('' or nil), the job is taken to fit.
 -- uses: clock workforce
 local function fits(needs, memory)
   if not needs or needs == '' or not memory or memory == '' then return true end
@@ -11,7 +11,7 @@ local function fits(needs, memory)
   return false
 end
 
--- Whether another worker of the pool with enough memory was seen lately: it may be busy, or about to come back.
+-- Whether another worker of the pool with enough memory was seen within ELSEWHERE_MS: it may be busy, or about to come back.
 local function fits_another(needs, pool, worker)
   if not needs or needs == '' then return false end
   local _, own = worker_slots(pool, worker)
@@ -19,7 +19,7 @@ local function fits_another(needs, pool, worker)
   local known = redis.call('ZRANGE', Key.offered(pool), 0, -1, 'WITHSCORES')
   for n = 1, #known, 2 do
     local offer = known[n]
-    -- stored before the clock went back: seen now at the latest
+    -- in the future: the clock went back since, and now counts instead
     if tonumber(known[n + 1]) > NOW then redis.call('ZADD', Key.offered(pool), NOW, offer) end
     local memory = offer_parts(offer)
     if memory ~= '' and fits(needs, memory)

@@ -1,19 +1,19 @@
--- No reap ran for a while, so Redis may have been away and no lease could be renewed: every attempt gets one more lease,
--- once. Ten thousand are too many for one call. Key.grace has the end of the leases that get one ('until'), and of each
--- pool up to which end that was seen to.
+-- No reap ran for a while: Redis may have been away, so that no lease could be renewed. Every attempt gets one more lease, once.
+-- Ten thousand are too many for one call: Key.grace keeps which leases get one, those that end before 'until', and for each pool
+-- the end of the last lease that was looked at.
 -- uses: clock
 local function grace_begin()
   redis.call('DEL', Key.grace())
   redis.call('HSET', Key.grace(), 'until', NOW + Setting.LEASE_MS)
 end
 
--- To `left` of them at most. Answers how many are left of that: 0 while there may be more.
+-- Look at `left` leases at most. Answers how many more this call may look at; 0: there may be more leases.
 local function grace_give(pools, left)
   local to_ms = redis.call('HGET', Key.grace(), 'until')
   if not to_ms then return left end
   for _, pool in ipairs(pools) do
     local from = redis.call('HGET', Key.grace(), 'pool ' .. pool) or '-inf'
-    -- one that is renewed, or gets its time, ends later
+    -- a lease that was renewed, or got its grace, ends later
     local found = redis.call('ZRANGEBYSCORE', Key.leases(pool), from, '(' .. to_ms, 'WITHSCORES', 'LIMIT', 0, left)
     for n = 1, #found, 2 do
       local key = Key.job(found[n])

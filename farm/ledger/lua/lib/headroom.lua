@@ -1,5 +1,6 @@
--- An operator keeps a part of a pool's slots for tenants below their share (pools.<name>.headroom): while n tenants want the
--- pool, part^n of it, so that hardly anything is kept where many are there. Only the first of them are ever counted.
+-- An operator may keep a part of a pool's slots for tenants below their share (pools.<name>.headroom): while n tenants have queued
+-- jobs, part^n of the slots, so that hardly anything is kept where many tenants are there. No more than ACTIVE_MOST + 1 tenants
+-- are counted.
 -- uses: tier fair workforce
 local ACTIVE_MOST = 16
 
@@ -14,7 +15,8 @@ local function headroom_used_up(pool, part, line, tenant)
   return redis.call('ZCARD', Key.busy(pool, tenant)) >= share
 end
 
--- Whether the tenant, which has jobs in this line, may not take a slot now because it has its share of the rest already.
+-- Whether the tenant, which has jobs in this line, may not take a slot now: what is free is kept for others, and it has its share
+-- of the rest already.
 local function headroom_keeps(pool, tier, line, tenant)
   if tier == Tier.URGENT or Setting.HEADROOMS == '' then return false end
   for name, part in string.gmatch(Setting.HEADROOMS, '(%S+)=(%S+)') do

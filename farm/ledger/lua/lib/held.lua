@@ -1,11 +1,11 @@
--- Reasons to hold a job, added and removed. Both answer a HoldOutcome.
+-- Reasons to hold a job. Adding one and removing one answer a HoldOutcome.
 -- uses: clock job event queue
 local function held_has(job, reason)
   return string.find(' ' .. (job.held_for or '') .. ' ', ' ' .. reason .. ' ', 1, true) ~= nil
 end
 
--- From now on it does not start while it has this reason; it moves from queue and delay to Key.held. A running job, or one
--- in intake, goes on; its retry is held.
+-- Add a reason: the job does not start while it has one, and stands in Key.held instead of a queue. A job that is running, or whose
+-- inputs are being fetched, goes on; its retry is held.
 local function held_add(job, reason)
   if not job then return Hold.NOT_FOUND end
   if TERMINAL[job.state] then return Hold.OVER end
@@ -22,7 +22,7 @@ local function held_add(job, reason)
   return Hold.HELD
 end
 
--- A job that has no other reason is queued again: then its pool is noted in `pools`.
+-- Remove a reason. A job that has no other is queued again, and its pool is noted in `pools`.
 local function held_remove(job, reason, pools)
   if not job then return Hold.NOT_FOUND end
   if TERMINAL[job.state] then return Hold.OVER end

@@ -1,18 +1,18 @@
 -- A job's record and the indexes that follow its state. Only job_move changes a state.
 -- uses: clock tier
 local TERMINAL = Table.TERMINAL
--- Fields of the record that are numbers here; all others are texts.
+-- Fields of the record that job_load makes numbers; all others are texts.
 local NUMBERS = {priority = 1, deadline_ms = 1, predicted_s = 1, max_attempts = 1, attempt = 1, attempts_used = 1,
   worker_losses = 1, hold = 1, charged_s = 1, vlifted = 1, started_ms = 1, queued_ms = 1, unheard = 1, start_by_ms = 1,
   rises_ms = 1, expires_ms = 1, passes = 1}
 
--- An attempt as its holder names it (farm.jobs.job.Fence.text): a Redis that lost its last second gives a number out
--- twice, and a nonce never. `attempt`: a number, or its text as the record has it.
+-- The fence of an attempt, by which its holder names it (farm.jobs.job.Fence.text). With a nonce, since a Redis that lost its last
+-- second gives a number out twice. `attempt`: a number, or its text as the record has it.
 local function fence_of(attempt, nonce)
   return attempt .. ':' .. (nonce or '')
 end
 
--- The record as a table, or nil. attempt, attempts_used and worker_losses are numbers, never nil. `record`: its names and
+-- The record of a job as a table, or nil. attempt, attempts_used and worker_losses are never nil. Its `record`: the names and
 -- values as they were read.
 local function job_load(id)
   local record = redis.call('HGETALL', Key.job(id))
@@ -36,7 +36,7 @@ local function job_index(job, command, ...)
   if job.batch then redis.call(command, Key.batch_jobs(job.batch, job.state), ...) end
 end
 
--- `also`: names and values of the record that are written with the state.
+-- Change the job's state, and its indexes with it. `also`: names and values of the record that are written in the same call.
 local function job_move(job, to, also)
   if job.state == to then return end
   if not string.find(Text.TRANSITIONS, ' ' .. job.state .. '>' .. to .. ' ', 1, true) then
@@ -59,7 +59,7 @@ local function job_pool(job)
   return pool_of(job.state, job.purchase, job.pool)
 end
 
--- The line of that pool in which it is queued.
+-- The line in which it is queued, or would be.
 local function job_line(job)
   return tier_line(job_pool(job), job.tier)
 end

@@ -1,5 +1,4 @@
--- Which index a list is read from: all jobs of a tenant in a state, those of a label or of a batch, or those that came
--- in a dialect.
+-- The index that a list is read from: all jobs of a tenant in a state, or those of a label, of a batch, or of a dialect.
 local function listing_key(tenant, state, kind, name)
   if kind == 'label' then return Key.label(tenant, state, name) end
   if kind == 'dialect' then return Key.dialect(tenant, state, name) end

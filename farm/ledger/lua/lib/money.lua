@@ -1,18 +1,19 @@
--- Credit: `balance` is what was paid in and not yet spent, `held` the part of it that open jobs will cost. A job's hold
--- is open while its record says `hold_open`; closing it removes that mark, so it is settled or released once.
+-- Credit, in micro-credits: `balance` is what was paid in and not yet spent, `held` the part of it that open jobs may cost. A job's
+-- hold is open while its record says `hold_open`. Closing the hold removes that mark, so it is settled or released once.
 -- uses: batch
 local function money_has_account(tenant)
   return redis.call('HEXISTS', Key.credit(tenant), 'balance') == 1
 end
 
--- One line of the statement, after balance and held were changed.
+-- A line of the statement. Call it after balance and held were changed: the line names them.
 local function money_note(tenant, kind, amount, job_id, note)
   local now = redis.call('HMGET', Key.credit(tenant), 'balance', 'held')
   redis.call('XADD', Key.statement(tenant), '*', 'kind', kind, 'amount', amount, 'job', job_id,
     'balance', now[1] or 0, 'held', now[2] or 0, 'note', note or '')
 end
 
--- A running audit has summed the holds of the jobs up to audit_pos: a change to one of those changes its sum too.
+-- Change what is held, for this job. An audit that is under way has counted the jobs up to audit_pos: for one of those its own sum
+-- changes, too.
 local function money_held(job, change)
   local key = Key.credit(job.tenant)
   redis.call('HINCRBY', key, 'held', change)
@@ -43,8 +44,8 @@ local function money_close(job, kind)
   money_note(job.tenant, kind, job.hold, job.id)
 end
 
--- The job's price differs from the one at admission. Answers the free credit when that does not suffice; then nothing
--- is changed.
+-- Hold this much for the job, whose price is another than at admission. Answers nil; or the free credit, where that does not cover
+-- the change: then nothing is changed.
 local function money_rehold(job, hold)
   if job.hold_open and money_has_account(job.tenant) then
     local account = redis.call('HMGET', Key.credit(job.tenant), 'balance', 'held')

@@ -1,8 +1,8 @@
--- Permits: wake-ups reserved for the workers of a pool, never more at once than there are jobs to claim or slots.
+-- Permits: wake-up messages for the workers of a pool. No more are reserved than there are jobs to claim, nor than there are slots.
 -- uses: clock limit workforce
 local TENANTS_AT_ONCE, PERMITS_AT_ONCE = 16, 500
 
--- Jobs that could be claimed now, counted no further than `most`.
+-- How many jobs could be claimed now, counted no further than `most`.
 local function permit_claimable(pool, most)
   local count = 0
   if limit_switched('pool', pool) then return count end
@@ -20,10 +20,10 @@ local function permit_claimable(pool, most)
   return count
 end
 
--- Reserve what is missing, PERMITS_AT_ONCE at most, and append `id, pool` of each to `into`. A permit that no worker took
--- counts as lost only while a slot is free: while all are busy, it waits in the broker's queue. `heard_none`: a worker reports that it is free and
--- hears no permit, whatever the leases look like. Where no worker is known, one permit wakes the worker that is about to
--- start.
+-- Reserve the permits that are missing, PERMITS_AT_ONCE at most, and append `id, pool` of each to `into`. A permit that no worker
+-- took in time counts as lost only while a slot is free: while all are busy, it waits in the broker's queue. `heard_none`: a worker
+-- says that it is free and heard of no permit, so a slot is free whatever the leases say. Where no worker is known, one permit is
+-- reserved for a worker that is about to start.
 local function permit_reserve(pool, into, heard_none)
   local capacity = workers_slots(pool)
   if heard_none or capacity > redis.call('ZCARD', Key.leases(pool)) then
@@ -32,9 +32,9 @@ local function permit_reserve(pool, into, heard_none)
     redis.call('ZREMRANGEBYSCORE', Key.permits(pool), '(' .. NOW, '+inf')
   end
   local most, out = math.max(capacity, 1), redis.call('ZCARD', Key.permits(pool))
-  -- with a backlog, as many are out as may ever be wanted
+  -- as many are out as may ever be wanted: no need to count jobs
   if out >= most then return into end
-  -- ten thousand at once, of workers that all wait, would keep Redis busy for a tenth of a second: the next calls go on
+  -- ten thousand at once would keep Redis busy for a tenth of a second: the next calls reserve the rest
   local missing = math.min(permit_claimable(pool, most) - out, PERMITS_AT_ONCE)
   if missing <= 0 then return into end
   local last, added = redis.call('INCRBY', Key.permit_seq(), missing), {}

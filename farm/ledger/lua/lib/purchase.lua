@@ -1,6 +1,6 @@
--- Purchases: one record for each submission to a provider, by its nonce. From the intent until it is closed its price is
--- held against every cap; then what it cost is spent. A purchase outlives the job's interest in it: one of which nothing
--- is known stays open, whatever becomes of the job. All amounts are millionths of a US dollar.
+-- Purchases: one record for each submission to a provider, named by its nonce. From the intent until the purchase is closed, its
+-- price is held against every cap; then its cost is spent. A purchase does not end with its job: one of which nothing is known
+-- stays open, whatever becomes of the job. All amounts are millionths of a US dollar.
 -- uses: clock
 
 -- The day and the month of a moment, UTC: 2026-11-26, 2026-11.
@@ -40,7 +40,7 @@ local function purchase_book(scope, record, held, spent)
   end
 end
 
--- The same of the account at the provider, since ever: what its balance is compared with.
+-- The same for the account at the provider, not by periods: its balance is compared with these sums (balance_seen.lua).
 local function purchase_account(record, held, spent)
   local key = Key.account(record.provider, cjson.decode(record.intent).key or '')
   if held ~= 0 then redis.call('HINCRBY', key, 'held', held + 0) end
@@ -56,7 +56,7 @@ local function purchase_hold(record)
   purchase_account(record, tonumber(record.price), 0)
 end
 
--- Once: answers whether it was open. `wasted`: it is paid by the farm's overhead account, not by the tenant.
+-- Close the purchase. Answers whether it was open. `wasted`: the farm's overhead account pays for it, not the tenant.
 local function purchase_close(record, ending, cost, wasted)
   if record.state ~= Purchase.OPEN then return false end
   record.state = Purchase.CLOSED
@@ -74,7 +74,7 @@ local function purchase_close(record, ending, cost, wasted)
   return true
 end
 
--- It was closed as the tenant's, and was of no use to it.
+-- A purchase that was closed at the tenant's cost was of no use to it: the overhead account pays for it instead.
 local function purchase_waste(record)
   if record.payer ~= 'tenant' then return end
   local cost = tonumber(record.cost)

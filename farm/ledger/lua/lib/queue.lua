@@ -1,9 +1,10 @@
--- Where a job that is not running is listed: in its tenant's queue of the pool, delayed until its retry, or held
--- for as long as its record names a reason (held_for: farm.jobs.states.HoldReason, with spaces between).
+-- Where a job is listed that waits: in its tenant's queue of the line, delayed until its retry, or held for as long as its record
+-- names a reason (held_for: farm.jobs.states.HoldReason, with spaces between).
 -- uses: clock job fair limit
 -- seldom: queue_these
 
--- Whether a reason keeps the job from starting: any reason keeps a queued one, few keep one from intake. A running job goes on.
+-- Whether a reason keeps the job from starting. Any reason keeps a queued job from it, but only some (HOLDS_INTAKE) keep the
+-- inputs of a waiting one from being fetched. A running job goes on.
 local function queue_stopped(job)
   if not job.held_for then return false end
   if job.state ~= State.WAITING then return job.state == State.QUEUED end
@@ -24,15 +25,15 @@ local function queue_score(job)
   return (9 - job.priority) * QUEUE_BAND + math.min(job.deadline_ms or QUEUE_BAND, QUEUE_BAND - 1)
 end
 
--- Key.backlog: the GPU-milliseconds that the tenant's queue is predicted to take. For explanations: no rule reads it.
--- `predicted_s`: read from the record where the caller does not know it.
+-- Count a job in or out of Key.backlog, the GPU-milliseconds that the tenant's queue is predicted to take. They are shown; no rule
+-- reads them. `predicted_s`: read from the record where the caller does not know it.
 local function queue_count(line, tenant, id, sign, predicted_s)
   predicted_s = predicted_s or tonumber(redis.call('HGET', Key.job(id), 'predicted_s') or 0)
   -- + 0: what has no record weighs 0, and minus 0 is no integer to Redis 7.0
   redis.call('HINCRBY', Key.backlog(line), tenant, sign * math.floor(1000 * predicted_s + 0.5) + 0)
 end
 
--- An economy job whose window is near goes on as a normal one. Only where it is in no queue.
+-- An economy job becomes a normal one when the end of its window is near. Call it only while the job is in no queue.
 local function queue_rise(job)
   if job.tier ~= Tier.ECONOMY or not job.rises_ms or NOW < job.rises_ms then return end
   job.tier = Tier.NORMAL
@@ -51,7 +52,7 @@ local function queue_put(job)
   limit_enter(line, job.tenant)
 end
 
--- `others`: the caller knows that others stand in this queue.
+-- `others`: true where the caller knows that other jobs stand in this queue.
 local function queue_remove(line, tenant, id, predicted_s, others)
   if redis.call('ZREM', Key.queue(line, tenant), id) == 1 then queue_count(line, tenant, id, -1, predicted_s) end
   if not others and redis.call('EXISTS', Key.queue(line, tenant)) == 0 then
@@ -68,7 +69,7 @@ local function queue_delay(job, ready_ms)
   redis.call('ZADD', Key.delayed(pool), ready_ms, job.id)
 end
 
--- A job that was held is queued or delayed again, with the delay that it had left.
+-- A job that was held is queued again, or delayed where its retry is not due yet.
 local function queue_again(job)
   local ready_ms = tonumber(redis.call('HGET', Key.job(job.id), 'not_before_ms') or 0)
   if ready_ms > NOW then return queue_delay(job, ready_ms) end
@@ -85,7 +86,7 @@ local function queue_leave(job)
   redis.call('ZREM', Key.held(pool), job.id)
 end
 
--- The reasons as they will be kept: `reason` added, or removed.
+-- Add the reason to those of the job, or remove it: in the job, its record and the lists of reasons.
 local function queue_reasons(job, reason, added)
   local reasons = {}
   for one in string.gmatch(job.held_for or '', '%S+') do
@@ -111,7 +112,7 @@ local function queue_forget_reasons(job)
   for reason in string.gmatch(job.held_for or '', '%S+') do queue_reasons(job, reason, false) end
 end
 
--- Queue those of these delayed jobs that still are to be. Returns how many.
+-- Take these jobs out of the delay, and queue those that still belong into a queue. Answers how many.
 local function queue_these(pool, ids)
   local promoted = 0
   for _, id in ipairs(ids) do
@@ -126,7 +127,7 @@ local function queue_these(pool, ids)
   return promoted
 end
 
--- Queue the delayed jobs of the pool whose time has come, the earliest first. Returns how many.
+-- Queue delayed jobs of the pool whose time has come, the earliest first, `limit` at most. Answers how many.
 local function queue_promote(pool, limit)
   local due = redis.call('ZRANGEBYSCORE', Key.delayed(pool), '-inf', NOW, 'LIMIT', 0, limit)
   return due[1] and queue_these(pool, due) or 0

@@ -29,8 +29,8 @@ local function job_read(id)
   return {id, record, redis.call('GET', Key.body(id)), result, lease, position, NOW}
 end
 
--- The same of a job that the caller leases just now, without reading it again: `changes` are names and values of the record
--- that are newer than what was loaded; of two values for one name the last counts.
+-- The same of a job that the caller is leasing, without reading it again. `changes`: names and values of the record that are newer
+-- than what was loaded. Where a name comes twice, its last value counts.
 local function job_leased(job, state, changes, until_ms)
   local record = job.record
   for n = 1, #changes do record[#record + 1] = changes[n] end

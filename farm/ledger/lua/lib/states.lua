@@ -1,2 +1,2 @@
--- Every state of a job, in the order in which Python has them (farm.jobs.states.State).
+-- Every state of a job, in the order of farm.jobs.states.State.
 local STATES = {State.WAITING, State.QUEUED, State.RUNNING, State.SUCCEEDED, State.FAILED, State.CANCELLED}

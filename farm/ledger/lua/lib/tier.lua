@@ -1,5 +1,5 @@
--- A pool has a line for each tier, the first served first: tenants with queued jobs of it, and the queue of each. The
--- line of the normal tier has the pool's own name.
+-- A pool has a line for each tier: the tenants with queued jobs of that tier, and the queue of each tenant. TIERS is the order in
+-- which they are served. The line of the normal tier has the pool's own name.
 local TIERS = {Tier.URGENT, Tier.NORMAL, Tier.ECONOMY}
 
 local function tier_line(pool, tier)

@@ -3,7 +3,8 @@
 local RETRYABLE = Table.RETRYABLE
 local KILLS_WORKER = Table.KILLS_WORKER
 
--- The end of a job, whatever it is: out of every queue, money closed, one event, one outbox entry.
+-- End the job in this state: it leaves every queue, its hold is closed, and there is one event, and one outbox entry where its
+-- owner wants a callback.
 local function job_end(job, state, code, message)
   queue_leave(job)
   queue_forget_reasons(job)
@@ -32,7 +33,7 @@ local function job_cancelled(job)
   job_end(job, State.CANCELLED, Fault.CANCELLED, 'cancelled by its owner')
 end
 
--- Its owner wants it to end: at once, or, while a worker renders it, when that one asks. Answers a CancelOutcome.
+-- Its owner cancels it: it ends at once, or, while it runs, when its worker hears of it. Answers a CancelOutcome.
 local function job_cancel(job)
   if TERMINAL[job.state] then return Cancel.OVER end
   if job.state ~= State.RUNNING then
@@ -48,7 +49,7 @@ local function job_cancel(job)
   return Cancel.CANCELLING
 end
 
--- The lease ends.
+-- End the lease of the attempt, and correct what its tenant was charged.
 local function attempt_end(job, gpu_s)
   redis.call('ZREM', Key.leases(job_pool(job)), job.id)
   redis.call('HDEL', Key.job(job.id), 'phase', 'phase_ms', 'progress', 'step', 'steps', 'graced', 'unheard', 'cold')
@@ -56,15 +57,15 @@ local function attempt_end(job, gpu_s)
   limit_freed(job.pool, job.tenant, job.id)
 end
 
--- A bought job stays bought, and goes on where it was. Whether a submission that was under way
--- has arrived is unknown.
+-- The phase of a bought job that nobody follows now: the one it was in. Only of a submission that was under way it is unknown
+-- whether it arrived.
 local function purchase_phase(job)
   if job.phase == Phase.SUBMITTING and not job.purchase_id then job.phase = Phase.SUBMIT_UNKNOWN end
   redis.call('HSET', Key.job(job.id), 'phase', job.phase, 'phase_ms', NOW)
 end
 
--- No process follows the bought job: the next one resumes it, uncounted. Also when it is being cancelled: the provider
--- is asked once more before the job ends.
+-- No process follows the bought job now: another one resumes it, and the attempt does not count. So also while it is being
+-- cancelled: the provider is asked once more before the job ends.
 local function attempt_resumable(job, delay_ms)
   redis.call('ZREM', Key.leases(job_pool(job)), job.id)
   redis.call('HDEL', Key.job(job.id), 'graced', 'unheard')
@@ -73,14 +74,15 @@ local function attempt_resumable(job, delay_ms)
   event(job, {phase = job.phase})
 end
 
--- A delay spread over jobs, so that retries do not come at once; the same for the same job and attempt.
+-- The delay before a retry, ms. It is spread over jobs, so that retries do not all come at once; it is the same for the same job
+-- and attempt.
 local function attempt_backoff_ms(job, used)
   local delay = math.min(Setting.BACKOFF_MS * 2 ^ math.min(used - 1, 30), Setting.BACKOFF_MAX_MS)
   local spread = tonumber(string.sub(job.id, -4), 16) or 0
   return math.floor(delay * (1 + 0.25 * ((spread + 7919 * used) % 65536) / 65536))
 end
 
--- An attempt failed and its lease is over: a retry, or the job's end.
+-- An attempt failed, and its lease has ended: the job is tried again, or ends. Answers a FailOutcome.
 local function attempt_failed(job, code, message)
   if job.cancelling then
     job_cancelled(job)
@@ -95,7 +97,7 @@ local function attempt_failed(job, code, message)
     return Fail.FAILED
   end
   local again = RETRYABLE[code]
-  -- another worker may have enough memory, although this one should have had it
+  -- this worker's memory should have held it: it is tried again only where another worker may hold it
   if code == Fault.DOES_NOT_FIT and job.state == State.RUNNING then
     again = fits_another(job.needs, job.pool, job.worker)
   end
@@ -103,7 +105,7 @@ local function attempt_failed(job, code, message)
     job_end(job, State.FAILED, code, message)
     return Fail.FAILED
   end
-  -- what is bought stays bought: its result is fetched again
+  -- a bought job stays bought and running: the next attempt fetches its result
   if job.state == State.RUNNING and not job.purchase then job_move(job, State.QUEUED) end
   local delay = attempt_backoff_ms(job, used)
   event(job, {retry_in_s = delay / 1000, error_code = code, error_message = message})
@@ -113,7 +115,7 @@ local function attempt_failed(job, code, message)
   return Fail.RETRY
 end
 
--- The attempt does not count: the job is queued again, in delay_ms.
+-- The attempt does not count: the job is queued again after delay_ms. Answers a FailOutcome.
 local function attempt_returned(job, delay_ms)
   if job.purchase then
     attempt_resumable(job, delay_ms)
@@ -130,7 +132,8 @@ local function attempt_returned(job, delay_ms)
   return Fail.RETRY
 end
 
--- The answer to a fail or a release that does not hold the lease: a repeat after a lost reply, or fenced.
+-- The answer to a fail or a release whose attempt does not hold the lease: ALREADY where the call is sent again after a lost reply,
+-- else what became of the attempt.
 local function attempt_over(job, fence)
   if job.ended_attempt == fence then return Fail.ALREADY end
   if job.fence == fence then

@@ -1,10 +1,10 @@
--- The workers of a pool, counted as they come, change and go, so that no question about them reads them all. Key.notes has
--- what is counted for each: "slots state able offer", where an offer is "memory|models" as claim.lua takes them, and
--- `able` is 1 for an idle worker that could take what waits, 2 for one that could when it is free, else 0. Pools have few
--- different offers, however many workers.
+-- The workers of a pool are counted as they come, change and go, so that no question about them reads them all. Key.notes has
+-- what is counted of each: "slots state able offer". An offer is "memory|models" as claim.lua takes them. `able` is 1 for an
+-- idle worker that could take what waits, 2 for a busy one that could take it once it is free, else 0. A pool has few different
+-- offers, however many workers it has.
 -- uses: clock
 -- seldom: workers_slots workers_locked
--- a call forgets at most so many; the reaper calls for every pool every few seconds
+-- Workers that one call forgets at most. The reaper calls for every pool every few seconds.
 local GONE_AT_ONCE = 256
 
 local function workers_count(pool, note, sign)
@@ -20,7 +20,8 @@ local function workers_count(pool, note, sign)
   return offer
 end
 
--- Each of them is listed once. Those with the same note are counted together: of a thousand workers few notes differ.
+-- Count these workers no more; no worker comes twice among them. Those with the same note are counted together: of a thousand
+-- workers few notes differ.
 local function workers_forget(pool, workers)
   local alike = {}
   local notes = redis.call('HMGET', Key.notes(pool), unpack(workers))
@@ -32,7 +33,7 @@ local function workers_forget(pool, workers)
   for _, key in ipairs({Key.notes(pool), Key.facts(pool), Key.marks(pool)}) do redis.call('HDEL', key, unpack(workers)) end
 end
 
--- Those that were not seen in time.
+-- Forget workers that were not seen in time.
 local function workers_forget_gone(pool)
   local gone = redis.call('ZRANGEBYSCORE', Key.workers(pool), '-inf', NOW, 'LIMIT', 0, GONE_AT_ONCE)
   if gone[1] then workers_forget(pool, gone) end
@@ -45,7 +46,7 @@ local function worker_note(pool, worker, note)
   redis.call('HSET', Key.notes(pool), worker, note)
   if not before then return end
   local left = workers_count(pool, before, -1)
-  -- it offers that no more, and nobody else does; one that starts again has said nothing yet
+  -- it does not offer that any more, and nobody else does ('|': it has started again, and has told of nothing yet)
   if left ~= offer and offer ~= '|' and redis.call('HEXISTS', Key.offers(pool), left) == 0 then
     redis.call('ZREM', Key.offered(pool), left)
   end
@@ -82,7 +83,7 @@ local function workers_locked(pool)
   return slots
 end
 
--- "memory|models" apart; models with spaces between, '' for all.
+-- The memory and the models of an offer; models with spaces between, '' for all.
 local function offer_parts(offer)
   return string.match(offer, '^([^|]*)|(.*)$')
 end

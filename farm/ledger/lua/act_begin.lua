@@ -4,7 +4,6 @@
 -- The newest Setting.ACTS_KEPT acts of a batch are kept. Answers 1; 0 where the tenant has no such batch; 2 where so many are
 -- kept and the oldest is still under way.
 -- uses: clock
-local LOOKED_BACK = 20
 local UNDOES = {
   [Act.RESUME] = {[Act.PAUSE] = true},
   [Act.PAUSE] = {[Act.RESUME] = true},
@@ -22,7 +21,7 @@ if redis.call('LLEN', Key.batch_acts(batch)) >= Setting.ACTS_KEPT then
   redis.call('DEL', Key.act(oldest), Key.act_remade(oldest))
 end
 local all_of_it, behind = label .. code .. state == '', ''
-for _, earlier in ipairs(redis.call('LRANGE', Key.batch_acts(batch), 0, LOOKED_BACK - 1)) do
+for _, earlier in ipairs(redis.call('LRANGE', Key.batch_acts(batch), 0, -1)) do
   local before = redis.call('HMGET', Key.act(earlier), 'state', 'kind', 'label', 'code', 'only')
   local same = before[3] == label and before[4] == code and before[5] == state
   if before[1] == ActState.UNDER_WAY and (UNDOES[kind] or {})[before[2]] and (all_of_it or same) then

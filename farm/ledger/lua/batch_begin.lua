@@ -1,8 +1,8 @@
 -- batch_begin(id, tenant, jobs, hold, key or '', body sha256, name or '', GPU-ms, data JSON, 1 if a price is
 -- unknown, deadline ms): note that a batch is to be admitted, and hold its credit. Nobody sees it until batch_flip.lua. Answers
 -- {'ok'}, {'known', id of the batch that came with this key}, or why not: {'conflict'}, {'unpriced'},
--- {'too_many', tenant, limit}, {'payment', tenant, needed, available}.
--- uses: late clock job event batch money
+-- {'no_room', bytes stored, most}, {'too_many', tenant, limit}, {'payment', tenant, needed, available}.
+-- uses: late clock job event batch money stored
 local id, tenant, count, hold, key, sha, name, gpu_ms, data, unpriced = unpack(ARGV)
 -- the same call again after a lost reply
 if redis.call('HGET', Key.batch(id), 'tenant') == tenant then return {'ok'} end
@@ -11,6 +11,9 @@ if key ~= '' then
   local first, first_sha = string.match(known or '', '^(%S+) (%S*)$')
   if first and redis.call('EXISTS', Key.batch(first)) == 1 then return first_sha == sha and {'known', first} or {'conflict'} end
 end
+-- a result cannot be refused once it is rendered
+local stored = stored_bytes(tenant)
+if stored > Setting.MAX_STORED then return {'no_room', stored, Setting.MAX_STORED} end
 local limit = tonumber(redis.call('HGET', Key.tenant(tenant), 'max_open') or '') or Setting.MAX_OPEN
 local open = redis.call('ZCARD', Key.jobs(tenant, State.WAITING)) + redis.call('ZCARD', Key.jobs(tenant, State.QUEUED))
   + redis.call('ZCARD', Key.jobs(tenant, State.RUNNING)) + batch_coming(tenant)

@@ -8,6 +8,7 @@ from batch_parts import Manifest
 from ledger_parts import ARTIFACTS, POOL, REFUSED, audit, commands
 from redis import Redis
 
+from farm.config import StorageSettings
 from farm.jobs.batch import ActKind, BatchState, Choice
 from farm.jobs.errors import TooMany
 from farm.jobs.states import HoldReason, State
@@ -104,6 +105,21 @@ class TestActs:
         assert states(ledger, batch) == {State.CANCELLED if cancelled else State.QUEUED: JOBS}
         assert audit(ledger, 100) == {}
 
+    def test_the_last_word_counts_however_many_acts_came_between(self, ledger: Ledger) -> None:
+        batch = Manifest(JOBS, per_chunk=100).admit(ledger)
+        ledger.begin_act("pause", "acme", batch.id, ActKind.PAUSE)
+        # each ends the one before
+        for number in range(ACTS_KEPT - 2):
+            ledger.begin_act(f"{number}", "acme", batch.id, ActKind.PRIORITY, priority=number % 10)
+        # a step of the pause, which is still the first
+        ledger.step_act(f"{ACTS_KEPT - 3}")
+        assert ledger.held_counts("acme")[HoldReason.PAUSED] == STEP
+        ledger.begin_act("resume", "acme", batch.id, ActKind.RESUME)
+        assert set(ledger.acts_open()) == {f"{ACTS_KEPT - 3}", "resume"}
+        while ledger.step_act("resume")[0]:
+            pass
+        assert ledger.held_counts("acme")[HoldReason.PAUSED] == 0
+
     def test_one_of_other_jobs_goes_on(self, ledger: Ledger) -> None:
         batch = Manifest(JOBS, per_chunk=100).admit(ledger)
         ledger.begin_act("first", "acme", batch.id, ActKind.PAUSE)
@@ -178,6 +194,18 @@ class TestActs:
         assert states(ledger, batch) == {State.QUEUED: 2, State.FAILED: 1}
         # once there is room it goes on with what is left
         redis.hset("wf:tenant:acme", "max_open", 3)
+        assert done(ledger, batch, ActKind.RETRY) == 1
+        assert audit(ledger) == {}
+
+    def test_a_retry_stops_where_files_take_all_room(self, ledger: Ledger, redis: Redis) -> None:
+        batch = Manifest(1).admit(ledger)
+        claim = ledger.claim(POOL, "w")
+        assert claim is not None
+        ledger.fail(claim.job.id, claim.attempt, REFUSED)
+        redis.hset("wf:stored", "acme", StorageSettings().max_bytes_per_tenant + 1)
+        assert done(ledger, batch, ActKind.RETRY) == 0
+        assert ledger.acts([batch.id])[0][0].error == "no_room"
+        redis.hdel("wf:stored", "acme")
         assert done(ledger, batch, ActKind.RETRY) == 1
         assert audit(ledger) == {}
 

@@ -1,5 +1,7 @@
 """Batches in the ledger: whole or not at all, counted, told of seldom."""
 
+from dataclasses import replace
+
 import pytest
 from batch_parts import Manifest
 from hypothesis import HealthCheck, given, settings
@@ -7,8 +9,9 @@ from hypothesis import strategies as st
 from ledger_parts import ARTIFACTS, POOL, REFUSED, admit, audit, new_job
 from redis import Redis
 
+from farm.config import StorageSettings
 from farm.jobs.batch import BatchState
-from farm.jobs.errors import Conflict, PaymentRequired, TooLarge, TooMany
+from farm.jobs.errors import Conflict, Forbidden, PaymentRequired, TooLarge, TooMany
 from farm.jobs.states import HoldReason, State
 from farm.ledger import Account, Ledger
 
@@ -142,6 +145,19 @@ class TestLimits:
         redis.hset("wf:tenant:acme", "max_open", 6)
         with pytest.raises(TooLarge, match="7 jobs are more than the 6"):
             ledger.begin_batch(Manifest(7).new())
+
+    def test_a_tenant_whose_files_take_all_room_begins_none(self, ledger: Ledger, redis: Redis) -> None:
+        known = Manifest(2)
+        ledger.begin_batch(replace(known.new(), idempotency_key="k"))
+        most = StorageSettings().max_bytes_per_tenant
+        redis.hset("wf:stored", "acme", most + 1)
+        other = Manifest(2, name="batch_" + "1" * 32).new()
+        with pytest.raises(Forbidden, match=f"{most + 1} bytes of the {most}"):
+            ledger.begin_batch(other)
+        # said again
+        assert ledger.begin_batch(replace(known.new(), idempotency_key="k")) == known.id
+        redis.hset("wf:stored", "acme", most)
+        assert ledger.begin_batch(other) == other.id
 
     def test_an_idempotency_key_names_one_batch(self, ledger: Ledger) -> None:
         first, second = Manifest(2), Manifest(2, name="batch_" + "1" * 32)

@@ -1,5 +1,5 @@
 -- A job of a batch that failed is made anew. The old one stays as it ended; the new one takes its place in the batch.
--- uses: clock job create event batch money queue due depend
+-- uses: clock job create event batch money queue due depend stored
 local AGAIN_KEPT = {'tenant', 'pool', 'lane', 'priority', 'predicted_s', 'max_attempts', 'hold', 'hook', 'label', 'needs', 'dialect',
   'batch', 'parents', 'orphans'}
 
@@ -27,8 +27,9 @@ local function again_behind_failed(job)
   return false
 end
 
--- For the act, make the job `old` anew as `id`. Answers nil, or why not: 'payment', 'too_many'.
+-- For the act, make the job `old` anew as `id`. Answers nil, or why not: 'no_room', 'too_many', 'payment'.
 local function again(act_id, old, id, pools)
+  if stored_bytes(old.tenant) > Setting.MAX_STORED then return 'no_room' end
   if not again_room(old.tenant) then return 'too_many' end
   if old.hold and money_has_account(old.tenant) then
     local account = redis.call('HMGET', Key.credit(old.tenant), 'balance', 'held')

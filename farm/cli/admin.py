@@ -21,8 +21,7 @@ _limit = click.option(
 
 @click.group()
 def admin() -> None:
-    """Pause and resume, make a job urgent, queue it again; the log of all that; and what was decided about buying jobs.
-    Needs an operator's key."""
+    """Pause, lock, move, requeue, and the log of what operators did. Needs an operator's key."""
 
 
 def _act(session: Session, done: str, act: "Callable[[Admin], bool]") -> None:
@@ -40,7 +39,8 @@ def _act(session: Session, done: str, act: "Callable[[Admin], bool]") -> None:
 @_why
 @asks_the_farm
 def pause(session: Session, kind: Any, name: str, why: str) -> None:
-    """Nothing of a tenant, lane (or model), pool or provider, or on a worker, starts any more; what runs goes on."""
+    """Let nothing of a tenant, lane, pool, worker or provider start. What runs goes on. The NAME of a model stands for
+    all its lanes."""
     _act(session, f"{kind} {name} is paused", lambda hands: hands.pause(kind, name, why=why))
 
 
@@ -50,14 +50,14 @@ def pause(session: Session, kind: Any, name: str, why: str) -> None:
 @_why
 @asks_the_farm
 def resume(session: Session, kind: Any, name: str, why: str) -> None:
-    """The end of a pause."""
+    """End a pause, or the lock of a worker."""
     _act(session, f"{kind} {name} goes on", lambda hands: hands.resume(kind, name, why=why))
 
 
 @admin.command()
 @asks_the_farm
 def paused(session: Session) -> None:
-    """What is paused now."""
+    """List what is paused now."""
     with session.client(admin=True) as client:
         found = client.admin.pauses()
     if session.out.as_json:
@@ -74,7 +74,7 @@ def paused(session: Session) -> None:
 @_why
 @asks_the_farm
 def urgent(session: Session, job_id: str, off: bool, why: str) -> None:
-    """A job goes before every other of its pool."""
+    """Let a job go before every other of its pool."""
     if off:
         _act(session, f"{job_id} is normal", lambda hands: hands.normal(job_id, why=why))
     else:
@@ -86,7 +86,7 @@ def urgent(session: Session, job_id: str, off: bool, why: str) -> None:
 @_why
 @asks_the_farm
 def requeue(session: Session, job_id: str, why: str) -> None:
-    """Take a job back from its worker, uncounted, or out of its backoff."""
+    """Queue a job now: take it from its worker, or end its backoff. The attempt does not count."""
     _act(session, f"{job_id} is queued", lambda hands: hands.requeue(job_id, why=why))
 
 
@@ -95,7 +95,7 @@ def requeue(session: Session, job_id: str, why: str) -> None:
 @_why
 @asks_the_farm
 def lock(session: Session, worker: str, why: str) -> None:
-    """A worker takes no more jobs; what it renders goes on. `resume worker NAME` ends that."""
+    """Let a worker take no more jobs. What it renders goes on. `wanfarm admin resume worker NAME` ends the lock."""
     _act(session, f"worker {worker} takes no more jobs", lambda hands: hands.pause("worker", worker, why=why))
 
 
@@ -125,7 +125,7 @@ def drain(session: Session, worker: str, timeout: float, why: str) -> None:
 @_why
 @asks_the_farm
 def move(session: Session, job_id: str, pool: str, why: str) -> None:
-    """Move a job that nobody renders to another pool."""
+    """Move a job that is not running to another pool."""
     _act(session, f"{job_id} waits in {pool}", lambda hands: hands.move(job_id, pool, why=why))
 
 
@@ -134,7 +134,7 @@ def move(session: Session, job_id: str, pool: str, why: str) -> None:
 @_why
 @asks_the_farm
 def fail(session: Session, job_id: str, why: str) -> None:
-    """End a job as failed, unbilled; its owner reads why."""
+    """End a job as failed, unbilled. Its owner reads --why."""
     _act(session, f"{job_id} has failed", lambda hands: hands.fail(job_id, why=why))
 
 
@@ -159,7 +159,7 @@ def _newest(
 @_limit
 @asks_the_farm
 def log(session: Session, limit: int) -> None:
-    """What operators did, newest first."""
+    """List what operators did, newest first."""
     columns = ("at", "who", "act", "target", "why", "before", "after")
 
     def row(one: Any) -> list[Any]:
@@ -172,7 +172,7 @@ def log(session: Session, limit: int) -> None:
 @_limit
 @asks_the_farm
 def decisions(session: Session, limit: int) -> None:
-    """Why jobs were bought from a provider, or were not, newest first."""
+    """List why jobs were bought, or were not. The newest first."""
     columns = ("verdict", "why", "job", "provider", "tenant")
 
     def row(one: Any) -> list[Any]:

@@ -1,5 +1,6 @@
 """`wanfarm batches`: many shots at once, looked at and acted on."""
 
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ _STATES = click.Choice([str(state) for state in State])
 #: why an act stopped before its end
 _STOPPED = {
     "payment": "the credit is used up",
+    "no_room": "the files take all the room that they may take",
     "too_many": "no more jobs may be open at once",
     "undone": "by a later act",
 }
@@ -26,7 +28,7 @@ _STOPPED = {
 
 @click.group()
 def batches() -> None:
-    """Batches: made by `wanfarm submit shots.csv`."""
+    """Batches of shots, made by `wanfarm submit shots.csv`."""
 
 
 @batches.command("list")
@@ -95,7 +97,7 @@ def _act_state(act: "BatchActView") -> str:
 @click.option("--limit", "-n", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most.")
 @asks_the_farm
 def jobs(session: Session, batch_id: str, state: str | None, limit: int) -> None:
-    """List a batch's jobs, in the order of the manifest; what was made anew comes last."""
+    """List a batch's jobs, in the order of the manifest. Jobs that a retry made come last."""
     with session.client() as client:
         found = list(islice(client.batches.jobs(batch_id, state=state), limit))
     if session.out.as_json:
@@ -112,7 +114,9 @@ def jobs(session: Session, batch_id: str, state: str | None, limit: int) -> None
 
 @batches.command()
 @click.argument("batch_id", metavar="BATCH")
-@click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="Give up watching (the batch goes on).")
+@click.option(
+    "--timeout", "timeout_s", type=float, metavar="SECONDS", help="Watch no longer than this; the batch goes on."
+)
 @asks_the_farm
 def watch(session: Session, batch_id: str, timeout_s: float | None) -> int:
     """Show progress until the batch is over, then what failed."""
@@ -127,7 +131,7 @@ def watch(session: Session, batch_id: str, timeout_s: float | None) -> int:
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @asks_the_farm
 def download(session: Session, batch_id: str, file: Path) -> None:
-    """Fetch all videos that are there by now, as one zip."""
+    """Fetch all videos that are there by now, as one zip FILE."""
     with session.client() as client:
         session.out.line(str(client.batches.download(batch_id, file)))
 
@@ -136,7 +140,7 @@ def download(session: Session, batch_id: str, file: Path) -> None:
 @click.argument("batch_id", metavar="BATCH")
 @asks_the_farm
 def results(session: Session, batch_id: str) -> None:
-    """A line of JSON for each job: its state and the addresses of its files."""
+    """Print a line of JSON for each job, with addresses of its files."""
     import json
 
     with session.client() as client:
@@ -144,12 +148,29 @@ def results(session: Session, batch_id: str) -> None:
             session.out.line(json.dumps(one, ensure_ascii=False))
 
 
-def _act(kind: ActKind, text: str) -> None:
+def _chosen(kind: ActKind) -> Callable[[Any], Any]:
     able = acts_on(kind)
+    states = click.Choice([str(state) for state in State if state in able])
 
+    def add(command: Any) -> Any:
+        if State.FAILED in able:
+            command = click.option("--error", "error_code", help="Only jobs that failed with this code.")(command)
+        else:
+            command = click.option("--state", type=states, help="Only jobs in this state.")(command)
+        if kind is ActKind.PRIORITY:
+            command = click.option("--priority", type=click.IntRange(0, 9), required=True, help="9 goes first.")(
+                command
+            )
+        return command
+
+    return add
+
+
+def _act(kind: ActKind, text: str) -> None:
     @batches.command(kind, help=text)
     @click.argument("batch_id", metavar="BATCH")
     @click.option("--label", help="Only jobs with this label.")
+    @_chosen(kind)
     @asks_the_farm
     def act(session: Session, batch_id: str, **choice: Any) -> None:
         with session.client() as client:
@@ -159,24 +180,16 @@ def _act(kind: ActKind, text: str) -> None:
             return
         done = batch.acts[0]
         changed = f"{done.changed} job{'s' if done.changed != 1 else ''} changed"
-        if done.over and not done.changed:
+        if done.over and not done.changed and not done.error:
             changed = "nothing changed: there is no such job, or it is so already"
         session.out.line(f"{changed}{'' if done.over else ' so far; the farm goes on'}")
         if done.error:
             session.out.say(_act_state(done))
 
-    if State.FAILED in able:
-        click.option("--error", "error_code", help="Only jobs that failed with this code.")(act)
-    else:
-        states = click.Choice([str(state) for state in State if state in able])
-        click.option("--state", type=states, help="Only jobs in this state.")(act)
-    if kind is ActKind.PRIORITY:
-        click.option("--priority", type=click.IntRange(0, 9), required=True, help="9 first.")(act)
 
-
-_act(ActKind.CANCEL, "End all of a batch that is not over.")
-_act(ActKind.PAUSE, "Let nothing of a batch start; what runs, runs on.")
-_act(ActKind.RESUME, "End a pause.")
-_act(ActKind.APPROVE, "Let the rest run that --hold-after held back.")
-_act(ActKind.RETRY, "Make the jobs anew that failed.")
-_act(ActKind.PRIORITY, "Change the priority of what has not started.")
+_act(ActKind.CANCEL, "Cancel all jobs of a batch that are not over.")
+_act(ActKind.PAUSE, "Let no more jobs of a batch start; running ones go on.")
+_act(ActKind.RESUME, "End a pause of a batch.")
+_act(ActKind.APPROVE, "Let the jobs of a batch run that --hold-after holds.")
+_act(ActKind.RETRY, "Make the failed jobs of a batch anew.")
+_act(ActKind.PRIORITY, "Change the priority of jobs that are not over.")

@@ -8,8 +8,9 @@ from farm.cli.session import Session, runs_here
 @click.command()
 @runs_here
 def burst(session: Session) -> int:
-    """Buy what would wait too long here, within budget, and follow it to its end.
+    """Buy jobs that would wait too long here, within budget.
 
+    It follows each to its end.
     Which providers there are, what may be bought and for how much is in the configuration. Several may run; what one
     of them leaves behind is followed by another.
     """

@@ -13,14 +13,15 @@ _SECRETS = frozenset({"secret_key", "key"})
 
 @click.group()
 def config() -> None:
-    """Settings: one TOML file (WANFARM_CONFIG) under environment variables (WANFARM_LEASE__SECONDS)."""
+    """Show and check the settings. They are in one TOML file (WANFARM_CONFIG); environment variables such as
+    WANFARM_LEASE__SECONDS go before it."""
 
 
 @config.command("show")
 @click.option("--secrets", is_flag=True, help="Also the secret ones.")
 @runs_here
 def show_config(session: Session, secrets: bool) -> None:
-    """Print every setting as it is now, as TOML. With a farm of `wanfarm up` here: what its parts were given."""
+    """Print every setting as it is now, as TOML. Where a farm of `wanfarm up` runs here: as its parts got them."""
     import tomli_w
 
     from farm.embedded.settings_file import plain
@@ -47,7 +48,7 @@ def check_config(session: Session) -> None:
 
 @config.command("example")
 def example_config() -> None:
-    """Print an example file: every setting, its sentence and its default, commented out."""
+    """Print an example file with every setting. Each has a sentence and its default, commented out."""
     from farm.cli.example import example
 
     click.echo(example(), nl=False)

@@ -23,7 +23,7 @@ def credits_() -> None:
 @click.argument("tenant")
 @runs_here
 def show(session: Session, tenant: str) -> None:
-    """What a tenant has, holds and may still spend."""
+    """Show what a tenant has, holds and may still spend."""
     with farm_here(session) as here:
         account = here.ledger.credit(here.known(tenant))
     _tell(session, tenant, account)
@@ -36,7 +36,7 @@ def show(session: Session, tenant: str) -> None:
 @click.option("--reference", help="A payment's id: the same one is booked once.")
 @runs_here
 def topup(session: Session, tenant: str, amount: float, note: str, reference: str | None) -> None:
-    """Book AMOUNT credits; the first one opens the account. A negative amount corrects."""
+    """Book AMOUNT credits. The first top-up opens the account; a negative amount takes credits back."""
     micro = round(amount * _MICRO)
     if micro == 0 or abs(micro) > 10**15:
         raise click.UsageError("the amount must be between a millionth and a thousand million credits")
@@ -48,10 +48,10 @@ def topup(session: Session, tenant: str, amount: float, note: str, reference: st
 @credits_.command("statement")
 @click.argument("tenant")
 @click.option("--after", help="Go on after the line with this id.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many at most.")
 @runs_here
 def statement(session: Session, tenant: str, after: str | None, limit: int) -> None:
-    """Every booking, oldest first: top-ups, holds, settlements and releases."""
+    """List bookings, oldest first: top-ups, holds, settles, releases."""
     with farm_here(session) as here:
         lines = here.ledger.statement(here.known(tenant), after=after, count=limit)
     if session.out.as_json:

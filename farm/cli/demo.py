@@ -20,13 +20,20 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--to", "out", type=click.Path(path_type=Path, file_okay=False), default="out", show_default=True)
+@click.option(
+    "--to",
+    "out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="out",
+    show_default=True,
+    help="Folder for the results.",
+)
 @runs_here
 def demo(session: Session, out: Path) -> int:
-    """Start a farm in a temporary folder, submit a batch of shots, watch them, fetch the results, end the farm.
+    """Start a farm, render six shots, and end it again.
 
-    Nothing is left running. Text to video was trained on drawn clips: it knows a few dozen words and ignores every
-    other (docs/tiny-models.md).
+    The farm is in a temporary folder, the results are in --to, and nothing is left running. Its tiny models were
+    trained on drawn clips: they know a few dozen words and ignore all others (docs/tiny-models.md).
     """
     from farm.cli.watch import follow_to_the_end
     from farm.embedded.demo import demo_farm, fetch, submit_shots

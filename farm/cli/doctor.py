@@ -14,7 +14,7 @@ _PARTS = ("redis", "s3", "machine", "gpu", "weights", "address")
 @click.argument("parts", nargs=-1, metavar="[PART]...", type=click.Choice(_PARTS))
 @runs_here
 def doctor(session: Session, parts: tuple[str, ...]) -> int:
-    """Try what the farm relies on, and say what to do about what is missing.
+    """Try what the farm relies on, and say what to mend.
 
     Parts: redis, s3, machine (disk, limits, clock), gpu, weights, address (for clients). Default: all.
     It writes a few objects below doctor/ in the bucket and removes them. Exit code: 1 when something is an error.

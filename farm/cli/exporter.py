@@ -8,8 +8,9 @@ from farm.cli.session import Session, runs_here
 @click.command()
 @runs_here
 def exporter(session: Session) -> int:
-    """Show the whole farm's numbers to Prometheus, on exporter.host and exporter.port.
+    """Serve the metrics of the whole farm to Prometheus.
 
+    The page is on exporter.host and exporter.port.
     It reads the ledger of the configuration at each scrape. One is enough for a farm.
     """
     from farm.exporter.exporter import main

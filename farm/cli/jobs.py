@@ -146,7 +146,7 @@ def show(session: Session, job_id: str) -> None:
 @click.argument("ids", nargs=-1, metavar="JOB...", required=True)
 @asks_the_farm
 def cancel(session: Session, ids: Sequence[str]) -> None:
-    """Cancel jobs. A running one stops within one denoising step."""
+    """Cancel jobs. A running one stops at its next denoising step."""
     from farm.cli.bars import words
 
     with session.client() as client:
@@ -161,11 +161,19 @@ def cancel(session: Session, ids: Sequence[str]) -> None:
 @click.command()
 @click.argument("ids", nargs=-1, metavar="JOB...", required=True)
 @click.option(
-    "--to", "folder", type=click.Path(path_type=Path, file_okay=False), default=Path("out"), show_default=True
+    "--to",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("out"),
+    show_default=True,
+    help="Folder for the files.",
 )
 @asks_the_farm
 def download(session: Session, ids: Sequence[str], folder: Path) -> None:
-    """Fetch video, poster and recipe of finished jobs, and check that they are what the farm committed."""
+    """Fetch the results of jobs, and check them.
+
+    Of each finished job its video, poster and recipe; the check says whether they are what the farm committed.
+    """
     from farm.cli.watch import stems_of
 
     with session.client() as client:

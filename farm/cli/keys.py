@@ -17,7 +17,9 @@ _ROLES = ("member", "admin", "operator")
 
 @click.group()
 def keys() -> None:
-    """API keys: of a TENANT on the farm's own machine, else of your own tenant, with an admin's key.
+    """API keys of a tenant.
+
+    Of the TENANT that is named, on the farm's own machine; else of your own tenant, with its admin's key.
 
     \b
     member    submits, reads and cancels its tenant's jobs
@@ -30,7 +32,7 @@ def keys() -> None:
 @click.argument("tenant", required=False)
 @here_or_asked
 def list_keys(session: Session, tenant: str | None) -> None:
-    """List keys: what may be seen of them, and when they were last used."""
+    """List keys, how each begins, and when it was last used."""
     listed: Any
     if tenant is None:
         with session.client() as client:
@@ -65,12 +67,12 @@ def _day(key: Any) -> str:
 
 @keys.command("create")
 @click.argument("tenant", required=False)
-@click.option("--role", type=click.Choice(_ROLES), default="member", show_default=True, help="What it may do.")
-@click.option("--name", default="", help="What it is for.")
+@click.option("--role", type=click.Choice(_ROLES), default="member", show_default=True, help="What the key may do.")
+@click.option("--name", default="", help="What the key is for.")
 @click.option("--ak", is_flag=True, help="`ak_` and 32 characters: crun's clients take no other form.")
 @here_or_asked
 def create_key(session: Session, tenant: str | None, *, role: str, name: str, ak: bool) -> None:
-    """Make a key. It is shown once: only its hash is kept."""
+    """Make a key. It is shown only now: the farm keeps its hash."""
     key: Any
     if tenant is None:
         with session.client() as client:
@@ -95,8 +97,9 @@ def create_key(session: Session, tenant: str | None, *, role: str, name: str, ak
 )
 @runs_here
 def first(session: Session, metrics_key: Path | None) -> None:
-    """Make a new farm's first tenant, its key and the operator's, in the state folder's client.toml.
+    """Make a new farm's first tenant, its key and an operator's.
 
+    They are written to client.toml in the state folder.
     Keys that are there and work are kept: run it at every start.
     """
     from farm.embedded.first_keys import first_keys
@@ -117,7 +120,7 @@ def first(session: Session, metrics_key: Path | None) -> None:
 
 @keys.command("revoke")
 @click.argument("key_id", metavar="KEY_ID")
-@click.option("--own", is_flag=True, help="One of your own tenant, with an admin's key.")
+@click.option("--own", is_flag=True, help="A key of your own tenant, with its admin's key.")
 @here_or_asked
 def revoke_key(session: Session, key_id: str, own: bool) -> None:
     """Revoke a key by its id (`wanfarm keys list`). It stops working within seconds."""

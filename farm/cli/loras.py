@@ -23,7 +23,7 @@ def loras() -> None:
 @click.option("--name", help="What jobs call it. Default: the file's name without its ending.")
 @asks_the_farm
 def add(session: Session, path: Path, name: str | None) -> None:
-    """Send a .safetensors file. The farm looks at all of it before it says yes."""
+    """Send a .safetensors file. The farm checks all of it before it takes it."""
     with session.client() as client:
         session.out.say(f"sending {path.name} ({_size(path.stat().st_size)}); the farm looks at every byte of it")
         made = client.loras.add(path, name)
@@ -80,7 +80,7 @@ def show(session: Session, lora: str) -> None:
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @asks_the_farm
 def remove(session: Session, names: Sequence[str]) -> None:
-    """Remove LoRAs. Open jobs that use one still do; new ones cannot."""
+    """Remove LoRAs. Jobs that are open still use them; new ones cannot."""
     with session.client() as client:
         gone = [client.loras.remove(name) for name in dict.fromkeys(names)]
     if session.out.as_json:

@@ -19,11 +19,11 @@ def models() -> None:
 
 
 @models.command("list")
-@click.option("--here", is_flag=True, help="Instead, the weights that can lie on this machine, and whether they do.")
+@click.option("--here", is_flag=True, help="Instead, the weights that may be on this machine, and which are.")
 @MODELS_DIR
 @asks_the_farm
 def list_models(session: Session, here: bool, models_dir: Path | None) -> None:
-    """List the farm's models; `ready` are those that a live worker offers."""
+    """List the farm's models. `ready`: a live worker offers it."""
     if here:
         weights.list_here(session, folder_of(session, models_dir))
         return
@@ -55,7 +55,7 @@ def list_models(session: Session, here: bool, models_dir: Path | None) -> None:
 @MODELS_DIR
 @runs_here
 def show(session: Session, model_id: str, models_dir: Path | None) -> None:
-    """Show what a model does and takes, where its weights come from, and whether they are on this machine."""
+    """Show a model: what it takes, and where its weights are."""
     from models import catalog
 
     model = catalog.get(known(model_id))

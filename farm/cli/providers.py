@@ -21,7 +21,7 @@ _why = click.option("--why", required=True, help="Kept in the log of what operat
 
 @click.group()
 def providers() -> None:
-    """Providers that jobs may be bought from: [providers.NAME] in the settings."""
+    """Providers that jobs may be bought from. The settings name them: [providers.NAME]."""
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def _providers(session: Session) -> "Providers":
 @click.option("--models", is_flag=True, help="What each sells: what it may replace, how near it is, and its prices.")
 @runs_here
 def list_providers(session: Session, models: bool) -> None:
-    """List them: how many jobs are open there, and why one is not asked now."""
+    """List providers: their open jobs, and why one is not asked now."""
     known = _providers(session)
     if models:
         _list_models(session, known)
@@ -93,7 +93,7 @@ def _row(entry: "Entry", state: "ProviderState") -> list[object]:
 @click.argument("names", metavar="[PROVIDER]...", nargs=-1)
 @runs_here
 def check(session: Session, names: tuple[str, ...]) -> int:
-    """Prove every key. Orders nothing and spends nothing. Fails when one does not work."""
+    """Try the key of every account. It orders nothing and spends nothing. Exit code: 1 when a key does not work."""
     from farm.providers import KeyMissing
     from farm.providers.check import Checked
     from farm.providers.check import check as checked
@@ -120,7 +120,7 @@ def check(session: Session, names: tuple[str, ...]) -> int:
 @click.argument("names", metavar="[PROVIDER]...", nargs=-1)
 @runs_here
 def balance(session: Session, names: tuple[str, ...]) -> int:
-    """What is left in each account, in the provider's unit and in US dollars."""
+    """Show what is left in each account. In the provider's unit and in US dollars."""
     from farm.jobs.errors import FarmError
     from farm.providers.check import balance as left_at
 
@@ -171,7 +171,7 @@ def _known(known: "Providers", name: str) -> str:
 @_why
 @runs_here
 def pause(session: Session, name: str, why: str) -> None:
-    """Nothing is bought there any more; what is open there is looked after."""
+    """Buy nothing from a provider. What is open there is followed to its end."""
     from farm.ledger import SwitchKind
 
     _known(_providers(session), name)
@@ -185,7 +185,7 @@ def pause(session: Session, name: str, why: str) -> None:
 @_why
 @runs_here
 def resume(session: Session, name: str, why: str) -> None:
-    """The end of a pause."""
+    """End a pause of a provider."""
     from farm.ledger import SwitchKind
 
     _known(_providers(session), name)
@@ -197,11 +197,12 @@ def resume(session: Session, name: str, why: str) -> None:
 @providers.command("write-off")
 @click.argument("name")
 @click.argument("account", metavar="KEY")
-@click.option("--usd", type=click.FloatRange(0, min_open=True), help="At most so many dollars; all of it without this.")
+@click.option("--usd", type=click.FloatRange(0, min_open=True), help="At most so many dollars. Default: all of it.")
 @_why
 @runs_here
 def write_off(session: Session, name: str, account: str, usd: float | None, why: str) -> None:
-    """The farm pays what went from this account without a purchase: an order that the provider took twice, say."""
+    """Book money that went from an account without a purchase. The farm pays it; an order that the provider took
+    twice is such money."""
     from farm.jobs.errors import NotFound
 
     known = _providers(session)

@@ -19,14 +19,15 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     help="Folder with the input files, under any name: they are found by content. Default: the recipe's folder.",
 )
 @click.option("--to", "out_dir", type=_FOLDER, default="rerendered", show_default=True, help="A new or empty folder.")
-@click.option("--models-dir", type=_FOLDER, help="Default: as `wanfarm models`.")
+@click.option("--models-dir", type=_FOLDER, help="As of `wanfarm models`.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda:0, ...")
 @runs_here
 def rerender(
     session: Session, *, source: Path, inputs: Path | None, out_dir: Path, models_dir: Path | None, device: str
 ) -> int:
-    """Render a recipe again, here and without a farm, and check that every frame is the same, bit for bit.
+    """Render a recipe again, here, and compare every frame.
 
+    It needs no farm, and says whether every frame is the same, bit for bit.
     The recipe is a result's recipe.json, or the MP4 itself, which carries one.
     """
     from models.media.output import read_recipe

@@ -21,7 +21,7 @@ def serve() -> None:
 @serve.command("gateway")
 @runs_here
 def gateway(session: Session) -> NoReturn:
-    """The HTTP API, on gateway.host and gateway.port. Run as many as you like behind a load balancer."""
+    """Run the gateway: the HTTP API, on gateway.host and gateway.port. Any number may run behind a load balancer."""
     from farm.embedded import role_commands
 
     _become(session, role_commands.gateway())
@@ -30,7 +30,7 @@ def gateway(session: Session) -> NoReturn:
 @serve.command("io")
 @runs_here
 def io_worker(session: Session) -> NoReturn:
-    """Intake of inputs, webhooks, and the farm's duties. Several share the work."""
+    """Run an io worker: intake, webhooks, and the farm's duties. Several share the work."""
     from farm.embedded import role_commands
 
     _become(session, role_commands.io_worker(session.farm_settings().worker.io_threads))
@@ -40,7 +40,7 @@ def io_worker(session: Session) -> NoReturn:
 @click.option("--alive", is_flag=True, help="Exit with 0 if the beat that runs here lives, else with 1.")
 @runs_here
 def beat(session: Session, alive: bool) -> int:
-    """The clock of the farm's duties. One is enough; io workers carry on without it."""
+    """Run beat, the clock of the farm's duties. One is enough; io workers go on without it."""
     from farm.claiming.alive import silent_s
     from farm.embedded import role_commands
 

@@ -20,16 +20,19 @@ _day = click.DateTime(["%Y-%m-%d"])
     type=click.Choice(["tenant", "label", "batch", "provider", "model", "day"]),
     default="label",
     show_default=True,
+    help="What each line is for.",
 )
-@click.option("--from", "first", type=_day, help="The first day (UTC). Default: the first of this month.")
-@click.option("--to", "last", type=_day, help="The last day (UTC). Default: today.")
-@click.option("--farm", is_flag=True, help="Of all tenants; needs an operator's key.")
-@click.option("--csv", "as_csv", is_flag=True, help="For a spreadsheet.")
+@click.option(
+    "--from", "first", type=_day, metavar="YYYY-MM-DD", help="The first day (UTC). Default: the first of this month."
+)
+@click.option("--to", "last", type=_day, metavar="YYYY-MM-DD", help="The last day (UTC). Default: today.")
+@click.option("--farm", is_flag=True, help="All tenants; needs an operator's key.")
+@click.option("--csv", "as_csv", is_flag=True, help="CSV on standard output, for a spreadsheet.")
 @asks_the_farm
 def spend(
     session: Session, *, by: str, first: datetime | None, last: datetime | None, farm: bool, as_csv: bool
 ) -> None:
-    """Jobs that were rendered here and bought, and what they came to, failed purchases included."""
+    """What jobs came to, rendered here and bought. Failed purchases are included."""
     with session.client(admin=farm) as client:
         found = client.spending.sums(by, first and first.date(), last and last.date(), farm=farm)
     if as_csv:
@@ -61,7 +64,7 @@ def _row(line: "SpendLine") -> list[Any]:
 
 @click.group()
 def purchases() -> None:
-    """Purchases from providers, and what an operator knows about them. Needs an operator's key."""
+    """Purchases from providers, and what became of them. Needs an operator's key."""
 
 
 @purchases.command("list")
@@ -74,7 +77,7 @@ def purchases() -> None:
 )
 @asks_the_farm
 def list_(session: Session, which: Any) -> None:
-    """Purchases, the oldest first."""
+    """List purchases, oldest first."""
     with session.client(admin=True) as client:
         found = client.spending.purchases(which)
     if session.out.as_json:
@@ -110,7 +113,8 @@ def list_(session: Session, which: Any) -> None:
 def settle(
     session: Session, *, purchase: str, arrived_as: str | None, never_arrived: bool, cost: float | None, why: str
 ) -> None:
-    """Say what the provider's own records tell about a purchase of which nothing is known."""
+    """Say what became of a purchase of which nothing is known. One of --arrived-as, --never-arrived and --cost is
+    needed, as the provider's own records have it."""
     if sum((arrived_as is not None, never_arrived, cost is not None)) != 1:
         raise click.UsageError("say one of --arrived-as, --never-arrived, --cost")
     with session.client(admin=True) as client:

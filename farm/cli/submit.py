@@ -25,24 +25,37 @@ if TYPE_CHECKING:
 #: options that are fields of the create request under the same name
 _FIELDS: list[tuple[str, Any, str]] = [
     ("--model", str, "Model id (`wanfarm models list`). Default: the farm's."),
-    ("--task", str, "Of several that the inputs make: animate or replace."),
-    ("--negative-prompt", str, "What should not be seen."),
-    ("--width", int, "Pixels."),
-    ("--height", int, "Pixels."),
-    ("--resolution", str, "480p, 580p or 720p, instead of width and height."),
-    ("--aspect-ratio", str, "With --resolution: 16:9"),
-    ("--frames", int, "4n+1"),
-    ("--duration-s", float, "Seconds, instead of --frames."),
-    ("--fps", int, "Frames per second."),
-    ("--steps", int, "Denoising steps."),
-    ("--guidance", float, "How closely the prompt is followed."),
-    ("--guidance-2", float, "The same, for the second expert."),
-    ("--shift", float, "Flow shift of the scheduler."),
+    ("--task", str, "animate or replace, where the inputs allow both."),
+    ("--negative-prompt", str, "What should not be seen. Default: the model's."),
+    ("--width", int, "Pixels. Default: the model's."),
+    ("--height", int, "Pixels. Default: the model's."),
+    ("--resolution", str, "480p, 580p or 720p, instead of --width and --height."),
+    ("--aspect-ratio", str, "With --resolution, such as 16:9."),
+    ("--frames", int, "Frames of the clip: 4n+1, such as 49 or 81. Default: the model's."),
+    ("--duration-s", float, "Seconds of the clip, instead of --frames."),
+    ("--fps", int, "Frames per second. Default: the model's."),
+    ("--steps", int, "Denoising steps. Default: the model's."),
+    ("--guidance", float, "How closely the prompt is followed. Default: the model's."),
+    ("--guidance-2", float, "The same, for the second (low-noise) expert."),
+    ("--shift", float, "Flow shift of the scheduler. Default: the model's."),
     ("--seed", int, "Default: a random one, which the recipe names."),
-    ("--priority", int, "0 to 9 (first) among your own jobs."),
-    ("--deadline", str, "Breaks ties of priority; ends an economy job's window: 2026-12-01T18:00:00+01:00"),
-    ("--tier", click.Choice(["normal", "economy"]), "economy: where nothing normal can run, until its deadline."),
-    ("--start-by", str, "Cancelled, at no cost, unless it has started by then: 2026-12-01T18:00:00+01:00"),
+    ("--priority", int, "0 to 9, among your own jobs; 9 goes first. Default: 5."),
+    (
+        "--deadline",
+        str,
+        "Of jobs with one priority the earliest deadline goes first; an economy job that is not finished by then "
+        "ends. Such as 2026-12-01T18:00:00+01:00.",
+    ),
+    (
+        "--tier",
+        click.Choice(["normal", "economy"]),
+        "economy: runs where no normal job can, until its deadline. Default: normal.",
+    ),
+    (
+        "--start-by",
+        str,
+        "A job that has not started by then ends, at no cost. Such as 2026-12-01T18:00:00+01:00.",
+    ),
     (
         "--external",
         click.Choice(["never", "same", "family", "any"]),
@@ -50,7 +63,7 @@ _FIELDS: list[tuple[str, Any, str]] = [
         "them, by any model for the task. Default: as you agreed with the farm.",
     ),
     ("--name", str, "Your name for the shot; downloads are called that."),
-    ("--webhook-url", str, "Told when the job is over."),
+    ("--webhook-url", str, "An address that is told when the job is over."),
 ]
 #: what is submitted from, a file or an address each
 _INPUTS = {
@@ -87,9 +100,9 @@ def _shot_options(command: Any) -> Any:
 
 @click.command()
 @click.argument("manifest", required=False, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--takes", type=click.IntRange(1, 1000), help="Of a MANIFEST: jobs to make of each shot.")
+@click.option("--takes", type=click.IntRange(1, 1000), help="Of a MANIFEST: jobs to make of each shot. Default: 1.")
 @click.option("--hold-after", type=click.IntRange(1), help="Of a MANIFEST: render so many shots first; hold the rest.")
-@click.option("--dry-run", is_flag=True, help="Of a MANIFEST: only say what it would cost.")
+@click.option("--dry-run", is_flag=True, help="Of a MANIFEST: only say what it would cost and what is wrong.")
 @click.option("--prompt", "-p", help="What to render.")
 @click.option(
     "--lora", "loras", multiple=True, metavar="NAME[:SCALE[:EXPERT]]", help="One of your LoRAs (`wanfarm loras`)."
@@ -110,7 +123,7 @@ def _shot_options(command: Any) -> Any:
 )
 @click.option("--again", is_flag=True, help="With --from: make the shots anew that were made before.")
 @_shot_options
-@click.option("--idempotency-key", help="The same key and shot again give the same job.")
+@click.option("--idempotency-key", help="Within a day the same key and shot give the same job.")
 @click.option("--watch", "watching", is_flag=True, help="Show progress until it is over.")
 @click.option("--download", type=click.Path(path_type=Path, file_okay=False), help="Wait, and fetch the result there.")
 @asks_the_farm
@@ -128,8 +141,9 @@ def submit(
     download: Path | None,
     **values: Any,
 ) -> int:
-    """Submit a shot, or a MANIFEST of many (.csv or .jsonl) as one batch: all of it, or nothing. Options are then what
-    its shots have in common.
+    """Submit a shot, or a MANIFEST of many as one batch.
+
+    A MANIFEST (.csv or .jsonl) is taken whole or not at all; options are then what its shots have in common.
 
     \b
     wanfarm submit shots.csv --model wan2.2-t2v-a14b --takes 2 --watch

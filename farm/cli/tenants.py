@@ -24,14 +24,14 @@ _CONSENTS = ("never", "same", "family", "any")
 
 def _limits(command: Any) -> Any:
     for name, kind, text in (
-        ("--external-month-usd", float, "Dollars that may be spent for it in a month of UTC."),
-        ("--external-day-usd", float, "The same in a day."),
+        ("--external-month-usd", float, "The same for a month (UTC). Default: burst.tenant_month_usd."),
+        ("--external-day-usd", float, "Dollars that may be spent for it in a day. Default: burst.tenant_day_usd."),
         ("--external-after-s", float, "A job that would wait longer may be bought. Default: burst.after_s."),
         ("--external", click.Choice(_CONSENTS), "What may be bought for it from providers. Default: burst.external."),
-        ("--rate-burst", int, "How many of those at once."),
+        ("--rate-burst", int, "How many of those may come at once. Default: as many as in a minute."),
         ("--rate-per-minute", float, "Jobs that may be submitted in a minute. Default: any number."),
-        ("--max-running", int, "Jobs that may be at work at once. Default: any number."),
-        ("--max-open", int, "Jobs that may be open at once. Default: any number."),
+        ("--max-running", int, "Jobs that may run at once. Default: any number."),
+        ("--max-open", int, "Jobs that may be open at once. Default: scheduling.max_open."),
         ("--weight", float, "Share of GPU time against other tenants. Default: 1."),
         ("--name", str, "A name for people."),
     ):
@@ -55,7 +55,7 @@ def list_tenants(session: Session) -> None:
         return
     session.out.table(
         ["tenant", "name", ">weight", ">open at most", ">per minute", "provenance"],
-        [_row(tenant) for tenant in listed],
+        [_row(tenant, session.farm_settings().scheduling.max_open) for tenant in listed],
         empty="no tenants; wanfarm tenants create ID",
     )
 
@@ -67,8 +67,8 @@ def _pool_cap(text: str) -> tuple[str, int | None]:
     return pool, None if most == "any" else int(most)
 
 
-def _row(tenant: "Tenant") -> list[object]:
-    limits = (tenant.max_open or "any", tenant.rate_per_minute or "any")
+def _row(tenant: "Tenant", max_open: int) -> list[object]:
+    limits = (tenant.max_open or max_open, tenant.rate_per_minute or "any")
     return [tenant.id, tenant.name, f"{tenant.weight:g}", *limits, tenant.provenance or "as the settings say"]
 
 
@@ -76,8 +76,8 @@ def _row(tenant: "Tenant") -> list[object]:
 @click.argument("tenant", required=False)
 @here_or_asked
 def show_tenant(session: Session, tenant: str | None) -> None:
-    """Show one tenant: its share, its limits, whether its results are signed. Without TENANT your own, with its admin's
-    key: the limits that hold and those that the operator grants."""
+    """Show a tenant: its share, its limits, what is signed. Without TENANT your own, with its admin's key: the limits
+    that hold and those that the operator grants."""
     if tenant is None:
         with session.client() as client:
             _show_own(session, client.tenant.get())
@@ -89,17 +89,18 @@ def show_tenant(session: Session, tenant: str | None) -> None:
         found = known.get(tenant)
         if found is None:
             raise NotFound(f"no tenant {tenant!r}")
-        signed = Policies(session.farm_settings().provenance, known).of(tenant)
+        settings = session.farm_settings()
+        signed = Policies(settings.provenance, known).of(tenant)
     if session.out.as_json:
         session.out.document(found)
         return
     burst = f", {found.rate_burst} at once" if found.rate_burst else ""
     session.out.line(f"{found.id}: {found.name}")
     session.out.line(f"weight {found.weight:g}")
-    session.out.line(f"open at most: {found.max_open or 'any number'}")
-    session.out.line(f"at work at most: {found.max_running or 'any number'}")
+    session.out.line(f"open at most: {found.max_open or f'{settings.scheduling.max_open}, as the settings say'}")
+    session.out.line(f"running at most: {found.max_running or 'any number'}")
     for pool, most in found.max_running_in.items():
-        session.out.line(f"at work in {pool} at most: {most}")
+        session.out.line(f"running in {pool} at most: {most}")
     session.out.line(f"per minute: {found.rate_per_minute or 'any number'}{burst}")
     session.out.line(f"bought elsewhere: {found.external or 'as the settings say'}")
     session.out.line(f"provenance {signed}{'' if found.provenance else ', as the settings say'}")
@@ -128,7 +129,7 @@ def _told(limit: Any) -> str:
 @click.option("--provenance", type=click.Choice(_POLICIES), help="Whether its results are signed. Default: the farm's.")
 @runs_here
 def create_tenant(session: Session, tenant: str, name: str | None, **limits: Any) -> None:
-    """Create a tenant, and a first API key for it, an admin's."""
+    """Create a tenant, and a first API key of its admin."""
     given = {field: value for field, value in limits.items() if value is not None}
     with farm_tenants(session) as known:
         made = known.create(tenant, name=name, by=by_hand(), **given)
@@ -143,13 +144,15 @@ def create_tenant(session: Session, tenant: str, name: str | None, **limits: Any
 @tenants.command("set")
 @click.argument("tenant", required=False)
 @_limits
-@click.option("--no-limits", is_flag=True, help="Remove every limit that is not given here.")
+@click.option(
+    "--no-limits", is_flag=True, help="Remove limits of open and running jobs and of the rate, unless given here."
+)
 @click.option(
     "--max-running-in",
     "pool_caps",
     metavar="POOL=N|any",
     multiple=True,
-    help="Jobs that may be at work in one pool at once.",
+    help="Jobs that may run in one pool at once.",
 )
 @click.option(
     "--provenance",
@@ -165,8 +168,8 @@ def set_tenant(
     pool_caps: tuple[str, ...],
     **limits: Any,
 ) -> None:
-    """Change a tenant's name, share, limits or provenance. Without TENANT lower your own limits, with its admin's key;
-    --no-limits is then what the operator grants."""
+    """Change a tenant's name, share, limits or provenance. Without TENANT lower your own tenant's limits, with its
+    admin's key; --no-limits then sets back what the operator grants."""
     given = {field: value for field, value in limits.items() if value is not None}
     if provenance is not None:
         given["provenance"] = None if provenance == "default" else provenance

@@ -10,14 +10,33 @@ from farm.cli.session import Session, runs_here
 
 @click.command("preprocess")
 @click.argument("clip", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--show", "out_dir", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER")
-@click.option("--task", type=click.Choice(["animate", "replace"]), default="animate", show_default=True)
+@click.option(
+    "--show",
+    "out_dir",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Where the contact sheets are written.",
+)
+@click.option(
+    "--task",
+    type=click.Choice(["animate", "replace"]),
+    default="animate",
+    show_default=True,
+    help="What the clip would be for.",
+)
 @click.option(
     "--picture",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="The character: the skeleton is drawn with its proportions.",
 )
-@click.option("--several", type=click.Choice(["refuse", "largest"]), default="refuse", show_default=True)
+@click.option(
+    "--several",
+    type=click.Choice(["refuse", "largest"]),
+    default="refuse",
+    show_default=True,
+    help="Where several people are in the clip: refuse it, or follow the largest.",
+)
 @click.option("--tiny", is_flag=True, help="With networks of random weights, which see nothing: to try the command.")
 @MODELS_DIR
 @runs_here
@@ -32,8 +51,9 @@ def preprocess(
     tiny: bool,
     models_dir: Path | None,
 ) -> None:
-    """Look at what Wan-Animate would be shown of a clip: contact sheets of poses, skeletons, faces and masks.
+    """Show what Wan-Animate would get of a clip.
 
+    It writes contact sheets of poses, skeletons, faces and masks.
     Nothing is rendered. The networks are read from `preprocess` in the models' folder, where `models pull` puts them.
     """
     from models import catalog
@@ -66,11 +86,19 @@ def preprocess(
 @click.command("calibrate")
 @click.argument("model_id", metavar="MODEL")
 @click.option("--size", help="WIDTHxHEIGHTxFRAMES. Default: the model's own.")
-@click.option("--prompt", default="a person walks through a street in the rain, the camera follows", show_default=True)
+@click.option(
+    "--prompt",
+    default="a person walks through a street in the rain, the camera follows",
+    show_default=True,
+    help="What is rendered.",
+)
 @MODELS_DIR
 @runs_here
 def calibrate(session: Session, model_id: str, size: str | None, prompt: str, models_dir: Path | None) -> None:
-    """Render once with a model's weights and measure what the approximation `mag` needs. Jobs may then ask for it."""
+    """Measure what the approximation `mag` needs for a model.
+
+    It renders once with the model's weights. Jobs may then ask for `--option lossy=mag`.
+    """
     from models import catalog
     from models.planning.request import RenderFault
     from models.render import warmup

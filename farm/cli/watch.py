@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("ids", nargs=-1, metavar="[JOB]...")
-@label_option("The open jobs with this label.")
+@label_option("All your open jobs with this label.")
 @click.option("--download", type=click.Path(path_type=Path, file_okay=False), help="Fetch the results there.")
-@click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="Give up watching (the jobs go on).")
+@click.option(
+    "--timeout", "timeout_s", type=float, metavar="SECONDS", help="Watch no longer than this; the jobs go on."
+)
 @asks_the_farm
 def watch(
     session: Session, ids: Sequence[str], label: str | None, download: Path | None, timeout_s: float | None
 ) -> int:
-    """Show progress until the jobs are over: those named, or all of yours that are open.
+    """Show progress of jobs until they are over. Without JOB: of all your open jobs.
 
     A time left is shown once two denoising steps have been timed, and not before. The exit code is 1 when a job
     failed or was cancelled.

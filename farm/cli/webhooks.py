@@ -20,10 +20,10 @@ def webhooks() -> None:
 
 
 @webhooks.command("pending")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many at most.")
 @runs_here
 def pending(session: Session, limit: int) -> None:
-    """Deliveries that are due, under way or waiting for their next attempt."""
+    """List deliveries that are due, under way or to be retried."""
     with farm_here(session) as here:
         found = here.deliveries.pending(count=limit)
     _list(session, found, empty="nothing is on its way")
@@ -31,10 +31,11 @@ def pending(session: Session, limit: int) -> None:
 
 @webhooks.command("dead")
 @click.argument("tenant")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many at most.")
 @runs_here
 def dead(session: Session, tenant: str, limit: int) -> None:
-    """Dead letters of a tenant, newest first: what was tried for a day, or refused for good."""
+    """List a tenant's dead letters, newest first. A delivery is given up after webhooks.give_up_s, after the retries of
+    its dialect, or where its receiver says that it is gone (410)."""
     with farm_here(session) as here:
         found = here.deliveries.dead(here.known(tenant), count=limit)
     _list(session, found, empty=f"{tenant} has no dead letters")
@@ -46,7 +47,7 @@ def dead(session: Session, tenant: str, limit: int) -> None:
 @click.option("--all", "everything", is_flag=True, help="Every dead letter of the tenant.")
 @runs_here
 def replay(session: Session, tenant: str, delivery: tuple[str, ...], everything: bool) -> None:
-    """Send dead letters again, with all their retries."""
+    """Send dead letters again, with all their retries. Name some, or --all."""
     from farm.jobs.errors import NotFound
 
     if everything == bool(delivery):
@@ -63,11 +64,11 @@ def replay(session: Session, tenant: str, delivery: tuple[str, ...], everything:
 
 @webhooks.command("secret")
 @click.argument("tenant")
-@click.option("--rotate", is_flag=True, help="Make a new one; the last one still signs beside it.")
+@click.option("--rotate", is_flag=True, help="Make a new secret; the last one still signs beside it.")
 @click.option("--retire", is_flag=True, help="Stop signing with the one before.")
 @runs_here
 def secret(session: Session, tenant: str, rotate: bool, retire: bool) -> None:
-    """The Standard Webhooks secret that signs everything sent to a tenant's receivers."""
+    """Show or change the secret that signs a tenant's webhooks. It signs all of them as Standard Webhooks says."""
     from farm.tenants import vault
     from farm.webhooks.own_secret import change_secret, secret_of
 
@@ -91,8 +92,8 @@ def secret(session: Session, tenant: str, rotate: bool, retire: bool) -> None:
 @click.option("--remove", is_flag=True, help="Sign no more in this dialect's way.")
 @runs_here
 def callback_key(session: Session, dialect: str, tenant: str, value: str | None, remove: bool) -> None:
-    """The key of a dialect's own signature on its callbacks (kie: webhookHmacKey). Without one those headers are not
-    sent."""
+    """Set the key of a dialect's own signatures. They are on its callbacks; kie calls it webhookHmacKey. Without one
+    those headers are not sent."""
     from farm.wire.dialects import with_callback_keys
 
     keys = with_callback_keys()
@@ -108,7 +109,7 @@ def callback_key(session: Session, dialect: str, tenant: str, value: str | None,
 @click.option("--remove", is_flag=True, help="The API key alone is enough again.")
 @runs_here
 def signing_secret(session: Session, tenant: str, key_id: str, value: str | None, remove: bool) -> None:
-    """Requests with this API key must be signed, which some dialects can (wiro: a signature project)."""
+    """Let only signed requests use an API key. Some dialects can sign (wiro: a signature project)."""
     from farm.tenants import vault
 
     _secret(session, tenant, vault.signing(key_id), value, remove=remove)

@@ -51,7 +51,10 @@ def row_of(folder: Path, entry: "Model | Network") -> dict[str, str]:
 @MODELS_DIR
 @runs_here
 def build_tiny(session: Session, ids: tuple[str, ...], models_dir: Path | None) -> None:
-    """Build the tiny models (one draws simple scenes, the others noise; docs/tiny-models.md). Nothing is downloaded."""
+    """Build the weights of the tiny models; nothing is downloaded.
+
+    Which of them draw and which render noise: docs/tiny-models.md.
+    """
     from models import catalog
     from models.weights import tiny
 
@@ -74,9 +77,9 @@ def build_tiny(session: Session, ids: tuple[str, ...], models_dir: Path | None) 
 @MODELS_DIR
 @runs_here
 def verify(session: Session, ids: tuple[str, ...], models_dir: Path | None) -> int:
-    """Read every file of the models' weights and say what is wrong with them. Default: all that are here.
+    """Read all weights that are here, or a MODEL's, and check them.
 
-    Of a model that looks at clips, also those of the networks that it looks with; or name one, as preprocess/pose.
+    Of Animate also those of the networks that it looks at clips with; name one of them as preprocess/pose.
     """
     from models import catalog
     from models.catalog import networks
@@ -110,8 +113,9 @@ def verify(session: Session, ids: tuple[str, ...], models_dir: Path | None) -> i
 @MODELS_DIR
 @runs_here
 def pull(session: Session, model_id: str, revision: str | None, models_dir: Path | None) -> None:
-    """Fetch a model's weights from the hub; goes on where it was interrupted. Tens of gigabytes, some over a hundred.
+    """Fetch a model's weights from the hub.
 
+    Tens of gigabytes, some over a hundred; it goes on where it was interrupted.
     With them comes what they need: the base of a four-step model, the networks that Animate looks at clips with.
     """
     from models.catalog.model import Model

@@ -16,8 +16,9 @@ from farm.cli.session import Session, runs_here
 )
 @runs_here
 def worker(session: Session, end_when_idle: float | None) -> int:
-    """Serve every GPU of this machine (or the CPU) for the farm of the configuration.
+    """Render for a farm, on every GPU of this machine or the CPU.
 
+    The configuration names the farm's Redis and S3.
     One agent per GPU; what dies is started again. The first SIGTERM finishes the running renders, the second hands
     them back (worker.on_term = "hand_back": the first one does).
     """

@@ -37,7 +37,7 @@ def workers(session: Session) -> None:
 @click.argument("worker")
 @runs_here
 def forgive(session: Session, worker: str) -> None:
-    """Lift the quarantine of a worker (its name as `wanfarm workers` shows it)."""
+    """Lift the quarantine of a worker. WORKER is its name in `wanfarm workers`."""
     from farm.jobs.errors import Conflict, NotFound
     from farm.jobs.worker_status import WorkerState
 

@@ -29,11 +29,11 @@ _TENANT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 
 @dataclass(frozen=True)
 class Tenant:
-    """weight: share of GPU-seconds against other tenants. max_open: jobs not yet over at once. max_running: jobs
-    at work at once, on all workers of the farm, and max_running_in of one pool. rate_per_minute,
-    rate_burst: admissions (a token bucket). None: no limit. external: what may be bought elsewhere
-    (never, same, family, any), once a job would wait longer than external_after_s, for so many dollars in a day and a
-    month of UTC. provenance: whether its results are signed. None of these: as the settings say."""
+    """weight: share of GPU-seconds against other tenants. max_running: jobs that run at once, on all workers of the
+    farm, and max_running_in of one pool. rate_per_minute, rate_burst: admissions (a token bucket). None: no limit.
+    max_open: jobs not yet over at once. external: what may be bought elsewhere (never, same, family, any), once a job
+    would wait longer than external_after_s, for so many dollars in a day and a month of UTC. provenance: whether its
+    results are signed. None: as the settings say."""
 
     id: str
     name: str

@@ -51,6 +51,26 @@ def test_every_command_helps_and_speaks_json() -> None:
         assert "--json" in options or name in ("completion", "config example"), name
 
 
+def test_help_is_whole() -> None:
+    """The line of each command fits into 80 columns, and every option says what it is for."""
+
+    def look(command: click.Command) -> None:
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and not parameter.hidden:
+                assert parameter.help, (command.name, parameter.name)
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            names = command.list_commands(context)
+            for name in names:
+                inner = command.get_command(context, name)
+                assert inner is not None
+                line = inner.get_short_help_str(80 - 6 - max(map(len, names)))
+                assert not line.endswith("..."), name
+                look(inner)
+
+    look(wanfarm)
+
+
 def test_importing_the_command_loads_nothing_heavy() -> None:
     code = "import farm.cli, sys; print(*(n for n in ('torch','httpx','pydantic','redis','celery','flask','rich',"
     code += "'minio','numpy','av') if n in sys.modules))"
@@ -157,6 +177,11 @@ def test_tenants_and_keys(settings: Settings, redis: Redis, monkeypatch: pytest.
     listed = run("tenants", "list", "--json").document
     assert [(t["id"], t["name"], t["max_open"]) for t in listed] == [("studio-a", "Studio A", None)]
     assert "Studio A" in run("tenants", "list").ok().out
+    # without a limit of its own, the farm's holds
+    assert f" {settings.scheduling.max_open} " in run("tenants", "list").ok().out
+    shown = run("tenants", "show", "studio-a").ok().out
+    assert f"open at most: {settings.scheduling.max_open}, as the settings say\n" in shown
+    assert "running at most: any number\n" in shown
     assert listed[0]["provenance"] is None
     # signing is possible where the agents are, and only they know
     wanted = run("tenants", "set", "studio-a", "--provenance", "required").ok()

@@ -14,6 +14,8 @@ local id, tenant, batch, kind, priority, label, code, state = unpack(ARGV)
 local owner, stage = unpack(redis.call('HMGET', Key.batch(batch), 'tenant', 'state'))
 if owner ~= tenant or stage == Batch.STAGING then return 0 end
 if redis.call('EXISTS', Key.act(id)) == 1 then return 1 end
+-- a full Redis refuses a retry, which makes jobs, and no other act (lib/full.lua)
+if kind ~= Act.RETRY then redis.call('DEL', Key.nothing()) end
 if redis.call('LLEN', Key.batch_acts(batch)) >= Setting.ACTS_KEPT then
   local oldest = redis.call('LINDEX', Key.batch_acts(batch), -1)
   if redis.call('HGET', Key.act(oldest), 'state') == ActState.UNDER_WAY then return 2 end

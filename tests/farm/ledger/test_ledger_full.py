@@ -4,12 +4,14 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
+from batch_parts import Manifest
 from ledger_parts import ARTIFACTS, BROKE, POOL, ByNumber, admit, claimed, new_job
 from redis import Redis
 from redis.exceptions import RedisError
 from spare_redis import SpareRedis
 
 from farm.config import RedisSettings, Settings
+from farm.jobs.batch import ActKind
 from farm.jobs.errors import Unavailable
 from farm.jobs.states import State
 from farm.jobs.worker_status import WorkerStatus
@@ -77,6 +79,20 @@ def test_what_is_there_goes_on_and_what_is_new_is_refused_in_words(server: Spare
     assert ledger.outbox_size() == 0
     # and what makes room
     assert len(ledger.forget(10**15)) == 2
+
+
+def test_acts_on_a_batch_go_on_but_a_retry(server: SpareRedis, on_server: Settings) -> None:
+    ledger = ByNumber(connect(on_server.redis), on_server)
+    batch = Manifest(3).admit(ledger)
+    fill(server)
+    for kind in (ActKind.PAUSE, ActKind.RESUME, ActKind.CANCEL):
+        assert ledger.begin_act(kind, "acme", batch.id, kind)
+        while ledger.step_act(kind)[0]:
+            pass
+        assert ledger.acts([batch.id])[0][0].changed == 3
+    # it would make jobs
+    with pytest.raises(Unavailable, match="memory is full"):
+        ledger.begin_act("retry", "acme", batch.id, ActKind.RETRY)
 
 
 def test_a_full_farm_still_knows_its_keys_and_revokes_them(server: SpareRedis, on_server: Settings) -> None:

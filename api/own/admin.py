@@ -37,11 +37,11 @@ from farm.wire.report import Reply
 _Asked = TypeVar("_Asked", AskTier, AskMove, AskWhy)
 
 _REFUSED = {
-    OperationOutcome.OVER: "the job is over",
-    OperationOutcome.RUNNING: "the job is at work already; it is not interrupted",
-    OperationOutcome.BOUGHT: "the job is bought from a provider",
-    OperationOutcome.HELD: "the job is held; release it first",
-    OperationOutcome.NO_POOL: "there is no such pool",
+    OperationOutcome.OVER: "the job is over: there is nothing to change any more",
+    OperationOutcome.RUNNING: "the job is running, and this does not interrupt it; requeue it first",
+    OperationOutcome.BOUGHT: "the job is bought from a provider; wait for its end, or settle its purchase",
+    OperationOutcome.HELD: "the job is held, and `held_for` says why; resume or approve it first",
+    OperationOutcome.NO_POOL: "there is no such pool; name one that has had a worker",
 }
 
 

@@ -109,9 +109,9 @@ def list_batches() -> Response:
     if asked.idempotency_key is not None:
         known = ledger.known_batch(tenant(), asked.idempotency_key)
         return answer(Reply(200, BatchList(data=[] if known is None else [show(batch_of(known[0]))])))
-    for name, said in (("cursor", "not the next_cursor of any page"), ("after", "not the id of a batch")):
+    for name, said in (("cursor", "not the next_cursor of a page"), ("after", "not the id of a batch")):
         if (given := getattr(asked, name)) is not None and not is_batch_id(given):
-            raise InvalidRequest(said, name)
+            raise InvalidRequest(f"{said}; leave it out for the first page", name)
     ids = ledger.batch_ids(tenant(), after=asked.cursor or asked.after, limit=asked.limit + 1)
     page, more = ids[: asked.limit], len(ids) > asked.limit
     found = zip(ledger.asked(page), ledger.batches(tenant(), page), ledger.acts(page), strict=True)
@@ -168,7 +168,7 @@ def batch_jobs(batch_id: str) -> Response:
     batch, asked = batch_of(batch_id), query(ListQuery)
     for name in ("label", "idempotency_key"):
         if getattr(asked, name) is not None:
-            raise InvalidRequest("the jobs of a batch are listed by state and model", name)
+            raise InvalidRequest("leave it out: the jobs of a batch are listed by state and model", name)
     page = services().ledger.page(
         tenant(),
         states=asked.state,
@@ -222,7 +222,9 @@ def batch_of(batch_id: str) -> Batch:
     asked = asked_of(batch_id)
     if asked is None:
         raise NotFound(f"no batch {batch_id[:64]}")
-    raise Conflict(f"the batch is {openai_batches.shown(asked, None, [])['status']}: it has no jobs")
+    status = openai_batches.shown(asked, None, [])["status"]
+    later = " yet; ask again when its file is read" if status == "validating" else ""
+    raise Conflict(f"the batch is {status}: it has no jobs{later}")
 
 
 def shown(batch_id: str, view: str | None = None) -> Any:
@@ -255,7 +257,7 @@ def manifest_body() -> BinaryIO:
     body: BinaryIO = request.environ["wsgi.input"]
     most = services().settings.batches.max_body
     if (request.content_length or 0) > most:
-        raise TooLarge(f"{request.content_length} bytes are more than the {most} of a manifest")
+        raise TooLarge(f"{request.content_length} bytes are more than the {most} of a manifest; send several batches")
     if not body.seekable():
         # another server than the gateway's, which hands the connection over
         request.max_content_length = most

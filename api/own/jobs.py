@@ -102,7 +102,7 @@ def list_jobs() -> Response:
     """A page of the caller's jobs, newest first."""
     asked = query(ListQuery)
     if asked.cursor is not None and not is_job_id(asked.cursor):
-        raise InvalidRequest("not the next_cursor of any page", "cursor")
+        raise InvalidRequest("not the next_cursor of a page; leave it out for the first page", "cursor")
     if asked.idempotency_key is not None:
         known = services().ledger.known_key(tenant(), asked.idempotency_key)
         job = None if known is None else services().ledger.get(tenant(), known[0])

@@ -55,7 +55,7 @@ def json_body() -> bytes:
     if kind and kind != "application/json" and not kind.endswith("+json"):
         raise HttpRefusal(415, "unsupported-media-type", f"send application/json, not {kind}")
     if request.headers.get("Content-Encoding", "identity") != "identity":
-        raise HttpRefusal(415, "unsupported-media-type", "send the body without Content-Encoding")
+        raise HttpRefusal(415, "unsupported-media-type", "send the body without Content-Encoding: unpacked")
     return request.get_data(cache=False)
 
 
@@ -67,7 +67,7 @@ def query(kind: type[_M]) -> _M:
         if known is not None and get_origin(known.annotation) is list:
             given[name] = values
         elif len(values) > 1:
-            raise InvalidRequest("given more than once", name)
+            raise InvalidRequest("given more than once; give it once", name)
         else:
             given[name] = values[0]
     try:

@@ -60,7 +60,7 @@ def create_upload() -> Response:
     if asked.size is None:
         most = min(most, limits.gateway.max_body)
     elif asked.size > most:
-        raise TooLarge(f"{asked.size} bytes are more than the {most} allowed", "size")
+        raise TooLarge(f"{asked.size} bytes are more than the {most} that one upload may have", "size")
     upload_id, url = here.uploads.room(tenant(), most, asked.size)
     upload = UploadView(
         id=upload_id,
@@ -92,7 +92,7 @@ def get_model(model_id: str) -> Response:
     """By its id, or by OpenAI's name for what the farm renders by default."""
     found = next((model for model in listed_models() if model.id == model_id), None)
     if found is None:
-        raise NotFound(f"no model {model_id[:100]}")
+        raise NotFound(f"no model {model_id[:100]}; GET /v1/models lists those that there are")
     return answer(Reply(200, found))
 
 
@@ -128,7 +128,7 @@ def place_of(cursor: str | None) -> tuple[str, str] | None:
         return None
     pool, space, worker = cursor.partition(" ")
     if not space:
-        raise InvalidRequest("not the next_cursor of any page", "cursor")
+        raise InvalidRequest("not the next_cursor of a page; leave it out for the first page", "cursor")
     return pool, worker
 
 

@@ -73,7 +73,7 @@ def _spend(owner: str | None) -> Response:
     last = asked.last_day or datetime.now(UTC).date()
     first = asked.first_day or last.replace(day=1)
     if not timedelta(0) <= last - first < timedelta(days=_MOST_DAYS):
-        raise InvalidRequest(f"at most {_MOST_DAYS} days, the first one first", "first_day")
+        raise InvalidRequest(f"must be one of the {_MOST_DAYS} days up to last_day", "first_day")
     from_ms = int(datetime(first.year, first.month, first.day, tzinfo=UTC).timestamp() * 1000)
     to_ms = int(datetime(last.year, last.month, last.day, tzinfo=UTC).timestamp() * 1000) + _DAY_MS
     jobs = (job for job in ledger.ended_between(from_ms, to_ms) if owner in (None, job.tenant))

@@ -21,6 +21,7 @@ from farm.jobs.states import HoldReason
 from farm.ledger import Ledger
 from farm.ledger.batch_chunks import ChunkWriter
 from farm.ledger.outcomes import PermitPublisher
+from farm.ledger.refusals import other_request
 from farm.submission.submit import Submissions
 from monitoring.metrics import BATCH_SHOTS
 
@@ -72,7 +73,7 @@ class BatchAdmission:
         """The batch that came with this key before. Raises Conflict when it came with another body."""
         found = None if key is None else self._ledger.known_batch(tenant, key)
         if found is not None and found[1] != sha256:
-            raise Conflict("this idempotency key came with another request before", "Idempotency-Key")
+            raise other_request()
         return None if found is None else found[0]
 
     def plan(self, tenant: str, manifest: BinaryIO, media: str, defaults: Mapping[str, Any], takes: int) -> Planned:

@@ -228,5 +228,5 @@ def _started(asked: BatchShot, draft: Draft) -> Draft:
     if _FIRST in draft.inputs:
         raise draft.refused("start_from", "the shot has an image already; leave one of them out")
     if asked.if_parent_fails == "run":
-        raise draft.refused("if_parent_fails", "without its first frame the shot is another one: only fail will do")
+        raise draft.refused("if_parent_fails", "the shot needs its first frame: write fail, or leave it out")
     return replace(draft, inputs={**draft.inputs, _FIRST: Source(last_frame_of=new_job_id())})

@@ -121,5 +121,5 @@ class RequestFile:
         if body.get("tier", Tier.ECONOMY) != Tier.ECONOMY:
             raise InvalidRequest(f"must be {Tier.ECONOMY} or left out: of such a batch all requests are", "tier")
         if draft.deadline_ms is not None and draft.deadline_ms > self._deadline_ms:
-            raise InvalidRequest("is after the end of the batch's completion_window", "deadline")
+            raise InvalidRequest("is after the end of the batch's completion_window; name an earlier one", "deadline")
         return replace(draft, tier=Tier.ECONOMY, deadline_ms=draft.deadline_ms or self._deadline_ms)

@@ -26,7 +26,9 @@ class Accounts(Scripted):
         booked, balance, held = self.run("topup", tenant, amount, note, reference or uuid4().hex, durable=True)
         if not booked:
             raise InvalidRequest(
-                f"only {credits_text(balance - held)} of {credits_text(balance)} credits are free", "amount"
+                f"only {credits_text(balance - held)} of {credits_text(balance)} credits are free; the others are "
+                "held for open jobs",
+                "amount",
             )
         return Account(balance, held)
 

@@ -30,15 +30,22 @@ def too_many_acts(most: int) -> TooMany:
     )
 
 
+def other_request(field: str = "Idempotency-Key") -> Conflict:
+    """An idempotency key that came with another request before."""
+    return Conflict("this idempotency key came with another request before; send that one again, or a new key", field)
+
+
 def refusal(verdict: str, details: list[Any]) -> RequestError:
     """From the verdict of admit.lua or batch_begin.lua and what goes with it."""
     match verdict:
         case "conflict":
-            return Conflict("this idempotency key was used with another request", "Idempotency-Key")
+            return other_request()
         case "taken":
-            return Conflict(f"the id of job {details[0]} is taken")
+            return Conflict(f"the id of job {details[0]} is taken; send it again with another")
         case "unpriced":
-            return PaymentRequired("the price of a job is not known, so it cannot be held against the credit")
+            return PaymentRequired(
+                "there is no price for a job, so it cannot be held against the credit; ask the farm's operator"
+            )
         case "no_room":
             return no_room(*details)
         case "too_many":
@@ -48,5 +55,8 @@ def refusal(verdict: str, details: list[Any]) -> RequestError:
             )
         case "payment":
             _tenant, needed, available = details
-            return PaymentRequired(f"{credits_text(needed)} credits are needed and {credits_text(available)} are free")
+            return PaymentRequired(
+                f"{credits_text(needed)} credits are needed and {credits_text(available)} are free; wait for jobs to "
+                "end, or top up the account"
+            )
     raise AssertionError(f"an admission answered {verdict!r}")

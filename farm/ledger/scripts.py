@@ -72,6 +72,9 @@ PRESENT_MAX_S = 60.0
 #: a delay is at most this many times lease.backoff_max_s (lib/verdict.lua spreads them)
 _DELAY_SPREAD = 1.25
 
+#: what a client does about a write of which only the durability is not known
+_REPEAT = "it may have happened: send it again with the same Idempotency-Key"
+
 #: of redis.socket_timeout_s, after which a call is given up: the part in which it may still run
 _IN_TIME = 0.8
 
@@ -253,7 +256,7 @@ class Scripted:
             # or else the server's clock is not what it was
             self._server_clock.learn(int(answer[1]))
             if time.monotonic() >= end:
-                raise Unavailable("the ledger was reached too late; nothing was done")
+                raise Unavailable("the ledger was reached too late, and nothing was done; send it again")
 
     def _can_wait(self) -> bool:
         """Whether the server has WAITAOF (Redis 7.2) and an append-only file that it syncs. Asked until it is fit."""
@@ -271,7 +274,7 @@ class Scripted:
         answer, kept = run_and_ask(self._redis, script, args, question, self._keys("sent_again"))
         here, elsewhere = kept if self._waitaof else (1, kept)
         if not here:
-            raise Unavailable("the ledger's append-only file did not get the write in time")
+            raise Unavailable(f"the ledger's append-only file did not get the write in time; {_REPEAT}")
         if elsewhere < replicas:
-            raise Unavailable(f"{elsewhere} of {replicas} replicas of the ledger got the write in time")
+            raise Unavailable(f"{elsewhere} of {replicas} replicas of the ledger got the write in time; {_REPEAT}")
         return answer

@@ -20,7 +20,6 @@ from farm.intake.intake import Content, Intake
 from farm.jobs.draft import TOKEN_TAIL, Draft, Source
 from farm.jobs.errors import (
     AddressUnreachable,
-    Conflict,
     InvalidRequest,
     ModelUnavailable,
     RequestError,
@@ -34,6 +33,7 @@ from farm.jobs.spec import InputRef, JobSpec
 from farm.jobs.states import Tier
 from farm.ledger.ledger import Ledger
 from farm.ledger.outcomes import PermitPublisher
+from farm.ledger.refusals import other_request
 from farm.loras.lora import LoraLookup
 from farm.loras.loras import TenantLoras
 from farm.scheduling.memory_fit import burden_of, needs_of
@@ -184,7 +184,7 @@ class Submissions:
                 return None
             job_id, body_sha256 = known
             if body_sha256 != mark:
-                raise Conflict("this idempotency key came with another request before", draft.called("idempotency_key"))
+                raise other_request(draft.called("idempotency_key"))
             found.append(Admitted(job_id, created=False))
         return found
 

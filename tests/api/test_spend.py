@@ -68,6 +68,8 @@ def test_a_tenant_sees_what_it_spent_and_nothing_of_another_s(spent: tuple[Calle
     assert rows(alice.get("/v1/usage/spend?by=provider"))["kie"]["bought_usd"] == 0.19
     assert set(rows(bob.get("/v1/usage/spend?by=tenant"))) == {"bob"}
     assert rows(bob.get("/v1/usage/spend?first_day=2020-01-01&last_day=2020-02-01")) == {}
+    turned = bob.get("/v1/usage/spend?first_day=2020-02-01&last_day=2020-01-01")
+    assert (turned.status_code, "400 days up to last_day" in turned.json["detail"]) == (422, True)
 
 
 def test_a_spreadsheet_takes_no_label_for_a_formula(spent: tuple[Caller, Caller]) -> None:

@@ -153,7 +153,8 @@ def test_it_is_shown_and_acted_on_as_a_batch_of_the_farms_own_form_too(
     batch = ask(sdk, lines(VIDEO_BODY))
     path = f"/v1/batches/{batch.id}"
     early = alice.get(path, query_string={"view": "own"})
-    assert (early.status_code, early.json["detail"]) == (409, "the batch is validating: it has no jobs")
+    words = "the batch is validating: it has no jobs yet; ask again when its file is read"
+    assert (early.status_code, early.json["detail"]) == (409, words)
     assert alice.post(f"{path}/pause").status_code == alice.get(f"{path}/jobs").status_code == 409
     look()
     assert (alice.get(path).json["status"], alice.get(f"{path}?view=own").json["state"]) == ("in_progress", "open")

@@ -89,7 +89,7 @@ class TestAdmit:
 
     def test_the_same_key_with_another_body_is_a_conflict_and_nothing_is_admitted(self, ledger: Ledger) -> None:
         admit(ledger, new_job(idempotency_key="k", body_sha256="b"))
-        with pytest.raises(Conflict):
+        with pytest.raises(Conflict, match="send that one again, or a new key"):
             ledger.admit([new_job(), new_job(idempotency_key="k", body_sha256="other")])
         assert ledger.counts("acme")[State.QUEUED] == 1
 

@@ -43,7 +43,7 @@ class TestCredit:
 
     def test_a_batch_that_does_not_fit_is_refused_whole(self, ledger: Ledger) -> None:
         ledger.topup("acme", 500)
-        with pytest.raises(PaymentRequired, match=r"0\.0006 credits .* 0\.0005 "):
+        with pytest.raises(PaymentRequired, match=r"0\.0006 credits .* 0\.0005 .*; wait for jobs to end, or top up"):
             ledger.admit([new_job(hold=300), new_job(hold=300)])
         assert ledger.credit("acme") == Account(500, 0)
         assert sum(ledger.counts("acme").values()) == 0

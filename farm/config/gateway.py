@@ -40,7 +40,7 @@ class GatewaySettings(Section):
     cors_origins: tuple[str, ...] = ()
     #: seconds that a key, once seen valid, is trusted without asking Redis
     key_cache_s: float = 10.0
-    #: whether /metrics answers without an admin key (a Prometheus on a network that tenants do not reach)
+    #: whether /metrics answers without an operator's key (a Prometheus on a network that tenants do not reach)
     open_metrics: bool = False
 
 

@@ -30,17 +30,17 @@ _WORDS = {
     ActKind.CANCEL: "Cancel a batch",
     ActKind.PAUSE: "Pause a batch",
     ActKind.RESUME: "Resume a batch",
-    ActKind.APPROVE: "Approve what a batch holds back",
+    ActKind.APPROVE: "Let the jobs of a batch run that are held for approval",
     ActKind.RETRY: "Make failed jobs of a batch anew",
     ActKind.PRIORITY: "Change the priority of a batch",
 }
 _MORE = {
-    ActKind.CANCEL: "What has not started ends at once; what runs is stopped.",
-    ActKind.PAUSE: "Nothing of it starts until it is resumed; what runs, runs on.",
-    ActKind.RESUME: "The end of a pause.",
-    ActKind.APPROVE: "What was held by `hold_after` may run.",
+    ActKind.CANCEL: "Jobs that have not started end at once; running ones are stopped.",
+    ActKind.PAUSE: "No more jobs of it start until it is resumed; running ones go on.",
+    ActKind.RESUME: "It ends a pause.",
+    ActKind.APPROVE: "The jobs may run that `hold_after` holds.",
     ActKind.RETRY: "A new job takes the place of each that failed, with the same request and seed.",
-    ActKind.PRIORITY: "Of all that has not started, and of retries of what has.",
+    ActKind.PRIORITY: "Of all jobs that are not over; of a running one for its retry.",
 }
 
 

@@ -64,7 +64,7 @@ class RequestsFiles:
             text = cast("str | None", self._redis.hget(self._keys("batch_files", tenant), file_id[:128]))
         found = None if text is None else RequestsFile(**json.loads(text))
         if found is None or found.expires_s <= self._clock():
-            raise NotFound(f"no file {file_id[:64]}")
+            raise NotFound(f"no file {file_id[:64]}: files are kept for {UPLOAD_TTL_S // 86400} days")
         return found
 
     def all(self, tenant: str) -> list[RequestsFile]:

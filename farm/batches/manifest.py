@@ -71,7 +71,7 @@ def read(
             )
         yield line
     if not count and not faults.count:
-        faults.add(None, None, f"there is no {words.one} in it")
+        faults.add(None, None, f"there is no {words.one} in it: write one on each line")
     return None
 
 
@@ -218,7 +218,7 @@ def _is_header(line: int, header: list[str], columns: Mapping[str, CellKind], fa
         return False
     for name in header:
         if header.count(name) > 1:
-            faults.add(line, name[:100], "two columns have this name")
+            faults.add(line, name[:100], "two columns have this name: keep one")
             return False
         stem, dot, _ = name.partition(".")
         if dot and stem in header:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _FIELDS: list[tuple[str, Any, str]] = [
     ("--model", str, "Model id (`wanfarm models list`). Default: the farm's."),
     ("--task", str, "animate or replace, where the inputs allow both."),
-    ("--negative-prompt", str, "What should not be seen. Default: the model's."),
+    ("--negative-prompt", str, "What should not be seen. It counts where the guidance is above 1."),
     ("--width", int, "Pixels. Default: the model's."),
     ("--height", int, "Pixels. Default: the model's."),
     ("--resolution", str, "480p, 580p or 720p, instead of --width and --height."),

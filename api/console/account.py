@@ -7,6 +7,7 @@ from flask import Response, make_response, render_template, request
 from api.auth import tenant
 from api.console.blueprint import console
 from api.services import services
+from farm.jobs.batch import is_batch_id
 from farm.jobs.errors import InvalidRequest
 
 _LINES = 100
@@ -23,6 +24,7 @@ def usage() -> Response:
             "console/usage.html",
             account=ledger.credit(owner),
             lines=lines,
+            is_batch_id=is_batch_id,
             more=lines[-1].id if len(lines) == _LINES else None,
         )
     )

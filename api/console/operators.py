@@ -72,7 +72,8 @@ class ProviderRow:
 
 @dataclass(frozen=True)
 class PoolRow:
-    """A pool's queue, and who stands in it. wait_s: until all that is queued has been started; None: nobody works."""
+    """A pool's queue, and who stands in it. wait_s: until all that is queued has been started; None: nobody works, or
+    an operator paused the pool."""
 
     numbers: PoolNumbers
     oldest_s: float | None
@@ -171,7 +172,7 @@ def pool_rows(farm: FarmNumbers) -> list[PoolRow]:
             PoolRow(
                 pool,
                 None if pool.oldest_ms is None else (farm.now_ms - pool.oldest_ms) / 1000,
-                expected_wait_s(pool.queued_s, pool.open_s, pool.slots),
+                None if pool.paused else expected_wait_s(pool.queued_s, pool.open_s, pool.slots),
                 tuple(sorted(waiting, key=lambda one: (min(one.ahead_s.values(), default=0.0), one.tenant))),
             )
         )

@@ -50,6 +50,8 @@ VERDICTS = {
     "parked": ("parked", "Parked"),
     "stays": ("idle", "Stays here"),
 }
+#: why an act on many jobs of a batch stopped before its end (farm.jobs.batch.Act.error)
+ACT_STOPPED = {"payment": "the credit was used up", "too_many": "no more jobs may be open"}
 BOOKINGS = {
     StatementKind.TOPUP: "Top-up",
     StatementKind.HOLD: "Held",
@@ -126,6 +128,18 @@ def _status(
     return StatusWord("retrying", "Retrying") if retrying else StatusWord(state.value, _STATES[state])
 
 
+def paused(kind: str, name: str) -> str:
+    """What an operator paused, for its owner: "the pool h200"."""
+    if kind == "tenant":
+        return "all of your jobs"
+    return f"the {'model' if kind == 'lane' and '@' not in name else kind} {name}"
+
+
+def count(number: int, noun: str) -> str:
+    """ "1 job", "1,200 jobs"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def span(seconds: float | None) -> str:
     """A length of time: "8 s", "3 min", "2 h 5 min"; a dash for none."""
     if seconds is None:
@@ -160,6 +174,11 @@ def booked(kind: StatementKind, micro: int) -> str:
 def dollars(micro: float | None) -> str:
     """Money of a provider, from millionths of a dollar."""
     return "–" if micro is None else f"${micro / MICRO:,.2f}"
+
+
+def plain(number: float) -> str:
+    """As somebody would type it into a field: "10", "0.5"."""
+    return f"{number:.10f}".rstrip("0").rstrip(".") if isinstance(number, float) else str(number)
 
 
 def percent(part: float) -> str:

@@ -21,6 +21,7 @@ from farm.jobs.job import NewJob
 from farm.jobs.roles import Role
 from farm.jobs.spec import JobSpec
 from farm.jobs.states import HoldReason, State
+from farm.jobs.worker_status import WorkerState, WorkerStatus
 from farm.ledger import SwitchKind
 from farm.tenants.tenants import Tenants
 from models.catalog import MODELS
@@ -106,9 +107,17 @@ def page(chromium: Browser, farm: Farm) -> Iterator[Page]:
 
 
 def admitted(
-    farm: Farm, count: int, label: str, *, tenant: str | None = None, pool: str = "default", approved: bool = False
+    farm: Farm,
+    count: int,
+    label: str,
+    *,
+    tenant: str | None = None,
+    pool: str = "default",
+    approved: bool = False,
+    hold: int | None = None,
 ) -> list[str]:
-    """Ids of jobs that wait for approval, as a client's batch would, or for a worker of the pool."""
+    """Ids of jobs that wait for approval, as a client's batch would, or for a worker of the pool. hold: micro-credits
+    of each."""
     model = MODELS[str(SMALL["model"])]
     spec = JobSpec(
         **SMALL,
@@ -129,6 +138,7 @@ def admitted(
         predicted_s=3.0,
         wall_s=60.0,
         label=label,
+        hold=hold,
         held_for=() if approved else (HoldReason.APPROVAL,),
     )
     made: list[str] = []
@@ -357,6 +367,39 @@ def test_axe_finds_nothing_serious(chromium: Browser, farm: Farm, few_jobs: tupl
                     found.append((looks, one["id"], [node["html"][:150] for node in one["nodes"][:3]]))
     context.close()
     assert found == []
+
+
+def test_no_table_hides_a_column(chromium: Browser, farm: Farm) -> None:
+    """On the smallest desktop, with the longest words that there are in practice."""
+    tenants, ledger = Tenants(farm.redis(), farm.settings), farm.ledger()
+    tenants.create("wordy", name="A Very Long Named Production Company of the North", max_open=20_000, max_running=12)
+    ledger.topup("wordy", 249_829_843_800, note=f"batch batch_{'0' * 32}")
+    [job] = admitted(farm, 1, "words", tenant="wordy", hold=11_343_750)
+    worker, lane = "gpu-a1.rack3.example/3", "wan2.2-vace-fun-a14b-tiny@bf16"
+    device = WorkerStatus(
+        device="NVIDIA H100 80GB HBM3",
+        state=WorkerState.QUARANTINED,
+        reason="3 different jobs failed on this device in 600 s: an illegal memory access was encountered",
+        models=("wan2.2-vace-fun-a14b-tiny",),
+        lane=lane,
+        memory={"device_bytes": 80 * 10**9, "host_bytes": 256 * 10**9},
+        job=job,
+    )
+    ledger.worker_seen(worker, "a-pool-of-words", device, ttl_s=600, slots=0)
+    ledger.rendered("a-pool-of-words", lane, work_tflop=1000, seconds=10.3)
+    why = "weights are checked after a bad checksum, ticket OPS-1142; render nothing of it before Monday"
+    ledger.pause(SwitchKind.WORKER, worker, who="key LOqsP7Ba of wordy", why=why)
+    context, page = signed_in(chromium, farm, tenants.api_keys.create("wordy", role=Role.OPERATOR)[1])
+    hidden = "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.ariaLabel)"
+    for path in ("usage", "activity", "studio", *(path for path in (*PAGES, *MORE_PAGES) if path.startswith("farm/"))):
+        for wide in (1280, 390):
+            page.set_viewport_size({"width": wide, "height": 900})
+            page.goto(f"/console/{path}")
+            assert page.locator(".scroll").evaluate_all(hidden) == [], (path, wide)
+    ledger.resume(SwitchKind.WORKER, worker, who="an operator", why="a test")
+    ledger.worker_gone(worker, "a-pool-of-words")
+    ledger.cancel("wordy", job)
+    context.close()
 
 
 @pytest.mark.soak

@@ -1,5 +1,6 @@
 // The form of a new job: files by drag and drop, and after every change what it would cost and what is wrong.
 const span = (seconds) => (seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`);
+const credits = (count) => count.toLocaleString(undefined, { minimumFractionDigits: Number.isInteger(count) ? 0 : 2, maximumFractionDigits: 4 });
 
 export function mindForm(page) {
   const form = document.getElementById('submit');
@@ -60,7 +61,7 @@ export function mindForm(page) {
     const { estimate } = told;
     const { available, held } = told;
     const price = estimate?.cost ?? held;
-    say('cost', !estimate ? '–' : available === null ? 'not charged' : price === null ? 'not known' : `${estimate.cost === null ? 'about ' : ''}${price} of ${available} credits`);
+    say('cost', !estimate ? '–' : available === null ? 'not charged' : price === null ? 'not known' : `${estimate.cost === null ? 'about ' : ''}${credits(price)} of ${credits(available)} credits`);
     say('predicted', estimate?.predicted_s != null ? `about ${span(estimate.predicted_s)}` : estimate ? 'with its input' : '–');
     say('shape', !estimate ? '–' : estimate.width && estimate.frames ? `${estimate.width} × ${estimate.height}, ${(estimate.frames / estimate.fps).toFixed(1)} s` : 'as its input');
     say('model', estimate?.model ?? '–');

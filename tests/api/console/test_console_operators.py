@@ -11,12 +11,12 @@ from api.app import create_app
 from api.services import Services
 from farm.config import Settings
 from farm.jobs.worker_status import WorkerState, WorkerStatus
-from farm.ledger import Ledger
+from farm.ledger import Ledger, SwitchKind
 from farm.ledger.job_lines import JobLine
 from farm.providers import Providers
 from farm.providers.gate import Gate
 from farm.wire.http import Why
-from tests.api.api_parts import TINY, Caller, Hand
+from tests.api.api_parts import POOL, TINY, Caller, Hand
 from tests.api.console.console_parts import Browser
 
 GB = 10**9
@@ -74,6 +74,28 @@ def test_what_an_operator_paused_says_so_on_its_owners_pages(
     assert "An operator paused the pool" in page
 
 
+def test_a_paused_pool_foretells_no_wait_and_a_worker_is_locked(
+    operator: Browser, alice: Caller, ledger: Ledger
+) -> None:
+    alice.submit()
+    assert re.search(r"Expected wait</dt><dd>\d+ s", operator.get("/farm/queue").text)
+    ledger.pause(SwitchKind.POOL, POOL, who="an operator", why="a test")
+    assert "Expected wait</dt><dd>–" in operator.get("/farm/queue").text
+    busy = WorkerStatus(state=WorkerState.BUSY, models=(TINY,), job=alice.submit()["id"])
+    ledger.worker_seen("gpu-9", POOL, busy, ttl_s=600)
+    [row] = rows(operator.get("/farm/workers?state=busy").text)
+    assert ("locked" in row, row.endswith(" Lock "), f"job {busy.job[-12:]}" in row) == (False, True, True)
+    assert operator.post("/farm/pause", {"kind": "worker", "name": "gpu-9", "why": "a test"}).status_code == 303
+    [row] = rows(operator.get("/farm/workers?state=busy").text)
+    assert ("locked" in row, row.endswith(" Resume ")) == (True, True)
+
+
+def test_the_audit_log_says_what_changed_in_one_word(operator: Browser) -> None:
+    operator.post("/farm/pause", {"kind": "pool", "name": POOL, "why": "a new driver"})
+    [row] = rows(operator.get("/farm/log").text)
+    assert "pause pool default on → paused a new driver" in row
+
+
 def test_lanes_say_how_much_how_long_and_what_waits(
     alice: Caller, operator: Browser, hand: Hand, ledger: Ledger, redis: Redis
 ) -> None:
@@ -86,7 +108,7 @@ def test_lanes_say_how_much_how_long_and_what_waits(
     [row] = rows(operator.get("/farm/lanes").text)
     assert claim.job.lane in row
     # done an hour, mean, failed, running, queued
-    assert re.search(r" 1 20 min 0 0 2 \d+ \w+ 5 of 1 ", row), row
+    assert re.search(r" 1 20 min 0 0 2 \d+ \w+ 5 from 1 ", row), row
 
 
 def test_a_provider_is_shown_with_its_money_and_why_it_is_not_asked(
@@ -104,7 +126,7 @@ def test_a_provider_is_shown_with_its_money_and_why_it_is_not_asked(
         assert "$0.00 <small>of $50.00</small>" in page
         Gate(redis, sold, Providers(sold).entries).penalise("kie", "main", Why.CREDIT, None, "no money <b>left</b>")
         page = here.get("/farm/providers").text
-        assert "credit for" in page
+        assert re.search("not asked for [0-9]+ (s|min): credit", page)
         assert "no money &lt;b&gt;left" in page
         assert "Nothing was decided yet" in page
         told = {

@@ -1,6 +1,7 @@
 """What people see in the console and do there, asked as a browser asks."""
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -94,6 +95,12 @@ def test_a_batch_that_is_kept_back_says_so_and_why(
     parts.pauses.changed()
     assert [said in here.get(page).text for page in pages] == [True, True]
     assert f"lane {TINY}" in here.get(pages[1]).text
+
+
+def facts(page: str) -> dict[str, str]:
+    """What a page's lists of terms say, as text."""
+    pairs = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page, re.DOTALL)
+    return {term: re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", said)).strip() for term, said in pairs}
 
 
 def test_acts_change_what_fits_and_are_told_in_the_log(
@@ -292,6 +299,9 @@ def test_times_and_sizes_can_be_read() -> None:
     ]
     assert [words.size(n) for n in (None, 12, 1500, 2_000_000, 5e12)] == ["–", "12 B", "1.5 kB", "2.0 MB", "5.0 TB"]
     assert [words.credits(n) for n in (None, 0, 1_500_000, 3_062_500)] == ["–", "0.00", "1.50", "3.0625"]
+    assert [words.plain(n) for n in (20_000, 600.0, 0.5, 1e9)] == ["20000", "600", "0.5", "1000000000"]
+    assert [words.count(n, "job") for n in (0, 1, 1200)] == ["0 jobs", "1 job", "1,200 jobs"]
+    assert words.paused("lane", f"{TINY}@bf16") == f"the lane {TINY}@bf16"
     assert [words.percent(part) for part in (0, 0.004, 0.286, 1)] == ["0 %", "0.4 %", "29 %", "100 %"]
 
 
@@ -308,3 +318,4 @@ def test_a_script_asks_for_longer_pieces_of_the_list_and_bookings_come_newest_fi
         ledger.topup("alice", credits * 1_000_000)
     page = here.get("/usage").text
     assert page.index("+7.00") < page.index("+5.00")
+    assert facts(page)["Balance"] == "12.00 credits"

@@ -61,6 +61,8 @@ def test_limits_are_lowered_and_left_empty_for_what_is_granted(
     here = browser(caller("alice", role="admin", max_open=50))
     assert here.post("/studio/limits", {"max_open": "20"}).status_code == 303
     assert 'value="20" placeholder="50"' in here.get("/studio").text
+    parts.tenants.set("alice", rate_per_minute=600)
+    assert 'placeholder="600"' in here.get("/studio").text
     assert here.post("/studio/limits", {"max_open": "51"}).status_code == 403
     assert here.post("/studio/limits", {"max_open": "many"}).status_code == 422
     assert here.post("/studio/limits", {"max_open": ""}).status_code == 303

@@ -275,6 +275,35 @@ def test_what_an_operator_pauses_and_resumes_is_shown_without_a_reload(page: Pag
     farm.ledger().cancel(farm.notes["tenant"], job)
 
 
+def test_an_operator_pauses_a_pool_and_says_why_without_a_mouse(chromium: Browser, farm: Farm) -> None:
+    tenants = Tenants(farm.redis(), farm.settings)
+    tenants.create("night-shift")
+    [job] = admitted(farm, 1, "by-hand", tenant="night-shift", pool="by-hand", approved=True)
+    key = tenants.api_keys.create("night-shift", role=Role.OPERATOR)[1]
+    context, page = signed_in(chromium, farm, key)
+    page.goto("/console/farm/queue")
+    pause, dialog = page.get_by_role("button", name="Pause by-hand"), page.get_by_role("dialog")
+    pause.press("Enter")
+    expect(dialog.get_by_label("Why")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    expect(pause).to_be_focused()
+    page.keyboard.press("Enter")
+    # who takes time for the answer is not overtaken by the page, which looks at itself every few seconds
+    for _ in range(2):
+        with page.expect_response(lambda answer: "x-part" in answer.request.headers):
+            pass
+    dialog.get_by_label("Why").press_sequentially("a new driver")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Resume by-hand")).to_be_visible()
+    assert (SwitchKind.POOL, "by-hand") in farm.ledger().paused()
+    page.goto("/console/farm/log")
+    expect(page.locator("tbody tr").first).to_contain_text("a new driver")
+    farm.ledger().resume(SwitchKind.POOL, "by-hand", who="an operator", why="a test")
+    farm.ledger().cancel("night-shift", job)
+    context.close()
+
+
 def test_another_studios_job_is_not_there_and_strangers_text_is_text(page: Page, farm: Farm) -> None:
     tenants = Tenants(farm.redis(), farm.settings)
     tenants.create("neighbour")

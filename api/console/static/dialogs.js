@@ -1,4 +1,12 @@
 // Questions before something is done, and words after it.
+
+// a dialog that is closed, and not only taken away, gives the focus back to where it was
+function open(dialog) {
+  dialog.addEventListener('close', () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
 export function ask(question, { yes = 'Yes', danger = false } = {}) {
   return new Promise((resolve) => {
     const dialog = document.createElement('dialog');
@@ -9,12 +17,11 @@ export function ask(question, { yes = 'Yes', danger = false } = {}) {
     acts.append(no, go);
     dialog.append(title, document.createElement('p'), acts);
     dialog.setAttribute('aria-label', question);
-    const end = (answer) => { dialog.remove(); resolve(answer); };
-    no.addEventListener('click', () => end(false));
-    go.addEventListener('click', () => end(true));
-    dialog.addEventListener('cancel', () => end(false));
-    document.body.append(dialog);
-    dialog.showModal();
+    let answer = false;
+    no.addEventListener('click', () => dialog.close());
+    go.addEventListener('click', () => { answer = true; dialog.close(); });
+    dialog.addEventListener('close', () => resolve(answer));
+    open(dialog);
     go.focus();
   });
 }
@@ -38,7 +45,9 @@ export function confirmForms(root) {
 export function askWhy(root) {
   for (const form of root.querySelectorAll('form[data-why]')) {
     const why = form.querySelector('[name=why]');
+    // a field out of sight must not be required: the browser would not send its form, and say nothing
     why.hidden = true;
+    why.required = false;
     form.addEventListener('submit', (event) => {
       if (why.value) return;
       event.preventDefault();
@@ -55,11 +64,9 @@ export function askWhy(root) {
       asked.append(title, line, acts);
       dialog.append(asked);
       dialog.setAttribute('aria-label', form.dataset.why);
-      no.addEventListener('click', () => dialog.remove());
-      dialog.addEventListener('cancel', () => dialog.remove());
-      asked.addEventListener('submit', () => { why.value = field.value; dialog.remove(); form.submit(); });
-      document.body.append(dialog);
-      dialog.showModal();
+      no.addEventListener('click', () => dialog.close());
+      asked.addEventListener('submit', () => { why.value = field.value; form.submit(); });
+      open(dialog);
       field.focus();
     });
   }
@@ -78,10 +85,8 @@ export function showKeys() {
     list.append(line);
   }
   const close = Object.assign(document.createElement('button'), { textContent: 'Close' });
-  close.addEventListener('click', () => dialog.remove());
-  dialog.addEventListener('cancel', () => dialog.remove());
+  close.addEventListener('click', () => dialog.close());
   dialog.append(Object.assign(document.createElement('h2'), { textContent: 'Keys' }), list, close);
   dialog.setAttribute('aria-label', 'Keys');
-  document.body.append(dialog);
-  dialog.showModal();
+  open(dialog);
 }

@@ -9,7 +9,8 @@ export async function fetchPage(address) {
   return new DOMParser().parseFromString(await answer.text(), 'text/html');
 }
 
-const busy = (part) => part.contains(document.activeElement) || part.querySelector('details[open]') || [...part.querySelectorAll('input:not([type=hidden])')].some((field) => field.value);
+// a question is about a form of the page, which has to be there when it is answered
+const busy = (part) => document.querySelector('dialog[open]') || part.contains(document.activeElement) || part.querySelector('details[open]') || [...part.querySelectorAll('input:not([type=hidden])')].some((field) => field.value);
 
 export async function refreshParts() {
   const fresh = await fetchPage(location.href).catch(() => null);

@@ -34,13 +34,17 @@ class LogLine:
 @console.get("/jobs/<job_id>")
 def show_job(job_id: str) -> Response:
     """The job with everything that its owner may know. Raises NotFound."""
-    job = job_of(job_id)
+    job, ledger = job_of(job_id), services().ledger
     view = show(job)
+    batch = ledger.batch(job.tenant, job.batch) if job.batch else None
     page = render_template(
         "console/job.html",
         job=job,
         view=view,
         status=chip_of(job),
+        status_of=chip_of,
+        parents=[one for one in ledger.find_many(job.parents) if one is not None],
+        batch_name=batch.name if batch else "",
         why=_explained(job),
         held=[] if job.state in TERMINAL else [_HELD[reason] for reason in job.held_for],
         lines=log_lines(job),
@@ -63,7 +67,7 @@ def job_file(job_id: str, name: str) -> Response:
 _HELD = {
     HoldReason.APPROVAL: "It waits for somebody's approval. Approve it here, or cancel it.",
     HoldReason.PAUSED: "It is paused, and starts when somebody resumes it.",
-    HoldReason.DEPENDENCY: "It waits until the jobs that it depends on are done.",
+    HoldReason.DEPENDENCY: "It starts when the jobs that it follows are done.",
     HoldReason.PARKED: "What it needs is not to be had now. It goes on by itself when that is over.",
 }
 

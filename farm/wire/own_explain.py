@@ -40,7 +40,7 @@ class Binds(StrEnum):
 _WORDS: dict[Binds, tuple[str, str]] = {
     Binds.NOTHING: ("it is next", ""),
     Binds.INTAKE: ("a job is queued when its inputs were fetched and checked", "the end of its intake"),
-    Binds.BACKOFF: ("after a failed attempt a job waits before it is tried again", "it is tried again at not_before"),
+    Binds.BACKOFF: ("after a failed attempt a job waits before it is tried again", "the end of that wait"),
     Binds.TENANT_PAUSED: ("an operator paused all of your jobs", "an operator resumes them"),
     Binds.POOL_PAUSED: ("an operator paused the pool", "an operator resumes it"),
     Binds.LANE_PAUSED: ("an operator paused its model or lane", "an operator resumes it"),

@@ -103,6 +103,48 @@ def facts(page: str) -> dict[str, str]:
     return {term: re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", said)).strip() for term, said in pairs}
 
 
+def test_a_job_names_all_that_keeps_it_and_its_neighbours(
+    alice: Caller, here: Browser, hand: Hand, ledger: Ledger, parts: Services
+) -> None:
+    chain = ndjson(
+        {"id": "a", "prompt": "a fox", "name": "opening"},
+        {"id": "b", "prompt": "it turns", "start_from": "last frame of a"},
+    )
+    batch = send(alice, chain, name="Fox, a chain").json["id"]
+    first, second = (job["id"] for job in alice.get(f"/v1/batches/{batch}/jobs").json["data"])
+    page = here.get(f"/jobs/{second}").text
+    told = facts(page)
+    assert (told["Follows"], told["Batch"]) == ("opening queued", "Fox, a chain")
+    assert f'href="/console/jobs/{first}"' in page
+    assert "the last frame of what it follows" in page
+    # its owner and an operator keep it: who resumes it sees that this is not all
+    ledger.hold([first], HoldReason.PAUSED)
+    ledger.pause(SwitchKind.POOL, "default", who="an operator", why="a test")
+    ledger.pause(SwitchKind.TENANT, "alice", who="an operator", why="a test")
+    parts.pauses.changed()
+    page = here.get(f"/jobs/{first}").text
+    for said in ("somebody resumes it", "An operator paused the pool default", "An operator paused all of your jobs"):
+        assert said in page
+    ledger.release_held([first], HoldReason.PAUSED)
+    for kind, name in ((SwitchKind.POOL, "default"), (SwitchKind.TENANT, "alice")):
+        ledger.resume(kind, name, who="an operator", why="a test")
+    parts.pauses.changed()
+    claim = hand.claim()
+    ledger.fail(claim.job.id, claim.attempt, JobFault(FaultCode.INVALID_INPUT, "a bad picture"))
+    here.post("/acts/retry", {"batch": batch})
+    anew = alice.get(f"/v1/jobs/{first}").json["retried_as"]
+    assert f'href="/console/jobs/{anew}">Another job</a>' in here.get(f"/jobs/{first}").text
+
+
+def test_a_job_that_is_tried_again_says_so_in_words(alice: Caller, here: Browser, hand: Hand, ledger: Ledger) -> None:
+    job = alice.submit()["id"]
+    claim = hand.claim()
+    ledger.fail(claim.job.id, claim.attempt, JobFault(FaultCode.ENGINE_ERROR, "once"))
+    page = here.get(f"/jobs/{job}").text
+    assert "not_before" not in page
+    assert facts(page)["Attempt"] == "1 · 1 of 3 failed"
+
+
 def test_acts_change_what_fits_and_are_told_in_the_log(
     alice: Caller, here: Browser, hand: Hand, ledger: Ledger
 ) -> None:

@@ -27,6 +27,7 @@ def list_batches() -> Response:
         "console/batches.html",
         batches=[show(batch, acts) for batch, acts in found if batch is not None],
         reasons=filters.REASONS,
+        looked_at=_LOOKED_AT,
         labels=list(dict.fromkeys(job.label for job in jobs if job.label is not None)),
         cursor=ids[_BATCHES - 1] if len(ids) > _BATCHES else None,
     )

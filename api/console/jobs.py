@@ -1,5 +1,7 @@
 """The list of jobs, as rows or as a contact sheet."""
 
+from typing import Any
+
 from flask import Response, make_response, render_template, request
 
 from api.auth import tenant
@@ -21,23 +23,35 @@ _MOST_IDS = 50
 def list_jobs() -> Response:
     """The caller's jobs; what the filter in the address says."""
     chosen = filters.JobFilter.of(request.args)
+    head = _head(chosen)
     limit = TILES if chosen.tiles else ROWS_OF_PIECE if PART_HEADER in request.headers else ROWS
-    batch = batch_of(chosen.batch) if chosen.batch else None
-    counts = filters.counts(tenant(), chosen.label) if batch is None else filters.counts_of(batch)
     found = filters.page(tenant(), chosen, cursor=request.args.get("cursor") or None, limit=limit)
     page = render_template(
         "console/jobs.html",
         page=found,
-        chosen=chosen,
-        counts=counts,
-        batch=None if batch is None else show(batch),
-        states=filters.STATES,
-        reasons=filters.REASONS,
-        by_operator=bool(services().pauses.over(tenant(), batch.id if batch else None)),
+        **head,
         cursor=request.args.get("cursor"),
         status_of=chip_of,
     )
     return make_response(page)
+
+
+@console.get("/jobs/head")
+def jobs_head() -> str:
+    """What stands above the list of a filter, as it is now."""
+    return render_template("console/jobs_head.html", **_head(filters.JobFilter.of(request.args)))
+
+
+def _head(chosen: filters.JobFilter) -> dict[str, Any]:
+    batch = batch_of(chosen.batch) if chosen.batch else None
+    return {
+        "chosen": chosen,
+        "counts": filters.counts(tenant(), chosen.label) if batch is None else filters.counts_of(batch),
+        "batch": None if batch is None else show(batch),
+        "states": filters.STATES,
+        "reasons": filters.REASONS,
+        "by_operator": bool(services().pauses.over(tenant(), batch.id if batch else None)),
+    }
 
 
 @console.get("/jobs/some")

@@ -27,7 +27,7 @@ from farm.batches.results import Results
 from farm.jobs.batch import Act, AskedBatch, Batch, is_batch_id
 from farm.jobs.errors import Conflict, InvalidRequest, NotFound, TooLarge
 from farm.jobs.money import MICRO
-from farm.jobs.states import State
+from farm.jobs.states import HoldReason, State
 from farm.wire import own
 from farm.wire.openai_batches import CreateBatch
 from farm.wire.own_batches import (
@@ -290,7 +290,10 @@ def _defaults(given: dict[str, str]) -> dict[str, Any]:
 
 def _finish_at(batch: Batch) -> datetime | None:
     """When the last of its jobs that wait in a queue ends, if nothing changes: the GPU-seconds before it over the slots
-    of its pool's live workers. None while that job is kept from starting."""
+    of its pool's live workers. None while that job is kept from starting, or any job is held until somebody or
+    something else lets it go; what follows others is not counted."""
+    if any(count for reason, count in batch.held_for.items() if reason is not HoldReason.DEPENDENCY):
+        return None
     ledger = services().ledger
     last = ledger.ids(tenant(), states=[State.QUEUED], batch=batch.id, limit=1)
     job = ledger.find(last[0]) if last else None

@@ -154,7 +154,8 @@ class BatchView(View):
               operator_pauses  what operators paused that keeps queued jobs of it, which held_for does not count
     progress  share of its jobs that are over
     gpu_s     GPU-seconds that all of it is predicted to take; gpu_s_left  those of jobs that are not over
-    finish_at when it is predicted to end; null while that cannot be known
+    finish_at when it is predicted to end; null while that cannot be known, as while any of its jobs is paused,
+              parked or held for approval
     acts      what was done to many of its jobs, newest first
     """
 

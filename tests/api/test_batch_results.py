@@ -14,6 +14,7 @@ from api.services import Services
 from farm.batches.acts import work
 from farm.claiming.permits import Permits
 from farm.io_worker.batch_keeper import keeper_of
+from farm.jobs.states import HoldReason
 from farm.storage.object_keys import result_key
 from tests.api.api_parts import VIDEO, Caller, Hand
 from tests.api.batch_api_parts import ndjson, send
@@ -90,6 +91,11 @@ class TestActs:
         act(alice, parts, path, "approve")
         assert held() == {"dependency": 1}
         assert alice.get(path).json["finish_at"] is not None  # type: ignore[index]
+        # when one of them may start nobody knows; that the last one may is not enough
+        first = [alice.get(f"{path}/jobs").json["data"][0]["id"]]  # type: ignore[index]
+        parts.ledger.hold(first, HoldReason.PAUSED)
+        assert alice.get(path).json["finish_at"] is None  # type: ignore[index]
+        parts.ledger.release_held(first, HoldReason.PAUSED)
         caller("house", role="operator").post(
             "/v1/admin/pause", json={"kind": "pool", "name": "default", "why": "a test"}
         )

@@ -1,6 +1,6 @@
 // The list of jobs: kept current by the stream, continued while one scrolls, chosen from by mouse or key.
 import { bulk } from './bulk.js';
-import { fetchPage } from './parts.js';
+import { fetchPage, refreshParts } from './parts.js';
 import { follow } from './stream.js';
 import { showTimes } from './times.js';
 import { windowed } from './window.js';
@@ -94,8 +94,22 @@ export function followJobs(page) {
     for (let at = 0; at < waiting.length; at += 50) (await some(waiting.slice(at, at + 50))).forEach(replace);
   }
 
+  // what stands above the list says more than counts: it is asked for again, not more often than people see
+  let looking = 0;
+  function lookAtHead() {
+    if (looking) return;
+    looking = setTimeout(async () => {
+      await refreshParts(page.dataset.head);
+      looking = 0;
+      lookAtAct();
+    }, 3000);
+  }
+  // no job's event tells the end of an act
+  function lookAtAct() { if (!document.hidden && document.querySelector('#summary [data-under-way]')) lookAtHead(); }
+
   async function changes(frame) {
     if (frame.paused) lookAtWaiting();
+    if (frame.paused || label) lookAtHead();
     if (!query.get('batch')) lookAtBatches(frame.batches);
     const ended = [];
     frame.jobs.forEach((job) => patch(job, ended));
@@ -110,7 +124,8 @@ export function followJobs(page) {
   }
 
   fresh.addEventListener('click', () => location.reload());
-  follow(page.dataset.live, { changes, missed: () => tell(0) });
+  follow(page.dataset.live, { changes, missed: () => { tell(0); lookAtHead(); } });
+  lookAtAct();
   keys(shown);
 }
 

@@ -12,8 +12,8 @@ export async function fetchPage(address) {
 // a question is about a form of the page, which has to be there when it is answered
 const busy = (part) => document.querySelector('dialog[open]') || part.contains(document.activeElement) || part.querySelector('details[open]') || [...part.querySelectorAll('input:not([type=hidden])')].some((field) => field.value);
 
-export async function refreshParts() {
-  const fresh = await fetchPage(location.href).catch(() => null);
+export async function refreshParts(address = location.href) {
+  const fresh = await fetchPage(address).catch(() => null);
   if (!fresh) return null;
   for (const part of document.querySelectorAll('[data-part]')) {
     const other = fresh.getElementById(part.id);

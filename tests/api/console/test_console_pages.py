@@ -19,6 +19,7 @@ from api.live_changes import LivePage, folded
 from api.services import Services
 from api.streams import COMMENT, frame
 from farm.config import Settings
+from farm.jobs.batch import ActKind
 from farm.jobs.errors import FaultCode, JobFault
 from farm.jobs.job import JobEvent
 from farm.jobs.states import HoldReason
@@ -94,13 +95,51 @@ def test_a_batch_that_is_kept_back_says_so_and_why(
     ledger.pause(SwitchKind.LANE, TINY, who="an operator", why="a test")
     parts.pauses.changed()
     assert [said in here.get(page).text for page in pages] == [True, True]
-    assert f"lane {TINY}" in here.get(pages[1]).text
+    assert f"the model {TINY}" in here.get(pages[1]).text
 
 
 def facts(page: str) -> dict[str, str]:
     """What a page's lists of terms say, as text."""
     pairs = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page, re.DOTALL)
     return {term: re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", said)).strip() for term, said in pairs}
+
+
+def test_a_batch_says_above_its_jobs_how_far_it_is_and_what_holds_it(
+    alice: Caller, here: Browser, hand: Hand, ledger: Ledger
+) -> None:
+    shots = [{"prompt": f"shot {n}"} for n in range(5)]
+    batch = send(alice, ndjson(*shots), hold_after=3).json["id"]
+    claims = [hand.claim() for _ in range(2)]
+    hand.finish(claims[0])
+    ledger.fail(claims[1].job.id, claims[1].attempt, JobFault(FaultCode.INVALID_INPUT, "a bad picture"))
+    ledger.begin_act("act_1", "alice", batch, ActKind.PAUSE)
+    for address in (f"/jobs?batch={batch}", f"/jobs/head?batch={batch}"):
+        page = here.get(address).text
+        told = facts(page)
+        assert (told["Done"], told["Failed"], told["Needs approval"]) == ("1 of 5 jobs", "1", "2")
+        assert told["Under way"] == "Pause 0 of 5 jobs looked at, 0 changed"
+        assert "data-under-way" in page
+        assert "Ends about" not in told
+    assert "Pause is under way: 0 changed" in here.get("/batches").text
+    while ledger.step_act("act_1")[0]:
+        pass
+    told = facts(here.get(f"/jobs/head?batch={batch}").text)
+    assert (told["Paused"], "Under way" in told) == ("3", False)
+    assert "Paused: 3" in here.get("/batches").text
+    here.post("/acts/cancel", {"batch": batch})
+    page = here.get("/batches").text
+    assert '<span class="chip failed">Ended</span><small>1 of 5 done, 1 failed, 3 cancelled<' in page
+    assert "Ended" in facts(here.get(f"/jobs/head?batch={batch}").text)
+
+
+def test_an_act_that_stopped_says_why(alice: Caller, here: Browser, hand: Hand, parts: Services) -> None:
+    batch = send(alice, ndjson({"prompt": "a fox"}, {"prompt": "a hare"})).json["id"]
+    for _ in range(2):
+        claim = hand.claim()
+        parts.ledger.fail(claim.job.id, claim.attempt, JobFault(FaultCode.INVALID_INPUT, "a bad picture"))
+    parts.tenants.set("alice", max_open=1)
+    here.post("/acts/retry", {"batch": batch})
+    assert facts(here.get(f"/jobs?batch={batch}").text)["Retry stopped"] == "1 changed, then no more jobs may be open"
 
 
 def test_a_job_names_all_that_keeps_it_and_its_neighbours(

@@ -2,7 +2,7 @@
 None shows what a tenant wrote."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from flask import Response, make_response, render_template
@@ -18,7 +18,7 @@ from farm.jobs.states import Tier
 from farm.ledger import INTAKE_POOL, SwitchKind
 from farm.ledger.farm_numbers import FarmNumbers, PoolNumbers, TenantNumbers
 from farm.ledger.lane_numbers import LaneNumbers, LanesNow
-from farm.ledger.share_numbers import ShareNumbers
+from farm.ledger.share_numbers import AsideNumbers, ShareNumbers
 from farm.providers import Providers
 from farm.providers.entry import Entry
 from farm.providers.gate import Gate, ProviderState
@@ -71,14 +71,25 @@ class ProviderRow:
 
 
 @dataclass(frozen=True)
+class TurnRow:
+    """A tenant in a pool's queue. aside: its jobs that wait while it does not get its turn, since an operator paused it
+    or its running jobs are at a cap."""
+
+    share: ShareNumbers
+    aside: int
+    paused: bool
+
+
+@dataclass(frozen=True)
 class PoolRow:
     """A pool's queue, and who stands in it. wait_s: until all that is queued has been started; None: nobody works, or
-    an operator paused the pool."""
+    an operator paused the pool. aside: jobs of tenants that do not get their turn."""
 
     numbers: PoolNumbers
     oldest_s: float | None
     wait_s: float | None
-    shares: tuple[ShareNumbers, ...]
+    aside: int
+    turns: tuple[TurnRow, ...]
 
 
 @console.get("/farm/tenants")
@@ -159,24 +170,40 @@ def lane_rows(
 def queue() -> Response:
     """What stands in each pool, and whose turn it is."""
     require(Role.OPERATOR)
-    farm = services().ledger.farm_numbers()
-    return make_response(render_template("console/queue.html", rows=pool_rows(farm), tiers=Tier, intake=INTAKE_POOL))
+    ledger = services().ledger
+    rows = pool_rows(ledger.farm_numbers(), ledger.set_aside(), switched_off())
+    return make_response(render_template("console/queue.html", rows=rows, tiers=Tier, intake=INTAKE_POOL))
 
 
-def pool_rows(farm: FarmNumbers) -> list[PoolRow]:
-    """Pools by name, in each the tenants whose turn comes first."""
+def pool_rows(farm: FarmNumbers, set_aside: Iterable[AsideNumbers], off: Collection[tuple[str, str]]) -> list[PoolRow]:
+    """Pools by name, in each the tenants whose turn comes first, and after them those that do not get theirs."""
+    kept: dict[str, dict[str, int]] = {}
+    for one in set_aside:
+        kept.setdefault(one.pool, {})[one.tenant] = one.queued
     rows = []
     for pool in sorted(farm.pools, key=lambda one: one.pool):
-        waiting = [one for one in farm.shares if one.pool == pool.pool and (one.queued or one.open_s)]
+        aside = kept.get(pool.pool, {})
+        here = {one.tenant: one for one in farm.shares if one.pool == pool.pool}
+        here |= {name: ShareNumbers(pool=pool.pool, tenant=name, queued=0) for name in aside.keys() - here.keys()}
+        turns = [
+            TurnRow(one, aside.get(one.tenant, 0), (SwitchKind.TENANT, one.tenant) in off)
+            for one in here.values()
+            if one.queued or one.open_s or one.tenant in aside
+        ]
         rows.append(
             PoolRow(
                 pool,
                 None if pool.oldest_ms is None else (farm.now_ms - pool.oldest_ms) / 1000,
                 None if pool.paused else expected_wait_s(pool.queued_s, pool.open_s, pool.slots),
-                tuple(sorted(waiting, key=lambda one: (min(one.ahead_s.values(), default=0.0), one.tenant))),
+                sum(aside.values()),
+                tuple(sorted(turns, key=_turn)),
             )
         )
     return rows
+
+
+def _turn(row: TurnRow) -> tuple[bool, float, str]:
+    return row.aside > 0, min(row.share.ahead_s.values(), default=0.0), row.share.tenant
 
 
 @console.get("/farm/providers")

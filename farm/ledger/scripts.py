@@ -202,6 +202,11 @@ def tier_line(pool: str, tier: Tier) -> str:
     return pool if tier is Tier.NORMAL else f"{pool}!{tier}"
 
 
+def pool_of_line(line: str) -> str:
+    """The pool of a tier's line."""
+    return line.partition("!")[0]
+
+
 class Scripted:
     """The base of every part of the Ledger: a client, the keys, and `run`."""
 

@@ -3,12 +3,13 @@ follows tenants, in many short calls; so what moves meanwhile may be counted in 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from farm.jobs.states import Tier
 from farm.ledger.connection import mapped
-from farm.ledger.scripts import Scripted, tier_line
+from farm.ledger.scripts import Scripted, pool_of_line, tier_line
 
 #: queues that one script call looks at
 _QUEUES_AT_ONCE = 500
@@ -30,6 +31,16 @@ class ShareNumbers(BaseModel):
     ahead_s: dict[Tier, float] = Field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class AsideNumbers:
+    """A tenant that does not get its turn at a pool: an operator paused it, or its running jobs are at a cap. queued:
+    its jobs there, which no other number counts."""
+
+    pool: str
+    tenant: str
+    queued: int
+
+
 @dataclass
 class _AtPool:
     queued: int = 0
@@ -49,6 +60,24 @@ class ShareReading(Scripted):
             for pool in pools
             for tenant, sums in self._sums(pool).items()
         ]
+
+    def set_aside(self) -> list[AsideNumbers]:
+        """Every tenant that does not get its turn, with jobs that wait for it. Raises Unavailable."""
+        with mapped(), self._redis.pipeline(transaction=False) as pipe:
+            tenants = sorted(cast("set[str]", self._redis.smembers(self._keys("set_aside"))))
+            for tenant in tenants:
+                pipe.smembers(self._keys("aside", tenant))
+            lines = cast("list[set[str]]", pipe.execute())
+        kept: dict[str, list[str]] = {}
+        for tenant, some in zip(tenants, lines, strict=True):
+            for line in some:
+                kept.setdefault(line, []).append(tenant)
+        found: dict[tuple[str, str], int] = {}
+        for line, those in sorted(kept.items()):
+            for tenant, queued in zip(those, self._queued(line, those), strict=True):
+                at = pool_of_line(line), tenant
+                found[at] = found.get(at, 0) + queued
+        return [AsideNumbers(pool, tenant, queued) for (pool, tenant), queued in found.items() if queued]
 
     def _sums(self, pool: str) -> dict[str, _AtPool]:
         found: dict[str, _AtPool] = {}

@@ -90,6 +90,23 @@ def test_a_paused_pool_foretells_no_wait_and_a_worker_is_locked(
     assert ("locked" in row, row.endswith(" Resume ")) == (True, True)
 
 
+def test_the_queue_shows_who_does_not_get_a_turn(
+    operator: Browser, alice: Caller, bob: Caller, caller: Callable[..., Caller], hand: Hand, parts: Services
+) -> None:
+    carol = caller("carol", max_running=1)
+    for one, jobs in ((alice, 2), (bob, 1), (carol, 3)):
+        for _ in range(jobs):
+            one.submit()
+    assert "Out of turn" not in operator.get("/farm/queue").text
+    parts.ledger.pause(SwitchKind.TENANT, "alice", who="an operator", why="a test")
+    claims = [hand.claim() for _ in range(2)]
+    assert {claim.job.tenant for claim in claims} == {"bob", "carol"}
+    page = operator.get("/farm/queue").text
+    assert "Out of turn</dt><dd>4<" in page
+    told = [re.sub(r" \d+ s", "", row) for row in rows(page)]
+    assert [row.partition(" ")[2] for row in told] == ["bob 0 ", "alice 2 Paused ", "carol 2 At its cap "]
+
+
 def test_the_audit_log_says_what_changed_in_one_word(operator: Browser) -> None:
     operator.post("/farm/pause", {"kind": "pool", "name": POOL, "why": "a new driver"})
     [row] = rows(operator.get("/farm/log").text)

@@ -51,7 +51,11 @@ VERDICTS = {
     "stays": ("idle", "Stays here"),
 }
 #: why an act on many jobs of a batch stopped before its end (farm.jobs.batch.Act.error)
-ACT_STOPPED = {"payment": "the credit was used up", "too_many": "no more jobs may be open"}
+ACT_STOPPED = {
+    "payment": "the credit was used up",
+    "too_many": "no more jobs may be open",
+    "no_room": "files took all the room",
+}
 BOOKINGS = {
     StatementKind.TOPUP: "Top-up",
     StatementKind.HOLD: "Held",

@@ -96,7 +96,11 @@ def count_for(name: str) -> Response:
         read, cursor = read + 500, found.cursor
         if cursor is None:
             break
-    return jsonify(count=count, all=cursor is None, filter=chosen.said)
+    return jsonify(count=count, all=cursor is None, filter=_said(chosen))
+
+
+def _said(chosen: filters.JobFilter) -> str:
+    return chosen.said(batch_of(chosen.batch) if chosen.batch else None)
 
 
 def _on_batch(name: str, chosen: filters.JobFilter) -> Response:
@@ -109,7 +113,7 @@ def _on_batch(name: str, chosen: filters.JobFilter) -> Response:
     over = work(here.ledger, here.permits, act_id, seconds=AT_ONCE_S)
     done = next((one.changed for one in here.ledger.acts([batch.id])[0] if one.id == act_id), 0)
     past = ACTS[name].past if over else f"{ACTS[name].past} by now; the farm goes on"
-    line = here.activity.note(tenant(), who(), ACTS[name].past, chosen.said, done)
+    line = here.activity.note(tenant(), who(), ACTS[name].past, chosen.said(batch), done)
     return jsonify(done=done, refused=0, why=[], cursor=None, line=line, past=past)
 
 
@@ -130,7 +134,7 @@ def act_on_many(name: str) -> Response:
         if chosen.batch and not chosen.label and chosen.show not in filters.REASONS:
             return _on_batch(name, chosen)
         page = filters.page(tenant(), chosen, cursor=request.form.get("cursor") or None, limit=_AT_ONCE)
-        jobs, cursor, target = list(page.jobs), page.cursor, chosen.said
+        jobs, cursor, target = list(page.jobs), page.cursor, _said(chosen)
     done, refused = 0, list[str]()
     for job in filter(act.fits, jobs):
         try:

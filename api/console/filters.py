@@ -65,12 +65,11 @@ class JobFilter:
         named = {"show": other.show, "label": other.label, "batch": other.batch, "view": "tiles" if other.tiles else ""}
         return urlencode({name: value for name, value in named.items() if value})
 
-    @property
-    def said(self) -> str:
-        """The filter in words, for people: "Queued, label teaser"."""
+    def said(self, batch: Batch | None) -> str:
+        """The filter in words, for people: "Queued, label teaser". batch: the one that it names."""
         what = STATES.get(self.show) or REASONS.get(self.show, "")
         within = [f"label {self.label}"] if self.label else []
-        within += [f"batch {self.batch}"] if self.batch else []
+        within += [f"batch {batch.name or batch.id}"] if batch is not None else []
         return ", ".join([what, *within])
 
     @property

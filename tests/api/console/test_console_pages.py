@@ -219,7 +219,8 @@ def test_a_batch_is_a_contact_sheet_in_the_order_of_its_lines(
     assert "teaser" in here.get("/batches").text
     page = here.get(f"/jobs?batch={batch}&view=tiles").text
     assert [page.index(f"shot {n}") for n in range(5)] == sorted(page.index(f"shot {n}") for n in range(5))
-    assert here.get(f"/acts/cancel/count?batch={batch}").json["count"] == 5
+    counted = here.get(f"/acts/cancel/count?batch={batch}").json
+    assert (counted["count"], counted["filter"]) == (5, "All, batch teaser")
     assert here.post("/acts/cancel", {"batch": batch}).json["done"] == 5
     assert browser(bob).get(f"/jobs?batch={batch}").status_code == 404
     assert browser(bob).post("/acts/cancel", {"batch": batch}).status_code == 404

@@ -35,7 +35,7 @@ POOL_HELD = ReadMetric(
 )
 LEASES = ReadMetric("wanfarm_leases", "Attempts that hold a lease", _POOL)
 PERMITS_OPEN = ReadMetric("wanfarm_open_permits", "Wake-ups on their way", _POOL)
-SLOTS = ReadMetric("wanfarm_slots", "Jobs that the pool's live workers take at once", _POOL)
+SLOTS = ReadMetric("wanfarm_slots", "Jobs that the pool's live workers take at once, without locked ones", _POOL)
 PAUSED = ReadMetric("wanfarm_pool_paused", "1 while an operator lets nothing of the pool start", _POOL)
 WORKERS = ReadMetric("wanfarm_workers", "Live workers, by state", ("pool", "state"))
 

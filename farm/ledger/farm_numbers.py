@@ -26,10 +26,10 @@ class _Numbers(BaseModel):
 
 
 class PoolNumbers(_Numbers):
-    """slots: jobs that its live workers take at once. queued: could be claimed now; queued_s: GPU-seconds that they are
-    predicted to take. delayed: wait for a retry. held: wait for a reason to go. leases: run; open_s: GPU-seconds
-    predicted for them. paused: an operator lets nothing start. oldest_ms: since when the job waits that has waited
-    longest; only of the whole farm. workers: live ones by state (farm.jobs.worker_status.WorkerState)."""
+    """slots: jobs that its live workers take at once, without the locked ones. queued: could be claimed now; queued_s:
+    GPU-seconds that they are predicted to take. delayed: wait for a retry. held: wait for a reason to go. leases: run;
+    open_s: GPU-seconds predicted for them. paused: an operator lets nothing start. oldest_ms: since when the job waits
+    that has waited longest; only of the whole farm. workers: live ones by state (farm.jobs.worker_status)."""
 
     pool: str
     slots: int

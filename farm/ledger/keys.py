@@ -41,7 +41,8 @@ TEMPLATES: dict[str, str] = {
     "facts": "facts:{pool}",  # HASH, worker -> JSON for operators
     "marks": "marks:{pool}",  # HASH, worker -> mark of what it told last (farm.ledger.workforce.mark)
     "notes": "notes:{pool}",  # HASH, worker -> what is counted of it in the next five (lua/lib/workforce.lua)
-    "tally": "tally:{pool}",  # HASH, "slots" -> of all live workers; "state <state>" -> workers in that state
+    "tally": "tally:{pool}",  # HASH, "slots" -> of live workers; "locked" -> of locked ones; "state <state>" -> workers
+    "locked": "locked:{pool}",  # HASH, live worker that an operator locked -> its slots
     "offers": "offers:{pool}",  # HASH, "memory|models" -> live workers that offer it
     "able": "able:{pool}",  # HASH, "memory|models" -> of those, ones that could take what waits, now or later
     "free": "free:{pool}",  # HASH, "memory|models" -> of those, idle ones

@@ -64,7 +64,6 @@ for n, tenant in ipairs(tenants) do
   end
 end
 
-local locked = workers_locked(pool)
 local lane = job.lane or ''
 return {
   'own_ms', own, 'own_exact', exact, 'others_ms', others, 'above_ms', higher,
@@ -72,6 +71,6 @@ return {
     or rank and headroom_keeps(pool, job.tier or Tier.NORMAL, line, job.tenant) and Limit.HEADROOM or '',
   'pool_paused', limit_switched('pool', pool) and 1 or 0,
   'lane_paused', (limit_switched('lane', lane) or limit_switched('lane', string.match(lane, '^[^@+]*'))) and 1 or 0,
-  'at_work', redis.call('ZCARD', Key.leases(pool)), 'capacity', workers_slots(pool) - locked, 'locked', locked,
+  'at_work', redis.call('ZCARD', Key.leases(pool)), 'capacity', workers_open(pool), 'locked', workers_locked(pool),
   'fits', (not job.needs or fits_another(job.needs, pool, '')) and 1 or 0,
 }

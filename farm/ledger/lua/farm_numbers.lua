@@ -19,7 +19,7 @@ for _, pool in ipairs(redis.call('SMEMBERS', Key.pools())) do
   for _, tier in ipairs(TIERS) do
     for _, ms in ipairs(redis.call('HVALS', Key.backlog(tier_line(pool, tier)))) do queued_ms = queued_ms + tonumber(ms) end
   end
-  pools[#pools + 1] = {pool = pool, slots = workers_slots(pool), queued_s = queued_ms / 1000,
+  pools[#pools + 1] = {pool = pool, slots = workers_open(pool), queued_s = queued_ms / 1000,
     delayed = redis.call('ZCARD', Key.delayed(pool)), held = redis.call('ZCARD', Key.held(pool)),
     leases = redis.call('ZCARD', Key.leases(pool)), permits = redis.call('ZCARD', Key.permits(pool)),
     paused = limit_switched('pool', pool) and true or false, workers = states_of_workers(pool)}

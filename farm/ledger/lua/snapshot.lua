@@ -12,5 +12,5 @@ for n, id in ipairs(redis.call('ZRANGE', Key.leases(pool), 0, RUNNING_MOST - 1))
   running[n] = table.concat({record[1] or '0', record[2] or NOW, record[3] or Tier.NORMAL, record[4] and '1' or '0',
     record[5] or '-', record[6] or '-'}, ' ')
 end
-return cjson.encode({at_ms = NOW, slots = workers_slots(pool) - workers_locked(pool),
+return cjson.encode({at_ms = NOW, slots = workers_open(pool),
   at_work = redis.call('ZCARD', Key.leases(pool)), paused = limit_switched('pool', pool) and true or false, running = table.concat(running, '\n')})

@@ -17,6 +17,9 @@ end
 local pools = redis.call('SMEMBERS', Key.pools())
 if pause then
   limit_switch(kind, name, NOW)
+  if kind == 'worker' then
+    for _, pool in ipairs(pools) do worker_lock(pool, name) end
+  end
   if kind ~= 'tenant' then return {1, permits} end
   for _, pool in ipairs(pools) do
     for _, tier in ipairs(TIERS) do
@@ -28,6 +31,11 @@ else
   limit_switch(kind, name)
   if kind == 'tenant' then
     wake(limit_review(name))
+  elseif kind == 'worker' then
+    for _, pool in ipairs(pools) do
+      worker_unlock(pool, name)
+      permit_reserve(pool, permits)
+    end
   elseif kind == 'provider' then
     -- no worker of a pool waits for a provider
   elseif kind == 'pool' then

@@ -11,7 +11,7 @@ from redis import Redis
 
 from farm.jobs.states import Phase
 from farm.jobs.worker_status import AT_WORK, WorkerState, WorkerStatus
-from farm.ledger import Beat, Ledger, Verdict
+from farm.ledger import Beat, Ledger, SwitchKind, Verdict
 from farm.ledger.outcomes import BeatAnswer, PresenceBeat
 from farm.ledger.workforce import mark
 from farm.scheduling.memory_fit import Memory
@@ -20,6 +20,8 @@ from farm.scheduling.offers import PoolOffer
 T = TypeVar("T")
 SMALL, BIG = Memory(24_000, 64_000), Memory(140_000, 200_000)
 MODEL = "wan-bf16"
+#: what is kept of a worker while it is live
+KEPT = ("notes", "marks", "offers", "able", "free", "locked")
 
 
 def seen(
@@ -38,14 +40,19 @@ def seen(
 
 
 def test_the_counts_are_what_a_look_at_every_worker_finds(ledger: Ledger, redis: Redis) -> None:
-    chance, slots = random.Random(7), dict[str, int]()
+    chance, slots, locked = random.Random(7), {"w0": 1}, set[str]()
+    seen(ledger, "w0")
     for _ in range(300):
         worker = f"w{chance.randrange(12)}"
-        match chance.randrange(8):
+        match chance.randrange(10):
             case 0:
                 ledger.worker_gone(worker, POOL)
             case 1:
                 pass_time(redis, chance.choice([5, 30]))
+            case 2 | 3:
+                act = ledger.resume if worker in locked else ledger.pause
+                act(SwitchKind.WORKER, worker, who="ops", why="its fan")
+                locked ^= {worker}
             case _:
                 slots[worker] = chance.randrange(4)
                 state, memory = chance.choice(list(WorkerState)), chance.choice([None, SMALL, BIG])
@@ -63,13 +70,15 @@ def test_the_counts_are_what_a_look_at_every_worker_finds(ledger: Ledger, redis:
             same = [one for one in ledger.offers() if one.models == models]
             idle, busy = able[models, True], able[models, False]
             assert (sum(one.idle for one in same), sum(one.able for one in same)) == (idle, idle + busy)
+        takes = [one for one in live if one.worker not in locked]
         numbers = ledger.farm_numbers().pools
         assert [(one.slots, one.workers) for one in numbers] == [
-            (sum(slots[one.worker] for one in live), Counter(one.status.state for one in live))
+            (sum(slots[one.worker] for one in takes), Counter(one.status.state for one in live))
         ]
     for worker in slots:
         ledger.worker_gone(worker, POOL)
-    assert [redis.hgetall(f"wf:{key}:{POOL}") for key in ("notes", "marks", "offers", "able", "free")] == [{}] * 5
+    assert [redis.hgetall(f"wf:{key}:{POOL}") for key in KEPT] == [{}] * len(KEPT)
+    assert redis.hget(f"wf:tally:{POOL}", "locked") in (None, "0")
 
 
 def test_an_offer_is_remembered_when_its_workers_are_gone(ledger: Ledger) -> None:

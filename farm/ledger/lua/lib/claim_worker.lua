@@ -19,7 +19,7 @@ local any_left = false
 local others
 local function has_others()
   if others == nil then
-    others = workers_slots(pool) > worker_slots(pool, worker)
+    others = workers_open(pool) > worker_slots(pool, worker)
   end
   return others
 end

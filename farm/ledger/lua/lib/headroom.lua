@@ -6,7 +6,7 @@ local ACTIVE_MOST = 16
 
 local function headroom_used_up(pool, part, line, tenant)
   local active = redis.call('ZRANGE', Key.fair(line), 0, ACTIVE_MOST)
-  local slots = workers_slots(pool)
+  local slots = workers_open(pool)
   local kept = math.floor(slots * part ^ math.max(1, #active))
   if kept == 0 or slots - redis.call('ZCARD', Key.leases(pool)) > kept then return false end
   local weights = 0

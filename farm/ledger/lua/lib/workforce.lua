@@ -2,8 +2,9 @@
 -- what is counted of each: "slots state able offer". An offer is "memory|models" as claim.lua takes them. `able` is 1 for an
 -- idle worker that could take what waits, 2 for a busy one that could take it once it is free, else 0. A pool has few different
 -- offers, however many workers it has.
--- uses: clock
--- seldom: workers_slots workers_locked
+-- Key.locked has the slots of those that an operator locked: they take no more jobs.
+-- uses: clock limit
+-- seldom: workers_slots workers_open workers_locked worker_lock worker_unlock
 -- Workers that one call forgets at most. The reaper calls for every pool every few seconds.
 local GONE_AT_ONCE = 256
 
@@ -20,6 +21,14 @@ local function workers_count(pool, note, sign)
   return offer
 end
 
+-- The worker is locked, and has so many slots; 0: it is not, or has gone.
+local function worker_locked(pool, worker, slots)
+  local before = tonumber(redis.call('HGET', Key.locked(pool), worker) or 0)
+  if slots == before then return end
+  redis.call('HINCRBY', Key.tally(pool), 'locked', slots - before)
+  if slots == 0 then redis.call('HDEL', Key.locked(pool), worker) else redis.call('HSET', Key.locked(pool), worker, slots) end
+end
+
 -- Count these workers no more; no worker comes twice among them. Those with the same note are counted together: of a thousand
 -- workers few notes differ.
 local function workers_forget(pool, workers)
@@ -29,6 +38,9 @@ local function workers_forget(pool, workers)
     if notes[n] then alike[notes[n]] = (alike[notes[n]] or 0) + 1 end
   end
   for note, count in pairs(alike) do workers_count(pool, note, -count) end
+  if redis.call('EXISTS', Key.locked(pool)) == 1 then
+    for n = 1, #workers do worker_locked(pool, workers[n], 0) end
+  end
   redis.call('ZREM', Key.workers(pool), unpack(workers))
   for _, key in ipairs({Key.notes(pool), Key.facts(pool), Key.marks(pool)}) do redis.call('HDEL', key, unpack(workers)) end
 end
@@ -44,6 +56,7 @@ local function worker_note(pool, worker, note)
   if before == note then return end
   local offer = workers_count(pool, note, 1)
   redis.call('HSET', Key.notes(pool), worker, note)
+  if limit_switched('worker', worker) then worker_locked(pool, worker, tonumber(string.match(note, '^%d+'))) end
   if not before then return end
   local left = workers_count(pool, before, -1)
   -- it does not offer that any more, and nobody else does ('|': it has started again, and has told of nothing yet)
@@ -64,23 +77,24 @@ local function worker_slots(pool, worker)
   return tonumber(slots or 0), offer
 end
 
--- Slots of live workers that an operator locked: they take no more jobs. Thousands are read in few calls.
+-- Slots of live workers that an operator locked.
 local function workers_locked(pool)
-  local workers, switches_on = {}, redis.call('HKEYS', Key.switches())
-  for n = 1, #switches_on do
-    if string.sub(switches_on[n], 1, 7) == 'worker ' then workers[#workers + 1] = string.sub(switches_on[n], 8) end
-  end
-  -- few notes differ
-  local slots, at_once, slots_of = 0, 1000, {[false] = 0}
-  for from = 1, #workers, at_once do
-    local notes = redis.call('HMGET', Key.notes(pool), unpack(workers, from, math.min(from + at_once - 1, #workers)))
-    for n = 1, #notes do
-      local note = notes[n]
-      if not slots_of[note] then slots_of[note] = tonumber(string.match(note, '^%d+')) end
-      slots = slots + slots_of[note]
-    end
-  end
-  return slots
+  workers_forget_gone(pool)
+  return tonumber(redis.call('HGET', Key.tally(pool), 'locked') or 0)
+end
+
+-- Slots of live workers that take jobs: of all but the locked ones.
+local function workers_open(pool)
+  return workers_slots(pool) - tonumber(redis.call('HGET', Key.tally(pool), 'locked') or 0)
+end
+
+-- An operator locks a worker, in whichever pool it is, or unlocks it (switch.lua).
+local function worker_lock(pool, worker)
+  worker_locked(pool, worker, (worker_slots(pool, worker)))
+end
+
+local function worker_unlock(pool, worker)
+  worker_locked(pool, worker, 0)
 end
 
 -- The memory and the models of an offer; models with spaces between, '' for all.

@@ -26,7 +26,7 @@ demo: $(READY) ## the whole farm on this machine: submit shots, watch, download 
 up: $(READY) ## keep a farm running here (Ctrl-C ends it)
 	@$(BIN)/wanfarm up
 
-test: $(READY) ## lint, types, import rules and every test
+test: $(READY) ## lint, types, import rules and every test but those of `make soak`
 	@# side by side: types are one long computation, tests wait more than they compute
 	@$(MAKE) --no-print-directory -j3 lint tests-that-render tests-of-the-farm
 

@@ -102,7 +102,7 @@ class KillableFarm:
                 return not self.ledger.batches_coming()
             return False
 
-        wait_until(look, 120, what="nothing to come in")
+        wait_until(look, what="nothing to come in")
 
     def audited(self) -> dict[str, int]:
         drift: dict[str, int] = {}
@@ -151,7 +151,7 @@ class Request:
 
     def __init__(self, farm: KillableFarm, shots: int) -> None:
         self.answer: httpx.Response | None = None
-        wait_until(farm.gateway.answers, 120, what="the gateway")
+        wait_until(farm.gateway.answers, what="the gateway")
         self._thread = threading.Thread(target=self._send, args=(farm.gateway.url, farm.key, shots))
         self._thread.start()
 
@@ -183,7 +183,7 @@ def all_or_nothing(farm: KillableFarm, shots: int, answer: httpx.Response | None
 @pytest.mark.parametrize("stage", [BatchState.STAGING, BatchState.PLACING])
 def test_of_the_gateway(farm: KillableFarm, stage: BatchState, shots: int) -> None:
     request = Request(farm, shots)
-    wait_until(lambda: farm.state() is stage, 120, what=f"a batch that is {stage}")
+    wait_until(lambda: farm.state() is stage, what=f"a batch that is {stage}")
     # gunicorn itself starts another
     for worker in psutil.Process(farm.gateway.process.pid).children():
         worker.kill()
@@ -201,7 +201,7 @@ def test_of_redis(farm: KillableFarm, stage: BatchState, shots: int) -> None:
             stage is BatchState.STAGING or farm.ledger.counts(farm.tenant)[State.QUEUED] > 0
         )
 
-    wait_until(begun, 120, what=f"a batch that is {stage}")
+    wait_until(begun, what=f"a batch that is {stage}")
     farm.kill_redis()
     answer = request.over()
     farm.start_redis()
@@ -223,12 +223,12 @@ def test_of_the_io_worker_under_an_act(farm: KillableFarm, shots: int) -> None:
         return found.counts[State.CANCELLED]
 
     with farm.keeper() as keeper:
-        wait_until(cancelled, 60, what="the act to begin")
+        wait_until(cancelled, what="the act to begin")
         keeper.kill()
         keeper.wait()
         left = cancelled()
     with farm.keeper():
-        wait_until(lambda: not farm.ledger.acts_open(), 120, what="the act to end")
+        wait_until(lambda: not farm.ledger.acts_open(), what="the act to end")
     assert 0 < left <= shots
     assert cancelled() == shots
     assert farm.ledger.acts([batch_id])[0][0].changed == shots
@@ -253,10 +253,10 @@ def asked_for_by_a_file(farm: KillableFarm, shots: int) -> str:
 @pytest.mark.parametrize("stage", [BatchState.STAGING, BatchState.PLACING])
 def test_of_the_io_worker_that_admits(farm: KillableFarm, stage: BatchState, shots: int) -> None:
     """The next one admits the whole batch, once."""
-    wait_until(farm.gateway.answers, 120, what="the gateway")
+    wait_until(farm.gateway.answers, what="the gateway")
     batch_id = asked_for_by_a_file(farm, shots)
     with farm.keeper() as keeper:
-        wait_until(lambda: farm.state() is stage, 120, what=f"a batch that is {stage}")
+        wait_until(lambda: farm.state() is stage, what=f"a batch that is {stage}")
         keeper.kill()
         keeper.wait()
     found = farm.ledger.batch(farm.tenant, batch_id)
@@ -300,7 +300,7 @@ def test_in_the_middle_of_a_zip(farm: KillableFarm, killed: str) -> None:
                 pass
     if killed == "redis":
         farm.start_redis()
-    wait_until(farm.gateway.answers, 120, what="the gateway")
+    wait_until(farm.gateway.answers, what="the gateway")
     whole = io.BytesIO()
 
     def fetched() -> bool:
@@ -309,7 +309,7 @@ def test_in_the_middle_of_a_zip(farm: KillableFarm, killed: str) -> None:
         whole.write(again.content)
         return again.status_code == 200
 
-    wait_until(fetched, 60, what="a zip once more")
+    wait_until(fetched, what="a zip once more")
     with zipfile.ZipFile(whole) as archive:
         assert archive.testzip() is None
         assert [one.file_size for one in archive.infolist()][:2] == [len(large)] * 2

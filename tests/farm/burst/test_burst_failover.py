@@ -170,7 +170,7 @@ def test_nothing_is_paid_twice_however_often_the_primary_dies(
         for _ in range(FAILOVERS):
             admissions.wait_more(2)
             ordered = kie.ledger()["submits"]
-            wait_until(lambda before=ordered: kie.ledger()["submits"] > before, 120, "an order")
+            wait_until(lambda before=ordered: kie.ledger()["submits"] > before, what="an order")
             time.sleep(dice.uniform(0.0, 1.5))
             if dice.random() < 0.3:
                 buyer = dice.choice((0, 1))
@@ -182,7 +182,7 @@ def test_nothing_is_paid_twice_however_often_the_primary_dies(
                 frozen = redis.freeze_primary()
                 time.sleep(dice.uniform(0.0, 2.0))
                 redis.thaw(frozen)
-                wait_until(lambda frozen=frozen: redis.follows(frozen), 60, "the old primary to follow the new one")
+                wait_until(lambda frozen=frozen: redis.follows(frozen), what="the old primary to follow the new one")
         jobs = admissions.end()
         assert admissions.refused
         settle(here, kie, jobs)
@@ -220,15 +220,15 @@ def test_an_order_that_a_failover_forgets_was_never_sent_where_a_replica_is_aske
         redis.end(replica)
         buyers.start(0)
         # it stands on the primary in either case
-        wait_until(here.ledger.open_purchases, 120, "a purchase")
+        wait_until(here.ledger.open_purchases, what="a purchase")
         if not replicas:
-            wait_until(lambda: kie.ledger()["accepted"] == 1, 120, "an order")
+            wait_until(lambda: kie.ledger()["accepted"] == 1, what="an order")
         assert kie.ledger()["submits"] == 1 - replicas
         redis.end(primary)
         redis.start_as_replica(replica, primary)
-        wait_until(lambda: redis.primary == replica, 60, "the replica to take over")
+        wait_until(lambda: redis.primary == replica, what="the replica to take over")
         redis.restart(primary)
-        wait_until(lambda: kie.ledger()["accepted"] == paid, 120, "the order to be made on the new primary")
-        wait_until(lambda: here.purchase(job_id).id, 120, "its id")
+        wait_until(lambda: kie.ledger()["accepted"] == paid, what="the order to be made on the new primary")
+        wait_until(lambda: here.purchase(job_id).id, what="its id")
         assert len(here.ledger.purchases(0, 1 << 52)) == 1
         assert kie.ledger()["accepted"] == paid

@@ -57,14 +57,15 @@ class Chains:
     def check(self, faults: ManifestFaults) -> None:
         """Note unknown names, shots that cannot be followed take by take, and circles."""
         for shot in self.children.values():
-            for column, names in (("after", shot.after), ("start_from", [shot.start_from] if shot.start_from else [])):
+            first = [] if shot.start_from is None else [shot.start_from]
+            for column, names in (("after", shot.after), ("start_from", first)):
                 for name in names:
                     if name not in self.named and name not in self.faulty:
                         faults.add(shot.line, column, f"no shot here has the id {name[:64]!r}{_form(column, name)}")
             jobs = sum(len(self.named[name].jobs) for name in shot.after if name in self.named)
             if jobs > MAX_PARENT_JOBS:
                 faults.add(shot.line, "after", f"these are {jobs} jobs with their takes; at most {MAX_PARENT_JOBS}")
-            parent = self.named.get(shot.start_from or "")
+            parent = None if shot.start_from is None else self.named.get(shot.start_from)
             if parent is not None and len(parent.jobs) not in (1, len(shot.jobs)):
                 detail = f"{shot.start_from} has {len(parent.jobs)} takes: give this shot as many, or that one just one"
                 faults.add(shot.line, "start_from", detail)
@@ -115,6 +116,6 @@ class Chains:
 
 def _form(column: str, name: str) -> str:
     """What to do about a shot that is not known: some write more than an id, some give a name and no id."""
-    if column == "start_from" and " " in name:
+    if column == "start_from" and (" " in name or not name):
         return f'; write "{LAST_FRAME}ID"'
     return "; others know a shot by its `id`, not by its `name`: give one to the shot that comes first"

@@ -126,6 +126,7 @@ def _rows(
             return None
         if not any(cell.strip() for cell in row):
             continue
+        _strip_empty(row, len(header))
         if len(row) > len(header):
             faults.add(
                 number, None, f"has {len(row)} cells, the header {len(header)}: quote texts with a {delimiter!r}"
@@ -152,10 +153,17 @@ def _header(texts: "_Texts", columns: Mapping[str, CellKind], faults: ManifestFa
     try:
         delimiter = _delimiter(first, columns)
         header = [name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])]
+        _strip_empty(header, 0)
     except csv.Error as error:
         faults.add(texts.number, None, _broken(error))
         return None
     return (header, delimiter) if _is_header(texts.number, header, columns, faults) else None
+
+
+def _strip_empty(cells: list[str], keep: int) -> None:
+    """Spreadsheets write delimiters for columns beside the table, too."""
+    while len(cells) > keep and not cells[-1].strip():
+        cells.pop()
 
 
 def _broken(error: csv.Error) -> str:
@@ -216,7 +224,10 @@ def _is_header(line: int, header: list[str], columns: Mapping[str, CellKind], fa
         shown = ", ".join(name[:40] for name in header[:8])
         faults.add(line, None, f"the first line must name the columns (prompt, seed, ...); it says: {shown}")
         return False
-    for name in header:
+    for at, name in enumerate(header, 1):
+        if not name:
+            faults.add(line, None, f"column {at} has no name: give it one, or remove the column")
+            return False
         if header.count(name) > 1:
             faults.add(line, name[:100], "two columns have this name: keep one")
             return False

@@ -13,6 +13,7 @@ from pydantic import ValidationError, create_model
 from pydantic_core import to_json
 
 from farm.batches import manifest
+from farm.batches.addresses import Addresses
 from farm.batches.chains import Chains, ChainShot
 from farm.batches.columns import COLUMNS
 from farm.batches.faults import ManifestFaults
@@ -37,9 +38,6 @@ _ANY = "any"
 _FIRST = "image"
 _SCHEMES = ("http://", "https://")
 _NO_ADDRESS = 'give an http(s) address, or {"upload": ID}; `wanfarm submit` sends files of yours by itself'
-#: addresses that are remembered as looked at
-_VETTED = 10_000
-
 
 #: those fields alone, with the rules of BatchShot
 OwnPart: Any = create_model(
@@ -58,7 +56,7 @@ class Planner:
         self._limits, self._submissions = settings.batches, submissions
         self._tenant, self._defaults, self._takes = tenant, dict(defaults), takes
         self.faults, self.chains, self.plan = ManifestFaults(), Chains(), PlanFile()
-        self._vetted: set[str] = set()
+        self._addresses = Addresses(submissions.intake, tenant, settings.intake.connect_s)
         #: marks of lines that were refused, and why
         self._bad: dict[bytes, list[tuple[str | None, str]]] = {}
         #: what was said of values that all lines share
@@ -93,7 +91,8 @@ class Planner:
         shot = self._own_part(number, own_part, own_names)
         kind = self._kind(number, mark, raw, own_names)
         for role, url in sources.items():
-            self._vet(number, role, url)
+            if refused := self._addresses.refusal(url):
+                self._fault(number, role, refused, own_names)
         if shot is None or kind is None or found != self.faults.count:
             self.chains.refused(raw.get("id"))
             return True
@@ -148,28 +147,17 @@ class Planner:
 
     def _new_kind(self, mark: bytes, raw: Mapping[str, Any]) -> tuple[int, JobKind]:
         # of its own part, only what changes the rest: that it starts from another
-        common = {name: value for name, value in raw.items() if name not in _OWN or name == "start_from"}
+        starts = raw.get("start_from") is not None
+        common = {name: value for name, value in raw.items() if name not in _OWN}
         asked = BatchShot.model_validate_json(to_json({**common, "prompt": _ANY}))
         draft = own.draft_of(asked)
-        for role, source in draft.inputs.items():
-            if source.base64 is not None:
-                raise draft.refused(role, "a manifest takes no pictures themselves: give an address, or an upload's id")
-            if source.upload is not None and not self._submissions.intake.is_there(self._tenant, source.upload):
-                raise draft.refused(role, "no such upload; PUT the file to an address of /v1/uploads first")
-        if asked.start_from is not None:
+        # an address that is a text is looked at line by line: it is no part of the mark
+        texts = {role for role, source in draft.inputs.items() if source.url is not None and isinstance(raw[role], str)}
+        rest = {role: source for role, source in draft.inputs.items() if role not in texts}
+        self._addresses.check(replace(draft, inputs=rest))
+        if starts:
             draft = _started(asked, draft)
         return self.plan.add_kind(mark, JobKind.of(self._submissions.quoted(self._tenant, draft)))
-
-    def _vet(self, number: int, role: str, url: str) -> None:
-        """Refuse at once what the guard would refuse later, without asking a name server."""
-        if url in self._vetted:
-            return
-        try:
-            self._submissions.intake.guard.vet(url, webhook=False, resolve=False, seconds=1.0)
-        except RequestError as error:
-            self.faults.add(number, role, error.detail)
-        if len(self._vetted) < _VETTED:
-            self._vetted.add(url)
 
     def _add(
         self, number: int, kind: tuple[int, JobKind], shot: Any, sources: Mapping[str, str], *, orphan_runs: bool
@@ -219,7 +207,7 @@ def _split(raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str], byte
         if isinstance(given, str) and given[:5].lower() != "data:":
             sources[role] = given
             rest[role] = given.partition("://")[0].lower()
-    rest["start_from"] = "start_from" in own_part
+    rest["start_from"] = own_part.get("start_from") is not None
     return own_part, sources, to_json(rest)
 
 

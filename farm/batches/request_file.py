@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 from pydantic_core import to_json
 
 from farm.batches import manifest
+from farm.batches.addresses import Addresses
 from farm.batches.faults import ManifestFaults
 from farm.batches.plan_file import PlanFile
 from farm.config import Settings
@@ -40,6 +41,7 @@ class RequestFile:
     ) -> None:
         self._limits, self._submissions, self._tenant = settings.batches, submissions, tenant
         self._endpoint, self._deadline_ms = endpoint, deadline_ms
+        self._addresses = Addresses(submissions.intake, tenant, settings.intake.connect_s)
         self._seen: dict[str, int] = {}
         self._now_ms = int(time.time() * 1000)
         self.faults, self.plan = ManifestFaults(), PlanFile()
@@ -92,9 +94,7 @@ class RequestFile:
         known = self.plan.kind(mark)
         if known is not None:
             return known
-        for role, source in draft.inputs.items():
-            if source.base64 is not None or source.data is not None:
-                raise RequestError("a batch takes no pictures themselves: give an address, or a file's id", role)
+        self._addresses.check(draft)
         job = self._submissions.quoted(self._tenant, replace(draft, seed=None, dialect_data={}))
         return self.plan.add_kind(mark, JobKind.of(job))
 

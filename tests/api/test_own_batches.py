@@ -96,6 +96,10 @@ class TestAdmitted:
             ("a hare", {}, {"line": 5}),
         ]
 
+    def test_empty_columns_beside_the_table_of_a_spreadsheet(self, alice: Caller) -> None:
+        made = send(alice, b"prompt,seed,,\na fox,7,,\na hare,8,\nan owl\n", CSV)
+        assert (made.status_code, made.json["jobs"]) == (201, 3), made.text  # type: ignore[index]
+
     def test_a_key_and_the_same_manifest_again_make_nothing_twice(self, alice: Caller) -> None:
         key, body = {"Idempotency-Key": "night 4"}, ndjson({"prompt": "one"})
         first, second = send(alice, body, headers=key), send(alice, body, headers=key)
@@ -183,8 +187,15 @@ class TestRefused:
             (b'[{"prompt": "a"},\n{"prompt": "b"}]\n', NDJSON, 1, "a JSON array"),
             (b"prompt,image\na,fox.png\n", CSV, 2, "an http(s) address"),
             (b"id,prompt,start_from\na,x,\nb,y,first frame of a\n", CSV, 3, '"last frame of ID"'),
+            (b'{"prompt": "a", "start_from": ""}\n', NDJSON, 1, '"last frame of ID"'),
+            (b'{"prompt": "a", "start_from": ["x"]}\n', NDJSON, 1, "a text"),
+            (b'{"prompt": "a", "image": {"url": "http://169.254.169.254/x.png"}}\n', NDJSON, 1, "not public"),
+            (b'{"prompt": "a", "webhook_url": "ftp://studio/told"}\n', NDJSON, 1, "http:// or https://"),
+            (b'{"prompt": "a", "webhook_url": "http://93.184.216.34/told"}\n', NDJSON, 1, "https://"),
+            (b"prompt,,seed\na fox,,7\n", CSV, 1, "column 2 has no name"),
+            (b"prompt,seed,,\na fox,7,,8\n", CSV, 2, "4 cells"),
         ],
-        ids=range(31),
+        ids=range(38),
     )
     def test_every_other_trouble_has_its_answer(
         self, alice: Caller, body: bytes, media: str, line: int | None, words: str
@@ -259,6 +270,16 @@ class TestChains:
         assert claim.job.spec.prompt == "a"
         hand.finish(claim)
         assert hand.claim().job.spec.prompt == "b"
+
+    def test_a_start_from_that_is_null_is_none(self, alice: Caller, parts: Services) -> None:
+        shots = [{"prompt": "a", "id": "a"}, {"prompt": "b", "start_from": "last frame of a"}, {"prompt": "c"}]
+        batch = send(alice, ndjson(*({"start_from": None, **shot} for shot in shots))).json["id"]  # type: ignore[index]
+        jobs = sorted(parts.ledger.page("alice", batch=batch, limit=9).jobs, key=lambda job: job.shot["line"])
+        assert [(job.state, job.spec.task) for job in jobs] == [
+            (State.QUEUED, "t2v"),
+            (State.WAITING, "i2v"),
+            (State.QUEUED, "t2v"),
+        ]
 
     def test_a_circle_is_told_with_its_lines(self, alice: Caller) -> None:
         shots = [

@@ -178,6 +178,26 @@ def test_a_bad_file_fails_with_its_lines(sdk: openai.OpenAI, look: Any, alice: C
     assert alice.get("/v1/jobs").json["data"] == []  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        ({"image": "http://169.254.169.254/x.png"}, "not public"),
+        ({"image": {"url": "ftp://studio/x.png"}}, "http:// or https://"),
+        ({"image": {"upload": "0" * 32}}, "no such upload"),
+        ({"image": "data:image/png;base64,AAAA"}, "no pictures themselves"),
+        ({"webhook_url": "http://93.184.216.34/told"}, "https://"),
+    ],
+)
+def test_what_a_single_job_may_not_name_a_file_may_not_either(
+    sdk: openai.OpenAI, look: Any, named: dict[str, Any], words: str
+) -> None:
+    batch = ask(sdk, lines({"model": TINY, "prompt": "a fox", **named}, url="/v1/jobs"), "/v1/jobs")
+    look()
+    [fault] = sdk.batches.retrieve(batch.id).errors.data  # type: ignore[union-attr, misc]
+    assert (fault.line, fault.param) == (1, f"body.{next(iter(named))}")
+    assert words in (fault.message or "")
+
+
 def test_cancel_before_and_after_it_is_admitted(sdk: openai.OpenAI, look: Any, parts: Services) -> None:
     early, late = ask(sdk, lines(VIDEO_BODY)), ask(sdk, lines(VIDEO_BODY, VIDEO_BODY))
     assert sdk.batches.cancel(early.id).status == "cancelled"

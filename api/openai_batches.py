@@ -1,5 +1,6 @@
 """OpenAI's form of POST /v1/batches, and the files that go with it: a shell around farm.wire.openai_batches."""
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,11 +15,11 @@ from api.dialect import Dialect, answer
 from api.limits import count_submission
 from api.own.jobs import show as show_job
 from api.own.operations import query
-from api.provider import report, size_of
+from api.provider import IDEMPOTENCY_KEY, report, size_of
 from api.services import services
 from farm.batches.admission import new_batch_id
 from farm.batches.results import Results
-from farm.jobs.batch import Act, AskedBatch, Batch, is_batch_id
+from farm.jobs.batch import AskedBatch, Batch, is_batch_id
 from farm.jobs.errors import FarmError, FaultCode, InvalidRequest, NotFound, TooLarge
 from farm.jobs.job import Job
 from farm.jobs.states import State
@@ -83,7 +84,7 @@ def retrieve(file_id: str) -> Response:
     if output is None:
         return answer(Reply(200, _file(services().request_files.get(tenant(), file_id))))
     batch_id, errors = output
-    asked, batch, _ = _found(batch_id)
+    asked, batch = _found(batch_id)
     if batch is None:
         raise NotFound(f"no file {file_id[:64]}")
     name = f"{batch_id}_{'errors' if errors else 'output'}.jsonl"
@@ -101,7 +102,7 @@ def content(file_id: str) -> Response:
     here, response = services(), Response(mimetype="application/jsonl")
     output = openai_batches.batch_of_file(file_id)
     if output is not None:
-        asked, batch, _ = _found(output[0])
+        asked, batch = _found(output[0])
         if batch is None:
             raise NotFound(f"no file {file_id[:64]}")
         lines = _failures(asked) if output[1] else _results(asked)
@@ -134,7 +135,12 @@ def _create_batch(body: bytes) -> Response:
     given = own.parse(openai_batches.CreateBatch, body)
     openai_batches.check_endpoint(given.endpoint)
     now_s, seconds = int(time.time()), openai_batches.window_s(given.completion_window)
-    services().request_files.get(tenant(), given.input_file_id)
+    here, key = services(), own.parse_idempotency_key(request.headers.get(IDEMPOTENCY_KEY))
+    sha256 = hashlib.sha256(b"file\n" + given.model_dump_json().encode()).hexdigest()
+    first = here.batches.known(tenant(), key, sha256)
+    if first is not None:
+        return _replayed(first)
+    here.request_files.get(tenant(), given.input_file_id)
     count_submission()
     asked = AskedBatch(
         id=new_batch_id(),
@@ -146,8 +152,12 @@ def _create_batch(body: bytes) -> Response:
         expires_s=now_s + seconds,
         metadata=given.metadata or {},
     )
-    services().ledger.ask_batch(asked)
-    return answer(Reply(200, openai_batches.render_asked(asked)))
+    first = here.ledger.ask_batch(asked, idempotency_key=key, body_sha256=sha256)
+    return answer(Reply(200, openai_batches.render_asked(asked))) if first == asked.id else _replayed(first)
+
+
+def _replayed(batch_id: str) -> Response:
+    return answer(Reply(200, shown(*_found(batch_id)), {"Idempotent-Replayed": "true"}))
 
 
 def asked_by_its_clients() -> bool:
@@ -155,7 +165,7 @@ def asked_by_its_clients() -> bool:
     return "X-Stainless-Lang" in request.headers
 
 
-def shown(asked: AskedBatch | None, batch: Batch | None, acts: list[Act]) -> Mapping[str, Any]:
+def shown(asked: AskedBatch | None, batch: Batch | None) -> Mapping[str, Any]:
     """A batch in OpenAI's form; `asked` where it came in it."""
     if asked is None:
         assert batch is not None
@@ -166,7 +176,7 @@ def shown(asked: AskedBatch | None, batch: Batch | None, acts: list[Act]) -> Map
     if openai_batches.may_be_finalizing(batch):
         most = openai_batches.FINALIZING_MOST
         left = services().ledger.page(asked.tenant, states=[State.RUNNING], batch=batch.id, limit=most).jobs
-    return openai_batches.render_batch(asked, batch, acts, finalizing_s=openai_batches.finalizing_s(left))
+    return openai_batches.render_batch(asked, batch, finalizing_s=openai_batches.finalizing_s(left))
 
 
 def is_cancelled(asked: AskedBatch) -> bool:
@@ -176,7 +186,7 @@ def is_cancelled(asked: AskedBatch) -> bool:
     return asked.answer == wanted.answer or services().ledger.answer_batch(wanted)
 
 
-def _found(batch_id: str) -> tuple[AskedBatch, Batch | None, list[Act]]:
+def _found(batch_id: str) -> tuple[AskedBatch, Batch | None]:
     ledger = services().ledger
     asked = ledger.asked([batch_id])[0] if is_batch_id(batch_id) else None
     batch = ledger.batch(tenant(), batch_id) if is_batch_id(batch_id) else None
@@ -184,7 +194,7 @@ def _found(batch_id: str) -> tuple[AskedBatch, Batch | None, list[Act]]:
         asked = openai_batches.as_asked(batch)
     if asked is None or asked.tenant != tenant():
         raise NotFound(f"no file of {batch_id[:64]}")
-    return asked, batch, ledger.acts([batch_id])[0]
+    return asked, batch
 
 
 def _file(kept: Any) -> Any:

@@ -106,21 +106,22 @@ def create_batch() -> Response:
 def list_batches() -> Response:
     """A page of the caller's batches."""
     asked, ledger = query(BatchListQuery), services().ledger
-    if asked.idempotency_key is not None:
-        known = ledger.known_batch(tenant(), asked.idempotency_key)
-        return answer(Reply(200, BatchList(data=[] if known is None else [show(batch_of(known[0]))])))
     for name, said in (("cursor", "not the next_cursor of a page"), ("after", "not the id of a batch")):
         if (given := getattr(asked, name)) is not None and not is_batch_id(given):
             raise InvalidRequest(f"{said}; leave it out for the first page", name)
-    ids = ledger.batch_ids(tenant(), after=asked.cursor or asked.after, limit=asked.limit + 1)
+    if asked.idempotency_key is None:
+        ids = ledger.batch_ids(tenant(), after=asked.cursor or asked.after, limit=asked.limit + 1)
+    else:
+        known = ledger.known_batch(tenant(), asked.idempotency_key)
+        ids = [] if known is None else [known[0]]
     page, more = ids[: asked.limit], len(ids) > asked.limit
     found = zip(ledger.asked(page), ledger.batches(tenant(), page), ledger.acts(page), strict=True)
-    shown = [view for each in found if (view := _shown(*each, form=asked.form, view=asked.view)) is not None]
+    views = [view for each in found if (view := _shown(*each, form=asked.form, view=asked.view)) is not None]
     return answer(
         Reply(
             200,
             BatchList(
-                data=shown,
+                data=views,
                 next_cursor=page[-1] if more else None,
                 first_id=page[0] if page else None,
                 last_id=page[-1] if page else None,
@@ -138,10 +139,10 @@ def _shown(
     if form == ("own" if by_file else "openai"):
         return None
     if by_file and in_openais_form(asked, view):
-        return openai_batches.shown(asked, batch, acts)
+        return openai_batches.shown(asked, batch)
     if batch is None:
         return None
-    return openai_batches.shown(None, batch, acts) if in_openais_form(None, view) and not by_file else show(batch, acts)
+    return openai_batches.shown(None, batch) if in_openais_form(None, view) and not by_file else show(batch, acts)
 
 
 def in_openais_form(asked: AskedBatch | None, view: str | None) -> bool:
@@ -222,7 +223,7 @@ def batch_of(batch_id: str) -> Batch:
     asked = asked_of(batch_id)
     if asked is None:
         raise NotFound(f"no batch {batch_id[:64]}")
-    status = openai_batches.shown(asked, None, [])["status"]
+    status = openai_batches.shown(asked, None)["status"]
     later = " yet; ask again when its file is read" if status == "validating" else ""
     raise Conflict(f"the batch is {status}: it has no jobs{later}")
 
@@ -235,7 +236,7 @@ def shown(batch_id: str, view: str | None = None) -> Any:
         return show(batch_of(batch_id))
     ledger = services().ledger
     batch = ledger.batch(tenant(), batch_id) if asked is not None else batch_of(batch_id)
-    return openai_batches.shown(asked, batch, ledger.acts([batch_id])[0])
+    return openai_batches.shown(asked, batch)
 
 
 def asked_of(batch_id: str) -> AskedBatch | None:

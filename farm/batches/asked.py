@@ -1,4 +1,7 @@
-"""Batches that were asked for by a file: the io worker looks at it, and admits the batch or says what is wrong."""
+"""Batches that were asked for by a file: the io worker looks at it, and admits the batch or says what is wrong.
+
+The write that admits a batch takes it from those that wait for a look, too (lua/batch_flip.lua): an owner's cancel
+comes before it, and then nothing is admitted, or after it, and is an act on its jobs."""
 
 import logging
 import tempfile
@@ -8,19 +11,25 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from farm.batches.acts import new_act_id
 from farm.batches.admission import BatchAdmission, Planned
 from farm.batches.chains import Chains
 from farm.batches.faults import BadManifest
 from farm.batches.files import RequestsFiles
 from farm.batches.request_file import RequestFile
 from farm.config import Settings
-from farm.jobs.batch import ActKind, AskedBatch
-from farm.jobs.errors import RequestError
+from farm.jobs.batch import AskedBatch
+from farm.jobs.errors import RequestError, Unavailable
 from farm.ledger import Ledger
 from farm.submission.submit import Submissions
 
 log = logging.getLogger(__name__)
+
+_BROKEN = {
+    "code": "internal_error",
+    "line": None,
+    "message": "an error inside the farm, which is logged; ask its operator",
+    "param": None,
+}
 
 
 class AskedBatches:
@@ -40,29 +49,39 @@ class AskedBatches:
         self._admission, self._files, self._clock = admission, files, clock
 
     def look(self) -> None:
-        """Admit or refuse every batch that waits for it. Raises Unavailable: then they wait on."""
+        """Admit or refuse every batch that waits for it. One of which nothing can be said now waits on: then the
+        others have had their look, and Unavailable is raised."""
+        away: Unavailable | None = None
         for asked in self._ledger.asked(self._ledger.batches_asked()):
             if asked is not None:
-                self._see_to(asked)
+                try:
+                    self._see_to(asked)
+                except Unavailable as error:
+                    log.info("%s waits on: %s", asked.id, error)
+                    away = error
+        if away is not None:
+            raise away
 
     def _see_to(self, asked: AskedBatch) -> None:
-        if self._ledger.batch(asked.tenant, asked.id) is None:
-            if self._clock() >= asked.expires_s:
-                # nobody could look at it in all its window
-                self._answer(asked, "expired")
-                return
-            try:
-                self._admit(asked)
-            except RequestError as error:
-                log.info("%s is not admitted: %s", asked.id, error)
-                self._answer(asked, "failed", _told(error))
-                return
-        if not self._answer(asked, "admitted"):
-            # its owner cancelled it meanwhile
-            self._ledger.begin_act(new_act_id(), asked.tenant, asked.id, ActKind.CANCEL)
+        if self._clock() >= asked.expires_s:
+            # nobody could look at it in all its window
+            self._answer(asked, "expired")
+            return
+        try:
+            self._admit(asked)
+        except RequestError as error:
+            log.info("%s is not admitted: %s", asked.id, error)
+            self._answer(asked, "failed", _told(error))
+        except Unavailable:
+            raise
+        except Exception:
+            # the next look would meet it again, and so would all that wait behind it
+            log.exception("%s cannot be looked at", asked.id)
+            self._answer(asked, "failed", (_BROKEN,))
 
-    def _answer(self, asked: AskedBatch, answer: str, errors: tuple[Mapping[str, Any], ...] = ()) -> bool:
-        return self._ledger.answer_batch(replace(asked, answer=answer, answered_s=int(self._clock()), errors=errors))
+    def _answer(self, asked: AskedBatch, answer: str, errors: tuple[Mapping[str, Any], ...] = ()) -> None:
+        """Once: not where it was cancelled, or admitted by another process, meanwhile."""
+        self._ledger.answer_batch(replace(asked, answer=answer, answered_s=int(self._clock()), errors=errors))
 
     def _admit(self, asked: AskedBatch) -> None:
         file = self._files.get(asked.tenant, asked.input_file)

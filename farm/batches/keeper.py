@@ -37,10 +37,11 @@ class Keeper:
                 place(self._ledger, self._permits, batch_id)
             elif state is not BatchState.PLACING and self._ledger.drop_batch(batch_id, untouched_s=self._abandoned_s):
                 log.info("removed the staging of %s, which was left", batch_id)
-        if self._asked is not None:
-            self._asked.look()
         end = time.monotonic() + _WORK_S
         while self._ledger.see_to_children() and time.monotonic() < end:
             pass
         for act_id in self._ledger.acts_open():
             work(self._ledger, self._permits, act_id, seconds=_WORK_S)
+        if self._asked is not None:
+            # last: it may find a store, or a worker, away that all the others do not need
+            self._asked.look()

@@ -109,6 +109,7 @@ class Batch:
     held_for     open jobs by the reasons that hold them; one may have several
     held, spent  micro-credits held for open jobs, and charged for those that succeeded
     gpu_s, gpu_s_over   GPU-seconds that were predicted for all jobs, and for those that are over
+    cancelling_ms       when a cancel of all of it was asked for, unless something was made anew since
     """
 
     id: str
@@ -125,6 +126,7 @@ class Batch:
     ended_ms: int | None
     name: str
     data: Mapping[str, Any]
+    cancelling_ms: int | None = None
     held_for: Mapping[HoldReason, int] = field(default_factory=dict)
 
     @property
@@ -137,7 +139,8 @@ class Batch:
 class AskedBatch:
     """A batch that was asked for by the file of its requests, as OpenAI's API does. Times are seconds since the epoch.
 
-    answer   "" while the file is to be looked at, then "admitted", "failed", "cancelled" or "expired"
+    answer   "" while the file is to be looked at, and of a batch that was admitted; else "failed", "cancelled" or
+             "expired"
     errors   why it failed: code, line, message, param of the first ones
     """
 

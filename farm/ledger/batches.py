@@ -48,8 +48,11 @@ class BatchTransitions(Scripted):
 
     def flip_batch(self, batch_id: str, chunks: int) -> str:
         """Admit the batch, of which so many chunks were staged. Its id, or that of the one that came with its key
-        meanwhile (then this one is to be dropped). Raises Conflict where its staging is gone."""
+        meanwhile (then this one is to be dropped). Raises Conflict where its staging is gone, its owner cancelled
+        it, or its key came with another request meanwhile."""
         verdict, *details = self.run("batch_flip", batch_id, chunks, durable=True)
+        if verdict == "conflict":
+            raise refusal(verdict, details)
         if verdict == "gone":
             raise Conflict("the batch was given up while it was admitted; send it again")
         return str(details[0]) if verdict == "known" else batch_id
@@ -84,11 +87,18 @@ class BatchTransitions(Scripted):
             if not isinstance(known, str):
                 return None
             batch_id, _, body_sha256 = known.partition(" ")
-            return (batch_id, body_sha256) if self._redis.exists(self._keys("batch", batch_id)) else None
+            there = self._redis.exists(self._keys("batch", batch_id), self._keys("batch_asked", batch_id))
+            return (batch_id, body_sha256) if there else None
 
-    def ask_batch(self, asked: AskedBatch) -> None:
-        """Keep it until somebody has looked at its file."""
-        self.run("batch_ask", asked.id, asked.tenant, json.dumps(asdict(asked)), durable=True)
+    def ask_batch(self, asked: AskedBatch, *, idempotency_key: str | None = None, body_sha256: str = "") -> str:
+        """Keep it until somebody has looked at its file, and then as long as its batch. The id of the batch that came
+        with its idempotency key before, or its own. Raises Conflict when that came with another request."""
+        text, window_s = json.dumps(asdict(asked)), asked.expires_s - asked.created_s
+        key = (idempotency_key or "", body_sha256)
+        verdict, *details = self.run("batch_ask", asked.id, asked.tenant, text, window_s, *key, durable=True)
+        if verdict == "conflict":
+            raise refusal(verdict, details)
+        return str(details[0]) if verdict == "known" else asked.id
 
     def answer_batch(self, asked: AskedBatch) -> bool:
         """Keep what became of it; False where it was answered already."""
@@ -154,6 +164,7 @@ def _batch(answer: Any) -> Batch | None:
         gpu_s_over=int(record["gpu_ms_over"]) / 1000,
         created_ms=int(record["created_ms"]),
         ended_ms=int(record["ended_ms"]) if state is BatchState.ENDED else None,
+        cancelling_ms=int(record["cancelling_ms"]) if "cancelling_ms" in record else None,
         name=record["name"],
         data=json.loads(record["data"]),
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from farm.jobs.batch import Act, ActKind, AskedBatch, Batch, BatchState
+from farm.jobs.batch import AskedBatch, Batch, BatchState
 from farm.jobs.errors import FaultCode, InvalidRequest
 from farm.jobs.job import Job
 from farm.jobs.states import Phase, State
@@ -25,7 +25,6 @@ _ANSWERED = {
     "failed": "failed",
     "cancelled": "cancelled",
     "expired": "expired",
-    "admitted": "validating",
 }
 #: how OpenAI calls what the farm calls otherwise
 _CODES: Mapping[str, str] = {FaultCode.EXPIRED: "batch_expired", FaultCode.CANCELLED: "batch_cancelled"}
@@ -79,7 +78,7 @@ def batch_of_file(file_id: str) -> tuple[str, bool] | None:
 def as_asked(batch: Batch) -> AskedBatch:
     """How a batch that came in the farm's own form stands in this one: without a file, and with no window."""
     created_s, metadata = batch.created_ms // 1000, {"name": batch.name} if batch.name else {}
-    return AskedBatch(batch.id, batch.tenant, "", JOBS, "", created_s, 0, metadata, answer="admitted")
+    return AskedBatch(batch.id, batch.tenant, "", JOBS, "", created_s, 0, metadata)
 
 
 def custom_id(shot: Mapping[str, Any]) -> str:
@@ -100,14 +99,11 @@ def render_asked(asked: AskedBatch) -> dict[str, Any]:
     }
 
 
-def render_batch(
-    asked: AskedBatch, batch: Batch, acts: Sequence[Act] = (), *, finalizing_s: int | None = None
-) -> dict[str, Any]:
+def render_batch(asked: AskedBatch, batch: Batch, *, finalizing_s: int | None = None) -> dict[str, Any]:
     """An admitted one. Its output can be read from the beginning. `finalizing_s`: since when all that is left of it is
     to store results."""
-    status = _status(asked, batch, acts, finalizing=finalizing_s is not None)
+    status = _status(asked, batch, finalizing=finalizing_s is not None)
     ended_s = None if batch.ended_ms is None else batch.ended_ms // 1000
-    cancel = _cancelled(acts)
     counts = batch.counts
     failed = counts[State.FAILED] + counts[State.CANCELLED]
     return {
@@ -118,7 +114,7 @@ def render_batch(
         "error_file_id": error_id(batch.id) if failed else None,
         "in_progress_at": batch.created_ms // 1000,
         "finalizing_at": ended_s or finalizing_s,
-        "cancelling_at": None if cancel is None else cancel.created_ms // 1000,
+        "cancelling_at": None if batch.cancelling_ms is None else batch.cancelling_ms // 1000,
         **({f"{status}_at": ended_s} if ended_s is not None else {}),
         "request_counts": {"total": batch.jobs, "completed": counts[State.SUCCEEDED], "failed": failed},
     }
@@ -135,23 +131,18 @@ def finalizing_s(left: Sequence[Job]) -> int | None:
     return max(stored) // 1000 if left and len(stored) == len(left) else None
 
 
-def _status(asked: AskedBatch, batch: Batch, acts: Sequence[Act], *, finalizing: bool) -> str:
-    cancel = _cancelled(acts)
+def _status(asked: AskedBatch, batch: Batch, *, finalizing: bool) -> str:
     # only the farm's own form cancels a part of a batch, and then the rest goes on
-    part = not asked.input_file
-    cancelled = cancel is not None and not (part and (cancel.over if batch.open else not batch.counts[State.CANCELLED]))
-    if batch.state is not BatchState.ENDED:
-        if cancelled:
+    cancel_ms, ended_ms = batch.cancelling_ms, batch.ended_ms
+    if ended_ms is None:
+        if cancel_ms is not None:
             return "cancelling"
         return "finalizing" if finalizing else "in_progress"
-    if cancelled:
+    if not batch.counts[State.CANCELLED]:
+        return "completed"
+    if cancel_ms is not None and cancel_ms <= ended_ms:
         return "cancelled"
-    over = asked.expires_s and batch.counts[State.CANCELLED] and (batch.ended_ms or 0) // 1000 >= asked.expires_s
-    return "expired" if over else "completed"
-
-
-def _cancelled(acts: Sequence[Act]) -> Act | None:
-    return next((act for act in acts if act.kind is ActKind.CANCEL), None)
+    return "expired" if asked.expires_s and ended_ms // 1000 >= asked.expires_s else "completed"
 
 
 def _common(asked: AskedBatch) -> dict[str, Any]:

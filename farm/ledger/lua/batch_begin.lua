@@ -7,9 +7,8 @@ local id, tenant, count, hold, key, sha, name, gpu_ms, data, unpriced = unpack(A
 -- the same call again after a lost reply
 if redis.call('HGET', Key.batch(id), 'tenant') == tenant then return {'ok'} end
 if key ~= '' then
-  local known = redis.call('GET', Key.batch_idem(tenant, key))
-  local first, first_sha = string.match(known or '', '^(%S+) (%S*)$')
-  if first and redis.call('EXISTS', Key.batch(first)) == 1 then return first_sha == sha and {'known', first} or {'conflict'} end
+  local first, first_sha = batch_of_key(tenant, key)
+  if first then return first_sha == sha and {'known', first} or {'conflict'} end
 end
 -- a result cannot be refused once it is rendered
 local stored = stored_bytes(tenant)

@@ -10,7 +10,7 @@ local function forget_batch(tenant, batch)
   end
   -- Setting.ACTS_KEPT at most
   for _, act in ipairs(redis.call('LRANGE', Key.batch_acts(batch), 0, -1)) do redis.call('DEL', Key.act(act)) end
-  redis.call('UNLINK', Key.batch(batch), Key.batch_acts(batch), Key.events(batch_stream(tenant, batch)))
+  redis.call('UNLINK', Key.batch(batch), Key.batch_acts(batch), Key.batch_asked(batch), Key.events(batch_stream(tenant, batch)))
   redis.call('ZREM', Key.batches(tenant), batch)
 end
 

@@ -10,11 +10,13 @@ from flask import Flask
 from redis import Redis
 
 from api.services import Services
+from farm.batches.request_file import RequestFile
 from farm.claiming.permits import Permits
 from farm.io_worker.batch_keeper import keeper_of
-from farm.jobs.errors import FaultCode, JobFault
+from farm.jobs.batch import ActKind
+from farm.jobs.errors import FaultCode, JobFault, NoWorkerYet
 from farm.jobs.states import Phase
-from tests.api.api_parts import TINY, Caller, Hand
+from tests.api.api_parts import POOL, TINY, Caller, Hand
 from tests.api.batch_api_parts import ndjson, send
 from tests.api.gateway_thread import served
 from tests.conftest import wait_until
@@ -207,6 +209,89 @@ def test_cancel_before_and_after_it_is_admitted(sdk: openai.OpenAI, look: Any, p
     wait_until(lambda: look() or sdk.batches.retrieve(late.id).status == "cancelled")
     assert sdk.batches.retrieve(early.id).status == "cancelled"
     assert parts.ledger.batch("alice", early.id) is None
+
+
+def test_the_same_key_makes_no_second_batch(sdk: openai.OpenAI, look: Any, alice: Caller, parts: Services) -> None:
+    file = sdk.files.create(file=("shots.jsonl", lines(VIDEO_BODY)), purpose="batch")
+    asked = {"input_file_id": file.id, "endpoint": "/v1/videos", "completion_window": "24h"}
+
+    def send_again(**changes: str) -> Any:
+        return alice.post("/v1/batches", json={**asked, **changes}, headers={"Idempotency-Key": "reel"})
+
+    first = send_again()
+    assert send_again().json == first.json
+    look()
+    # also when the file is gone
+    sdk.files.delete(file.id)
+    again = send_again()
+    assert (again.json["id"], again.json["status"]) == (first.json["id"], "in_progress")
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert send_again(completion_window="48h").status_code == 409
+    listed = alice.get("/v1/batches", query_string={"idempotency_key": "reel"}).json["data"]  # type: ignore[index]
+    assert [one["id"] for one in listed] == [first.json["id"]]
+    assert len(parts.ledger.batch_ids("alice", limit=9)) == 1
+    # a manifest with that key is another request
+    assert send(alice, ndjson({"prompt": "a fox"}), headers={"Idempotency-Key": "reel"}).status_code == 409
+
+
+def test_cancelled_however_many_acts_follow_and_not_where_a_part_was(
+    sdk: openai.OpenAI, look: Any, alice: Caller, hand: Hand
+) -> None:
+    whole, part, done = (ask(sdk, lines(VIDEO_BODY)) for _ in range(3))
+    look()
+    sdk.batches.cancel(whole.id)
+    alice.post(f"/v1/batches/{part.id}/cancel", json={"label": "none"})
+    for _ in range(21):
+        alice.post(f"/v1/batches/{whole.id}/pause")
+    assert sdk.batches.retrieve(whole.id).status == "cancelled"
+    assert sdk.batches.retrieve(part.id).status == "in_progress"
+    for _ in range(2):
+        hand.finish(hand.claim())
+    assert sdk.batches.cancel(done.id).status == "completed"
+
+
+def test_a_retry_after_a_cancel_goes_on(sdk: openai.OpenAI, look: Any, alice: Caller, hand: Hand) -> None:
+    batch = ask(sdk, lines(VIDEO_BODY, VIDEO_BODY))
+    look()
+    claim = hand.claim()
+    hand.ledger.fail(claim.job.id, claim.attempt, JobFault(FaultCode.INVALID_INPUT, "no picture"))
+    assert sdk.batches.cancel(batch.id).status == "cancelled"
+    alice.post(f"/v1/batches/{batch.id}/retry")
+    assert sdk.batches.retrieve(batch.id).status == "in_progress"
+
+
+def test_acts_go_on_while_no_file_can_be_looked_at(
+    sdk: openai.OpenAI, look: Any, alice: Caller, parts: Services, hand: Hand, redis: Redis
+) -> None:
+    batch = send(alice, ndjson({"prompt": "a fox"})).json["id"]  # type: ignore[index]
+    by_file = ask(sdk, lines({"prompt": "a fox, by whichever model"}))
+    # no worker has said what it renders
+    parts.ledger.worker_gone(hand.name, POOL)
+    redis.delete(f"{parts.settings.redis.prefix}:offered:{POOL}")
+    parts.ledger.begin_act("act_1", "alice", batch, ActKind.PAUSE)
+    with pytest.raises(NoWorkerYet):
+        look()
+    [act] = parts.ledger.acts([batch])[0]
+    assert (act.over, act.changed) == (True, 1)
+    assert sdk.batches.retrieve(by_file.id).status == "validating"
+
+
+def test_a_file_that_breaks_the_look_holds_nobody_else_back(
+    sdk: openai.OpenAI, look: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, good = ask(sdk, lines({**VIDEO_BODY, "prompt": "breaks it"})), ask(sdk, lines(VIDEO_BODY))
+    looked = RequestFile._draft
+
+    def draft(file: RequestFile, body: dict[str, Any]) -> Any:
+        if body["prompt"] == "breaks it":
+            raise ZeroDivisionError
+        return looked(file, body)
+
+    monkeypatch.setattr(RequestFile, "_draft", draft)
+    look()
+    failed = sdk.batches.retrieve(broken.id)
+    assert (failed.status, [one.code for one in failed.errors.data]) == ("failed", ["internal_error"])
+    assert sdk.batches.retrieve(good.id).status == "in_progress"
 
 
 def failures(sdk: openai.OpenAI, batch: Any) -> list[tuple[str, str]]:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from ledger_parts import ARTIFACTS, POOL, REFUSED, admit, audit, new_job
 from redis import Redis
 
-from farm.config import StorageSettings
-from farm.jobs.batch import BatchState
+from farm.config import Settings, StorageSettings
+from farm.jobs.batch import AskedBatch, BatchState
 from farm.jobs.errors import Conflict, Forbidden, PaymentRequired, TooLarge, TooMany
 from farm.jobs.states import HoldReason, State
 from farm.ledger import Account, Ledger
@@ -173,6 +173,51 @@ class TestLimits:
         assert ledger.begin_batch(third.new(key="k")) == first.id
         with pytest.raises(Conflict):
             ledger.begin_batch(third.new(key="k", sha="other"))
+
+    def test_another_request_with_the_same_key_at_once_is_refused(self, ledger: Ledger) -> None:
+        first, second = Manifest(2), Manifest(2, name="batch_" + "1" * 32)
+        for one, sha in ((first, "sha"), (second, "other")):
+            assert ledger.begin_batch(one.new(key="k", sha=sha)) == one.id
+            for number, chunk in enumerate(one.chunks, 1):
+                ledger.stage_chunk(one.id, number, chunk)
+        assert first.flip(ledger) == first.id
+        with pytest.raises(Conflict, match="another request"):
+            second.flip(ledger)
+
+
+class TestAskedForByAFile:
+    def asked(self, ledger: Ledger, batch: Manifest) -> AskedBatch:
+        asked = AskedBatch(batch.id, batch.tenant, "file-1", "/v1/videos", "24h", 1000, 87400)
+        assert ledger.ask_batch(asked) == asked.id
+        return asked
+
+    def test_a_cancel_that_comes_before_its_admission_leaves_nothing(self, ledger: Ledger) -> None:
+        batch = Manifest(2)
+        cancelled = replace(self.asked(ledger, batch), answer="cancelled")
+        batch.stage(ledger)
+        assert ledger.answer_batch(cancelled)
+        with pytest.raises(Conflict):
+            batch.flip(ledger)
+        assert ledger.batch(batch.tenant, batch.id) is None
+
+    def test_after_its_admission_nothing_but_its_jobs_can_be_cancelled(self, ledger: Ledger) -> None:
+        batch = Manifest(2)
+        cancelled = replace(self.asked(ledger, batch), answer="cancelled")
+        batch.admit(ledger)
+        assert not ledger.answer_batch(cancelled)
+        assert ledger.batches_asked() == []
+        assert ledger.asked([batch.id])[0] is not None
+
+    def test_what_was_asked_is_kept_as_long_as_the_batch(self, ledger: Ledger, redis: Redis) -> None:
+        batch = Manifest(1)
+        self.asked(ledger, batch)
+        kept_s = redis.ttl(f"wf:batch-asked:{batch.id}")
+        assert kept_s > Settings().scheduling.retention_s
+        batch.admit(ledger)
+        assert redis.ttl(f"wf:batch-asked:{batch.id}") == -1
+        ledger.cancel(batch.tenant, batch.jobs[0])
+        ledger.forget(2**50, 2)
+        assert ledger.asked([batch.id]) == [None]
 
 
 class TestItsSums:

@@ -62,6 +62,12 @@ local function batch_job_ended(job)
   batch_tell(job.batch, job.tenant)
 end
 
+-- The batch that came with this idempotency key before, and the hash of that request; nil where there is none (any more).
+local function batch_of_key(tenant, key)
+  local first, sha = string.match(redis.call('GET', Key.batch_idem(tenant, key)) or '', '^(%S+) (%S*)$')
+  if first and redis.call('EXISTS', Key.batch(first), Key.batch_asked(first)) > 0 then return first, sha end
+end
+
 -- Of batches that are staged or placed: how many jobs are to come, and what is held for them.
 local function batch_coming(tenant)
   local coming = 0

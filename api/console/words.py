@@ -55,6 +55,7 @@ ACT_STOPPED = {
     "payment": "the credit was used up",
     "too_many": "no more jobs may be open",
     "no_room": "files took all the room",
+    "unpriced": "the price of a job is not known",
 }
 BOOKINGS = {
     StatementKind.TOPUP: "Top-up",

@@ -21,6 +21,7 @@ _STATES = click.Choice([str(state) for state in State])
 _STOPPED = {
     "payment": "the credit is used up",
     "no_room": "the files take all the room that they may take",
+    "unpriced": "the price of a job is not known",
     "too_many": "no more jobs may be open at once",
     "undone": "by a later act",
 }

@@ -66,7 +66,7 @@ def acts_on(kind: ActKind) -> frozenset[State]:
 @dataclass(frozen=True)
 class Act:
     """An act on many jobs as it stands. `looked` jobs were looked at and `changed` changed; `error` is why it stopped
-    before its end ("payment", "too_many", "no_room", or "undone" by a later act)."""
+    before its end ("payment", "unpriced", "too_many", "no_room", or "undone" by a later act)."""
 
     id: str
     batch: str

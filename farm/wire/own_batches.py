@@ -108,8 +108,8 @@ class Credits(View):
 class BatchActView(View):
     """Something that is done to many jobs of a batch, by the farm itself: it looked at so many and changed so many.
     `error` is why it stopped: payment, when credit was used up; too_many, when its owner may have no more open jobs;
-    no_room, when its owner's files take all the room that they may take; undone, when a later act on the same jobs
-    (resume after pause) ended it."""
+    no_room, when its owner's files take all the room that they may take; unpriced, when its owner pays and nobody knows
+    the price; undone, when a later act on the same jobs (resume after pause) ended it."""
 
     id: str
     object: Literal["batch.act"] = "batch.act"

@@ -1,17 +1,19 @@
 """Acts on many jobs of a batch: step by step, to an end, whoever does the steps."""
 
 import math
+import time
 from collections.abc import Sequence
 
 import pytest
 from batch_parts import Manifest
-from ledger_parts import ARTIFACTS, POOL, REFUSED, audit, commands
+from ledger_parts import ARTIFACTS, POOL, REFUSED, audit, claimed, commands, pass_time
 from redis import Redis
 
 from farm.config import StorageSettings
 from farm.jobs.batch import ActKind, BatchState, Choice
 from farm.jobs.errors import TooMany
-from farm.jobs.states import HoldReason, State
+from farm.jobs.job import Job
+from farm.jobs.states import HoldReason, State, Tier
 from farm.ledger import Account, Ledger
 from farm.ledger.acts import STEP
 from farm.ledger.scripts import ACTS_KEPT
@@ -37,6 +39,21 @@ def done(
     assert act.over
     assert ledger.acts_open() == list(open_after)
     return act.changed
+
+
+def failed(ledger: Ledger) -> str:
+    """The id of the first job in line, which fails."""
+    claim = claimed(ledger)
+    ledger.fail(claim.job.id, claim.attempt, REFUSED)
+    return claim.job.id
+
+
+def made_anew(ledger: Ledger, job_id: str) -> Job:
+    old = ledger.find(job_id)
+    assert old is not None
+    new = ledger.find(old.retried_as or "")
+    assert new is not None
+    return new
 
 
 def states(ledger: Ledger, batch: Manifest) -> dict[State, int]:
@@ -181,6 +198,44 @@ class TestActs:
         ledger.topup("acme", -150)
         assert done(ledger, batch, ActKind.RETRY) == 1
         assert ledger.acts([batch.id])[0][0].error == "payment"
+
+    def test_a_retry_at_a_price_that_nobody_knows_is_refused(self, ledger: Ledger) -> None:
+        batch = Manifest(1, hold=None).admit(ledger)
+        failed(ledger)
+        # its owner pays from now on
+        ledger.topup("acme", 1000)
+        assert done(ledger, batch, ActKind.RETRY) == 0
+        assert ledger.acts([batch.id])[0][0].error == "unpriced"
+        assert states(ledger, batch) == {State.FAILED: 1}
+
+    def test_a_retry_keeps_the_tier_and_the_window_while_that_is_open(self, ledger: Ledger, redis: Redis) -> None:
+        window_ms = int((time.time() + 86_400) * 1000)
+        batch = Manifest(2, tier=Tier.ECONOMY, deadline_ms=window_ms, per_chunk=9).admit(ledger)
+        first, second = failed(ledger), failed(ledger)
+        assert done(ledger, batch, ActKind.RETRY, Choice(state=State.FAILED)) == 2
+        for old in (first, second):
+            new = made_anew(ledger, old)
+            assert (new.tier, new.deadline_ms) == (Tier.ECONOMY, window_ms)
+        assert audit(ledger) == {}
+        claim = ledger.claim(POOL, "w")
+        assert claim is not None
+        ledger.fail(claim.job.id, claim.attempt, REFUSED)
+        pass_time(redis, 86_401)
+        ledger.reap()
+        # the one that had not started is over, and the one that failed is its owner's to pay for as any other
+        assert states(ledger, batch) == {State.FAILED: 1, State.CANCELLED: 1}
+        assert done(ledger, batch, ActKind.RETRY) == 1
+        anew = made_anew(ledger, claim.job.id)
+        assert (anew.tier, anew.deadline_ms) == (Tier.NORMAL, None)
+
+    def test_a_retry_keeps_deadline_and_start_by_time_and_not_what_an_operator_granted(self, ledger: Ledger) -> None:
+        deadline_ms, start_by_ms = (int((time.time() + seconds) * 1000) for seconds in (500, 900))
+        batch = Manifest(1, deadline_ms=deadline_ms, start_by_ms=start_by_ms).admit(ledger)
+        ledger.set_tier(batch.jobs[0], Tier.URGENT, who="key k1", why="the client is in the house")
+        old = failed(ledger)
+        assert done(ledger, batch, ActKind.RETRY) == 1
+        new = made_anew(ledger, old)
+        assert (new.tier, new.deadline_ms, new.start_by_ms) == (Tier.NORMAL, deadline_ms, start_by_ms)
 
     def test_a_retry_stops_at_the_limit_of_open_jobs(self, ledger: Ledger, redis: Redis) -> None:
         batch = Manifest(3).admit(ledger)

@@ -27,11 +27,32 @@ local function again_behind_failed(job)
   return false
 end
 
--- For the act, make the job `old` anew as `id`. Answers nil, or why not: 'no_room', 'too_many', 'payment'.
+-- What of its times still holds, as names and values of the record: the deadline, a start-by time that is to come, and the window
+-- of an economy job while it is open. An operator's `urgent` was for the old one.
+local function again_times(old)
+  local times = {}
+  local function also(name, value)
+    times[#times + 1] = name
+    times[#times + 1] = value
+  end
+  local function text(ms) return string.format('%.0f', ms) end
+  if old.start_by_ms and NOW < old.start_by_ms then also('start_by_ms', text(old.start_by_ms)) end
+  if old.expires_ms and NOW >= old.expires_ms then return times end
+  if old.deadline_ms then also('deadline_ms', text(old.deadline_ms)) end
+  if not old.expires_ms then return times end
+  also('expires_ms', text(old.expires_ms))
+  also('rises_ms', text(old.rises_ms))
+  if NOW < old.rises_ms then also('tier', Tier.ECONOMY) end
+  return times
+end
+
+-- For the act, make the job `old` anew as `id`. Answers nil, or why not: 'no_room', 'too_many', 'unpriced', 'payment'.
 local function again(act_id, old, id, pools)
   if stored_bytes(old.tenant) > Setting.MAX_STORED then return 'no_room' end
   if not again_room(old.tenant) then return 'too_many' end
-  if old.hold and money_has_account(old.tenant) then
+  if money_has_account(old.tenant) then
+    -- its owner has an account only since then
+    if not old.hold then return 'unpriced' end
     local account = redis.call('HMGET', Key.credit(old.tenant), 'balance', 'held')
     if old.hold > tonumber(account[1]) - tonumber(account[2] or 0) then return 'payment' end
   end
@@ -45,6 +66,7 @@ local function again(act_id, old, id, pools)
       record[#record + 1] = values[n]
     end
   end
+  for _, part in ipairs(again_times(old)) do record[#record + 1] = part end
   create_store(id, record, body)
   -- the record of the new one counts beside that of the old one
   depend_read = depend_read + 1
@@ -60,6 +82,7 @@ local function again(act_id, old, id, pools)
   local job = job_load(id)
   job_index(job, 'ZADD', 0, id)
   money_hold(job)
+  if due_next(job, 0) then due_note(job, 0) end
   -- the act may make the failed parent anew, too: only when the act is over is it known whether the job can run
   local undecided = again_behind_failed(job)
   if undecided then

@@ -17,6 +17,9 @@ def pause(kind: SwitchKind, name: str, *, who: str, why: str) -> bool:
         raise NotFound(f"no live worker {name!r}")
     if kind is SwitchKind.POOL and name not in (pools := pool_names(here.settings, here.ledger)):
         raise NotFound(f"no pool {name!r}; {words(pools)}")
+    if kind is SwitchKind.PROVIDER and name not in (known := here.settings.providers):
+        there = f"there are {', '.join(sorted(known))}" if known else "there are none"
+        raise NotFound(f"no provider {name!r} in the settings; {there}")
     if kind is SwitchKind.LANE and model_of_lane(name) not in MODELS:
         raise NotFound(f"no lane or model {name!r}; GET /v1/models has the models")
     changed = here.ledger.pause(kind, name, who=who, why=why)

@@ -11,6 +11,7 @@ from farm.jobs.errors import Conflict, InvalidRequest, NotFound
 from farm.jobs.roles import Role
 from farm.jobs.states import Tier
 from farm.ledger import OperationOutcome, Permit, SwitchKind
+from farm.ledger.operations import Actor
 
 _WHY_CHARS = 500
 
@@ -32,12 +33,12 @@ def switch(name: str) -> Response:
 
 @console.post("/farm/workers/forgive")
 def forgive() -> Response:
-    """End a worker's quarantine. Raises Forbidden, NotFound."""
-    require(Role.OPERATOR)
+    """End a worker's quarantine. Raises Forbidden, InvalidRequest, NotFound."""
+    operator, why = _operator(), _why()
     worker = request.form.get("worker", "")
     if not services().ledger.is_live(worker):
         raise NotFound("no such worker")
-    services().ledger.forgive(worker)
+    services().ledger.forgive(worker, Actor(operator, why))
     return to(url_for("console.workers"))
 
 

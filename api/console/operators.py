@@ -15,7 +15,7 @@ from api.console.spent_elsewhere import ProviderSpending, SpentElsewhere
 from api.services import services
 from farm.jobs.roles import Role
 from farm.jobs.states import Tier
-from farm.ledger import INTAKE_POOL, SwitchKind
+from farm.ledger import BURST_POOL, INTAKE_POOL, SwitchKind
 from farm.ledger.farm_numbers import FarmNumbers, PoolNumbers, TenantNumbers
 from farm.ledger.lane_numbers import LaneNumbers, LanesNow
 from farm.ledger.share_numbers import AsideNumbers, ShareNumbers
@@ -172,7 +172,8 @@ def queue() -> Response:
     require(Role.OPERATOR)
     ledger = services().ledger
     rows = pool_rows(ledger.farm_numbers(), ledger.set_aside(), switched_off())
-    return make_response(render_template("console/queue.html", rows=rows, tiers=Tier, intake=INTAKE_POOL))
+    pools = {"intake": INTAKE_POOL, "burst": BURST_POOL}
+    return make_response(render_template("console/queue.html", rows=rows, tiers=Tier, **pools))
 
 
 def pool_rows(farm: FarmNumbers, set_aside: Iterable[AsideNumbers], off: Collection[tuple[str, str]]) -> list[PoolRow]:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from farm.ledger.operations import Actor
 
 
-def by_hand() -> "Actor":
+def by_hand(why: str = "") -> "Actor":
     """The user of the shell and the machine."""
     from farm.ledger.operations import Actor
 
@@ -16,4 +16,4 @@ def by_hand() -> "Actor":
         user = getpass.getuser()
     except (KeyError, OSError):  # in a container the user may have no name
         user = "somebody"
-    return Actor(f"shell {user}@{socket.gethostname()}")
+    return Actor(f"shell {user}@{socket.gethostname()}", why)

@@ -2,6 +2,7 @@
 
 import click
 
+from farm.cli.by_hand import by_hand
 from farm.cli.ledger_here import farm_here
 from farm.cli.session import Session, asks_the_farm, runs_here
 
@@ -35,8 +36,9 @@ def workers(session: Session) -> None:
 
 @workers.command("forgive")
 @click.argument("worker")
+@click.option("--why", required=True, help="Kept in the log of what operators did.")
 @runs_here
-def forgive(session: Session, worker: str) -> None:
+def forgive(session: Session, worker: str, why: str) -> None:
     """Lift the quarantine of a worker. WORKER is its name in `wanfarm workers`."""
     from farm.jobs.errors import Conflict, NotFound
     from farm.jobs.worker_status import WorkerState
@@ -47,7 +49,7 @@ def forgive(session: Session, worker: str) -> None:
             raise NotFound(f"no live worker {worker!r}; see wanfarm workers")
         if found[worker].state is not WorkerState.QUARANTINED:
             raise Conflict(f"{worker} is not quarantined")
-        here.ledger.forgive(worker)
+        here.ledger.forgive(worker, by_hand(why))
     if session.out.as_json:
         session.out.document({"forgiven": worker})
     else:

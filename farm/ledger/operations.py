@@ -7,11 +7,12 @@ from typing import cast
 from redis.client import Pipeline
 
 from farm.jobs.states import Tier
+from farm.jobs.worker_status import WorkerState
 from farm.ledger.connection import mapped
 from farm.ledger.keys import Keys
 from farm.ledger.outcomes import OperationOutcome, OperatorAct, Permit, SwitchKind
 from farm.ledger.scripts import Scripted
-from farm.ledger.workforce import permits
+from farm.ledger.workforce import FORGIVEN_S, permits
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,15 @@ class Operations(Scripted):
         ended (BOUGHT)."""
         outcome, wanted = self.run("end_failed", job_id, who, why, durable=True)
         return OperationOutcome(outcome), permits(wanted)
+
+    def forgive(self, worker: str, by: Actor) -> None:
+        """Lift the quarantine of `worker`; said for FORGIVEN_S, for it to hear."""
+        with mapped(), self._redis.pipeline(transaction=True) as pipe:
+            at_ms = int(self.run("now"))
+            pipe.set(self._keys("forgiven", worker), 1, ex=FORGIVEN_S)
+            line = {"act": "forgive", "target": f"worker {worker}", "before": WorkerState.QUARANTINED, "after": "on"}
+            add_operation(pipe, self._keys, by, at_ms=at_ms, **line)
+            pipe.execute()
 
     def note(self, by: Actor, act: str, target: str, *, before: str = "", after: str = "") -> None:
         """Log an act that is done elsewhere, outside of Redis."""

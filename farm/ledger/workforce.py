@@ -163,13 +163,8 @@ class Workforce(Scripted):
         return sorted(MetricsPage(*told.split(" ", 2)) for told in self.run("pages"))
 
     # --- quarantine
-    def forgive(self, worker: str) -> None:
-        """An operator lifts the quarantine of `worker`; said for FORGIVEN_S, for it to hear."""
-        with mapped():
-            self._redis.set(self._keys("forgiven", worker), 1, ex=FORGIVEN_S)
-
     def forgiven(self, worker: str) -> bool:
-        """Whether forgive was called since this was last asked."""
+        """Whether an operator lifted the quarantine of `worker` (Operations.forgive) since this was last asked."""
         with mapped():
             return bool(self._redis.delete(self._keys("forgiven", worker)))
 

@@ -4,16 +4,19 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from redis import Redis
 
 from api.services import Services
+from farm.config import ProviderSettings
 from farm.jobs.worker_status import WorkerStatus
+from farm.ledger import BURST_POOL, INTAKE_POOL, OperationOutcome
 from models.catalog import MODELS
 from tests.api.api_parts import TINY, Caller, Hand
 from tests.api.batch_api_parts import ndjson, send
 
 
 def test_an_operator_pauses_grants_urgent_and_requeues_and_the_log_tells_all(
-    alice: Caller, caller: Callable[..., Caller]
+    alice: Caller, caller: Callable[..., Caller], parts: Services
 ) -> None:
     operator = caller("house", role="operator")
     job_id = alice.submit()["id"]
@@ -46,8 +49,10 @@ def test_an_operator_pauses_grants_urgent_and_requeues_and_the_log_tells_all(
     rest = operator.get(f"/v1/admin/operations?cursor={log['next_cursor']}").json
     assert [one["act"] for one in rest["data"]] == ["resume", "pause"]
     assert rest["next_cursor"] is None
-    for kind in ("tenant", "pool", "lane", "worker"):
+    for kind in ("tenant", "pool", "lane", "worker", "provider"):
         assert operator.post("/v1/admin/pause", json={"kind": kind, "name": "none", "why": "x"}).status_code == 404
+    seller = {"dialect": "kie", "base_url": "https://kie.example", "keys": {"main": {"env": "KIE_KEY"}}}
+    parts.settings.providers["kie"] = ProviderSettings.model_validate(seller)
     assert operator.post("/v1/admin/pause", json={"kind": "provider", "name": "kie", "why": "x"}).status_code == 200
     assert [one["name"] for one in operator.get("/v1/admin/pauses").json["data"]] == ["kie"]
     assert alice.get("/v1/admin/operations").status_code == alice.get("/v1/admin/pauses").status_code == 403
@@ -165,6 +170,24 @@ def test_an_operator_locks_a_worker_moves_a_job_and_ends_one(
     assert operator.post("/v1/admin/pause", json=lost).status_code == 404
     late = operator.post(f"/v1/admin/jobs/{job_id}/move", json={"pool": "spare", "why": "x"})
     assert (late.status_code, "nothing to change any more" in late.json["detail"]) == (409, True)
+
+
+def test_what_does_not_render_is_no_pool_and_a_provider_has_to_be_there(
+    alice: Caller, caller: Callable[..., Caller], parts: Services, redis: Redis
+) -> None:
+    operator, job_id = caller("house", role="operator"), alice.submit()["id"]
+    # a job was bought, and one waited for its inputs
+    redis.sadd(f"{parts.settings.redis.prefix}:pools", BURST_POOL, INTAKE_POOL)
+    for pool in (BURST_POOL, INTAKE_POOL):
+        moved = operator.post(f"/v1/admin/jobs/{job_id}/move", json={"pool": pool, "why": "x"})
+        assert (moved.status_code, "there are default" in moved.text) == (409, True)
+        assert parts.ledger.move(job_id, pool, who="x", why="x")[0] is OperationOutcome.NO_POOL
+        paused = operator.post("/v1/admin/pause", json={"kind": "pool", "name": pool, "why": "x"})
+        assert (paused.status_code, "there are default" in paused.text) == (404, True)
+    lost = operator.post("/v1/admin/pause", json={"kind": "provider", "name": "kei", "why": "x"})
+    assert (lost.status_code, "no provider 'kei'" in lost.text) == (404, True)
+    assert parts.ledger.operations() == []
+    assert parts.ledger.find(job_id).pool == "default"  # type: ignore[union-attr]
 
 
 def test_a_locked_worker_and_a_job_that_waits_for_it_say_so(

@@ -7,7 +7,8 @@ if not job then return {Operation.NOT_FOUND, {}} end
 if TERMINAL[job.state] then return {Operation.OVER, {}} end
 if job.purchase then return {Operation.BOUGHT, {}} end
 if job.state == State.RUNNING then return {Operation.RUNNING, {}} end
-if redis.call('SISMEMBER', Key.pools(), pool) == 0 then return {Operation.NO_POOL, {}} end
+local renders = pool ~= Setting.INTAKE_POOL and pool ~= Setting.BURST_POOL
+if not renders or redis.call('SISMEMBER', Key.pools(), pool) == 0 then return {Operation.NO_POOL, {}} end
 operation_note(who, why, 'move', 'job ' .. id, job.pool, pool)
 if job.pool == pool then return {Operation.UNCHANGED, {}} end
 local waits = job.state == State.QUEUED

@@ -61,6 +61,16 @@ def test_workers_in_trouble_come_first_and_the_rest_by_the_page(operator: Browse
     assert len(rows(operator.get("/farm/workers?from=99999999").text)) == 1
 
 
+def test_the_end_of_a_quarantine_is_in_the_log(operator: Browser, ledger: Ledger) -> None:
+    ledger.worker_seen("gpu-9", "default", WorkerStatus(state=WorkerState.QUARANTINED), ttl_s=60, slots=0)
+    assert operator.post("/farm/workers/forgive", {"worker": "gpu-9"}).status_code == 422
+    assert not ledger.forgiven("gpu-9")
+    assert operator.post("/farm/workers/forgive", {"worker": "gpu-9", "why": "a new card"}).status_code == 303
+    assert ledger.forgiven("gpu-9")
+    [told] = ledger.operations()
+    assert (told.act, told.target, told.why) == ("forgive", "worker gpu-9", "a new card")
+
+
 def test_what_an_operator_paused_says_so_on_its_owners_pages(
     operator: Browser, alice: Caller, browser: Callable[[Caller], Browser]
 ) -> None:

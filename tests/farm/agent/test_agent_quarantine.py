@@ -15,6 +15,7 @@ from farm.agent.supervisor import EX_QUARANTINED
 from farm.config import Settings
 from farm.embedded.ports import free_port
 from farm.jobs.states import State
+from farm.ledger.operations import Actor
 from tests.conftest import wait_until
 from tests.farm.agent.agent_farm import AgentFarm, changed, children, farm_on
 
@@ -108,7 +109,7 @@ def test_a_quarantine_outlives_its_agent_until_somebody_lifts_it(farm: AgentFarm
     assert (after["until"], after["reason"]) == (told["until"], told["reason"])
     assert children(after["pid"]) == [], "it starts no engine"
     assert farm.job(waiting).state == State.QUEUED
-    farm.ledger.forgive(after["worker"])
+    farm.ledger.forgive(after["worker"], Actor("key k1", "a new card"))
     farm.committed(waiting)
     assert "reason" not in facts(farm, "cpu-0", "idle")
     supervisor.send_signal(signal.SIGTERM)

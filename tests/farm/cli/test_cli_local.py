@@ -267,8 +267,11 @@ def test_a_quarantine_is_lifted(settings: Settings, redis: Redis, monkeypatch: p
     ledger = Ledger(redis, settings)
     ledger.worker_seen("host/gpu-0", "default", WorkerStatus(state=WorkerState.QUARANTINED), ttl_s=60, slots=0)
     ledger.worker_seen("host/gpu-1", "default", WorkerStatus(), ttl_s=60)
-    assert run("workers", "forgive", "host/gpu-0", "--json").document == {"forgiven": "host/gpu-0"}
+    assert run("workers", "forgive", "host/gpu-0").code == 2
+    why = ("--why", "a new card")
+    assert run("workers", "forgive", "host/gpu-0", *why, "--json").document == {"forgiven": "host/gpu-0"}
+    assert [(one.act, one.why) for one in ledger.operations()] == [("forgive", "a new card")]
     assert ledger.forgiven("host/gpu-0")
-    assert "not quarantined" in run("workers", "forgive", "host/gpu-1").err
-    assert "no live worker" in run("workers", "forgive", "gpu-0").err
+    assert "not quarantined" in run("workers", "forgive", "host/gpu-1", *why).err
+    assert "no live worker" in run("workers", "forgive", "gpu-0", *why).err
     assert not ledger.forgiven("host/gpu-1")

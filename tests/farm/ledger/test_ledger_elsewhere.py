@@ -5,6 +5,7 @@ from redis import Redis
 
 from farm.jobs.worker_status import WorkerStatus
 from farm.ledger import Ledger
+from farm.ledger.operations import Actor
 
 BAD, GOOD = "bad", "good"
 
@@ -75,5 +76,8 @@ def test_where_no_worker_is_known_a_failed_job_is_taken(ledger: Ledger, redis: R
 
 def test_a_worker_hears_once_that_it_was_forgiven(ledger: Ledger) -> None:
     assert not ledger.forgiven(BAD)
-    ledger.forgive(BAD)
+    ledger.forgive(BAD, Actor("key k1", "a new card"))
+    [told] = ledger.operations()
+    assert (told.who, told.why, told.target) == ("key k1", "a new card", f"worker {BAD}")
+    assert (told.act, told.before, told.after) == ("forgive", "quarantined", "on")
     assert (ledger.forgiven(GOOD), ledger.forgiven(BAD), ledger.forgiven(BAD)) == (False, True, False)

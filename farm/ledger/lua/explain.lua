@@ -64,6 +64,15 @@ for n, tenant in ipairs(tenants) do
   end
 end
 
+-- As claim.lua asks: a worker whose memory nobody knows holds any job. One that starts ('|') has told nothing yet.
+local function held_by_any(needs)
+  if not needs then return true end
+  for _, offer in ipairs(redis.call('ZRANGEBYSCORE', Key.offered(pool), NOW - Setting.ELSEWHERE_MS, '+inf')) do
+    if offer ~= '|' and fits(needs, (offer_parts(offer))) then return true end
+  end
+  return false
+end
+
 local lane = job.lane or ''
 return {
   'own_ms', own, 'own_exact', exact, 'others_ms', others, 'above_ms', higher,
@@ -72,5 +81,5 @@ return {
   'pool_paused', limit_switched('pool', pool) and 1 or 0,
   'lane_paused', (limit_switched('lane', lane) or limit_switched('lane', string.match(lane, '^[^@+]*'))) and 1 or 0,
   'at_work', redis.call('ZCARD', Key.leases(pool)), 'capacity', workers_open(pool), 'locked', workers_locked(pool),
-  'fits', (not job.needs or fits_another(job.needs, pool, '')) and 1 or 0,
+  'fits', held_by_any(job.needs) and 1 or 0,
 }

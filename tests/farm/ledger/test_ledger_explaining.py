@@ -87,3 +87,13 @@ def test_shares_memory_models_and_busy_workers_bind(ledger: Ledger) -> None:
     assert binds(ledger, job_id) is Binds.SHARE
     (large,) = admit(ledger, new_job("z", needs="999999:1"))
     assert binds(ledger, large) is Binds.MEMORY
+
+
+def test_a_worker_that_tells_no_memory_holds_any_job(ledger: Ledger) -> None:
+    (large,) = admit(ledger, new_job(needs="999999:1"))
+    status = WorkerStatus(models=("wan-bf16",), memory={"device_bytes": 1e9, "host_bytes": 1e9, "fp8": False})
+    ledger.worker_seen("small", POOL, status, ttl_s=60)
+    assert binds(ledger, large) is Binds.MEMORY
+    ledger.worker_seen("unknown", POOL, WorkerStatus(models=("wan-bf16",)), ttl_s=60)
+    assert binds(ledger, large) is Binds.NOTHING
+    claimed(ledger, worker="unknown", models=("wan-bf16",))

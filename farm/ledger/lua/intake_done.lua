@@ -1,7 +1,7 @@
 -- intake_done(id, fence, body JSON, predicted_s, needs, hold): waiting -> queued. The last three follow from its inputs; '' for
 -- what stays as it was. Attempts of the intake do not count as attempts of the render. Where the account does not cover the new
 -- hold, the job fails. Answers {CommitOutcome, {permit, pool, ...}}.
--- uses: full clock job event batch money queue permit verdict
+-- uses: full clock job event batch money queue due permit verdict
 local id, fence, body = ARGV[1], ARGV[2], ARGV[3]
 local predicted_s, needs, hold = ARGV[4], ARGV[5], tonumber(ARGV[6])
 
@@ -21,6 +21,12 @@ if predicted_s ~= '' then
   if job.batch then
     local change = batch_gpu_ms(predicted_s) - batch_gpu_ms(job.predicted_s)
     redis.call('HINCRBY', Key.batch(job.batch), 'gpu_ms', change + 0)
+  end
+  if job.rises_ms then
+    -- a longer clip has to become normal earlier
+    job.rises_ms = math.floor(job.rises_ms - 1000 * (tonumber(predicted_s) - job.predicted_s))
+    redis.call('HSET', Key.job(id), 'rises_ms', string.format('%.0f', job.rises_ms))
+    due_note(job, 0)
   end
   job.predicted_s = tonumber(predicted_s)
 end

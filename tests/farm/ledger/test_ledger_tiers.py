@@ -7,7 +7,7 @@ import pytest
 from ledger_parts import ARTIFACTS, BROKE, POOL, admit, audit, claimed, new_job, pass_time
 from redis import Redis
 
-from farm.jobs.job import Job, NewJob
+from farm.jobs.job import Job, NewJob, Reshaped
 from farm.jobs.states import State, Tier
 from farm.ledger import INTAKE_POOL, Ledger, OperationOutcome, SwitchKind, Verdict
 
@@ -45,6 +45,20 @@ def test_an_economy_render_costs_no_share_of_the_normal_line(ledger: Ledger) -> 
     ledger.commit(claim.job.id, claim.attempt, ARTIFACTS, gpu_s=500)
     mine, others = admit(ledger, new_job("a"), new_job("b"))
     assert order(ledger, 2) == [mine, others]
+
+
+def test_an_economy_job_whose_clip_is_longer_than_thought_becomes_normal_earlier(ledger: Ledger, redis: Redis) -> None:
+    (job_id,) = admit(ledger, economy(window_s=8000, intake=True))
+    claim = claimed(ledger, INTAKE_POOL)
+    # of 8000 s a quarter is to spare, and the render takes 3000
+    ledger.intake_done(job_id, claim.attempt, {}, Reshaped(832, 480, 41, 16, 3000.0, 9000.0))
+    pass_time(redis, 2900)
+    ledger.reap()
+    assert found(ledger, job_id).tier is Tier.ECONOMY
+    pass_time(redis, 200)
+    ledger.reap()
+    assert found(ledger, job_id).tier is Tier.NORMAL
+    assert audit(ledger) == {}
 
 
 def test_an_economy_job_becomes_normal_near_its_window_and_expires_unbilled_after_it(

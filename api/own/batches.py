@@ -28,6 +28,7 @@ from farm.jobs.batch import Act, AskedBatch, Batch, is_batch_id
 from farm.jobs.errors import Conflict, InvalidRequest, NotFound, TooLarge
 from farm.jobs.money import MICRO
 from farm.jobs.states import HoldReason, State
+from farm.ledger.farm_numbers import PoolNumbers
 from farm.wire import own
 from farm.wire.openai_batches import CreateBatch
 from farm.wire.own_batches import (
@@ -306,17 +307,25 @@ def _finish_at(batch: Batch) -> datetime | None:
 
 
 def _quote(shots: int, file: Any) -> QuoteView:
-    numbers = services().ledger.queue_numbers()
-    slots = sum(pool.slots for pool in numbers.pools if pool.pool != "intake")
-    queued_s = sum(pool.queued_s + pool.open_s for pool in numbers.pools)
+    pools = {one.pool: one for one in services().ledger.queue_numbers().pools}
+    # behind all that is there, in its own pools
+    ends = [_end_s(pools.get(name), gpu_s) for name, gpu_s in file.gpu_s_in.items()]
+    known = [end_s for end_s in ends if end_s is not None]
     now = datetime.now(UTC).replace(microsecond=0)
     return QuoteView(
         shots=shots,
         jobs=file.jobs,
         credits=file.hold / MICRO if file.priced else None,
         gpu_s=round(file.gpu_s, 3),
-        finish_at=now + timedelta(seconds=(queued_s + file.gpu_s) / slots) if slots else None,
+        finish_at=now + timedelta(seconds=max(known)) if len(known) == len(ends) else None,
     )
+
+
+def _end_s(pool: PoolNumbers | None, gpu_s: float) -> float | None:
+    """Seconds until a pool has done so much behind what it has; None where nothing moves."""
+    if pool is None or not pool.slots or pool.paused:
+        return None
+    return (pool.queued_s + pool.open_s + gpu_s) / pool.slots
 
 
 def _at(batch_id: str) -> dict[str, str]:

@@ -3,7 +3,7 @@ size takes little memory, and nothing of it is left behind however the process e
 
 import marshal
 import tempfile
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +30,7 @@ class PlannedJob:
 
 
 class PlanFile:
-    """Written job by job, then read. Close it."""
+    """Written job by job, then read. Close it. `gpu_s_in`: predicted GPU-seconds in each pool."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(prefix="wanfarm-batch-")  # noqa: SIM115 - `close` does
@@ -38,6 +38,7 @@ class PlanFile:
         self._block: list[tuple[Any, ...]] = []
         self._count = 0
         self.jobs, self.hold, self.gpu_s, self.priced = 0, 0, 0.0, True
+        self.gpu_s_in = defaultdict[str, float](float)
 
     def close(self) -> None:
         """Remove the file."""
@@ -72,6 +73,7 @@ class PlanFile:
         self._put((number, job_id, line, take, spec, more, orphan_runs))
         self.jobs += 1
         self.gpu_s += about.predicted_s
+        self.gpu_s_in[about.pool] += about.predicted_s
         if about.hold is None:
             self.priced = False
         else:

@@ -19,6 +19,7 @@ class JobKind:
 
     def __init__(self, fields: list[str], body: dict[str, Any]) -> None:
         self.fields, self._body = fields, body
+        self.pool = fields[3]
         self.predicted_s = float(fields[7])
         self.hold = int(fields[9]) if fields[9] else None
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -30,6 +30,10 @@ _ANSWERED = {
 _CODES: Mapping[str, str] = {FaultCode.EXPIRED: "batch_expired", FaultCode.CANCELLED: "batch_cancelled"}
 
 
+_Key = Annotated[str, Field(max_length=64)]
+_Text = Annotated[str, Field(max_length=512)]
+
+
 class CreateBatch(BaseModel):
     """A batch of requests in a file that was sent before (`POST /v1/files`), as OpenAI's API has it."""
 
@@ -38,7 +42,7 @@ class CreateBatch(BaseModel):
     input_file_id: str = Field(min_length=1, max_length=128)
     endpoint: str = Field(description=f"{VIDEOS} or {JOBS}")
     completion_window: str = Field(description="24h, or another number of hours (h) or days (d)")
-    metadata: dict[str, str] | None = Field(None, max_length=16)
+    metadata: dict[_Key, _Text] | None = Field(None, max_length=16)
     output_expires_after: dict[str, Any] | None = Field(None, description="read and not needed: output is made anew")
 
 

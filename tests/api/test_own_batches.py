@@ -3,7 +3,9 @@
 import csv
 import io
 import socket
+import time
 from contextlib import closing
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -16,7 +18,9 @@ from api.services import Services
 from farm.batches.admission import BatchAdmission
 from farm.config import BatchSettings, Settings
 from farm.jobs.states import State
-from tests.api.api_parts import Caller, Hand
+from farm.jobs.worker_status import WorkerStatus
+from farm.ledger import BURST_POOL, SwitchKind
+from tests.api.api_parts import POOL, Caller, Hand
 from tests.api.batch_api_parts import CSV, NDJSON, SMALL, ndjson, send
 from tests.api.gateway_thread import served
 from tests.conftest import wait_until
@@ -117,6 +121,19 @@ class TestAdmitted:
         assert answer.json["gpu_s"] > 0
         assert answer.json["finish_at"] is not None
         assert nothing(alice)
+
+    def test_a_dry_run_counts_the_slots_and_the_queue_of_its_own_pool(
+        self, alice: Caller, parts: Services, hand: Hand
+    ) -> None:
+        for pool in (BURST_POOL, "another"):
+            parts.ledger.worker_seen(f"of {pool}", pool, WorkerStatus(models=("another",)), ttl_s=60, slots=1000)
+        asked_s, quote = time.time(), send(alice, ndjson(*[{"prompt": "a"}] * 60), dry_run="true").json
+        assert quote is not None
+        # one worker renders one after the other
+        finish_s = datetime.fromisoformat(quote["finish_at"]).timestamp()
+        assert finish_s > asked_s + 0.9 * quote["gpu_s"]
+        parts.ledger.pause(SwitchKind.POOL, POOL, who="x", why="x")
+        assert send(alice, ndjson({"prompt": "a"}), dry_run="true").json["finish_at"] is None  # type: ignore[index]
 
     def test_only_the_first_run_until_the_rest_is_approved(self, alice: Caller) -> None:
         made = send(alice, ndjson(*({"prompt": f"shot {n}"} for n in range(5))), hold_after=2).json

@@ -380,6 +380,8 @@ def test_what_cannot_be_done_is_refused(sdk: openai.OpenAI) -> None:
         (openai.BadRequestError, {"completion_window": "soon"}),
         (openai.BadRequestError, {"completion_window": "0h"}),
         (openai.BadRequestError, {"metadata": {"scene": 4}}),
+        (openai.BadRequestError, {"metadata": {"scene": "x" * 513}}),
+        (openai.BadRequestError, {"metadata": {"x" * 65: "4"}}),
     ]
     for kind, change in wrong:
         given: dict[str, Any] = {

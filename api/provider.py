@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import BinaryIO
-from urllib.parse import unquote, urlsplit
 
 from flask import request
 
@@ -16,8 +15,8 @@ from farm.jobs.draft import Draft, Source
 from farm.jobs.errors import NotFound
 from farm.jobs.job import Job
 from farm.jobs.spec import InputRef
-from farm.storage.object_keys import is_upload_id, result_prefix, upload_key
-from farm.submission.provider_drafts import ANIMATE, completed
+from farm.storage.object_keys import result_prefix
+from farm.submission.provider_drafts import ANIMATE, completed, with_own_uploads
 from farm.wire import own, task_ids
 from farm.wire.job_report import report_of
 from farm.wire.report import Report
@@ -51,21 +50,8 @@ def keyed(draft: Draft) -> Draft:
 
 def prepared(draft: Draft) -> Draft:
     """The draft as this farm can take it: uploads by their ids, a stand-in for a model on a machine without a GPU."""
-    inputs = {role: _own_upload(source) for role, source in draft.inputs.items()}
-    return completed(replace(draft, inputs=inputs), services().submissions.pools.offered())
-
-
-def _own_upload(source: Source) -> Source:
-    """An address that we gave out for an uploaded file is that upload: a farm does not fetch from itself."""
-    if source.url is None:
-        return source
-    settings, parts = services().settings.s3, urlsplit(source.url)
-    if parts.netloc not in (settings.endpoint, settings.public_endpoint):
-        return source
-    prefix = f"/{settings.bucket}/{upload_key(tenant(), '')}"
-    path = unquote(parts.path)
-    upload = path.removeprefix(prefix)
-    return Source(upload=upload) if path.startswith(prefix) and is_upload_id(upload) else source
+    here = services()
+    return completed(with_own_uploads(draft, here.settings.s3, tenant()), here.submissions.pools.offered())
 
 
 def stored_source(ref: InputRef) -> Source:

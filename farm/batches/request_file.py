@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, BinaryIO
 
 from pydantic_core import to_json
@@ -20,6 +21,7 @@ from farm.jobs.ids import new_job_id
 from farm.jobs.states import Tier
 from farm.ledger.batch_chunks import JobKind
 from farm.submission import limits
+from farm.submission.provider_drafts import completed, with_own_uploads
 from farm.submission.submit import SEEDS, Submissions
 from farm.wire import openai, own
 from farm.wire.openai_batches import MAX_CUSTOM_ID, VIDEOS
@@ -40,7 +42,7 @@ class RequestFile:
         self, settings: Settings, submissions: Submissions, tenant: str, endpoint: str, deadline_ms: int
     ) -> None:
         self._limits, self._submissions, self._tenant = settings.batches, submissions, tenant
-        self._endpoint, self._deadline_ms = endpoint, deadline_ms
+        self._endpoint, self._deadline_ms, self._s3 = endpoint, deadline_ms, settings.s3
         self._addresses = Addresses(submissions.intake, tenant, settings.intake.connect_s)
         self._seen: dict[str, int] = {}
         self._now_ms = int(time.time() * 1000)
@@ -114,9 +116,16 @@ class RequestFile:
         for name in sorted(line.keys() - _FIELDS):
             add(number, name[:100], f"unknown; known are {', '.join(sorted(_FIELDS))}", "unknown_field")
 
+    @cached_property
+    def _offered(self) -> tuple[str, ...]:
+        return self._submissions.pools.offered()
+
     def _draft(self, body: dict[str, Any]) -> Draft:
         if self._endpoint == VIDEOS:
-            return replace(openai.parse_create(body), tier=Tier.ECONOMY, deadline_ms=self._deadline_ms)
+            # as POST /v1/videos takes it
+            draft = with_own_uploads(openai.parse_create(body), self._s3, self._tenant)
+            draft = completed(draft, self._offered)
+            return replace(draft, tier=Tier.ECONOMY, deadline_ms=self._deadline_ms)
         draft = own.parse_create(to_json(body))
         if body.get("tier", Tier.ECONOMY) != Tier.ECONOMY:
             raise InvalidRequest(f"must be {Tier.ECONOMY} or left out: of such a batch all requests are", "tier")

@@ -2,8 +2,11 @@
 
 from collections.abc import Collection
 from dataclasses import replace
+from urllib.parse import unquote, urlsplit
 
-from farm.jobs.draft import Draft
+from farm.config import S3Settings
+from farm.jobs.draft import Draft, Source
+from farm.storage.object_keys import is_upload_id, upload_key
 from models.catalog import tiny_of
 from models.catalog.model import Model
 
@@ -24,6 +27,22 @@ def completed(draft: Draft, offered: Collection[str]) -> Draft:
     if model == (draft.model or ""):
         return draft
     return replace(draft, model=model, resolution=None, aspect=None, frames=None, seconds=None, fps=None, steps=None)
+
+
+def with_own_uploads(draft: Draft, s3: S3Settings, tenant: str) -> Draft:
+    """The draft with uploads where it has the addresses that were given out for them: a farm does not fetch from
+    itself."""
+    return replace(draft, inputs={role: _own_upload(source, s3, tenant) for role, source in draft.inputs.items()})
+
+
+def _own_upload(source: Source, s3: S3Settings, tenant: str) -> Source:
+    parts = urlsplit(source.url or "")
+    if parts.netloc not in (s3.endpoint, s3.public_endpoint):
+        return source
+    prefix = f"/{s3.bucket}/{upload_key(tenant, '')}"
+    path = unquote(parts.path)
+    upload = path.removeprefix(prefix)
+    return Source(upload=upload) if path.startswith(prefix) and is_upload_id(upload) else source
 
 
 def stand_in(model: str, offered: Collection[str]) -> str:

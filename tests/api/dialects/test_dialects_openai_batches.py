@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from flask import Flask
@@ -16,7 +17,7 @@ from farm.io_worker.batch_keeper import keeper_of
 from farm.jobs.batch import ActKind
 from farm.jobs.errors import FaultCode, JobFault, NoWorkerYet
 from farm.jobs.states import Phase
-from tests.api.api_parts import POOL, TINY, Caller, Hand
+from tests.api.api_parts import POOL, TINY, Caller, Hand, picture
 from tests.api.batch_api_parts import ndjson, send
 from tests.api.gateway_thread import served
 from tests.conftest import wait_until
@@ -198,6 +199,24 @@ def test_what_a_single_job_may_not_name_a_file_may_not_either(
     [fault] = sdk.batches.retrieve(batch.id).errors.data  # type: ignore[union-attr, misc]
     assert (fault.line, fault.param) == (1, f"body.{next(iter(named))}")
     assert words in (fault.message or "")
+
+
+def test_a_video_of_a_file_may_name_what_a_single_one_may(
+    sdk: openai.OpenAI, look: Any, alice: Caller, parts: Services
+) -> None:
+    data = picture()
+    upload = alice.post("/v1/uploads", json={"size": len(data)}).json
+    assert upload is not None
+    httpx.put(upload["url"], content=data).raise_for_status()
+    # an address that the farm gave out, and a model whose tiny twin is all that this farm offers
+    given = {"input_reference": {"image_url": upload["url"].partition("?")[0]}, "model": TINY.removesuffix("-tiny")}
+    single = alice.post("/v1/videos", json={"prompt": "a fox", **given})
+    assert single.status_code == 200, single.text
+    batch = ask(sdk, lines({"prompt": "a fox", **given}))
+    look()
+    assert sdk.batches.retrieve(batch.id).status == "in_progress"
+    [job] = parts.ledger.page("alice", batch=batch.id, limit=9).jobs
+    assert (job.spec.model, job.spec.inputs["image"].upload) == (TINY, upload["id"])
 
 
 def test_cancel_before_and_after_it_is_admitted(sdk: openai.OpenAI, look: Any, parts: Services) -> None:

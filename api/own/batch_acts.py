@@ -12,7 +12,7 @@ from api.own.blueprint import own_api
 from api.own.operations import json_body, operation, query
 from api.services import services
 from farm.batches.acts import AT_ONCE_S, new_act_id, work
-from farm.jobs.batch import ActKind
+from farm.jobs.batch import ActKind, Choice
 from farm.wire import own
 from farm.wire.own_batches import ActOn, BatchView, BatchViewQuery, Prioritise
 from farm.wire.own_views import ProblemView
@@ -49,14 +49,15 @@ def _act(kind: ActKind) -> Callable[[str], Response]:
 
     def view(batch_id: str) -> Response:
         asked_by_file, here = asked_of(batch_id), services()
-        form = query(BatchViewQuery).view
-        if kind is ActKind.CANCEL and asked_by_file is not None and openai_batches.is_cancelled(asked_by_file):
+        form, asked = query(BatchViewQuery).view, own.parse(model, json_body() or b"{}")
+        choice = asked.choice(kind)
+        whole = kind is ActKind.CANCEL and choice == Choice()
+        if whole and asked_by_file is not None and openai_batches.is_cancelled(asked_by_file):
             return answer(Reply(200, shown(batch_id, form)))
         batch = batch_of(batch_id)
-        asked = own.parse(model, json_body() or b"{}")
         priority = asked.priority if isinstance(asked, Prioritise) else None
         act_id = new_act_id()
-        here.ledger.begin_act(act_id, tenant(), batch.id, kind, asked.choice(kind), priority=priority)
+        here.ledger.begin_act(act_id, tenant(), batch.id, kind, choice, priority=priority)
         over = work(here.ledger, here.permits, act_id, seconds=AT_ONCE_S)
         done = over or in_openais_form(asked_by_file, form)
         return answer(Reply(200 if done else 202, shown(batch_id, form)))

@@ -201,6 +201,15 @@ def test_what_a_single_job_may_not_name_a_file_may_not_either(
     assert words in (fault.message or "")
 
 
+def test_a_cancel_of_a_part_is_not_one_of_the_whole_before_there_are_jobs(
+    sdk: openai.OpenAI, look: Any, alice: Caller
+) -> None:
+    batch = ask(sdk, lines(VIDEO_BODY))
+    assert alice.post(f"/v1/batches/{batch.id}/cancel", json={"label": "none"}).status_code == 409
+    look()
+    assert sdk.batches.retrieve(batch.id).status == "in_progress"
+
+
 def test_a_video_of_a_file_may_name_what_a_single_one_may(
     sdk: openai.OpenAI, look: Any, alice: Caller, parts: Services
 ) -> None:

@@ -18,6 +18,7 @@ from farm.jobs.tenant_limits import TenantLimits
 from farm.ledger.connection import mapped
 from farm.ledger.keys import Keys
 from farm.ledger.operations import Actor, add_operation
+from farm.ledger.scripts import Scripted
 
 #: of a limit's name in the hash
 GRANTED = "granted|"
@@ -32,6 +33,7 @@ class OwnLimits:
 
     def __init__(self, redis: Redis, settings: Settings, *, wall_s: Callable[[], float] = time.time) -> None:
         self._redis, self._keys, self._wall_s = redis, Keys(settings.redis.prefix), wall_s
+        self._scripts = Scripted(redis, settings)
         #: what holds for a tenant for whom the operator has set nothing
         self._farms: dict[str, float | None] = {
             "max_open": settings.scheduling.max_open,
@@ -75,6 +77,8 @@ class OwnLimits:
 
         with mapped():
             self._redis.transaction(write, self._keys("tenant", tenant))
+        if any(name.startswith("max_running") for name in wanted):
+            self._scripts.run("review", tenant)
         return self.of(tenant)
 
     def _write(self, pipe: Pipeline, tenant: str, record: Mapping[str, str], name: str, value: float | None) -> None:

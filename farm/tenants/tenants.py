@@ -126,6 +126,8 @@ class Tenants:
             after = _loaded(pipe.execute()[-1])
         if "weight" in changes:
             self._scripts.run("reweigh", tenant_id)
+        if "max_running" in changes:
+            self._scripts.run("review", tenant_id)
         return after
 
     def cap_in_pool(self, tenant_id: str, pool: str, most: int | None, *, by: Actor | None = None) -> Tenant:
@@ -145,6 +147,7 @@ class Tenants:
             said = (_limits_said({POOL_CAP + pool: value}) for value in (before, most))
             self._note(pipe, by, "limits", tenant_id, before=next(said), after=next(said))
             pipe.execute()
+        self._scripts.run("review", tenant_id)
         return self._existing(tenant_id)
 
     def _note(

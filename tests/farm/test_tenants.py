@@ -1,5 +1,6 @@
 """Tenants and keys on a real Redis."""
 
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
@@ -16,6 +17,7 @@ from farm.jobs.roles import Role
 from farm.jobs.spec import JobSpec
 from farm.jobs.states import Tier
 from farm.ledger import Ledger
+from farm.ledger.operations import Actor
 from farm.tenants.api_keys import Principal, new_key, well_formed
 from farm.tenants.tenants import Tenant, Tenants
 
@@ -66,6 +68,35 @@ def test_a_weight_counts_at_once_wherever_the_tenant_stands(redis: Redis, tenant
     _, snapshot = ledger.snapshot("gpu")
     # of the hundred seconds that it was charged in the normal tier
     assert [[(one.weight, one.time) for one in line] for line in snapshot.tiers] == [[], [(4.0, 25.0)], [(4.0, 0.0)]]
+
+
+RAISES: dict[str, Callable[[Tenants], object]] = {
+    "the operator, everywhere": lambda tenants: tenants.set("a", max_running=2),
+    "the operator, no cap": lambda tenants: tenants.set("a", max_running=None),
+    "the operator, in a pool": lambda tenants: tenants.cap_in_pool("a", "gpu", 2),
+    "its own admin": lambda tenants: tenants.own_limits.lower("a", {"max_running": None}, {"gpu": None}, by=Actor("a")),
+}
+
+
+@pytest.mark.parametrize("who", RAISES)
+def test_a_cap_that_is_raised_lets_the_next_job_start(
+    tenants: Tenants, redis: Redis, settings: Settings, who: str
+) -> None:
+    """Before any reap, which looks at a few tenants alone."""
+    in_pool = who == "the operator, in a pool"
+    tenants.create("a")
+    if in_pool:
+        tenants.cap_in_pool("a", "gpu", 1)
+    elif who == "its own admin":
+        tenants.own_limits.lower("a", {"max_running": 1}, {"gpu": 1}, by=Actor("a"))
+    else:
+        tenants.set("a", max_running=1)
+    ledger = Ledger(redis, settings)
+    ledger.admit([_draft("a", Tier.NORMAL), _draft("a", Tier.NORMAL)])
+    assert ledger.claim("gpu", "w1") is not None
+    assert ledger.claim("gpu", "w2") is None
+    RAISES[who](tenants)
+    assert ledger.claim("gpu", "w2") is not None
 
 
 def _draft(tenant: str, tier: Tier) -> NewJob:

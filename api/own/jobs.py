@@ -177,11 +177,15 @@ def _cap(job: Job, limit: Limit | None) -> int | None:
 
 
 def _follows(job: Job) -> list[str]:
-    """Those of the jobs before it that have no result yet."""
+    """Those of the jobs before it that have no result yet; for one that was made anew, the new one."""
     if HoldReason.DEPENDENCY not in job.held_for:
         return []
-    found = services().ledger.find_many(job.parents)
-    return [one.id for one in found if one is not None and one.state is not State.SUCCEEDED]
+    ledger, wanted, found = services().ledger, list(job.parents), list[str]()
+    while wanted:
+        here = [one for one in ledger.find_many(wanted) if one is not None and one.state is not State.SUCCEEDED]
+        found += [one.id for one in here if one.retried_as is None]
+        wanted = [one.retried_as for one in here if one.retried_as is not None]
+    return found
 
 
 def open_jobs(limit: int) -> JobList:

@@ -8,6 +8,7 @@ from redis import Redis
 
 from api.services import Services
 from farm.config import ProviderSettings
+from farm.jobs.errors import FaultCode, JobFault
 from farm.jobs.worker_status import WorkerStatus
 from farm.ledger import BURST_POOL, INTAKE_POOL, OperationOutcome
 from models.catalog import MODELS
@@ -130,6 +131,19 @@ def test_an_explanation_names_the_cap_and_the_jobs_that_are_waited_for(
     assert (held["rule"], batch in held["would_change"]) == ("it is held until somebody approves it", True)
     alice.post(f"/v1/jobs/{second['id']}/cancel")
     assert alice.get(f"/v1/jobs/{second['id']}/explain").json["rule"] == "it is over: cancelled by its owner"
+
+
+def test_an_explanation_names_the_job_that_a_retry_made_of_what_is_waited_for(alice: Caller, hand: Hand) -> None:
+    shots = ndjson({"prompt": "a", "id": "a"}, {"prompt": "b", "after": ["a"]})
+    batch = send(alice, shots).json["id"]  # type: ignore[index]
+    claim = hand.claim()
+    hand.ledger.fail(claim.job.id, claim.attempt, JobFault(FaultCode.INVALID_INPUT, "no picture"))
+    hand.ledger.see_to_children()
+    alice.post(f"/v1/batches/{batch}/retry")
+    jobs = {one["prompt"]: one["id"] for one in alice.get(f"/v1/batches/{batch}/jobs").json["data"]}  # type: ignore[index]
+    told = alice.get(f"/v1/jobs/{jobs['b']}/explain").json
+    assert told is not None
+    assert (told["binds"], told["rule"]) == ("held", f"it follows {jobs['a']}")
 
 
 def test_an_explanation_tells_gpu_seconds_and_no_other_tenant(

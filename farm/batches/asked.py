@@ -6,7 +6,8 @@ comes before it, and then nothing is admitted, or after it, and is an act on its
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -24,6 +25,8 @@ from farm.submission.submit import Submissions
 
 log = logging.getLogger(__name__)
 
+#: batches that one look sees to: each may take seconds
+_AT_ONCE = 10
 _BROKEN = {
     "code": "internal_error",
     "line": None,
@@ -49,16 +52,15 @@ class AskedBatches:
         self._admission, self._files, self._clock = admission, files, clock
 
     def look(self) -> None:
-        """Admit or refuse every batch that waits for it. One of which nothing can be said now waits on: then the
+        """Admit or refuse some of the batches that wait for it. One of which nothing can be said now waits on: then the
         others have had their look, and Unavailable is raised."""
         away: Unavailable | None = None
-        for asked in self._ledger.asked(self._ledger.batches_asked()):
-            if asked is not None:
-                try:
-                    self._see_to(asked)
-                except Unavailable as error:
-                    log.info("%s waits on: %s", asked.id, error)
-                    away = error
+        for asked in _in_turn(self._ledger.asked(self._ledger.batches_asked()))[:_AT_ONCE]:
+            try:
+                self._see_to(asked)
+            except Unavailable as error:
+                log.info("%s waits on: %s", asked.id, error)
+                away = error
         if away is not None:
             raise away
 
@@ -94,6 +96,17 @@ class AskedBatches:
             )
             with closing(requests.read(data)) as plan:
                 self._admission.admit(asked.tenant, Planned(plan.jobs, plan, Chains()), batch_id=asked.id)
+
+
+def _in_turn(waiting: Iterable[AskedBatch | None]) -> list[AskedBatch]:
+    """The first of each tenant, then the second of each, and so on: a tenant with many files delays its own."""
+    turns = Counter[str]()
+    placed = []
+    for asked in waiting:
+        if asked is not None:
+            placed.append((turns[asked.tenant], asked))
+            turns[asked.tenant] += 1
+    return [asked for _, asked in sorted(placed, key=lambda one: one[0])]
 
 
 def _told(error: RequestError) -> tuple[Mapping[str, Any], ...]:

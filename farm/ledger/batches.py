@@ -104,7 +104,7 @@ class BatchTransitions(Scripted):
         """Keep what became of it; False where it was answered already."""
         return bool(self.run("batch_answer", asked.id, json.dumps(asdict(asked)), durable=True))
 
-    def batches_asked(self, limit: int = 10) -> list[str]:
+    def batches_asked(self, limit: int = 1000) -> list[str]:
         """Ids of those whose file is to be looked at, the oldest first."""
         with mapped():
             return cast("list[str]", self._redis.zrange(self._keys("batches_asked"), 0, limit - 1))

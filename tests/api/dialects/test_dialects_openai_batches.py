@@ -304,6 +304,17 @@ def test_acts_go_on_while_no_file_can_be_looked_at(
     assert sdk.batches.retrieve(by_file.id).status == "validating"
 
 
+def test_a_tenant_with_many_files_delays_its_own(sdk: openai.OpenAI, look: Any, app: Flask, bob: Caller) -> None:
+    many = [ask(sdk, lines(VIDEO_BODY)) for _ in range(12)]
+    with served(app) as url, openai.OpenAI(base_url=f"{url}/v1", api_key=bob.key, max_retries=0) as other:
+        last = ask(other, lines(VIDEO_BODY))
+        look()
+        assert other.batches.retrieve(last.id).status == "in_progress"
+    assert [sdk.batches.retrieve(one.id).status for one in many].count("validating") == 3
+    look()
+    assert {sdk.batches.retrieve(one.id).status for one in many} == {"in_progress"}
+
+
 def test_a_file_that_breaks_the_look_holds_nobody_else_back(
     sdk: openai.OpenAI, look: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,8 +76,9 @@ def create_job() -> Response:
 @operation("Try a job without making it", {200: EstimateView, 415: ProblemView, 422: ProblemView}, body=own.CreateJob)
 def estimate_job() -> Response:
     """Everything about the request is checked, but its inputs are not read and nothing is kept."""
-    here = services()
-    job = here.submissions.would_be(tenant(), own.parse_create(json_body()))
+    here, draft = services(), own.parse_create(json_body())
+    job = here.submissions.would_be(tenant(), draft)
+    here.submissions.vet_addresses([draft])
     return answer(Reply(200, view_estimate(job, here.prices.exact(job.spec, job.dialect_data))))
 
 

@@ -123,7 +123,7 @@ class Submissions:
                 self._quota.check_disk()
         lookup = self._lora_lookup(tenant)
         plans = _each(drafts, lambda draft: self._plan(tenant, draft, lookup))
-        self._vet_addresses(drafts)
+        self.vet_addresses(drafts)
         with ExitStack() as reading:
             self._read(tenant, plans, wait_inputs, reading, gone)
             _each(plans, self._reshape)
@@ -255,9 +255,9 @@ class Submissions:
             dialect_data={**draft.dialect_data, "notes": [note]},
         )
 
-    def _vet_addresses(self, drafts: Sequence[Draft]) -> None:
-        """Refuse at once what the guard would refuse later. A name server that does not answer is no reason to
-        refuse."""
+    def vet_addresses(self, drafts: Sequence[Draft]) -> None:
+        """Refuse at once what the guard would refuse later: raises AddressRefused, AddressUnreachable. A name server
+        that does not answer is no reason to refuse."""
         deadline = Deadline(self._settings.intake.connect_s)
         vetted: set[tuple[bool, str]] = set()
 

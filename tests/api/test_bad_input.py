@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import socket
 import struct
 import zlib
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from redis import Redis
+from werkzeug.test import TestResponse
 
 from api.services import Services
 from farm.config import Settings
@@ -47,49 +49,50 @@ def untouched(alice: Caller, redis: Redis, parts: Services) -> Callable[[], None
     return check
 
 
-@pytest.mark.parametrize(
-    ("body", "field", "says"),
-    [
-        ({}, "prompt", "required"),
-        ({"prompt": ""}, "prompt", "empty"),
-        ({"prompt": "   "}, "prompt", "empty"),
-        ({"prompt": "p" * 5001}, "prompt", "5000"),
-        ({"prompt": ["p"]}, "prompt", "string"),
-        ({"prompt": "p", "model": "wan9"}, "model", TINY),
-        ({"prompt": "p", "model": TINY, "task": "v2v"}, "task", "t2v, i2v"),
-        ({"prompt": "p", "task": "v2v"}, "model", "v2v"),
-        ({"prompt": "p", "frames": 80}, "frames", "nearest: 77 or 81"),
-        ({"prompt": "p", "frames": 1}, "frames", "between 5 and"),
-        ({"prompt": "p", "frames": 100_001}, "frames", ""),
-        ({"prompt": "p", "width": 101}, "width", "nearest: 100 or 102"),
-        ({"prompt": "p", "width": 1920, "height": 1920}, "width", "pixels"),
-        ({"prompt": "p", "height": 9999}, "height", "between"),
-        ({"prompt": "p", "resolution": "8k"}, "resolution", "480p"),
-        ({"prompt": "p", "resolution": "480p", "aspect_ratio": "1:0"}, "aspect_ratio", "16:9"),
-        ({"prompt": "p", "duration_s": 600}, "duration_s", "between"),
-        ({"prompt": "p", "duration_s": 1, "frames": 17}, "duration_s", "not both"),
-        ({"prompt": "p", "fps": 61}, "fps", "between"),
-        ({"prompt": "p", "steps": 101}, "steps", "between"),
-        ({"prompt": "p", "guidance": 21}, "guidance", "between"),
-        ({"prompt": "p", "guidance_2": 3}, "guidance_2", "one expert"),
-        ({"prompt": "p", "seed": -2}, "seed", ""),
-        ({"prompt": "p", "seed": 2**63}, "seed", ""),
-        ({"prompt": "p", "seed": "7"}, "seed", "integer"),
-        ({"prompt": "p", "priority": 10}, "priority", ""),
-        ({"prompt": "p", "max_attempts": 0}, "max_attempts", ""),
-        ({"prompt": "p", "deadline": "2020-01-01T00:00:00Z"}, "deadline", "past"),
-        ({"prompt": "p", "deadline": "tomorrow"}, "deadline", ""),
-        ({"prompt": "p", "metadata": {str(n): "x" for n in range(17)}}, "metadata", "16"),
-        ({"prompt": "p", "webhook_url": "http://10.0.0.1/hook"}, "webhook_url", ""),
-        ({"prompt": "p", "webhook_url": "ftp://example.com/"}, "webhook_url", ""),
-        ({"prompt": "p", "colour": "red"}, "colour", "unknown field"),
-        ({"prompt": "p", "framse": 81}, "framse", "did you mean frames?"),
-        ({"prompt": "p", "model": TINY, "last_image": "http://127.0.0.1/a.png"}, "last_image", "takes no last_image"),
-        ({"prompt": "p", "model": TINY, "task": "i2v"}, "image", "needs image"),
-        ({"prompt": "p", "image": {"upload": "nothing-there"}}, "image", ""),
-        ({"prompt": "p", "image": {"upload": "../../other"}}, "image", ""),
-    ],
-)
+#: bodies of POST /v1/jobs, the field that is named, and words of what is said of it
+BAD_FIELDS: list[tuple[dict[str, Any], str, str]] = [
+    ({}, "prompt", "required"),
+    ({"prompt": ""}, "prompt", "empty"),
+    ({"prompt": "   "}, "prompt", "empty"),
+    ({"prompt": "p" * 5001}, "prompt", "5000"),
+    ({"prompt": ["p"]}, "prompt", "string"),
+    ({"prompt": "p", "model": "wan9"}, "model", TINY),
+    ({"prompt": "p", "model": TINY, "task": "v2v"}, "task", "t2v, i2v"),
+    ({"prompt": "p", "task": "v2v"}, "model", "v2v"),
+    ({"prompt": "p", "frames": 80}, "frames", "nearest: 77 or 81"),
+    ({"prompt": "p", "frames": 1}, "frames", "between 5 and"),
+    ({"prompt": "p", "frames": 100_001}, "frames", ""),
+    ({"prompt": "p", "width": 101}, "width", "nearest: 100 or 102"),
+    ({"prompt": "p", "width": 1920, "height": 1920}, "width", "pixels"),
+    ({"prompt": "p", "height": 9999}, "height", "between"),
+    ({"prompt": "p", "resolution": "8k"}, "resolution", "480p"),
+    ({"prompt": "p", "resolution": "480p", "aspect_ratio": "1:0"}, "aspect_ratio", "16:9"),
+    ({"prompt": "p", "duration_s": 600}, "duration_s", "between"),
+    ({"prompt": "p", "duration_s": 1, "frames": 17}, "duration_s", "not both"),
+    ({"prompt": "p", "fps": 61}, "fps", "between"),
+    ({"prompt": "p", "steps": 101}, "steps", "between"),
+    ({"prompt": "p", "guidance": 21}, "guidance", "between"),
+    ({"prompt": "p", "guidance_2": 3}, "guidance_2", "one expert"),
+    ({"prompt": "p", "seed": -2}, "seed", ""),
+    ({"prompt": "p", "seed": 2**63}, "seed", ""),
+    ({"prompt": "p", "seed": "7"}, "seed", "integer"),
+    ({"prompt": "p", "priority": 10}, "priority", ""),
+    ({"prompt": "p", "max_attempts": 0}, "max_attempts", ""),
+    ({"prompt": "p", "deadline": "2020-01-01T00:00:00Z"}, "deadline", "past"),
+    ({"prompt": "p", "deadline": "tomorrow"}, "deadline", ""),
+    ({"prompt": "p", "metadata": {str(n): "x" for n in range(17)}}, "metadata", "16"),
+    ({"prompt": "p", "webhook_url": "http://10.0.0.1/hook"}, "webhook_url", ""),
+    ({"prompt": "p", "webhook_url": "ftp://example.com/"}, "webhook_url", ""),
+    ({"prompt": "p", "colour": "red"}, "colour", "unknown field"),
+    ({"prompt": "p", "framse": 81}, "framse", "did you mean frames?"),
+    ({"prompt": "p", "model": TINY, "last_image": "http://127.0.0.1/a.png"}, "last_image", "takes no last_image"),
+    ({"prompt": "p", "model": TINY, "task": "i2v"}, "image", "needs image"),
+    ({"prompt": "p", "image": {"upload": "nothing-there"}}, "image", ""),
+    ({"prompt": "p", "image": {"upload": "../../other"}}, "image", ""),
+]
+
+
+@pytest.mark.parametrize(("body", "field", "says"), BAD_FIELDS)
 def test_a_bad_field_is_named(
     alice: Caller, untouched: Callable[[], None], body: dict[str, Any], field: str, says: str
 ) -> None:
@@ -99,6 +102,25 @@ def test_a_bad_field_is_named(
     assert (answer.json["status"], answer.json["field"]) == (answer.status_code, field)
     assert says in answer.json["detail"]
     untouched()
+
+
+@pytest.mark.parametrize(("body", "field", "says"), BAD_FIELDS)
+def test_a_bad_field_is_named_by_an_estimate_and_of_a_manifests_line_too(
+    alice: Caller, untouched: Callable[[], None], body: dict[str, Any], field: str, says: str
+) -> None:
+    if "upload" not in str(body):
+        # an estimate reads no inputs
+        told = alice.post("/v1/jobs/estimate", json=body)
+        assert (told.status_code, told.json["field"]) == (422, field)
+        assert says in told.json["detail"]
+    told = send_line(alice, body)
+    assert told.status_code == 422, told.text
+    assert (1, field) in [(one["line"], one.get("field")) for one in told.json["errors"]]
+    untouched()
+
+
+def send_line(caller: Caller, body: dict[str, Any]) -> TestResponse:
+    return caller.post("/v1/batches", data=json.dumps(body), content_type="application/x-ndjson")
 
 
 def _bomb(width: int, height: int) -> bytes:

@@ -18,6 +18,7 @@ from farm.jobs.batch import ActKind
 from farm.jobs.errors import FaultCode, JobFault, NoWorkerYet
 from farm.jobs.states import Phase
 from tests.api.api_parts import POOL, TINY, Caller, Hand, picture
+from tests.api.bad_fields import BAD_FIELDS
 from tests.api.batch_api_parts import ndjson, send
 from tests.api.gateway_thread import served
 from tests.conftest import wait_until
@@ -179,6 +180,13 @@ def test_a_bad_file_fails_with_its_lines(sdk: openai.OpenAI, look: Any, alice: C
     assert {code for _, code, _ in found} >= {"duplicate_custom_id", "invalid_method", "invalid_url"}
     assert all(one.message for one in batch.errors.data)
     assert alice.get("/v1/jobs").json["data"] == []  # type: ignore[index]
+
+
+def test_what_is_wrong_with_a_single_job_is_told_of_a_line(sdk: openai.OpenAI, look: Any) -> None:
+    batch = ask(sdk, lines(*(body for body, _, _ in BAD_FIELDS), url="/v1/jobs"), "/v1/jobs")
+    look()
+    told = {(fault.line, fault.param) for fault in sdk.batches.retrieve(batch.id).errors.data}  # type: ignore[union-attr]
+    assert told >= {(line, f"body.{field}") for line, (_, field, _) in enumerate(BAD_FIELDS, 1)}
 
 
 @pytest.mark.parametrize(

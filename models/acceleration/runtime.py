@@ -4,6 +4,8 @@ import gc
 import logging
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
 from typing import Any
@@ -42,10 +44,11 @@ def prepare() -> None:
     # torchao tells at length which of its kernels this machine cannot load
     for noisy in ("torchao", "torch.utils._pytree"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    import torch
-    from diffusers import AutoencoderKLWan, WanPipeline  # noqa: F401 - every load imports them
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
+    with _not_collecting():
+        import torch
+        from diffusers import AutoencoderKLWan, WanPipeline  # noqa: F401 - every load imports them
+        from diffusers.utils import logging as diffusers_logging
+        from transformers.utils import logging as transformers_logging
 
     diffusers_logging.set_verbosity_error()
     diffusers_logging.disable_progress_bar()
@@ -61,6 +64,18 @@ def prepare() -> None:
     # render, need not look through them (half a second each)
     gc.collect()
     gc.freeze()
+
+
+@contextmanager
+def _not_collecting() -> Iterator[None]:
+    """What is imported stays: looking for garbage in it again and again is a seventh of what importing costs."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def prepare_thread() -> None:

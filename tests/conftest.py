@@ -21,7 +21,7 @@ import pytest
 from bad_servers import serve  # noqa: F401 - a fixture for everyone
 from httpx._transports import default as _httpx_transports
 from jinja2 import Environment
-from own_redis import redis_command
+from own_redis import redis_command, redis_environment
 from redis import Redis
 from werkzeug.routing import Rule
 
@@ -203,7 +203,7 @@ def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 def redis_served(folder: Path) -> Iterator[int]:
     port = free_port()
-    yield from _serve(redis_command(folder, port), port, folder / "log")
+    yield from _serve(redis_command(folder, port), port, folder / "log", redis_environment())
 
 
 @cache

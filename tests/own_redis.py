@@ -13,3 +13,8 @@ def redis_command(folder: Path, port: int, *, fsync: str = "everysec") -> list[s
     """Arguments to start it on `port`, with its data in `folder`. It may be killed, but never loses power: it need not
     sync at every write."""
     return redis_part.command(folder, port, password=None, fsync=fsync, server=SERVER)
+
+
+def redis_environment() -> dict[str, str]:
+    """What its environment has besides, as the farm's has it."""
+    return redis_part.environment(SERVER)

@@ -160,7 +160,8 @@ class ProviderAccount:
         """The job as the provider names it; only of a purchase that has an id."""
         assert self.purchase.id is not None
         handle = self.purchase.handle
-        return Placed(self.purchase.id, handle.get("handle", ""), handle.get("model", ""))
+        # an operator who read the id on the provider's page knows no more than that
+        return Placed(self.purchase.id, handle.get("handle", ""), handle.get("model") or self._client_model)
 
     @property
     def _client_model(self) -> str:

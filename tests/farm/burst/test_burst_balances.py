@@ -87,8 +87,7 @@ def test_what_is_gone_from_an_account_is_explained_or_told(
         wait_until(seen, what="the account after the charge")
         assert (account("held_usd"), account("unexplained_usd")) == (pytest.approx(price), 0.0)
         came = seller.ledger()["charged"][-1]["id"]
-        handle = {"model": "wan-2-2-animate"} if dialect == "apixo" else {}
-        here.ledger.bought(here.purchase(second).nonce, came, handle, who="ada", why="on its page")
+        here.ledger.bought(here.purchase(second).nonce, came, who="ada", why="on its page")
         assert here.until_over(second).state is State.SUCCEEDED
         wait_until(lambda: shown("purchases_unreconciled") == 0.0, what="its settlement")
         assert (account("held_usd"), account("unexplained_usd")) == (0.0, 0.0)

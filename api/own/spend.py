@@ -14,9 +14,16 @@ from api.own.blueprint import own_api
 from api.own.operations import json_body, operation, query
 from api.services import services
 from farm.billing.spend import By, Spend, spend
-from farm.jobs.errors import InvalidRequest, NotFound
+from farm.jobs.errors import Conflict, InvalidRequest, NotFound
 from farm.jobs.money import MICRO
-from farm.jobs.purchase import Purchase, PurchaseEnding, PurchaseState
+from farm.jobs.purchase import (
+    Payer,
+    Purchase,
+    PurchaseEnding,
+    PurchaseNews,
+    PurchaseState,
+    payer_without_result,
+)
 from farm.jobs.roles import Role
 from farm.wire import own
 from farm.wire.own_admin import ActView
@@ -122,26 +129,43 @@ def purchases() -> Response:
 @own_api.post("/v1/admin/purchases/<nonce>/settle")
 @operation(
     "Settle a purchase",
-    {200: ActView, 403: ProblemView, 404: ProblemView, 422: ProblemView},
+    {200: ActView, 403: ProblemView, 404: ProblemView, 409: ProblemView, 422: ProblemView},
     body=AskSettle,
     role=Role.OPERATOR,
 )
 def settle(nonce: str) -> Response:
-    """By an operator who has read the provider's own records."""
-    asked, ledger = own.parse(AskSettle, json_body()), services().ledger
+    """By an operator who has read the provider's own records. What its job did not get, the farm's overhead account
+    pays, unless the job was cancelled. What the farm knows otherwise already is a conflict."""
+    asked = own.parse(AskSettle, json_body())
     if (asked.arrived_as is None) == (asked.cost_usd is None):
         raise InvalidRequest("say either arrived_as or cost_usd", "arrived_as")
-    purchase = ledger.purchase(nonce)
+    purchase = services().ledger.purchase(nonce)
     if purchase is None:
         raise NotFound(f"no purchase {nonce}")
-    who = by().who
-    if asked.arrived_as is not None:
-        ledger.bought(nonce, asked.arrived_as, who=who, why=asked.why)
-        changed = purchase.id is None
-    else:
-        cost = round((asked.cost_usd or 0) * MICRO)
-        ending = PurchaseEnding.DELIVERED if cost else PurchaseEnding.NEVER_ARRIVED
-        changed = purchase.state is PurchaseState.OPEN and ledger.close_purchase(
-            nonce, ending, cost, who=who, why=asked.why
-        )
+    changed = _arrived(purchase, asked.arrived_as, asked.why) if asked.arrived_as else _over(purchase, asked)
     return answer(Reply(200, ActView(changed=changed)))
+
+
+def _arrived(purchase: Purchase, purchase_id: str, why: str) -> bool:
+    news = services().ledger.bought(purchase.nonce, purchase_id, who=by().who, why=why)
+    if news is PurchaseNews.SECOND:
+        known = services().ledger.purchase(purchase.nonce)
+        raise Conflict(f"the provider calls it {known.id if known else '?'} already", "arrived_as")
+    return purchase.id is None
+
+
+def _over(purchase: Purchase, asked: AskSettle) -> bool:
+    ledger, cost = services().ledger, round((asked.cost_usd or 0) * MICRO)
+    ending = PurchaseEnding.DELIVERED if cost else PurchaseEnding.NEVER_ARRIVED
+    payer = Payer.TENANT
+    if cost and not purchase.current:
+        job = ledger.find(purchase.job)
+        payer = payer_without_result(job.state if job else None)
+    if purchase.state is PurchaseState.OPEN and ledger.close_purchase(
+        purchase.nonce, ending, cost, payer, who=by().who, why=asked.why
+    ):
+        return True
+    known = ledger.purchase(purchase.nonce)
+    if known is not None and known.cost != cost:
+        raise Conflict(f"it was closed as {known.ending}, for {(known.cost or 0) / MICRO:g} dollars", "cost_usd")
+    return False

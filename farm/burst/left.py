@@ -8,7 +8,7 @@ from farm.burst.account import ProviderAccount, Sent, handle_of
 from farm.burst.context import BurstContext
 from farm.jobs.errors import FarmError, Unavailable
 from farm.jobs.job import Job
-from farm.jobs.purchase import Payer, Purchase, PurchaseEnding, PurchaseNews
+from farm.jobs.purchase import Payer, Purchase, PurchaseEnding, PurchaseNews, payer_without_result
 from farm.jobs.states import TERMINAL, State
 from farm.wire.report import Report
 from monitoring.metrics import PURCHASES
@@ -80,8 +80,7 @@ class LeftPurchases:
     def _close(self, account: ProviderAccount, job: Job, report: Report) -> None:
         purchase, cost = account.purchase, account.cost_of(report)
         account.over(ok=report.state is State.SUCCEEDED, seconds=None, cost=cost)
-        # whoever cancelled has asked for it; whoever has his result from here must not pay for another
-        payer = Payer.TENANT if job.state is State.CANCELLED else Payer.OVERHEAD
+        payer = payer_without_result(job.state)
         ending = _ENDINGS.get(report.state, PurchaseEnding.FAILED)
         self._context.ledger.close_purchase(purchase.nonce, ending, cost, payer)
         PURCHASES.labels(purchase.provider, "wasted" if payer is Payer.OVERHEAD else ending).inc()

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from farm.jobs.states import State
+
 
 class PurchaseState(StrEnum):
     """OPEN: its price is held against the caps. CLOSED: what it cost is spent, which may be nothing."""
@@ -48,6 +50,12 @@ class Payer(StrEnum):
 
     TENANT = "tenant"
     OVERHEAD = "overhead"
+
+
+def payer_without_result(job: State | None) -> Payer:
+    """Who pays for what came of a purchase that its job has left, by the job's state. Whoever cancelled has asked for
+    it; whoever has his result from here must not pay for another."""
+    return Payer.TENANT if job is State.CANCELLED else Payer.OVERHEAD
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,46 @@ def test_an_operator_sees_the_farm_and_settles_what_nobody_knows(
     ]
 
 
+def test_what_the_farm_knows_otherwise_is_refused_in_words_and_is_no_act_of_the_operator(
+    spent: tuple[Caller, Caller], caller: Make
+) -> None:
+    op = caller("ops", role="operator")
+
+    def settled(**what: object) -> tuple[int, object]:
+        answer = op.post("/v1/admin/purchases/a4/settle", json={"why": "its page", **what})
+        return answer.status_code, (answer.json or {}).get("detail")
+
+    assert settled(arrived_as="p-7") == (200, None)
+    assert settled(arrived_as="p-8") == (409, "the provider calls it p-7 already")
+    assert settled(cost_usd=0.02) == (200, None)
+    assert settled(cost_usd=0.03) == (409, "it was closed as delivered, for 0.02 dollars")
+    assert settled(cost_usd=0) == (409, "it was closed as delivered, for 0.02 dollars")
+    for known in ({"arrived_as": "p-7"}, {"cost_usd": 0.02}):
+        answer = op.post("/v1/admin/purchases/a4/settle", json={"why": "again", **known})
+        assert (answer.status_code, answer.json) == (200, {"changed": False})
+    log = [line for line in op.get("/v1/admin/operations").json["data"] if line["act"] == "settle"]
+    assert [line["after"] for line in log] == ["delivered for 20000", "arrived as p-7"]
+
+
+@pytest.mark.parametrize(("cancelled", "payer"), [(False, Payer.OVERHEAD), (True, Payer.TENANT)])
+def test_what_an_operator_finds_of_an_order_that_its_job_has_left_is_paid_as_what_the_farm_finds(
+    cancelled: bool, payer: Payer, caller: Make, ledger: Ledger
+) -> None:
+    """Whoever has his result from here must not pay for another; whoever cancelled has asked for it."""
+    caller("alice")
+    claim = bought(ledger, admitted(ledger, "alice"), "a1", 30_000)
+    if cancelled:
+        ledger.cancel("alice", claim.job.id)
+    ledger.unbuy(claim.job.id, claim.attempt, "a1", None)
+    answer = caller("ops", role="operator").post(
+        "/v1/admin/purchases/a1/settle", json={"cost_usd": 0.02, "why": "its bill"}
+    )
+    assert answer.json == {"changed": True}
+    purchase = ledger.purchase("a1")
+    assert purchase is not None
+    assert (purchase.cost, purchase.payer) == (20_000, payer)
+
+
 def test_a_callback_is_heard_at_an_address_that_nobody_can_guess(spent: tuple[Caller, Caller], ledger: Ledger) -> None:
     alice, _ = spent
     purchase = ledger.purchase("a4")

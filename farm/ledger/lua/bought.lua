@@ -1,17 +1,18 @@
 -- bought(nonce, the provider's id, handle JSON, who or '', why): note that the submission with this nonce arrived and got this
 -- id. Needs no lease: whoever learns it records it, also after another process has resumed the job, or after the job has left
 -- the purchase. A purchase that was closed unpaid is open again. A job that was queued again because nothing was known of the
--- submission goes back to its purchase. `who`: the operator who found it out. Answers a PurchaseNews.
--- uses: full clock job event queue purchase operation
+-- submission goes back to its purchase. `who`: the operator who found it out; what changes nothing is not in the log of operators' acts.
+-- Answers a PurchaseNews.
+-- uses: full clock job event queue purchase
 local nonce, purchase_id, handle, who, why = unpack(ARGV)
 
 local record = purchase_load(nonce)
 if not record then return News.UNKNOWN end
-if who ~= '' then
-  operation_note(who, why, 'settle', 'purchase ' .. nonce, record.id or record.state, 'arrived as ' .. purchase_id)
-end
 if record.id and record.id ~= purchase_id then return News.SECOND end
 if not record.id then
+  if who ~= '' then
+    purchase_settled_by(record, who, why, record.ending or record.state, 'arrived as ' .. purchase_id)
+  end
   redis.call('HSET', Key.purchase(nonce), 'id', purchase_id, 'handle', handle)
   record.id = purchase_id
   if record.state == Purchase.CLOSED and tonumber(record.cost) == 0 then

@@ -199,6 +199,14 @@ def test_a_price_is_held_until_what_it_cost_is_spent_once(ledger: Ledger, job_id
     assert ledger.open_purchases() == []
 
 
+def test_what_an_operator_settled_and_its_job_then_left_the_overhead_account_pays(ledger: Ledger, job_id: str) -> None:
+    claim = bought(ledger, job_id)
+    assert ledger.close_purchase("n1", PurchaseEnding.DELIVERED, 30, who="ada", why="its bill")
+    assert ledger.unbuy(job_id, claim.attempt, "n1", None)[0] is FailOutcome.RETRY
+    assert spend(ledger, "tenant acme", "overhead", "farm") == [(0, 0), (0, 30), (0, 30)]
+    assert audit(ledger) == {}
+
+
 def test_what_the_tenant_did_not_get_the_overhead_account_pays(ledger: Ledger, job_id: str) -> None:
     bought(ledger, job_id)
     ledger.close_purchase("n1", PurchaseEnding.DELIVERED, 31, Payer.OVERHEAD)

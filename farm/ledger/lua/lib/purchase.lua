@@ -1,7 +1,7 @@
 -- Purchases: one record for each submission to a provider, named by its nonce. From the intent until the purchase is closed, its
 -- price is held against every cap; then its cost is spent. A purchase does not end with its job: one of which nothing is known
 -- stays open, whatever becomes of the job. All amounts are millionths of a US dollar.
--- uses: clock
+-- uses: clock operation
 
 -- The day and the month of a moment, UTC: 2026-11-26, 2026-11.
 local function purchase_periods(ms)
@@ -25,6 +25,11 @@ local function purchase_load(nonce)
   if #values == 0 then return nil end
   for n = 1, #values, 2 do record[values[n]] = values[n + 1] end
   return record
+end
+
+-- Tell whoever follows the purchase to read it again and to ask the provider.
+local function purchase_news(nonce)
+  redis.call('XADD', Key.purchases_told(), 'MAXLEN', '~', 1000, '*', 'nonce', nonce)
 end
 
 local function purchase_scopes(record)
@@ -54,6 +59,12 @@ local function purchase_hold(record)
   redis.call('INCR', Key.purchases_moved())
   for _, scope in ipairs(purchase_scopes(record)) do purchase_book(scope, record, tonumber(record.price), 0) end
   purchase_account(record, tonumber(record.price), 0)
+end
+
+-- An operator found something out: write a line of the log, and tell whoever follows the purchase.
+local function purchase_settled_by(record, who, why, before, after)
+  operation_note(who, why, 'settle', 'purchase ' .. record.nonce, before, after)
+  purchase_news(record.nonce)
 end
 
 -- Close the purchase. Answers whether it was open. `wasted`: the farm's overhead account pays for it, not the tenant.

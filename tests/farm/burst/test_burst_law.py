@@ -15,6 +15,7 @@ import pytest
 from killed_farm import FAULTS, KEY_ENV, TENANTS, Killed, killed_farm, new_jobs, wait_for, written
 from prometheus_client import CollectorRegistry
 from redis import Redis
+from settling_operator import Operator, operator_key
 
 from farm.config import Settings
 from farm.exporter.collector import FarmCollector
@@ -94,10 +95,15 @@ def law(settings: Settings, sellers: dict[str, Simulated], tmp_path: Path, monke
                 farm_day_usd=cap_usd, farm_month_usd=cap_usd, tenant_day_usd=cap_usd * 0.6,
             )  # fmt: skip
             ids = [one.id for one in ledger.admit(jobs)[0]]
-            with killed_farm(config, door) as farm:
+            books = Books(ledger, sellers)
+
+            def page() -> dict[str, str]:
+                return {nonce: tasks[0]["id"] for nonce, tasks in books.by_purchase(_found(ledger, ids)).items()}
+
+            with killed_farm(config, door) as farm, Operator(url, operator_key(settings), page) as operator:
                 _chaos(farm, ledger, ids, kills, every_s, cap_usd)
-                _settle(farm, Books(ledger, sellers), ids, patience_s)
-                _held_to_account(Books(ledger, sellers), ids, cap_usd)
+                _settle(farm, books, operator, ids, patience_s)
+                _held_to_account(books, ids, cap_usd)
                 # nor does the ledger's own audit find anything to mend
                 assert audit(ledger) == {}
                 assert unreconciled(config) == 0
@@ -141,7 +147,7 @@ def _within_caps(ledger: Ledger, cap_usd: float) -> None:
         assert sum(ledger.external_spend(f"tenant {tenant}", day)) <= cap_usd * 0.6e6
 
 
-def _settle(farm: Killed, books: Books, ids: list[str], patience_s: float) -> None:
+def _settle(farm: Killed, books: Books, operator: Operator, ids: list[str], patience_s: float) -> None:
     """Until nothing is bought any more: what is left is rendered here, and an operator settles what nobody can tell."""
     ledger = books.ledger
 
@@ -163,19 +169,9 @@ def _settle(farm: Killed, books: Books, ids: list[str], patience_s: float) -> No
     # callbacks and lists have told what they can: the rest is an operator's, who looks at the providers' pages
     wait_for(lambda: all(one.id is None for one in ledger.open_purchases()), patience_s,
              lambda: f"{ledger.open_purchases()} {farm.log.read_text()[-3000:]}")  # fmt: skip
-    came = books.by_purchase(_found(ledger, ids))
     assert unreconciled(farm.config) == len(ledger.open_purchases())
-    for purchase in ledger.open_purchases():
-        tasks = came.get(purchase.nonce, [])
-        if not tasks:
-            ledger.close_purchase(purchase.nonce, PurchaseEnding.NEVER_ARRIVED, 0, who="ada", why="not on its page")
-        else:
-            ledger.bought(purchase.nonce, tasks[0]["id"], _handle(purchase), who="ada", why="on its page")
+    operator.settle()
     wait_for(lambda: not ledger.open_purchases(), patience_s, lambda: f"{ledger.open_purchases()}")
-
-
-def _handle(purchase: Purchase) -> dict[str, str]:
-    return {"model": str(purchase.intent["sold"])} if purchase.intent["dialect"] == "apixo" else {}
 
 
 def _held_to_account(books: Books, ids: list[str], cap_usd: float) -> None:

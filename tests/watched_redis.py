@@ -190,12 +190,18 @@ class WatchedRedis:
 
 class Admissions(threading.Thread):
     """Submits one job after another as a gateway does for a patient client: each is said again, under its id, until it
-    is acknowledged. `admitted` hears the wake-ups of each."""
+    is acknowledged. `admitted` hears the wake-ups of each; `pause_s` is between two jobs."""
 
     def __init__(
-        self, ledger: Ledger, job: Callable[[], NewJob], admitted: Callable[[Sequence[Permit]], object] = len
+        self,
+        ledger: Ledger,
+        job: Callable[[], NewJob],
+        admitted: Callable[[Sequence[Permit]], object] = len,
+        *,
+        pause_s: float = 0.1,
     ) -> None:
         super().__init__(daemon=True)
+        self._pause_s = pause_s
         self._ledger, self._job, self._admitted, self._over = ledger, job, admitted, threading.Event()
         self.acknowledged: list[str] = []
         self.refused = 0
@@ -212,7 +218,7 @@ class Admissions(threading.Thread):
                     self._over.wait(0.05)
             self.acknowledged.append(job.id)
             self._admitted(permits)
-            self._over.wait(0.1)
+            self._over.wait(self._pause_s)
 
     def wait_more(self, count: int) -> None:
         """Until so many more were acknowledged."""

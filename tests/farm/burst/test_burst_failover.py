@@ -9,14 +9,15 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
 import preloaded
 import pytest
-from burst_parts import POOL, TENANT, BuyingFarm, buying, mishap, new_job
+from burst_parts import POOL, PRICE, TENANT, BuyingFarm, buying, mishap, new_job
+from settling_operator import Operator, operator_key
 from watched_redis import Admissions, WatchedRedis, watched_redis
 
 from api.app import create_app
@@ -37,6 +38,8 @@ pytestmark = [pytest.mark.xdist_group("burst_failover"), pytest.mark.soak, pytes
 FAILOVERS = 8
 #: longer than a failover; how long an order is looked for of which nobody knows whether it was sent
 LEASE_S, UNKNOWN_S = 15.0, 20.0
+#: the caps of the settings hold fifty orders, and a run makes more on a machine that is slow to fail over
+UNCAPPED = {f"{whose}_{period}_usd": 10_000.0 for whose in ("tenant", "farm") for period in ("day", "month")}
 #: orders that were taken and not answered, above all
 FAULTS = [
     mishap("create", "hang", seconds=1.0, chance=0.2),
@@ -103,7 +106,7 @@ def buying_on(
     Store(s3).ensure_bucket()
     with ExitStack() as stack:
         url = stack.enter_context(served(create_app(settings)))
-        settings = buying(settings, {"kie": kie}, public_url=url, unknown_after_s=UNKNOWN_S)
+        settings = buying(settings, {"kie": kie}, public_url=url, unknown_after_s=UNKNOWN_S, **UNCAPPED)
         settings = settings.model_copy(update={"lease": settings.lease.model_copy(update={"seconds": LEASE_S})})
         here, config = BuyingFarm(settings), folder / "farm.toml"
         config.write_text(render(settings))
@@ -113,10 +116,21 @@ def buying_on(
         yield here, buyers
 
 
-def settle(here: BuyingFarm, kie: Simulator, jobs: list[str]) -> None:
-    """Until every job is over. A buyer that died before it had sent its order, and one whose answer was lost and whose
-    only callback met a farm without a primary, left one that nobody can find: the job is rendered here, and an operator
-    who reads the provider's page says what became of the purchase."""
+def operator_of(here: BuyingFarm, kie: Simulator) -> Operator:
+    """Settles what nobody can find: of a buyer that died before it had sent its order, and of an order whose answer was
+    lost and whose only callback met a farm without a primary."""
+
+    def page() -> dict[str, str]:
+        return {one["callback_url"].rpartition("/")[2]: one["id"] for one in kie.ledger()["charged"]}
+
+    url = here.settings.gateway.public_url
+    assert url is not None
+    return Operator(url, operator_key(here.settings), page)
+
+
+def end_all(here: BuyingFarm, operator: Operator, jobs: list[str]) -> None:
+    """Until every job is over, and every purchase. A job that left an order of which nobody knows is rendered here
+    before the operator says what became of it: then the farm pays."""
 
     def over() -> bool:
         with suppress(Unavailable):
@@ -125,27 +139,53 @@ def settle(here: BuyingFarm, kie: Simulator, jobs: list[str]) -> None:
             return all(here.job(job_id).state in TERMINAL for job_id in jobs)
         return False
 
-    queued = [job_id for job_id in jobs if here.job(job_id).state is State.QUEUED]
-    wait_until(lambda: not any(undecided(here, job_id) for job_id in queued), 240, "a decision about each")
-    wait_until(lambda: all(here.job(job_id).state is not State.RUNNING for job_id in jobs), 240, "what was bought")
+    def may_be_bought() -> bool:
+        return any(here.job(job_id).state is State.RUNNING or verdict(here, job_id) != "stays" for job_id in jobs)
+
+    with noted(lambda: verdicts(here, jobs)):
+        wait_until(lambda: not may_be_bought(), 240, "what is bought, and a decision about all else")
     wait_until(over, 240, "every job to end")
-    arrived = {one["callback_url"].rpartition("/")[2]: one["id"] for one in kie.ledger()["charged"]}
-    for purchase in here.ledger.open_purchases():
-        if purchase.id is not None:
-            continue
-        if purchase.nonce in arrived:
-            here.ledger.bought(purchase.nonce, arrived[purchase.nonce], who="ada", why="on its page")
-        else:
-            ending = PurchaseEnding.NEVER_ARRIVED
-            here.ledger.close_purchase(purchase.nonce, ending, 0, who="ada", why="not on its page")
-    wait_until(lambda: here.ledger.open_purchases() == [], 240, "every purchase to be settled")
+    with operator.at_work(), noted(here.ledger.open_purchases):
+        wait_until(lambda: here.ledger.open_purchases() == [], 240, "every purchase to be settled")
 
 
-def undecided(here: BuyingFarm, job_id: str) -> bool:
-    """Whether the job may still be bought."""
+def verdict(here: BuyingFarm, job_id: str) -> str:
+    """What is decided of a job that may be bought; "stays" of any other."""
     if here.job(job_id).state is not State.QUEUED:
-        return False
-    return (here.ledger.decision(job_id) or {}).get("verdict") not in ("stays", "waits")
+        return "stays"
+    return str((here.ledger.decision(job_id) or {}).get("verdict"))
+
+
+def verdicts(here: BuyingFarm, jobs: list[str]) -> Counter[str]:
+    """States of jobs; of those that are queued, what is decided and why."""
+    told = Counter[str]()
+    for job_id in jobs:
+        state = here.job(job_id).state
+        decision = here.ledger.decision(job_id) if state is State.QUEUED else None
+        told[f"{state} {decision['verdict']}: {decision['why']}" if decision else state] += 1
+    return told
+
+
+@contextmanager
+def noted(state: Callable[[], object]) -> Iterator[None]:
+    """A wait that was in vain says how it stands."""
+    try:
+        yield
+    except BaseException as error:
+        with suppress(Unavailable):
+            error.add_note(f"it is {state()}")
+        raise
+
+
+def fail_over(redis: WatchedRedis, dice: random.Random) -> None:
+    """The primary dies, or hangs for a while; returns when the old one follows the new one."""
+    if dice.random() < 0.5:
+        redis.restart(redis.kill_primary())
+        return
+    frozen = redis.freeze_primary()
+    time.sleep(dice.uniform(0.0, 2.0))
+    redis.thaw(frozen)
+    wait_until(lambda: redis.follows(frozen), what="the old primary to follow the new one")
 
 
 def charges(kie: Simulator) -> Counter[str]:
@@ -162,30 +202,28 @@ def test_nothing_is_paid_twice_however_often_the_primary_dies(
     with (
         watched_redis(tmp_path / "redis") as redis,
         buying_on(redis, s3_server, kie, tmp_path) as (here, buyers),
+        operator_of(here, kie) as operator,
     ):
         buyers.start(0)
         buyers.start(1)
-        admissions = Admissions(here.ledger, lambda: new_job(f"shot {next(numbers)}"))
+        admissions = Admissions(here.ledger, lambda: new_job(f"shot {next(numbers)}"), pause_s=0.5)
         admissions.start()
-        for _ in range(FAILOVERS):
-            admissions.wait_more(2)
-            ordered = kie.ledger()["submits"]
-            wait_until(lambda before=ordered: kie.ledger()["submits"] > before, what="an order")
-            time.sleep(dice.uniform(0.0, 1.5))
-            if dice.random() < 0.3:
-                buyer = dice.choice((0, 1))
-                buyers.kill(buyer)
-                buyers.start(buyer)
-            if dice.random() < 0.5:
-                redis.restart(redis.kill_primary())
-            else:
-                frozen = redis.freeze_primary()
-                time.sleep(dice.uniform(0.0, 2.0))
-                redis.thaw(frozen)
-                wait_until(lambda frozen=frozen: redis.follows(frozen), what="the old primary to follow the new one")
-        jobs = admissions.end()
+        with operator.at_work():
+            for _ in range(FAILOVERS):
+                admissions.wait_more(2)
+                ordered = kie.ledger()["submits"]
+                with noted(lambda: verdicts(here, admissions.acknowledged)):
+                    wait_until(lambda before=ordered: kie.ledger()["submits"] > before, what="an order")
+                time.sleep(dice.uniform(0.0, 1.5))
+                if dice.random() < 0.3:
+                    buyer = dice.choice((0, 1))
+                    buyers.kill(buyer)
+                    buyers.start(buyer)
+                fail_over(redis, dice)
+            jobs = admissions.end()
         assert admissions.refused
-        settle(here, kie, jobs)
+        settled = operator.arrived + operator.never_arrived
+        end_all(here, operator, jobs)
         assert {here.job(job_id).state for job_id in jobs} == {State.SUCCEEDED}
         # no order twice, and the farm settled what the provider charged
         paid = charges(kie)
@@ -200,6 +238,9 @@ def test_nothing_is_paid_twice_however_often_the_primary_dies(
             assert here.spent(account) == (0, sum(one.cost for one in purchases if one.payer is payer))
         delivered = Counter(one.job for one in purchases if one.ending is PurchaseEnding.DELIVERED)
         assert set(delivered.values()) == {1}
+        print(f"{len(jobs)} jobs, {len(paid)} charged; by the operator {settled} while primaries died, "
+              f"{operator.arrived} arrived and {operator.never_arrived} not; "
+              f"{here.spent('overhead')[1] / PRICE:g} paid by the farm")  # fmt: skip
 
 
 @pytest.mark.parametrize(("replicas", "paid"), [(1, 1), (0, 2)])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from farm.claiming import standby_reap
 from farm.claiming.alive import say_alive, silent_s
 from farm.claiming.celery_app import BEAT_QUEUE, make_app
 from farm.claiming.permits import Permits
@@ -15,6 +16,8 @@ from farm.config import Settings
 from farm.io_worker.beat_schedule import MOST_WAITING, BoundedScheduler
 from farm.io_worker.standby import Standby
 from farm.ledger import Ledger
+from farm.ledger.upkeep import REAPED_AT_ONCE
+from tests.farm.ledger.ledger_parts import POOL, admit, claimed, new_job, outage
 
 
 @pytest.fixture
@@ -108,6 +111,26 @@ class TestStandbyReaper:
         # one that looked lately does not look again so soon: another process finds it
         StandbyReaper(ledger, Permits(settings), settings).look()
         assert reaped_ms(redis) > missed
+
+    @pytest.mark.parametrize(("calls", "looks"), [(200, 1), (1, 30)])
+    def test_it_goes_on_until_every_lease_is_seen_to(
+        self, settings: Settings, redis: Redis, calls: int, looks: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Although each reap that comes late begins with giving every lease more time."""
+        monkeypatch.setattr(standby_reap, "_CALLS", calls)
+        ledger = Ledger(redis, settings)
+        ledger.reap()
+        count = 3 * REAPED_AT_ONCE
+        admit(ledger, *[new_job() for _ in range(count)])
+        for _ in range(count):
+            claimed(ledger)
+        reaper = StandbyReaper(ledger, Permits(settings), settings)
+        for left in (count, 0):
+            outage(redis, 3600)
+            self.look_again(reaper)  # finds when the last reap was
+            for _ in range(looks):
+                self.look_again(reaper)
+            assert redis.zcard(f"wf:leases:{POOL}") == left
 
     @pytest.mark.parametrize("beats", [True, False])
     def test_where_others_reap_it_costs_a_read_at_most(self, settings: Settings, redis: Redis, beats: bool) -> None:

@@ -1,19 +1,23 @@
-"""What operators do to the farm: pause and resume, end a quarantine, requeue a job. Each act is in the audit log."""
+"""What operators do to the farm: pause and resume, end a quarantine, requeue a job, settle a purchase.
+Each act is in the audit log."""
 
 from flask import Response, request, url_for
 
-from api import switches
+from api import settling, switches
 from api.auth import by, require
 from api.console.blueprint import back, console, to
 from api.own.jobs import check_id
 from api.services import services
 from farm.jobs.errors import Conflict, InvalidRequest, NotFound
+from farm.jobs.money import MICRO
 from farm.jobs.roles import Role
 from farm.jobs.states import Tier
 from farm.ledger import OperationOutcome, Permit, SwitchKind
 from farm.ledger.operations import Actor
 
 _WHY_CHARS = 500
+#: as in AskSettle
+_ID_CHARS, _MOST_USD = 200, 1e6
 
 
 @console.post("/farm/<any(pause, resume):name>")
@@ -55,6 +59,31 @@ def act_on_job(name: str) -> Response:
         outcome, wanted = ledger.set_tier(job_id, Tier(name), who=operator, why=why)
     _publish(outcome, wanted, job_id)
     return to(url_for("console.audit_log"))
+
+
+@console.post("/farm/purchases/<any(arrived, never_arrived, cost):told>")
+def settle(told: str) -> Response:
+    """What the provider's log says of a purchase: its id there, that it is not there, or the dollars that it came to.
+    Raises Forbidden, InvalidRequest, NotFound, Conflict."""
+    operator, why = _operator(), _why()
+    nonce, said = request.form.get("purchase", ""), request.form.get("said", "").strip()
+    if told == "arrived":
+        if not 1 <= len(said) <= _ID_CHARS:
+            raise InvalidRequest(f"the id that it has there, in 1 to {_ID_CHARS} characters", "said")
+        settling.arrived(nonce, said, who=operator, why=why)
+    else:
+        settling.over(nonce, _micro_dollars(said) if told == "cost" else 0, who=operator, why=why)
+    return to(url_for("console.providers"))
+
+
+def _micro_dollars(text: str) -> int:
+    try:
+        usd = float(text)
+    except ValueError:
+        usd = -1.0
+    if not 0 <= usd <= _MOST_USD:
+        raise InvalidRequest("dollars that it came to, such as 0.20", "said")
+    return round(usd * MICRO)
 
 
 def _publish(outcome: OperationOutcome, wanted: list[Permit], job_id: str) -> None:

@@ -220,7 +220,15 @@ def providers() -> Response:
     ]
     decisions = here.ledger.decisions(before=place("before"), limit=_DECISIONS)
     more = decisions[-1].id if len(decisions) == _DECISIONS else None
-    page = render_template("console/providers.html", rows=rows, spending=spending, decisions=decisions, more=more)
+    page = render_template(
+        "console/providers.html",
+        rows=rows,
+        spending=spending,
+        # the oldest are the most urgent: their prices have been held for the longest
+        left=spending.left[:_ROWS],
+        decisions=decisions,
+        more=more,
+    )
     return make_response(page)
 
 

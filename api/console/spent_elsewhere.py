@@ -1,11 +1,12 @@
 """What the farm has spent at providers, for the operators' page."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from farm.config import Settings
+from farm.jobs.purchase import Purchase
 from farm.ledger import Ledger
 
 
@@ -27,10 +28,12 @@ class ProviderSpending:
 
 @dataclass(frozen=True)
 class SpentElsewhere:
-    """By provider, and of the whole farm."""
+    """By provider, and of the whole farm. left: purchases that no job waits for and whose end is not known, the oldest
+    first."""
 
     providers: Mapping[str, ProviderSpending]
     farm: ProviderSpending
+    left: Sequence[Purchase]
 
     @classmethod
     def read(cls, ledger: Ledger, settings: Settings) -> Self:
@@ -55,7 +58,8 @@ class SpentElsewhere:
                 balance=sum(balances) if balances else None,
                 unexplained=sum(one.get("unexplained", 0) for one in accounts),
             )
-        return cls(found, ProviderSpending(*spent("farm", caps.farm_day_usd, caps.farm_month_usd), open=len(bought)))
+        farm = ProviderSpending(*spent("farm", caps.farm_day_usd, caps.farm_month_usd), open=len(bought))
+        return cls(found, farm, [one for one in bought if not one.current])
 
     def of(self, provider: str) -> ProviderSpending:
         """Of one that is configured."""

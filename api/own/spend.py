@@ -8,22 +8,16 @@ from typing import Literal
 from flask import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from api import settling
 from api.auth import by, tenant
 from api.dialect import answer
 from api.own.blueprint import own_api
 from api.own.operations import json_body, operation, query
 from api.services import services
 from farm.billing.spend import By, Spend, spend
-from farm.jobs.errors import Conflict, InvalidRequest, NotFound
+from farm.jobs.errors import InvalidRequest
 from farm.jobs.money import MICRO
-from farm.jobs.purchase import (
-    Payer,
-    Purchase,
-    PurchaseEnding,
-    PurchaseNews,
-    PurchaseState,
-    payer_without_result,
-)
+from farm.jobs.purchase import Purchase
 from farm.jobs.roles import Role
 from farm.wire import own
 from farm.wire.own_admin import ActView
@@ -136,36 +130,11 @@ def purchases() -> Response:
 def settle(nonce: str) -> Response:
     """By an operator who has read the provider's own records. What its job did not get, the farm's overhead account
     pays, unless the job was cancelled. What the farm knows otherwise already is a conflict."""
-    asked = own.parse(AskSettle, json_body())
+    asked, who = own.parse(AskSettle, json_body()), by().who
     if (asked.arrived_as is None) == (asked.cost_usd is None):
         raise InvalidRequest("say either arrived_as or cost_usd", "arrived_as")
-    purchase = services().ledger.purchase(nonce)
-    if purchase is None:
-        raise NotFound(f"no purchase {nonce}")
-    changed = _arrived(purchase, asked.arrived_as, asked.why) if asked.arrived_as else _over(purchase, asked)
+    if asked.arrived_as is not None:
+        changed = settling.arrived(nonce, asked.arrived_as, who=who, why=asked.why)
+    else:
+        changed = settling.over(nonce, round((asked.cost_usd or 0) * MICRO), who=who, why=asked.why)
     return answer(Reply(200, ActView(changed=changed)))
-
-
-def _arrived(purchase: Purchase, purchase_id: str, why: str) -> bool:
-    news = services().ledger.bought(purchase.nonce, purchase_id, who=by().who, why=why)
-    if news is PurchaseNews.SECOND:
-        known = services().ledger.purchase(purchase.nonce)
-        raise Conflict(f"the provider calls it {known.id if known else '?'} already", "arrived_as")
-    return purchase.id is None
-
-
-def _over(purchase: Purchase, asked: AskSettle) -> bool:
-    ledger, cost = services().ledger, round((asked.cost_usd or 0) * MICRO)
-    ending = PurchaseEnding.DELIVERED if cost else PurchaseEnding.NEVER_ARRIVED
-    payer = Payer.TENANT
-    if cost and not purchase.current:
-        job = ledger.find(purchase.job)
-        payer = payer_without_result(job.state if job else None)
-    if purchase.state is PurchaseState.OPEN and ledger.close_purchase(
-        purchase.nonce, ending, cost, payer, who=by().who, why=asked.why
-    ):
-        return True
-    known = ledger.purchase(purchase.nonce)
-    if known is not None and known.cost != cost:
-        raise Conflict(f"it was closed as {known.ending}, for {(known.cost or 0) / MICRO:g} dollars", "cost_usd")
-    return False

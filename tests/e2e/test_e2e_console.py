@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog,
 from farm.client import Client
 from farm.embedded import samples
 from farm.jobs.ids import new_job_id
-from farm.jobs.job import NewJob
+from farm.jobs.job import Claim, NewJob
 from farm.jobs.roles import Role
 from farm.jobs.spec import JobSpec
 from farm.jobs.states import HoldReason, State
@@ -380,10 +381,15 @@ def test_a_thousand_tiles_fill_in_and_stay_live(page: Page, farm: Farm) -> None:
 @pytest.fixture(scope="module")
 def few_jobs(farm: Farm) -> tuple[str, str]:
     """An operator's key of a studio with few jobs, and its finished one: axe looks at each row of a list, for seconds
-    when there are a thousand."""
+    when there are a thousand. One of its jobs left a purchase of which nothing is known."""
     tenants = Tenants(farm.redis(), farm.settings)
     tenants.create("looked-at")
     admitted(farm, 4, "few", tenant="looked-at")
+    (bought,) = admitted(farm, 1, "few", tenant="looked-at", pool="nobody-s", approved=True)
+    nonce, intent = uuid4().hex, {"provider": "kie", "key": "main", "sold": "wan/2-2-a14b-text-to-video-turbo"}
+    claim = farm.ledger().buy(bought, "burst", nonce, intent, price=200_000)
+    assert isinstance(claim, Claim)
+    farm.ledger().unbuy(bought, claim.attempt, nonce, None)
     key = tenants.api_keys.create("looked-at", role=Role.OPERATOR)[1]
     with Client(farm.notes["url"], key) as client:
         job = client.jobs.create("a lake", **SMALL).id

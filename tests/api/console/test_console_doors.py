@@ -164,7 +164,8 @@ def test_pages_of_operators_are_for_operators(alice: Caller, browser: Callable[[
     here = browser(alice)
     for path in (path for path in PAGES if path.startswith("/farm")):
         assert here.get(path).status_code == 403, path
-    for path in ("/farm/pause", "/farm/resume", "/farm/workers/forgive", "/farm/jobs/requeue", "/farm/jobs/urgent"):
+    acts = ("pause", "resume", "workers/forgive", "jobs/requeue", "jobs/urgent", "purchases/arrived", "purchases/cost")
+    for path in (f"/farm/{act}" for act in acts):
         assert here.post(path, {"kind": "tenant", "name": "alice", "why": "w", "job": "x"}).status_code == 403
     assert "/console/farm" not in here.get("/jobs").text
 

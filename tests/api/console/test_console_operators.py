@@ -10,6 +10,8 @@ from redis import Redis
 from api.app import create_app
 from api.services import Services
 from farm.config import Settings
+from farm.jobs.job import Claim
+from farm.jobs.purchase import Payer, PurchaseEnding
 from farm.jobs.worker_status import WorkerState, WorkerStatus
 from farm.ledger import Ledger, SwitchKind
 from farm.ledger.job_lines import JobLine
@@ -170,6 +172,50 @@ def test_a_provider_is_shown_with_its_money_and_why_it_is_not_asked(
         assert re.search("alice Stays here it stays here: &lt;i&gt;its seed&lt;/i&gt; 2 min – –", before), before
     finally:
         app.extensions["wanfarm"].redis.close()
+
+
+def test_purchases_of_which_nobody_knows_are_settled_from_the_provider_s_log(
+    operator: Browser, alice: Caller, ledger: Ledger
+) -> None:
+    intent = {"provider": "kie", "key": "main", "sold": "wan/turbo"}
+    for nonce in ("p1", "p2", "p3", "p4"):
+        claim = ledger.buy(alice.submit("not for operators")["id"], "burst", nonce, intent, price=200_000)
+        assert isinstance(claim, Claim)
+        if nonce != "p4":
+            ledger.unbuy(claim.job.id, claim.attempt, nonce, None)
+        # one is known there, and its provider does not say that it is over
+        if nonce == "p3":
+            ledger.cancel("alice", claim.job.id)
+            ledger.bought(nonce, "task-3")
+    page = operator.get("/farm/providers").text
+    assert "not for operators" not in page
+    shown = rows(page)
+    assert [row.split()[3] for row in shown] == ["p1", "p2", "p3"]
+    # of what has an id there it is known that it arrived
+    assert ["Never arrived" in row for row in shown] == [True, True, False]
+    assert "task-3" in shown[2]
+
+    def settle(told: str, purchase: str, said: str = "", why: str = "its log") -> int:
+        form = {"purchase": purchase, "said": said, "why": why}
+        return operator.post(f"/farm/purchases/{told}", form).status_code
+
+    assert settle("arrived", "p1", "") == settle("cost", "p1", "much") == settle("cost", "p1", "nan") == 422
+    assert settle("arrived", "p1", "task-1", why="") == 422
+    assert settle("arrived", "none", "task-1") == 404
+    assert settle("arrived", "p1", " task-1 ") == settle("never_arrived", "p2") == settle("cost", "p3", "0.15") == 303
+    assert settle("arrived", "p1", "task-9") == settle("cost", "p2", "0.20") == 409
+    found = {one.nonce: (one.id, one.ending, one.cost, one.payer) for one in ledger.purchases(0, 2**50)}
+    assert found == {
+        "p1": ("task-1", None, None, None),
+        "p2": (None, PurchaseEnding.NEVER_ARRIVED, 0, Payer.TENANT),
+        # its owner cancelled
+        "p3": ("task-3", PurchaseEnding.DELIVERED, 150_000, Payer.TENANT),
+        "p4": (None, None, None, None),
+    }
+    assert "Purchases to settle" not in operator.get("/farm/providers").text
+    assert [line.after for line in ledger.operations(limit=10)] == [
+        "delivered for 150000", "never_arrived for 0", "arrived as task-1",
+    ]  # fmt: skip
 
 
 def test_a_job_page_has_the_lines_that_its_worker_logged(

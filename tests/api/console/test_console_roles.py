@@ -20,6 +20,7 @@ ACTS = (
     (Role.OPERATOR, "GET", "/farm/workers", {}),
     (Role.OPERATOR, "GET", "/farm/log", {}),
     (Role.OPERATOR, "POST", "/farm/pause", {"kind": "pool", "name": "default", "why": "w"}),
+    (Role.OPERATOR, "POST", "/farm/purchases/never_arrived", {"purchase": "none", "why": "w"}),
 )
 
 

@@ -13,7 +13,7 @@ from farm.burst.context import BurstContext
 from farm.claiming import retry
 from farm.jobs.errors import JobFault, Unavailable
 from farm.jobs.job import Claim
-from farm.jobs.purchase import Payer, Purchase, PurchaseEnding, PurchaseNews, PurchaseState
+from farm.jobs.purchase import Payer, Purchase, PurchaseEnding, PurchaseNews
 from farm.jobs.states import TERMINAL, Phase, State
 from farm.ledger import CommitOutcome, Verdict
 from farm.wire.http import Placed
@@ -130,7 +130,7 @@ class Followed:
         return self._pause_s()
 
     def _unknown(self) -> float | Next:
-        if self._settled_by_hand:
+        if self.purchase.settled_by is not None:
             return self._leave_settled()
         if (found := self._account.resolve(wanted=self._verdict is Verdict.GO)) is not None:
             return self._submitted(found)
@@ -151,7 +151,7 @@ class Followed:
         self._report, self._missed, self._gone = look.report, 0, 0
         if look.report.state in TERMINAL:
             return self._over_there(look.report)
-        if self._settled_by_hand:
+        if self.purchase.settled_by is not None:
             return self._leave_settled()
         if self._verdict is Verdict.CANCEL or self._age_s() > self._context.settings.burst.longest_s:
             # it cannot be called back: it goes on there without the job, and what it costs is heard all the same
@@ -255,11 +255,6 @@ class Followed:
         PURCHASES.labels(self.purchase.provider, ending or "left").inc()
         log.info("%s left %s: %s (%s)", self.job.id, self.purchase.provider, words, outcome)
         return self._end("left")
-
-    @property
-    def _settled_by_hand(self) -> bool:
-        """Of a purchase that is not over, as far as its provider tells: only an operator closes such a one."""
-        return self.purchase.state is PurchaseState.CLOSED
 
     def _leave_settled(self) -> Next:
         self._account.left()

@@ -203,6 +203,7 @@ def _purchase(nonce: str, pairs: Sequence[str], current: int) -> Purchase:
         told=record.get("told"),
         ending=PurchaseEnding(record["ending"]) if "ending" in record else None,
         payer=Payer(record["payer"]) if "payer" in record else None,
+        settled_by=record.get("settled_by"),
         current=bool(current),
         **optional,
     )

@@ -16,7 +16,7 @@ if not record.id then
   redis.call('HSET', Key.purchase(nonce), 'id', purchase_id, 'handle', handle)
   record.id = purchase_id
   if record.state == Purchase.CLOSED and tonumber(record.cost) == 0 then
-    redis.call('HDEL', Key.purchase(nonce), 'ending', 'cost', 'payer', 'closed_ms')
+    redis.call('HDEL', Key.purchase(nonce), 'ending', 'cost', 'payer', 'closed_ms', 'settled_by')
     purchase_hold(record)
   end
 end

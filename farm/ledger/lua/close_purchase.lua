@@ -8,7 +8,10 @@ local record = purchase_load(nonce)
 if not record then return 0 end
 local before = record.id or record.state
 if purchase_close(record, ending, cost, payer == 'overhead') then
-  if who ~= '' then purchase_settled_by(record, who, why, before, ending .. ' for ' .. cost) end
+  if who ~= '' then
+    redis.call('HSET', Key.purchase(nonce), 'settled_by', who)
+    purchase_settled_by(record, who, why, before, ending .. ' for ' .. cost)
+  end
   return 1
 end
 if payer == 'overhead' then purchase_waste(record) end

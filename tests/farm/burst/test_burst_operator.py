@@ -14,6 +14,7 @@ from farm.jobs.job import NewJob
 from farm.jobs.purchase import Payer, PurchaseEnding, PurchaseState
 from farm.jobs.states import Phase, State
 from farm.storage.store import Store
+from monitoring.metrics import PROVIDER_POLLS
 from tests.api.gateway_thread import served
 from tests.conftest import wait_until
 from tools.provider_simulator.simulator import Simulator
@@ -92,6 +93,31 @@ def test_nobody_waits_for_an_order_that_an_operator_says_is_over(farm: Farm) -> 
     purchase = here.purchase(job_id)
     assert (purchase.state, purchase.cost, purchase.payer) == (PurchaseState.CLOSED, PRICE, Payer.OVERHEAD)
     assert (here.spent("tenant acme"), here.spent("overhead"), here.spent()) == ((0, 0), (0, PRICE), (0, PRICE))
+    assert purchase.settled_by is not None
     # and what it paid for once it buys of nobody again
     wait_until(lambda: (here.ledger.decision(job_id) or {}).get("verdict") == "stays", what="a decision")
     assert seller.ledger()["submits"] == 1
+
+
+def test_a_provider_that_takes_its_word_back_is_waited_for(farm: Farm) -> None:
+    """Of two answers the second may come from a server there that knows less: what is paid for is still to come."""
+    here, _, seller = farm("kie")
+    seller.knobs.render_s = 600.0
+    (job_id,) = here.admit(new_job())
+    here.until(job_id, lambda job: job.phase == Phase.GENERATING, "its render there")
+    nonce = here.purchase(job_id).nonce
+    # as by a process that heard of its end, and died
+    here.ledger.close_purchase(nonce, PurchaseEnding.DELIVERED, PRICE)
+    here.ledger.purchase_told(job_id, nonce, None)
+    polls = polled()
+    wait_until(lambda: polled() >= polls + 5, what="looks at what is not over")
+    assert here.job(job_id).state is State.RUNNING
+    (task,) = seller.books.tasks()
+    seller.books.change(task, ends=seller.books.now())
+    assert here.until_over(job_id).state is State.SUCCEEDED
+    assert here.purchase(job_id).payer is Payer.TENANT
+
+
+def polled() -> float:
+    """Looks at kie that were answered."""
+    return float(PROVIDER_POLLS.labels("kie", "read")._value.get())

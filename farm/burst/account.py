@@ -111,6 +111,8 @@ class ProviderAccount:
     def resolve(self, *, wanted: bool) -> Submission | None:
         """Ask whether a submission of which nothing is known arrived; None: still not known. Where it is `wanted`, the
         same order may be sent again to a provider that makes one job of both."""
+        if self.purchase.unsent and not self.can(Can.IDEMPOTENT):
+            return Submission(Sent.NOT_SENT, words="its buyer never sent it")
         return self._by_callback() or self._by_list() or (self._by_key() if wanted else None)
 
     def _by_callback(self) -> Submission | None:

@@ -278,6 +278,8 @@ class Buyer:
                 look.spent.add(claim.cap.scope)
             return _No(_over(claim, job.tenant)), False
         if claim is None:
+            # the intent may be stored all the same: then the answer came when the lease had run out
+            retry.redis(lambda: context.ledger.never_sent(nonce))
             return _No("it is no longer there to be bought"), False
         purchase = retry.redis(lambda: context.ledger.purchase(nonce))
         assert purchase is not None

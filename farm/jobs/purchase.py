@@ -86,6 +86,7 @@ class Purchase:
     details   what the same submission is made from again: addresses of inputs
     price     held while it is open;  cost  what it came to, once closed
     id, handle   what the provider calls it; `told`: what a callback, which nobody believes, calls it
+    unsent    who was to send it says that it did not; another may have, where the provider makes one job of both
     settled_by  the operator who closed it; None: what its provider said did
     current   its job is bought by it now; otherwise the job has left it, or is over
     """
@@ -108,5 +109,6 @@ class Purchase:
     cost: int | None = None
     payer: Payer | None = None
     closed_ms: int | None = None
+    unsent: bool = False
     settled_by: str | None = None
     current: bool = False

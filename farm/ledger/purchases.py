@@ -69,6 +69,11 @@ class Purchases(Scripted):
         attempt, job = answer
         return Claim(decode(job), Fence(attempt, nonce), int(self._settings.lease.seconds * 1000))
 
+    def never_sent(self, nonce: str) -> bool:
+        """Said by the process whose call of `buy` was answered too late: what it was to send, it never will. Whoever
+        follows the purchase then knows. Whether there is such a purchase."""
+        return bool(self.run("never_sent", nonce))
+
     def bought(
         self,
         nonce: str,
@@ -204,6 +209,7 @@ def _purchase(nonce: str, pairs: Sequence[str], current: int) -> Purchase:
         ending=PurchaseEnding(record["ending"]) if "ending" in record else None,
         payer=Payer(record["payer"]) if "payer" in record else None,
         settled_by=record.get("settled_by"),
+        unsent="unsent" in record,
         current=bool(current),
         **optional,
     )

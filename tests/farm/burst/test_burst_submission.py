@@ -13,6 +13,7 @@ from burst_parts import (
     T2V,
     TENANT,
     BuyingFarm,
+    buying,
     buying_from,
     mishap,
     new_job,
@@ -21,8 +22,10 @@ from burst_parts import (
 )
 
 from farm.config import Settings
-from farm.jobs.purchase import PurchaseEnding, PurchaseState
+from farm.jobs.job import Claim
+from farm.jobs.purchase import OverCap, PurchaseEnding, PurchaseState
 from farm.jobs.states import Phase, State
+from farm.storage.store import Store
 from tests.conftest import wait_until
 from tools.provider_simulator.simulator import Simulator
 
@@ -139,6 +142,34 @@ def test_a_result_that_comes_when_the_job_is_rendered_here_is_waste_of_the_farm_
     kie.call_back(kie.books.tasks()[0])
     here.until(job_id, lambda _: here.purchase(job_id).state is PurchaseState.CLOSED, "the purchase's end")
     assert (here.spent("tenant acme"), here.spent("overhead"), here.spent()) == ((0, 0), (0, PRICE), (0, PRICE))
+
+
+def test_an_order_whose_intent_was_stored_and_told_too_late_is_given_at_once_again(
+    settings: Settings, kie: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when no replica acknowledged it for longer than a lease: who was to send it knows that it did not."""
+    here = BuyingFarm(buying(settings, {"kie": kie}))
+    buy, late = here.ledger.buy, list[str]()
+
+    def answered_late(job_id: str, worker: str, nonce: str, *args: Any, **more: Any) -> Claim | OverCap | None:
+        claim = buy(job_id, worker, nonce, *args, **more)
+        if late or not isinstance(claim, Claim):
+            return claim
+        late.append(nonce)
+        # the lease is another's meanwhile, who can know of no submission
+        here.ledger.release(job_id, claim.attempt)
+        here.until(job_id, lambda job: job.attempt > claim.attempt, "its next owner")
+        return buy(job_id, worker, nonce, *args, **more)
+
+    monkeypatch.setattr(here.ledger, "buy", answered_late)
+    Store(settings.s3).ensure_bucket()
+    with here:
+        (job_id,) = here.admit(new_job())
+        assert here.until_over(job_id).state is State.SUCCEEDED
+    endings = [one.ending for one in here.ledger.purchases_of_job(job_id)]
+    assert endings == [PurchaseEnding.NOT_SENT, PurchaseEnding.DELIVERED]
+    assert kie.ledger()["submits"] == 1
+    assert here.spent() == (0, PRICE)
 
 
 def test_a_cancel_that_the_provider_did_not_hear_is_repeated(

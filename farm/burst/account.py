@@ -111,9 +111,7 @@ class ProviderAccount:
     def resolve(self, *, wanted: bool) -> Submission | None:
         """Ask whether a submission of which nothing is known arrived; None: still not known. Where it is `wanted`, the
         same order may be sent again to a provider that makes one job of both."""
-        if self.purchase.unsent and not self.can(Can.IDEMPOTENT):
-            return Submission(Sent.NOT_SENT, words="its buyer never sent it")
-        return self._by_callback() or self._by_list() or (self._by_key() if wanted else None)
+        return self._by_callback() or self._by_buyer() or self._by_list() or (self._by_key() if wanted else None)
 
     def _by_callback(self) -> Submission | None:
         """A callback named a job. It is ours if our account can read it and it is the job that was ordered."""
@@ -130,6 +128,12 @@ class ProviderAccount:
         told = report.prompt or (str(report.request) if report.request else "")
         prompt = self._order.spec.prompt
         return not told or not prompt or prompt in told or repr(prompt)[1:-1] in told
+
+    def _by_buyer(self) -> Submission | None:
+        """Who was to send it did not; nor did anybody else, but for one who sends it again under its key."""
+        if not self.purchase.unsent or self.purchase.told is not None or self.can(Can.IDEMPOTENT):
+            return None
+        return Submission(Sent.NOT_SENT, words="its buyer heard too late that it was stored")
 
     def _by_key(self) -> Submission | None:
         if not self.can(Can.IDEMPOTENT) or self._age_ms() > REMEMBERED_MS:

@@ -12,7 +12,7 @@ if redis.call('HGET', Key.job(id), 'purchase_nonce') ~= nonce then return {Fail.
 local record = purchase_load(nonce)
 if record and ending ~= '' then
   purchase_close(record, ending, cost, false)
-elseif record and record.state == Purchase.CLOSED and not job.cancelling then
+elseif record and tonumber(record.cost or 0) > 0 and not job.cancelling then
   purchase_waste(record)
 end
 attempt_end(job, 0)

@@ -79,6 +79,8 @@ def test_nobody_waits_for_an_order_of_which_an_operator_says_that_it_never_arriv
     here.until(job_id, lambda job: job.phase == Phase.SUBMIT_UNKNOWN, "an unknown submission")
     operator.say(here.purchase(job_id).nonce, cost_usd=0.0)
     assert here.until_over(job_id).state is State.SUCCEEDED
+    first = here.ledger.purchases_of_job(job_id)[0]
+    assert (first.ending, first.cost, first.payer) == (PurchaseEnding.NEVER_ARRIVED, 0, Payer.TENANT)
     assert seller.ledger()["accepted"] == 1
 
 

@@ -201,8 +201,9 @@ def test_an_account_at_another_farm_is_explained_by_what_was_bought(buyer: Any, 
         assert here.until_over(job_id).state is State.SUCCEEDED
     cost = here.purchase(job_id).cost
     assert cost
-    wait_until(lambda: account()["balance"] == first - cost, what="a look after the purchase")
-    assert (account()["held"], account()["spent"], account()["unexplained"]) == (0, cost, 0)
+    after = {"balance": first - cost, "held": 0, "spent": cost, "unexplained": 0}
+    # a look between the other farm's booking and ours does not know what the money went for
+    wait_until(lambda: account().items() >= after.items(), what="a look after the purchase")
     # what somebody else orders with the same key is told
     seller[0].ledger.topup("buyer", -200 * 30_000)
     wait_until(lambda: account()["unexplained"] == 30_000, what="the difference")

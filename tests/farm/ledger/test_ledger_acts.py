@@ -369,3 +369,23 @@ class TestActs:
                 pass
         assert ledger.acts_open() == []
         assert len(list(redis.scan_iter("wf:act:*"))) == ACTS_KEPT
+
+    def test_the_oldest_act_that_is_over_makes_room_wherever_it_stands(self, ledger: Ledger, redis: Redis) -> None:
+        batch = Manifest(JOBS, per_chunk=100).admit(ledger)
+        ledger.begin_act("pause", "acme", batch.id, ActKind.PAUSE)
+        # each ends the one before
+        for number in range(ACTS_KEPT - 1):
+            ledger.begin_act(f"{number}", "acme", batch.id, ActKind.PRIORITY, priority=number % 10)
+        last = f"{ACTS_KEPT - 2}"
+        # stands behind the priority that the next one ends, and that is dropped while the pause is under way
+        ledger.begin_act("label", "acme", batch.id, ActKind.CANCEL, Choice(label="none"))
+        for number in range(ACTS_KEPT - 2):
+            assert ledger.begin_act(f"more-{number}", "acme", batch.id, ActKind.PRIORITY, priority=number % 10)
+        assert not redis.exists(f"wf:act:{last}")
+        assert len(list(redis.scan_iter("wf:act:*"))) == ACTS_KEPT
+        # a step of an act is still one of the first
+        ledger.step_act("label")
+        assert ledger.held_counts("acme")[HoldReason.PAUSED] == STEP
+        while ledger.step_act("label")[0]:
+            pass
+        assert ledger.held_counts("acme")[HoldReason.PAUSED] == JOBS

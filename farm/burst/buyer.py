@@ -3,7 +3,7 @@ What is decided about a job is kept with its numbers, for whoever asks."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -20,7 +20,7 @@ from farm.claiming import retry
 from farm.jobs.job import Job
 from farm.jobs.purchase import Cap, OverCap, PurchaseEnding, PurchaseState
 from farm.jobs.states import Tier
-from farm.ledger import BURST_POOL, INTAKE_POOL
+from farm.ledger import BURST_POOL, INTAKE_POOL, SwitchKind
 from farm.ledger.burst_notes import Turn
 from farm.ledger.farm_numbers import PoolNumbers, QueueNumbers
 from farm.providers.carrier import NoAnswer, NotSent, carry
@@ -102,11 +102,13 @@ class Buyer:
         numbers, self._offers = context.ledger.queue_numbers(), context.ledger.offers()
         look, found = _Look(numbers.now_ms, context.settings.burst.most_at_once), []
         self._learned.clear()
+        aside = self._at_their_caps()
+        queued = {(share.pool, share.tenant): share.queued for share in numbers.shares if share.queued}
         for pool in numbers.pools:
-            if pool.pool not in _OURS and pool.queued:
-                for share in numbers.shares:
-                    if share.pool == pool.pool and share.queued:
-                        found += self._wanted(numbers, pool, share.tenant)
+            if pool.pool not in _OURS:
+                for at, tenant in sorted(queued.keys() | aside.keys()):
+                    if at == pool.pool:
+                        found += self._wanted(numbers, pool, tenant, aside.get((at, tenant)))
         for waiting, gain_s, choices in self._in_order(found):
             if look.left <= 0:
                 break
@@ -115,10 +117,18 @@ class Buyer:
         return len(look.bought)
 
     # --- which
+    def _at_their_caps(self) -> dict[tuple[str, str], int]:
+        """(pool, tenant) that waits for the end of a running job of its own -> its queued jobs there. For a tenant that
+        an operator paused nothing is bought."""
+        ledger = self._context.ledger
+        paused = {name for kind, name in ledger.paused() if kind is SwitchKind.TENANT}
+        return {(one.pool, one.tenant): one.queued for one in ledger.set_aside() if one.tenant not in paused}
+
     def _wanted(
-        self, numbers: QueueNumbers, pool: PoolNumbers, tenant_id: str
+        self, numbers: QueueNumbers, pool: PoolNumbers, tenant_id: str, aside: int | None
     ) -> list[tuple[QueuedJob, float, list[Ranked]]]:
-        """A tenant's jobs in a pool whose promise breaks, and who would render them."""
+        """A tenant's jobs in a pool whose promise breaks, and who would render them. `aside`: its jobs there that a cap
+        keeps; None: no cap does."""
         burst, ledger = self._context.settings.burst, self._context.ledger
         tenant = self._context.tenants.get(tenant_id)
         consent = Consent((tenant.external if tenant else None) or burst.external)
@@ -129,17 +139,25 @@ class Buyer:
         jobs = ledger.queued_first(pool.pool, tenant_id, self._windows.size, window.skip)
         self._windows.seen(pool.pool, tenant_id, jobs)
         load = _load(numbers, pool, tenant_id)
-        waiting = predicted(
-            jobs,
-            load,
-            lambda job: able_for(job, self._offers),
-            share=_share(numbers, pool.pool, tenant_id),
-            now_ms=numbers.now_ms,
-            before=window.before_s,
-            foretold=self._foretold(pool.pool, tenant_id, numbers.now_ms),
-        )
         buying = (pool.pool, tenant_id) in self._buying
+        able, now_ms = (lambda job: able_for(job, self._offers)), numbers.now_ms
+        # what is urgent has no cap
+        moving = [job for job in jobs if aside is None or job.tier is Tier.URGENT]
+        waiting = predicted(
+            moving,
+            load,
+            able,
+            share=_share(numbers, pool.pool, tenant_id),
+            now_ms=now_ms,
+            before=window.before_s,
+            foretold=self._foretold(pool.pool, tenant_id, now_ms),
+        )
         chosen = to_buy(waiting, load, promise, buying=buying)
+        if aside is not None:
+            load = _capped(numbers, replace(load, queued=load.queued + aside), tenant_id, tenant)
+            kept = [job for job in jobs if job.tier is not Tier.URGENT]
+            waiting = predicted(kept, load, able, share=1.0, now_ms=now_ms, before=window.before_s)
+            chosen += to_buy(waiting, load, promise, buying=buying)
         (self._buying.add if chosen else self._buying.discard)((pool.pool, tenant_id))
         found = []
         for one, gain_s in chosen:
@@ -346,6 +364,17 @@ def _load(numbers: QueueNumbers, pool: PoolNumbers, tenant: str) -> PoolLoad:
     # of what is queued, others' part by number: the ledger adds up seconds per pool
     others_s = pool.queued_s * (queued - mine) / queued if queued else 0.0
     return PoolLoad(pool.pool, pool.slots, pool.leases, pool.queued, others_s, pool.open_s, pool.paused)
+
+
+def _capped(numbers: QueueNumbers, load: PoolLoad, tenant_id: str, tenant: Tenant | None) -> PoolLoad:
+    """What its caps leave the tenant of the pool. A cap of the whole farm counts what it runs in any pool."""
+    everywhere, here = (tenant.max_running, tenant.max_running_in.get(load.pool)) if tenant else (None, None)
+    caps = [cap for cap in (everywhere, here) if cap is not None]
+    if not caps:
+        return load
+    pools = {load.pool} if everywhere != min(caps) else {one.pool for one in numbers.pools}
+    busy_s = sum(one.open_s for one in numbers.shares if one.tenant == tenant_id and one.pool in pools)
+    return replace(load, slots=min(load.slots, *caps), others_s=0.0, busy_s=busy_s, capped=True)
 
 
 def _share(numbers: QueueNumbers, pool: str, tenant: str) -> float:

@@ -15,8 +15,8 @@ from farm.providers.offers import Offer
 @dataclass(frozen=True)
 class PoolLoad:
     """A pool of our own at one moment. slots: jobs that its live workers take at once; paused: an operator lets nothing
-    start; others_s: GPU-seconds predicted
-    for what other tenants have queued; busy_s: for what runs."""
+    start; others_s: GPU-seconds predicted for what other tenants have queued; busy_s: for what runs. capped: the tenant
+    stands at its cap on running jobs; slots and busy_s are what the cap leaves it."""
 
     pool: str
     slots: int
@@ -25,6 +25,7 @@ class PoolLoad:
     others_s: float = 0.0
     busy_s: float = 0.0
     paused: bool = False
+    capped: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def predicted(
                 start_s + job.predicted_s,
                 dwell_s=max(0.0, (now_ms - (job.queued_ms or now_ms)) / 1000),
                 due_s=None if job.deadline_ms is None else (job.deadline_ms - now_ms) / 1000,
-                idle=who.idle > 0 and not load.paused,
+                idle=who.idle > 0 and not load.paused and not load.capped,
             )
         )
         own_s += job.predicted_s

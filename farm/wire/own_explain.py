@@ -44,7 +44,7 @@ _WORDS: dict[Binds, tuple[str, str]] = {
     Binds.TENANT_PAUSED: ("an operator paused all of your jobs", "an operator resumes them"),
     Binds.POOL_PAUSED: ("an operator paused the pool", "an operator resumes it"),
     Binds.LANE_PAUSED: ("an operator paused its model or lane", "an operator resumes it"),
-    Binds.CAP: ("so many of your jobs may be at work at once", "one of your running jobs ends, or a higher cap"),
+    Binds.CAP: ("so many of your jobs may be at work here at once", "one of your running jobs ends, or a higher cap"),
     Binds.POOL_CAP: ("so many of your jobs may be at work in this pool", "one of them ends, or a higher cap"),
     Binds.HEADROOM: (
         "the pool keeps some slots for tenants below their share, and you have yours",
@@ -171,7 +171,8 @@ def _said(job: Job, binds: Binds, cap: int | None, follows: Sequence[str]) -> tu
         return "it is at work", ""
     if cap is not None and binds in (Binds.CAP, Binds.POOL_CAP):
         where = f" in the pool {job.pool}" if binds is Binds.POOL_CAP else ""
-        return f"at most {cap} of your jobs may be at work{where} at once", "one of them ends, or a higher cap"
+        rule = f"at most {cap} of your jobs may be at work{where} at once; a bought one does not count"
+        return rule, "one of them ends, or a higher cap"
     return _WORDS[binds]
 
 

@@ -52,7 +52,7 @@ class LowerLimits(Strict):
     """What is named is changed; null is what the operator grants. Nothing can be set above that."""
 
     max_open: _Count | None = Field(None, description="jobs that are not over")
-    max_running: _Count | None = Field(None, description="jobs at work at once")
+    max_running: _Count | None = Field(None, description="jobs at work at once; a bought one does not count")
     max_running_in: dict[str, _Count | None] | None = Field(None, description="the same of one pool, by its name")
     rate_per_minute: Annotated[float, Field(ge=1, le=1e9)] | None = Field(None, description="submissions")
     external_day_usd: _Dollars | None = Field(None, description="dollars that may be spent at providers in a day")

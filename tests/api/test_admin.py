@@ -119,7 +119,8 @@ def test_an_explanation_names_the_cap_and_the_jobs_that_are_waited_for(
     parts.tenants.set(alice.tenant, max_running=1)
     hand.claim()
     told = alice.get(f"/v1/jobs/{second['id']}/explain").json
-    assert (told["binds"], told["rule"]) == ("cap", "at most 1 of your jobs may be at work at once")
+    rule = "at most 1 of your jobs may be at work at once; a bought one does not count"
+    assert (told["binds"], told["rule"]) == ("cap", rule)
     assert alice.get(f"/v1/jobs/{first['id']}/explain").json["rule"] == "it is at work"
     shots = [{"prompt": "a", "id": "a"}, {"prompt": "b", "start_from": "last frame of a"}, {"prompt": "c"}]
     made = send(alice, ndjson(*shots), hold_after=2)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from burst_parts import PRICE, TENANT, BuyingFarm, mishap, new_job
+from burst_parts import POOL, PRICE, T2V, TENANT, BuyingFarm, mishap, new_job
 from prometheus_client import CollectorRegistry
 from redis import Redis
 
@@ -16,6 +16,8 @@ from farm.burst.decision import QueuedJob
 from farm.burst.decision_notes import DecisionNotes
 from farm.burst.followers import Followers
 from farm.jobs.states import State
+from farm.jobs.worker_status import WorkerStatus
+from farm.ledger import SwitchKind
 from monitoring.roles import ProcessRole, register
 from tools.provider_simulator.simulator import Simulator
 
@@ -106,6 +108,51 @@ def test_jobs_that_stay_hide_none_that_stands_behind_them(farm: Farm, kie: Simul
     said = here.ledger.decision
     for job_id in ids[:5]:
         here.until(job_id, lambda job: (said(job.id) or {}).get("verdict") == "stays", "a decision")
+
+
+def test_a_cap_on_running_jobs_keeps_no_job_from_being_bought(farm: Farm) -> None:
+    here = farm()
+    here.context.tenants.create(TENANT)
+    here.context.tenants.set(TENANT, max_running=1)
+    (first,) = here.admit(new_job("here", external="never"))
+    claim = here.ledger.claim("gpu", "a GPU of our own")
+    assert claim is not None
+    (second,) = here.admit(new_job("there"))
+    assert here.until_over(second).state is State.SUCCEEDED
+    assert here.job(second).purchase
+    # bought ones count towards no cap, those at work here do
+    (third,) = here.admit(new_job("not to be bought", external="never"))
+    assert here.ledger.claim("gpu", "another") is None
+    here.until(third, lambda job: (here.ledger.decision(job.id) or {}).get("verdict") == "stays", "a decision")
+    told = explained(here, third)
+    assert (told["binds"], told["external"]["verdict"]) == ("cap", "stays")
+    assert told["rule"] == "at most 1 of your jobs may be at work at once; a bought one does not count"
+    assert here.job(first).state is State.RUNNING
+
+
+def test_of_a_tenant_at_its_cap_what_starts_here_in_time_stays(farm: Farm, kie: Simulator) -> None:
+    """One at a time, 60 s each, and one is half done: they start after 30, 90 and 150 s, however many workers idle."""
+    here = farm(after_s=100.0, until_share=1.0)
+    here.context.tenants.create(TENANT)
+    here.context.tenants.cap_in_pool(TENANT, POOL, 1)
+    for worker in ("w1", "w2", "w3"):
+        here.ledger.worker_seen(worker, POOL, WorkerStatus(models=(T2V,)), ttl_s=600)
+    here.admit(new_job("here", external="never"))
+    assert here.ledger.claim(POOL, "w1") is not None
+    *stay, last = here.admit(*(new_job(f"{n}") for n in range(3)))
+    assert here.until_over(last).state is State.SUCCEEDED
+    assert [here.job(one).state for one in stay] == [State.QUEUED, State.QUEUED]
+    assert kie.ledger()["submits"] == 1
+
+
+def test_nothing_is_bought_for_a_tenant_that_an_operator_paused(farm: Farm, kie: Simulator) -> None:
+    here = farm()
+    assert here.ledger.pause(SwitchKind.TENANT, TENANT, who="ops", why="unpaid")
+    (kept,) = here.admit(new_job())
+    (other,) = here.admit(new_job(tenant="rival"))
+    assert here.until_over(other).state is State.SUCCEEDED
+    assert (here.job(kept).state, here.ledger.decision(kept)) == (State.QUEUED, None)
+    assert kie.ledger()["submits"] == 1
 
 
 def test_what_another_process_said_of_a_job_meanwhile_is_said_anew(farm: Farm, redis: Redis) -> None:

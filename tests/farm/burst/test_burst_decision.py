@@ -65,6 +65,8 @@ def test_nothing_is_bought_while_an_able_worker_idles_or_hardly_anything_waits()
     assert bought(jobs, replace(FULL, queued=1)) == []
     # paused, none of them will take anything
     assert bought(jobs, replace(FULL, paused=True), Able(2, idle=2)) != []
+    # nor of a tenant at its cap
+    assert bought(jobs, replace(FULL, slots=1, capped=True), Able(9, idle=8)) == jobs[10:]
 
 
 def test_a_job_that_nobody_here_can_render_waits_for_ever() -> None:

@@ -173,6 +173,8 @@ def _said(job: Job, binds: Binds, cap: int | None, follows: Sequence[str]) -> tu
         where = f" in the pool {job.pool}" if binds is Binds.POOL_CAP else ""
         rule = f"at most {cap} of your jobs may be at work{where} at once; a bought one does not count"
         return rule, "one of them ends, or a higher cap"
+    if binds is Binds.POOL:
+        return f"a job runs on a worker of its pool, {job.pool}", "a worker of it starts, or an operator moves the job"
     return _WORDS[binds]
 
 

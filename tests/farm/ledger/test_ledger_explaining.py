@@ -76,6 +76,17 @@ def test_what_binds_is_told(expected: Binds, ledger: Ledger, redis: Redis) -> No
     assert binds(ledger, job_id) is expected
 
 
+def test_a_job_whose_pool_has_no_worker_names_it(ledger: Ledger) -> None:
+    (job_id,) = admit(ledger, new_job())
+    job = ledger.find(job_id)
+    assert job is not None
+    told = explain(job, standing(ledger, job_id), offered=False)
+    assert (told.rule, told.would_change) == (
+        f"a job runs on a worker of its pool, {POOL}",
+        "a worker of it starts, or an operator moves the job",
+    )
+
+
 def test_shares_memory_models_and_busy_workers_bind(ledger: Ledger) -> None:
     ledger.worker_seen("w9", POOL, WorkerStatus(), ttl_s=60)
     admit(ledger, new_job("a", predicted_s=50.0))

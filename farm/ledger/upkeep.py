@@ -117,6 +117,13 @@ class Upkeep(PurchaseAudit):
         return f"{_TENANT}:{following}:" if following else f"{PURCHASES}:0"
 
     def forget(self, before_ms: int, limit: int = FORGOTTEN_AT_ONCE) -> list[Job]:
-        """Remove up to `limit` jobs that ended before `before_ms` (ms since the epoch), the oldest first. Returns them,
-        so that their objects can be removed too."""
-        return [decode(answer) for answer in self.run("forget", before_ms, limit)]
+        """Remove up to `limit` jobs that ended before `before_ms` (ms since the epoch), the oldest first; not those of
+        an open batch in which jobs follow others. Returns them, so that their objects can be removed too."""
+        found, skip, wanted = list[Job](), 0, limit
+        while wanted > 0:
+            looked, stay, forgotten = self.run("forget", before_ms, wanted, skip)
+            found += [decode(answer) for answer in forgotten]
+            if looked < wanted:
+                break
+            skip, wanted = skip + stay, limit - len(found)
+        return found

@@ -91,6 +91,8 @@ for line, ms in pairs(sums) do
   limit_enter(line, tenant)
 end
 
+if watched[1] then redis.call('HSET', Key.batch(id), 'chained', 1) end
+
 -- What was held for the batch is now held for these jobs.
 if paid then
   redis.call('HINCRBY', Key.reserved(tenant), id, 0 - holds)

@@ -6,11 +6,11 @@ import pytest
 from batch_parts import Manifest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ledger_parts import ARTIFACTS, POOL, REFUSED, admit, audit, new_job
+from ledger_parts import ARTIFACTS, POOL, REFUSED, admit, audit, claimed, new_job
 from redis import Redis
 
 from farm.config import Settings, StorageSettings
-from farm.jobs.batch import AskedBatch, BatchState
+from farm.jobs.batch import ActKind, AskedBatch, BatchState
 from farm.jobs.errors import Conflict, Forbidden, PaymentRequired, TooLarge, TooMany
 from farm.jobs.states import HoldReason, State
 from farm.ledger import Account, Ledger
@@ -375,6 +375,37 @@ class TestDependencies:
         assert [job.state for job in jobs] == [State.FAILED] * 5
         assert [job.error_code for job in jobs] == ["invalid_input"] + ["dependency_failed"] * 4
         assert ledger.credit("acme") == Account(1000, 0)
+
+    def test_what_an_open_child_follows_is_not_forgotten(self, ledger: Ledger) -> None:
+        batch = Manifest(3, parents={2: [0, 1]}).admit(ledger)
+        (alone,) = admit(ledger, new_job())
+        claims = [claimed(ledger), claimed(ledger)]
+        ledger.commit(claims[0].job.id, claims[0].attempt, ARTIFACTS, gpu_s=3)
+        ledger.cancel("acme", alone)
+        # one job at a time: those that stay hide none behind them
+        assert [job.id for job in ledger.forget(2**50, 1)] == [alone]
+        assert ledger.forget(2**50, 1) == []
+        ledger.commit(claims[1].job.id, claims[1].attempt, ARTIFACTS, gpu_s=3)
+        last = claimed(ledger)
+        assert (last.job.id, last.job.parents) == (batch.jobs[2], tuple(batch.jobs[:2]))
+        assert ledger.forget(2**50) == []
+        ledger.commit(last.job.id, last.attempt, ARTIFACTS, gpu_s=3)
+        assert sorted(job.id for job in ledger.forget(2**50)) == sorted(batch.jobs)
+        assert ledger.batch("acme", batch.id) is None
+
+    def test_a_parent_that_was_made_anew_is_found_as_long_as_a_child_is_open(self, ledger: Ledger) -> None:
+        batch = Manifest(3, parents={2: [0, 1]}).admit(ledger)
+        failed, other = claimed(ledger), claimed(ledger)
+        ledger.fail(failed.job.id, failed.attempt, REFUSED)
+        assert ledger.begin_act("retry", "acme", batch.id, ActKind.RETRY)
+        while ledger.step_act("retry")[0]:
+            pass
+        anew = claimed(ledger)
+        ledger.commit(anew.job.id, anew.attempt, ARTIFACTS, gpu_s=3)
+        # not the records that say which job stands for which
+        assert ledger.forget(2**50) == []
+        ledger.commit(other.job.id, other.attempt, ARTIFACTS, gpu_s=3)
+        assert claimed(ledger).job.parents == tuple(batch.jobs[:2])
 
     def test_or_frees_them_as_the_manifest_says(self, ledger: Ledger) -> None:
         batch = Manifest(2, parents={1: [0]}, orphans_run=True).admit(ledger)

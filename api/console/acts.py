@@ -8,6 +8,7 @@ from flask import Response, jsonify, request, url_for
 from api.auth import tenant
 from api.console import filters
 from api.console.blueprint import back, console, to, who
+from api.limits import count_submission
 from api.own.batches import batch_of
 from api.own.jobs import job_of
 from api.services import services
@@ -15,7 +16,7 @@ from farm.batches.acts import AT_ONCE_S, new_act_id, work
 from farm.jobs.batch import ActKind, Choice
 from farm.jobs.errors import Conflict, FarmError, InvalidRequest, NotFound, RequestError
 from farm.jobs.ids import is_job_id
-from farm.jobs.job import Job
+from farm.jobs.job import Admitted, Job
 from farm.jobs.states import TERMINAL, HoldReason, State
 from farm.ledger import CancelOutcome, HoldOutcome
 
@@ -46,9 +47,14 @@ def _released(job: Job, reason: HoldReason) -> bool:
     return answers[0] not in (HoldOutcome.NOT_FOUND, HoldOutcome.OVER)
 
 
-def _again(job: Job) -> bool:
+def _made_again(job: Job) -> Admitted:
+    count_submission()
     # the same click sent twice makes one job
-    return services().submissions.again(job, key=f"again {job.id} {job.finished_ms}").created
+    return services().submissions.again(job, key=f"again {job.id} {job.finished_ms}")
+
+
+def _again(job: Job) -> bool:
+    return _made_again(job).created
 
 
 ACTS = {
@@ -77,7 +83,7 @@ def act_on_one(job_id: str, name: str) -> Response:
     if not act.fits(job):
         raise Conflict(f"the job is {job.state}: there is nothing to {name}")
     if name == "retry":
-        made = services().submissions.again(job, key=f"again {job.id} {job.finished_ms}")
+        made = _made_again(job)
         if made.created:
             services().activity.note(tenant(), who(), act.past, f"job {job.id} as {made.id}", 1)
         return to(url_for("console.show_job", job_id=made.id))
@@ -107,6 +113,8 @@ def _on_batch(name: str, chosen: filters.JobFilter) -> Response:
     """By the batch's own act, which the io worker brings to its end: a retry takes the place of the job that failed."""
     here, act_id = services(), new_act_id()
     batch = batch_of(chosen.batch)
+    if name == ActKind.RETRY:
+        count_submission()
     here.ledger.begin_act(
         act_id, tenant(), batch.id, ActKind(name), Choice(state=State(chosen.show) if chosen.show else None)
     )

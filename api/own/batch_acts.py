@@ -7,6 +7,7 @@ from flask import Response
 from api import openai_batches
 from api.auth import tenant
 from api.dialect import answer
+from api.limits import count_submission
 from api.own.batches import asked_of, batch_of, in_openais_form, shown
 from api.own.blueprint import own_api
 from api.own.operations import json_body, operation, query
@@ -56,6 +57,9 @@ def _act(kind: ActKind) -> Callable[[str], Response]:
             return answer(Reply(200, shown(batch_id, form)))
         batch = batch_of(batch_id)
         priority = asked.priority if isinstance(asked, Prioritise) else None
+        if kind is ActKind.RETRY:
+            # it makes jobs, as a batch does
+            count_submission()
         act_id = new_act_id()
         here.ledger.begin_act(act_id, tenant(), batch.id, kind, choice, priority=priority)
         over = work(here.ledger, here.permits, act_id, seconds=AT_ONCE_S)

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from redis import Redis
 
 from api import live_changes
 from api.app import create_app
@@ -130,6 +131,28 @@ def test_a_batch_says_above_its_jobs_how_far_it_is_and_what_holds_it(
     page = here.get("/batches").text
     assert '<span class="chip failed">Ended</span><small>1 of 5 done, 1 failed, 3 cancelled<' in page
     assert "Ended" in facts(here.get(f"/jobs/head?batch={batch}").text)
+
+
+def test_a_retry_keeps_to_the_rate_of_submissions(
+    caller: Callable[..., Caller], browser: Callable[[Caller], Browser], parts: Services, hand: Hand, redis: Redis
+) -> None:
+    alice = caller("alice", rate_per_minute=1, rate_burst=6)
+    # nothing comes back while the test runs
+    redis.hset("wf:tenant:alice", "rate_per_minute", 0.001)
+    here, jobs = browser(alice), [alice.submit()["id"] for _ in range(2)]
+    batch = send(alice, ndjson({"prompt": "a fox"})).json["id"]
+    for _ in range(3):
+        claim = hand.claim()
+        parts.ledger.fail(claim.job.id, claim.attempt, JobFault(FaultCode.INVALID_INPUT, "a bad picture"))
+    assert alice.post(f"/v1/batches/{batch}/retry").status_code == 200
+    told = here.post("/acts/retry", {"id": jobs}).json
+    assert (told["done"], told["refused"]) == (2, 0)
+    for path in (f"/jobs/{jobs[0]}/retry", "/acts/retry"):
+        assert here.post(path, {"batch": batch}).status_code == 429
+    told = here.post("/acts/retry", {"id": jobs}).json
+    assert (told["done"], told["refused"]) == (0, 2)
+    assert told["why"] == ["more than 6 submissions at once; the rate recovers with time"]
+    assert alice.post(f"/v1/batches/{batch}/retry").status_code == 429
 
 
 def test_an_act_that_stopped_says_why(alice: Caller, here: Browser, hand: Hand, parts: Services) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from farm.cli.by_hand import by_hand
 from farm.cli.ledger_here import farm_here
 from farm.cli.session import Session, runs_here
 
@@ -32,7 +33,7 @@ def show(session: Session, tenant: str) -> None:
 @credits_.command("topup")
 @click.argument("tenant")
 @click.argument("amount", type=float)
-@click.option("--note", default="", help="What is written into the statement.")
+@click.option("--note", default="", help="Why: written into the statement and the log of operators' acts.")
 @click.option("--reference", help="A payment's id: the same one is booked once.")
 @runs_here
 def topup(session: Session, tenant: str, amount: float, note: str, reference: str | None) -> None:
@@ -41,7 +42,7 @@ def topup(session: Session, tenant: str, amount: float, note: str, reference: st
     if micro == 0 or abs(micro) > 10**15:
         raise click.UsageError("the amount must be between a millionth and a thousand million credits")
     with farm_here(session) as here:
-        account = here.ledger.topup(here.known(tenant), micro, note, reference=reference)
+        account = here.ledger.topup(here.known(tenant), micro, note, reference=reference, by=by_hand(note))
     _tell(session, tenant, account)
 
 

@@ -55,6 +55,8 @@ def replay(session: Session, tenant: str, delivery: tuple[str, ...], everything:
     with farm_here(session) as here:
         letters = [d.id for d in here.deliveries.dead(here.known(tenant), count=1_000_000)] if everything else delivery
         sent = [letter for letter in letters if here.deliveries.replay(tenant, letter)]
+        if sent:
+            here.ledger.note(by_hand(), "webhooks replayed", f"tenant {tenant}", after=f"{len(sent)} sent again")
     if session.out.as_json:
         session.out.document({"replayed": sent})
     if missing := sorted(set(delivery) - set(sent)):
@@ -79,6 +81,7 @@ def secret(session: Session, tenant: str, rotate: bool, retire: bool) -> None:
             here.ledger.note(by_hand(), "webhook secret changed", f"tenant {tenant}")
         if retire:
             here.secrets.delete(tenant, vault.WEBHOOK_BEFORE)
+            here.ledger.note(by_hand(), "webhook secret retired", f"tenant {tenant}")
     if session.out.as_json:
         session.out.document({"tenant": tenant, "secret": current})
     else:
@@ -124,6 +127,9 @@ def _secret(session: Session, tenant: str, name: str, value: str | None, *, remo
             here.secrets.delete(tenant, name)
         elif value:
             here.secrets.set(tenant, name, value)
+        if remove or value:
+            # its name, never the secret
+            here.ledger.note(by_hand(), "secret removed" if remove else "secret set", f"tenant {tenant}", after=name)
         kept = here.secrets.get(tenant, name)
     if session.out.as_json:
         session.out.document({"tenant": tenant, "secret": kept})

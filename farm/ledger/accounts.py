@@ -6,6 +6,7 @@ from uuid import uuid4
 from farm.jobs.errors import InvalidRequest
 from farm.jobs.money import credits_text
 from farm.ledger.connection import mapped
+from farm.ledger.operations import Actor
 from farm.ledger.outcomes import Account, RateVerdict, StatementKind, StatementLine
 from farm.ledger.scripts import Scripted
 
@@ -19,11 +20,15 @@ class Accounts(Scripted):
             balance, held = cast("list[Any]", self._redis.hmget(self._keys("credit", tenant), "balance", "held"))
         return None if balance is None else Account(int(balance), int(held or 0))
 
-    def topup(self, tenant: str, amount: int, note: str = "", *, reference: str | None = None) -> Account:
+    def topup(
+        self, tenant: str, amount: int, note: str = "", *, reference: str | None = None, by: Actor | None = None
+    ) -> Account:
         """Book `amount` micro-credits and open the account if there is none. The same `reference` (a payment's id) is
-        booked once. A negative amount corrects; raises InvalidRequest where it would take what open jobs hold."""
+        booked once. A negative amount corrects; raises InvalidRequest where it would take what open jobs hold. `by`:
+        the operator, for the log of operations."""
         # without a reference of the caller's, one of ours: the client may send the same call twice
-        booked, balance, held = self.run("topup", tenant, amount, note, reference or uuid4().hex, durable=True)
+        once, (who, why) = reference or uuid4().hex, (by.who, by.why) if by else ("", "")
+        booked, balance, held = self.run("topup", tenant, amount, note, once, who, why, durable=True)
         if not booked:
             raise InvalidRequest(
                 f"only {credits_text(balance - held)} of {credits_text(balance)} credits are free; the others are "

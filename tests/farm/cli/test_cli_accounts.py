@@ -6,6 +6,7 @@ import pytest
 from redis import Redis
 
 from farm.config import RedisSettings, Settings
+from farm.ledger import Ledger
 from farm.tenants import vault
 from farm.tenants.vault import Vault
 from farm.webhooks import signing
@@ -38,6 +39,18 @@ def test_credits() -> None:
     assert run("credits", "topup", "acme", "0").code == 2
 
 
+def test_a_top_up_is_a_line_of_the_log_of_operators(farm: Settings, redis: Redis) -> None:
+    for amount, note, reference in (("12.5", "invoice 7", "inv-7"), ("12.5", "again", "inv-7"), ("-2.25", "", "inv-8")):
+        run("credits", "topup", "acme", "--note", note, "--reference", reference, "--", amount).ok()
+    assert run("credits", "topup", "acme", "--", "-99").code == 4
+    lines = Ledger(redis, farm).operations()
+    assert [(line.act, line.target, line.why, line.before, line.after) for line in lines if line.act == "topup"] == [
+        ("topup", "tenant acme", "", "12.5 credits", "10.25 credits"),
+        ("topup", "tenant acme", "invoice 7", "no account", "12.5 credits"),
+    ]
+    assert all(line.who.startswith("shell ") for line in lines)
+
+
 def test_dead_letters_are_listed_and_replayed(farm: Settings, redis: Redis) -> None:
     deliveries = Deliveries(redis, farm)
     for n in range(3):
@@ -55,6 +68,8 @@ def test_dead_letters_are_listed_and_replayed(farm: Settings, redis: Redis) -> N
     assert run("webhooks", "replay", "acme", "--all", "--json").document["replayed"] == ["msg_2", "msg_0"]
     assert run("webhooks", "dead", "acme", "--json").document == []
     assert len(run("webhooks", "pending", "--json").document) == 3
+    told = [(line.act, line.target, line.after) for line in Ledger(redis, farm).operations()]
+    assert told[:2] == [("webhooks replayed", "tenant acme", f"{sent} sent again") for sent in (2, 1)]
 
 
 def test_secrets(farm: Settings, redis: Redis) -> None:
@@ -73,3 +88,5 @@ def test_secrets(farm: Settings, redis: Redis) -> None:
     run("webhooks", "signing-secret", "acme", "abcd1234", "--set", "s3cret").ok()
     assert Vault(redis, farm).get("acme", vault.signing("abcd1234")) == "s3cret"
     assert run("webhooks", "secret", "nobody").code == 4
+    told = [line.act for line in Ledger(redis, farm).operations()][:5]
+    assert told == ["secret set", "secret removed", "secret set", "webhook secret retired", "webhook secret changed"]

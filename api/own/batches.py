@@ -16,7 +16,7 @@ from api.auth import tenant
 from api.dialect import JSON, answer
 from api.limits import count_submission
 from api.own.blueprint import own_api
-from api.own.jobs import ListQuery, listed
+from api.own.jobs import ListQuery, could_start, listed
 from api.own.operations import json_body, operation, query
 from api.problems import HttpRefusal
 from api.services import services
@@ -292,14 +292,15 @@ def _defaults(given: dict[str, str]) -> dict[str, Any]:
 
 def _finish_at(batch: Batch) -> datetime | None:
     """When the last of its jobs that wait in a queue ends, if nothing changes: the GPU-seconds before it over the slots
-    of its pool's live workers. None while that job is kept from starting, or any job is held until somebody or
-    something else lets it go; what follows others is not counted."""
+    of its pool's live workers. None while that job is kept from starting or no worker takes it, or any job is held
+    until somebody or something else lets it go; what follows others is not counted."""
     if any(count for reason, count in batch.held_for.items() if reason is not HoldReason.DEPENDENCY):
         return None
     ledger = services().ledger
     last = ledger.ids(tenant(), states=[State.QUEUED], batch=batch.id, limit=1)
     job = ledger.find(last[0]) if last else None
-    standing = None if job is None or services().pauses.told(job).held else ledger.standing(job.id)
+    stuck = job is None or services().pauses.told(job).held or not could_start(job)
+    standing = None if job is None or stuck else ledger.standing(job.id)
     if job is None or standing is None or not standing.capacity:
         return None
     left_s = (standing.own_s + standing.others_s) / standing.capacity + job.predicted_s

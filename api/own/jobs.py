@@ -9,7 +9,7 @@ from api.limits import count_submission
 from api.own.blueprint import own_api
 from api.own.operations import json_body, operation, query
 from api.results import links
-from api.services import offered_models, services
+from api.services import services
 from api.streams import client_gone
 from farm.jobs.errors import Conflict, InvalidRequest, NotFound
 from farm.jobs.ids import JOB_ID, is_job_id
@@ -17,7 +17,7 @@ from farm.jobs.job import Job, Page
 from farm.jobs.standing import Limit
 from farm.jobs.states import TERMINAL, HoldReason, State
 from farm.ledger import CancelOutcome
-from farm.scheduling.offers import is_offered
+from farm.scheduling.offers import takers
 from farm.wire import own
 from farm.wire.own_explain import ExplainView, explain, external
 from farm.wire.own_forecast import forecast_of, left_s
@@ -143,12 +143,17 @@ def show(job: Job) -> JobView:
     """A job as its owner sees it now."""
     pauses = services().pauses
     job, kept = pauses.told(job), [one.view for one in pauses.keeping(job)]
-    # where no live worker renders its model, nobody knows when one will
-    moves = job.position is not None and not job.held and job.spec.model in offered_models()
+    # where no live worker takes it, nobody knows when one will
+    moves = job.position is not None and not job.held and could_start(job)
     line = services().forecasts.line(job) if moves else None
     forecast = forecast_of(job, line)
     left = left_s(job, forecast) if job.state is State.QUEUED else eta_s(job)
     return view_job(job, eta_s=left, links=links(job), forecast=forecast, operator_pauses=kept)
+
+
+def could_start(job: Job) -> bool:
+    """Whether a live worker of its pool renders its model, has the memory for it and is not locked."""
+    return services().submissions.pools.takers(job.pool, job.spec.model, job.needs).open > 0
 
 
 def explained(job: Job) -> ExplainView:
@@ -161,7 +166,7 @@ def explained(job: Job) -> ExplainView:
     view = explain(
         job,
         standing,
-        offered=is_offered(ledger.offers(), job.pool, job.spec.model),
+        takers=takers(ledger.offers(), job.pool, job.spec.model, job.needs),
         forecast=forecast_of(job, line, standing.own_s),
         cap=_cap(job, standing.limit),
         follows=_follows(job),

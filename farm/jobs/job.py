@@ -168,6 +168,8 @@ class Job:
     parents: tuple[str, ...] = ()
     #: it failed and was made anew in its batch
     retried_as: str | None = None
+    #: the memory that it needs (farm.scheduling.memory_fit); "": any worker holds it
+    needs: str = ""
     #: when it was read, by the ledger's clock, which also gave the other times
     read_ms: int = field(default=0, compare=False)
 

@@ -154,6 +154,7 @@ def fresh(job: NewJob, now_ms: int, position: int | None) -> Job:
         tier=job.tier,
         start_by_ms=_deadline(job.start_by_ms),
         expires_ms=_deadline(job.deadline_ms) if job.tier is Tier.ECONOMY else None,
+        needs=job.needs,
     )
 
 
@@ -229,6 +230,7 @@ def decode(answer: Sequence[Any]) -> Job:
         shot=body.get("shot", {}),
         parents=tuple(record.get("parents", "").split()),
         retried_as=record.get("retried_as"),
+        needs=record.get("needs", ""),
     )
 
 

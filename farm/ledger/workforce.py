@@ -143,9 +143,9 @@ class Workforce(Scripted):
         different offers, not of workers."""
         found = []
         for pool, flat in self.run("offers"):
-            for offer, live, able, idle in zip(*(flat[n::4] for n in range(4)), strict=True):
+            for offer, live, able, idle, locked in zip(*(flat[n::5] for n in range(5)), strict=True):
                 memory, _, models = offer.partition("|")
-                counts = (int(live), int(able), int(idle))
+                counts = (int(live), int(able), int(idle), int(locked))
                 found.append(PoolOffer(pool, tuple(models.split()), Memory.parse(memory), *counts))
         return found
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from farm.config import Settings
 from farm.jobs.errors import InvalidRequest, ModelUnavailable, NoWorkerYet
 from farm.scheduling.memory_fit import needs_of
-from farm.scheduling.offers import PoolOffer
+from farm.scheduling.offers import PoolOffer, Takers, takers
 from farm.scheduling.throughput import Speed, predicted_s
 from models.catalog import MODELS, Settled
 from models.planning import plan
@@ -52,6 +52,11 @@ class Pools:
         """Ids of the models that a live worker renders now; at most _FRESH_S old."""
         self._refresh()
         return frozenset(model for offer in self._offers if offer.workers for model in offer.models)
+
+    def takers(self, pool: str, model: str, needs: str) -> Takers:
+        """The live workers of the pool that could render a job of the model and of these needs; at most _FRESH_S old."""
+        self._refresh()
+        return takers(self._offers, pool, model, needs)
 
     def offered_or_unavailable(self) -> tuple[str, ...]:
         """As offered; raises NoWorkerYet while no worker has reported its models."""

@@ -10,6 +10,7 @@ from pydantic import Field
 from farm.jobs.job import Job
 from farm.jobs.standing import Limit, Standing
 from farm.jobs.states import TERMINAL, HoldReason, State, Tier
+from farm.scheduling.offers import Takers
 from farm.wire.own_views import ForecastView, View, moment
 
 
@@ -50,7 +51,10 @@ _WORDS: dict[Binds, tuple[str, str]] = {
         "the pool keeps some slots for tenants below their share, and you have yours",
         "one of your running jobs ends, or more workers",
     ),
-    Binds.LOCKED: ("an operator locked every worker of the pool", "an operator resumes one, or another worker starts"),
+    Binds.LOCKED: (
+        "an operator locked every worker of the pool that could render it",
+        "an operator resumes one, or another worker starts",
+    ),
     Binds.POOL: ("a job runs on a worker of its pool", "a worker of the pool starts"),
     Binds.LANE: ("a job runs where its model is offered", "a worker that offers the model starts"),
     Binds.MEMORY: ("a job runs on a worker whose memory holds it", "a worker with more memory, or a smaller shape"),
@@ -66,7 +70,7 @@ _WORDS: dict[Binds, tuple[str, str]] = {
 
 #: what nothing but somebody's act or another worker ends
 _STANDS_STILL = frozenset(
-    {Binds.TENANT_PAUSED, Binds.POOL_PAUSED, Binds.LANE_PAUSED, Binds.LOCKED, Binds.POOL, Binds.LANE}
+    {Binds.TENANT_PAUSED, Binds.POOL_PAUSED, Binds.LANE_PAUSED, Binds.LOCKED, Binds.POOL, Binds.LANE, Binds.MEMORY}
 )
 #: ids of jobs that a sentence names
 _SHOWN = 3
@@ -127,14 +131,14 @@ def explain(
     job: Job,
     standing: Standing,
     *,
-    offered: bool,
+    takers: Takers,
     forecast: ForecastView | None = None,
     cap: int | None = None,
     follows: Sequence[str] = (),
 ) -> ExplainView:
-    """`offered`: a live worker of the job's pool offers its model. `cap`: what the cap that binds is. `follows`: ids of
+    """`takers`: the live workers that could render the job. `cap`: what the cap that binds is. `follows`: ids of
     the jobs that it waits for."""
-    binds = _binds(job, standing, offered)
+    binds = _binds(job, standing, takers)
     rule, change = _said(job, binds, cap, follows)
     queued = job.position is not None
     return ExplainView(
@@ -152,8 +156,8 @@ def explain(
         )
         if queued
         else None,
-        # of what does not move nothing is foretold
-        forecast=None if binds in _STANDS_STILL else forecast,
+        # of what does not move nothing is foretold, whatever else keeps it back first
+        forecast=None if binds in _STANDS_STILL or not takers.open else forecast,
         pool=job.pool,
         running=standing.running,
         capacity=standing.capacity,
@@ -192,7 +196,7 @@ def _held(job: Job, reason: HoldReason, follows: Sequence[str]) -> tuple[str, st
     }[reason]
 
 
-def _binds(job: Job, standing: Standing, offered: bool) -> Binds:
+def _binds(job: Job, standing: Standing, takers: Takers) -> Binds:
     if job.held:
         return Binds.HELD
     if job.state is State.WAITING:
@@ -207,10 +211,10 @@ def _binds(job: Job, standing: Standing, offered: bool) -> Binds:
         Binds.POOL_PAUSED: standing.pool_paused,
         Binds.LANE_PAUSED: standing.lane_paused,
         limits.get(standing.limit, Binds.CAP) if standing.limit else Binds.CAP: standing.limit is not None,
-        Binds.LOCKED: standing.capacity == 0 and standing.locked > 0,
+        Binds.LOCKED: (takers.holding > 0 and not takers.open) or (standing.capacity == 0 and standing.locked > 0),
         Binds.POOL: standing.capacity == 0,
-        Binds.LANE: not offered,
-        Binds.MEMORY: not standing.fits,
+        Binds.LANE: not takers.offering,
+        Binds.MEMORY: not (standing.fits and takers.held),
         Binds.TIER: standing.above_s > 0,
         Binds.OWN_JOBS: standing.own_s > standing.others_s,
         Binds.SHARE: standing.others_s > 0,

@@ -11,6 +11,7 @@ from farm.jobs.standing import Standing
 from farm.jobs.states import HoldReason, Tier
 from farm.jobs.worker_status import WorkerStatus
 from farm.ledger import Ledger, SwitchKind
+from farm.scheduling.offers import Takers
 from farm.wire.own_explain import Binds, explain
 
 BY = {"who": "op", "why": "test"}
@@ -25,7 +26,8 @@ def standing(ledger: Ledger, job_id: str) -> Standing:
 def binds(ledger: Ledger, job_id: str, *, offered: bool = True) -> Binds:
     job = ledger.find(job_id)
     assert job is not None
-    return explain(job, standing(ledger, job_id), offered=offered).binds
+    takers = Takers(*(int(offered),) * 3, held=True)
+    return explain(job, standing(ledger, job_id), takers=takers).binds
 
 
 def test_gpu_seconds_before_a_job_are_those_that_are_served_before_it(ledger: Ledger, redis: Redis) -> None:

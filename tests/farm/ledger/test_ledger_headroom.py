@@ -8,6 +8,7 @@ from farm.config import PoolSettings, RedisSettings, Settings
 from farm.jobs.states import Tier
 from farm.jobs.worker_status import WorkerStatus
 from farm.ledger import Ledger
+from farm.scheduling.offers import Takers
 from farm.wire.own_explain import Binds, explain
 
 
@@ -27,7 +28,7 @@ def test_who_is_alone_leaves_a_quarter_to_whoever_comes(ledger: Ledger) -> None:
     job, standing = ledger.find(ids[-1]), ledger.standing(ids[-1])
     assert job is not None
     assert standing is not None
-    assert explain(job, standing, offered=True).binds is Binds.HEADROOM
+    assert explain(job, standing, takers=Takers(1, 1, 1, held=True)).binds is Binds.HEADROOM
     admit(ledger, new_job("late"), new_job("late"))
     late = [claimed(ledger, worker=f"w{n}") for n in (6, 7)]
     assert {one.job.tenant for one in late} == {"late"}

@@ -227,7 +227,8 @@ def _job(job: Job) -> Mapping[str, Any]:
 
 
 def _line(told: Mapping[str, Any]) -> bytes:
-    return json.dumps(told, ensure_ascii=False).encode() + b"\n"
+    # plain ASCII: many readers end a line at U+2028, too
+    return json.dumps(told).encode() + b"\n"
 
 
 DIALECT = Dialect(blueprint, ("/v1/files",), openai.render_error)

@@ -98,4 +98,5 @@ def _about(job: Job) -> dict[str, Any]:
 
 def _line(told: dict[str, Any]) -> bytes:
     shown = {name: value for name, value in told.items() if value is not None}
-    return json.dumps(shown, ensure_ascii=False).encode() + b"\n"
+    # plain ASCII: many readers end a line at U+2028, too
+    return json.dumps(shown).encode() + b"\n"

@@ -134,19 +134,24 @@ def watch(session: Session, batch_id: str, timeout_s: float | None) -> int:
 def download(session: Session, batch_id: str, file: Path) -> None:
     """Fetch all videos that are there by now, as one zip FILE."""
     with session.client() as client:
-        session.out.line(str(client.batches.download(batch_id, file)))
+        saved = str(client.batches.download(batch_id, file))
+    if session.out.as_json:
+        session.out.document({"file": saved})
+    session.out.line(saved)
 
 
 @batches.command()
 @click.argument("batch_id", metavar="BATCH")
 @asks_the_farm
 def results(session: Session, batch_id: str) -> None:
-    """Print a line of JSON for each job, with addresses of its files."""
-    import json
-
+    """Print a line of JSON for each job, with addresses of its files. With --json: one list of them."""
     with session.client() as client:
-        for one in client.batches.results(batch_id):
-            session.out.line(json.dumps(one, ensure_ascii=False))
+        found = client.batches.results(batch_id)
+        if session.out.as_json:
+            session.out.document(list(found))
+            return
+        for one in found:
+            session.out.record(one)
 
 
 def _chosen(kind: ActKind) -> Callable[[Any], Any]:

@@ -44,9 +44,16 @@ class Terminal:
 
     def document(self, value: Any) -> None:
         """The one JSON document of this run. Pydantic models and dataclasses are fine inside."""
+        self._write_json(value, indent=2)
+
+    def record(self, value: Any) -> None:
+        """A line of JSON, of a result that is many of them."""
+        self._write_json(value, indent=None)
+
+    def _write_json(self, value: Any, *, indent: int | None) -> None:
         from pydantic_core import to_jsonable_python
 
-        text = json.dumps(to_jsonable_python(value), indent=2, ensure_ascii=False)
+        text = json.dumps(to_jsonable_python(value), indent=indent, ensure_ascii=False)
         # all of them stand within strings, where JSON has an escape for each; line ends are its own
         sys.stdout.write(_CONTROLS.sub(lambda mark: f"\\u{ord(mark[0]):04x}", text) + "\n")
 

@@ -111,7 +111,7 @@ class Transport:
                     if answer.status_code != 200:
                         answer.read()
                         raise problem(answer)
-                    for message in read_messages(answer.iter_lines()):
+                    for message in read_messages(_lines(answer)):
                         after = message.id or after
                         gave_up_at, pause_s = time.monotonic() + self._patience_s, _FIRST_PAUSE_S
                         yield message
@@ -166,7 +166,7 @@ class Transport:
     def lines(self, path: str) -> Iterator[str]:
         """The lines of an answer as they come. Raises as send; Unreachable where it breaks off."""
         with self._opened(path) as answer:
-            yield from answer.iter_lines()
+            yield from _lines(answer)
 
     def save(self, path: str, to: Path) -> None:
         """An answer of any length into a file: whole, or not at all. Raises OSError."""
@@ -265,6 +265,18 @@ def problem(answer: httpx.Response) -> FarmError:
     if kind is TooMany:
         return TooMany(detail, field, _retry_after_s(answer))
     return kind(detail, field)
+
+
+def _lines(answer: httpx.Response) -> Iterator[str]:
+    """As event streams and lines of JSON have them. httpx's own end at U+2028 and its like, too, which may stand in a
+    prompt."""
+    rest = b""
+    for block in answer.iter_bytes():
+        *whole, rest = (rest + block).split(b"\n")
+        for line in whole:
+            yield line.removesuffix(b"\r").decode()
+    if rest:
+        yield rest.decode()
 
 
 def _manifest_words(wrong: list[dict[str, Any]], count: int) -> str:

@@ -1,6 +1,7 @@
 """`wanfarm submit shots.csv` and `wanfarm batches`, against a gateway."""
 
 import io
+import json
 import re
 import threading
 import zipfile
@@ -37,7 +38,11 @@ def test_a_manifest_is_watched_to_its_end_with_what_failed(wanfarm: Wanfarm, wor
     assert "1 job changed" in wanfarm("batches", "retry", batch["id"]).ok().out
     assert wanfarm("batches", "show", batch["id"], "--json").document["acts"][0]["kind"] == "retry"
     assert len(wanfarm("batches", "jobs", batch["id"], "--json").document) == 3
-    assert wanfarm("batches", "results", batch["id"]).ok().out.count("video_url") == 2
+    listed = wanfarm("batches", "results", batch["id"]).ok().out.splitlines()
+    assert sum("video_url" in json.loads(line) for line in listed) == 2
+    documents = wanfarm("batches", "results", batch["id"], "--json").document
+    assert [one["job"] for one in documents] == [json.loads(line)["job"] for line in listed]
+    assert wanfarm("batches", "download", batch["id"], "again.zip", "--json").document == {"file": "again.zip"}
 
 
 def test_every_fault_is_told_with_its_line(wanfarm: Wanfarm) -> None:

@@ -1,5 +1,7 @@
 """The client against a gateway that listens, on real parts."""
 
+import io
+import json
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from farm.batches.manifest import NDJSON
 from farm.client import Client, Shot, UnexpectedAnswer
 from farm.embedded import samples
 from farm.jobs.errors import Conflict, FarmError, Forbidden, InvalidRequest, NotFound, Unauthorized
@@ -90,6 +93,17 @@ def test_every_pipeline_is_asked_for_with_its_own_inputs(
         ("r2v", ["image", "image_2"]),
     ]
     assert set(ROLES) <= set(Shot.__annotations__)
+
+
+def test_a_line_ends_at_its_line_feed_alone(farm: Client) -> None:
+    """Also where a prompt has marks at which Python's splitlines would end one."""
+    words = "a\u2028fox\x85in\u2029snow"
+    job = farm.jobs.create(words, model=TINY, label=words)
+    for event in farm.jobs.events(job.id):
+        assert event.data["prompt"] == words
+        break
+    batch = farm.batches.create(io.BytesIO(json.dumps({"prompt": "a fox", "name": words}).encode()), media=NDJSON)
+    assert [one["name"] for one in farm.batches.results(batch.id)] == [words]
 
 
 def test_one_key_is_one_job(farm: Client) -> None:

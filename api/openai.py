@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flask import Blueprint, Response, request
 
-from api.auth import authenticate, bearer_or_header, tenant
+from api.auth import authenticate, bearer_or_header, key_holds, tenant
 from api.dialect import Dialect, answer
 from api.forms import FORMS, form
 from api.provider import MAX_REUSED, erase, job_of, report, stored_source, submit
@@ -176,7 +176,7 @@ def _file(key: str, kind: str) -> Response:
         response.headers["Content-Range"] = f"bytes {first}-{end - 1}/{stat.size}"
     response.content_length = end - first
     if request.method != "HEAD" and end > first:
-        services().downloads.respond(tenant(), response, store.blocks(key, first, end - first))
+        services().downloads.respond(tenant(), response, store.blocks(key, first, end - first), key_holds())
     return response
 
 

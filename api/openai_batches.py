@@ -10,7 +10,7 @@ from typing import Any, Literal
 from flask import Blueprint, Response, request, stream_with_context
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.auth import authenticate, bearer_or_header, tenant
+from api.auth import authenticate, bearer_or_header, key_holds, tenant
 from api.dialect import Dialect, answer
 from api.limits import count_submission
 from api.own.jobs import show as show_job
@@ -106,10 +106,10 @@ def content(file_id: str) -> Response:
         if batch is None:
             raise NotFound(f"no file {file_id[:64]}")
         lines = _failures(asked) if output[1] else _results(asked)
-        here.downloads.respond(tenant(), response, stream_with_context(lines))
+        here.downloads.respond(tenant(), response, stream_with_context(lines), key_holds())
         return response
     found = here.request_files.get(tenant(), file_id)
-    here.downloads.respond(tenant(), response, here.request_files.blocks(tenant(), found))
+    here.downloads.respond(tenant(), response, here.request_files.blocks(tenant(), found), key_holds())
     return response
 
 

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from flask import Response, request
 
 from api import openai_batches
-from api.auth import tenant
+from api.auth import key_holds, tenant
 from api.dialect import JSON, answer
 from api.limits import count_submission
 from api.own.blueprint import own_api
@@ -211,7 +211,7 @@ def _results(batch_id: str) -> Results:
 
 def _sent(response: Response, blocks: Iterator[bytes]) -> Response:
     if request.method != "HEAD":
-        services().downloads.respond(tenant(), response, blocks)
+        services().downloads.respond(tenant(), response, blocks, key_holds())
     return response
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import pytest
 from flask import Flask
 from redis import Redis
 
@@ -14,6 +15,7 @@ from api.services import Services
 from farm.batches.acts import work
 from farm.claiming.permits import Permits
 from farm.io_worker.batch_keeper import keeper_of
+from farm.jobs.errors import Unauthorized
 from farm.jobs.states import HoldReason
 from farm.storage.object_keys import result_key
 from tests.api.api_parts import VIDEO, Caller, Hand
@@ -115,6 +117,19 @@ class TestActs:
         # one look works for a second; a busy machine may need several
         wait_until(lambda: keeper.look() or alice.get(path).json["state"] == "ended")  # type: ignore[index]
         assert alice.get(path).json["counts"]["failed"] == 400  # type: ignore[index]
+
+    def test_a_download_breaks_off_when_its_key_is_revoked(self, alice: Caller, hand: Hand, parts: Services) -> None:
+        path = f"/v1/batches/{made(alice, *({'prompt': word} for word in 'abc'))['id']}"
+        for _ in range(3):
+            hand.finish(hand.claim())
+        under_way = [alice.get(f"{path}/{name}").iter_encoded() for name in ("results", "results.zip")]
+        assert all(next(blocks) for blocks in under_way)
+        keys = parts.tenants.api_keys
+        for key in keys.of(alice.tenant):
+            keys.revoke(key.id)
+        for blocks in under_way:
+            with pytest.raises(Unauthorized):
+                list(blocks)
 
     def test_another_tenant_does_nothing(self, alice: Caller, bob: Caller) -> None:
         path = f"/v1/batches/{made(alice, {'prompt': 'a'})['id']}"

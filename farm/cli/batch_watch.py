@@ -76,7 +76,7 @@ def watch(session: Session, client: "Client", batch_id: str, *, timeout_s: float
     try:
         with _bar(session) as show:
             while True:
-                batch = _looked_at(session, client, batch_id)
+                batch = _looked_at(session, client, batch_id, end)
                 show(batch)
                 if batch.over:
                     break
@@ -86,18 +86,21 @@ def watch(session: Session, client: "Client", batch_id: str, *, timeout_s: float
                         f"{held} job{'s are' if held != 1 else ' is'} held: wanfarm batches approve {batch_id}"
                     )
                 if end is not None and time.monotonic() > end:
-                    raise click.ClickException(
-                        f"not over after {timeout_s:g} s; it goes on: wanfarm batches watch {batch_id}"
-                    )
+                    raise TimeoutError
                 time.sleep(_LOOK_S)
+    except TimeoutError:
+        raise click.ClickException(
+            f"not over after {timeout_s:g} s; it goes on: wanfarm batches watch {batch_id}"
+        ) from None
     except KeyboardInterrupt:
         session.out.say(f"no longer watching; the batch goes on (wanfarm batches watch {batch_id})")
         raise click.exceptions.Exit(INTERRUPTED) from None
     return summary(session, client, batch)
 
 
-def _looked_at(session: Session, client: "Client", batch_id: str) -> "BatchView":
-    """The batch as it is now. A farm restarts within moments: its silence is said once, and waited for."""
+def _looked_at(session: Session, client: "Client", batch_id: str, end: float | None) -> "BatchView":
+    """The batch as it is now. A farm restarts within moments: its silence is said once, and waited for, no longer than
+    to `end`: then TimeoutError."""
     said = ""
     while True:
         try:
@@ -106,6 +109,8 @@ def _looked_at(session: Session, client: "Client", batch_id: str) -> "BatchView"
             if str(error) != said:
                 said = str(error)
                 session.out.say(f"trying again: {said}")
+            if end is not None and time.monotonic() > end:
+                raise TimeoutError from None
             time.sleep(_LOOK_S)
 
 

@@ -15,6 +15,8 @@ from rich.progress import Progress
 
 from farm.cli import batch_watch
 from farm.cli.exit_codes import REFUSED
+from farm.client.batches import Batches
+from farm.jobs.errors import Unavailable
 from farm.jobs.states import HoldReason, State
 from farm.ledger import SwitchKind
 from farm.wire.own_batches import BatchView, Credits
@@ -149,3 +151,19 @@ def test_a_bar_in_eighty_columns_says_all_of_it() -> None:
 @pytest.mark.parametrize("options", [["--takes", 2], ["--dry-run"], ["--hold-after", 3]])
 def test_options_of_a_manifest_need_one(wanfarm: Wanfarm, options: list[str]) -> None:
     assert "manifest" in wanfarm("submit", "-p", "a fox", *options).err
+
+
+def test_a_watch_with_a_timeout_ends_also_while_the_farm_is_silent(
+    wanfarm: Wanfarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("shots.csv").write_text("prompt\na fox\n")
+    batch = wanfarm("submit", "shots.csv", *SMALL).ok().out.strip()
+
+    def silent(*_: object) -> None:
+        raise Unavailable("nobody answers")
+
+    monkeypatch.setattr(Batches, "get", silent)
+    ran = wanfarm("batches", "watch", batch, "--timeout", 0)
+    assert ran.code == 1
+    assert "trying again: nobody answers" in ran.err
+    assert "not over after 0 s; it goes on" in ran.err

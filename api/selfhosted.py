@@ -93,8 +93,8 @@ def _job(job_id: str) -> Job:
 
 
 def _position(job: Job) -> int:
-    if job.state is State.WAITING:
-        # its picture is still being fetched: it will stand behind all that is queued
+    if job.state is State.WAITING or (job.state is State.QUEUED and job.position is None):
+        # its picture is still being fetched, it is held, or it waits for another attempt: behind all that is queued
         return services().ledger.counts(tenant())[State.QUEUED]
     position = services().ledger.position(job)
     return selfhosted.TAKEN if position is None else position
@@ -106,7 +106,7 @@ def _report(job: Job) -> Report:
         id=job.id,
         state=job.state,
         outputs=(Output(url=files.video_url),) if files else (),
-        fault=fault_of(job) if job.state is State.FAILED else None,
+        fault=fault_of(job),
         prompt=job.spec.prompt,
         created_ms=job.created_ms,
     )

@@ -112,9 +112,11 @@ def render_status(report: Report) -> dict[str, Any]:
 
 
 def _error_text(report: Report) -> str | None:
-    if report.state is State.CANCELLED:
+    fault = report.fault
+    if report.state is State.CANCELLED and (fault is None or fault.code is FaultCode.CANCELLED):
         return _CANCELLED
-    return report.fault.message if report.fault and report.state is State.FAILED else None
+    # what nobody cancelled says that it expired
+    return fault.message if fault and report.state in (State.FAILED, State.CANCELLED) else None
 
 
 def parse_status(body: Any) -> Report:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -9,8 +10,10 @@ from redis import Redis
 
 from farm.jobs.errors import FaultCode, JobFault
 from farm.jobs.ids import new_job_id
+from farm.jobs.states import HoldReason
 from farm.ledger import Ledger
 from tests.api.api_parts import TINY, VIDEO, Caller, Hand
+from tests.conftest import wait_until
 
 FULL = "wan2.2-t2v-a14b"
 
@@ -75,7 +78,23 @@ def test_a_failed_job_says_why(alice: Caller, hand: Hand, ledger: Ledger) -> Non
     assert told == {"job_id": job_id, "status": "failed", "video_url": None, "error": "the picture is no picture"}
     cancelled = generate(alice)
     alice.delete(f"/v1/jobs/{cancelled}")
-    assert alice.get(f"/status/{cancelled}").json["status"] == "failed"
+    assert alice.get(f"/status/{cancelled}").json == {
+        "job_id": cancelled,
+        "status": "failed",
+        "video_url": None,
+        "error": "The job was cancelled",
+    }
+
+
+def test_a_job_that_expired_says_so_and_one_that_is_held_was_not_taken(alice: Caller, ledger: Ledger) -> None:
+    """Jobs of the farm's own form are in this dialect's lists, too."""
+    expired = alice.submit(start_by=(datetime.now(UTC) + timedelta(seconds=2)).isoformat())["id"]
+    wait_until(lambda: ledger.reap() and alice.get(f"/status/{expired}").json["status"] == "failed")
+    assert "start" in alice.get(f"/status/{expired}").json["error"]
+    headers = {"Idempotency-Key": "one"}
+    first = alice.post("/generate", json={"prompt": "one"}, headers=headers).json
+    ledger.hold([first["job_id"]], HoldReason.PAUSED)
+    assert alice.post("/generate", json={"prompt": "one"}, headers=headers).json == {**first, "position": 1}
 
 
 def test_a_real_model_renders_the_documents_one_shape(alice: Caller, hand: Hand) -> None:

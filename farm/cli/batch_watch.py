@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -15,18 +14,19 @@ from farm.cli.bars import PAUSED_BY_OPERATOR
 from farm.cli.exit_codes import INTERRUPTED
 from farm.cli.output import clean
 from farm.cli.session import Session
-from farm.jobs.errors import Unavailable
+from farm.jobs.errors import FaultCode, Unavailable
 from farm.jobs.states import TERMINAL, HoldReason, State
 
 if TYPE_CHECKING:
     from farm.client import Client
     from farm.wire.own_batches import BatchView
+    from farm.wire.own_views import JobView
 
 _LOOK_S = 1.0
 #: columns that the words beside a bar want, and those that name and bar have at least
 _WORDS_WIDE, _NAME, _BAR = 54, 8, 8
-#: failures that a summary tells
-_TOLD = 20
+#: failures that a summary tells, and cancelled jobs that it looks at for such as expired
+_TOLD, _LOOKED = 20, 200
 #: why jobs do not start, as people say it; beside a bar only what somebody has to do something about
 _HELD = {
     HoldReason.PAUSED: "paused",
@@ -129,21 +129,35 @@ def summary(session: Session, client: "Client", batch: "BatchView") -> int:
         session.out.line(f"{batch.id}  {words(batch)}")
         if failed:
             _tell_failures(session, client, batch, failed)
+        if batch.counts.get(State.CANCELLED):
+            _tell_expired(session, client, batch)
         if batch.counts.get(State.SUCCEEDED):
             session.out.say(f"fetch it: wanfarm batches download {batch.id} {batch.id}.zip")
     return 0 if batch.counts.get(State.SUCCEEDED) == batch.jobs else 1
 
 
 def _tell_failures(session: Session, client: "Client", batch: "BatchView", failed: int) -> None:
-    codes: Counter[str] = Counter()
     for job in islice(client.batches.jobs(batch.id, state=State.FAILED), _TOLD):
-        code = job.error.code if job.error else "unknown"
-        codes[code] += 1
-        where = f"line {job.shot.get('line', '?')}" + (f", take {job.shot['take']}" if "take" in job.shot else "")
-        session.out.line(f"  {where}: {code}: {clean(job.error.message if job.error else '')}")
+        _tell(session, job)
     if failed > _TOLD:
         session.out.line(f"  and {failed - _TOLD} more: wanfarm batches jobs {batch.id} --state failed")
     session.out.say(f"make them anew: wanfarm batches retry {batch.id}")
+
+
+def _tell_expired(session: Session, client: "Client", batch: "BatchView") -> None:
+    """Of its cancelled jobs those that nobody cancelled."""
+    found = client.batches.jobs(batch.id, state=State.CANCELLED)
+    expired = [job for job in islice(found, _LOOKED) if job.error and job.error.code == FaultCode.EXPIRED]
+    for job in expired[:_TOLD]:
+        _tell(session, job)
+    if len(expired) > _TOLD:
+        session.out.line(f"  and more: wanfarm batches jobs {batch.id} --state cancelled")
+
+
+def _tell(session: Session, job: "JobView") -> None:
+    code, message = (job.error.code, job.error.message) if job.error else ("unknown", "")
+    where = f"line {job.shot.get('line', '?')}" + (f", take {job.shot['take']}" if "take" in job.shot else "")
+    session.out.line(f"  {where}: {code}: {clean(message)}")
 
 
 @contextmanager

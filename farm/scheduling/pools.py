@@ -54,7 +54,7 @@ class Pools:
         return frozenset(model for offer in self._offers if offer.workers for model in offer.models)
 
     def takers(self, pool: str, model: str, needs: str) -> Takers:
-        """The live workers of the pool that could render a job of the model and of these needs; at most _FRESH_S old."""
+        """The live workers of the pool that could render a job of the model with these needs; at most _FRESH_S old."""
         self._refresh()
         return takers(self._offers, pool, model, needs)
 

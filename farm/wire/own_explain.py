@@ -171,6 +171,8 @@ def _said(job: Job, binds: Binds, cap: int | None, follows: Sequence[str]) -> tu
         return "; ".join(rule for rule, _ in said), "; ".join(change for _, change in said)
     if job.state in TERMINAL:
         return f"it is over: {job.error_message or job.state}", ""
+    if job.cancelling:
+        return "it was cancelled, and is being stopped", ""
     if job.state is State.RUNNING:
         return "it is at work", ""
     if cap is not None and binds in (Binds.CAP, Binds.POOL_CAP):

@@ -5,7 +5,7 @@ import json
 import re
 import threading
 import zipfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from farm.jobs.errors import Unavailable
 from farm.jobs.states import HoldReason, State
 from farm.ledger import SwitchKind
 from farm.wire.own_batches import BatchView, Credits
+from tests.conftest import wait_until
 from tests.farm.cli.cli_farm import Wanfarm
 from tests.farm.client.conftest import Gateway
 
@@ -45,6 +46,20 @@ def test_a_manifest_is_watched_to_its_end_with_what_failed(wanfarm: Wanfarm, wor
     documents = wanfarm("batches", "results", batch["id"], "--json").document
     assert [one["job"] for one in documents] == [json.loads(line)["job"] for line in listed]
     assert wanfarm("batches", "download", batch["id"], "again.zip", "--json").document == {"file": "again.zip"}
+
+
+def test_a_summary_tells_what_expired_and_not_what_somebody_cancelled(wanfarm: Wanfarm, gateway: Gateway) -> None:
+    soon = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
+    shots = [{"prompt": "a fox", "id": "fox", "takes": 2, "start_by": soon}, {"prompt": "a hare"}]
+    Path("shots.jsonl").write_text("\n".join(map(json.dumps, shots)))
+    batch = wanfarm("submit", "shots.jsonl", *SMALL).ok().out.strip()
+    hare = wanfarm("batches", "jobs", batch, "--json").document[-1]["id"]
+    assert "cancelled" in wanfarm("cancel", hare).ok().out
+    wait_until(lambda: gateway.parts.ledger.reap() and "ended" in wanfarm("batches", "show", batch).ok().out)
+    ran = wanfarm("batches", "watch", batch)
+    assert ran.code == 1
+    told = [line for line in ran.out.splitlines() if line.startswith("  line")]
+    assert told == [f"  line 1, take {n}: expired: it had not started by its start-by time" for n in (1, 2)]
 
 
 def test_every_fault_is_told_with_its_line(wanfarm: Wanfarm) -> None:

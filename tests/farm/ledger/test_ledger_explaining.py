@@ -110,3 +110,17 @@ def test_a_worker_that_tells_no_memory_holds_any_job(ledger: Ledger) -> None:
     ledger.worker_seen("unknown", POOL, WorkerStatus(models=("wan-bf16",)), ttl_s=60)
     assert binds(ledger, large) is Binds.NOTHING
     claimed(ledger, worker="unknown", models=("wan-bf16",))
+
+
+def test_a_job_that_is_being_stopped_is_not_said_to_be_at_work(ledger: Ledger) -> None:
+    (job_id,) = admit(ledger, new_job())
+
+    def rule() -> str:
+        job = ledger.find(job_id)
+        assert job is not None
+        return explain(job, standing(ledger, job_id), takers=Takers(1, 1, 1, held=True)).rule
+
+    claimed(ledger)
+    assert rule() == "it is at work"
+    ledger.cancel("acme", job_id)
+    assert rule() == "it was cancelled, and is being stopped"

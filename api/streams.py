@@ -49,7 +49,10 @@ class Streams:
         """Raises TooMany when the tenant has as many as it may have, Unavailable when all have."""
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         if request.method == "HEAD":
-            return Response(headers=headers, mimetype="text/event-stream")
+            response = Response(headers=headers, mimetype="text/event-stream")
+            # a stream has no size, and not the size 0
+            response.automatically_set_content_length = False
+            return response
         self._take(tenant)
         response = Response(frames, headers=headers, mimetype="text/event-stream")
         response.call_on_close(partial(self._release, tenant))

@@ -210,7 +210,10 @@ def _results(batch_id: str) -> Results:
 
 
 def _sent(response: Response, blocks: Iterator[bytes]) -> Response:
-    if request.method != "HEAD":
+    if request.method == "HEAD":
+        # its size is not known, and is not 0
+        response.automatically_set_content_length = False
+    else:
         services().downloads.respond(tenant(), response, blocks, key_holds())
     return response
 

@@ -118,6 +118,13 @@ class TestActs:
         wait_until(lambda: keeper.look() or alice.get(path).json["state"] == "ended")  # type: ignore[index]
         assert alice.get(path).json["counts"]["failed"] == 400  # type: ignore[index]
 
+    def test_what_is_written_while_it_is_sent_has_no_size_beforehand(self, alice: Caller, parts: Services) -> None:
+        path = f"/v1/batches/{made(alice, {'prompt': 'a'})['id']}"
+        for name in ("results", "results.zip"):
+            answer = alice.ask("HEAD", f"{path}/{name}")
+            assert (answer.status_code, answer.headers.get("Content-Length")) == (200, None)
+        assert parts.downloads.busy == 0
+
     def test_a_download_breaks_off_when_its_key_is_revoked(self, alice: Caller, hand: Hand, parts: Services) -> None:
         path = f"/v1/batches/{made(alice, *({'prompt': word} for word in 'abc'))['id']}"
         for _ in range(3):

@@ -169,12 +169,8 @@ def _said(job: Job, binds: Binds, cap: int | None, follows: Sequence[str]) -> tu
     if binds is Binds.HELD:
         said = [_held(job, reason, follows) for reason in job.held_for]
         return "; ".join(rule for rule, _ in said), "; ".join(change for _, change in said)
-    if job.state in TERMINAL:
-        return f"it is over: {job.error_message or job.state}", ""
-    if job.cancelling:
-        return "it was cancelled, and is being stopped", ""
-    if job.state is State.RUNNING:
-        return "it is at work", ""
+    if binds is Binds.NOTHING and job.state is not State.QUEUED:
+        return _begun(job), ""
     if cap is not None and binds in (Binds.CAP, Binds.POOL_CAP):
         where = f" in the pool {job.pool}" if binds is Binds.POOL_CAP else ""
         rule = f"at most {cap} of your jobs may be at work{where} at once; a bought one does not count"
@@ -182,6 +178,13 @@ def _said(job: Job, binds: Binds, cap: int | None, follows: Sequence[str]) -> tu
     if binds is Binds.POOL:
         return f"a job runs on a worker of its pool, {job.pool}", "a worker of it starts, or an operator moves the job"
     return _WORDS[binds]
+
+
+def _begun(job: Job) -> str:
+    """What becomes of a job that waits no more."""
+    if job.state in TERMINAL:
+        return f"it is over: {job.error_message or job.state}"
+    return "it was cancelled, and is being stopped" if job.cancelling else "it is at work"
 
 
 def _held(job: Job, reason: HoldReason, follows: Sequence[str]) -> tuple[str, str]:

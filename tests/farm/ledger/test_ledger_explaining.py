@@ -82,7 +82,7 @@ def test_a_job_whose_pool_has_no_worker_names_it(ledger: Ledger) -> None:
     (job_id,) = admit(ledger, new_job())
     job = ledger.find(job_id)
     assert job is not None
-    told = explain(job, standing(ledger, job_id), offered=False)
+    told = explain(job, standing(ledger, job_id), takers=Takers(0, 0, 0, held=False))
     assert (told.rule, told.would_change) == (
         f"a job runs on a worker of its pool, {POOL}",
         "a worker of it starts, or an operator moves the job",

@@ -134,7 +134,7 @@ def test_what_comes_into_a_paused_pool_says_so(alice: Caller, browser: httpx.Cli
 
 
 def test_open_pages_hear_of_it_and_those_of_others_do_not(
-    alice: Caller, bob: Caller, parts: Services, switch: Switch
+    alice: Caller, bob: Caller, hand: Hand, parts: Services, switch: Switch
 ) -> None:
     def told(changed: Any, passed_over: bool, paused: bool) -> bytes:
         return changes(changed, passed_over, {}, paused=paused)
@@ -144,6 +144,9 @@ def test_open_pages_hear_of_it_and_those_of_others_do_not(
             json.loads(text.partition(b"data: ")[2]) for one in page.feed if (text := one.replace(COMMENT, b""))
         )
 
+    for _ in range(2):
+        bob.submit()
+    rendering = [hand.claim() for _ in range(2)]
     batch = send(alice, ndjson({"prompt": "a shot", "model": TINY})).json["id"]
     streams = ("alice", f"alice!{batch}", "bob")
     pages = [LivePage(lambda: True) for _ in streams]
@@ -151,6 +154,11 @@ def test_open_pages_hear_of_it_and_those_of_others_do_not(
         parts.live.join(stream, told, page)
     switch("pause", "lane", TINY)
     assert [(one["paused"], one["jobs"]) for one in map(first, pages[:2])] == [(True, [])] * 2
+    # his thread looks at pauses after each
+    for claim in rendering:
+        hand.finish(claim)
+        heard = first(pages[2])
+        assert ([one["id"] for one in heard["jobs"]], heard["paused"]) == ([claim.job.id], False)
     new = bob.submit()["id"]
     heard = first(pages[2])
     # his first word is of his own job, which is new although it is paused

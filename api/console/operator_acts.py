@@ -14,10 +14,9 @@ from farm.jobs.roles import Role
 from farm.jobs.states import Tier
 from farm.ledger import OperationOutcome, Permit, SwitchKind
 from farm.ledger.operations import Actor
+from farm.wire.own_spend import MOST_ID_CHARS, MOST_USD
 
 _WHY_CHARS = 500
-#: as in AskSettle
-_ID_CHARS, _MOST_USD = 200, 1e6
 
 
 @console.post("/farm/<any(pause, resume):name>")
@@ -68,8 +67,8 @@ def settle(told: str) -> Response:
     operator, why = _operator(), _why()
     nonce, said = request.form.get("purchase", ""), request.form.get("said", "").strip()
     if told == "arrived":
-        if not 1 <= len(said) <= _ID_CHARS:
-            raise InvalidRequest(f"the id that it has there, in 1 to {_ID_CHARS} characters", "said")
+        if not 1 <= len(said) <= MOST_ID_CHARS:
+            raise InvalidRequest(f"the id that it has there, in 1 to {MOST_ID_CHARS} characters", "said")
         settling.arrived(nonce, said, who=operator, why=why)
     else:
         settling.over(nonce, _micro_dollars(said) if told == "cost" else 0, who=operator, why=why)
@@ -81,7 +80,7 @@ def _micro_dollars(text: str) -> int:
         usd = float(text)
     except ValueError:
         usd = -1.0
-    if not 0 <= usd <= _MOST_USD:
+    if not 0 <= usd <= MOST_USD:
         raise InvalidRequest("dollars that it came to, such as 0.20", "said")
     return round(usd * MICRO)
 

@@ -83,12 +83,16 @@ class PurchaseList(View):
     data: list[PurchaseView]
 
 
+#: the longest id that a provider gives an order, and the most dollars that one comes to
+MOST_ID_CHARS, MOST_USD = 200, 1e6
+
+
 class AskSettle(Strict):
     """What an operator found out. arrived_as: the provider has it, under this id; cost_usd without it: it is over there
     and came to so much, which may be 0 where it never arrived."""
 
-    arrived_as: str | None = Field(None, min_length=1, max_length=200)
-    cost_usd: float | None = Field(None, ge=0, le=1e6)
+    arrived_as: str | None = Field(None, min_length=1, max_length=MOST_ID_CHARS)
+    cost_usd: float | None = Field(None, ge=0, le=MOST_USD)
     why: str = Field(min_length=1, max_length=500, description="kept in the log of what operators did")
 
 

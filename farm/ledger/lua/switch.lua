@@ -15,11 +15,11 @@ local function wake(pools)
 end
 
 local pools = redis.call('SMEMBERS', Key.pools())
+if kind == 'worker' then
+  for _, pool in ipairs(pools) do worker_locked(pool, name, pause and worker_slots(pool, name) or 0) end
+end
 if pause then
   limit_switch(kind, name, NOW)
-  if kind == 'worker' then
-    for _, pool in ipairs(pools) do worker_lock(pool, name) end
-  end
   if kind ~= 'tenant' then return {1, permits} end
   for _, pool in ipairs(pools) do
     for _, tier in ipairs(TIERS) do
@@ -31,11 +31,6 @@ else
   limit_switch(kind, name)
   if kind == 'tenant' then
     wake(limit_review(name))
-  elseif kind == 'worker' then
-    for _, pool in ipairs(pools) do
-      worker_unlock(pool, name)
-      permit_reserve(pool, permits)
-    end
   elseif kind == 'provider' then
     -- no worker of a pool waits for a provider
   elseif kind == 'pool' then

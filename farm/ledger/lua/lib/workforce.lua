@@ -4,7 +4,7 @@
 -- offers, however many workers it has.
 -- Key.locked has the slots of those that an operator locked: they take no more jobs.
 -- uses: clock limit
--- seldom: workers_slots workers_open workers_locked worker_lock worker_unlock
+-- seldom: workers_slots workers_open workers_locked
 -- Workers that one call forgets at most. The reaper calls for every pool every few seconds.
 local GONE_AT_ONCE = 256
 
@@ -86,15 +86,6 @@ end
 -- Slots of live workers that take jobs: of all but the locked ones.
 local function workers_open(pool)
   return workers_slots(pool) - tonumber(redis.call('HGET', Key.tally(pool), 'locked') or 0)
-end
-
--- An operator locks a worker, in whichever pool it is, or unlocks it (switch.lua).
-local function worker_lock(pool, worker)
-  worker_locked(pool, worker, (worker_slots(pool, worker)))
-end
-
-local function worker_unlock(pool, worker)
-  worker_locked(pool, worker, 0)
 end
 
 -- The memory and the models of an offer; models with spaces between, '' for all.
